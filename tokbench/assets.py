@@ -1,0 +1,77 @@
+"""Network files that metrics and training need: some ship with the package, others are fetched once into the user's cache."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from tokbench.errors import TokbenchError, unknown_name
+
+
+@dataclass(frozen=True)
+class Asset:
+    """One network file.
+
+    Args:
+        name: What ``tokbench weights get`` takes.
+        file: File name, in the package or in the cache.
+        summary: What it is.
+        licence: Its terms.
+        embedded: Whether it ships with the package.
+    """
+
+    name: str
+    file: str
+    summary: str
+    licence: str
+    embedded: bool = False
+
+
+ASSETS = (
+    Asset(
+        "lpips-alex", "lpips-alex.safetensors", "LPIPS 0.1, AlexNet backbone and heads, half precision", "BSD-2-Clause, BSD-3-Clause", True
+    ),
+    Asset("lpips-vgg", "lpips-vgg.safetensors", "LPIPS 0.1, VGG16 backbone and heads", "BSD-2-Clause, BSD-3-Clause"),
+    Asset("inception", "pt_inception-2015-12-05-6726825d.pth", "Inception network of FID, 2015-12-05", "Apache-2.0"),
+)
+
+
+def get_asset(name: str) -> Asset:
+    """Find an asset by name.
+
+    Raises:
+        TokbenchError: If there is none of that name.
+    """
+    for asset in ASSETS:
+        if asset.name == name:
+            return asset
+    raise unknown_name("weights", name, (asset.name for asset in ASSETS))
+
+
+def cache_dir() -> Path:
+    """The user's cache: ``$TOKBENCH_CACHE``, else ``$XDG_CACHE_HOME/tokbench``, else ``~/.cache/tokbench``. Not created."""
+    if own := os.environ.get("TOKBENCH_CACHE"):
+        return Path(own)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokbench"
+
+
+def asset_path(name: str) -> Path:
+    """Where an asset lies, or would lie once fetched."""
+    asset = get_asset(name)
+    if asset.embedded:
+        return Path(str(resources.files("tokbench.bench") / "weights" / asset.file))
+    return cache_dir() / "weights" / asset.file
+
+
+def need_asset(name: str) -> Path:
+    """Where an asset lies.
+
+    Raises:
+        TokbenchError: If it has not been fetched yet; says how to fetch it and where to put it by hand.
+    """
+    path = asset_path(name)
+    if not path.is_file():
+        raise TokbenchError(f"{name} is not here; run: tokbench weights get {name} (or put the file at {path})")
+    return path

@@ -1,0 +1,105 @@
+"""Frozen dataclasses as configuration: change fields by dotted name, from text or values; turn them into plain JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+from collections.abc import Mapping
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from tokbench.errors import TokbenchError, unknown_name
+
+
+def with_overrides(config: Any, overrides: Mapping[str, object]) -> Any:
+    """Copy a frozen dataclass with some fields changed.
+
+    Args:
+        config: The dataclass; nested dataclasses are reached by dots.
+        overrides: New values by dotted field name; text is parsed according to the field's type.
+
+    Returns:
+        The changed copy; its own validation has run.
+
+    Raises:
+        TokbenchError: If a field is unknown, or a value does not fit its type or the dataclass refuses it.
+    """
+    for key, value in overrides.items():
+        config = _replace(config, key.split("."), value, key)
+    return config
+
+
+def _replace(config: Any, path: list[str], value: object, key: str) -> Any:
+    if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        raise TokbenchError(f"{key!r} cannot be set: {path[0]!r} is not part of a configuration")
+    fields = [field.name for field in dataclasses.fields(config)]
+    name = path[0]
+    if name not in fields:
+        raise unknown_name("setting", key, fields)
+    if len(path) > 1:
+        new: object = _replace(getattr(config, name), path[1:], value, key)
+    else:
+        new = _parse(value, get_type_hints(type(config))[name], key)
+    try:
+        return dataclasses.replace(config, **{name: new})
+    except ValueError as error:
+        raise TokbenchError(f"{key}={value} is refused: {error}") from error
+
+
+def _parse(value: object, kind: Any, key: str) -> object:
+    origin, args = get_origin(kind), get_args(kind)
+    if origin is Literal:
+        for choice in args:
+            if str(choice) == str(value):
+                return choice
+        raise TokbenchError(f"{key} is one of {', '.join(map(str, args))}; got {value!r}")
+    if origin in (types.UnionType, Union):
+        if type(None) in args and (value is None or str(value).lower() == "none"):
+            return None
+        return _parse(value, next(arg for arg in args if arg is not type(None)), key)
+    if origin is tuple:
+        parts = [part for part in value.strip("()[] ").split(",") if part.strip()] if isinstance(value, str) else value
+        if not isinstance(parts, list | tuple):
+            raise TokbenchError(f"{key} takes values separated by commas, got {value!r}")
+        kinds = [args[0]] * len(parts) if args[-1] is Ellipsis else list(args)
+        if len(kinds) != len(parts):
+            raise TokbenchError(f"{key} takes {len(kinds)} values, got {len(parts)}")
+        return tuple(_parse(part.strip() if isinstance(part, str) else part, item, key) for part, item in zip(parts, kinds, strict=True))
+    return _scalar(value, kind, key)
+
+
+def _scalar(value: object, kind: Any, key: str) -> object:
+    if kind is bool:
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if str(value).lower() in words:
+            return words[str(value).lower()]
+        raise TokbenchError(f"{key} takes true or false, got {value!r}")
+    if kind in (int, float, str):
+        try:
+            parsed = kind(value)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise TokbenchError(f"{key} takes a value of type {kind.__name__}, got {value!r}") from error
+        if isinstance(value, bool) or (isinstance(value, float) and parsed != value):  # int(3.7) is 3
+            raise TokbenchError(f"{key} takes a value of type {kind.__name__}, got {value!r}")
+        return parsed
+    if isinstance(value, kind):
+        return value
+    raise TokbenchError(f"{key} cannot be set as a whole; set its fields, e.g. {key}.field=value")
+
+
+def plain(value: Any) -> Any:
+    """Turn dataclasses and tuples into what JSON can hold; infinity becomes the string ``inf``, NaN ``nan``."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return str(value)
+    return value
+
+
+def canonical_json(value: Any) -> str:
+    """One line of JSON that is equal for equal values, for digests."""
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)

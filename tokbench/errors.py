@@ -1,0 +1,50 @@
+"""Errors a user can fix, and the helpers that word them: what was given, what is allowed, what to do next."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TokbenchError(Exception):
+    """Something the user can fix. The command line prints it in one line and exits with status 2."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
+
+
+def unknown_name(kind: str, given: str, known: Iterable[str], *, hint: str = "") -> TokbenchError:
+    """Build the error for a name that does not exist, with the nearest names that do.
+
+    Args:
+        kind: What the name names, e.g. ``tokenizer``.
+        given: The name as the user wrote it.
+        known: All names that would have worked.
+        hint: What to do next, appended as a sentence.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    known = sorted(known)
+    near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
+    if near:
+        advice = f"did you mean {' or '.join(near)}?"
+    elif len(known) <= 12:
+        advice = f"allowed: {', '.join(known) or 'none'}."
+    else:
+        advice = f"there are {len(known)}, such as {', '.join(known[:5])}."
+    return TokbenchError(f"unknown {kind} {given!r}; {advice} {hint}")
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> TokbenchError:
+    """Build the error for an optional dependency that is not installed.
+
+    Args:
+        package: The package that could not be imported.
+        extra: The extra of tokbench that installs it.
+        purpose: What needs it.
+
+    Returns:
+        The error, to be raised by the caller.
+    """
+    return TokbenchError(f"{purpose} needs the package {package}, which is not installed; install it with: pip install 'tokbench[{extra}]'")

@@ -1,0 +1,71 @@
+"""The shape of a tokenizer's output for one image, and the bit counts that follow from it; no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class TokenLayout:
+    """How many tokens an image becomes, on what grid, over which codebooks.
+
+    Args:
+        image_size: Height and width of the image in pixels.
+        grid: ``(h, w)`` in raster order for 2D tokens, ``(n,)`` for a 1D sequence.
+        codebook_sizes: Entries of each codebook; empty for continuous latents.
+        channels: Values per position of continuous latents; 0 for discrete tokens.
+
+    Raises:
+        ValueError: If a size is not positive, or both or neither of codebooks and channels are given.
+    """
+
+    image_size: tuple[int, int]
+    grid: tuple[int, ...]
+    codebook_sizes: tuple[int, ...] = ()
+    channels: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.image_size) != 2 or min(self.image_size) < 1:
+            raise ValueError(f"image_size must be two positive numbers, got {self.image_size}")
+        if not self.grid or min(self.grid) < 1:
+            raise ValueError(f"grid must hold positive numbers, got {self.grid}")
+        if self.channels < 0:
+            raise ValueError(f"channels must be positive, got {self.channels}")
+        if any(size < 2 for size in self.codebook_sizes):
+            raise ValueError(f"a codebook needs at least 2 entries, got {self.codebook_sizes}")
+        if bool(self.codebook_sizes) == bool(self.channels):
+            raise ValueError("a layout has either codebook_sizes (discrete) or channels (continuous)")
+
+    @property
+    def discrete(self) -> bool:
+        """Whether the tokens are codebook entries."""
+        return bool(self.codebook_sizes)
+
+    @property
+    def positions(self) -> int:
+        """L, the number of grid positions."""
+        return math.prod(self.grid)
+
+    @property
+    def tokens_per_image(self) -> int:
+        """L * K: one token per position and codebook (one vector per position for continuous latents)."""
+        return self.positions * max(len(self.codebook_sizes), 1)
+
+    @property
+    def bits_per_image(self) -> float | None:
+        """L * sum(log2 size): the ceiling a uniform code would reach; None for continuous latents."""
+        if not self.discrete:
+            return None
+        return self.positions * math.fsum(math.log2(size) for size in self.codebook_sizes)
+
+    @property
+    def bpp(self) -> float | None:
+        """``bits_per_image`` divided by the number of pixels; None for continuous latents."""
+        bits = self.bits_per_image
+        return None if bits is None else bits / math.prod(self.image_size)
+
+    @property
+    def storage_bits_per_image(self) -> int | None:
+        """Bits to store continuous latents as float32; None for discrete tokens. Not comparable with ``bits_per_image``."""
+        return None if self.discrete else self.positions * self.channels * 32
