@@ -1,0 +1,1 @@
+"""Networks without I/O, names or losses of their own."""

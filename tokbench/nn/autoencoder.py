@@ -1,0 +1,182 @@
+"""The convolutional autoencoder of VQGAN and latent diffusion, with the parameter names of its published checkpoints.
+
+    image [B, 3, H, W]
+      | conv_in
+      | down.0 .. down.n-1   residual blocks (+ attention); stride-2 convolution between levels
+      | mid                  block, attention, block
+      | norm_out, swish, conv_out
+    features [B, z_channels, H/f, W/f]           f = 2 ** (levels - 1)
+      | ... the decoder mirrors it, with one more block a level and nearest-neighbour upsampling
+    image [B, 3, H, W]                           not clamped
+
+Source: Esser et al., "Taming Transformers for High-Resolution Image Synthesis" (VQGAN), CompVis/taming-transformers
+``taming/modules/diffusionmodules/model.py``.
+"""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tokbench.nn.configs import AutoencoderConfig
+
+
+def _norm(channels: int) -> nn.GroupNorm:
+    return nn.GroupNorm(32, channels, eps=1e-6)
+
+
+def _conv3(inputs: int, outputs: int) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 3, padding=1)
+
+
+class ResBlock(nn.Module):
+    """norm, swish, 3x3 convolution, twice; a 1x1 shortcut where the width changes."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm1 = _norm(inputs)
+        self.conv1 = _conv3(inputs, outputs)
+        self.norm2 = _norm(outputs)
+        self.conv2 = _conv3(outputs, outputs)
+        if inputs != outputs:
+            self.nin_shortcut = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """Transform features, keeping their size."""
+        h = self.conv1(F.silu(self.norm1(x)))
+        h = self.conv2(F.silu(self.norm2(h)))
+        return (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x) + h
+
+
+class AttentionBlock(nn.Module):
+    """Single-head self-attention over all positions, with 1x1 convolutions as projections."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = _norm(channels)
+        self.q = nn.Conv2d(channels, channels, 1)
+        self.k = nn.Conv2d(channels, channels, 1)
+        self.v = nn.Conv2d(channels, channels, 1)
+        self.proj_out = nn.Conv2d(channels, channels, 1)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Mix positions, keeping size and width."""
+        b, c, height, width = x.shape
+        h = self.norm(x)
+        q, k, v = (proj(h).flatten(2).transpose(1, 2).unsqueeze(1) for proj in (self.q, self.k, self.v))
+        out = F.scaled_dot_product_attention(q, k, v)  # [b, 1, hw, c], scaled by c ** -0.5
+        return x + self.proj_out(out.squeeze(1).transpose(1, 2).reshape(b, c, height, width))
+
+
+class Downsample(nn.Module):
+    """Halve the size: one zero column right and one row below, then an unpadded stride-2 convolution."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+        """Return features of half the size."""
+        return self.conv(F.pad(x, (0, 1, 0, 1)))
+
+
+class Upsample(nn.Module):
+    """Double the size by nearest neighbour, then convolve."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = _conv3(channels, channels)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+        """Return features of twice the size."""
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class _Level(nn.Module):
+    """Residual blocks of one resolution, each followed by attention where the level has it, then the way to the next level."""
+
+    def __init__(
+        self, inputs: int, outputs: int, blocks: int, *, attention: bool, downsample: bool = False, upsample: bool = False
+    ) -> None:
+        super().__init__()
+        self.block = nn.ModuleList(ResBlock(inputs if i == 0 else outputs, outputs) for i in range(blocks))
+        self.attn = nn.ModuleList(AttentionBlock(outputs) for _ in range(blocks if attention else 0))
+        self.downsample = Downsample(outputs) if downsample else None
+        self.upsample = Upsample(outputs) if upsample else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        for i, block in enumerate(self.block):
+            x = block(x)
+            if len(self.attn):
+                x = self.attn[i](x)
+        for resample in (self.downsample, self.upsample):
+            x = x if resample is None else resample(x)
+        return x
+
+
+class _Middle(nn.Module):
+    def __init__(self, channels: int, attention: bool) -> None:
+        super().__init__()
+        self.block_1 = ResBlock(channels, channels)
+        self.attn_1 = AttentionBlock(channels) if attention else nn.Identity()
+        self.block_2 = ResBlock(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.block_2(self.attn_1(self.block_1(x)))
+
+
+class Encoder(nn.Module):
+    """Image to features; the output has ``2 * z_channels`` channels with ``double_z``."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = config.widths
+        self.conv_in = _conv3(3, config.channels)
+        self.down = nn.ModuleList()
+        inputs = config.channels
+        for i, width in enumerate(widths):
+            last = i == len(widths) - 1
+            self.down.append(_Level(inputs, width, config.num_res_blocks, attention=config.has_attention(i), downsample=not last))
+            inputs = width
+        self.mid = _Middle(inputs, config.mid_attention)
+        self.norm_out = _norm(inputs)
+        self.conv_out = _conv3(inputs, config.z_channels * (2 if config.double_z else 1))
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z h2 w2"]:
+        """Encode images in [-1, 1]."""
+        x = self.conv_in(images)
+        for level in self.down:
+            x = level(x)
+        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+
+
+class Decoder(nn.Module):
+    """Features to image; ``up.0`` is the highest resolution, as in the published files."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = config.widths
+        inputs = widths[-1]
+        self.conv_in = _conv3(config.z_channels, inputs)
+        self.mid = _Middle(inputs, config.mid_attention)
+        levels: list[_Level] = []
+        for i in reversed(range(len(widths))):
+            level = _Level(inputs, widths[i], config.num_res_blocks + 1, attention=config.has_attention(i), upsample=i > 0)
+            levels.insert(0, level)
+            inputs = widths[i]
+        self.up = nn.ModuleList(levels)
+        self.norm_out = _norm(inputs)
+        self.conv_out = _conv3(inputs, 3)
+
+    def forward(self, features: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 h2 w2"]:
+        """Decode features; values may leave [-1, 1]."""
+        x = self.mid(self.conv_in(features))
+        for level in reversed(self.up):
+            x = level(x)
+        return self.conv_out(F.silu(self.norm_out(x)))
+
+    @property
+    def last_weight(self) -> Tensor:
+        """The weight at which adversarial training balances its gradients."""
+        return self.conv_out.weight

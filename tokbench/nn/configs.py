@@ -1,0 +1,54 @@
+"""Configurations of the networks: plain data that can be read, listed and compared without importing torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig:
+    """Shape of the encoder and the decoder.
+
+    Args:
+        z_channels: Channels of the encoder's output and the decoder's input.
+        channels: Width of the first level; every level's width is a multiple of it.
+        channel_multipliers: One factor a level, highest resolution first; the stride is ``2 ** (levels - 1)``.
+        num_res_blocks: Residual blocks a level in the encoder; the decoder has one more.
+        attn_resolutions: Levels that get attention, named by the feature size they have for an image of ``resolution``.
+        resolution: The image size ``attn_resolutions`` refers to; it restricts nothing else.
+        double_z: Whether the encoder emits mean and log-variance.
+        mid_attention: Whether the lowest level's middle has an attention block.
+
+    Raises:
+        ValueError: If a number is not positive, or a width is not a multiple of the 32 normalisation groups.
+    """
+
+    z_channels: int
+    channels: int = 128
+    channel_multipliers: tuple[int, ...] = (1, 1, 2, 2, 4)
+    num_res_blocks: int = 2
+    attn_resolutions: tuple[int, ...] = (16,)
+    resolution: int = 256
+    double_z: bool = False
+    mid_attention: bool = True
+
+    def __post_init__(self) -> None:
+        numbers = (self.z_channels, self.channels, self.num_res_blocks, self.resolution, *self.channel_multipliers)
+        if not self.channel_multipliers or min(numbers) < 1:
+            raise ValueError(f"channels, blocks and at least one channel multiplier must be positive, got {self}")
+        if any(width % 32 for width in self.widths):
+            raise ValueError(f"every level's width must be a multiple of 32 (group normalisation), got {self.widths}")
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Channels of every level, highest resolution first."""
+        return tuple(self.channels * factor for factor in self.channel_multipliers)
+
+    @property
+    def stride(self) -> int:
+        """Image pixels per feature along each axis."""
+        return 2 ** (len(self.channel_multipliers) - 1)
+
+    def has_attention(self, level: int) -> bool:
+        """Whether the blocks of a level are followed by attention."""
+        return self.resolution // 2**level in self.attn_resolutions

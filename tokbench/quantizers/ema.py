@@ -1,0 +1,112 @@
+"""Codebook learning by moving averages, with Laplace smoothing and restart of dead codes.
+
+Source: van den Oord et al., "Neural Discrete Representation Learning", appendix A.1; smoothing as in the Sonnet
+implementation; restart of unused codes as in Dhariwal et al., "Jukebox", section 3.2.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from tokbench.quantizers.kmeans import kmeans
+from tokbench.quantizers.vq import VectorQuantizer
+
+
+class EmaCodebook(nn.Module):
+    """Moves the rows of a ``VectorQuantizer`` towards the mean of the vectors that chose them.
+
+    It is training state beside the quantizer, so the quantizer's own state stays one tensor. Call ``update`` once a step.
+
+    Args:
+        quantizer: The quantizer whose codebook is moved, in place; its loss form should be ``commitment``.
+        decay: Of the counts and the sums.
+        eps: Laplace smoothing of the counts.
+        restart_below: A code whose count falls below this share of the mean count is dead; 0 never restarts.
+        restart_every: Updates between two looks for dead codes.
+    """
+
+    counts: Tensor
+    sums: Tensor
+    updates: Tensor
+
+    def __init__(
+        self,
+        quantizer: VectorQuantizer,
+        *,
+        decay: float = 0.99,
+        eps: float = 1e-5,
+        restart_below: float = 0.1,
+        restart_every: int = 20,
+    ) -> None:
+        super().__init__()
+        self.decay, self.eps = decay, eps
+        self.restart_below, self.restart_every = restart_below, restart_every
+        self._weight = [quantizer.embedding.weight]  # in a list: the parameter stays the quantizer's
+        self._weight[0].requires_grad_(False)
+        size, dim = self._weight[0].shape
+        self.register_buffer("counts", torch.zeros(size))
+        self.register_buffer("sums", torch.zeros(size, dim))
+        self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
+
+    @torch.no_grad()
+    def initialise(self, vectors: Float[Tensor, "n d"], generator: torch.Generator, *, iterations: int = 10) -> None:
+        """Set the codebook by k-means on one batch of vectors.
+
+        Args:
+            vectors: At least as many as the codebook has rows.
+            generator: Picks the starting rows.
+            iterations: Lloyd steps.
+        """
+        weight = self._weight[0]
+        weight.copy_(kmeans(vectors, len(weight), generator, iterations=iterations))
+        self.counts.fill_(len(vectors) / len(weight))
+        self.sums.copy_(weight * self.counts[:, None])
+
+    @torch.no_grad()
+    def adopt(self, vectors_per_step: int) -> None:
+        """Start from the codebook as it is, as if every code had been chosen equally often.
+
+        Args:
+            vectors_per_step: How many vectors an update will see.
+        """
+        self.counts.fill_(vectors_per_step / len(self.counts))
+        self.sums.copy_(self._weight[0] * self.counts[:, None])
+
+    @torch.no_grad()
+    def update(self, vectors: Float[Tensor, "n d"], codes: Int64[Tensor, " n"], generator: torch.Generator) -> int:
+        """Move the codebook by one step.
+
+        Args:
+            vectors: What was quantized.
+            codes: The row each vector chose.
+            generator: Picks the vectors that replace dead codes.
+
+        Returns:
+            How many dead codes were restarted.
+        """
+        vectors = vectors.detach().float()
+        counts, sums = self._totals(vectors, codes)
+        self.counts.lerp_(counts, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
+        total = self.counts.sum()
+        smoothed = (self.counts + self.eps) / (total + len(self.counts) * self.eps) * total
+        self._weight[0].copy_(self.sums / smoothed[:, None])
+        self.updates += 1
+        if self.restart_below and int(self.updates) % self.restart_every == 0:
+            return self._restart(vectors, total / len(self.counts), generator)
+        return 0
+
+    def _restart(self, vectors: Tensor, mean_count: Tensor, generator: torch.Generator) -> int:
+        dead = (self.counts < self.restart_below * mean_count).nonzero().flatten()[: len(vectors)]
+        if len(dead):
+            fresh = vectors[torch.randperm(len(vectors), generator=generator)[: len(dead)].to(vectors.device)]
+            self._weight[0][dead] = fresh
+            self.counts[dead] = mean_count
+            self.sums[dead] = fresh * mean_count
+        return len(dead)
+
+    def _totals(self, vectors: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
+        counts = torch.bincount(codes, minlength=len(self.counts)).to(self.counts)
+        return counts, torch.zeros_like(self.sums).index_add_(0, codes, vectors.to(self.sums))

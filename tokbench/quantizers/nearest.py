@@ -1,0 +1,70 @@
+"""Exact nearest-neighbour search in a codebook, in memory bounded by one tile."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+ROWS, COLUMNS = 512, 1024
+"""Tile of the search: about 2 MB of float32 scores, which stays in the cache of one core."""
+
+
+@torch.no_grad()
+def nearest_codes(
+    vectors: Float[Tensor, "n d"],
+    codebook: Float[Tensor, "k d"],
+    *,
+    rows: int = ROWS,
+    columns: int = COLUMNS,
+) -> Int64[Tensor, " n"]:
+    """Find the codebook row with the smallest Euclidean distance to every vector.
+
+    Minimising ``|z - e|^2`` is maximising ``z.e - |e|^2 / 2``: one matrix product per tile and a running best. Both sides
+    are first shifted by the codebook's mean, which changes no distance but keeps a common offset from cancelling digits.
+
+    Args:
+        vectors: Queries.
+        codebook: Rows to choose from.
+        rows: Queries a tile.
+        columns: Codebook rows a tile.
+
+    Returns:
+        Row numbers; of identical rows the lowest.
+    """
+    with torch.autocast(vectors.device.type, enabled=False):
+        vectors, codebook = vectors.float(), codebook.float()
+        centre = codebook.mean(dim=0)
+        codebook = codebook - centre
+        bias = codebook.square().sum(dim=1).mul_(-0.5)
+        best = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
+        for start in range(0, len(vectors), rows):
+            chunk = vectors[start : start + rows] - centre
+            score = torch.full((len(chunk),), -torch.inf, device=chunk.device)
+            code = torch.zeros(len(chunk), dtype=torch.int64, device=chunk.device)
+            for first in range(0, len(codebook), columns):
+                tile = torch.addmm(bias[first : first + columns], chunk, codebook[first : first + columns].T)
+                tile_score, tile_code = tile.max(dim=1)
+                better = tile_score > score
+                score = torch.where(better, tile_score, score)
+                code = torch.where(better, tile_code + first, code)
+            best[start : start + rows] = code
+        return _lowest_equal(best, codebook)
+
+
+def _lowest_equal(codes: Tensor, codebook: Tensor) -> Tensor:
+    """Replace every code by the lowest one whose row has the same values.
+
+    Two copies of a row can score differently by a last digit, depending on their places in the matrix product.
+    """
+    numbers = torch.arange(len(codebook), device=codebook.device)
+    values = codebook + 0.0  # no negative zeros
+    words = (values if values.shape[1] % 2 == 0 else F.pad(values, (0, 1))).contiguous().view(torch.int64)
+    odd = torch.randint(2**61, (words.shape[1],), generator=torch.Generator().manual_seed(0)).to(words.device) * 2 + 1
+    key, order = words.mul_(odd).sum(dim=1).sort(stable=True)  # equal rows, equal keys: an integer sum has no rounding
+    starts = torch.cat([key.new_ones(1, dtype=torch.bool), key[1:] != key[:-1]])
+    first = torch.empty_like(numbers)
+    first[order] = order[torch.where(starts, numbers, 0).cummax(dim=0).values]
+    lowest = first[codes]
+    return torch.where((codebook[lowest] == codebook[codes]).all(dim=1), lowest, codes)
