@@ -1,0 +1,124 @@
+"""Images of a Hugging Face data set, on the hub or in a local folder, through the ``datasets`` library."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tokbench.data.folder import StoredImages, no_images, read_file
+from tokbench.data.table import KEY_COLUMN, image_column, is_image_struct, row_ids
+from tokbench.errors import TokbenchError, missing_extra
+from tokbench.images import UnreadableImage
+
+DEFAULT_SPLITS = ("test", "validation")
+"""Splits taken when none is named, in this order."""
+
+
+class HubSource(StoredImages):
+    """The images of one split of a data set, in the order of its rows, undecoded by ``datasets``.
+
+    Column and ids are chosen as for a parquet file.
+
+    Args:
+        spec: ``NAME`` or ``NAME:SPLIT``, where NAME is a data set of the hub or a local folder. Without SPLIT it is the first of
+            ``DEFAULT_SPLITS`` that exists, else the only one.
+
+    Raises:
+        TokbenchError: If ``datasets`` is not installed, the data set cannot be loaded, the split does not exist or must be named,
+            or there is no image column or no row.
+    """
+
+    def __init__(self, spec: str) -> None:
+        """Load the split, from the cache if it is there."""
+        try:
+            import datasets
+        except ImportError as error:
+            raise missing_extra("datasets", "hf", f"--data hf:{spec}") from error
+
+        place, split = _parse(spec)
+        split, data = _load(place, split)
+        label = os.path.basename(os.path.abspath(place)) if os.path.isdir(place) else place.rpartition("/")[2]
+        self.name = f"{label}:{split}"
+        column = image_column(data.features.arrow_schema, f"hf:{place}")
+        if not len(data):
+            raise no_images(f"split {split} of hf:{place}")
+        self.ids = row_ids(_stored_names(data, column), len(data))
+        data = data.select_columns([column])
+        is_image = isinstance(data.features[column], datasets.Image)
+        self._rows = data.cast_column(column, datasets.Image(decode=False)) if is_image else data
+        self._column = column
+
+    def read_bytes(self, index: int) -> bytes:
+        """Take one cell, or read the file it points to."""
+        try:
+            cell = self._rows[index][self._column]
+        except Exception as error:  # a damaged cache file raises ArrowInvalid, OSError, ...
+            raise UnreadableImage.because(error) from error
+        data = cell["bytes"] if isinstance(cell, dict) else cell
+        if data is None and isinstance(cell, dict) and cell.get("path"):
+            return read_file(Path(cell["path"]))
+        if data is None:
+            raise UnreadableImage("no bytes are stored in this row")
+        return data
+
+
+def _parse(spec: str) -> tuple[str, str | None]:
+    place = os.path.expanduser(spec)
+    if os.path.isdir(place) or ":" not in place:
+        return place, None
+    place, _, split = place.rpartition(":")
+    return place, split or None
+
+
+def _load(place: str, split: str | None) -> tuple[str, Any]:
+    import datasets
+
+    try:
+        if _was_saved_to_disk(place):
+            saved = datasets.load_from_disk(place)
+            if isinstance(saved, datasets.DatasetDict):
+                split = _choose_split(place, split, list(saved))
+                return split, saved[split]
+            split = _choose_split(place, split, [str(saved.split or "train")])
+            return split, saved
+        split = _choose_split(place, split, datasets.get_dataset_split_names(place))
+        return split, datasets.load_dataset(place, split=split)
+    except TokbenchError:
+        raise
+    except Exception as error:  # OSError without network, DatasetNotFoundError, ValueError for a missing configuration, ...
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+        raise TokbenchError(
+            f"cannot load the data set hf:{place} ({reason}); give hf:NAME or hf:NAME:SPLIT with a data set of the Hugging Face hub "
+            f"or a folder that holds one; check the name and the connection"
+        ) from error
+
+
+def _was_saved_to_disk(place: str) -> bool:
+    return any(os.path.isfile(os.path.join(place, marker)) for marker in ("state.json", "dataset_dict.json"))
+
+
+def _choose_split(place: str, given: str | None, known: Sequence[str]) -> str:
+    if given in known:
+        return str(given)
+    advice = f"it has {', '.join(known)}; name one of them, as in hf:{place}:{next(iter(known), 'SPLIT')}"
+    if given is not None:
+        raise TokbenchError(f"hf:{place} has no split {given!r}; {advice}")
+    preferred = [split for split in DEFAULT_SPLITS if split in known] or known
+    if preferred is known and len(known) != 1:
+        raise TokbenchError(f"hf:{place} has none of the splits {' and '.join(DEFAULT_SPLITS)}; {advice}")
+    return preferred[0]
+
+
+def _stored_names(data: Any, column: str) -> list[list[object]]:
+    """What the rows may be called, without loading the images."""
+    names = []
+    schema = data.features.arrow_schema
+    kind = schema.field(column).type
+    if is_image_struct(kind) and kind.get_field_index("path") >= 0:
+        cells = data.with_format("arrow")[:].column(column)
+        names.append(cells.flatten()[kind.get_field_index("path")].to_pylist())
+    if KEY_COLUMN in schema.names:
+        names.append(data.with_format("arrow")[:].column(KEY_COLUMN).to_pylist())
+    return names

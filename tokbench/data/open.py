@@ -1,0 +1,123 @@
+"""From what a user writes after ``--data`` to an image source."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tokbench.data.archives import ZipSource
+from tokbench.data.folder import FolderSource, is_hidden, walk_images
+from tokbench.data.hub import HubSource
+from tokbench.data.photos import PhotoCrops, WholePhotos
+from tokbench.data.shards import ShardSource, compressed_tar, expand_braces, is_compressed_tar
+from tokbench.data.source import ImageSource
+from tokbench.data.table import TableSource
+from tokbench.errors import TokbenchError, unknown_name
+
+PHOTO_SPECS = ("photos", "photos/test", "photos/train")
+"""Names of the embedded photos; a folder of the same name is written ``./photos``."""
+
+KINDS = (
+    "photos, photos/train or photos/test; a folder of images; a .zip; a .tar, a folder of them or shards-{0000..0003}.tar; "
+    "a .parquet; hf:NAME or hf:NAME:SPLIT"
+)
+"""What ``--data`` takes."""
+
+
+def open_source(spec: str, *, size: int) -> ImageSource:
+    """Open images to measure on.
+
+    Args:
+        spec: One of ``KINDS``; ``photos`` means ``photos/test``, and ``~`` is expanded.
+        size: Side in pixels at which the images will be used; only the embedded photos, which come as ready crops, look at it.
+
+    Returns:
+        The source, with its ids known and no image decoded.
+
+    Raises:
+        TokbenchError: If there is no such thing, it is of another kind, damaged or without images, or the photos do not come in
+            this size.
+    """
+    if spec == "photos/train":
+        return PhotoCrops("train", size)
+    if spec in PHOTO_SPECS:
+        return PhotoCrops("test", size)
+    return _open_given(spec)
+
+
+def open_training_source(spec: str) -> ImageSource:
+    """Open images to train on, whole.
+
+    Args:
+        spec: As for ``open_source``, but ``photos`` means ``photos/train``.
+
+    Returns:
+        The source.
+
+    Raises:
+        TokbenchError: As for ``open_source``, and for ``photos/test``.
+    """
+    if spec == "photos/test":
+        raise TokbenchError("photos/test is what tokenizers are measured on and never trained on; train on photos/train or other images")
+    if spec in PHOTO_SPECS:
+        return WholePhotos("train")
+    return _open_given(spec)
+
+
+def _open_given(spec: str) -> ImageSource:
+    if spec.startswith("hf:") and spec != "hf:":
+        return HubSource(spec.removeprefix("hf:"))
+    path = Path(os.path.expanduser(spec))
+    if spec and path.is_dir():
+        return _open_folder(path)
+    if spec and path.is_file():
+        return _open_file(path)
+    if "{" in spec:
+        return ShardSource(_shards(str(path)), path.name)
+    if spec.startswith("photos/"):
+        raise unknown_name("part of the embedded photos", spec, PHOTO_SPECS)
+    found = "is neither a file nor a folder" if spec and path.exists() else "does not exist"
+    raise TokbenchError(f"--data {spec or repr(spec)} {found}; allowed: {KINDS}; check the path")
+
+
+def _open_folder(path: Path) -> ImageSource:
+    try:
+        names = sorted(name for name in os.listdir(path) if not is_hidden(name))
+    except OSError as error:
+        raise TokbenchError(f"cannot list the folder {path}: {error.strerror}; make it readable or give another one") from error
+    tars = [path / name for name in names if name.lower().endswith(".tar")]
+    others = [path / name for name in names if is_compressed_tar(name) or name.lower().endswith((".zip", ".parquet"))]
+    if not (tars or others) or next(walk_images(path), None) is not None:
+        return FolderSource(path)
+    if not others:
+        return ShardSource(tars, Path(os.path.abspath(path)).name)
+    for file in others:
+        if is_compressed_tar(file.name):
+            raise compressed_tar(file)
+    raise TokbenchError(f"the folder {path} holds no images but {others[0].name}; give that file, or hf:{path} for a data set in parts")
+
+
+def _open_file(path: Path) -> ImageSource:
+    kinds = {".zip": ZipSource, ".parquet": TableSource}
+    suffix = path.suffix.lower()
+    if suffix in kinds:
+        return kinds[suffix](path)
+    if suffix == ".tar":
+        return ShardSource([path], path.name)
+    if is_compressed_tar(path.name):
+        raise compressed_tar(path)
+    raise TokbenchError(f"--data {path} is a file of another kind; allowed: {KINDS}; name the folder or archive that holds the images")
+
+
+def _shards(pattern: str) -> list[Path]:
+    paths = []
+    for name in expand_braces(pattern):
+        path = Path(name)
+        if is_compressed_tar(name):
+            raise compressed_tar(path)
+        if path.suffix.lower() != ".tar":
+            raise TokbenchError(f"--data {pattern} is a pattern of files that do not end in .tar; allowed: {KINDS}")
+        if not path.is_file():
+            raise TokbenchError(f"the shard {path} of {pattern} does not exist; check the path or the range")
+        paths.append(path)
+    return paths
