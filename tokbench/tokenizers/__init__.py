@@ -1,0 +1,50 @@
+"""The zoo: one folder a family. ``load`` builds any of them; the classes are here by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tokbench.lazy import lazy_exports
+
+if TYPE_CHECKING:
+    from tokbench.tokenizers.base import Tokenizer
+    from tokbench.tokenizers.family import Family, Variant
+    from tokbench.tokenizers.patch.model import PatchKMeans
+    from tokbench.tokenizers.pixel.model import PixelPalette, PixelRGB
+    from tokbench.tokenizers.vae.model import VAE
+    from tokbench.tokenizers.vqgan.model import VQGAN
+    from tokbench.tokenizers.vqvae.model import VQVAE
+    from tokbench.tokenizers.zoo import families, load, names
+
+__all__ = [
+    "VAE",
+    "VQGAN",
+    "VQVAE",
+    "Family",
+    "PatchKMeans",
+    "PixelPalette",
+    "PixelRGB",
+    "Tokenizer",
+    "Variant",
+    "families",
+    "load",
+    "names",
+]
+
+__getattr__, __dir__ = lazy_exports(
+    __name__,
+    {
+        "VAE": "tokbench.tokenizers.vae.model",
+        "VQGAN": "tokbench.tokenizers.vqgan.model",
+        "VQVAE": "tokbench.tokenizers.vqvae.model",
+        "Family": "tokbench.tokenizers.family",
+        "PatchKMeans": "tokbench.tokenizers.patch.model",
+        "PixelPalette": "tokbench.tokenizers.pixel.model",
+        "PixelRGB": "tokbench.tokenizers.pixel.model",
+        "Tokenizer": "tokbench.tokenizers.base",
+        "Variant": "tokbench.tokenizers.family",
+        "families": "tokbench.tokenizers.zoo",
+        "load": "tokbench.tokenizers.zoo",
+        "names": "tokbench.tokenizers.zoo",
+    },
+)

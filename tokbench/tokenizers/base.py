@@ -1,0 +1,168 @@
+"""The contract every tokenizer keeps: images to tokens and back; public methods validate, private ones compute."""
+
+from __future__ import annotations
+
+import itertools
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tokbench.errors import TokbenchError
+from tokbench.layout import TokenLayout
+from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
+
+Seeds = Tensor | list[int] | tuple[int, ...]
+
+
+class Tokenizer(nn.Module, ABC):
+    """An image tokenizer.
+
+    Subclasses set ``config``, a frozen dataclass that holds whatever changes pixels, and write ``layout``, ``_encode`` and
+    ``_decode``. The private methods are differentiable; the public ones run without gradients.
+
+    Attributes:
+        name: ``family/variant``, set by whoever loads the tokenizer.
+        config: The frozen dataclass it was built from.
+        encode_is_stochastic: Whether encode draws noise and so needs ``seeds``; otherwise it ignores them.
+        decode_is_stochastic: The same for decode.
+        trained_with: The networks and data its training used, so that a bench can mark figures those networks judge.
+        weights_sha256: Digest of the weights it was loaded from, if any.
+    """
+
+    encode_is_stochastic: bool = False
+    decode_is_stochastic: bool = False
+    name: str = ""
+    config: Any
+    trained_with: tuple[str, ...] = ()
+    weights_sha256: str | None = None
+
+    @property
+    def stride(self) -> int:
+        """Height and width of an image must be multiples of this."""
+        return 1
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights are; the CPU if it has none."""
+        tensor = next(itertools.chain(self.parameters(), self.buffers()), None)
+        return torch.device("cpu") if tensor is None else tensor.device
+
+    @abstractmethod
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """Say how an image of this size becomes tokens, without encoding one.
+
+        Args:
+            height: In pixels.
+            width: In pixels.
+
+        Raises:
+            TokbenchError: If the tokenizer cannot take this size.
+        """
+
+    @torch.no_grad()
+    def encode(self, images: Float[Tensor, "b 3 h w"], *, seeds: Seeds | None = None) -> Tokens:
+        """Turn images into tokens.
+
+        Args:
+            images: RGB in [-1, 1].
+            seeds: One per image, for stochastic tokenizers; deterministic ones ignore it.
+
+        Returns:
+            Discrete or continuous tokens, always of one kind for one tokenizer.
+
+        Raises:
+            TokbenchError: If the size does not fit, or seeds are missing.
+            ValueError: If dtype, shape or range are not those of images.
+        """
+        if not isinstance(images, Tensor) or not images.is_floating_point() or images.ndim != 4 or images.shape[1] != 3:
+            given = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+            raise ValueError(f"encode takes float images [B, 3, H, W] in [-1, 1], got {given}; bytes go through tokbench.images.to_float")
+        if images.numel():
+            low, high = torch.aminmax(images)
+            if not bool((low >= -1.001) & (high <= 1.001)):
+                raise ValueError(f"images range over {float(low):.4g}..{float(high):.4g}, allowed is -1..1; see tokbench.images.to_float")
+        self._check_dtype("images", images)
+        self.layout(*images.shape[2:])
+        return self._encode(images, _check_seeds(self.name, self.encode_is_stochastic, seeds, len(images)))
+
+    @torch.no_grad()
+    def decode(self, tokens: Tokens, *, seeds: Seeds | None = None) -> Float[Tensor, "b 3 h w"]:
+        """Turn tokens into images.
+
+        Args:
+            tokens: As ``encode`` returns them.
+            seeds: One per image, for stochastic tokenizers; deterministic ones ignore it.
+
+        Returns:
+            RGB, nominally in [-1, 1]; not clamped (``tokbench.images.to_uint8`` clamps).
+
+        Raises:
+            ValueError: If the tokens are not of this tokenizer's kind.
+            TokbenchError: If seeds are missing.
+        """
+        self._check_tokens(tokens)
+        return self._decode(tokens, _check_seeds(self.name, self.decode_is_stochastic, seeds, len(tokens)))
+
+    @classmethod
+    def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
+        """Read a weights file into this class's own parameter names.
+
+        Args:
+            path: The file.
+
+        Returns:
+            Tensors by name, and the file's SHA-256.
+
+        Raises:
+            TokbenchError: If the file cannot be read.
+        """
+        from tokbench.tokenizers.checkpoints import read_state
+
+        return read_state(path)
+
+    @abstractmethod
+    def _encode(self, images: Tensor, seeds: list[int]) -> Tokens: ...
+
+    @abstractmethod
+    def _decode(self, tokens: Any, seeds: list[int]) -> Tensor: ...
+
+    def _check_tokens(self, tokens: Tokens) -> None:
+        if not isinstance(tokens, DiscreteTokens | ContinuousTokens):
+            raise ValueError(f"decode takes DiscreteTokens or ContinuousTokens, got {type(tokens).__name__}")
+        expected = self.layout(*self._image_size(tokens.grid))
+        if isinstance(tokens, DiscreteTokens):
+            if tokens.codebook_sizes != expected.codebook_sizes:
+                own: object = expected.codebook_sizes or "continuous latents"
+                raise ValueError(f"tokens have codebooks {tokens.codebook_sizes}, {self.name} has {own}")
+        else:
+            if tokens.latents.shape[2] != expected.channels:
+                own = expected.channels or "discrete codes"
+                raise ValueError(f"latents have {tokens.latents.shape[2]} channels, {self.name} has {own}")
+            self._check_dtype("latents", tokens.latents)
+
+    def _check_dtype(self, what: str, values: Tensor) -> None:
+        tensors = (*self.parameters(), *self.buffers())
+        own = next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), values.dtype)
+        if values.dtype != own:
+            raise ValueError(f"{what} are {values.dtype}, {self.name or 'this tokenizer'} computes in {own}; convert them with .to({own})")
+
+    def _image_size(self, grid: tuple[int, ...]) -> tuple[int, int]:
+        """Image size that a grid stands for; 2D grids scale by the stride."""
+        if len(grid) != 2:
+            raise ValueError(f"{self.name or type(self).__name__} takes a 2D grid, got {grid}")
+        return grid[0] * self.stride, grid[1] * self.stride
+
+
+def _check_seeds(name: str, needed: bool, seeds: Seeds | None, count: int) -> list[int]:
+    if not needed:
+        return []
+    if seeds is None:
+        raise TokbenchError(f"{name or 'this tokenizer'} draws noise: pass seeds=[...], one integer per image ({count} here)")
+    values = [int(seed) for seed in seeds]
+    if len(values) != count:
+        raise ValueError(f"got {len(values)} seeds for {count} images")
+    return values

@@ -1,0 +1,81 @@
+"""What VQ-VAE and VQGAN share: the convolutional autoencoder around a nearest-code bottleneck.
+
+    images -> encoder -> quant_conv 1x1 -> nearest code -> post_quant_conv 1x1 -> decoder -> images
+
+Parameter names are those of ``taming.models.vqgan.VQModel``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tokbench.layout import TokenLayout
+from tokbench.nn.autoencoder import Decoder, Encoder
+from tokbench.quantizers.base import Quantized
+from tokbench.quantizers.vq import VectorQuantizer
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.conv_vq_config import ConvVQConfig, conv_vq_layout
+from tokbench.tokens import DiscreteTokens
+
+
+@dataclass(frozen=True)
+class VQReconstruction:
+    """One training pass: the decoded images, the vectors before quantization and what the quantizer made of them."""
+
+    images: Float[Tensor, "b 3 h w"]
+    vectors: Float[Tensor, "b l d"]
+    quantized: Quantized
+
+
+class ConvVQTokenizer(Tokenizer):
+    """Convolutional tokenizer with one codebook and a 2D grid.
+
+    Args:
+        config: Shape of the network and of the codebook.
+    """
+
+    config: ConvVQConfig
+
+    def __init__(self, config: ConvVQConfig) -> None:
+        super().__init__()
+        self.config = config
+        z = config.autoencoder.z_channels
+        self.encoder = Encoder(config.autoencoder)
+        self.decoder = Decoder(config.autoencoder)
+        self.quantize = VectorQuantizer(config.codebook_size, config.embed_dim, beta=config.beta, loss_form=config.loss_form)
+        self.quant_conv = nn.Conv2d(z, config.embed_dim, 1)
+        self.post_quant_conv = nn.Conv2d(config.embed_dim, z, 1)
+
+    @property
+    def stride(self) -> int:
+        """Pixels a token covers along each axis."""
+        return self.config.autoencoder.stride
+
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """One token per ``stride`` x ``stride`` pixels."""
+        return conv_vq_layout(self.config, height, width)
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> VQReconstruction:
+        """Encode, quantize and decode, for training."""
+        vectors, grid = self._vectors(images)
+        quantized = self.quantize(vectors)
+        return VQReconstruction(self._render(quantized.vectors, grid), vectors, quantized)
+
+    def _vectors(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        features = self.quant_conv(self.encoder(images))
+        return rearrange(features, "b d h w -> b (h w) d").float(), (features.shape[2], features.shape[3])
+
+    def _render(self, vectors: Tensor, grid: tuple[int, ...]) -> Tensor:
+        height, width = grid
+        return self.decoder(self.post_quant_conv(rearrange(vectors, "b (h w) d -> b d h w", h=height, w=width)))
+
+    def _encode(self, images: Tensor, seeds: list[int]) -> DiscreteTokens:
+        vectors, grid = self._vectors(images)
+        return DiscreteTokens(self.quantize(vectors).codes, grid, self.quantize.codebook_sizes)
+
+    def _decode(self, tokens: DiscreteTokens, seeds: list[int]) -> Tensor:
+        return self._render(self.quantize.lookup(tokens.codes), tokens.grid)

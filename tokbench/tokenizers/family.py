@@ -1,0 +1,71 @@
+"""Rows of data that describe the zoo: a family and its variants; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from tokbench.errors import TokbenchError
+from tokbench.layout import TokenLayout
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One tokenizer that can be loaded by name.
+
+    Args:
+        name: Without the family.
+        config: The family's frozen configuration.
+        image_size: Side of the square images it was made for, in pixels.
+        summary: One line.
+        weights: File in ``tokenizers/weights`` that ships with the package; None if it needs no weights or brings none.
+        needs_weights: Whether it is useless without weights.
+        source: Where architecture and weights come from.
+        licence: Of the weights.
+        trained_with: Networks and data its training used, e.g. ``lpips-vgg`` or ``data:photos/train``.
+        published: Key of its published figures, if any.
+    """
+
+    name: str
+    config: Any
+    image_size: int
+    summary: str
+    weights: str | None = None
+    needs_weights: bool = True
+    source: str = ""
+    licence: str = ""
+    trained_with: tuple[str, ...] = ()
+    published: str | None = None
+
+
+@dataclass(frozen=True)
+class Family:
+    """A folder of the zoo.
+
+    Args:
+        name: The folder's name.
+        summary: One line.
+        model: ``module:Class`` of the tokenizer, imported only when one is loaded.
+        layout: Configuration, height and width to token layout.
+        variants: Its rows.
+        default: The variant a bare family name means.
+    """
+
+    name: str
+    summary: str
+    model: str
+    layout: Callable[[Any, int, int], TokenLayout]
+    variants: tuple[Variant, ...]
+    default: str
+
+
+def strided_grid(height: int, width: int, stride: int) -> tuple[int, int]:
+    """Divide an image size by a stride.
+
+    Raises:
+        TokbenchError: If it does not divide.
+    """
+    if height < stride or width < stride or height % stride or width % stride:
+        raise TokbenchError(f"image size {height}x{width} does not fit: height and width must be multiples of {stride}")
+    return height // stride, width // stride

@@ -1,0 +1,1 @@
+"""Pixels as tokens: every pixel one colour of a palette, or its three bytes."""

@@ -1,0 +1,60 @@
+"""Configurations, layout arithmetic and variants of the pixel tokenizers; no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tokbench.layout import TokenLayout
+from tokbench.tokenizers.family import Family, Variant
+
+
+@dataclass(frozen=True)
+class RGBConfig:
+    """Three tokens a pixel, one per byte: lossless."""
+
+
+@dataclass(frozen=True)
+class PaletteConfig:
+    """One token a pixel.
+
+    Args:
+        colours: Size of the palette.
+    """
+
+    colours: int = 512
+
+
+def pixel_layout(config: RGBConfig | PaletteConfig, height: int, width: int) -> TokenLayout:
+    """One position per pixel."""
+    sizes = (256, 256, 256) if isinstance(config, RGBConfig) else (config.colours,)
+    return TokenLayout(image_size=(height, width), grid=(height, width), codebook_sizes=sizes)
+
+
+FAMILY = Family(
+    name="pixel",
+    summary="pixels as tokens: a palette (Image-GPT, Chen et al. 2020) or raw bytes",
+    model="tokbench.tokenizers.pixel.model:build",
+    layout=pixel_layout,
+    default="palette-512",
+    variants=(
+        Variant(
+            name="rgb",
+            config=RGBConfig(),
+            image_size=64,
+            summary="three bytes a pixel, lossless; calibrates the bench",
+            needs_weights=False,
+            source="tokbench",
+            licence="Apache-2.0",
+        ),
+        Variant(
+            name="palette-512",
+            config=PaletteConfig(colours=512),
+            image_size=64,
+            summary="nearest of 512 colours, one token a pixel; palette fitted by k-means",
+            weights="pixel-palette-512.safetensors",
+            source="fitted by tokbench, recipe pixel-palette-512; Image-GPT's own clusters load as weights",
+            licence="Apache-2.0",
+            trained_with=("data:photos/train",),
+        ),
+    ),
+)

@@ -1,0 +1,1 @@
+"""VAE: a convolutional autoencoder with a Gaussian bottleneck, continuous latents."""

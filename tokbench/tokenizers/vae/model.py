@@ -1,0 +1,113 @@
+"""KL autoencoder. Papers: Kingma and Welling 2014 (VAE); Rombach et al. 2022, "High-Resolution Image Synthesis with Latent
+Diffusion Models", appendix G.
+
+    images -> encoder -> quant_conv -> (mean, log-variance) -> latents -> post_quant_conv -> decoder -> images
+
+Parameter names are those of CompVis/latent-diffusion ``ldm/models/autoencoder.py``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tokbench.layout import TokenLayout
+from tokbench.nn.autoencoder import Decoder, Encoder
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.vae.variants import VAEConfig, vae_layout
+from tokbench.tokens import ContinuousTokens
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A diagonal Gaussian over latents; the log-variance is clamped to [-30, 20]."""
+
+    mean: Float[Tensor, "b c h w"]
+    logvar: Float[Tensor, "b c h w"]
+
+    @property
+    def std(self) -> Float[Tensor, "b c h w"]:
+        """Standard deviation."""
+        return torch.exp(0.5 * self.logvar)
+
+    def sample(self, noise: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Turn standard normal noise into a sample."""
+        return self.mean + self.std * noise
+
+    def kl(self) -> Float[Tensor, " b"]:
+        """KL divergence from the standard normal, in nats, summed over an image's latents."""
+        return 0.5 * (self.mean.square() + self.logvar.exp() - 1.0 - self.logvar).sum(dim=(1, 2, 3))
+
+
+@dataclass(frozen=True)
+class VAEReconstruction:
+    """One training pass: the decoded images and the posterior they were drawn from."""
+
+    images: Float[Tensor, "b 3 h w"]
+    posterior: Posterior
+
+
+class VAE(Tokenizer):
+    """Convolutional tokenizer with continuous latents on a 2D grid.
+
+    Args:
+        config: Shape of the network; with ``posterior="sample"`` encoding needs seeds.
+    """
+
+    config: VAEConfig
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        z, latent = config.autoencoder.z_channels, config.embed_dim
+        self.encoder = Encoder(config.autoencoder)
+        self.decoder = Decoder(config.autoencoder)
+        self.quant_conv = nn.Conv2d(2 * z, 2 * latent, 1) if config.quant_convs else nn.Identity()
+        self.post_quant_conv = nn.Conv2d(latent, z, 1) if config.quant_convs else nn.Identity()
+
+    @property
+    def stride(self) -> int:
+        """Pixels a latent covers along each axis."""
+        return self.config.autoencoder.stride
+
+    @property
+    def encode_is_stochastic(self) -> bool:  # type: ignore[override]  # depends on the configuration here
+        """Encoding draws noise only with ``posterior="sample"``."""
+        return self.config.posterior == "sample"
+
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """One latent vector per ``stride`` x ``stride`` pixels."""
+        return vae_layout(self.config, height, width)
+
+    def posterior(self, images: Float[Tensor, "b 3 h w"]) -> Posterior:
+        """Encode images to the Gaussian over their latents (differentiable)."""
+        mean, logvar = self.quant_conv(self.encoder(images)).float().chunk(2, dim=1)
+        return Posterior(mean, logvar.clamp(-30.0, 20.0))
+
+    def forward(self, images: Float[Tensor, "b 3 h w"], noise: Float[Tensor, "b c h2 w2"]) -> VAEReconstruction:
+        """Encode, sample and decode, for training.
+
+        Args:
+            images: RGB in [-1, 1].
+            noise: Standard normal, of the latents' shape.
+        """
+        posterior = self.posterior(images)
+        return VAEReconstruction(self.decoder(self.post_quant_conv(posterior.sample(noise))), posterior)
+
+    def _encode(self, images: Tensor, seeds: list[int]) -> ContinuousTokens:
+        posterior = self.posterior(images)
+        latents = posterior.mean
+        if seeds:
+            shape = latents.shape[1:]
+            noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+            latents = posterior.sample(noise.to(latents))
+        height, width = latents.shape[2:]
+        return ContinuousTokens(rearrange(latents, "b c h w -> b (h w) c").contiguous(), (height, width))
+
+    def _decode(self, tokens: ContinuousTokens, seeds: list[int]) -> Tensor:
+        height, width = tokens.grid
+        return self.decoder(self.post_quant_conv(rearrange(tokens.latents, "b (h w) c -> b c h w", h=height, w=width)))

@@ -1,0 +1,1 @@
+"""VQGAN: VQ-VAE's network with attention, trained with perceptual and adversarial losses."""

@@ -1,0 +1,15 @@
+"""VQGAN. Paper: Esser, Rombach and Ommer, "Taming Transformers for High-Resolution Image Synthesis", 2021.
+
+    images -> encoder -> nearest of K codes -> decoder -> images
+                                                            |-- absolute error, LPIPS, PatchGAN hinge loss
+
+Checkpoints of CompVis/taming-transformers have this class's parameter names.
+"""
+
+from __future__ import annotations
+
+from tokbench.tokenizers.conv_vq import ConvVQTokenizer
+
+
+class VQGAN(ConvVQTokenizer):
+    """Convolutional VQ tokenizer trained with perceptual and adversarial losses."""

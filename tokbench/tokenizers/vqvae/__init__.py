@@ -1,0 +1,1 @@
+"""VQ-VAE: a convolutional autoencoder around a codebook, trained on squared error."""

@@ -1,0 +1,124 @@
+"""Names to tokenizers: every folder beside this file that has a ``variants`` module is a family; no torch until ``load``."""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import cache
+from importlib import import_module, resources
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokbench.configs import with_overrides
+from tokbench.errors import TokbenchError, unknown_name
+from tokbench.tokenizers.family import Family, Variant
+
+if TYPE_CHECKING:
+    import torch
+
+    from tokbench.tokenizers.base import Tokenizer
+
+ENTRY_POINTS = "tokbench.tokenizers"
+"""Entry-point group under which other packages offer a ``Family``."""
+
+
+@cache
+def families() -> dict[str, Family]:
+    """All families, by name: this package's folders, then those of installed entry points."""
+    import tokbench.tokenizers as package
+
+    found = {}
+    for module in pkgutil.iter_modules(package.__path__):
+        if module.ispkg and module.name != "weights":
+            family = import_module(f"tokbench.tokenizers.{module.name}.variants").FAMILY
+            found[family.name] = family
+    for point in entry_points(group=ENTRY_POINTS):
+        try:
+            family = point.load()
+        except Exception as error:  # another package's import may fail in any way
+            raise TokbenchError(f"the tokenizer plug-in {point.name!r} ({point.value}) cannot be imported: {error}") from error
+        if not isinstance(family, Family):
+            raise TokbenchError(f"the tokenizer plug-in {point.name!r} must name a tokbench Family, got {type(family).__name__}")
+        found.setdefault(family.name, family)
+    return dict(sorted(found.items()))
+
+
+def names() -> list[str]:
+    """Every ``family/variant``."""
+    return [f"{family.name}/{variant.name}" for family in families().values() for variant in family.variants]
+
+
+def resolve(name: str) -> tuple[Family, Variant]:
+    """Find a family and a variant; a bare family name means its default variant.
+
+    Raises:
+        TokbenchError: If there is none of that name; the nearest are named.
+    """
+    family_name, _, variant_name = name.partition("/")
+    family = families().get(family_name)
+    if family is not None:
+        for variant in family.variants:
+            if variant.name == (variant_name or family.default):
+                return family, variant
+    raise unknown_name("tokenizer", name, [*names(), *families()], hint="See: tokbench list")
+
+
+def weights_path(variant: Variant) -> Path | None:
+    """Where the weights that ship with the package lie; None if the variant has none."""
+    if variant.weights is None:
+        return None
+    return Path(str(resources.files("tokbench.tokenizers") / "weights" / variant.weights))
+
+
+def load(name: str, weights: str | Path | None = None, device: str | torch.device = "cpu", **overrides: object) -> Tokenizer:
+    """Load a tokenizer, ready to encode and decode.
+
+    Args:
+        name: ``family/variant``, a family (its default variant), or ``package.module:Class`` of your own.
+        weights: A weights file to use instead of the variant's own.
+        device: Where it shall run.
+        **overrides: Fields of its configuration, dots as double underscores (``autoencoder__channels=64``).
+
+    Returns:
+        The tokenizer in evaluation mode.
+
+    Raises:
+        TokbenchError: If the name is unknown, an override does not fit, or the weights are missing or do not fit.
+    """
+    from tokbench.plugins import import_class
+    from tokbench.tokenizers.checkpoints import load_strictly
+    from tokbench.tokenizers.plugin import load_plugin
+
+    options = {key.replace("__", "."): value for key, value in overrides.items()}
+    if ":" in name:
+        return load_plugin(name, weights, options).to(usable_device(device)).eval()
+    family, variant = resolve(name)
+    config = with_overrides(variant.config, options)
+    model: Tokenizer = import_class(family.model)(config)
+    path = Path(weights) if weights is not None else weights_path(variant)
+    if path is not None:
+        state, digest = model.read_weights(path)
+        load_strictly(model, state, origin=path.name)
+        model.weights_sha256 = digest
+    elif variant.needs_weights:
+        raise TokbenchError(f"{family.name}/{variant.name} ships without weights; pass weights=PATH (command line: --weights PATH)")
+    model.name = f"{family.name}/{variant.name}"
+    model.trained_with = variant.trained_with
+    return model.to(usable_device(device)).eval()
+
+
+def usable_device(device: str | torch.device) -> torch.device:
+    """Turn a device's name into the device.
+
+    Raises:
+        TokbenchError: If there is none of that name here.
+    """
+    import torch
+
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise TokbenchError(f"device {str(device)!r} cannot be used here ({reason}); allowed: cpu, cuda, cuda:0, mps") from error
+    return chosen
