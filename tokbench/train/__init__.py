@@ -1,0 +1,1 @@
+"""Training: recipes as data, objectives, and one loop that can stop and go on exactly."""

@@ -1,0 +1,78 @@
+"""Fitting the tokenizers that are a codebook and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import torch
+from einops import rearrange
+from torch import Tensor
+
+from tokbench.configs import plain
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.images import to_float
+from tokbench.quantizers.kmeans import kmeans
+from tokbench.quantizers.nearest import nearest_codes
+from tokbench.tokenizers.checkpoints import save_weights
+from tokbench.tokenizers.zoo import resolve, usable_device
+from tokbench.train.crops import RandomCrops
+from tokbench.train.options import LOG, WEIGHTS, TrainOptions, TrainResult
+from tokbench.train.recipes import KMeansRecipe
+
+CROPS_A_BATCH, ROUNDS = 64, 10
+
+
+def fit(
+    recipe: KMeansRecipe,
+    source: ImageSource,
+    options: TrainOptions,
+    *,
+    progress: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None,
+) -> TrainResult:
+    """Fit a codebook; it takes seconds to minutes, so a run cannot be resumed, only repeated.
+
+    Args:
+        recipe: What to do.
+        source: Pictures to draw crops from.
+        options: Where and how.
+        progress: Called after every step with steps done, steps in all, and the mean squared error.
+
+    Returns:
+        Where the codebook lies.
+
+    Raises:
+        TokbenchError: If ``resume`` is asked for.
+    """
+    if options.resume:
+        raise TokbenchError(f"{recipe.name} is fitted in one go and cannot be resumed; leave --resume out")
+    _, variant = resolve(recipe.tokenizer)
+    crops = RandomCrops(source, size=options.size or variant.image_size, scale=recipe.crop_scale, seed=recipe.seed)
+    generator = torch.Generator().manual_seed(recipe.seed)
+    vectors = _sample(crops, recipe, generator).to(usable_device(options.device))
+    size = getattr(variant.config, "colours", None) or variant.config.codebook_size
+    options.out.mkdir(parents=True, exist_ok=True)
+    centres = kmeans(vectors, size, generator, iterations=1)
+    with (options.out / LOG).open("w", encoding="utf-8") as log:
+        for done in range(1, recipe.steps + 1):
+            centres = kmeans(vectors, size, generator, iterations=1, start=centres)
+            error = float((vectors - centres[nearest_codes(vectors, centres)]).square().mean()) if done % ROUNDS == 0 else None
+            if error is not None:
+                log.write(json.dumps({"step": done, "mse": error}) + "\n")
+            progress(done, recipe.steps, {} if error is None else {"mse": error})
+    about = {"tokenizer": recipe.tokenizer, "recipe": plain(recipe), "config": plain(variant.config)}
+    save_weights({recipe.tensor: centres.cpu()}, options.out / WEIGHTS, about=about)
+    return TrainResult(recipe.steps, True, options.out / WEIGHTS)
+
+
+def _sample(crops: RandomCrops, recipe: KMeansRecipe, generator: torch.Generator) -> Tensor:
+    p, step = recipe.patch, 0
+    kept: list[Tensor] = []
+    per_batch = max(1, recipe.vectors // 64)  # from at least 64 batches, so that all photos take part
+    while sum(len(part) for part in kept) < recipe.vectors:
+        images = to_float(crops.batch(step, CROPS_A_BATCH))
+        patches = rearrange(images, "b c (h p) (w q) -> (b h w) (c p q)", p=p, q=p)
+        kept.append(patches[torch.randperm(len(patches), generator=generator)[:per_batch]])
+        step += 1
+    return torch.cat(kept)[: recipe.vectors]

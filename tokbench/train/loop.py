@@ -1,0 +1,217 @@
+"""The training loop: schedule, averaged weights, log, samples and checkpoints that resume exactly."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from tokbench.configs import plain
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.images import to_float, to_uint8
+from tokbench.plugins import import_class
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.checkpoints import load_strictly, read_state, save_weights
+from tokbench.tokenizers.zoo import resolve, usable_device, weights_path
+from tokbench.train.crops import RandomCrops
+from tokbench.train.objective import AutoencoderObjective
+from tokbench.train.options import CHECKPOINT, LOG, WEIGHTS, TrainOptions, TrainResult
+from tokbench.train.recipes import Recipe
+
+logger = logging.getLogger(__name__)
+
+
+def train(
+    recipe: Recipe,
+    source: ImageSource,
+    options: TrainOptions,
+    *,
+    progress: Callable[[int, int, dict[str, float]], None] = lambda done, total, figures: None,
+) -> TrainResult:
+    """Train a tokenizer.
+
+    SIGINT ends the run after the current step, with a checkpoint.
+
+    Args:
+        recipe: What to do.
+        source: Pictures to draw crops from.
+        options: Where and how.
+        progress: Called after every step with steps done, steps in all, and the step's losses.
+
+    Returns:
+        Where the averaged weights lie; ``out`` also holds the checkpoint, ``log.jsonl`` and sample grids.
+
+    Raises:
+        TokbenchError: If ``out`` already holds a run, ``resume`` finds none or one of another recipe, size or source, the
+            tokenizer cannot take the size, or the loss diverges.
+    """
+    family, variant = resolve(recipe.tokenizer)
+    size = options.size or variant.image_size
+    family.layout(variant.config, size, size)  # refuses a size that does not fit
+    settings = {"recipe": json.dumps(plain(recipe), sort_keys=True), "size": size, "source": source.name}
+    device = usable_device(options.device)
+    torch.manual_seed(recipe.seed)
+    objective = _build(recipe, options, size).to(device)
+    averaged = {key: value.detach().clone() for key, value in objective.model.state_dict().items()}
+    start = _resume(settings, options, objective, averaged) if options.resume else _begin(options)
+    crops = RandomCrops(source, size=size, scale=recipe.crop_scale, seed=recipe.seed)
+
+    done, stopping = start, False
+    with _interruptible() as interrupted, (options.out / LOG).open("a", encoding="utf-8") as log:
+        mark = (time.perf_counter(), done)
+        while done < recipe.steps and not stopping:
+            _schedule(recipe, objective.optimizers, done)
+            images = to_float(crops.batch(done, recipe.batch_size).to(device))
+            figures = objective.step(images, done, torch.Generator().manual_seed(recipe.seed * 1_000_003 + done))
+            _average(averaged, objective.model, min(recipe.ema_decay, (1 + done) / (10 + done)))
+            done += 1
+            stopping = interrupted()
+            if done % options.log_every == 0 or done == recipe.steps:
+                now = time.perf_counter()
+                rate = (done - mark[1]) * recipe.batch_size / (now - mark[0])
+                log.write(json.dumps({"step": done, **plain(figures), "images_per_second": round(rate, 2)}) + "\n")
+                log.flush()
+                mark = (now, done)
+            if done % options.save_every == 0 or done == recipe.steps or stopping:
+                _save(recipe, settings, options, objective, averaged, done)
+                _samples(recipe, options, averaged, crops, done)
+            progress(done, recipe.steps, figures)
+    return TrainResult(done, done == recipe.steps, options.out / WEIGHTS)
+
+
+def _build(recipe: Recipe, options: TrainOptions, size: int) -> AutoencoderObjective:
+    family, variant = resolve(recipe.tokenizer)
+    model: Any = import_class(family.model)(variant.config)
+    if recipe.init_from is not None and not options.resume:
+        path = options.init_weights or weights_path(resolve(recipe.init_from)[1])
+        assert path is not None
+        fitting = _fitting(model, read_state(path)[0])
+        load_strictly(model, model.state_dict() | fitting, origin=path.name)
+        logger.info("started from %s: %d of %d tensors fit", path.name, len(fitting), len(model.state_dict()))
+    perceptual: nn.Module | None = None
+    if recipe.losses.perceptual_weight:
+        from tokbench.assets import need_asset
+        from tokbench.nn.perceptual import build_lpips
+
+        perceptual = build_lpips("vgg", read_state(need_asset("lpips-vgg"))[0])
+    objective = AutoencoderObjective(model.train(), recipe, perceptual)
+    if objective.codebook is not None and recipe.init_from is not None:
+        objective.codebook.adopt(recipe.batch_size * model.layout(size, size).positions)
+    return objective
+
+
+def _fitting(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    own = model.state_dict()
+    return {key: value for key, value in state.items() if key in own and own[key].shape == value.shape}
+
+
+def _begin(options: TrainOptions) -> int:
+    if (options.out / CHECKPOINT).exists():
+        raise TokbenchError(f"{options.out} already holds a run; add --resume to go on with it, or choose another --out")
+    options.out.mkdir(parents=True, exist_ok=True)
+    (options.out / LOG).write_text("", encoding="utf-8")
+    return 0
+
+
+def _resume(settings: dict[str, Any], options: TrainOptions, objective: AutoencoderObjective, averaged: dict[str, Tensor]) -> int:
+    path = options.out / CHECKPOINT
+    if not path.is_file():
+        raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        step, saved = int(state["step"]), {key: state.get(key, value) for key, value in settings.items()}
+    except Exception as error:  # a damaged file can raise anything
+        raise TokbenchError(f"{path} is not a readable checkpoint ({type(error).__name__}); start again in another --out") from error
+    other = [key for key, value in settings.items() if saved[key] != value]
+    if other:
+        raise TokbenchError(f"{options.out} holds a run of another {' and '.join(other)}; repeat the options it was started with")
+    objective.load_state_dict(state["objective"])
+    for key, value in averaged.items():
+        value.copy_(state["averaged"][key])
+    log = options.out / LOG
+    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
+    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
+    log.write_text("".join(kept), encoding="utf-8")
+    return step
+
+
+def _save(
+    recipe: Recipe,
+    settings: dict[str, Any],
+    options: TrainOptions,
+    objective: AutoencoderObjective,
+    averaged: dict[str, Tensor],
+    step: int,
+) -> None:
+    state = settings | {"step": step, "objective": objective.state_dict(), "averaged": averaged}
+    path = options.out / CHECKPOINT
+    partial = path.with_suffix(".partial")
+    torch.save(state, partial)
+    os.replace(partial, path)
+    about = {"tokenizer": recipe.tokenizer, "recipe": plain(recipe), "steps": step, "config": plain(objective.model.config)}
+    save_weights(averaged, options.out / WEIGHTS, about=about, dtype=torch.float16)
+
+
+def _samples(recipe: Recipe, options: TrainOptions, averaged: dict[str, Tensor], crops: RandomCrops, step: int) -> None:
+    from PIL import Image
+
+    family, variant = resolve(recipe.tokenizer)
+    model: Tokenizer = import_class(family.model)(variant.config).eval()
+    load_strictly(model, averaged, origin="averaged weights")
+    originals = crops.batch(2**31, 8)
+    images = to_uint8(model.decode(model.encode(to_float(originals))))
+    rows = torch.cat([originals, images]).permute(0, 2, 3, 1)
+    size = rows.shape[1]
+    grid = rows.reshape(2, 8, size, size, 3).permute(0, 2, 1, 3, 4).reshape(2 * size, 8 * size, 3)
+    folder = options.out / "samples"
+    folder.mkdir(exist_ok=True)
+    Image.fromarray(grid.numpy()).save(folder / f"{step:06d}.png")
+
+
+def _schedule(recipe: Recipe, optimizers: dict[str, torch.optim.Optimizer], step: int) -> None:
+    warm = min(1.0, (step + 1) / max(1, recipe.warmup))
+    factor = warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+    for optimizer in optimizers.values():
+        for group in optimizer.param_groups:
+            group.setdefault("peak_lr", group["lr"])
+            group["lr"] = group["peak_lr"] * factor
+
+
+@torch.no_grad()
+def _average(averaged: dict[str, Tensor], model: nn.Module, decay: float) -> None:
+    for key, value in model.state_dict().items():
+        if value.is_floating_point():
+            averaged[key].lerp_(value, 1 - decay)
+        else:
+            averaged[key].copy_(value)
+
+
+@contextmanager
+def _interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT into a flag; a second one interrupts as usual."""
+    asked = False
+
+    def note(signum: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    try:
+        previous = signal.signal(signal.SIGINT, note)
+    except ValueError:  # not in the main thread
+        yield lambda: False
+        return
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, previous)

@@ -1,0 +1,40 @@
+"""What may differ between two runs of one recipe, and how a run ends."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+CHECKPOINT, LOG, WEIGHTS = "checkpoint.pt", "log.jsonl", "weights.safetensors"
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """What may differ between two runs of one recipe.
+
+    Args:
+        out: Folder of the run.
+        size: Side of the crops; None takes the variant's own.
+        device: Where to train.
+        resume: Go on from the checkpoint in ``out``.
+        init_weights: File to start from instead of ``init_from``'s own weights.
+        log_every: Steps between two log lines.
+        save_every: Steps between two checkpoints and sample grids.
+    """
+
+    out: Path
+    size: int | None = None
+    device: str = "cpu"
+    resume: bool = False
+    init_weights: Path | None = None
+    log_every: int = 20
+    save_every: int = 500
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """How a run ended: steps done, whether all were, and the averaged weights' file."""
+
+    steps: int
+    finished: bool
+    weights: Path

@@ -1,0 +1,192 @@
+"""Named training recipes: rows of data that reproduce the weights that ship with the package; no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tokbench.errors import unknown_name
+
+
+@dataclass(frozen=True)
+class CodebookUpdate:
+    """A codebook learned by moving averages, see ``tokbench.quantizers.ema``."""
+
+    decay: float = 0.99
+    restart_below: float = 0.1
+    restart_every: int = 20
+
+
+@dataclass(frozen=True)
+class Adversary:
+    """A PatchGAN discriminator with hinge loss and the adaptive weight of VQGAN (equation 7 of the paper).
+
+    Args:
+        weight: Multiplies the adaptive weight.
+        start: First step at which it acts on the autoencoder; it learns from step 0.
+        learning_rate: Of the discriminator.
+        channels: Width of its first layer.
+        layers: Strided layers.
+    """
+
+    weight: float = 0.8
+    start: int = 0
+    learning_rate: float = 2e-4
+    channels: int = 64
+    layers: int = 3
+
+
+@dataclass(frozen=True)
+class AutoencoderLosses:
+    """What a convolutional autoencoder is trained on.
+
+    Args:
+        pixel: Absolute or squared error, averaged over pixels and channels of [-1, 1].
+        pixel_weight: Its weight.
+        perceptual_weight: Weight of LPIPS-VGG; 0 leaves it out.
+        kl_weight: Weight of the KL term in nats per image, relative to the summed pixel error (latent diffusion's convention).
+        codebook: How the codebook learns; None for continuous latents or a codebook learned by gradient.
+        adversary: The discriminator, if any.
+    """
+
+    pixel: Literal["l1", "l2"] = "l2"
+    pixel_weight: float = 1.0
+    perceptual_weight: float = 0.0
+    kl_weight: float = 0.0
+    codebook: CodebookUpdate | None = None
+    adversary: Adversary | None = None
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that determines a training run but the data and the machine.
+
+    Args:
+        name: What ``tokbench train`` takes.
+        tokenizer: ``family/variant`` that is trained.
+        losses: What it is trained on.
+        summary: One line.
+        init_from: ``family/variant`` whose weights it starts from, as far as names and shapes agree; None starts at random.
+        steps: Optimiser steps.
+        batch_size: Images a step.
+        crop_scale: Random squares have a side between these shares of the photo's short side.
+        learning_rate: Peak, after ``warmup`` steps; falls to zero along a cosine.
+        betas: Of Adam.
+        warmup: Steps of linear warm-up.
+        ema_decay: Of the averaged weights that are kept.
+        grad_clip: Largest gradient norm.
+        precision: ``bf16`` runs the networks under autocast.
+        seed: Of everything random.
+
+    Raises:
+        ValueError: If a count is not positive or the crop scale is no range within 0 to 1.
+    """
+
+    name: str
+    tokenizer: str
+    losses: AutoencoderLosses
+    summary: str
+    init_from: str | None = None
+    steps: int = 9000
+    batch_size: int = 8
+    crop_scale: tuple[float, float] = (0.3, 0.9)
+    learning_rate: float = 7e-4
+    betas: tuple[float, float] = (0.9, 0.99)
+    warmup: int = 200
+    ema_decay: float = 0.999
+    grad_clip: float = 1.0
+    precision: Literal["fp32", "bf16"] = "bf16"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1:
+            raise ValueError(f"steps and batch_size must be positive, got {self.steps} and {self.batch_size}")
+        if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
+            raise ValueError(f"crop_scale must be a range within 0 to 1, got {self.crop_scale}")
+
+
+@dataclass(frozen=True)
+class KMeansRecipe:
+    """A codebook fitted by k-means to raw pixels or patches of random crops.
+
+    Args:
+        name: What ``tokbench train`` takes.
+        tokenizer: ``family/variant`` that is fitted.
+        tensor: The name of its codebook.
+        patch: Side of the patches that are clustered; 1 for pixels.
+        summary: One line.
+        vectors: How many are clustered.
+        crop_scale: Random squares have a side between these shares of the photo's short side.
+        steps: Lloyd iterations.
+        seed: Of everything random.
+    """
+
+    name: str
+    tokenizer: str
+    tensor: str
+    patch: int
+    summary: str
+    vectors: int = 400_000
+    crop_scale: tuple[float, float] = (0.3, 0.9)
+    steps: int = 60
+    seed: int = 0
+
+
+RECIPES: tuple[Recipe | KMeansRecipe, ...] = (
+    KMeansRecipe(
+        name="pixel-palette-512",
+        tokenizer="pixel/palette-512",
+        tensor="clusters",
+        patch=1,
+        summary="512 colours by k-means of pixels",
+    ),
+    KMeansRecipe(
+        name="patch-kmeans-1024",
+        tokenizer="patch/kmeans-1024",
+        tensor="codebook",
+        patch=4,
+        summary="1024 patches by k-means of raw 4x4 patches",
+    ),
+    Recipe(
+        name="vqvae-tiny",
+        tokenizer="vqvae/tiny",
+        summary="squared error, codebook by moving averages, from random weights",
+        losses=AutoencoderLosses(pixel="l2", pixel_weight=5.0, codebook=CodebookUpdate()),
+    ),
+    Recipe(
+        name="vae-tiny",
+        tokenizer="vae/tiny",
+        summary="squared error and a light KL term, started from vqvae/tiny",
+        init_from="vqvae/tiny",
+        losses=AutoencoderLosses(pixel="l2", kl_weight=1e-6),
+        steps=3000,
+        learning_rate=6e-4,
+    ),
+    Recipe(
+        name="vqgan-tiny",
+        tokenizer="vqgan/tiny",
+        summary="absolute error, LPIPS-VGG and PatchGAN, started from vqvae/tiny",
+        init_from="vqvae/tiny",
+        losses=AutoencoderLosses(
+            pixel="l1",
+            perceptual_weight=1.0,
+            codebook=CodebookUpdate(),
+            adversary=Adversary(weight=0.5, start=300, channels=32, layers=2),
+        ),
+        steps=2500,
+        learning_rate=3e-4,
+        warmup=100,
+    ),
+)
+
+
+def get_recipe(name: str) -> Recipe | KMeansRecipe:
+    """Find a recipe by name.
+
+    Raises:
+        TokbenchError: If there is none of that name; the nearest are named.
+    """
+    for recipe in RECIPES:
+        if recipe.name == name:
+            return recipe
+    raise unknown_name("recipe", name, (recipe.name for recipe in RECIPES), hint="See: tokbench train --help")
