@@ -1,0 +1,1 @@
+"""The bench: one pass over the data under a recorded protocol, metrics, records."""

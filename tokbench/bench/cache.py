@@ -1,0 +1,71 @@
+"""Features of reference images on disk, found again by the content of the image and the identity of the network."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from tokbench.bench.networks import FeatureNetwork
+from tokbench.configs import canonical_json
+
+
+class FeatureCache:
+    """Features by image digest, in segments that are written once and never changed.
+
+    Args:
+        folder: Where segments lie; made when the first is written.
+        network: Whose features they are; its settings are part of the segments' place.
+    """
+
+    def __init__(self, folder: Path, network: FeatureNetwork) -> None:
+        identity = hashlib.sha256(canonical_json(network.settings).encode()).hexdigest()[:16]
+        self.folder = folder / f"{network.name}-{identity}"
+        self.dim = network.dim
+        self._known: dict[bytes, np.ndarray] = {}
+        self._fresh: dict[bytes, np.ndarray] = {}
+        for path in sorted(self.folder.glob("*.safetensors")):
+            self._read(path)
+
+    def get(self, key: bytes) -> np.ndarray | None:
+        """Features of an image, or None if they are not known."""
+        found = self._known.get(key)
+        return found if found is not None else self._fresh.get(key)
+
+    def put(self, key: bytes, features: np.ndarray) -> None:
+        """Remember the features of an image; ``flush`` writes them."""
+        self._fresh[key] = features.astype(np.float32)
+
+    def flush(self) -> None:
+        """Write what is new as one segment, atomically. A cache that cannot be written is left alone."""
+        if not self._fresh:
+            return
+        keys = sorted(self._fresh)
+        tensors = {
+            "keys": np.stack([np.frombuffer(key, dtype=np.uint8) for key in keys]),
+            "features": np.stack([self._fresh[key] for key in keys]),
+        }
+        name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
+        path = self.folder / f"{name}.safetensors"
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            save_file(tensors, partial)
+            os.replace(partial, path)
+        except OSError:
+            partial.unlink(missing_ok=True)
+        self._known |= self._fresh
+        self._fresh = {}
+
+    def _read(self, path: Path) -> None:
+        try:
+            tensors = load_file(path)
+            keys, features = tensors["keys"], tensors["features"]
+        except (OSError, SafetensorError, KeyError):
+            return  # a damaged segment is recomputed
+        if features.ndim == 2 and features.shape == (len(keys), self.dim) and keys.shape[1:] == (32,):
+            self._known.update(zip((key.tobytes() for key in keys), features, strict=True))

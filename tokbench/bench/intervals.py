@@ -1,0 +1,75 @@
+"""Confidence intervals over groups of correlated images (crops of one photo)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A 95 % confidence interval.
+
+    Args:
+        low: Lower end.
+        high: Upper end.
+        method: How it was estimated, and over what.
+    """
+
+    low: float
+    high: float
+    method: str
+
+
+def group_bootstrap(values: Sequence[float], groups: Sequence[str]) -> Interval | None:
+    """Percentile bootstrap of a mean, resampling whole groups.
+
+    Args:
+        values: One per image.
+        groups: The group of each.
+
+    Returns:
+        The interval; None with fewer than two groups or with infinite values.
+    """
+    names = sorted(set(groups))
+    if len(names) < 2 or not all(map(math.isfinite, values)):
+        return None
+    number = {name: i for i, name in enumerate(names)}
+    index = np.array([number[group] for group in groups])
+    sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64), minlength=len(names))
+    counts = np.bincount(index, minlength=len(names))
+    picks = np.random.Generator(np.random.PCG64(SEED)).integers(len(names), size=(RESAMPLES, len(names)))
+    means = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
+    low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
+    return Interval(float(low), float(high), f"bootstrap of {len(names)} groups, {RESAMPLES} resamples")
+
+
+def group_jackknife(figure: float, without: Callable[[np.ndarray], float], groups: Sequence[str], *, folds: int = 10) -> Interval | None:
+    """Delete-a-fold jackknife for a figure that is no mean, with whole groups in one fold.
+
+    Args:
+        figure: Of all images.
+        without: Computes the figure from the images a boolean mask keeps.
+        groups: The group of each image.
+        folds: At most this many; fewer groups make fewer folds.
+
+    Returns:
+        ``figure`` plus or minus Student's t times the jackknife's standard error; None with fewer than five groups.
+    """
+    from scipy.stats import t
+
+    names = sorted(set(groups))
+    count = min(folds, len(names))
+    if count < 5:
+        return None
+    fold_of = {name: i % count for i, name in enumerate(names)}
+    fold = np.array([fold_of[group] for group in groups])
+    estimates = np.array([without(fold != i) for i in range(count)])
+    error = math.sqrt((count - 1) / count * float(((estimates - estimates.mean()) ** 2).sum()))
+    half = float(t.ppf((1 + LEVEL) / 2, count - 1)) * error
+    return Interval(figure - half, figure + half, f"jackknife of {len(names)} groups in {count} folds")

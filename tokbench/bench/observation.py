@@ -1,0 +1,70 @@
+"""What a metric sees of one micro-batch: originals, reconstructions and tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+
+from jaxtyping import Float32, UInt8
+from torch import Tensor
+
+from tokbench.images import to_float
+from tokbench.layout import TokenLayout
+from tokbench.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Observation:
+    """One micro-batch, without its padding.
+
+    Args:
+        ids: One per image.
+        groups: What each image is a sample of.
+        keys: SHA-256 of each reference image's pixels.
+        reference: The originals.
+        reconstruction: What came back, as bytes.
+        tokens: What the tokenizer made of the originals; None for a codec that has none.
+        reencode: Encodes the reconstruction again; called at most once, and only if a metric asks.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+    keys: tuple[bytes, ...]
+    reference: UInt8[Tensor, "b 3 h w"]
+    reconstruction: UInt8[Tensor, "b 3 h w"]
+    tokens: Tokens | None
+    reencode: Callable[[], Tokens] = field(repr=False)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @cached_property
+    def tokens_again(self) -> Tokens:
+        """The tokens of the re-encoded reconstruction."""
+        return self.reencode()
+
+    @cached_property
+    def reference_float(self) -> Float32[Tensor, "b 3 h w"]:
+        """The originals in [-1, 1]."""
+        return to_float(self.reference)
+
+    @cached_property
+    def reconstruction_float(self) -> Float32[Tensor, "b 3 h w"]:
+        """The reconstructions in [-1, 1]."""
+        return to_float(self.reconstruction)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is known of the tokenizer under test and the data before the first image.
+
+    Args:
+        layout: Its token layout at this size; None for a codec without tokens.
+        images: How many images there are.
+        image_size: Height and width in pixels.
+    """
+
+    layout: TokenLayout | None
+    images: int
+    image_size: tuple[int, int]

@@ -1,0 +1,330 @@
+"""One pass over the data: read, encode, decode, feed every metric, and put it all in a record."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokbench.assets import cache_dir
+from tokbench.bench.anchors import Anchor
+from tokbench.bench.context import MetricContext
+from tokbench.bench.environment import environment
+from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
+from tokbench.bench.metrics import select
+from tokbench.bench.metrics.base import Metric
+from tokbench.bench.microbatch import padded
+from tokbench.bench.observation import Observation, Subject
+from tokbench.bench.protocol import CHANGEABLE, Protocol, get_protocol
+from tokbench.bench.record import DataInfo, MetricResult, Record, Timing, TokenizerInfo, TokensInfo
+from tokbench.configs import plain
+from tokbench.data.open import open_source
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.images import to_float, to_uint8
+from tokbench.layout import TokenLayout
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokens import Tokens
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What may differ between two runs of one protocol without changing a figure.
+
+    Args:
+        batch_size: Images read ahead; the networks always see ``protocol.micro_batch``.
+        strict: Stop at the first image that cannot be read, instead of skipping it.
+        feature_weights: The Inception file for ``rfid``, if not the fetched one.
+        cache: Keep the features of reference images in the user's cache.
+        progress: Called after every micro-batch with images done and images in all.
+    """
+
+    batch_size: int = 64
+    strict: bool = False
+    feature_weights: Path | None = None
+    cache: bool = True
+    progress: Progress = field(default=lambda done, total: None)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A record and the per-image rows behind it (column to image id to value)."""
+
+    record: Record
+    rows: dict[str, dict[str, float]]
+
+
+def evaluate(
+    tokenizer: Tokenizer,
+    data: str | Path | ImageSource = "photos",
+    *,
+    metrics: tuple[str, ...] | list[str] | None = None,
+    protocol: Protocol | None = None,
+    options: RunOptions | None = None,
+) -> Record:
+    """Measure a tokenizer.
+
+    Args:
+        tokenizer: What ``tokbench.load`` returns, or your own ``Tokenizer``.
+        data: ``photos``, a folder, a zip, tar shards, a parquet file, ``hf:NAME``, or an ``ImageSource``.
+        metrics: Names; None takes those measured by default.
+        protocol: How to measure; None takes ``photos-64``, with the name of ``data``.
+        options: What changes no figure.
+
+    Returns:
+        The record.
+
+    Raises:
+        TokbenchError: If data, metrics or tokenizer do not fit together.
+    """
+    return run(tokenizer, data, metrics=metrics, protocol=protocol, options=options).record
+
+
+def run(
+    tokenizer: Tokenizer | Anchor,
+    data: str | Path | ImageSource = "photos",
+    *,
+    metrics: tuple[str, ...] | list[str] | None = None,
+    protocol: Protocol | None = None,
+    options: RunOptions | None = None,
+) -> Evaluation:
+    """Measure a tokenizer or an anchor; like ``evaluate``, with the per-image rows."""
+    options = options or RunOptions()
+    protocol = protocol or get_protocol()
+    classes = select(None if metrics is None else tuple(metrics))
+    source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)
+    if source.ready_size is not None and source.ready_size != protocol.size:
+        raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
+    if source.name != protocol.data:
+        protocol = get_protocol(protocol.name, _changes(protocol), data=source.name)
+    indices = choose(source, protocol)
+    under_test = _UnderTest(tokenizer, protocol)
+    subject = Subject(under_test.layout, len(indices), (protocol.size, protocol.size))
+    context = MetricContext(
+        under_test.device, protocol.micro_batch, cache_dir() / "features" if options.cache else None, options.feature_weights
+    )
+    active, results = _prepare(classes, subject, context)
+
+    started = time.perf_counter()
+    report = LoadReport()
+    done = 0
+    for batch in load_batches(source, indices, protocol, report, read_ahead=options.batch_size, strict=options.strict):
+        observation = under_test.observe(batch)
+        for metric in active:
+            metric.update(observation)
+        done += len(batch.ids)
+        options.progress(done, len(indices))
+    rows: dict[str, dict[str, float]] = {}
+    measured = Subject(under_test.layout, done, subject.image_size)
+    for metric in active:
+        metric.finish()
+        results |= _results(metric, measured, under_test.trained_with)
+        rows |= metric.rows()
+    record = Record(
+        tokenizer=under_test.info(),
+        data=_data_info(source, report),
+        protocol=protocol,
+        protocol_label=protocol.label,
+        metrics=dict(sorted(results.items())),
+        tokens=under_test.tokens_info(),
+        timing=under_test.timing(time.perf_counter() - started),
+        environment=environment(),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return Evaluation(record, rows)
+
+
+def image_seed(run_seed: int, image_id: str, purpose: str) -> int:
+    """Seed of one image's noise: a stable hash of the run's seed, the image's id and ``encode`` or ``decode``."""
+    digest = hashlib.sha256(f"{run_seed}\0{image_id}\0{purpose}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") >> 1
+
+
+class _UnderTest:
+    """A tokenizer or an anchor, run on micro-batches of one fixed size and timed."""
+
+    def __init__(self, tokenizer: Tokenizer | Anchor, protocol: Protocol) -> None:
+        self.tokenizer, self.protocol = tokenizer, protocol
+        self.layout: TokenLayout | None = None
+        self.device = torch.device("cpu")
+        self.trained_with: tuple[str, ...] = ()
+        if isinstance(tokenizer, Tokenizer):
+            self.layout = tokenizer.layout(protocol.size, protocol.size)
+            self.trained_with = tuple(tokenizer.trained_with)
+            self.device = tokenizer.device
+        self._seconds: dict[str, list[float]] = {"encode": [], "decode": []}
+        self._bytes = 0
+        self._images = 0
+
+    def observe(self, batch: Batch) -> Observation:
+        """Encode and decode one micro-batch; the padding is cut off again."""
+        count = len(batch.ids)
+        reference = padded(batch.images, self.protocol.micro_batch).to(self.device)
+        tokens: Tokens | None = None
+        if isinstance(self.tokenizer, Anchor):
+            start = time.perf_counter()
+            reconstruction, sizes = self.tokenizer.transcode(reference[:count])
+            self._seconds["encode"].append((time.perf_counter() - start) / count)
+            self._bytes += sum(sizes)
+        else:
+            everything = self._timed("encode", partial(self._encode, to_float(reference), batch.ids))
+            images = self._timed("decode", partial(self._decode, everything, batch.ids))
+            reconstruction = self._bytes_of(images)[:count]
+            tokens = everything.first(count)
+        self._images += count
+        return Observation(
+            ids=batch.ids,
+            groups=batch.groups,
+            keys=batch.keys,
+            reference=reference[:count],
+            reconstruction=reconstruction,
+            tokens=tokens,
+            reencode=partial(self._reencode, reconstruction, batch.ids),
+        )
+
+    def _encode(self, images: Tensor, ids: tuple[str, ...]) -> Tokens:
+        assert isinstance(self.tokenizer, Tokenizer)
+        with self._autocast():
+            return self.tokenizer.encode(images, seeds=self._seeds(ids, "encode", len(images)))
+
+    def _decode(self, tokens: Tokens, ids: tuple[str, ...]) -> Tensor:
+        assert isinstance(self.tokenizer, Tokenizer)
+        with self._autocast():
+            return self.tokenizer.decode(tokens, seeds=self._seeds(ids, "decode", len(tokens))).float()
+
+    def _reencode(self, reconstruction: Tensor, ids: tuple[str, ...]) -> Tokens:
+        images = to_float(padded(reconstruction, self.protocol.micro_batch))
+        return self._encode(images, ids).first(len(reconstruction))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.protocol.precision == "bf16")
+
+    def _seeds(self, ids: tuple[str, ...], purpose: str, count: int) -> list[int]:
+        seeds = [image_seed(self.protocol.seed, image, purpose) for image in ids]
+        return seeds + [0] * (count - len(seeds))
+
+    def _bytes_of(self, images: Tensor) -> Tensor:
+        expected = (self.protocol.micro_batch, 3, self.protocol.size, self.protocol.size)
+        if tuple(images.shape) != expected:
+            raise TokbenchError(
+                f"{self.tokenizer.name} decoded {tuple(images.shape)}, expected {expected}: its decode does not undo its encode"
+            )
+        if bool(torch.isnan(images).any()):
+            raise TokbenchError(f"{self.tokenizer.name} decoded NaN pixels; its weights are damaged, or it needs another precision")
+        return to_uint8(images, rule=self.protocol.uint8)
+
+    def _timed(self, what: str, action: Callable[[], Any]) -> Any:
+        self._wait()
+        start = time.perf_counter()
+        result = action()
+        self._wait()
+        self._seconds[what].append((time.perf_counter() - start) / self.protocol.micro_batch)
+        return result
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def info(self) -> TokenizerInfo:
+        """Name, configuration and size."""
+        if isinstance(self.tokenizer, Anchor):
+            return TokenizerInfo(self.tokenizer.name, plain(self.tokenizer.config), None, 0)
+        tokenizer = self.tokenizer
+        parameters = sum(p.numel() for p in tokenizer.parameters())
+        name = tokenizer.name or type(tokenizer).__name__
+        return TokenizerInfo(name, plain(getattr(tokenizer, "config", {})), tokenizer.weights_sha256, parameters, self.trained_with)
+
+    def tokens_info(self) -> TokensInfo:
+        """Derived from the layout, or measured for an anchor."""
+        layout = self.layout
+        if layout is None:
+            bits = 8.0 * self._bytes / self._images
+            return TokensInfo(None, None, bits, bits / self.protocol.size**2, (), (), bits_are="mean file size measured")
+        kind = "ceiling of a uniform code" if layout.discrete else "none: continuous latents"
+        return TokensInfo(
+            positions=layout.positions,
+            tokens_per_image=layout.tokens_per_image,
+            bits_per_image=layout.bits_per_image,
+            bpp=layout.bpp,
+            grid=layout.grid,
+            codebook_sizes=layout.codebook_sizes,
+            channels=layout.channels,
+            storage_bits_per_image=layout.storage_bits_per_image,
+            bits_are=kind,
+        )
+
+    def timing(self, total: float) -> Timing:
+        """Median rates; the first micro-batch, which warms up, is left out."""
+        encode, decode = (_rate(self._seconds[what]) for what in ("encode", "decode"))
+        return Timing(encode, decode, self.protocol.micro_batch, str(self.device), torch.get_num_threads(), round(total, 3))
+
+
+def _rate(seconds: list[float]) -> float | None:
+    return 1.0 / statistics.median(seconds[1:]) if len(seconds) > 1 else None
+
+
+def _prepare(classes: list[type[Metric]], subject: Subject, context: MetricContext) -> tuple[list[Metric], dict[str, MetricResult]]:
+    active: list[Metric] = []
+    results: dict[str, MetricResult] = {}
+    for cls in classes:
+        try:
+            metric = cls.create(context)
+            reason = metric.not_applicable(subject)
+        except TokbenchError as error:
+            logger.warning("%s is left out: %s", cls.name, error)
+            reason = str(error)
+        if reason is None:
+            active.append(metric)
+        else:
+            results |= {key: MetricResult(reason=reason) for key in cls.figure_names()}
+    return active, results
+
+
+def _results(metric: Metric, measured: Subject, trained_with: tuple[str, ...]) -> dict[str, MetricResult]:
+    reason = metric.not_applicable(measured)  # images may have been skipped
+    if reason is not None:
+        return {key: MetricResult(reason=reason) for key in metric.figure_names()}
+    judged = any(network in trained_with for network in metric.networks)
+    return {
+        key: MetricResult(
+            value=figure.value,
+            unit=figure.unit,
+            higher_is_better=figure.higher_is_better,
+            settings=metric.settings,
+            interval=figure.interval,
+            by_codebook=figure.by_codebook,
+            judged_by_training_network=judged,
+        )
+        for key, figure in metric.report().items()
+    }
+
+
+def _data_info(source: ImageSource, report: LoadReport) -> DataInfo:
+    return DataInfo(
+        name=source.name,
+        digest=report.digest(),
+        pixels_digest=report.pixels_digest(),
+        requested=report.requested,
+        count=len(report.pixels),
+        groups=len(report.groups),
+        enlarged=report.enlarged,
+        skipped=tuple(report.skipped),
+    )
+
+
+def _changes(protocol: Protocol) -> dict[str, object]:
+    return {name: getattr(protocol, name) for name in CHANGEABLE}

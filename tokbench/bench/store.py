@@ -1,0 +1,106 @@
+"""Records on disk: written atomically, never over another one, found again by folder."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from tokbench.bench.record import Record, read_record
+from tokbench.errors import TokbenchError
+
+Rows = Mapping[str, Mapping[str, float]]
+"""Column to image id to value."""
+
+
+def write_record(record: Record, rows: Rows, folder: Path) -> Path:
+    """Write a record and, beside it, its per-image rows as parquet.
+
+    Args:
+        record: The record.
+        rows: Per-image values.
+        folder: Made if missing.
+
+    Returns:
+        The record's path: tokenizer and protocol, and a number if that is taken.
+
+    Raises:
+        TokbenchError: If the folder cannot be written.
+    """
+    stem = _slug(f"{record.tokenizer.name}_{record.protocol_label}")
+    draft = folder / f".{stem}.{os.getpid()}.partial"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        draft.write_text(record.to_json(), encoding="utf-8")
+        path = _place(draft, folder, stem)
+        if rows:
+            _write_rows(rows, path.with_suffix(".parquet"))
+    except OSError as error:
+        raise TokbenchError(f"cannot write to {folder} ({error.strerror or error}); choose another --out") from error
+    finally:
+        if folder.is_dir():
+            draft.unlink(missing_ok=True)
+    return path
+
+
+def _place(draft: Path, folder: Path, stem: str) -> Path:
+    """Give a finished file the first free name; linking fails where a name is taken, so nothing is ever overwritten."""
+    for number in range(1, 100_000):
+        path = folder / (f"{stem}.json" if number == 1 else f"{stem}_{number}.json")
+        try:
+            os.link(draft, path)
+        except FileExistsError:
+            continue
+        return path
+    raise TokbenchError(f"{folder} holds 100000 records of {stem}; choose another --out")
+
+
+def _write_rows(rows: Rows, path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    ids = sorted({image for column in rows.values() for image in column})
+    table = {"id": ids} | {name: [column.get(image) for image in ids] for name, column in sorted(rows.items())}
+    partial = path.with_suffix(".parquet.partial")
+    pq.write_table(pa.table(table), partial)
+    os.replace(partial, path)
+
+
+def read_rows(record: Path) -> dict[str, dict[str, float]]:
+    """Read the per-image rows beside a record; empty if there are none."""
+    import pyarrow.parquet as pq
+
+    path = record.with_suffix(".parquet")
+    if not path.is_file():
+        return {}
+    table = pq.read_table(path).to_pydict()
+    ids = table.pop("id")
+    return {name: dict(zip(ids, values, strict=True)) for name, values in table.items()}
+
+
+def find_records(places: Iterable[Path]) -> list[tuple[Path, Record]]:
+    """Read records from files and folders.
+
+    Args:
+        places: Record files, or folders that are searched for them, recursively.
+
+    Raises:
+        TokbenchError: If a place is missing, a named file is no record, or nothing is found.
+    """
+    found: dict[Path, Record] = {}
+    places = list(places)
+    for place in places:
+        if place.is_dir():
+            for path in sorted(place.rglob("*.json")):
+                if path.stat().st_size and '"schema"' in path.read_text(encoding="utf-8", errors="replace"):
+                    found[path] = read_record(path)
+        else:
+            found[place] = read_record(place)
+    if not found:
+        raise TokbenchError(f"no records in {', '.join(map(str, places))}; make some with: tokbench run --tokenizer NAME")
+    return list(found.items())
+
+
+def _slug(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9.+=_-]+", "-", text).strip("-.")[:120] or "record"
