@@ -1,0 +1,454 @@
+"""The command line: parses, calls, prints."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tokbench.errors import TokbenchError, unknown_name
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokbench.bench.record import Record
+    from tokbench.bench.runner import Evaluation
+    from tokbench.tokenizers.base import Tokenizer
+    from tokbench.tokenizers.family import Family, Variant
+
+app = typer.Typer(
+    help="Image tokenizers behind one interface, measured under one recorded protocol.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+weights_app = typer.Typer(help="Network files that metrics and training need.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+out, err = Console(), Console(stderr=True)
+
+
+class Format(StrEnum):
+    """How tables are written."""
+
+    terminal = "terminal"
+    md = "md"
+    csv = "csv"
+    latex = "latex"
+    json = "json"
+
+
+def main() -> None:
+    """Entry point: what a user can fix is one line on stderr and exit status 2."""
+    logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    try:
+        app()
+    except TokbenchError as error:
+        err.print(f"tokbench: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        err.print("tokbench: interrupted")
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(141)
+
+
+@app.callback()
+def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False) -> None:
+    if version:
+        import tokbench
+
+        print(f"tokbench {tokbench.__version__}")
+        raise typer.Exit
+
+
+@app.command("list")
+def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """List the tokenizers of the zoo."""
+    from rich.table import Table
+
+    from tokbench.tokenizers.zoo import families
+
+    rows = [_variant_row(family, variant) for family in families().values() for variant in family.variants]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+        return
+    table = Table(header_style="bold")
+    for title, justify in (
+        ("tokenizer", "left"),
+        ("px", "right"),
+        ("tokens", "right"),
+        ("bits", "right"),
+        ("bpp", "right"),
+        ("codebooks", "right"),
+    ):
+        table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # rich takes a literal
+    table.add_column("weights")
+    table.add_column("what it is", ratio=1)
+    for row in rows:
+        name = f"{row['name']} (default of {row['family']})" if row["default"] else row["name"]
+        bits = "-" if row["bits_per_image"] is None else f"{row['bits_per_image']:.0f}"
+        bpp = "-" if row["bpp"] is None else f"{row['bpp']:.3f}"
+        books = _books(row["codebook_sizes"]) or f"{row['channels']} channels"
+        table.add_row(
+            name.replace(" (default", "\n(default"),
+            str(row["image_size"]),
+            str(row["tokens_per_image"]),
+            bits,
+            bpp,
+            books,
+            row["weights"],
+            row["summary"],
+        )
+    out.print(table)
+
+
+def _books(sizes: list[int]) -> str:
+    return (
+        ""
+        if not sizes
+        else str(sizes[0])
+        if len(sizes) == 1
+        else f"{len(sizes)} x {sizes[0]}"
+        if len(set(sizes)) == 1
+        else ", ".join(map(str, sizes))
+    )
+
+
+def _variant_row(family: Family, variant: Variant) -> dict[str, Any]:
+    layout = family.layout(variant.config, variant.image_size, variant.image_size)
+    return {
+        "name": f"{family.name}/{variant.name}",
+        "family": family.name,
+        "default": variant.name == family.default,
+        "summary": variant.summary,
+        "image_size": variant.image_size,
+        "grid": list(layout.grid),
+        "positions": layout.positions,
+        "tokens_per_image": layout.tokens_per_image,
+        "bits_per_image": layout.bits_per_image,
+        "bpp": layout.bpp,
+        "codebook_sizes": list(layout.codebook_sizes),
+        "channels": layout.channels,
+        "weights": "embedded" if variant.weights else "to be given" if variant.needs_weights else "none needed",
+        "licence": variant.licence,
+        "source": variant.source,
+        "trained_with": list(variant.trained_with),
+    }
+
+
+@app.command()
+def show(name: str, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+    """Show one tokenizer: layout, configuration, source, licence."""
+    from tokbench.configs import plain
+    from tokbench.tokenizers.zoo import resolve
+
+    family, variant = resolve(name)
+    values = _variant_row(family, variant) | {"config": plain(variant.config), "family_summary": family.summary}
+    if as_json:
+        print(json.dumps(values, indent=2))
+        return
+    out.print(f"[bold]{values['name']}[/bold]  {variant.summary}", highlight=False)
+    out.print(f"family        {family.summary}", highlight=False, markup=False)
+    for key in (
+        "image_size",
+        "grid",
+        "tokens_per_image",
+        "bits_per_image",
+        "bpp",
+        "codebook_sizes",
+        "channels",
+        "weights",
+        "source",
+        "licence",
+        "trained_with",
+    ):
+        if values[key] not in (None, [], 0, ""):
+            value = values[key]
+            text = ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+            out.print(f"{key.replace('_', ' '):<18}{text}", highlight=False, markup=False)
+    out.print("config (change with --set key=value)", highlight=False)
+    for key, value in _flat(values["config"]):
+        out.print(f"  {key} = {value}", highlight=False, markup=False)
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", ",".join(map(str, value)) if isinstance(value, list) else value
+
+
+@app.command()
+def run(
+    tokenizer: Annotated[list[str], typer.Option("--tokenizer", "-t", help="Name, module:Class, or anchor/webp-BYTES; may be repeated.")],
+    weights: Annotated[Path | None, typer.Option(help="Weights file to use instead of the variant's own.")] = None,
+    setting: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the tokenizer's configuration.")] = None,
+    data: Annotated[str, typer.Option(help="photos, a folder, a zip, tar shards, a parquet file, or hf:NAME.")] = "photos",
+    limit: Annotated[int | None, typer.Option(help="Images at most, chosen by --seed.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the images in pixels [default: 64].")] = None,
+    metrics: Annotated[str | None, typer.Option(help="Names separated by commas, or all.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images read ahead; changes no figure.", min=1)] = 64,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, mps.")] = "cpu",
+    seed: Annotated[int | None, typer.Option(help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16 [default: fp32].")] = None,
+    feature_weights: Annotated[Path | None, typer.Option(help="Inception file for rfid.")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the records.")] = Path("runs"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
+) -> None:
+    """Measure tokenizers and write a record of each."""
+    from tokbench.bench.protocol import get_protocol
+    from tokbench.bench.runner import RunOptions
+    from tokbench.bench.runner import run as run_bench
+    from tokbench.bench.store import write_record
+    from tokbench.data.open import open_source
+
+    protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
+    names = None if metrics is None else tuple(part.strip() for part in metrics.split(",") if part.strip())
+    overrides = _settings(setting)
+    if weights is not None and len(tokenizer) > 1:
+        raise TokbenchError(f"--weights belongs to one tokenizer, {len(tokenizer)} are given; run them one by one")
+    subjects = [_subject(name, weights, device, overrides) for name in tokenizer]  # before the data: mistakes show at once
+    source = open_source(data, size=protocol.size)
+    options = RunOptions(batch_size=batch_size, strict=strict, feature_weights=feature_weights)
+    done: list[Evaluation] = []
+    for subject in subjects:
+        with _progress(subject.name, len(source)) as advance:
+            evaluation = run_bench(subject, source, metrics=names, protocol=protocol, options=replace(options, progress=advance))
+        path = write_record(evaluation.record, evaluation.rows, out_dir)
+        err.print(
+            f"{subject.name}: {evaluation.record.timing.total_seconds:.1f} s, record {path}", markup=False, highlight=False, soft_wrap=True
+        )
+        done.append(evaluation)
+    records = [evaluation.record for evaluation in done]
+    if as_json:
+        print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
+    else:
+        _print(records, Format.terminal, intervals=False, mix=False)
+
+
+def _settings(pairs: list[str] | None) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise TokbenchError(f"--set takes KEY=VALUE, got {pair!r}; tokbench show NAME lists the keys")
+        values[key.strip()] = value.strip()
+    return values
+
+
+def _subject(name: str, weights: Path | None, device: str, overrides: dict[str, object]) -> Any:
+    from tokbench.bench.anchors import parse_anchor
+    from tokbench.tokenizers.zoo import load
+
+    anchor = parse_anchor(name)
+    if anchor is None:
+        return load(name, weights, device, **{key.replace(".", "__"): value for key, value in overrides.items()})
+    if weights is not None or overrides:
+        raise TokbenchError(f"{name} is a codec: it takes neither --weights nor --set")
+    return anchor
+
+
+def _print(records: list[Record], form: Format, *, intervals: bool, mix: bool) -> None:
+    from tokbench.report.render import print_tables, render
+    from tokbench.report.table import make_tables
+
+    tables = make_tables(records, intervals=intervals, mix=mix)
+    if form is Format.terminal:
+        print_tables(tables, out)
+    else:
+        print(render(tables, form.value), end="")
+
+
+@app.command()
+def compare(
+    places: Annotated[list[Path] | None, typer.Argument(help="Record files, or folders of them [default: runs].")] = None,
+    form: Annotated[Format, typer.Option("--format", "-f", help="How to write the table.")] = Format.terminal,
+    intervals: Annotated[bool, typer.Option("--intervals", help="Write 95 % intervals beside the figures.")] = False,
+    mix: Annotated[bool, typer.Option("--mix", help="One table even for different protocols and data, each row marked.")] = False,
+    sort: Annotated[str | None, typer.Option(help="Metric to sort by, best first.")] = None,
+) -> None:
+    """Put records into a table; those of different protocols or data into tables of their own."""
+    from tokbench.bench.store import find_records
+
+    records = [record for _, record in find_records(places or [Path("runs")])]
+    _print(_sorted(records, sort), form, intervals=intervals, mix=mix)
+
+
+def _sorted(records: list[Record], key: str | None) -> list[Record]:
+    if key is None:
+        return records
+    known = {name for record in records for name in record.metrics}
+    if key not in known:
+        raise unknown_name("metric", key, known)
+
+    def rank(record: Record) -> tuple[bool, float]:
+        metric = record.metrics.get(key)
+        if metric is None or metric.value is None:
+            return True, 0.0
+        return False, -metric.value if metric.higher_is_better else metric.value
+
+    return sorted(records, key=rank)
+
+
+@app.command()
+def reconstruct(
+    images: Annotated[list[str], typer.Argument(help="Image files, or photos/test/ID/NN for embedded crops.")],
+    tokenizer: Annotated[list[str], typer.Option("--tokenizer", "-t", help="Name or module:Class; may be repeated.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")] = Path("grid.png"),
+    size: Annotated[int, typer.Option(help="Side of the centre square in pixels.", min=8)] = 64,
+    tile: Annotated[int, typer.Option(help="Side of a picture in the grid.", min=32, max=1024)] = 192,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, mps.")] = "cpu",
+    seed: Annotated[int, typer.Option(help="Of stochastic tokenizers.")] = 0,
+) -> None:
+    """Draw originals, reconstructions and error maps side by side."""
+    from tokbench.bench.reconstruct import read_pictures
+    from tokbench.bench.reconstruct import reconstruct as reconstruct_pictures
+    from tokbench.report.grid import draw_grid
+    from tokbench.tokenizers.zoo import load
+
+    tokenizers: list[Tokenizer] = [load(name, None, device) for name in tokenizer]
+    pictures, attribution = read_pictures(images, size)
+    rows = reconstruct_pictures(pictures, tokenizers, seed=seed)
+    grid = draw_grid(rows, [item.name for item in tokenizers], tile=tile, footer=attribution)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        grid.save(output)
+    except (OSError, ValueError) as error:
+        raise TokbenchError(f"cannot write {output} ({error}); choose another --output, ending in .png, .webp or .jpg") from error
+    err.print(f"wrote {output}", markup=False, highlight=False, soft_wrap=True)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str | None, typer.Argument(help="Name of a recipe; without one they are listed.")] = None,
+    data: Annotated[str, typer.Option(help="photos, a folder, a zip, tar shards, a parquet file, or hf:NAME.")] = "photos",
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: the recipe's].")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step [default: the recipe's].")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the crops in pixels [default: the tokenizer's].")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, mps.")] = "cpu",
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder of the run [default: runs/train/RECIPE].")] = None,
+    init_weights: Annotated[Path | None, typer.Option(help="Start from this file instead of the recipe's own.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    log_every: Annotated[int, typer.Option(help="Steps between log lines.", min=1)] = 20,
+    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 500,
+) -> None:
+    """Train a tokenizer by a named recipe. Ctrl-C stops after the step, with a checkpoint."""
+    from tokbench.train.recipes import RECIPES, get_recipe
+
+    if recipe is None:
+        for row in RECIPES:
+            out.print(
+                f"{row.name:<20}{row.tokenizer:<20}{row.steps:>7} steps  {row.summary}", highlight=False, markup=False, soft_wrap=True
+            )
+        return
+    chosen = get_recipe(recipe)
+    from tokbench.data.open import open_training_source
+    from tokbench.train.options import TrainOptions
+    from tokbench.train.start import adjusted, train_recipe
+
+    options = TrainOptions(
+        out=out_dir or Path("runs") / "train" / chosen.name,
+        size=size,
+        device=device,
+        resume=resume,
+        init_weights=init_weights,
+        log_every=log_every,
+        save_every=save_every,
+    )
+    chosen = adjusted(chosen, steps=steps, batch_size=batch_size)
+    source = open_training_source(data)
+    with _bar() as bar:
+        task = bar.add_task(chosen.name, total=chosen.steps, figures="")
+
+        def report(done: int, total: int, figures: dict[str, float]) -> None:
+            bar.update(task, completed=done, total=total, figures="  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+
+        result = train_recipe(chosen, source, options, progress=report)
+    if result.finished:
+        err.print(f"done: {result.steps} steps, weights {result.weights}", markup=False, highlight=False, soft_wrap=True)
+        err.print(
+            f"measure them: tokbench run --tokenizer {chosen.tokenizer} --weights {result.weights}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        err.print(
+            f"stopped after step {result.steps} of {chosen.steps}; go on with the same command and --resume", markup=False, highlight=False
+        )
+
+
+@weights_app.command("get")
+def weights_get(name: str) -> None:
+    """Fetch a network file once into the cache."""
+    from tokbench.bench.fetch import fetch_asset
+
+    with _bar() as bar:
+        task = bar.add_task(name, total=None, figures="")
+        path = fetch_asset(name, progress=lambda done, total: bar.update(task, completed=done, total=total or None))
+    print(path)
+
+
+@weights_app.command("path")
+def weights_path(name: str) -> None:
+    """Print where a network file lies, or would lie; exit status 1 if it is not there."""
+    from tokbench.assets import asset_path
+
+    path = asset_path(name)
+    print(path)
+    raise typer.Exit(0 if path.is_file() else 1)
+
+
+@weights_app.command("list")
+def weights_list() -> None:
+    """List the network files and whether they are here."""
+    from tokbench.assets import ASSETS, asset_path
+
+    for asset in ASSETS:
+        state = "embedded" if asset.embedded else "here" if asset_path(asset.name).is_file() else "to fetch"
+        out.print(f"{asset.name:<12}{state:<10}{asset.summary} ({asset.licence})", highlight=False, markup=False, soft_wrap=True)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+    )
+
+
+class _progress:  # reads as a statement: with _progress(...) as advance
+    """A progress bar over images, with the rate."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.bar = _bar()
+        self.task = self.bar.add_task(name, total=total, figures="")
+
+    def __enter__(self) -> Any:
+        self.bar.start()
+        return self._advance
+
+    def _advance(self, done: int, total: int) -> None:
+        speed = self.bar.tasks[self.task].speed
+        self.bar.update(self.task, completed=done, total=total, figures=f"{speed:.1f} images/s" if speed else "")
+
+    def __exit__(self, *exc: object) -> None:
+        self.bar.stop()

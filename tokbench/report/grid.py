@@ -1,0 +1,81 @@
+"""A picture that puts originals, reconstructions and error maps side by side, labelled."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from tokbench.bench.reconstruct import GridRow
+
+ERROR_GAIN = 4
+"""Error maps show the absolute difference, averaged over channels, this many times enlarged."""
+
+BACKGROUND, INK, FAINT = (255, 255, 255), (24, 24, 24), (110, 110, 110)
+
+
+def draw_grid(rows: Sequence[GridRow], columns: Sequence[str], *, tile: int = 192, footer: Sequence[str] = ()) -> Image.Image:
+    """Draw the picture.
+
+    Args:
+        rows: At least one image.
+        columns: Names of the tokenizers.
+        tile: Side of a picture in the grid; small images are enlarged pixel by pixel.
+        footer: Lines below everything (attribution).
+
+    Returns:
+        An RGB image.
+    """
+    gap, title, caption, error = 10, 26, 20, tile
+    heading, small = ImageFont.load_default(size=15), ImageFont.load_default(size=12)
+    name_lines = 16 * len(footer) + (gap if footer else 0)
+    row_height = tile + caption + error + gap + gap
+    width = gap + (1 + len(columns)) * (tile + gap)
+    height = title + gap + len(rows) * row_height + name_lines + gap
+    canvas = Image.new("RGB", (width, height), BACKGROUND)
+    draw = ImageDraw.Draw(canvas)
+    for i, name in enumerate(("original", *columns)):
+        draw.text((gap + i * (tile + gap), gap), _shortened(name, heading, tile), font=heading, fill=INK)
+    top = title + gap
+    for row in rows:
+        canvas.paste(_tile(row.original, tile), (gap, top))
+        draw.text((gap, top + tile + 3), _shortened(row.name, small, tile), font=small, fill=INK)
+        draw.text((gap, top + tile + caption + 3), f"error maps: |difference| x {ERROR_GAIN}", font=small, fill=FAINT)
+        for i, cell in enumerate(row.cells, start=1):
+            left = gap + i * (tile + gap)
+            canvas.paste(_tile(cell.pixels, tile), (left, top))
+            draw.text((left, top + tile + 3), cell.caption, font=small, fill=INK)
+            canvas.paste(_tile(error_map(row.original, cell.pixels), tile), (left, top + tile + caption))
+        top += row_height
+    for line in footer:
+        draw.text((gap, top), line, font=small, fill=FAINT)
+        top += 16
+    return canvas
+
+
+def error_map(original: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
+    """Grey picture of the absolute difference, enlarged ``ERROR_GAIN`` times, white where there is none."""
+    difference = np.abs(original.astype(np.float32) - reconstruction.astype(np.float32)).mean(axis=2)
+    grey = 255 - np.clip(difference * ERROR_GAIN, 0, 255).round().astype(np.uint8)
+    return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _tile(pixels: np.ndarray, tile: int) -> Image.Image:
+    image = Image.fromarray(pixels)
+    scale = tile / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    resized = image.resize(size, Image.Resampling.NEAREST if scale >= 1 else Image.Resampling.LANCZOS)
+    if resized.size == (tile, tile):
+        return resized
+    framed = Image.new("RGB", (tile, tile), BACKGROUND)
+    framed.paste(resized, ((tile - resized.width) // 2, (tile - resized.height) // 2))
+    return framed
+
+
+def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:
+    if font.getlength(text) <= width:
+        return text
+    while text and font.getlength(text + "...") > width:
+        text = text[:-1]
+    return text + "..."
