@@ -63,13 +63,20 @@ def main() -> None:
         sys.exit(141)
 
 
-@app.callback()
-def _root(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True)] = False) -> None:
-    if version:
+def _version(asked: bool) -> bool:
+    if asked:
         import tokbench
 
         print(f"tokbench {tokbench.__version__}")
         raise typer.Exit
+    return asked
+
+
+@app.callback()
+def _root(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)] = False,
+) -> None:
+    pass
 
 
 @app.command("list")
@@ -432,6 +439,7 @@ def _bar() -> Progress:
         TimeRemainingColumn(),
         console=err,
         transient=True,
+        disable=not err.is_terminal,
     )
 
 

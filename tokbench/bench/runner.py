@@ -122,12 +122,13 @@ def run(
     started = time.perf_counter()
     report = LoadReport()
     done = 0
-    for batch in load_batches(source, indices, protocol, report, read_ahead=options.batch_size, strict=options.strict):
-        observation = under_test.observe(batch)
-        for metric in active:
-            metric.update(observation)
-        done += len(batch.ids)
-        options.progress(done, len(indices))
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        for batch in load_batches(source, indices, protocol, report, read_ahead=options.batch_size, strict=options.strict):
+            observation = under_test.observe(batch)
+            for metric in active:
+                metric.update(observation)
+            done += len(batch.ids)
+            options.progress(done, len(indices))
     rows: dict[str, dict[str, float]] = {}
     measured = Subject(under_test.layout, done, subject.image_size)
     for metric in active:

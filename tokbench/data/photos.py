@@ -1,9 +1,9 @@
 """The embedded photos: 153 freely licensed pictures, split by photo, cut into square crops when loaded.
 
-The pool and its attribution lie in ``photos/``; three abstract wallpapers of it are left out. A photo's crops are drawn by
-a generator seeded with the digest of its source, so they are the same everywhere: one or two full squares, then squares of
-0.3 to 0.75 times the short side that overlap earlier ones by at most half (intersection over union) and are not flat.
-Crops of one photo are correlated: confidence intervals are taken over photos.
+The pool and its attribution lie in ``photos/``. A photo's crops are drawn by a generator seeded with the digest of its
+source, so they are the same everywhere: one or two full squares, then squares of 0.3 to 0.75 times the short side that
+overlap earlier ones by at most half (intersection over union) and are not flat. Crops of one photo are correlated:
+confidence intervals are taken over photos.
 """
 
 from __future__ import annotations
@@ -33,9 +33,6 @@ CROP_RULE = "photo-squares-1"
 SIZES = (32, 256)
 """Smallest and largest crop on request."""
 
-ABSTRACT = ("Fossa_by", "Painting-Colors_by", "analogpattern_by")
-"""Wallpapers that are not photos of anything, by file name."""
-
 MIN_SIDE, MAX_IOU, MIN_STD = 64, 0.5, 10.0
 """Shortest crop in source pixels, largest overlap of two crops, smallest luminance deviation in grey levels."""
 
@@ -62,9 +59,8 @@ def photo_rows(split: Split) -> tuple[Photo, ...]:
     """The photos of a split, in the order of their ids."""
     text = (resources.files("tokbench.data") / "photos" / "ATTRIBUTION.csv").read_text(encoding="utf-8")
     rows = (row for row in csv.DictReader(text.splitlines()) if row["split"] == split)
-    keep = (row for row in rows if not any(name in row["file"] for name in ABSTRACT))
     fields = ("id", "split", "licence", "author", "origin", "source_sha256")
-    photos = [Photo(crops=int(row["crops"]), **{name: row[name] for name in fields}) for row in keep]  # type: ignore[arg-type]
+    photos = [Photo(crops=int(row["crops"]), **{name: row[name] for name in fields}) for row in rows]  # type: ignore[arg-type]
     return tuple(sorted(photos, key=lambda photo: photo.id))
 
 

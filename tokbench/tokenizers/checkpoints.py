@@ -41,7 +41,7 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], str]:
     except SafetensorError as error:
         raise TokbenchError(f"{path} is not a readable safetensors file ({error}); it may be truncated, or of another format") from error
     except Exception as error:  # the unpickler raises whatever a damaged file leads to
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
         raise TokbenchError(
             f"{path} is not a readable PyTorch file of plain tensors ({reason[:160]}); convert it to safetensors"
         ) from error

@@ -21,7 +21,7 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Decibels ``[B]``, float64; infinite where images are identical.
     """
-    return 10.0 * torch.log10(255.0**2 / (a.double() - b.double()).square().mean(dim=(1, 2, 3)))
+    return 10.0 * torch.log10(255.0**2 / (a.cpu().double() - b.cpu().double()).square().mean(dim=(1, 2, 3)))
 
 
 class PSNR(PerImageMetric):

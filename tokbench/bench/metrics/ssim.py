@@ -27,7 +27,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Mean over valid positions and channels, ``[B]``, float64.
     """
-    rows, columns = _blur_matrix(a.shape[2], a.device), _blur_matrix(a.shape[3], a.device)
+    a, b = a.cpu(), b.cpu()  # in float64, which not every accelerator has
+    rows, columns = _blur_matrix(a.shape[2]), _blur_matrix(a.shape[3])
     # One by one: a matrix product may round otherwise with other images beside it.
     return torch.stack([_ssim(x.double(), y.double(), rows, columns) for x, y in zip(a, b, strict=True)])
 
@@ -45,14 +46,14 @@ def _ssim(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     return (luminance * (2 * covariance + c2) / (var_a + var_b + c2)).mean()
 
 
-def _blur_matrix(size: int, device: torch.device) -> Tensor:
+def _blur_matrix(size: int) -> Tensor:
     offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     kernel = torch.exp(-0.5 * (offsets / SIGMA).square())
     kernel /= kernel.sum()
     matrix = torch.zeros(size - WINDOW + 1, size, dtype=torch.float64)
     for i in range(len(matrix)):
         matrix[i, i : i + WINDOW] = kernel
-    return matrix.to(device)
+    return matrix
 
 
 class SSIM(PerImageMetric):
