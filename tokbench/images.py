@@ -7,6 +7,7 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -106,7 +107,7 @@ def load_rgb(source: str | Path | bytes) -> Image.Image:
     """
     try:
         data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        with _strict_pillow(), Image.open(io.BytesIO(data)) as image:
+        with _strict_pillow(), Image.open(io.BytesIO(data), formats=_readable_formats()) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise UnreadableImage(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
             if image.format == "JPEG2000" and JPEG2000_END not in data:  # OpenJPEG may decode a cut one as flat grey
@@ -121,6 +122,16 @@ def load_rgb(source: str | Path | bytes) -> Image.Image:
         raise UnreadableImage(f"absurdly large ({error})") from error
     except Exception as error:  # Pillow plugins raise many kinds: OSError, SyntaxError, ValueError, struct.error, ...
         raise UnreadableImage.because(error) from error
+
+
+FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
+"""Formats that are read. Others of Pillow's are not: some, such as EPS, would start another program on the file."""
+
+
+@cache
+def _readable_formats() -> tuple[str, ...]:
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 JPEG2000_END = b"\xff\xd9"

@@ -23,14 +23,15 @@ class HubSource(StoredImages):
 
     Args:
         spec: ``NAME`` or ``NAME:SPLIT``, where NAME is a data set of the hub or a local folder. Without SPLIT it is the first of
-            ``DEFAULT_SPLITS`` that exists, else the only one.
+            ``splits`` that exists, else the only one.
+        splits: Taken when none is named, in this order.
 
     Raises:
         TokbenchError: If ``datasets`` is not installed, the data set cannot be loaded, the split does not exist or must be named,
             or there is no image column or no row.
     """
 
-    def __init__(self, spec: str) -> None:
+    def __init__(self, spec: str, *, splits: Sequence[str] = DEFAULT_SPLITS) -> None:
         """Load the split, from the cache if it is there."""
         try:
             import datasets
@@ -38,7 +39,7 @@ class HubSource(StoredImages):
             raise missing_extra("datasets", "hf", f"--data hf:{spec}") from error
 
         place, split = _parse(spec)
-        split, data = _load(place, split)
+        split, data = _load(place, split, splits)
         label = os.path.basename(os.path.abspath(place)) if os.path.isdir(place) else place.rpartition("/")[2]
         self.name = f"{label}:{split}"
         column = image_column(data.features.arrow_schema, f"hf:{place}")
@@ -72,18 +73,18 @@ def _parse(spec: str) -> tuple[str, str | None]:
     return place, split or None
 
 
-def _load(place: str, split: str | None) -> tuple[str, Any]:
+def _load(place: str, split: str | None, splits: Sequence[str]) -> tuple[str, Any]:
     import datasets
 
     try:
         if _was_saved_to_disk(place):
             saved = datasets.load_from_disk(place)
             if isinstance(saved, datasets.DatasetDict):
-                split = _choose_split(place, split, list(saved))
+                split = _choose_split(place, split, list(saved), splits)
                 return split, saved[split]
-            split = _choose_split(place, split, [str(saved.split or "train")])
+            split = _choose_split(place, split, [str(saved.split or "train")], splits)
             return split, saved
-        split = _choose_split(place, split, datasets.get_dataset_split_names(place))
+        split = _choose_split(place, split, datasets.get_dataset_split_names(place), splits)
         return split, datasets.load_dataset(place, split=split)
     except TokbenchError:
         raise
@@ -99,15 +100,15 @@ def _was_saved_to_disk(place: str) -> bool:
     return any(os.path.isfile(os.path.join(place, marker)) for marker in ("state.json", "dataset_dict.json"))
 
 
-def _choose_split(place: str, given: str | None, known: Sequence[str]) -> str:
+def _choose_split(place: str, given: str | None, known: Sequence[str], splits: Sequence[str]) -> str:
     if given in known:
         return str(given)
     advice = f"it has {', '.join(known)}; name one of them, as in hf:{place}:{next(iter(known), 'SPLIT')}"
     if given is not None:
         raise TokbenchError(f"hf:{place} has no split {given!r}; {advice}")
-    preferred = [split for split in DEFAULT_SPLITS if split in known] or known
+    preferred = [split for split in splits if split in known] or known
     if preferred is known and len(known) != 1:
-        raise TokbenchError(f"hf:{place} has none of the splits {' and '.join(DEFAULT_SPLITS)}; {advice}")
+        raise TokbenchError(f"hf:{place} has none of the splits {' and '.join(splits)}; {advice}")
     return preferred[0]
 
 

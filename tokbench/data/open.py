@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokbench.data.archives import ZipSource
 from tokbench.data.folder import FolderSource, is_hidden, walk_images
-from tokbench.data.hub import HubSource
+from tokbench.data.hub import DEFAULT_SPLITS, HubSource
 from tokbench.data.photos import PhotoCrops, WholePhotos
 from tokbench.data.shards import ShardSource, compressed_tar, expand_braces, is_compressed_tar
 from tokbench.data.source import ImageSource
@@ -49,7 +50,7 @@ def open_training_source(spec: str) -> ImageSource:
     """Open images to train on, whole.
 
     Args:
-        spec: As for ``open_source``, but ``photos`` means ``photos/train``.
+        spec: As for ``open_source``, but ``photos`` means ``photos/train`` and ``hf:NAME`` its split ``train``.
 
     Returns:
         The source.
@@ -61,12 +62,12 @@ def open_training_source(spec: str) -> ImageSource:
         raise TokbenchError("photos/test is what tokenizers are measured on and never trained on; train on photos/train or other images")
     if spec in PHOTO_SPECS:
         return WholePhotos("train")
-    return _open_given(spec)
+    return _open_given(spec, hub_splits=("train",))
 
 
-def _open_given(spec: str) -> ImageSource:
+def _open_given(spec: str, *, hub_splits: Sequence[str] = DEFAULT_SPLITS) -> ImageSource:
     if spec.startswith("hf:") and spec != "hf:":
-        return HubSource(spec.removeprefix("hf:"))
+        return HubSource(spec.removeprefix("hf:"), splits=hub_splits)
     path = Path(os.path.expanduser(spec))
     if spec and path.is_dir():
         return _open_folder(path)
