@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import signal
 import time
@@ -179,8 +178,7 @@ def _samples(recipe: Recipe, options: TrainOptions, averaged: dict[str, Tensor],
 
 
 def _schedule(recipe: Recipe, optimizers: dict[str, torch.optim.Optimizer], step: int) -> None:
-    warm = min(1.0, (step + 1) / max(1, recipe.warmup))
-    factor = warm * 0.5 * (1 + math.cos(math.pi * step / recipe.steps))
+    factor = recipe.learning_rate_factor(step)
     for optimizer in optimizers.values():
         for group in optimizer.param_groups:
             group.setdefault("peak_lr", group["lr"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,7 +71,8 @@ class Recipe:
         steps: Optimiser steps.
         batch_size: Images a step.
         crop_scale: Random squares have a side between these shares of the photo's short side.
-        learning_rate: Peak, after ``warmup`` steps; falls to zero along a cosine.
+        learning_rate: Peak, after ``warmup`` steps.
+        hold: Share of the steps after which the learning rate falls to zero along a cosine.
         betas: Of Adam.
         warmup: Steps of linear warm-up.
         ema_decay: Of the averaged weights that are kept.
@@ -91,6 +93,7 @@ class Recipe:
     batch_size: int = 8
     crop_scale: tuple[float, float] = (0.3, 0.9)
     learning_rate: float = 7e-4
+    hold: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
     warmup: int = 200
     ema_decay: float = 0.999
@@ -101,8 +104,16 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1:
             raise ValueError(f"steps and batch_size must be positive, got {self.steps} and {self.batch_size}")
+        if not 0 <= self.hold < 1:
+            raise ValueError(f"hold must be a share of the steps below 1, got {self.hold}")
         if not 0 < self.crop_scale[0] <= self.crop_scale[1] <= 1:
             raise ValueError(f"crop_scale must be a range within 0 to 1, got {self.crop_scale}")
+
+    def learning_rate_factor(self, step: int) -> float:
+        """Share of the peak learning rate at a step: linear warm-up, constant, then half a cosine down to zero."""
+        warm = min(1.0, (step + 1) / max(1, self.warmup))
+        fallen = max(0.0, (step / self.steps - self.hold) / (1.0 - self.hold))
+        return warm * 0.5 * (1.0 + math.cos(math.pi * fallen))
 
 
 @dataclass(frozen=True)
@@ -152,6 +163,8 @@ RECIPES: tuple[Recipe | KMeansRecipe, ...] = (
         tokenizer="vqvae/tiny",
         summary="squared error, codebook by moving averages, from random weights",
         losses=AutoencoderLosses(pixel="l2", pixel_weight=5.0, codebook=CodebookUpdate()),
+        steps=20_000,
+        hold=0.6,
     ),
     Recipe(
         name="vae-tiny",

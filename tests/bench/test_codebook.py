@@ -1,0 +1,61 @@
+"""Codebook statistics against counting by hand."""
+
+import math
+
+import pytest
+import torch
+
+from tokbench.bench.metrics.codebook import Codebook
+from tokbench.bench.metrics.stability import Stability
+from tokbench.bench.observation import Observation, Subject
+from tokbench.layout import TokenLayout
+from tokbench.tokens import DiscreteTokens
+
+
+def observation(codes, sizes, again=None):
+    tokens = DiscreteTokens(codes, (codes.shape[1],), sizes)
+    images = torch.zeros(len(codes), 3, 1, codes.shape[1], dtype=torch.uint8)
+    names = tuple(map(str, range(len(codes))))
+    keys = tuple(bytes(32) for _ in names)
+    return Observation(names, names, keys, images, images, tokens, lambda: DiscreteTokens(again, tokens.grid, sizes))
+
+
+def test_uniform_half_used_codebook():
+    metric = Codebook()
+    metric.update(observation(torch.tensor([[[0], [1]], [[2], [3]]]), (8,)))
+    figures = metric.report()
+    assert figures["usage"].value == 0.5
+    assert figures["dead_codes"].value == 4
+    assert figures["entropy_bits"].value == 2.0
+    assert figures["perplexity"].value == 4.0
+    assert figures["usage"].by_codebook is None
+    assert metric.settings == {"images": 2, "tokens_per_codebook": 4}
+
+
+def test_several_codebooks_are_reported_one_by_one():
+    metric = Codebook()
+    metric.update(observation(torch.tensor([[[0, 0], [1, 0]]]), (2, 4)))
+    figures = metric.report()
+    assert figures["usage"].by_codebook == (1.0, 0.25)
+    assert figures["usage"].value == 0.625
+    assert figures["dead_codes"].value == 3.0
+    assert figures["entropy_bits"].by_codebook == (1.0, 0.0)
+    assert figures["perplexity"].by_codebook == (2.0, 1.0)
+
+
+def test_skewed_histogram():
+    metric = Codebook()
+    metric.update(observation(torch.tensor([[[0], [0], [0], [1]]]), (2,)))
+    assert metric.compute()["entropy_bits"] == pytest.approx(-(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25)), abs=1e-15)
+
+
+def test_continuous_latents_give_reasons():
+    subject = Subject(TokenLayout((8, 8), (2, 2), channels=4), 10, (8, 8))
+    assert Codebook().not_applicable(subject) == "continuous latents have no codebook"
+    assert Stability().not_applicable(subject) == "continuous latents have no codes to compare"
+
+
+def test_stability_is_the_share_of_equal_codes():
+    metric = Stability()
+    metric.update(observation(torch.tensor([[[0], [1], [2], [3]]]), (4,), again=torch.tensor([[[0], [1], [2], [0]]])))
+    assert metric.compute()["stability"] == 0.75

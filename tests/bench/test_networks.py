@@ -1,0 +1,92 @@
+"""The networks that judge: the right weights, the right input, refusals in one line."""
+
+import pytest
+import torch
+
+from tokbench.bench.context import MetricContext
+from tokbench.bench.metrics.rfid import RFID
+from tokbench.bench.networks import efficientnet_lite0
+from tokbench.errors import TokbenchError
+
+CPU = torch.device("cpu")
+
+
+def test_efficientnet_lite0_sees_what_it_was_trained_for(crops):
+    network = efficientnet_lite0(CPU)
+    features = network.features(crops[:4])
+    assert features.shape == (4, 1280)
+    assert features.dtype == torch.float32
+    assert torch.equal(features, network.features(crops[:4]))
+    assert float((features > 0).float().mean()) > 0.1
+    assert network.settings["weights_sha256"].startswith("57934424")
+
+
+def test_efficientnet_lite0_classifies_real_photos():
+    """With wrong padding, scaling or key order the 1000 classes come out unsure."""
+    import timm
+
+    from tokbench.bench.networks import _efflite0_path
+    from tokbench.data.photos import PhotoCrops
+
+    source = PhotoCrops("test", 128)
+    whole = [i for i, name in enumerate(source.ids) if name.endswith("/00")][:24]
+    import numpy as np
+
+    images = torch.from_numpy(np.stack([np.asarray(source.read(i)) for i in whole])).permute(0, 3, 1, 2).float()
+    model = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    state = torch.load(_efflite0_path(), weights_only=True)
+    model.load_state_dict(dict(zip(model.state_dict(), state.values(), strict=True)))
+    with torch.no_grad():
+        logits = model((images - 127) / 128)
+        pooled = model.forward_head(model.forward_features((images - 127) / 128), pre_logits=True)
+    assert float(logits.softmax(1).amax(1).mean()) > 0.4
+    torch.testing.assert_close(efficientnet_lite0(CPU).features(images.to(torch.uint8)), pooled, rtol=1e-3, atol=1e-3)
+
+
+def inception_file(tmp_path):
+    """A stand-in of the published file's form: random weights under its own names."""
+    extractor = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    torch.manual_seed(0)
+    path = tmp_path / "pt_inception.pth"
+    original = extractor.FeatureExtractorInceptionV3.load_state_dict
+    model = object.__new__(extractor.FeatureExtractorInceptionV3)
+    captured = {}
+
+    def keep(self, state, *args, **kwargs):
+        captured.update(self.state_dict())
+
+    extractor.FeatureExtractorInceptionV3.load_state_dict = keep
+    try:
+        torch.save({}, path)
+        model = extractor.FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path=str(path))
+    finally:
+        extractor.FeatureExtractorInceptionV3.load_state_dict = original
+    torch.save(dict(captured), path)
+    return path, model
+
+
+def test_rfid_runs_on_a_file_of_the_published_form(tmp_path, crops):
+    path, model = inception_file(tmp_path)
+    metric = RFID.create(MetricContext(CPU, micro_batch=4, feature_weights=path))
+    features = metric.network.features(crops[:4])
+    assert features.shape == (4, 2048)
+    with torch.no_grad():
+        torch.testing.assert_close(features, model.eval()(crops[:4])[0], rtol=1e-3, atol=1e-4)
+    assert metric.settings["resize"] == "TF1 bilinear, 299 px"
+
+
+def test_rfid_without_weights_says_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    with pytest.raises(TokbenchError, match="tokbench weights get inception"):
+        RFID.create(MetricContext(CPU, micro_batch=4))
+    with pytest.raises(TokbenchError, match="no file at"):
+        RFID.create(MetricContext(CPU, micro_batch=4, feature_weights=tmp_path / "none.pth"))
+
+
+def test_rfid_refuses_a_foreign_file(tmp_path):
+    pytest.importorskip("torch_fidelity")
+    path = tmp_path / "foreign.pth"
+    torch.save({"a": torch.zeros(3)}, path)
+    with pytest.raises(TokbenchError, match="does not hold the Inception weights"):
+        RFID.create(MetricContext(CPU, micro_batch=4, feature_weights=path))

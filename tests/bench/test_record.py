@@ -1,0 +1,95 @@
+"""Records survive the trip to JSON and back, are never overwritten, and old or foreign files are met with one line."""
+
+import json
+
+import pytest
+
+import tokbench
+from tokbench.bench.record import SCHEMA, read_record, record_from_dict
+from tokbench.bench.runner import run
+from tokbench.bench.store import find_records, read_rows, write_record
+from tokbench.errors import TokbenchError
+
+
+@pytest.fixture
+def evaluation(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
+    return run(tokbench.load("pixel/rgb"), folder, metrics=("psnr", "ssim", "codebook", "rfid"))
+
+
+def test_round_trip_with_infinity_reason_and_codebooks(evaluation, tmp_path):
+    path = write_record(evaluation.record, evaluation.rows, tmp_path / "out")
+    assert read_record(path) == evaluation.record
+    values = json.loads(path.read_text())
+    assert values["schema"] == SCHEMA
+    assert values["metrics"]["psnr"]["value"] == "inf"
+    assert values["metrics"]["psnr"]["unit"] == "dB"
+    assert values["metrics"]["psnr"]["higher_is_better"] is True
+    assert values["metrics"]["psnr"]["settings"] == {"data_range": 255, "averaging": "mean of per-image dB"}
+    assert list(values["metrics"]["rfid"]) == ["reason"]
+    assert len(values["metrics"]["perplexity"]["by_codebook"]) == 3
+    assert (
+        values["tokens"] | {"positions": 4096, "tokens_per_image": 12288, "grid": [64, 64], "codebook_sizes": [256] * 3} == values["tokens"]
+    )
+    for key in ("tokenizer", "data", "protocol", "timing", "environment"):
+        assert values[key]
+    assert values["data"]["digest"] != values["data"]["pixels_digest"]
+
+
+def test_records_hold_no_path_and_no_host(evaluation, tmp_path):
+    import socket
+
+    text = evaluation.record.to_json()
+    assert str(tmp_path) not in text
+    assert socket.gethostname() not in text.replace("localhost", "") or len(socket.gethostname()) < 4
+
+
+def test_nothing_is_overwritten(evaluation, tmp_path):
+    paths = [write_record(evaluation.record, evaluation.rows, tmp_path / "out") for _ in range(3)]
+    assert [path.name for path in paths] == [
+        "pixel-rgb_photos-64+data=pictures.json",
+        "pixel-rgb_photos-64+data=pictures_2.json",
+        "pixel-rgb_photos-64+data=pictures_3.json",
+    ]
+    assert not [path for path in (tmp_path / "out").iterdir() if "partial" in path.name]
+    assert len(find_records([tmp_path / "out"])) == 3
+
+
+def test_rows_stand_beside_the_record(evaluation, tmp_path):
+    import pandas as pd
+
+    path = write_record(evaluation.record, evaluation.rows, tmp_path)
+    assert read_rows(path) == evaluation.rows
+    table = pd.read_parquet(path.with_suffix(".parquet"))
+    assert set(table.columns) == {"id", "psnr", "ssim"}
+    assert len(table) == 12
+
+
+def test_unknown_fields_of_a_record_are_ignored_and_newer_schemas_refused(evaluation):
+    values = json.loads(evaluation.record.to_json())
+    assert record_from_dict(values | {"later": 1}, origin="x") == evaluation.record
+    with pytest.raises(TokbenchError, match="x has schema 99, this tokbench reads up to 1"):
+        record_from_dict(values | {"schema": 99}, origin="x")
+    with pytest.raises(TokbenchError, match="x is not a tokbench record"):
+        record_from_dict({"schema": 1, "metrics": {}}, origin="x")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"a": 1}', "\x00\xff"])
+def test_foreign_files_are_refused_in_one_line(tmp_path, text):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    with pytest.raises(TokbenchError, match=r"a\.json"):
+        read_record(path)
+
+
+def test_missing_records_say_what_to_do(tmp_path):
+    with pytest.raises(TokbenchError, match=r"no records in .*tokbench run"):
+        find_records([tmp_path])
+    with pytest.raises(TokbenchError, match="no record at"):
+        find_records([tmp_path / "none.json"])
+
+
+def test_a_folder_that_cannot_be_written_is_named(evaluation, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TokbenchError, match=r"cannot write to .*file .*--out"):
+        write_record(evaluation.record, {}, tmp_path / "file")

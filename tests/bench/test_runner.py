@@ -1,0 +1,235 @@
+"""The pass over the data: calibration, independence of how it is run, and what happens to bad input."""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+from PIL import Image
+
+import tokbench
+from tokbench.bench.protocol import get_protocol
+from tokbench.bench.runner import RunOptions, image_seed, run
+from tokbench.data.open import open_source
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.layout import TokenLayout
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokens import ContinuousTokens
+
+FAST = ("psnr", "ssim", "lpips", "codebook", "stability")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
+
+
+def values(evaluation):
+    return {key: metric.value for key, metric in evaluation.record.metrics.items()}
+
+
+def test_lossless_tokenizer_calibrates_the_bench(folder):
+    record = tokbench.evaluate(tokbench.load("pixel/rgb"), folder, metrics=FAST)
+    figures = {key: metric.value for key, metric in record.metrics.items()}
+    assert math.isinf(figures["psnr"])
+    assert figures["ssim"] == pytest.approx(1, abs=1e-12)
+    assert figures["lpips"] == 0
+    assert figures["stability"] == 1
+    assert record.tokens.bits_per_image == 64 * 64 * 24
+    assert record.tokens.bpp == 24
+    assert record.data.count == record.data.requested == 12
+    assert record.data.name == "pictures"
+    assert record.protocol_label == "photos-64+data=pictures"
+
+
+def test_lossless_tokenizer_has_no_frechet_distance_on_the_photos():
+    protocol = get_protocol(changes={"samples": 130})
+    record = tokbench.evaluate(tokbench.load("pixel/rgb"), metrics=("fd_efflite0",), protocol=protocol)
+    assert record.metrics["fd_efflite0"].value < 1e-6
+    assert record.protocol_label == "photos-64+samples=130"
+
+
+class Shuffled(ImageSource):
+    """The same images in another order."""
+
+    def __init__(self, source, order):
+        self.source, self.order = source, order
+        self.name, self.ids, self.ready_size = source.name, tuple(source.ids[i] for i in order), source.ready_size
+
+    def read(self, index):
+        return self.source.read(self.order[index])
+
+    def raw_digest(self, index):
+        return self.source.raw_digest(self.order[index])
+
+
+@pytest.mark.parametrize("name", ["pixel/palette-512", "vqvae/tiny", "vae/tiny"])
+def test_batch_size_and_order_change_nothing(name, folder):
+    tokenizer = tokbench.load(name)
+    source = open_source(str(folder), size=64)
+    first = run(tokenizer, source, metrics=FAST)
+    assert first.rows["psnr"].keys() == set(source.ids)
+    for batch_size in (1, 7, 64):
+        again = run(tokenizer, source, metrics=FAST, options=RunOptions(batch_size=batch_size))
+        assert again.rows == first.rows
+        assert values(again) == values(first)
+    shuffled = run(tokenizer, Shuffled(source, [5, 3, 11, 0, 1, 9, 2, 4, 10, 8, 7, 6]), metrics=FAST)
+    assert shuffled.rows == first.rows
+    assert values(shuffled) == values(first)
+    assert shuffled.record.data.digest == first.record.data.digest
+    assert shuffled.record.data.pixels_digest == first.record.data.pixels_digest
+
+
+def test_rows_do_not_depend_on_the_neighbours_in_a_micro_batch(folder):
+    """As with several processes: each sees a part, padded to the same size."""
+    tokenizer = tokbench.load("vqvae/tiny")
+    whole = run(tokenizer, folder, metrics=FAST)
+    for name in ("03.png", "08.png"):
+        (folder / name).rename(folder / f".{name}")
+    part = run(tokenizer, folder, metrics=FAST)
+    assert len(part.rows["psnr"]) == 10
+    for column, rows in part.rows.items():
+        assert rows == {image: whole.rows[column][image] for image in rows}, column
+
+
+def test_reference_features_come_from_the_cache_with_the_same_figures():
+    tokenizer = tokbench.load("pixel/palette-512")
+    protocol = get_protocol(changes={"samples": 128, "size": 32})
+    cold, warm, without = (
+        run(tokenizer, metrics=("fd_efflite0",), protocol=protocol, options=RunOptions(cache=cache)) for cache in (True, True, False)
+    )
+    assert values(cold) == values(warm) == values(without)
+    assert values(cold)["fd_efflite0"] > 1
+
+
+def test_limit_takes_a_seeded_choice_not_the_first(folder):
+    def chosen(limit, seed):
+        protocol = get_protocol(changes={"samples": limit, "seed": seed})
+        return set(run(tokbench.load("pixel/rgb"), folder, metrics=("psnr",), protocol=protocol).rows["psnr"])
+
+    assert len(chosen(5, 0)) == 5
+    assert chosen(5, 0) == chosen(5, 0)
+    assert chosen(5, 0) != chosen(5, 1)
+    assert chosen(3, 0) < chosen(5, 0)
+    assert chosen(5, 0) != set(sorted(chosen(12, 0))[:5])
+
+
+def test_broken_images_are_skipped_counted_and_named(folder):
+    (folder / "broken.png").write_bytes(b"not an image")
+    (folder / "cut.png").write_bytes((folder / "01.png").read_bytes()[:900])
+    evaluation = run(tokbench.load("pixel/rgb"), folder, metrics=("psnr",))
+    data = evaluation.record.data
+    assert (data.requested, data.count) == (14, 12)
+    assert sorted(item.id for item in data.skipped) == ["broken.png", "cut.png"]
+    assert all(item.reason for item in data.skipped)
+    with pytest.raises(TokbenchError, match=r"(broken|cut)\.png cannot be read .*--strict"):
+        run(tokbench.load("pixel/rgb"), folder, metrics=("psnr",), options=RunOptions(strict=True))
+
+
+def test_nothing_readable_is_an_error(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"no")
+    with pytest.raises(TokbenchError, match="none of the 1 images"):
+        run(tokbench.load("pixel/rgb"), tmp_path, metrics=("psnr",))
+
+
+def test_small_images_are_enlarged_and_counted(folder):
+    Image.new("RGB", (20, 40), (200, 10, 10)).save(folder / "small.png")
+    record = run(tokbench.load("pixel/rgb"), folder, metrics=("psnr",)).record
+    assert record.data.enlarged == 1
+
+
+def test_few_images_give_a_reason_instead_of_a_distance(folder):
+    record = run(tokbench.load("pixel/rgb"), folder, metrics=("fd_efflite0", "rfid")).record
+    assert record.metrics["fd_efflite0"].reason == "12 images; a Fréchet distance needs at least 128"
+    assert "tokbench weights get inception" in record.metrics["rfid"].reason
+    assert record.to_dict()["metrics"]["fd_efflite0"].keys() == {"reason"}
+
+
+def test_size_must_fit_the_stride():
+    with pytest.raises(TokbenchError, match="multiples of 4"):
+        run(tokbench.load("vqvae/tiny"), metrics=("psnr",), protocol=get_protocol(changes={"size": 66}))
+
+
+class Noisy(Tokenizer):
+    """Adds noise on both ways."""
+
+    encode_is_stochastic = decode_is_stochastic = True
+    name = "noisy"
+
+    def layout(self, height, width):
+        return TokenLayout((height, width), (height, width), channels=3)
+
+    def _encode(self, images, seeds):
+        return ContinuousTokens((images + self._noise(images, seeds)).flatten(2).transpose(1, 2), tuple(images.shape[2:]))
+
+    def _decode(self, tokens, seeds):
+        images = tokens.latents.transpose(1, 2).unflatten(2, tokens.grid)
+        return images + self._noise(images, seeds)
+
+    @staticmethod
+    def _noise(images, seeds):
+        return torch.stack([0.05 * torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+
+
+def test_noise_belongs_to_the_image_not_to_its_place(folder):
+    source = open_source(str(folder), size=64)
+    first = run(Noisy(), source, metrics=("psnr",))
+    assert run(Noisy(), source, metrics=("psnr",), options=RunOptions(batch_size=1)).rows == first.rows
+    assert run(Noisy(), Shuffled(source, list(range(11, -1, -1))), metrics=("psnr",)).rows == first.rows
+    other = run(Noisy(), source, metrics=("psnr",), protocol=get_protocol(changes={"seed": 1}))
+    assert other.rows != first.rows
+    assert first.record.tokens.bits_per_image is None
+    assert first.record.tokens.storage_bits_per_image == 64 * 64 * 3 * 32
+
+
+def test_image_seed_is_pinned():
+    assert image_seed(0, "a/b.png", "encode") == 2849136893498628035
+    assert image_seed(0, "a/b.png", "decode") != image_seed(0, "a/b.png", "encode") != image_seed(1, "a/b.png", "encode")
+
+
+class Broken(Noisy):
+    """Decodes NaN."""
+
+    def _decode(self, tokens, seeds):
+        return super()._decode(tokens, seeds) * float("nan")
+
+
+class Wrong(Noisy):
+    """Decodes another size."""
+
+    def _decode(self, tokens, seeds):
+        return super()._decode(tokens, seeds)[..., :32]
+
+
+def test_tokenizers_that_decode_nonsense_are_named(folder):
+    with pytest.raises(TokbenchError, match="decoded NaN"):
+        run(Broken(), folder, metrics=("psnr",))
+    with pytest.raises(TokbenchError, match=r"decoded \(16, 3, 64, 32\)"):
+        run(Wrong(), folder, metrics=("psnr",))
+
+
+def test_figures_judged_by_a_training_network_are_marked(folder):
+    tokenizer = tokbench.load("pixel/palette-512")
+    tokenizer.trained_with = ("lpips-alex",)
+    record = run(tokenizer, folder, metrics=("psnr", "lpips")).record
+    assert record.metrics["lpips"].judged_by_training_network
+    assert not record.metrics["psnr"].judged_by_training_network
+
+
+def test_protocol_names_what_was_changed():
+    protocol = get_protocol(changes={"size": "128", "uint8": "truncate"})
+    assert protocol.label == "photos-64+size=128+uint8=truncate"
+    assert get_protocol(changes={"size": None}).label == "photos-64"
+    with pytest.raises(TokbenchError, match="unknown protocol setting 'sise'; did you mean size"):
+        get_protocol(changes={"sise": 3})
+    with pytest.raises(TokbenchError, match="samples must be at least 1"):
+        get_protocol(changes={"samples": 0})
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        protocol.size = 3
+
+
+def test_truncation_costs_the_lossless_tokenizer(folder):
+    protocol = get_protocol(changes={"uint8": "truncate"})
+    record = run(tokbench.load("pixel/rgb"), folder, metrics=("psnr",), protocol=protocol).record
+    assert 48 < record.metrics["psnr"].value < 60

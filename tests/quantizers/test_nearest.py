@@ -1,0 +1,96 @@
+"""The tiled search against a plain search in double precision."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from tokbench.quantizers.nearest import nearest_codes
+
+
+def distances(vectors: Tensor, codebook: Tensor) -> Tensor:
+    """Squared, in double precision, by subtraction: ``[N, K]``."""
+    return (vectors.double()[:, None] - codebook.double()).square().sum(dim=2)
+
+
+def assert_nearest(codes: Tensor, vectors: Tensor, codebook: Tensor) -> None:
+    """Every code is as near as the nearest, up to single precision; where the runner-up is farther than that, it is the one."""
+    table = distances(vectors, codebook)
+    spread = table.max().item() + 1e-30
+    chosen = table.gather(1, codes[:, None]).squeeze(1)
+    assert bool((chosen - table.amin(dim=1) <= 1e-5 * spread).all())
+
+
+def assert_lowest_copy(codes: Tensor, codebook: Tensor) -> None:
+    copies = (codebook[codes][:, None] == codebook).all(dim=2)
+    assert torch.equal(copies.int().argmax(dim=1), codes)
+
+
+sizes = st.integers(1, 40)
+
+
+@given(n=sizes, k=sizes, d=st.integers(1, 33), rows=sizes, columns=sizes, offset=st.sampled_from([0.0, 1e3]), seed=st.integers(0, 999))
+def test_agrees_with_the_oracle(n: int, k: int, d: int, rows: int, columns: int, offset: float, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    vectors = torch.randn(n, d, generator=generator) + offset
+    codebook = torch.randn(k, d, generator=generator) + offset
+    assert_nearest(nearest_codes(vectors, codebook, rows=rows, columns=columns), vectors, codebook)
+
+
+@given(n=sizes, distinct=sizes, d=st.integers(1, 33), rows=sizes, columns=sizes, seed=st.integers(0, 999))
+def test_of_copies_the_first_is_chosen(n: int, distinct: int, d: int, rows: int, columns: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    codebook = torch.randn(distinct, d, generator=generator)[torch.randint(distinct, (3 * distinct,), generator=generator)]
+    vectors = torch.randn(n, d, generator=generator)
+    codes = nearest_codes(vectors, codebook, rows=rows, columns=columns)
+    assert_lowest_copy(codes, codebook)
+    assert_nearest(codes, vectors, codebook)
+
+
+def test_a_negative_zero_is_a_copy_of_zero() -> None:
+    generator = torch.Generator().manual_seed(0)
+    codebook = torch.randn(40, 17, generator=generator).repeat(3, 1)
+    codebook[:, 5] = torch.where(torch.rand(120, generator=generator) < 0.5, 0.0, -0.0)
+    codes = nearest_codes(torch.randn(500, 17, generator=generator), codebook, columns=7)
+    assert_lowest_copy(codes, codebook)
+
+
+def test_rows_of_the_codebook_find_themselves() -> None:
+    codebook = torch.randn(5000, 16, generator=torch.Generator().manual_seed(0)) + 1e3
+    assert torch.equal(nearest_codes(codebook, codebook), torch.arange(5000))
+
+
+def test_no_vectors_no_codes() -> None:
+    assert nearest_codes(torch.zeros(0, 4), torch.zeros(3, 4)).shape == (0,)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+def test_autocast_does_not_lower_the_precision(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors, codebook = torch.randn(200, 16, generator=generator).to(dtype), torch.randn(300, 16, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        codes = nearest_codes(vectors, codebook)
+    assert torch.equal(codes, distances(vectors, codebook).argmin(dim=1))
+
+
+def test_memory_does_not_grow_with_vectors_times_codes() -> None:
+    """The whole table of 2000 x 50000 scores would take 400 MB."""
+    script = """
+        import resource, torch
+        from tokbench.quantizers.nearest import nearest_codes
+        torch.set_num_threads(1)
+        nearest_codes(torch.randn(8, 4), torch.randn(8, 4))
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        nearest_codes(torch.randn(2000, 4), torch.randn(50_000, 4))
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(done.stdout) * unit < 100e6

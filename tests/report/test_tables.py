@@ -1,0 +1,101 @@
+"""Tables: sections by protocol and data, marks, and the same numbers in every format."""
+
+import csv
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console
+
+from tokbench.bench.intervals import Interval
+from tokbench.bench.protocol import get_protocol
+from tokbench.bench.record import DataInfo, Environment, MetricResult, Record, Timing, TokenizerInfo, TokensInfo
+from tokbench.errors import TokbenchError
+from tokbench.report.render import print_tables, render
+from tokbench.report.table import make_tables
+
+RECORD = Record(
+    tokenizer=TokenizerInfo("vqgan/tiny", {}, "ab", 2_500_000, ("lpips-vgg",)),
+    data=DataInfo("photos/test", "d" * 64, "e" * 64, 736, 736, 40),
+    protocol=get_protocol(),
+    protocol_label="photos-64",
+    metrics={
+        "psnr": MetricResult(25.1234, "dB", True, interval=Interval(24.0, 26.0, "bootstrap")),
+        "lpips": MetricResult(0.1, "1", False),
+        "lpips_vgg": MetricResult(0.2, "1", False, judged_by_training_network=True),
+        "usage": MetricResult(0.975, "share of codes", True),
+        "rfid": MetricResult(reason="the weights are not here"),
+    },
+    tokens=TokensInfo(256, 256, 2560.0, 0.625, (16, 16), (1024,)),
+    timing=Timing(100.0, 50.0, 16, "cpu", 2, 3.0),
+    environment=Environment("0", "3", "x", "y", {}),
+    created="2026-01-01T00:00:00+00:00",
+)
+OTHER = replace(
+    RECORD, tokenizer=replace(RECORD.tokenizer, name="pixel/rgb"), metrics=RECORD.metrics | {"psnr": MetricResult(float("inf"), "dB", True)}
+)
+LARGER = replace(RECORD, protocol=get_protocol(changes={"size": 128}), protocol_label="photos-64+size=128")
+
+
+def test_different_protocols_and_data_get_tables_of_their_own():
+    elsewhere = replace(RECORD, data=replace(RECORD.data, pixels_digest="f" * 64))
+    tables = make_tables([RECORD, LARGER, OTHER, elsewhere])
+    assert [[name for name, _ in table.rows] for table in tables] == [["vqgan/tiny", "pixel/rgb"], ["vqgan/tiny"], ["vqgan/tiny"]]
+    assert "photos-64+size=128" in tables[1].title
+    assert "N=736" in tables[0].title
+
+
+def test_mixing_marks_every_row():
+    (table,) = make_tables([RECORD, LARGER], mix=True)
+    assert all("photos-64" in name and "N=736" in name for name, _ in table.rows)
+
+
+def test_training_networks_and_reasons_are_marked():
+    text = render(make_tables([RECORD]), "md")
+    assert "0.2000†" in text
+    assert "trained with the network that judges" in text
+    assert "rfid: the weights are not here" in text
+    assert "rFID |" not in text
+
+
+def test_intervals_on_request():
+    assert "25.12 [24.00, 26.00]" in render(make_tables([RECORD], intervals=True), "md")
+    assert "[24.00" not in render(make_tables([RECORD]), "md")
+
+
+def test_all_formats_hold_the_same_numbers():
+    tables = make_tables([RECORD, OTHER])
+    rows = list(csv.DictReader(io.StringIO(render(tables, "csv"))))
+    assert [float(row["psnr"]) for row in rows] == [25.1234, float("inf")]
+    values = json.loads(render(tables, "json"))
+    assert values[0]["rows"][0]["psnr"] == 25.1234
+    assert values[0]["rows"][1]["psnr"] == "inf"
+    assert "25.12" in render(tables, "md")
+    latex = render(tables, "latex")
+    assert latex.count("\\\\") == 3
+    assert "97.5" in latex
+    assert "_" not in latex.replace("\\_", "").split("\\begin")[1].split("\\end")[0]
+
+
+@pytest.mark.parametrize("width", [60, 100, 240])
+def test_terminal_tables_fit_their_window(width):
+    stream = io.StringIO()
+    print_tables(make_tables([RECORD, OTHER]), Console(file=stream, width=width))
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    assert "25.12" in stream.getvalue()
+    assert "vqgan/tiny" in stream.getvalue()
+
+
+def test_names_are_text_not_markup():
+    hostile = replace(RECORD, tokenizer=replace(RECORD.tokenizer, name="[red]x|y_z[/red]"))
+    stream = io.StringIO()
+    print_tables(make_tables([hostile]), Console(file=stream, width=240))
+    assert "[red]x|y_z[/red]" in stream.getvalue()
+    assert "x\\|y_z" in render(make_tables([hostile]), "md")
+
+
+def test_unknown_format():
+    with pytest.raises(TokbenchError, match="unknown format 'mdd'; did you mean md"):
+        render([], "mdd")

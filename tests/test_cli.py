@@ -1,0 +1,222 @@
+"""The command line as a user meets it: what it prints, what it writes, and one line for every mistake."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tokbench
+from tokbench import cli
+
+
+@pytest.fixture
+def tokbench_cli(monkeypatch, capsys, tmp_path):
+    """Run a command in-process; returns exit status, stdout and stderr."""
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "out", cli.Console(width=200))
+    monkeypatch.setattr(cli, "err", cli.Console(stderr=True, width=200))
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["tokbench", *map(str, arguments)])
+        status = 0
+        try:
+            cli.main()
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(4):
+        smooth = np.kron(rng.integers(0, 256, (8, 8, 3), dtype=np.uint8), np.ones((8, 8, 1), np.uint8))
+        Image.fromarray(smooth).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["list"], ["list", "--json"], ["show", "vqgan"], ["compare", "--help"], ["train"], ["weights", "list"]]
+)
+def test_light_commands_do_not_import_torch(arguments, tmp_path):
+    code = f"import sys; from tokbench import cli; sys.argv = ['tokbench', *{arguments!r}]\ntry: cli.main()\nexcept SystemExit as s: assert not s.code, s.code\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_compare_does_not_import_torch(tokbench_cli, pictures, tmp_path):
+    assert tokbench_cli("run", "-t", "pixel/rgb", "--data", pictures, "--metrics", "psnr", "--out", "out")[0] == 0
+    code = "import sys; from tokbench import cli; sys.argv = ['tokbench', 'compare', 'out']\ncli.app(standalone_mode=False)\nassert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "pixel/rgb" in done.stdout
+
+
+def test_python_m_and_version(tmp_path):
+    done = subprocess.run([sys.executable, "-m", "tokbench", "--version"], capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.stdout.strip() == f"tokbench {tokbench.__version__}"
+
+
+def test_list_names_every_variant(tokbench_cli):
+    from tokbench.tokenizers.zoo import names
+
+    status, out, _ = tokbench_cli("list")
+    assert status == 0
+    assert all(name in out for name in names())
+    rows = json.loads(tokbench_cli("list", "--json")[1])
+    assert [row["name"] for row in rows] == names()
+    vqgan = next(row for row in rows if row["name"] == "vqgan/tiny")
+    assert vqgan["bits_per_image"] == 2560
+    assert vqgan["bpp"] == 0.625
+    assert vqgan["trained_with"] == ["data:photos/train", "lpips-vgg"]
+
+
+def test_show_lists_what_can_be_set(tokbench_cli):
+    out = tokbench_cli("show", "vae")[1]
+    assert "posterior = mean" in out
+    assert "autoencoder.channel_multipliers = 1,1,4" in out
+    assert json.loads(tokbench_cli("show", "vae", "--json")[1])["config"]["embed_dim"] == 4
+
+
+def test_run_prints_json_for_machines(tokbench_cli, pictures):
+    status, out, err = tokbench_cli(
+        "run", "-t", "pixel/rgb", "-t", "pixel", "--data", pictures, "--metrics", "psnr,usage,rfid", "--json", "--out", "out"
+    )
+    assert status == 0
+    records = json.loads(out)
+    assert [record["tokenizer"]["name"] for record in records] == ["pixel/rgb", "pixel/palette-512"]
+    assert records[0]["metrics"]["psnr"]["value"] == "inf"
+    assert set(records[0]["metrics"]) == {"psnr", "usage", "perplexity", "entropy_bits", "dead_codes", "rfid"}
+    assert records[1]["tokenizer"]["weights_sha256"]
+    assert records[1]["tokens"]["codebook_sizes"] == [512]
+    assert records[0]["protocol"]["name"] == "photos-64"
+    assert "record out/pixel-rgb" in err
+
+
+def test_run_takes_weights_settings_size_limit_and_seed(tokbench_cli, pictures, tmp_path):
+    palette = np.linspace(-1, 1, 30, dtype=np.float32).reshape(10, 3)
+    np.save(tmp_path / "clusters.npy", palette)
+    status, out, err = tokbench_cli(
+        "run", "-t", "pixel", "--weights", "clusters.npy", "--set", "colours=10", "--data", pictures,
+        "--size", 32, "--limit", 3, "--seed", 5, "--metrics", "psnr,codebook", "--json",
+    )  # fmt: skip
+    assert status == 0, err
+    (record,) = json.loads(out)
+    assert record["tokens"]["codebook_sizes"] == [10]
+    assert record["tokens"]["grid"] == [32, 32]
+    assert record["data"]["count"] == 3
+    assert record["protocol_label"] == "photos-64+data=pictures+size=32+samples=3+seed=5"
+    assert list((tmp_path / "runs").glob("*.json"))
+
+
+def test_compare_formats(tokbench_cli, pictures, tmp_path):
+    tokbench_cli("run", "-t", "pixel/rgb", "-t", "pixel", "--data", pictures, "--metrics", "psnr", "--out", "out")
+    for form, sign in (
+        ("terminal", "PSNR"),
+        ("md", "| pixel/rgb |"),
+        ("csv", "pixel/rgb,"),
+        ("latex", "\\toprule"),
+        ("json", '"tokenizer": "pixel/rgb"'),
+    ):
+        status, out, _ = tokbench_cli("compare", "out", "--format", form)
+        assert status == 0
+        assert sign in out
+    out = tokbench_cli("compare", "out", "--format", "csv", "--sort", "psnr")[1].splitlines()
+    assert "pixel/rgb" in out[1]
+
+
+def test_reconstruct_writes_a_picture_with_attribution(tokbench_cli, pictures, tmp_path):
+    status, _, err = tokbench_cli(
+        "reconstruct", pictures / "0.png", "photos/test/88431cd965/00", "-t", "pixel", "-t", "vqvae", "-o", "docs/grid.png"
+    )
+    assert status == 0, err
+    picture = Image.open(tmp_path / "docs" / "grid.png")
+    assert picture.width == 10 + 3 * 202
+    assert picture.height > 2 * 400
+
+
+def test_training_from_the_command_line(tokbench_cli, tmp_path):
+    status, _, err = tokbench_cli("train", "pixel-palette-512", "--steps", 2, "--out", "fit")
+    assert status == 0, err
+    assert "tokbench run --tokenizer pixel/palette-512 --weights fit/weights.safetensors" in err
+    assert (tmp_path / "fit" / "weights.safetensors").is_file()
+
+
+MISTAKES = [
+    (["run", "-t", "vqgam"], "unknown tokenizer 'vqgam'; did you mean vqgan"),
+    (["run", "-t", "vqvae/big"], "unknown tokenizer 'vqvae/big'"),
+    (["show", "nothing-like-it"], "unknown tokenizer"),
+    (["run", "-t", "pixel/rgb", "--data", "missing"], "missing"),
+    (["run", "-t", "pixel/rgb", "--data", "empty"], "empty"),
+    (["run", "-t", "pixel/rgb", "--data", "note.txt"], "note.txt"),
+    (["run", "-t", "pixel/rgb", "--data", "broken.zip"], "broken.zip"),
+    (["run", "-t", "pixel/rgb", "--data", "onlybroken"], "none of the 1 images"),
+    (["run", "-t", "vqvae", "--size", "66"], "multiples of 4"),
+    (["run", "-t", "vqvae", "--size", "0"], "size"),
+    (["run", "-t", "vqvae", "--size", "300"], "sizes 32 to 256"),
+    (["run", "-t", "pixel/rgb", "--limit", "0"], "samples must be at least 1"),
+    (["run", "-t", "vqvae", "--weights", "note.txt"], "note.txt is not a readable PyTorch file"),
+    (["run", "-t", "vqvae", "--weights", "none.safetensors"], "no weights file at none.safetensors"),
+    (["run", "-t", "vqvae", "--weights", "nan.safetensors"], "NaN or infinity in 1 tensors: decoder.conv_out.bias"),
+    (["run", "-t", "vqvae", "--weights", "short.safetensors"], "1 missing: quantize.embedding.weight"),
+    (["run", "-t", "vqvae", "-t", "vqgan", "--weights", "x"], "--weights belongs to one tokenizer"),
+    (["run", "-t", "vqvae", "--set", "embed_din=3"], "unknown setting 'embed_din'; did you mean embed_dim"),
+    (["run", "-t", "vqvae", "--set", "embed_dim"], "--set takes KEY=VALUE"),
+    (["run", "-t", "vqvae", "--set", "embed_dim=many"], "embed_dim takes a value of type int"),
+    (["run", "-t", "pixel/rgb", "--metrics", "psnrr"], "unknown metric 'psnrr'"),
+    (["run", "-t", "pixel/rgb", "--device", "warp"], "device 'warp' cannot be used here"),
+    (["run", "-t", "no.such.module:Thing"], "cannot import 'no.such.module'"),
+    (["run", "-t", "json:JSONDecoder"], "is not a subclass of"),
+    (["run", "-t", "anchor/webp"], "unknown anchor"),
+    (["compare", "empty"], "no records in empty"),
+    (["compare", "note.txt"], "note.txt is not a readable record"),
+    (["reconstruct", "note.txt", "-t", "pixel"], "note.txt is not a readable image"),
+    (["reconstruct", "photos/test/zzz", "-t", "pixel"], "there is no embedded crop"),
+    (["train", "vqvae-tinny"], "unknown recipe 'vqvae-tinny'; did you mean vqvae-tiny"),
+    (["train", "vqvae-tiny", "--resume", "--out", "empty"], "nothing to resume"),
+    (["train", "vqvae-tiny", "--steps", "0"], "--steps must be at least 1"),
+    (["train", "vqvae-tiny", "--data", "photos/test"], "photos/test"),
+    (["weights", "get", "inceptoin"], "unknown weights 'inceptoin'; did you mean inception"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), MISTAKES, ids=[" ".join(arguments) for arguments, _ in MISTAKES])
+def test_every_mistake_gives_one_line_and_status_2(tokbench_cli, tmp_path, arguments, expected):
+    import torch
+    from safetensors.torch import save_file
+
+    from tokbench.tokenizers.checkpoints import read_state
+    from tokbench.tokenizers.zoo import resolve, weights_path
+
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "onlybroken").mkdir()
+    (tmp_path / "onlybroken" / "a.jpg").write_bytes(b"\xff\xd8\xff")
+    (tmp_path / "note.txt").write_text("hello")
+    (tmp_path / "broken.zip").write_bytes(b"PK\x03\x04nothing")
+    if any("safetensors" in argument for argument in arguments):
+        state, _ = read_state(weights_path(resolve("vqvae")[1]))
+        save_file(state | {"decoder.conv_out.bias": torch.full((3,), float("nan"))}, tmp_path / "nan.safetensors")
+        save_file({key: value for key, value in state.items() if not key.startswith("quantize")}, tmp_path / "short.safetensors")
+    status, out, err = tokbench_cli(*arguments)
+    assert status == 2
+    assert expected in err
+    assert err.startswith("tokbench: ")
+    assert err.count("\n") == 1, err
+    assert out == ""
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_unknown_options_are_usage_errors(tokbench_cli):
+    status, _, err = tokbench_cli("run", "--tokeniser", "vqgan")
+    assert status == 2
+    assert "--tokeniser" in err

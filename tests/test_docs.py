@@ -1,0 +1,115 @@
+"""What the documents say is what the code does."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/training.md", "results/README.md"]
+
+
+def marked(text, name):
+    return re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, flags=re.DOTALL).group(1).strip()
+
+
+def results_table():
+    from tokbench.bench.store import find_records
+    from tokbench.report.render import render
+    from tokbench.report.table import make_tables
+
+    records = [record for _, record in find_records([ROOT / "results" / "photos-64"])]
+    return render(make_tables(records), "md").strip()
+
+
+@pytest.mark.parametrize("name", ["README.md", "results/README.md"])
+def test_tables_are_made_from_the_committed_records(name):
+    assert marked((ROOT / name).read_text(), "results") == results_table()
+
+
+def test_every_variant_has_a_committed_record_of_the_weights_that_ship():
+    from tokbench.bench.store import find_records
+    from tokbench.tokenizers.checkpoints import sha256
+    from tokbench.tokenizers.zoo import families, weights_path
+
+    records = {record.tokenizer.name: record for _, record in find_records([ROOT / "results" / "photos-64"])}
+    for family in families().values():
+        for variant in family.variants:
+            record = records[f"{family.name}/{variant.name}"]
+            path = weights_path(variant)
+            assert record.tokenizer.weights_sha256 == (sha256(path) if path else None), f"{variant.name}: measure again"
+            assert record.protocol_label == "photos-64"
+            assert record.data.count == 736
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_commands_in_the_documents_exist_with_their_options(name):
+    import typer
+
+    from tokbench.cli import app
+
+    root = typer.main.get_command(app)
+    blocks = "\n".join(re.findall(r"^```\n(.*?)^```", (ROOT / name).read_text(), flags=re.MULTILINE | re.DOTALL))
+    lines = re.findall(r"^tokbench ([a-z].*?)(?:\s+#.*)?$", blocks, flags=re.MULTILINE)
+    assert lines
+    for line in lines:
+        words = line.split()
+        command = root.commands[words[0]]
+        if hasattr(command, "commands"):
+            command = command.commands[words[1]]
+        options = {option for parameter in command.params for option in parameter.opts}
+        for word in words[1:]:
+            if word.startswith("-"):
+                assert word in options, f"{name}: tokbench {line}: {word}"
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_and_pictures_are_there(name):
+    path = ROOT / name
+    for target in re.findall(r"\]\(([^)#]+)\)", path.read_text()):
+        if "://" not in target:
+            assert (path.parent / target).exists(), f"{name}: {target}"
+
+
+def test_the_readme_names_every_metric():
+    from tokbench.bench.metrics import metric_classes
+
+    text = (ROOT / "README.md").read_text()
+    for cls in metric_classes().values():
+        for key in cls.figure_names():
+            assert f"`{key}`" in text, key
+
+
+def test_weights_are_small_and_say_where_they_come_from():
+    import json
+
+    from safetensors import safe_open
+
+    from tokbench.train.recipes import get_recipe
+
+    for path in (ROOT / "tokbench" / "tokenizers" / "weights").glob("*.safetensors"):
+        assert path.stat().st_size < 6_000_000, path.name
+        with safe_open(path, "pt") as file:
+            about = json.loads(file.metadata()["tokbench"])
+        assert get_recipe(about["recipe"]["name"]).tokenizer == about["tokenizer"]
+
+
+def test_modules_import_only_from_floors_below():
+    floors = [
+        {"errors", "lazy", "layout", "tokens", "images", "configs", "plugins", "assets"},
+        {"quantizers", "nn"},
+        {"data", "tokenizers"},
+        {"train", "bench"},
+        {"report", "feed"},
+        {"cli"},
+    ]
+    level = {room: number for number, rooms in enumerate(floors) for room in rooms}
+    wrong = []
+    for path in (ROOT / "tokbench").rglob("*.py"):
+        room = path.relative_to(ROOT / "tokbench").parts[0].removesuffix(".py")
+        if room.startswith("__"):
+            continue
+        for target in re.findall(r"^\s*(?:from|import) tokbench\.(\w+)", path.read_text(), flags=re.MULTILINE):
+            if target != room and level[target] > level[room]:
+                wrong.append(f"{path.relative_to(ROOT)} imports {target}")
+    assert not wrong, wrong

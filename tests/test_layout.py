@@ -1,0 +1,70 @@
+"""Positions, tokens and bits follow from grid and codebooks."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokbench.layout import TokenLayout
+
+grids = st.lists(st.integers(1, 40), min_size=1, max_size=3).map(tuple)
+sizes = st.lists(st.integers(2, 2**18), min_size=1, max_size=4).map(tuple)
+
+
+@given(grids, sizes, st.integers(1, 512), st.integers(1, 512))
+def test_discrete(grid: tuple[int, ...], codebooks: tuple[int, ...], height: int, width: int) -> None:
+    layout = TokenLayout((height, width), grid, codebook_sizes=codebooks)
+    assert layout.discrete
+    assert layout.positions == math.prod(grid)
+    assert layout.tokens_per_image == math.prod(grid) * len(codebooks)
+    bits = sum(math.log2(size) for size in codebooks) * math.prod(grid)
+    assert layout.bits_per_image == pytest.approx(bits)
+    assert layout.bpp == pytest.approx(bits / height / width)
+    assert layout.storage_bits_per_image is None
+
+
+@given(grids, st.integers(1, 64))
+def test_continuous(grid: tuple[int, ...], channels: int) -> None:
+    layout = TokenLayout((64, 64), grid, channels=channels)
+    assert not layout.discrete
+    assert layout.tokens_per_image == layout.positions == math.prod(grid)
+    assert layout.bits_per_image is None
+    assert layout.bpp is None
+    assert layout.storage_bits_per_image == math.prod(grid) * channels * 32
+
+
+def test_bits_of_a_power_of_two_are_exact() -> None:
+    assert TokenLayout((256, 256), (16, 16), (16384,)).bits_per_image == 3584.0
+    assert TokenLayout((64, 64), (64, 64), (256, 256, 256)).bpp == 24.0
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"image_size": (64, 0)}, "image_size must be two positive numbers"),
+        ({"image_size": (64,)}, "image_size must be two positive numbers"),
+        ({"grid": ()}, "grid must hold positive numbers"),
+        ({"grid": (4, 0)}, "grid must hold positive numbers"),
+        ({"codebook_sizes": (1024, 1)}, "a codebook needs at least 2 entries"),
+        ({"codebook_sizes": ()}, "either codebook_sizes .* or channels"),
+        ({"channels": 4}, "either codebook_sizes .* or channels"),
+        ({"codebook_sizes": (), "channels": -4}, "channels must be positive, got -4"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked_types")
+def test_refusals(change: dict, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        dataclasses.replace(TokenLayout((64, 64), (16, 16), (1024,)), **change)
+
+
+def test_it_is_frozen_and_does_not_import_torch() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        TokenLayout((64, 64), (16, 16), (1024,)).grid = (1,)  # type: ignore[misc]
+    script = "import sys, tokbench.layout; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"

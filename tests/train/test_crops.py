@@ -1,0 +1,96 @@
+"""Random crops: a function of seed and step, never enlarged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from PIL import Image
+
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.train.crops import RandomCrops
+
+MakeSource = Callable[[list], ImageSource]
+SIZES = [(40, 30), (30, 50), (16, 16), (17, 90), (64, 64)]
+
+
+def crops(source: ImageSource, *, size: int = 16, scale: tuple[float, float] = (0.3, 0.9), seed: int = 0) -> RandomCrops:
+    return RandomCrops(source, size=size, scale=scale, seed=seed)
+
+
+def test_a_batch_is_bytes_of_the_size_asked_for(noise: MakeSource) -> None:
+    batch = crops(noise(SIZES)).batch(0, 5)
+    assert batch.shape == (5, 3, 16, 16)
+    assert batch.dtype == torch.uint8
+    assert batch.is_contiguous()
+
+
+def test_the_same_step_gives_the_same_batch_whatever_came_before(noise: MakeSource) -> None:
+    one, other = crops(noise(SIZES)), crops(noise(SIZES))
+    for step in (0, 1, 5, 2**31):
+        one.batch(step, 3)
+    for step in (5, 2**31, 0):
+        assert torch.equal(one.batch(step, 4), other.batch(step, 4))
+
+
+def test_what_was_found_unusable_does_not_change_later_batches(noise: MakeSource) -> None:
+    mixed = [None, (40, 30), (8, 90), (30, 50), None]
+    warm, cold = crops(noise(mixed)), crops(noise(mixed))
+    for step in range(10):
+        warm.batch(step, 4)
+    assert torch.equal(warm.batch(20, 6), cold.batch(20, 6))
+
+
+def test_steps_and_seeds_differ(noise: MakeSource) -> None:
+    source = noise(SIZES)
+    batches = [crops(source, seed=seed).batch(step, 2) for seed in (0, 1) for step in (0, 1)]
+    assert all(not torch.equal(a, b) for i, a in enumerate(batches) for b in batches[:i])
+
+
+@pytest.mark.parametrize("scale", [(0.01, 0.02), (0.3, 0.9), (1.0, 1.0)])
+def test_crops_are_square_inside_and_never_enlarged(noise: MakeSource, scale: tuple[float, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = []
+    resize = Image.Image.resize
+
+    def spy(image: Image.Image, size: tuple[int, int], resample: Image.Resampling, box: tuple[float, ...]) -> Image.Image:
+        boxes.append((image.size, box))
+        return resize(image, size, resample, box=box)
+
+    drawn = crops(noise(SIZES), scale=scale)
+    for index in range(len(SIZES)):
+        drawn._read(index)  # before the spy watches
+    monkeypatch.setattr(Image.Image, "resize", spy)
+    for step in range(20):
+        drawn.batch(step, 4)
+    assert len(boxes) == 80
+    for (width, height), (left, top, right, bottom) in boxes:
+        side = right - left
+        assert side == pytest.approx(bottom - top)
+        assert side >= 16 - 1e-9
+        assert side <= max(16, scale[1] * min(width, height)) + 1e-9
+        assert left >= 0
+        assert top >= 0
+        assert right <= width
+        assert bottom <= height
+
+
+def test_about_half_are_mirrored(noise: MakeSource) -> None:
+    """Of a picture that fills the crop, only two versions are left."""
+    batch = crops(noise([(16, 16)])).batch(0, 64)
+    versions, counts = batch.unique(dim=0, return_counts=True)
+    assert len(versions) == 2
+    assert torch.equal(versions[0].flip(2), versions[1])
+    assert 16 < int(counts[0]) < 48
+
+
+def test_all_pictures_take_part(noise: MakeSource) -> None:
+    drawn = crops(noise(SIZES))
+    drawn.batch(0, 100)
+    assert sorted(drawn._cache) == [0, 1, 2, 3, 4]
+
+
+def test_nothing_to_draw_from(noise: MakeSource) -> None:
+    with pytest.raises(TokbenchError, match="no image of noise can be used for training at 16 px: all are unreadable or smaller"):
+        crops(noise([None, (15, 40)])).batch(0, 1)
