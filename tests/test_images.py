@@ -23,10 +23,10 @@ def test_the_ends_and_the_middle() -> None:
     assert values[0, 0, 0, 127].item() == pytest.approx(-1 / 255)
 
 
-def test_truncation_lowers_63_levels_by_one() -> None:
+def test_truncation_lowers_95_levels_by_one() -> None:
     change = to_uint8(to_float(LEVELS), rule="truncate").int() - LEVELS.int()
     assert change.unique().tolist() == [-1, 0]
-    assert int((change[0, 0] == -1).sum()) == 63
+    assert int((change[0, 0] == -1).sum()) == 95
 
 
 def test_rounding_goes_to_the_nearest_level_and_truncation_down() -> None:

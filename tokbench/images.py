@@ -43,7 +43,7 @@ class UnreadableImage(ValueError):
 
 
 def to_float(images: UInt8[Tensor, "b 3 h w"]) -> Float32[Tensor, "b 3 h w"]:
-    """Map bytes 0..255 to [-1, 1]: ``x / 127.5 - 1``.
+    """Map bytes 0..255 to [-1, 1]: ``x / 127.5 - 1``, rounded once, as published loaders do in numpy.
 
     Args:
         images: RGB bytes.
@@ -58,7 +58,8 @@ def to_float(images: UInt8[Tensor, "b 3 h w"]) -> Float32[Tensor, "b 3 h w"]:
 
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"to_float takes uint8 [B, 3, H, W], got {images.dtype} {tuple(images.shape)}")
-    return images.to(torch.float32).div_(127.5).sub_(1.0)
+    levels = torch.arange(256, dtype=torch.float64).div_(127.5).sub_(1.0).to(torch.float32)
+    return levels.to(images.device).index_select(0, images.flatten().int()).view(images.shape)
 
 
 def to_uint8(images: Float[Tensor, "b 3 h w"], *, rule: Uint8Rule = "round") -> UInt8[Tensor, "b 3 h w"]:
@@ -67,7 +68,7 @@ def to_uint8(images: Float[Tensor, "b 3 h w"], *, rule: Uint8Rule = "round") -> 
     Args:
         images: RGB values; what lies outside [-1, 1] is clamped.
         rule: ``round``, or ``truncate`` for a protocol that reproduces figures measured that way.
-            Truncation lowers 63 of the 256 grey levels by one even on untouched images.
+            Truncation lowers 95 of the 256 grey levels by one even on untouched images.
 
     Returns:
         RGB bytes on the same device.

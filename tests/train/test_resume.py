@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 from collections.abc import Callable
@@ -50,7 +51,7 @@ def small_recipe(name: str) -> Recipe:
     assert isinstance(recipe, Recipe)
     losses = replace(recipe.losses, perceptual_weight=0.0)
     if losses.codebook is not None:
-        losses = replace(losses, codebook=replace(losses.codebook, restart_below=0.5, restart_every=3))
+        losses = replace(losses, codebook=replace(losses.codebook, restart_below=0.99, restart_every=3))
     if losses.adversary is not None:
         losses = replace(losses, adversary=replace(losses.adversary, start=2, channels=8))
     return replace(recipe, steps=STEPS, batch_size=2, warmup=3, losses=losses)
@@ -153,6 +154,7 @@ def test_every_term_of_the_recipe_acts(runner: Runner, name: str) -> None:
         name, {"codebook", "pixel", "generator", "adaptive_weight", "discriminator"}
     )
     assert terms <= log[-1].keys()
+    assert "restarted" not in terms or log[2]["restarted"] > 0  # the second look, after a resumed run's start
     if name == "vqgan-tiny":
         assert "generator" not in log[0]  # the discriminator acts from step 2
         assert "discriminator" in log[0]
@@ -162,6 +164,18 @@ def test_every_term_of_the_recipe_acts(runner: Runner, name: str) -> None:
         about = json.loads(file.metadata()["tokbench"])
     assert (about["tokenizer"], about["steps"]) == (get_recipe(name).tokenizer, STEPS)
     assert sorted(path.name for path in (runner.folder / "run" / "samples").iterdir()) == ["000004.png", "000008.png"]
+
+
+def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
+    recipe = replace(small_recipe("vae-tiny"), steps=100, warmup=10, learning_rate=0.5)
+    optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=recipe.learning_rate)
+    rates = []
+    for step in range(recipe.steps):
+        loop._schedule(recipe, {"model": optimizer}, step)
+        rates.append(optimizer.param_groups[0]["lr"])
+    expected = [0.5 * min(1, (step + 1) / 10) * (1 + math.cos(math.pi * step / 100)) / 2 for step in range(100)]
+    assert rates == pytest.approx(expected)
+    assert rates[-1] < 1e-3 * recipe.learning_rate
 
 
 def test_training_lowers_the_loss(runner: Runner) -> None:
