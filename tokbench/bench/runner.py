@@ -286,7 +286,7 @@ def _prepare(classes: list[type[Metric]], subject: Subject, context: MetricConte
             metric = cls.create(context)
             reason = metric.not_applicable(subject)
         except TokbenchError as error:
-            logger.warning("%s is left out: %s", cls.name, error)
+            logger.info("%s is left out: %s", cls.name, error)
             reason = str(error)
         if reason is None:
             active.append(metric)

@@ -37,6 +37,7 @@ def render(tables: Sequence[Table], form: str) -> str:
 def print_tables(tables: Sequence[Table], console: Console) -> None:
     """Draw tables in a terminal; where the window is too narrow, metrics go into rows and tokenizers into columns."""
     for table in tables:
+        console.print(table.title, highlight=False, markup=False)
         wide = sum(max(len(_title(c)), *(len(cells[i].text) for _, cells in table.rows)) + 3 for i, c in enumerate(table.columns))
         if wide + max(len(name) for name, _ in table.rows) + 4 <= console.width:
             _draw(table, console)
@@ -50,7 +51,7 @@ def _draw(table: Table, console: Console) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    drawn = RichTable(title=Text(table.title), title_justify="left", header_style="bold")
+    drawn = RichTable(header_style="bold")
     drawn.add_column("tokenizer", no_wrap=True)
     for column in table.columns:
         drawn.add_column(_title(column), justify="right", no_wrap=True)
@@ -66,7 +67,7 @@ def _draw_turned(table: Table, console: Console) -> None:
     per_block = max(1, (console.width - 18) // (max(max(len(name) for name, _ in table.rows), 12) + 3))
     for start in range(0, len(table.rows), per_block):
         block = table.rows[start : start + per_block]
-        drawn = RichTable(title=Text(table.title) if start == 0 else None, title_justify="left", header_style="bold")
+        drawn = RichTable(header_style="bold")
         drawn.add_column("", no_wrap=True)
         for name, _ in block:
             drawn.add_column(Text(name), justify="right")
