@@ -65,9 +65,7 @@ class Runner:
     source: ImageSource
 
     def options(self, out: str, *, resume: bool = False, save_every: int = HALF) -> TrainOptions:
-        return TrainOptions(
-            out=self.folder / out, resume=resume, init_weights=self.folder / "init.safetensors", log_every=2, save_every=save_every
-        )
+        return TrainOptions(out=self.folder / out, resume=resume, log_every=2, save_every=save_every)
 
     def run(self, recipe: Recipe, out: str, *, resume: bool = False, stop_after: int | None = None, save_every: int = HALF) -> TrainResult:
         """Train; ``stop_after`` raises once that many steps are done, as a crash would."""
@@ -77,7 +75,10 @@ class Runner:
             if done == stop_after:
                 raise Crash
 
-        return train(recipe, self.source, self.options(out, resume=resume, save_every=save_every), progress=progress)
+        options = self.options(out, resume=resume, save_every=save_every)
+        if recipe.init_from is not None:
+            options = replace(options, init_weights=self.folder / "init.safetensors")
+        return train(recipe, self.source, options, progress=progress)
 
     def weights(self, out: str) -> dict[str, Tensor]:
         return read_state(self.folder / out / "weights.safetensors")[0]
@@ -167,7 +168,7 @@ def test_every_term_of_the_recipe_acts(runner: Runner, name: str) -> None:
 
 
 def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
-    recipe = replace(small_recipe("vae-tiny"), steps=100, warmup=10, learning_rate=0.5)
+    recipe = replace(small_recipe("vae-tiny"), steps=100, warmup=10, learning_rate=0.5, hold=0.0)
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=recipe.learning_rate)
     rates = []
     for step in range(recipe.steps):
@@ -276,7 +277,13 @@ class TestRefusals:
     def test_starting_weights_that_are_not_there(self, runner: Runner) -> None:
         (runner.folder / "init.safetensors").unlink()
         with pytest.raises(TokbenchError, match=r"no weights file at .*init.safetensors"):
-            runner.run(small_recipe("vae-tiny"), "run")
+            runner.run(small_recipe("vqgan-tiny"), "run")
+
+    def test_starting_weights_for_a_recipe_that_starts_at_random(self, runner: Runner) -> None:
+        recipe = replace(small_recipe("vae-tiny"), init_from=None)
+        options = replace(runner.options("run"), init_weights=runner.folder / "init.safetensors")
+        with pytest.raises(TokbenchError, match=r"vae-tiny starts from random weights; leave --init-weights out"):
+            train(recipe, runner.source, options)
 
 
 class TestLog:

@@ -91,6 +91,8 @@ def train(
 def _build(recipe: Recipe, options: TrainOptions, size: int) -> AutoencoderObjective:
     family, variant = resolve(recipe.tokenizer)
     model: Any = import_class(family.model)(variant.config)
+    if recipe.init_from is None and options.init_weights is not None:
+        raise TokbenchError(f"{recipe.name} starts from random weights; leave --init-weights out")
     if recipe.init_from is not None and not options.resume:
         path = options.init_weights or weights_path(resolve(recipe.init_from)[1])
         assert path is not None

@@ -169,11 +169,10 @@ RECIPES: tuple[Recipe | KMeansRecipe, ...] = (
     Recipe(
         name="vae-tiny",
         tokenizer="vae/tiny",
-        summary="squared error and a light KL term, started from vqvae/tiny",
-        init_from="vqvae/tiny",
+        summary="squared error and a light KL term, from random weights",
         losses=AutoencoderLosses(pixel="l2", kl_weight=1e-6),
-        steps=3000,
-        learning_rate=6e-4,
+        steps=20_000,
+        hold=0.6,
     ),
     Recipe(
         name="vqgan-tiny",
