@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from tokbench.nn.configs import AutoencoderConfig
 
 
-def _norm(channels: int) -> nn.GroupNorm:
-    return nn.GroupNorm(32, channels, eps=1e-6)
+def _norm(channels: int, groups: int) -> nn.GroupNorm:
+    return nn.GroupNorm(groups, channels, eps=1e-6)
 
 
 def _conv3(inputs: int, outputs: int) -> nn.Conv2d:
@@ -33,11 +33,11 @@ def _conv3(inputs: int, outputs: int) -> nn.Conv2d:
 class ResBlock(nn.Module):
     """norm, swish, 3x3 convolution, twice; a 1x1 shortcut where the width changes."""
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, inputs: int, outputs: int, groups: int) -> None:
         super().__init__()
-        self.norm1 = _norm(inputs)
+        self.norm1 = _norm(inputs, groups)
         self.conv1 = _conv3(inputs, outputs)
-        self.norm2 = _norm(outputs)
+        self.norm2 = _norm(outputs, groups)
         self.conv2 = _conv3(outputs, outputs)
         if inputs != outputs:
             self.nin_shortcut = nn.Conv2d(inputs, outputs, 1)
@@ -52,9 +52,9 @@ class ResBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Single-head self-attention over all positions, with 1x1 convolutions as projections."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, groups: int) -> None:
         super().__init__()
-        self.norm = _norm(channels)
+        self.norm = _norm(channels, groups)
         self.q = nn.Conv2d(channels, channels, 1)
         self.k = nn.Conv2d(channels, channels, 1)
         self.v = nn.Conv2d(channels, channels, 1)
@@ -97,11 +97,11 @@ class _Level(nn.Module):
     """Residual blocks of one resolution, each followed by attention where the level has it, then the way to the next level."""
 
     def __init__(
-        self, inputs: int, outputs: int, blocks: int, *, attention: bool, downsample: bool = False, upsample: bool = False
+        self, inputs: int, outputs: int, blocks: int, groups: int, *, attention: bool, downsample: bool = False, upsample: bool = False
     ) -> None:
         super().__init__()
-        self.block = nn.ModuleList(ResBlock(inputs if i == 0 else outputs, outputs) for i in range(blocks))
-        self.attn = nn.ModuleList(AttentionBlock(outputs) for _ in range(blocks if attention else 0))
+        self.block = nn.ModuleList(ResBlock(inputs if i == 0 else outputs, outputs, groups) for i in range(blocks))
+        self.attn = nn.ModuleList(AttentionBlock(outputs, groups) for _ in range(blocks if attention else 0))
         self.downsample = Downsample(outputs) if downsample else None
         self.upsample = Upsample(outputs) if upsample else None
 
@@ -116,11 +116,11 @@ class _Level(nn.Module):
 
 
 class _Middle(nn.Module):
-    def __init__(self, channels: int, attention: bool) -> None:
+    def __init__(self, channels: int, groups: int, *, attention: bool) -> None:
         super().__init__()
-        self.block_1 = ResBlock(channels, channels)
-        self.attn_1 = AttentionBlock(channels) if attention else nn.Identity()
-        self.block_2 = ResBlock(channels, channels)
+        self.block_1 = ResBlock(channels, channels, groups)
+        self.attn_1 = AttentionBlock(channels, groups) if attention else nn.Identity()
+        self.block_2 = ResBlock(channels, channels, groups)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block_2(self.attn_1(self.block_1(x)))
@@ -137,10 +137,11 @@ class Encoder(nn.Module):
         inputs = config.channels
         for i, width in enumerate(widths):
             last = i == len(widths) - 1
-            self.down.append(_Level(inputs, width, config.num_res_blocks, attention=config.has_attention(i), downsample=not last))
+            attention = config.has_attention(i)
+            self.down.append(_Level(inputs, width, config.num_res_blocks, config.norm_groups, attention=attention, downsample=not last))
             inputs = width
-        self.mid = _Middle(inputs, config.mid_attention)
-        self.norm_out = _norm(inputs)
+        self.mid = _Middle(inputs, config.norm_groups, attention=config.mid_attention)
+        self.norm_out = _norm(inputs, config.norm_groups)
         self.conv_out = _conv3(inputs, config.z_channels * (2 if config.double_z else 1))
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z h2 w2"]:
@@ -159,14 +160,15 @@ class Decoder(nn.Module):
         widths = config.widths
         inputs = widths[-1]
         self.conv_in = _conv3(config.z_channels, inputs)
-        self.mid = _Middle(inputs, config.mid_attention)
+        self.mid = _Middle(inputs, config.norm_groups, attention=config.mid_attention)
         levels: list[_Level] = []
         for i in reversed(range(len(widths))):
-            level = _Level(inputs, widths[i], config.num_res_blocks + 1, attention=config.has_attention(i), upsample=i > 0)
+            blocks, attention = config.num_res_blocks + 1, config.has_attention(i)
+            level = _Level(inputs, widths[i], blocks, config.norm_groups, attention=attention, upsample=i > 0)
             levels.insert(0, level)
             inputs = widths[i]
         self.up = nn.ModuleList(levels)
-        self.norm_out = _norm(inputs)
+        self.norm_out = _norm(inputs, config.norm_groups)
         self.conv_out = _conv3(inputs, 3)
 
     def forward(self, features: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 h2 w2"]:

@@ -18,9 +18,11 @@ class AutoencoderConfig:
         resolution: The image size ``attn_resolutions`` refers to; it restricts nothing else.
         double_z: Whether the encoder emits mean and log-variance.
         mid_attention: Whether the lowest level's middle has an attention block.
+        norm_groups: Groups of every normalisation; published networks have 32. A group of one channel forgets that channel's
+            mean and contrast, so narrow networks want fewer.
 
     Raises:
-        ValueError: If a number is not positive, or a width is not a multiple of the 32 normalisation groups.
+        ValueError: If a number is not positive, or a width is not a multiple of the normalisation groups.
     """
 
     z_channels: int
@@ -31,13 +33,14 @@ class AutoencoderConfig:
     resolution: int = 256
     double_z: bool = False
     mid_attention: bool = True
+    norm_groups: int = 32
 
     def __post_init__(self) -> None:
-        numbers = (self.z_channels, self.channels, self.num_res_blocks, self.resolution, *self.channel_multipliers)
+        numbers = (self.z_channels, self.channels, self.num_res_blocks, self.resolution, self.norm_groups, *self.channel_multipliers)
         if not self.channel_multipliers or min(numbers) < 1:
-            raise ValueError(f"channels, blocks and at least one channel multiplier must be positive, got {self}")
-        if any(width % 32 for width in self.widths):
-            raise ValueError(f"every level's width must be a multiple of 32 (group normalisation), got {self.widths}")
+            raise ValueError(f"channels, blocks, groups and at least one channel multiplier must be positive, got {self}")
+        if any(width % self.norm_groups for width in self.widths):
+            raise ValueError(f"every level's width must be a multiple of norm_groups={self.norm_groups}, got {self.widths}")
 
     @property
     def widths(self) -> tuple[int, ...]:
