@@ -55,3 +55,42 @@ class AutoencoderConfig:
     def has_attention(self, level: int) -> bool:
         """Whether the blocks of a level are followed by attention."""
         return self.resolution // 2**level in self.attn_resolutions
+
+
+@dataclass(frozen=True)
+class MMDiTConfig:
+    """Shape of a double-stream transformer over image patches and code tokens.
+
+    Args:
+        hidden: Width of both streams.
+        heads: Attention heads.
+        depth: Blocks.
+        axes: Rotary dimensions for the three position axes (index, row, column); they sum to the head dimension.
+        mlp_ratio: Width of the hidden layer of an MLP, in multiples of ``hidden``.
+        theta: Base of the rotary frequencies.
+        published: Whether to hold the parameters that the published checkpoints have and the network never uses.
+
+    Raises:
+        ValueError: If a number is not positive, heads do not divide the width, or the axes are odd or do not fill a head.
+    """
+
+    hidden: int
+    heads: int
+    depth: int
+    axes: tuple[int, int, int]
+    mlp_ratio: float = 4.0
+    theta: float = 10_000.0
+    published: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.hidden, self.heads, self.depth, *self.axes) < 1 or not self.mlp_ratio > 0 or not self.theta > 0:
+            raise ValueError(f"widths, heads, depth, axes, mlp_ratio and theta must be positive, got {self}")
+        if self.hidden % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide a width of {self.hidden}")
+        if any(axis % 2 for axis in self.axes) or sum(self.axes) != self.head_dim:
+            raise ValueError(f"axes must be even and sum to the head dimension {self.head_dim}, got {self.axes}")
+
+    @property
+    def head_dim(self) -> int:
+        """Dimension of a head."""
+        return self.hidden // self.heads

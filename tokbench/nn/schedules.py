@@ -1,0 +1,29 @@
+"""Schedules of times for walking a flow; no torch."""
+
+from __future__ import annotations
+
+import re
+
+
+def schedule_times(name: str, steps: int) -> list[float]:
+    """Times of a walk from noise to image, 1 first and 0 last.
+
+    Args:
+        name: ``linear``, or ``pow_P`` for ``((steps - i) / steps) ** (1 / P)``: P below 1 makes steps short near the image.
+        steps: Network evaluations.
+
+    Raises:
+        ValueError: If the name is neither, or there is no step.
+    """
+    match = re.fullmatch(r"linear|pow_(\d+\.?\d*|\.\d+)", name)
+    if match is None or (match[1] and float(match[1]) <= 0):
+        raise ValueError(f"a schedule is 'linear' or 'pow_P' with P > 0, e.g. 'pow_0.25'; got {name!r}")
+    if steps < 1:
+        raise ValueError(f"steps must be positive, got {steps}")
+    exponent = 1.0 / float(match[1]) if match[1] else 1.0
+    return [((steps - i) / steps) ** exponent for i in range(steps + 1)]
+
+
+def time_of_sigma(sigma: float) -> float:
+    """The time at which the ratio of noise to image is ``sigma``."""
+    return sigma / (1.0 + sigma)
