@@ -21,7 +21,7 @@ from tokbench.tokens import ContinuousTokens
 
 def test_a_wrong_number_of_axes_fails() -> None:
     with pytest.raises(jaxtyping.TypeCheckError, match="x"):
-        ResBlock(32, 32)(torch.zeros(1, 32, 8))
+        ResBlock(32, 32, 32)(torch.zeros(1, 32, 8))
 
 
 def test_axes_of_one_name_must_agree() -> None:

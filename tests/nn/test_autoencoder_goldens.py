@@ -23,7 +23,7 @@ from tokbench.tokenizers.vae.model import VAE
 from tokbench.tokenizers.vae.variants import VAEConfig
 from tokbench.tokenizers.vqgan.model import VQGAN
 from tokbench.tokens import ContinuousTokens
-from tokbench.train.objective import adaptive_weight, hinge_loss
+from tokbench.train.autoencoder import adaptive_weight, hinge_loss
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from tokbench.tokenizers.vqvae.model import VQVAE
 from tokbench.train import loop
 from tokbench.train.loop import train
 from tokbench.train.options import TrainOptions, TrainResult
-from tokbench.train.recipes import Recipe, get_recipe
+from tokbench.train.recipes import AutoencoderLosses, Recipe, get_recipe
 
 NAMES = ("vqvae-tiny", "vae-tiny", "vqgan-tiny")
 SIZE, STEPS, HALF = 16, 8, 4
@@ -177,6 +177,18 @@ def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
     expected = [0.5 * min(1, (step + 1) / 10) * (1 + math.cos(math.pi * step / 100)) / 2 for step in range(100)]
     assert rates == pytest.approx(expected)
     assert rates[-1] < 1e-3 * recipe.learning_rate
+
+
+def test_a_codebook_starts_from_the_first_batch_where_the_starting_weights_have_none(runner: Runner) -> None:
+    """A VAE's weights bring no codebook: left at its random start, hardly a code would ever be chosen."""
+    path = runner.folder / "init.safetensors"
+    state = {key: value for key, value in read_state(path)[0].items() if not key.startswith("quantize.")}
+    save_weights(state, path, about={})
+    losses = small_recipe("vqvae-tiny").losses
+    assert isinstance(losses, AutoencoderLosses)
+    recipe = replace(small_recipe("vqgan-tiny"), losses=losses, steps=2)
+    runner.run(recipe, "run", save_every=1)
+    assert runner.log("run")[-1]["batch_perplexity"] > 4
 
 
 def test_training_lowers_the_loss(runner: Runner) -> None:

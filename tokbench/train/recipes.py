@@ -44,7 +44,8 @@ class AutoencoderLosses:
     Args:
         pixel: Absolute or squared error, averaged over pixels and channels of [-1, 1].
         pixel_weight: Its weight.
-        perceptual_weight: Weight of LPIPS-VGG; 0 leaves it out.
+        perceptual_weight: Weight of LPIPS; 0 leaves it out.
+        perceptual_network: Its backbone.
         kl_weight: Weight of the KL term in nats per image, relative to the summed pixel error (latent diffusion's convention).
         codebook: How the codebook learns; None for continuous latents or a codebook learned by gradient.
         adversary: The discriminator, if any.
@@ -53,9 +54,33 @@ class AutoencoderLosses:
     pixel: Literal["l1", "l2"] = "l2"
     pixel_weight: float = 1.0
     perceptual_weight: float = 0.0
+    perceptual_network: Literal["lpips-vgg", "lpips-alex"] = "lpips-vgg"
     kl_weight: float = 0.0
     codebook: CodebookUpdate | None = None
     adversary: Adversary | None = None
+
+
+@dataclass(frozen=True)
+class FlowLosses:
+    """What a FlowMo tokenizer is trained on; see ``tokbench.train.flow``.
+
+    Args:
+        perceptual_network: Judge of the perceptual term: LPIPS, or torchvision's ResNet50, whose logits are compared.
+        perceptual_weight: Its weight; 0 leaves it out.
+        walk_steps: 0 judges where one step would end (stage 1A), otherwise the end of a walk of so many steps (stage 1B).
+        code_dropout: Share of images whose code the decoder does not see, for guidance.
+        uniform_share: Share of times that are drawn uniformly.
+        freeze_encoder_after: Share of the steps after which the encoder stands still.
+        keep_norms: Whether the weights of the blocks keep the Frobenius norm they start with.
+    """
+
+    perceptual_network: Literal["lpips-vgg", "lpips-alex", "resnet50"] = "lpips-vgg"
+    perceptual_weight: float = 0.1
+    walk_steps: int = 0
+    code_dropout: float = 0.1
+    uniform_share: float = 0.1
+    freeze_encoder_after: float = 1.0
+    keep_norms: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,13 +96,14 @@ class Recipe:
         steps: Optimiser steps.
         batch_size: Images a step.
         crop_scale: Random squares have a side between these shares of the photo's short side.
-        learning_rate: Peak, after ``warmup`` steps.
+        optimizer: ``muon`` moves the weights of hidden layers by ``tokbench.train.muon`` and all others by Adam.
+        learning_rate: Peak, after ``warmup`` steps; of both optimizers.
         hold: Share of the steps after which the learning rate falls to zero along a cosine.
         betas: Of Adam.
         warmup: Steps of linear warm-up.
         ema_decay: Of the averaged weights that are kept.
         grad_clip: Largest gradient norm.
-        precision: ``bf16`` runs the networks under autocast.
+        precision: ``bf16`` runs the networks under autocast; slow on a processor without bfloat16 arithmetic.
         seed: Of everything random.
 
     Raises:
@@ -86,19 +112,20 @@ class Recipe:
 
     name: str
     tokenizer: str
-    losses: AutoencoderLosses
+    losses: AutoencoderLosses | FlowLosses
     summary: str
     init_from: str | None = None
     steps: int = 9000
     batch_size: int = 8
-    crop_scale: tuple[float, float] = (0.3, 0.9)
-    learning_rate: float = 7e-4
+    crop_scale: tuple[float, float] = (0.3, 1.0)
+    optimizer: Literal["muon", "adamw"] = "muon"
+    learning_rate: float = 2e-3
     hold: float = 0.0
     betas: tuple[float, float] = (0.9, 0.99)
-    warmup: int = 200
-    ema_decay: float = 0.999
+    warmup: int = 100
+    ema_decay: float = 0.998
     grad_clip: float = 1.0
-    precision: Literal["fp32", "bf16"] = "bf16"
+    precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -171,8 +198,8 @@ RECIPES: tuple[Recipe | KMeansRecipe, ...] = (
         tokenizer="vae/tiny",
         summary="squared error and a light KL term, from random weights",
         losses=AutoencoderLosses(pixel="l2", kl_weight=1e-6),
-        steps=20_000,
-        hold=0.6,
+        steps=4000,
+        hold=0.3,
     ),
     Recipe(
         name="vqgan-tiny",

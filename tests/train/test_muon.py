@@ -1,0 +1,76 @@
+"""Muon: orthogonal steps of a known size for hidden weights, equal to torch's own where both apply."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tokbench.nn.autoencoder import Decoder, Encoder
+from tokbench.nn.configs import AutoencoderConfig
+from tokbench.train.muon import RMS_OF_ADAM, Muon, hidden_weights, orthogonal
+
+
+def randn(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (16, 144), (144, 16), (1, 9)])
+def test_orthogonal_keeps_the_singular_vectors_and_evens_the_values(shape: tuple[int, int]) -> None:
+    matrix = randn(*shape)
+    u, values, vh = torch.linalg.svd(matrix, full_matrices=False)
+    result = u.T @ orthogonal(matrix) @ vh.T
+    assert torch.allclose(result - torch.diag(result.diagonal()), torch.zeros_like(result), atol=1e-4)
+    large = values > 0.1 * values.max()
+    assert result.diagonal()[large].min() > 0.6
+    assert result.diagonal().max() < 1.3
+
+
+def test_scale_of_the_gradient_does_not_matter() -> None:
+    matrix = randn(8, 30)
+    assert torch.allclose(orthogonal(matrix), orthogonal(1e4 * matrix), atol=1e-5)
+    assert torch.equal(orthogonal(torch.zeros(3, 5)), torch.zeros(3, 5))
+
+
+def test_steps_equal_those_of_torch_up_to_its_half_precision() -> None:
+    mine, theirs = nn.Parameter(randn(12, 20, seed=1)), nn.Parameter(randn(12, 20, seed=1))
+    ours = Muon([mine], lr=0.1)
+    peer = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
+    for step in range(5):
+        mine.grad, theirs.grad = randn(12, 20, seed=10 + step), randn(12, 20, seed=10 + step)
+        ours.step()
+        peer.step()
+    moved = theirs - randn(12, 20, seed=1)
+    assert (mine - theirs).norm() < 0.03 * moved.norm()
+
+
+def test_a_convolution_moves_as_the_matrix_of_its_output_channels() -> None:
+    kernel, matrix = nn.Parameter(randn(6, 4, 3, 3)), nn.Parameter(randn(6, 4, 3, 3).flatten(1))
+    grad = randn(6, 4, 3, 3, seed=2)
+    for parameter, gradient in ((kernel, grad), (matrix, grad.flatten(1))):
+        parameter.grad = gradient
+        Muon([parameter], lr=0.5).step()
+    assert torch.equal(kernel.flatten(1), matrix)
+    step = (kernel - randn(6, 4, 3, 3)).flatten(1) / (0.5 * RMS_OF_ADAM * 36**0.5)
+    assert torch.linalg.svdvals(step).max() < 1.3
+
+
+def test_what_has_no_gradient_stays_and_vectors_are_refused() -> None:
+    parameter = nn.Parameter(randn(4, 4))
+    Muon([parameter], lr=1.0).step()
+    assert torch.equal(parameter, randn(4, 4))
+    with pytest.raises(ValueError, match="vectors"):
+        Muon([nn.Parameter(randn(4))], lr=1.0)
+
+
+def test_hidden_weights_leave_out_pixels_codebooks_biases_and_what_is_frozen() -> None:
+    config = AutoencoderConfig(z_channels=8, channels=32, channel_multipliers=(1, 1), num_res_blocks=1, attn_resolutions=())
+    encoder, decoder, codebook = Encoder(config), Decoder(config), nn.Embedding(16, 8)
+    encoder.mid.block_1.conv1.weight.requires_grad_(False)
+    module = nn.ModuleDict({"encoder": encoder, "decoder": decoder, "codebook": codebook})
+    chosen = {id(weight) for weight in hidden_weights(module)}
+    names = {name for name, parameter in module.named_parameters() if id(parameter) in chosen}
+    assert {"encoder.conv_out.weight", "decoder.conv_in.weight", "decoder.mid.attn_1.q.weight"} <= names
+    left = {"encoder.conv_in.weight", "decoder.conv_out.weight", "codebook.weight", "encoder.mid.block_1.conv1.weight"}
+    assert not names & left
+    assert all(name.endswith("weight") and "norm" not in name for name in names)

@@ -1,0 +1,91 @@
+"""Configuration and layout arithmetic of FlowMo; no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from tokbench.errors import TokbenchError
+from tokbench.layout import TokenLayout
+from tokbench.nn.configs import MMDiTConfig
+from tokbench.nn.schedules import schedule_times
+
+
+@dataclass(frozen=True)
+class FlowMoConfig:
+    """Shape of a FlowMo tokenizer and how it decodes.
+
+    Args:
+        encoder: The transformer that fills the code tokens.
+        decoder: The transformer that denoises patches.
+        bits: Bits of a code.
+        codebooks: Codes a token; a token has ``bits * codebooks`` channels.
+        code_length: Code tokens an image.
+        image_size: Side of the square images, in pixels; decoding from codes alone needs it.
+        patch_size: Side of the square patches.
+        steps: Euler steps of decoding.
+        schedule: ``linear`` or ``pow_P``, see ``tokbench.nn.schedules``.
+        guidance: Scale of classifier-free guidance; 1 is none.
+        guidance_sigmas: Guidance acts where the ratio of noise to image is strictly between these.
+        precision: ``bf16`` runs the networks under autocast, as the published evaluation does.
+        entropy_weight: Of the quantizer's entropy term; matters in training only.
+        commitment_weight: Of the quantizer's commitment term; matters in training only.
+
+    Raises:
+        ValueError: If a size is not positive or not a multiple of the patch, or a decoding setting is not one.
+    """
+
+    encoder: MMDiTConfig
+    decoder: MMDiTConfig
+    bits: int
+    codebooks: int
+    code_length: int = 256
+    image_size: int = 256
+    patch_size: int = 4
+    steps: int = 25
+    schedule: str = "pow_0.25"
+    guidance: float = 1.5
+    guidance_sigmas: tuple[float, float] = (0.17, 1.02)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    entropy_weight: float = 0.0025
+    commitment_weight: float = 0.000625
+
+    def __post_init__(self) -> None:
+        if min(self.bits, self.codebooks, self.code_length, self.image_size, self.patch_size, self.steps) < 1:
+            raise ValueError(f"bits, codebooks, code_length, image_size, patch_size and steps must be positive, got {self}")
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size must be a multiple of the patch size {self.patch_size}, got {self.image_size}")
+        low, high = self.guidance_sigmas
+        if not 0 <= low <= high:
+            raise ValueError(f"guidance_sigmas must be two rising numbers from 0, got {self.guidance_sigmas}")
+        if not self.guidance >= 0:
+            raise ValueError(f"guidance must not be negative, got {self.guidance}")
+        if self.precision not in ("fp32", "bf16"):
+            raise ValueError(f"precision is fp32 or bf16, got {self.precision!r}")
+        schedule_times(self.schedule, self.steps)
+
+    @property
+    def context_dim(self) -> int:
+        """Channels of a code token."""
+        return self.bits * self.codebooks
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        side = self.image_size // self.patch_size
+        return side, side
+
+
+def flowmo_layout(config: FlowMoConfig, height: int, width: int) -> TokenLayout:
+    """A sequence of ``code_length`` positions with ``codebooks`` codes each, for images of one size."""
+    size = config.image_size
+    if (height, width) != (size, size):
+        raise TokbenchError(
+            f"image size {height}x{width} does not fit: this FlowMo takes {size}x{size} (--size {size}, or --set image_size=...)"
+        )
+    return TokenLayout(image_size=(height, width), grid=(config.code_length,), codebook_sizes=(2**config.bits,) * config.codebooks)
+
+
+PUBLISHED_ENCODER = MMDiTConfig(hidden=768, heads=12, depth=8, axes=(8, 28, 28), published=True)
+PUBLISHED_DECODER = MMDiTConfig(hidden=1152, heads=12, depth=16, axes=(12, 42, 42), published=True)
+"""The two sides of the published networks, of muP width 4 and 6."""

@@ -1,0 +1,145 @@
+"""FlowMo. Paper: Sargent, Hsu, Johnson, Li and Wu, "Flow to the Mode: Mode-Seeking Diffusion Autoencoders for
+State-of-the-Art Image Tokenization", 2025.
+
+    images -> patches -> encoder -> code vectors [B, L, F] -> signs -> codes
+                             zeros --^                          |
+                                                     (signs, 1) |   zeros without guidance's condition
+                                                                v
+    noise ----> patches ----------------------------------> decoder -> velocity
+      ^                                                          |
+      +------------- Euler steps from t = 1 to t = 0 <-----------+-> images
+
+Parameter names are those of kylesargent/FlowMo ``flowmo/models.py``.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tokbench.layout import TokenLayout
+from tokbench.nn.flow import euler
+from tokbench.nn.mmdit import MMDiT, Rotation, patchify, rotation, unpatchify
+from tokbench.nn.schedules import schedule_times, time_of_sigma
+from tokbench.quantizers.base import Quantized
+from tokbench.quantizers.lfq import LookupFreeQuantizer
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.flowmo.config import FlowMoConfig, flowmo_layout
+from tokbench.tokens import DiscreteTokens
+
+
+class FlowMo(Tokenizer):
+    """Diffusion autoencoder over a 1D sequence of binary codes; decoding starts from noise, so it needs seeds.
+
+    Args:
+        config: Shape of the networks and how to decode.
+    """
+
+    config: FlowMoConfig
+    decode_is_stochastic = True
+
+    def __init__(self, config: FlowMoConfig) -> None:
+        super().__init__()
+        self.config = config
+        values, dim = 3 * config.patch_size**2, config.context_dim
+        self.encoder = MMDiT(config.encoder, patch_dim=values, context_dim=dim, out="code", timed=False)
+        self.decoder = MMDiT(config.decoder, patch_dim=values, context_dim=dim + 1, out="image", timed=True)
+        self.quantize = LookupFreeQuantizer(
+            config.bits, config.codebooks, entropy_weight=config.entropy_weight, commitment_weight=config.commitment_weight
+        )
+
+    @property
+    def stride(self) -> int:
+        """Pixels of a patch along each axis; images have the one size of the configuration."""
+        return self.config.patch_size
+
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """A sequence of code positions, whatever the image shows."""
+        return flowmo_layout(self.config, height, width)
+
+    @classmethod
+    def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
+        """Read this package's safetensors, or a published checkpoint: its averaged weights, without prefixes of compilation."""
+        from tokbench.tokenizers.checkpoints import read_state
+
+        state, digest = read_state(path, entry="model_ema_state_dict")
+        return {key.replace("_orig_mod.", ""): value for key, value in state.items()}, digest
+
+    def vectors(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b l f"]:
+        """Encode images to code vectors, before quantization (differentiable). Every code token starts as zeros."""
+        patches = patchify(images, self.config.patch_size)
+        zeros = images.new_zeros(len(images), self.config.code_length, self.config.context_dim)
+        return self.encoder(patches, self.encoder.embed(zeros), self._rotation("encoder", images.device)).float()
+
+    def forward(self, images: Float[Tensor, "b 3 h w"]) -> Quantized:
+        """Encode and quantize, for training."""
+        return self.quantize(self.vectors(images))
+
+    def velocity(
+        self, state: Float[Tensor, "b 3 h w"], context: Float[Tensor, "b l f1"], times: Float[Tensor, " b"]
+    ) -> Float[Tensor, "b 3 h w"]:
+        """What the decoder says of noisy images (differentiable).
+
+        Args:
+            state: Noisy images.
+            context: From ``context``.
+            times: From 0 (image) to 1 (noise), one an image.
+        """
+        patches = patchify(state, self.config.patch_size)
+        out = self.decoder(patches, self.decoder.embed(context), self._rotation("decoder", state.device), times)
+        return unpatchify(out.float(), self.config.patch_size, self.config.grid)
+
+    @staticmethod
+    def context(vectors: Float[Tensor, "b l f"]) -> Float[Tensor, "b l f1"]:
+        """Append the channel that says there is a condition; all zeros say there is none."""
+        return torch.cat([vectors, vectors.new_ones(*vectors.shape[:2], 1)], dim=-1)
+
+    def walk(self, vectors: Float[Tensor, "b l f"], noise: Float[Tensor, "b 3 h w"]) -> list[Float[Tensor, "b 3 h w"]]:
+        """Decode code vectors from given noise; the state after every Euler step, not clamped.
+
+        Conditioned and unconditioned halves of a guided step run as one batch; what does not depend on the time is computed once.
+        """
+        config, device = self.config, noise.device
+        by = self._rotation("decoder", device)
+        code = self.decoder.embed(self.context(vectors))
+        null = self.decoder.embed(code.new_zeros(1, config.code_length, config.context_dim + 1)).expand_as(code)
+        both = torch.cat([code, null])
+        low, high = map(time_of_sigma, config.guidance_sigmas)
+
+        def velocity(patches: Tensor, time: Tensor) -> Tensor:
+            if config.guidance == 1.0 or not low < float(time) < high:
+                return self.decoder(patches, code, by, time.to(device)).float()
+            with_code, without = self.decoder(torch.cat([patches, patches]), both, by, time.to(device)).float().chunk(2)
+            return without + config.guidance * (with_code - without)
+
+        times = [torch.tensor([time]) for time in schedule_times(config.schedule, config.steps)]
+        states = euler(velocity, patchify(noise, config.patch_size), times)
+        return [unpatchify(state, config.patch_size, config.grid) for state in states]
+
+    def _rotation(self, side: str, device: torch.device) -> Rotation:
+        return rotation(self.config.code_length, self.config.grid, getattr(self.config, side), device)
+
+    def _encode(self, images: Tensor, seeds: list[int]) -> DiscreteTokens:
+        with self._autocast(images.device):
+            vectors = self.vectors(images)
+        return DiscreteTokens(self.quantize.codes(vectors), (self.config.code_length,), self.quantize.codebook_sizes)
+
+    def _decode(self, tokens: DiscreteTokens, seeds: list[int]) -> Tensor:
+        vectors = self.quantize.lookup(tokens.codes)
+        shape = (3, self.config.image_size, self.config.image_size)
+        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+        if not noise:
+            return vectors.new_zeros(0, *shape)
+        with self._autocast(vectors.device):
+            return self.walk(vectors, torch.stack(noise).to(vectors))[-1]
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
+
+    def _image_size(self, grid: tuple[int, ...]) -> tuple[int, int]:
+        if grid != (self.config.code_length,):
+            raise ValueError(f"{self.name or 'FlowMo'} takes a sequence of {self.config.code_length} codes, got a grid {grid}")
+        return self.config.image_size, self.config.image_size

@@ -1,0 +1,129 @@
+"""What one training step of a convolutional autoencoder does: losses, gradients, codebook and discriminator."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from tokbench.errors import TokbenchError
+from tokbench.nn.discriminator import PatchDiscriminator
+from tokbench.quantizers.ema import EmaCodebook
+from tokbench.tokenizers.conv_vq import ConvVQTokenizer
+from tokbench.tokenizers.vae.model import VAE
+from tokbench.train.objective import Objective
+from tokbench.train.recipes import AutoencoderLosses, Recipe
+
+
+class AutoencoderObjective(Objective):
+    """Trains a VAE, VQ-VAE or VQGAN; which terms act is data in the recipe.
+
+    Args:
+        model: The tokenizer, in place.
+        recipe: What to do.
+        perceptual: Frozen LPIPS, needed if the recipe weighs it.
+
+    Attributes:
+        fresh_codebook: Whether the first batch shall start the codebook, because no weights brought one.
+    """
+
+    model: ConvVQTokenizer | VAE
+
+    def __init__(self, model: ConvVQTokenizer | VAE, recipe: Recipe, perceptual: nn.Module | None) -> None:
+        super().__init__(model, recipe, perceptual)
+        assert isinstance(recipe.losses, AutoencoderLosses)
+        self.losses = recipe.losses
+        self.fresh_codebook = recipe.init_from is None
+        self.codebook: EmaCodebook | None = None
+        if self.losses.codebook is not None and isinstance(model, ConvVQTokenizer):
+            update = self.losses.codebook
+            self.codebook = EmaCodebook(
+                model.quantize, decay=update.decay, restart_below=update.restart_below, restart_every=update.restart_every
+            )
+        self.add_model_optimizers()  # after the codebook: what moves by averages is not trained
+        self.discriminator: PatchDiscriminator | None = None
+        if self.losses.adversary is not None:
+            rival = self.losses.adversary
+            self.discriminator = PatchDiscriminator(channels=rival.channels, layers=rival.layers)
+            self.optimizers["discriminator"] = torch.optim.AdamW(
+                self.discriminator.parameters(), lr=rival.learning_rate, betas=(0.5, 0.9), weight_decay=0.0
+            )
+
+    def modules(self) -> dict[str, nn.Module]:
+        """Model, codebook averages and discriminator, as far as there are any."""
+        own = {"codebook": self.codebook, "discriminator": self.discriminator}
+        return super().modules() | {name: module for name, module in own.items() if module is not None}
+
+    def step(self, images: Tensor, step: int, generator: torch.Generator) -> dict[str, float]:
+        """Train on one batch; see ``Objective.step``."""
+        with self.autocast(images.device):
+            reconstruction, terms, figures = self._autoencode(images, step, generator)
+            reconstruction = reconstruction.float()
+            terms["pixel"], error = self._pixel(reconstruction, images)
+            if self.perceptual is not None and self.losses.perceptual_weight:
+                terms["perceptual"] = self.losses.perceptual_weight * self.perceptual(reconstruction, images).float().mean()
+            loss = torch.stack(list(terms.values())).sum()
+            if self.discriminator is not None:
+                loss = loss + self._adversarial(reconstruction, terms, step, figures)
+        self.apply_model(loss, step)
+        if self.discriminator is not None:
+            figures["discriminator"] = self._train_discriminator(images, reconstruction.detach())
+        return {name: float(value.detach()) for name, value in terms.items()} | figures | {"psnr": float(-10 * torch.log10(error / 4))}
+
+    def _autoencode(self, images: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], dict[str, float]]:
+        if isinstance(self.model, VAE):
+            grid = self.model.layout(*images.shape[2:]).grid
+            noise = torch.randn((len(images), self.model.config.embed_dim, *grid), generator=generator).to(images.device)
+            out = self.model(images, noise)
+            return out.images, {"kl": self.losses.kl_weight * out.posterior.kl().mean() / images[0].numel()}, {}
+        figures: dict[str, float] = {}
+        if self.codebook is not None and step == 0 and self.fresh_codebook:
+            with torch.no_grad():
+                vectors = self.model(images).vectors
+            needed = -(-self.model.config.codebook_size // vectors.shape[1])
+            if len(images) < needed:
+                raise TokbenchError(f"a batch of {len(images)} is too small to start the codebook from; it takes at least {needed}")
+            self.codebook.initialise(vectors.flatten(0, 1), generator)
+        out = self.model(images)
+        codes = out.quantized.codes.flatten()
+        counts = torch.bincount(codes, minlength=self.model.config.codebook_size).float()
+        share = counts / counts.sum()
+        figures["batch_perplexity"] = float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))
+        if self.codebook is not None:
+            figures["restarted"] = float(self.codebook.update(out.vectors.flatten(0, 1), codes, generator))
+        return out.images, dict(out.quantized.losses), figures
+
+    def _pixel(self, reconstruction: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+        squared = F.mse_loss(reconstruction, images)
+        loss = squared if self.losses.pixel == "l2" else F.l1_loss(reconstruction, images)
+        return self.losses.pixel_weight * loss, squared.detach()
+
+    def _adversarial(self, reconstruction: Tensor, terms: dict[str, Tensor], step: int, figures: dict[str, float]) -> Tensor | float:
+        rival = self.losses.adversary
+        assert rival is not None
+        assert self.discriminator is not None
+        if step < rival.start:
+            return 0.0
+        generator_loss = -self.discriminator(reconstruction).float().mean()
+        weight = adaptive_weight(terms["pixel"] + terms.get("perceptual", 0.0), generator_loss, self.model.decoder.last_weight)
+        figures |= {"generator": float(generator_loss.detach()), "adaptive_weight": float(weight)}
+        return rival.weight * weight * generator_loss
+
+    def _train_discriminator(self, real: Tensor, fake: Tensor) -> float:
+        assert self.discriminator is not None
+        with self.autocast(real.device):
+            loss = hinge_loss(self.discriminator(real).float(), self.discriminator(fake).float())
+        self.apply(loss, "discriminator")
+        return float(loss.detach())
+
+
+def adaptive_weight(nll: Tensor, generator_loss: Tensor, last_weight: Tensor) -> Tensor:
+    """VQGAN's balance of the two losses: ``|grad nll| / (|grad generator| + 1e-4)`` at the decoder's last layer, at most 1e4."""
+    nll_grad = torch.autograd.grad(nll, last_weight, retain_graph=True)[0]
+    generator_grad = torch.autograd.grad(generator_loss, last_weight, retain_graph=True)[0]
+    return (nll_grad.norm() / (generator_grad.norm() + 1e-4)).clamp(0.0, 1e4).detach()
+
+
+def hinge_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Discriminator loss: half the mean of ``relu(1 - real)`` plus half the mean of ``relu(1 + fake)``."""
+    return 0.5 * (F.relu(1.0 - real).mean() + F.relu(1.0 + fake).mean())
