@@ -53,5 +53,6 @@ TINY_AUTOENCODER = AutoencoderConfig(
     num_res_blocks=1,
     attn_resolutions=(),
     resolution=64,
+    norm_groups=4,
 )
 """The 2.5 M parameter network that ``vae/tiny``, ``vqvae/tiny`` and ``vqgan/tiny`` share: stride 4, for 64 px photos."""
