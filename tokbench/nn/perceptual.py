@@ -1,5 +1,6 @@
-"""LPIPS, the learned perceptual distance, on given weights. Paper: Zhang et al. 2018, "The Unreasonable Effectiveness of
-Deep Features as a Perceptual Metric", version 0.1 of its heads.
+"""Learned perceptual distances on given weights: LPIPS, and for training the distance of a classifier's logits.
+
+LPIPS, of Zhang et al. 2018, "The Unreasonable Effectiveness of Deep Features as a Perceptual Metric", version 0.1 of its heads:
 
     images [-1, 1] -> shift, scale -> AlexNet or VGG16 -> 5 feature maps, unit length per position
     distance = sum over maps of mean over positions of  head . (difference squared)

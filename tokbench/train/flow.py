@@ -22,8 +22,8 @@ class FlowObjective(Objective):
     """Trains a FlowMo tokenizer.
 
     Stage 1A tells noise from image along the straight path between them, with a perceptual loss on where one step would
-    end. Stage 1B (``losses.walk_steps``) adds nothing but another perceptual term: on the end of a walk of several steps,
-    with gradients through all of them.
+    end. Stage 1B (``losses.walk_steps``) keeps the flow loss, and judges the end of a walk of several steps instead, with
+    gradients through all of them.
 
     Args:
         model: The tokenizer, in place.
