@@ -72,6 +72,27 @@ def test_several_fields_at_several_depths() -> None:
     assert base == Outer()
 
 
+def test_fields_that_only_fit_together_are_changed_at_once() -> None:
+    """A width of 48 does not go with groups of 32, nor groups of 24 with a width of 32."""
+
+    @dataclass(frozen=True)
+    class Pair:
+        width: int = 32
+        group: int = 32
+
+        def __post_init__(self) -> None:
+            if self.width % self.group:
+                raise ValueError("groups must divide the width")
+
+    @dataclass(frozen=True)
+    class Around:
+        pair: Pair = Pair()
+
+    assert with_overrides(Around(), {"pair.width": 48, "pair.group": "24"}) == Around(Pair(48, 24))
+    with pytest.raises(TokbenchError, match=r"pair.width=48, pair.group=9 is refused: groups must divide the width"):
+        with_overrides(Around(), {"pair.width": 48, "pair.group": 9})
+
+
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [

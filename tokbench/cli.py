@@ -17,8 +17,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tokbench.errors import TokbenchError, unknown_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tokbench.bench.record import Record
     from tokbench.bench.runner import Evaluation
     from tokbench.tokenizers.base import Tokenizer
@@ -157,7 +155,7 @@ def _variant_row(family: Family, variant: Variant) -> dict[str, Any]:
 @app.command()
 def show(name: str, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show one tokenizer: layout, configuration, source, licence."""
-    from tokbench.configs import plain
+    from tokbench.configs import flat, plain
     from tokbench.tokenizers.zoo import resolve
 
     family, variant = resolve(name)
@@ -185,16 +183,8 @@ def show(name: str, as_json: Annotated[bool, typer.Option("--json", help="Print 
             text = ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
             out.print(f"{key.replace('_', ' '):<18}{text}", highlight=False, markup=False)
     out.print("config (change with --set key=value)", highlight=False)
-    for key, value in _flat(values["config"]):
+    for key, value in flat(values["config"]).items():
         out.print(f"  {key} = {value}", highlight=False, markup=False)
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", ",".join(map(str, value)) if isinstance(value, list) else value
 
 
 @app.command()

@@ -24,26 +24,32 @@ def with_overrides(config: Any, overrides: Mapping[str, object]) -> Any:
     Raises:
         TokbenchError: If a field is unknown, or a value does not fit its type or the dataclass refuses it.
     """
-    for key, value in overrides.items():
-        config = _replace(config, key.split("."), value, key)
-    return config
+    return _replace(config, {tuple(key.split(".")): (key, value) for key, value in overrides.items()})
 
 
-def _replace(config: Any, path: list[str], value: object, key: str) -> Any:
+def _replace(config: Any, overrides: dict[tuple[str, ...], tuple[str, object]]) -> Any:
+    """Apply overrides by path; each comes with the key as it was given. What belongs together is changed and checked at once."""
+    if not overrides:
+        return config
     if not dataclasses.is_dataclass(config) or isinstance(config, type):
+        path, (key, _) = next(iter(overrides.items()))
         raise TokbenchError(f"{key!r} cannot be set: {path[0]!r} is not part of a configuration")
     fields = [field.name for field in dataclasses.fields(config)]
-    name = path[0]
-    if name not in fields:
-        raise unknown_name("setting", key, fields)
-    if len(path) > 1:
-        new: object = _replace(getattr(config, name), path[1:], value, key)
-    else:
-        new = _parse(value, get_type_hints(type(config))[name], key)
+    new: dict[str, object] = {}
+    for name in dict.fromkeys(path[0] for path in overrides):
+        below = {path[1:]: given for path, given in overrides.items() if path[0] == name}
+        if name not in fields:
+            raise unknown_name("setting", next(iter(below.values()))[0], fields)
+        if () in below:
+            key, value = below.pop(())
+            new[name] = _parse(value, get_type_hints(type(config))[name], key)
+        if below:
+            new[name] = _replace(new.get(name, getattr(config, name)), below)
     try:
-        return dataclasses.replace(config, **{name: new})
+        return dataclasses.replace(config, **new)
     except ValueError as error:
-        raise TokbenchError(f"{key}={value} is refused: {error}") from error
+        given = ", ".join(f"{key}={value}" for key, value in overrides.values())
+        raise TokbenchError(f"{given} is refused: {error}") from error
 
 
 def _parse(value: object, kind: Any, key: str) -> object:
@@ -98,6 +104,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     return value
+
+
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Write nested settings with dotted names, as ``with_overrides`` takes them; lists become text with commas."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = ",".join(map(str, value)) if isinstance(value, list) else value
+    return found
 
 
 def canonical_json(value: Any) -> str:
