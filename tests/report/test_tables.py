@@ -46,6 +46,25 @@ def test_different_protocols_and_data_get_tables_of_their_own():
     assert "N=736" in tables[0].title
 
 
+def test_rows_of_one_tokenizer_say_what_differs():
+    def changed(weights, **config):
+        return replace(
+            RECORD, tokenizer=replace(RECORD.tokenizer, config={"side": {"width": 3}, "grid": [1, 2]} | config, weights_sha256=weights)
+        )
+
+    (table,) = make_tables([changed("0123456789", steps=4), changed("0123456789", steps=8), changed("f" * 64, steps=8), OTHER])
+    assert [name for name, _ in table.rows] == [
+        "vqgan/tiny steps=4 weights=01234567",
+        "vqgan/tiny steps=8 weights=01234567",
+        "vqgan/tiny steps=8 weights=ffffffff",
+        "pixel/rgb",
+    ]
+    (table,) = make_tables([changed("ab", side={"width": 3}), changed("ab", side={"width": 4}, grid=[2, 2])])
+    assert [name for name, _ in table.rows] == ["vqgan/tiny side.width=3 grid=1,2", "vqgan/tiny side.width=4 grid=2,2"]
+    (table,) = make_tables([changed("ab"), changed("ab")])
+    assert [name for name, _ in table.rows] == ["vqgan/tiny"] * 2
+
+
 def test_mixing_marks_every_row():
     (table,) = make_tables([RECORD, LARGER], mix=True)
     assert all("photos-64" in name and "N=736" in name for name, _ in table.rows)

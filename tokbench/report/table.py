@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tokbench.bench.record import MetricResult, Record
+from tokbench.configs import flat
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,27 @@ def make_tables(records: Sequence[Record], *, intervals: bool = False, mix: bool
         One table for every protocol and data set, or the one mixed table.
     """
     if mix:
-        return [
-            _table("different protocols and data, see the rows", records, intervals, name=lambda r: f"{r.tokenizer.name} [{_where(r)}]")
-        ]
+        names = [f"{name} [{_where(record)}]" for name, record in zip(_names(records), records, strict=True)]
+        return [_table("different protocols and data, see the rows", names, records, intervals)]
     sections: dict[tuple[str, int, str], list[Record]] = {}
     for record in records:
         sections.setdefault((record.protocol_label, record.protocol.version, record.data.pixels_digest), []).append(record)
-    return [_table(_where(group[0]), group, intervals, name=lambda r: r.tokenizer.name) for group in sections.values()]
+    return [_table(_where(group[0]), _names(group), group, intervals) for group in sections.values()]
+
+
+def _names(records: Sequence[Record]) -> list[str]:
+    """Names of the rows; those of one tokenizer are followed by the settings, or the start of the weights' digest, that differ."""
+    settings = [flat(record.tokenizer.config) | {"weights": (record.tokenizer.weights_sha256 or "none")[:8]} for record in records]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record, own in zip(records, settings, strict=True):
+        groups.setdefault(record.tokenizer.name, []).append(own)
+    names = []
+    for record, own in zip(records, settings, strict=True):
+        group = groups[record.tokenizer.name]
+        keys = dict.fromkeys(key for other in group for key in other)
+        differing = [key for key in keys if any(other.get(key) != own.get(key) for other in group)]
+        names.append(" ".join([record.tokenizer.name, *(f"{key}={own[key]}" for key in differing if key in own)]))
+    return names
 
 
 def _where(record: Record) -> str:
@@ -103,17 +119,17 @@ def _where(record: Record) -> str:
     )
 
 
-def _table(title: str, records: Sequence[Record], intervals: bool, *, name: Callable[[Record], str]) -> Table:
+def _table(title: str, names: Sequence[str], records: Sequence[Record], intervals: bool) -> Table:
     metrics = [column for column in METRIC_COLUMNS if any(_figure(record, column.key) is not None for record in records)]
     columns = (*(c for c, _ in DERIVED), *metrics, *(c for c, _ in SPEED))
     rows = []
-    for record in records:
+    for name, record in zip(names, records, strict=True):
         cells = [
             *(_number(column, get(record)) for column, get in DERIVED),
             *(_metric_cell(column, record.metrics.get(column.key), intervals) for column in metrics),
             *(_number(column, get(record)) for column, get in SPEED),
         ]
-        rows.append((name(record), tuple(cells)))
+        rows.append((name, tuple(cells)))
     return Table(title, columns, tuple(rows), tuple(_notes(records)))
 
 
