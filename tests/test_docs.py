@@ -27,7 +27,7 @@ def test_tables_are_made_from_the_committed_records(name):
     assert marked((ROOT / name).read_text(), "results") == results_table()
 
 
-def test_every_variant_has_a_committed_record_of_the_weights_that_ship():
+def test_every_variant_that_works_out_of_the_box_has_a_committed_record_of_its_weights():
     from tokbench.bench.store import find_records
     from tokbench.tokenizers.checkpoints import sha256
     from tokbench.tokenizers.zoo import families, weights_path
@@ -35,6 +35,8 @@ def test_every_variant_has_a_committed_record_of_the_weights_that_ship():
     records = {record.tokenizer.name: record for _, record in find_records([ROOT / "results" / "photos-64"])}
     for family in families().values():
         for variant in family.variants:
+            if variant.needs_weights and variant.weights is None:
+                continue
             record = records[f"{family.name}/{variant.name}"]
             path = weights_path(variant)
             assert record.tokenizer.weights_sha256 == (sha256(path) if path else None), f"{variant.name}: measure again"
@@ -88,7 +90,7 @@ def test_weights_are_small_and_say_where_they_come_from():
     from tokbench.train.recipes import get_recipe
 
     for path in (ROOT / "tokbench" / "tokenizers" / "weights").glob("*.safetensors"):
-        assert path.stat().st_size < 6_000_000, path.name
+        assert path.stat().st_size < 16_000_000, path.name
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["tokbench"])
         assert get_recipe(about["recipe"]["name"]).tokenizer == about["tokenizer"]

@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+import tokbench
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import MMDiTConfig
-from tokbench.tokenizers.checkpoints import load_strictly
+from tokbench.tokenizers.checkpoints import load_strictly, sha256
 from tokbench.tokenizers.flowmo.config import PUBLISHED_DECODER, PUBLISHED_ENCODER, FlowMoConfig, flowmo_layout
 from tokbench.tokenizers.flowmo.model import FlowMo
 from tokbench.tokens import DiscreteTokens
@@ -178,6 +179,23 @@ def test_a_checkpoint_of_the_published_form(golden: Golden, tmp_path: Path, pref
     torch.save({"total_steps": 7, "model_ema_state_dict": averaged}, path)
     with pytest.raises(TokbenchError, match=r"1 missing: decoder.img_in.bias; 1 unknown: decoder.extra"):
         load_strictly(FlowMo(SMALL), FlowMo.read_weights(path)[0], origin=path.name)
+
+
+@pytest.mark.parametrize("name", ["flowmo/lo", "flowmo/hi"])
+def test_variants_load_a_published_file_by_name(golden: Golden, tmp_path: Path, name: str) -> None:
+    """At a reduced size, set by name as a user would; both variants take the golden's widths and bits."""
+    path = tmp_path / "flowmo.pth"
+    torch.save({"total_steps": 7, "model_ema_state_dict": golden.state, "model_state_dict": {}}, path)
+    sides = {"encoder": SMALL.encoder, "decoder": SMALL.decoder}
+    reduced: dict[str, object] = {
+        f"{side}__{key}": getattr(config, key) for side, config in sides.items() for key in ("hidden", "heads", "depth", "axes")
+    }
+    reduced |= {"bits": 9, "codebooks": 2, "code_length": 16, "image_size": 32, "steps": 6}
+    model = tokbench.load(name, weights=path, **reduced)
+    assert (model.name, model.weights_sha256) == (name, sha256(path))
+    assert torch.equal(model.encode(golden.io["image"]).codes.flatten(), golden.io["indices_flat"])  # type: ignore[union-attr]
+    with pytest.raises(TokbenchError, match=r"ships without weights; pass weights=PATH"):
+        tokbench.load(name)
 
 
 def test_layout() -> None:
