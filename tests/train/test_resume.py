@@ -28,7 +28,7 @@ from tokbench.tokenizers.vqvae.model import VQVAE
 from tokbench.train import loop
 from tokbench.train.loop import train
 from tokbench.train.options import TrainOptions, TrainResult
-from tokbench.train.recipes import AutoencoderLosses, Recipe, get_recipe
+from tokbench.train.recipes import Recipe, get_recipe
 
 NAMES = ("vqvae-tiny", "vae-tiny", "vqgan-tiny")
 SIZE, STEPS, HALF = 16, 8, 4
@@ -64,8 +64,11 @@ class Runner:
     folder: Path
     source: ImageSource
 
-    def options(self, out: str, *, resume: bool = False, save_every: int = HALF) -> TrainOptions:
-        return TrainOptions(out=self.folder / out, resume=resume, log_every=2, save_every=save_every)
+    def options(self, out: str, recipe: Recipe | None = None, *, resume: bool = False, save_every: int = HALF) -> TrainOptions:
+        """Where and how; a recipe that starts from weights gets some: those of an autoencoder bring no codebook."""
+        start = {None: None, "vae/tiny": "autoencoder.safetensors", "vqvae/tiny": "init.safetensors"}[recipe and recipe.init_from]
+        weights = self.folder / start if start else None
+        return TrainOptions(out=self.folder / out, init_weights=weights, resume=resume, log_every=2, save_every=save_every)
 
     def run(self, recipe: Recipe, out: str, *, resume: bool = False, stop_after: int | None = None, save_every: int = HALF) -> TrainResult:
         """Train; ``stop_after`` raises once that many steps are done, as a crash would."""
@@ -75,9 +78,7 @@ class Runner:
             if done == stop_after:
                 raise Crash
 
-        options = self.options(out, resume=resume, save_every=save_every)
-        if recipe.init_from is not None:
-            options = replace(options, init_weights=self.folder / "init.safetensors")
+        options = self.options(out, recipe, resume=resume, save_every=save_every)
         return train(recipe, self.source, options, progress=progress)
 
     def weights(self, out: str) -> dict[str, Tensor]:
@@ -99,7 +100,9 @@ def runner(tmp_path: Path, noise: Callable[[list], ImageSource], monkeypatch: py
     torch.manual_seed(5)
     start = VQVAE(small_resolve("vqvae/tiny")[1].config)
     torch.nn.init.normal_(start.quantize.embedding.weight)
-    save_weights(start.state_dict(), tmp_path / "init.safetensors", about={})
+    state = start.state_dict()
+    save_weights(state, tmp_path / "init.safetensors", about={})
+    save_weights({key: value for key, value in state.items() if key != loop.CODEBOOK}, tmp_path / "autoencoder.safetensors", about={})
     return Runner(tmp_path, noise([(40, 30), (20, 24), (18, 60)]))
 
 
@@ -181,12 +184,8 @@ def test_the_learning_rate_warms_up_and_falls_to_zero() -> None:
 
 def test_a_codebook_starts_from_the_first_batch_where_the_starting_weights_have_none(runner: Runner) -> None:
     """A VAE's weights bring no codebook: left at its random start, hardly a code would ever be chosen."""
-    path = runner.folder / "init.safetensors"
-    state = {key: value for key, value in read_state(path)[0].items() if not key.startswith("quantize.")}
-    save_weights(state, path, about={})
-    losses = small_recipe("vqvae-tiny").losses
-    assert isinstance(losses, AutoencoderLosses)
-    recipe = replace(small_recipe("vqgan-tiny"), losses=losses, steps=2)
+    recipe = replace(small_recipe("vqvae-tiny"), steps=2)
+    assert recipe.init_from == "vae/tiny"
     runner.run(recipe, "run", save_every=1)
     assert runner.log("run")[-1]["batch_perplexity"] > 4
 
@@ -206,7 +205,7 @@ def test_an_interrupt_ends_the_run_after_the_step_with_a_checkpoint(runner: Runn
             os.kill(os.getpid(), signal.SIGINT)
 
     handler = signal.getsignal(signal.SIGINT)
-    stopped = train(recipe, runner.source, runner.options("parts", save_every=1000), progress=interrupt)
+    stopped = train(recipe, runner.source, runner.options("parts", recipe, save_every=1000), progress=interrupt)
     assert signal.getsignal(signal.SIGINT) is handler
     assert not stopped.finished
     assert stopped.steps in (2, 3)
@@ -282,7 +281,7 @@ class TestRefusals:
             train(small_recipe("vae-tiny"), runner.source, replace(runner.options("run"), device="tpu5"))
 
     def test_a_first_batch_with_fewer_vectors_than_codes(self, runner: Runner) -> None:
-        recipe = replace(small_recipe("vqvae-tiny"), batch_size=1)
+        recipe = replace(small_recipe("vqvae-tiny"), batch_size=1, init_from=None)
         with pytest.raises(TokbenchError, match="a batch of 1 is too small to start the codebook from; it takes at least 4"):
             train(recipe, runner.source, replace(runner.options("run"), size=4))
 

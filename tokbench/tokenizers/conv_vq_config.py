@@ -55,5 +55,4 @@ TINY_AUTOENCODER = AutoencoderConfig(
     resolution=64,
     norm_groups=4,
 )
-"""The 2.5 M parameter network of ``vae/tiny``, stride 4, for 64 px photos; ``vqvae/tiny`` and ``vqgan/tiny`` have it with 32
-normalisation groups, which their weights were trained with."""
+"""The 2.5 M parameter network of ``vae/tiny``, ``vqvae/tiny`` and ``vqgan/tiny``: stride 4, for 64 px photos."""

@@ -188,10 +188,12 @@ RECIPES: tuple[Recipe | KMeansRecipe, ...] = (
     Recipe(
         name="vqvae-tiny",
         tokenizer="vqvae/tiny",
-        summary="squared error, codebook by moving averages, from random weights",
-        losses=AutoencoderLosses(pixel="l2", pixel_weight=5.0, codebook=CodebookUpdate()),
-        steps=20_000,
-        hold=0.6,
+        summary="squared error, codebook by moving averages, started from vae/tiny",
+        init_from="vae/tiny",
+        losses=AutoencoderLosses(pixel="l2", pixel_weight=5.0, codebook=CodebookUpdate(decay=0.97)),
+        steps=6000,
+        hold=0.3,
+        learning_rate=1e-3,
     ),
     Recipe(
         name="vae-tiny",
@@ -208,13 +210,14 @@ RECIPES: tuple[Recipe | KMeansRecipe, ...] = (
         init_from="vqvae/tiny",
         losses=AutoencoderLosses(
             pixel="l1",
-            perceptual_weight=1.0,
+            perceptual_weight=3.0,
             codebook=CodebookUpdate(),
-            adversary=Adversary(weight=0.5, start=300, channels=32, layers=2),
+            adversary=Adversary(weight=0.02, start=300, channels=32, layers=2),
         ),
-        steps=2500,
-        learning_rate=3e-4,
-        warmup=100,
+        steps=2600,
+        hold=0.3,
+        learning_rate=1e-3,
+        precision="bf16",
     ),
 )
 

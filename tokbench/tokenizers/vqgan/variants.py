@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from tokbench.tokenizers.conv_vq_config import TINY_AUTOENCODER, ConvVQConfig, conv_vq_layout
 from tokbench.tokenizers.family import Family, Variant
 
@@ -16,7 +14,7 @@ FAMILY = Family(
     variants=(
         Variant(
             name="tiny",
-            config=ConvVQConfig(replace(TINY_AUTOENCODER, norm_groups=32), codebook_size=1024, embed_dim=16, loss_form="commitment"),
+            config=ConvVQConfig(TINY_AUTOENCODER, codebook_size=1024, embed_dim=16, loss_form="commitment"),
             image_size=64,
             summary="f4, 1024 codes, for 64 px photos; started from vqvae/tiny, then LPIPS and PatchGAN",
             weights="vqgan-tiny.safetensors",
