@@ -90,7 +90,7 @@ def test_weights_are_small_and_say_where_they_come_from():
     from tokbench.train.recipes import get_recipe
 
     for path in (ROOT / "tokbench" / "tokenizers" / "weights").glob("*.safetensors"):
-        assert path.stat().st_size < 16_000_000, path.name
+        assert path.stat().st_size < 6_000_000, path.name
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["tokbench"])
         assert get_recipe(about["recipe"]["name"]).tokenizer == about["tokenizer"]

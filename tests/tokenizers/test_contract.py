@@ -201,11 +201,10 @@ class TestRefusals:
         if stride == 1:
             pytest.skip("every size fits")
         size = 16 * stride
-        with pytest.raises(TokbenchError, match=rf"image size {size}x{size + 1} does not fit: ") as error:
+        with pytest.raises(
+            TokbenchError, match=rf"image size {size}x{size + 1} does not fit: height and width must be multiples of {stride}"
+        ):
             tokenizer.encode(torch.zeros(1, 3, size, size + 1), seeds=[1])
-        own = made_for(tokenizer).image_size
-        one_size = f"takes {own[0]}x{own[1]}"  # what a tokenizer of one size says
-        assert f"height and width must be multiples of {stride}" in str(error.value) or one_size in str(error.value)
 
     def test_tokens_of_another_tokenizer(self, tokenizer: Tokenizer) -> None:
         layout = made_for(tokenizer)
