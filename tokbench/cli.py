@@ -33,6 +33,8 @@ weights_app = typer.Typer(help="Network files that metrics and training need.", 
 app.add_typer(weights_app, name="weights")
 
 out, err = Console(), Console(stderr=True)
+WIDE = 120
+"""Columns of a terminal that also shows what each tokenizer is."""
 
 
 class Format(StrEnum):
@@ -80,6 +82,7 @@ def _root(
 @app.command("list")
 def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """List the tokenizers of the zoo."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     from tokbench.tokenizers.zoo import families
@@ -88,33 +91,26 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
     if as_json:
         print(json.dumps(rows, indent=2))
         return
-    table = Table(header_style="bold")
-    for title, justify in (
-        ("tokenizer", "left"),
-        ("px", "right"),
-        ("tokens", "right"),
-        ("bits", "right"),
-        ("bpp", "right"),
-        ("codebooks", "right"),
-    ):
-        table.add_column(title, justify=justify, no_wrap=True)  # type: ignore[arg-type]  # rich takes a literal
-    table.add_column("weights")
-    table.add_column("what it is", ratio=1)
+    table = Table(
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+        caption="* what the family's name alone means",
+        caption_justify="left",
+    )
+    for title in ("tokenizer", "px", "tokens", "bits", "bpp", "codebooks", "weights"):
+        table.add_column(title, justify="left" if title in ("tokenizer", "weights") else "right", no_wrap=True)
+    wide = out.width >= WIDE
+    if wide:
+        table.add_column("what it is", ratio=1)
     for row in rows:
-        name = f"{row['name']} (default of {row['family']})" if row["default"] else row["name"]
         bits = "-" if row["bits_per_image"] is None else f"{row['bits_per_image']:.0f}"
         bpp = "-" if row["bpp"] is None else f"{row['bpp']:.3f}"
         books = _books(row["codebook_sizes"]) or f"{row['channels']} channels"
-        table.add_row(
-            name.replace(" (default", "\n(default"),
-            str(row["image_size"]),
-            str(row["tokens_per_image"]),
-            bits,
-            bpp,
-            books,
-            row["weights"],
-            row["summary"],
-        )
+        name = row["name"] + (" *" if row["default"] else "")
+        cells = [name, str(row["image_size"]), str(row["tokens_per_image"]), bits, bpp, books, row["weights"]]
+        table.add_row(*cells, *([row["summary"]] if wide else []))
     out.print(table)
 
 
