@@ -32,16 +32,18 @@ def test_scale_of_the_gradient_does_not_matter() -> None:
     assert torch.equal(orthogonal(torch.zeros(3, 5)), torch.zeros(3, 5))
 
 
-def test_steps_equal_those_of_torch_up_to_its_half_precision() -> None:
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 0.03), (torch.bfloat16, 0.03)])
+def test_steps_equal_those_of_torch_up_to_its_half_precision(dtype: torch.dtype, tolerance: float) -> None:
     mine, theirs = nn.Parameter(randn(12, 20, seed=1)), nn.Parameter(randn(12, 20, seed=1))
-    ours = Muon([mine], lr=0.1)
+    ours = Muon([mine], lr=0.1, dtype=dtype)
     peer = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.0, adjust_lr_fn="match_rms_adamw")
     for step in range(5):
         mine.grad, theirs.grad = randn(12, 20, seed=10 + step), randn(12, 20, seed=10 + step)
         ours.step()
         peer.step()
     moved = theirs - randn(12, 20, seed=1)
-    assert (mine - theirs).norm() < 0.03 * moved.norm()
+    assert (mine - theirs).norm() < tolerance * moved.norm()
+    assert mine.dtype == torch.float32
 
 
 def test_a_convolution_moves_as_the_matrix_of_its_output_channels() -> None:

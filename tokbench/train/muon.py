@@ -2,9 +2,9 @@
 
 Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024): Nesterov momentum and the quintic
 Newton-Schulz coefficients; the step's scale is that of Liu et al., "Muon is Scalable for LLM Training" (2025), equation 4,
-which makes learning rates comparable with Adam's. ``torch.optim.Muon`` takes matrices only and iterates in bfloat16, which
-costs more than the network itself on a processor without bfloat16 arithmetic; this one takes convolutions and iterates in
-the weights' own precision.
+which makes learning rates comparable with Adam's. ``torch.optim.Muon`` takes matrices only and always iterates in bfloat16,
+which costs more than the network itself on a processor without bfloat16 arithmetic; this one takes convolutions and iterates
+in the precision it is told.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ class Muon(torch.optim.Optimizer):
         parameters: Weights with at least 2 dimensions.
         lr: Learning rate, on Adam's scale.
         momentum: Of the gradient, Nesterov's form.
+        dtype: Of the iterations; bfloat16 moves the step by about 3 % of its norm, and is several times as fast where the
+            processor has it.
 
     Raises:
         ValueError: If a parameter has fewer than 2 dimensions.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, *, momentum: float = 0.95) -> None:
+    def __init__(self, parameters: Iterable[Tensor], lr: float, *, momentum: float = 0.95, dtype: torch.dtype = torch.float32) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
+        self.dtype = dtype
         for group in self.param_groups:
             if any(parameter.ndim < 2 for parameter in group["params"]):
                 raise ValueError("Muon moves matrices and convolutions; give vectors to another optimizer")
@@ -53,7 +56,7 @@ class Muon(torch.optim.Optimizer):
         if not state:
             state["momentum"] = torch.zeros_like(grad)
         mean = state["momentum"].lerp_(grad, 1 - group["momentum"])
-        update = orthogonal(grad.lerp(mean, group["momentum"]).flatten(1))
+        update = orthogonal(grad.lerp(mean, group["momentum"]).flatten(1).to(self.dtype)).to(parameter)
         scale = RMS_OF_ADAM * max(update.shape) ** 0.5
         parameter.sub_(update.reshape(parameter.shape), alpha=group["lr"] * scale)
 

@@ -39,7 +39,9 @@ class Objective(ABC):
         rest = [p for p in self.model.parameters() if p.requires_grad and id(p) not in taken]
         self.optimizers["model"] = torch.optim.AdamW(rest, lr=recipe.learning_rate, betas=recipe.betas, weight_decay=0.0)
         if hidden:
-            self.optimizers["hidden"] = Muon(hidden, lr=recipe.learning_rate)
+            self.optimizers["hidden"] = Muon(
+                hidden, lr=recipe.learning_rate, dtype=torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+            )
 
     @abstractmethod
     def step(self, images: Tensor, step: int, generator: torch.Generator) -> dict[str, float]:
