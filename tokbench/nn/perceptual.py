@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 LpipsNet = Literal["alex", "vgg"]
 
+LPIPS_EPS = 1e-10
+"""Added to the length of a feature by ``lpips`` before it divides."""
+
 
 def build_lpips(net: LpipsNet, state: dict[str, Tensor]) -> nn.Module:
     """Build the ``lpips`` package's network around given weights, frozen and in evaluation mode.
@@ -38,6 +41,34 @@ def build_lpips(net: LpipsNet, state: dict[str, Tensor]) -> nn.Module:
     heads = {f"lins.{key[3:]}": value for key, value in state.items() if key.startswith("lin")}
     module.load_state_dict({key: value.float() for key, value in (state | heads).items()}, assign=True)
     return module.eval().requires_grad_(False)
+
+
+class LpipsDistance(nn.Module):
+    """LPIPS as a training loss: no gradient and no graph for the second images, and no single precision where autocast is on.
+
+    Args:
+        lpips: What ``build_lpips`` returned; its backbone is laid out channels last, which convolutions run faster in.
+    """
+
+    def __init__(self, lpips: nn.Module) -> None:
+        super().__init__()
+        self.lpips = lpips.to(memory_format=torch.channels_last)
+
+    def forward(self, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
+        """Distance of each pair of images in [-1, 1]; equal to that of ``lpips`` but for rounding."""
+        with torch.no_grad():
+            targets = self._directions(b)
+        parts: Any = self.lpips  # attributes of the package's class
+        differences = ((x - y).square() for x, y in zip(self._directions(a), targets, strict=True))
+        levels = [F.conv2d(d, head.model[-1].weight).float().mean(dim=(1, 2, 3)) for d, head in zip(differences, parts.lins, strict=True)]
+        return torch.stack(levels).sum(dim=0)
+
+    def _directions(self, images: Tensor) -> list[Tensor]:
+        """Feature maps, of unit length at every position."""
+        parts: Any = self.lpips
+        maps = parts.net(parts.scaling_layer(images).contiguous(memory_format=torch.channels_last))
+        lengths = (torch.linalg.vector_norm(x, dim=1, keepdim=True, dtype=torch.float32) + LPIPS_EPS for x in maps)
+        return [x / length.to(x.dtype) for x, length in zip(maps, lengths, strict=True)]
 
 
 class LogitDistance(nn.Module):

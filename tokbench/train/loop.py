@@ -119,12 +119,12 @@ def _build(recipe: Recipe, options: TrainOptions, size: int) -> Objective:
 
 def _perceptual(name: str) -> nn.Module:
     from tokbench.assets import need_asset
-    from tokbench.nn.perceptual import build_logit_distance, build_lpips
+    from tokbench.nn.perceptual import LpipsDistance, build_logit_distance, build_lpips
 
     state = read_state(need_asset(name))[0]
     if name == "resnet50":
         return build_logit_distance(state)
-    return build_lpips("alex" if name == "lpips-alex" else "vgg", state)
+    return LpipsDistance(build_lpips("alex" if name == "lpips-alex" else "vgg", state))
 
 
 def _fitting(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -1,0 +1,61 @@
+"""LPIPS as a training loss: the distances and gradients of the package's own network."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from tokbench.assets import need_asset
+from tokbench.nn.perceptual import LpipsDistance, build_lpips, lpips_rows
+from tokbench.tokenizers.checkpoints import read_state
+
+
+@pytest.fixture(scope="module")
+def alex() -> dict[str, Tensor]:
+    return read_state(need_asset("lpips-alex"))[0]
+
+
+def pair() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    a = torch.rand(3, 3, 64, 64, generator=generator) * 2 - 1
+    return a, (a + 0.3 * torch.randn(a.shape, generator=generator)).clamp(-1, 1)
+
+
+def test_distances_and_gradients_are_those_of_the_package(alex: dict[str, Tensor]) -> None:
+    a, b = pair()
+    reference = build_lpips("alex", alex)
+    ours = LpipsDistance(build_lpips("alex", alex))
+    mine, theirs = a.clone().requires_grad_(), a.clone().requires_grad_()
+    distances = ours(mine, b)
+    assert distances.shape == (3,)
+    assert torch.allclose(distances, lpips_rows(reference, a, b), rtol=1e-5)
+    distances.mean().backward()
+    reference(theirs, b).mean().backward()
+    assert mine.grad is not None
+    assert theirs.grad is not None
+    assert (mine.grad - theirs.grad).norm() < 1e-2 * theirs.grad.norm()
+
+
+def test_no_gradient_reaches_the_target(alex: dict[str, Tensor]) -> None:
+    a, b = pair()
+    b.requires_grad_()
+    LpipsDistance(build_lpips("alex", alex))(a.requires_grad_(), b).mean().backward()
+    assert b.grad is None
+
+
+def test_equal_images_have_a_finite_gradient(alex: dict[str, Tensor]) -> None:
+    grey = torch.zeros(1, 3, 64, 64, requires_grad=True)
+    distance = LpipsDistance(build_lpips("alex", alex))(grey, torch.zeros(1, 3, 64, 64))
+    distance.mean().backward()
+    assert distance.item() == 0
+    assert torch.isfinite(grey.grad).all()
+
+
+def test_autocast_moves_a_distance_by_less_than_two_per_cent(alex: dict[str, Tensor]) -> None:
+    a, b = pair()
+    distance = LpipsDistance(build_lpips("alex", alex))
+    with torch.autocast("cpu", torch.bfloat16):
+        half = distance(a, b)
+    assert half.dtype == torch.float32
+    assert torch.allclose(half, distance(a, b), rtol=0.02)
