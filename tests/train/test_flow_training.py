@@ -88,6 +88,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, noise: Callab
         logs.append([{key: value for key, value in line.items() if key != "images_per_second"} for line in lines])
     assert logs[0] == logs[1]
     assert {"flow", "entropy", "commitment", "bits_on", "estimate_psnr"} <= logs[0][0].keys()
+    assert all(0.1 < line["bits_on"] < 0.9 for line in logs[0])
     whole, parts = (read_state(tmp_path / out / "weights.safetensors")[0] for out in ("whole", "parts"))
     assert all(torch.equal(value, parts[key]) for key, value in whole.items())
     assert (tmp_path / "whole" / "samples" / "000008.png").is_file()

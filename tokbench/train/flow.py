@@ -63,7 +63,7 @@ class FlowObjective(Objective):
             loss = torch.stack(list(terms.values())).sum()
         self.apply_model(loss, step)
         self._renormalise()
-        figures = {"bits_on": float((quantized.codes != 0).float().mean()), "estimate_psnr": _psnr(estimate, images)}
+        figures = {"bits_on": float((quantized.vectors > 0).float().mean()), "estimate_psnr": _psnr(estimate, images)}
         return {name: float(value.detach()) for name, value in terms.items()} | figures
 
     def _walk(self, context: Tensor, shape: torch.Size, generator: torch.Generator) -> Tensor:
