@@ -19,7 +19,7 @@ from torch import Tensor
 from tokbench.data.photos import PhotoCrops
 from tokbench.images import to_float
 from tokbench.nn.configs import MMDiTConfig
-from tokbench.nn.mmdit import patchify, rotation, unpatchify
+from tokbench.nn.mmdit import code_positions, patchify, rotation, unpatchify
 from tokbench.nn.schedules import schedule_times, time_of_sigma
 from tokbench.tokenizers.flowmo.config import FlowMoConfig
 from tokbench.tokenizers.flowmo.model import FlowMo
@@ -50,7 +50,8 @@ def published(model: FlowMo, vectors: Tensor, noise: Tensor) -> Tensor:
     config, decoder = model.config, model.decoder
 
     def call(state: Tensor, context: Tensor, now: float) -> Tensor:
-        by = rotation(config.code_length, config.grid, config.decoder, state.device)
+        places = code_positions(config.code_length, config.grid, config.code_places)
+        by = rotation(places, config.grid, config.decoder, state.device)
         vec = decoder.time_in(torch.full((len(state),), now, device=state.device))
         image, code = decoder.img_in(patchify(state, config.patch_size)), decoder.embed(context)
         for block in decoder.double_blocks:

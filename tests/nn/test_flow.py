@@ -85,6 +85,8 @@ def test_training_times_are_logistic_normal_with_a_uniform_share() -> None:
     torch.testing.assert_close(share[0], 0.9 * share[1] + 0.1 * share[2], atol=3e-3, rtol=0)
     torch.testing.assert_close(share[2], torch.full((20,), 0.05), atol=3e-3, rtol=0)
     assert float(normal.logit().std()) == pytest.approx(1.0, abs=0.01)
+    shifted = fat_lognormal(200_000, generator(), uniform_share=0.0, mean=1.5)
+    torch.testing.assert_close(shifted.logit(), normal.logit() + 1.5, atol=1e-2, rtol=1e-4)
     assert torch.equal(fat_lognormal(9, generator(7)), fat_lognormal(9, generator(7)))
 
 

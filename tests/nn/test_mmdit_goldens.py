@@ -15,7 +15,7 @@ from torch import Tensor
 from tokbench.nn import mmdit
 from tokbench.nn.configs import MMDiTConfig
 from tokbench.nn.flow import euler, image_estimate, mix
-from tokbench.nn.mmdit import MMDiT, patchify, rotate, rotation, unpatchify
+from tokbench.nn.mmdit import MMDiT, code_positions, patchify, rotate, rotation, unpatchify
 from tokbench.nn.schedules import schedule_times, time_of_sigma
 from tokbench.tokenizers.checkpoints import load_strictly
 
@@ -31,11 +31,11 @@ class Golden:
 
     def codes(self) -> Tensor:
         zeros = torch.zeros_like(self.io["encoder_code"])
-        by = rotation(LENGTH, GRID, self.encoder.config)
+        by = rotation(code_positions(LENGTH, GRID, "diagonal"), GRID, self.encoder.config)
         return self.encoder(patchify(self.io["image"], PATCH), self.encoder.embed(zeros), by)
 
     def velocity(self, state: Tensor, context: Tensor, times: Tensor) -> Tensor:
-        by = rotation(LENGTH, GRID, self.decoder.config)
+        by = rotation(code_positions(LENGTH, GRID, "diagonal"), GRID, self.decoder.config)
         return unpatchify(self.decoder(patchify(state, PATCH), self.decoder.embed(context), by, times), PATCH, GRID)
 
 
@@ -135,7 +135,7 @@ def test_what_upstream_never_reads_is_not_needed(golden: Golden) -> None:
         state = full.state_dict()
         load_strictly(lean, {key: state[key] for key in lean.state_dict()}, origin="lean")
         assert len(lean.state_dict()) < len(state)
-        by, code = rotation(LENGTH, GRID, full.config), golden.io["decoder_context"][..., :context]
+        by, code = rotation(code_positions(LENGTH, GRID, "diagonal"), GRID, full.config), golden.io["decoder_context"][..., :context]
         times = golden.io["timesteps"] if timed else None
         patches = patchify(golden.io["noise"], PATCH)
         assert torch.equal(lean(patches, lean.embed(code), by, times), full(patches, full.embed(code), by, times))
@@ -161,7 +161,7 @@ def test_upstream_quirks_matter(golden: Golden, monkeypatch: pytest.MonkeyPatch,
 
 def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
     config = MMDiTConfig(hidden=16, heads=1, depth=1, axes=(8, 4, 4))
-    by = rotation(4, (3, 5), config)
+    by = rotation(code_positions(4, (3, 5), "diagonal"), (3, 5), config)
     assert by.cos.shape == by.sin.shape == (4 + 15, 8)
     q, k = (torch.randn(1, 1, 1, 16, generator=torch.Generator().manual_seed(seed)).expand(1, 1, 19, 16) for seed in (1, 2))
     close(rotate(q, by).norm(dim=-1), q.norm(dim=-1))
@@ -169,6 +169,35 @@ def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
     close(logits[4 + 0, 4 + 6], logits[4 + 7, 4 + 13])  # patches one row and one column apart
     close(logits[0, 2], logits[1, 3])  # code tokens two apart
     assert torch.equal(by.cos[0], torch.ones(8))
+
+
+def test_code_tokens_on_a_grid_stand_at_the_centres_of_their_cells() -> None:
+    places = code_positions(4, (8, 8), "grid")
+    assert places.tolist() == [[0, 1.5, 1.5], [0, 1.5, 5.5], [0, 5.5, 1.5], [0, 5.5, 5.5]]
+    assert code_positions(6, (4, 6), "grid")[:, 1].unique().tolist() == [0.5, 2.5]
+    assert code_positions(6, (4, 6), "grid")[:, 2].unique().tolist() == [0.5, 2.5, 4.5]
+    assert code_positions(3, (8, 8), "diagonal").tolist() == [[0, 0, 0], [1, 1, 1], [2, 2, 2]]
+
+
+def test_a_local_start_attends_nearby_with_open_gates() -> None:
+    config = MMDiTConfig(hidden=96, heads=2, depth=1, axes=(16, 16, 16), theta=100.0)
+    torch.manual_seed(0)
+    model = MMDiT(config, patch_dim=12, context_dim=5, out="image", timed=True)
+    model.start_local()
+    block = model.double_blocks[0]
+    features = torch.randn(1, 4, 96, generator=torch.Generator().manual_seed(1))
+    q, _, _ = block.txt_attn.project(features)
+    _, k, _ = block.img_attn.project(torch.randn(1, 64, 96, generator=torch.Generator().manual_seed(2)))
+    by = rotation(code_positions(4, (8, 8), "grid"), (8, 8), config)
+    code, patch = (mmdit.Rotation(by.cos[part], by.sin[part]) for part in (slice(4), slice(4, None)))
+    attention = (rotate(q, code) @ rotate(k, patch).transpose(-1, -2) / 6).softmax(dim=-1)[0].unflatten(-1, (8, 8))
+    own = torch.stack([attention[:, i, rows, columns].sum(dim=(1, 2)) for i, (rows, columns) in enumerate(CELLS)], dim=1)
+    assert own[0].min() > 0.45  # the first head's share of a quarter of the image
+    assert own[1].max() < 0.45
+    assert torch.equal(block.img_mod.lin.bias.view(6, 96)[[2, 5]], torch.ones(2, 96))
+
+
+CELLS = [(rows, columns) for rows in (slice(4), slice(4, None)) for columns in (slice(4), slice(4, None))]
 
 
 def test_patches_are_rows_first_and_channel_fastest() -> None:
@@ -180,7 +209,7 @@ def test_patches_are_rows_first_and_channel_fastest() -> None:
 
 
 def test_times_are_given_to_a_timed_network_only(golden: Golden) -> None:
-    by = rotation(LENGTH, GRID, golden.encoder.config)
+    by = rotation(code_positions(LENGTH, GRID, "diagonal"), GRID, golden.encoder.config)
     patches, code = patchify(golden.io["image"], PATCH), golden.encoder.embed(golden.io["encoder_code"])
     with pytest.raises(ValueError, match="takes no times"):
         golden.encoder(patches, code, by, golden.io["timesteps"])

@@ -82,6 +82,15 @@ def test_every_step_of_the_walk_is_upstreams(golden: Golden) -> None:
     close(golden.model.walk(signs, golden.io["reconstruct_noise"])[-1].clamp(-1, 1), golden.io["reconstruct"])
 
 
+def test_places_of_the_code_tokens_change_the_images(golden: Golden) -> None:
+    model = golden.configured(code_places="grid")
+    images = golden.io["image"]
+    assert (
+        float((model.decode(model.encode(images), seeds=[3, 4]) - golden.model.decode(model.encode(images), seeds=[3, 4])).abs().max())
+        > 0.01
+    )
+
+
 def test_decoding_needs_codes_and_seeds_only(golden: Golden) -> None:
     tokens = golden.model.encode(golden.io["image"])
     images = golden.model.decode(tokens, seeds=[3, 4])
@@ -220,6 +229,7 @@ def test_codes_of_another_length_are_refused(golden: Golden) -> None:
         ({"guidance": -1.0}, "must not be negative"),
         ({"guidance_sigmas": (1.0, 0.5)}, "two rising numbers"),
         ({"precision": "fp16"}, "fp32 or bf16"),
+        ({"code_places": "circle"}, "diagonal or grid"),
     ],
 )
 @pytest.mark.usefixtures("unchecked_types")

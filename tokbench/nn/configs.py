@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
+
+Places = Literal["diagonal", "grid"]
+"""Where the code tokens of a double-stream transformer stand, see ``tokbench.nn.mmdit.code_positions``."""
 
 
 @dataclass(frozen=True)

@@ -47,12 +47,12 @@ def euler(velocity: Velocity, noise: Float[Tensor, "b *s"], times: Sequence[Tens
         yield state
 
 
-def fat_lognormal(count: int, generator: torch.Generator, *, uniform_share: float = 0.1) -> Float[Tensor, " n"]:
-    """Draw training times: the logistic of a standard normal, but uniform on [0, 1] for a share of the draws.
+def fat_lognormal(count: int, generator: torch.Generator, *, uniform_share: float = 0.1, mean: float = 0.0) -> Float[Tensor, " n"]:
+    """Draw training times: the logistic of a normal with deviation 1, but uniform on [0, 1] for a share of the draws.
 
     Source: kylesargent/FlowMo, the time distribution it names ``fat_lognormal``.
     """
-    normal = torch.randn(count, generator=generator).sigmoid()
+    normal = (torch.randn(count, generator=generator) + mean).sigmoid()
     uniform = torch.rand(count, generator=generator)
     return torch.where(torch.rand(count, generator=generator) < uniform_share, uniform, normal)
 

@@ -22,12 +22,15 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.nn.configs import MMDiTConfig
+from tokbench.nn.configs import MMDiTConfig, Places
 
 TIME_DIM = 256
 TIME_SCALE = 1000.0
 ATTENTION_SCALE = 8.0
 """Attention logits are scaled by this over the head dimension (muP), not by one over its square root."""
+
+LOCAL_START = 1.5
+"""Bias of queries and keys on the row and column axes of the most local head, see ``MMDiT.start_local``."""
 
 Stream = Literal["image", "code"]
 
@@ -39,16 +42,34 @@ class Rotation(NamedTuple):
     sin: Tensor
 
 
-def rotation(code_length: int, grid: tuple[int, int], config: MMDiTConfig, device: torch.device | None = None) -> Rotation:
-    """Rotary angles of code token i at (i, i, i) and of the patch in row r and column c at (0, r, c).
+def code_positions(length: int, grid: tuple[int, int], places: Places) -> Float[Tensor, "l 3"]:
+    """Where code tokens stand on the three axes (index, row, column), in double precision.
 
     Args:
-        code_length: Code tokens.
+        length: Code tokens.
+        grid: Rows and columns of patches.
+        places: ``diagonal`` puts token i at (i, i, i), as published. ``grid`` spreads the tokens over the image, at the
+            centres of equal cells in reading order and index 0, so that a token finds the patches around it by their distance.
+    """
+    index = torch.arange(length, dtype=torch.float64)
+    if places == "diagonal":
+        return index[:, None].expand(-1, 3)
+    rows = max(side for side in range(1, math.isqrt(length) + 1) if length % side == 0)
+    columns = length // rows
+    row = (index.div(columns, rounding_mode="floor") + 0.5) * grid[0] / rows - 0.5
+    column = (index.remainder(columns) + 0.5) * grid[1] / columns - 0.5
+    return torch.stack([torch.zeros_like(index), row, column], dim=1)
+
+
+def rotation(code: Float[Tensor, "l 3"], grid: tuple[int, int], config: MMDiTConfig, device: torch.device | None = None) -> Rotation:
+    """Rotary angles of code tokens at given positions and of the patch in row r and column c at (0, r, c).
+
+    Args:
+        code: From ``code_positions``.
         grid: Rows and columns of patches.
         config: Axes and base.
         device: Where the result is wanted.
     """
-    code = torch.arange(code_length, dtype=torch.float64)[:, None].expand(-1, 3)
     rows, columns = torch.meshgrid(*(torch.arange(side, dtype=torch.float64) for side in grid), indexing="ij")
     image = torch.stack([torch.zeros_like(rows), rows, columns], dim=-1).flatten(0, 1)
     positions = torch.cat([code, image])
@@ -247,6 +268,23 @@ class MMDiT(nn.Module):
             self.final_layer_img = FinalLayer(config.hidden, patch_dim, modulated=modulated)
         if out == "code" or config.published:
             self.final_layer_txt = FinalLayer(config.hidden, context_dim, modulated=modulated)
+
+    @torch.no_grad()
+    def start_local(self) -> None:
+        """Prepare fresh weights for code tokens that stand among the patches: attend nearby first, with open gates.
+
+        A common bias of queries and keys, turned by its position, gives logits that fall with the distance. Heads get biases
+        from ``LOCAL_START`` down to 0, so that some look around and some everywhere. From a published start, with closed
+        gates and attention that is even over the image, small networks take many more steps to find what a token is for.
+        """
+        config = self.config
+        for block in self.double_blocks:
+            for attention in (block.img_attn, block.txt_attn):
+                bias = attention.qkv.bias.view(3, config.heads, config.head_dim)
+                bias[:2, :, config.axes[0] :] += torch.linspace(LOCAL_START, 0.0, config.heads)[:, None]
+            if self.timed:
+                for modulation in (block.img_mod, block.txt_mod):
+                    modulation.lin.bias.view(6, config.hidden)[[2, 5]] = 1.0
 
     def embed(self, context: Float[Tensor, "b l c"]) -> Float[Tensor, "b l d"]:
         """Read code tokens, once for all times."""

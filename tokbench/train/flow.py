@@ -44,7 +44,7 @@ class FlowObjective(Objective):
         """Train on one batch; see ``Objective.step``."""
         losses, count, device = self.losses, len(images), images.device
         noise = torch.randn(images.shape, generator=generator).to(device)
-        times = fat_lognormal(count, generator, uniform_share=losses.uniform_share).to(device)
+        times = fat_lognormal(count, generator, uniform_share=losses.uniform_share, mean=losses.time_mean).to(device)
         kept = (torch.rand(count, 1, 1, generator=generator) >= losses.code_dropout).to(images)
         frozen = step >= losses.freeze_encoder_after * self.recipe.steps
         with self.autocast(device):
@@ -67,11 +67,13 @@ class FlowObjective(Objective):
         return {name: float(value.detach()) for name, value in terms.items()} | figures
 
     def _walk(self, context: Tensor, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """A sample from fresh noise at random times; every network call is computed again for its gradient, to save memory."""
+        """A sample from fresh noise at random times."""
         noise = torch.randn(shape, generator=generator).to(context.device)
         times = random_walk_times(shape[0], self.losses.walk_steps, generator).to(context.device)
 
         def velocity(state: Tensor, time: Tensor) -> Tensor:
+            if not self.losses.recompute:
+                return self.model.velocity(state, context, time)
             result: Any = checkpoint(self.model.velocity, state, context, time, use_reentrant=False)
             return result
 

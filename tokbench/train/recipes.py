@@ -68,8 +68,10 @@ class FlowLosses:
         perceptual_network: Judge of the perceptual term: LPIPS, or torchvision's ResNet50, whose logits are compared.
         perceptual_weight: Its weight; 0 leaves it out.
         walk_steps: 0 judges where one step would end (stage 1A), otherwise the end of a walk of so many steps (stage 1B).
+        recompute: Whether every network call of the walk is computed again for its gradient, which saves memory and costs time.
         code_dropout: Share of images whose code the decoder does not see, for guidance.
         uniform_share: Share of times that are drawn uniformly.
+        time_mean: Mean of the normal whose logistic the other times are; above 0, more of them lie near the noise.
         freeze_encoder_after: Share of the steps after which the encoder stands still.
         keep_norms: Whether the weights of the blocks keep the Frobenius norm they start with.
     """
@@ -77,8 +79,10 @@ class FlowLosses:
     perceptual_network: Literal["lpips-vgg", "lpips-alex", "resnet50"] = "lpips-vgg"
     perceptual_weight: float = 0.1
     walk_steps: int = 0
+    recompute: bool = True
     code_dropout: float = 0.1
     uniform_share: float = 0.1
+    time_mean: float = 0.0
     freeze_encoder_after: float = 1.0
     keep_norms: bool = True
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
-from tokbench.nn.configs import MMDiTConfig
+from tokbench.nn.configs import MMDiTConfig, Places
 from tokbench.nn.schedules import schedule_times
 
 
@@ -23,6 +23,7 @@ class FlowMoConfig:
         code_length: Code tokens an image.
         image_size: Side of the square images, in pixels; decoding from codes alone needs it.
         patch_size: Side of the square patches.
+        code_places: Where code tokens stand among the patches, see ``tokbench.nn.mmdit.code_positions``.
         steps: Euler steps of decoding.
         schedule: ``linear`` or ``pow_P``, see ``tokbench.nn.schedules``.
         guidance: Scale of classifier-free guidance; 1 is none.
@@ -42,6 +43,7 @@ class FlowMoConfig:
     code_length: int = 256
     image_size: int = 256
     patch_size: int = 4
+    code_places: Places = "diagonal"
     steps: int = 25
     schedule: str = "pow_0.25"
     guidance: float = 1.5
@@ -60,6 +62,8 @@ class FlowMoConfig:
             raise ValueError(f"guidance_sigmas must be two rising numbers from 0, got {self.guidance_sigmas}")
         if not self.guidance >= 0:
             raise ValueError(f"guidance must not be negative, got {self.guidance}")
+        if self.code_places not in ("diagonal", "grid"):
+            raise ValueError(f"code_places is diagonal or grid, got {self.code_places!r}")
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"precision is fp32 or bf16, got {self.precision!r}")
         schedule_times(self.schedule, self.steps)
@@ -89,3 +93,7 @@ def flowmo_layout(config: FlowMoConfig, height: int, width: int) -> TokenLayout:
 PUBLISHED_ENCODER = MMDiTConfig(hidden=768, heads=12, depth=8, axes=(8, 28, 28), published=True)
 PUBLISHED_DECODER = MMDiTConfig(hidden=1152, heads=12, depth=16, axes=(12, 42, 42), published=True)
 """The two sides of the published networks, of muP width 4 and 6."""
+
+TINY_ENCODER = MMDiTConfig(hidden=192, heads=3, depth=2, axes=(16, 24, 24), theta=100.0)
+TINY_DECODER = MMDiTConfig(hidden=192, heads=3, depth=4, axes=(16, 24, 24), theta=100.0)
+"""Small enough for a laptop: 7.3 M parameters together. The base of the rotation suits a grid of 16 patches, not 64."""

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from tokbench.layout import TokenLayout
 from tokbench.nn.flow import euler
-from tokbench.nn.mmdit import MMDiT, Rotation, patchify, rotation, unpatchify
+from tokbench.nn.mmdit import MMDiT, Rotation, code_positions, patchify, rotation, unpatchify
 from tokbench.nn.schedules import schedule_times, time_of_sigma
 from tokbench.quantizers.base import Quantized
 from tokbench.quantizers.lfq import LookupFreeQuantizer
@@ -47,6 +47,9 @@ class FlowMo(Tokenizer):
         values, dim = 3 * config.patch_size**2, config.context_dim
         self.encoder = MMDiT(config.encoder, patch_dim=values, context_dim=dim, out="code", timed=False)
         self.decoder = MMDiT(config.decoder, patch_dim=values, context_dim=dim + 1, out="image", timed=True)
+        if config.code_places == "grid":
+            self.encoder.start_local()
+            self.decoder.start_local()
         self.quantize = LookupFreeQuantizer(
             config.bits, config.codebooks, entropy_weight=config.entropy_weight, commitment_weight=config.commitment_weight
         )
@@ -63,10 +66,10 @@ class FlowMo(Tokenizer):
     @classmethod
     def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
         """Read this package's safetensors, or a published checkpoint: its averaged weights, without prefixes of compilation."""
-        from tokbench.tokenizers.checkpoints import read_state
+        from tokbench.tokenizers.checkpoints import read_checkpoint
 
-        state, digest = read_state(path, entry="model_ema_state_dict")
-        return {key.replace("_orig_mod.", ""): value for key, value in state.items()}, digest
+        checkpoint = read_checkpoint(path, prefer=("model_ema_state_dict",))
+        return checkpoint.tensors, checkpoint.sha256
 
     def vectors(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b l f"]:
         """Encode images to code vectors, before quantization (differentiable). Every code token starts as zeros."""
@@ -120,7 +123,9 @@ class FlowMo(Tokenizer):
         return [unpatchify(state, config.patch_size, config.grid) for state in states]
 
     def _rotation(self, side: str, device: torch.device) -> Rotation:
-        return rotation(self.config.code_length, self.config.grid, getattr(self.config, side), device)
+        config = self.config
+        code = code_positions(config.code_length, config.grid, config.code_places)
+        return rotation(code, config.grid, getattr(config, side), device)
 
     def _encode(self, images: Tensor, seeds: list[int]) -> DiscreteTokens:
         with self._autocast(images.device):
