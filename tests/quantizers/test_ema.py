@@ -154,6 +154,11 @@ def test_the_codebook_leaves_the_optimiser_and_the_state_stays_one_tensor() -> N
     assert sorted(ema.state_dict()) == ["counts", "sums", "updates"]
 
 
+def test_a_cosine_codebook_is_refused() -> None:
+    with pytest.raises(ValueError, match="cosine codebook cannot be learned by moving averages"):
+        EmaCodebook(VectorQuantizer(4, 2, cosine=True))
+
+
 def test_half_precision_vectors_move_it_too() -> None:
     quantizer, ema = codebook()
     ema.adopt(4)

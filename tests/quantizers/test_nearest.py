@@ -1,4 +1,4 @@
-"""The tiled search against a plain search in double precision."""
+"""The tiled searches against plain ones in double precision."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tokbench.quantizers.nearest import nearest_codes
+from tokbench.quantizers.nearest import highest_codes, nearest_codes
 
 
 def distances(vectors: Tensor, codebook: Tensor) -> Tensor:
@@ -80,11 +80,52 @@ def test_autocast_does_not_lower_the_precision(dtype: torch.dtype) -> None:
     assert torch.equal(codes, distances(vectors, codebook).argmin(dim=1))
 
 
+@given(
+    n=sizes,
+    k=sizes,
+    d=st.integers(1, 33),
+    rows=sizes,
+    columns=sizes,
+    offset=st.sampled_from([0.0, 1e3]),
+    biased=st.booleans(),
+    seed=st.integers(0, 999),
+)
+def test_the_highest_product_agrees_with_the_oracle(
+    n: int, k: int, d: int, rows: int, columns: int, offset: float, biased: bool, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    vectors, codebook = torch.randn(n, d, generator=generator), torch.randn(k, d, generator=generator) + offset
+    bias = torch.randn(k, generator=generator) if biased else None
+    codes = highest_codes(vectors, codebook, bias, rows=rows, columns=columns)
+    table = vectors.double() @ codebook.double().T + (0.0 if bias is None else bias.double())
+    chosen = table.gather(1, codes[:, None]).squeeze(1)
+    assert bool((table.amax(dim=1) - chosen <= 1e-5 * (1 + (table - table.mean(dim=1, keepdim=True)).abs().max())).all())
+
+
+def test_of_copies_with_one_bias_the_first_is_chosen() -> None:
+    generator = torch.Generator().manual_seed(0)
+    codebook = torch.randn(40, 17, generator=generator).repeat(3, 1)
+    vectors = torch.randn(500, 17, generator=generator)
+    assert_lowest_copy(highest_codes(vectors, codebook, columns=7), codebook)
+    bias = torch.zeros(120)
+    bias[40:80] = 1.0
+    codes = highest_codes(vectors, codebook, bias, columns=7)
+    assert bool(((codes >= 40) & (codes < 80)).all())
+
+
+def test_autocast_does_not_lower_the_precision_of_products() -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors, codebook = torch.randn(200, 16, generator=generator), torch.randn(300, 16, generator=generator)
+    with torch.autocast("cpu", torch.bfloat16):
+        codes = highest_codes(vectors, codebook)
+    assert torch.equal(codes, (vectors.double() @ codebook.double().T).argmax(dim=1))
+
+
 def test_memory_does_not_grow_with_vectors_times_codes() -> None:
     """The whole table of 2000 x 50000 scores would take 400 MB."""
     script = """
         import resource, torch
-        from tokbench.quantizers.nearest import nearest_codes
+        from tokbench.quantizers.nearest import highest_codes, nearest_codes
         torch.set_num_threads(1)
         nearest_codes(torch.randn(8, 4), torch.randn(8, 4))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

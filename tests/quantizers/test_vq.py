@@ -1,9 +1,12 @@
-"""Vector quantization: values, codes, gradients and loss forms."""
+"""Vector quantization: values, codes, gradients, loss forms and the cosine form."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tokbench.quantizers.base import straight_through
@@ -74,3 +77,78 @@ def test_loss_forms(vectors: Tensor, loss_form: str, codebook_weight: float, com
 def test_half_precision_vectors_are_quantized_in_single(vectors: Tensor) -> None:
     out = quantizer()(vectors.bfloat16())
     assert out.vectors.dtype == torch.float32
+
+
+def test_golden_of_the_cosine_form(golden: Any) -> None:
+    """FoundationVision/LlamaGen, whose stored rows are not of length 1."""
+    data = golden("vq_llamagen")
+    config = data.config["model_args"]
+    module = VectorQuantizer(
+        config["codebook_size"],
+        config["codebook_embed_dim"],
+        beta=config["commit_loss_beta"],
+        cosine=config["codebook_l2_norm"],
+        entropy_weight=config["entropy_loss_ratio"],
+    )
+    module.load_state_dict(data.state)
+    out = module(data.rows("prequant"))
+    assert torch.equal(out.codes.flatten(), data.io["indices"])
+    torch.testing.assert_close(out.vectors, data.rows("quant"), atol=1e-6, rtol=0)
+    torch.testing.assert_close(module.lookup(out.codes), data.rows("codes_exact"), atol=1e-6, rtol=0)
+    torch.testing.assert_close(out.losses["codebook"], data.io["train_vq_loss"] + data.io["train_commit_loss"], atol=1e-5, rtol=0)
+    torch.testing.assert_close(out.losses["entropy"], data.io["train_entropy_loss"], atol=1e-5, rtol=0)
+
+
+def test_the_cosine_form_is_the_plain_one_on_the_sphere(vectors: Tensor) -> None:
+    """Codes, vectors, losses and all gradients, with the normalisation outside."""
+    cosine, plain = VectorQuantizer(8, 4, cosine=True, entropy_weight=0.1), quantizer()
+    with torch.no_grad():
+        cosine.embedding.weight.copy_(plain.embedding.weight)
+    mine, outside = vectors.clone().requires_grad_(), vectors.clone().requires_grad_()
+    rows = plain.embedding.weight.detach().clone().requires_grad_()
+    out = cosine(mine)
+
+    z, e = F.normalize(outside, dim=-1), F.normalize(rows, dim=-1)
+    distances = (z[..., None, :] - e).square().sum(dim=-1)
+    codes = distances.argmin(dim=-1)
+    quantized = z + (e[codes] - z).detach()
+    p = (-distances / 0.01).softmax(dim=-1)
+    mean = p.mean(dim=(0, 1))
+    entropy = -(p * (-distances / 0.01).log_softmax(dim=-1)).sum(dim=-1).mean() + (mean * (mean + 1e-5).log()).sum()
+    loss = (e[codes] - z.detach()).square().mean() + 0.25 * (e[codes].detach() - z).square().mean() + 0.1 * entropy
+
+    assert torch.equal(out.codes.squeeze(-1), codes)
+    torch.testing.assert_close(out.losses["codebook"] + out.losses["entropy"], loss, atol=1e-5, rtol=1e-5)
+    upstream = torch.randn(vectors.shape, generator=torch.Generator().manual_seed(2))
+    ((out.vectors * upstream).sum() + out.losses["codebook"] + out.losses["entropy"]).backward()
+    ((quantized * upstream).sum() + loss).backward()
+    torch.testing.assert_close(mine.grad, outside.grad, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(cosine.embedding.weight.grad, rows.grad, atol=1e-5, rtol=1e-4)
+
+
+def test_the_entropy_is_of_squared_distances(vectors: Tensor) -> None:
+    """Rows of different lengths: their squares count."""
+    module = VectorQuantizer(8, 4, entropy_weight=1.0, entropy_temperature=2.0)
+    with torch.no_grad():
+        module.embedding.weight.copy_(quantizer().embedding.weight)
+    p = (-(vectors[..., None, :] - module.embedding.weight).square().sum(dim=-1) / 2.0).softmax(dim=-1)
+    mean = p.mean(dim=(0, 1))
+    certain, used = module.entropies(vectors)
+    torch.testing.assert_close(certain, -(p * p.log()).sum(dim=-1).mean(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(used, -(mean * (mean + 1e-5).log()).sum(), atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(module(vectors).losses["entropy"], certain - used)
+
+
+def test_a_cosine_codebook_starts_at_length_one() -> None:
+    torch.testing.assert_close(VectorQuantizer(8, 4, cosine=True).embedding.weight.norm(dim=1), torch.ones(8))
+
+
+def test_a_temperature_of_zero_is_refused() -> None:
+    with pytest.raises(ValueError, match="entropy_temperature positive"):
+        VectorQuantizer(8, 4, entropy_temperature=0)
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_an_unknown_loss_form_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"paper, taming or commitment .* got 'legacy'"):
+        quantizer("legacy")

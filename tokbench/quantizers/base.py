@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
+import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
@@ -32,6 +33,11 @@ class Quantizer(nn.Module, ABC):
     @abstractmethod
     def forward(self, vectors: Float[Tensor, "b l d"]) -> Quantized:
         """Quantize vectors and compute the training losses."""
+
+    @torch.no_grad()
+    def codes(self, vectors: Float[Tensor, "b l d"]) -> Int64[Tensor, "b l k"]:
+        """Return the codes alone; a subclass leaves out what only training needs."""
+        return self(vectors).codes
 
     @abstractmethod
     def lookup(self, codes: Int64[Tensor, "b l k"]) -> Float[Tensor, "b l d"]:

@@ -20,11 +20,14 @@ class EmaCodebook(nn.Module):
     It is training state beside the quantizer, so the quantizer's own state stays one tensor. Call ``update`` once a step.
 
     Args:
-        quantizer: The quantizer whose codebook is moved, in place; its loss form should be ``commitment``.
+        quantizer: The quantizer whose codebook is moved, in place; its loss form should be ``commitment``, and not cosine.
         decay: Of the counts and the sums.
         eps: Laplace smoothing of the counts.
         restart_below: A code whose count falls below this share of the mean count is dead; 0 never restarts.
         restart_every: Updates between two looks for dead codes.
+
+    Raises:
+        ValueError: If the quantizer is a cosine one: means of vectors of different lengths are not its centres.
     """
 
     counts: Tensor
@@ -41,6 +44,8 @@ class EmaCodebook(nn.Module):
         restart_every: int = 20,
     ) -> None:
         super().__init__()
+        if quantizer.cosine:
+            raise ValueError("a cosine codebook cannot be learned by moving averages; use loss_form paper")
         self.decay, self.eps = decay, eps
         self.restart_below, self.restart_every = restart_below, restart_every
         self._weight = [quantizer.embedding.weight]  # in a list: the parameter stays the quantizer's

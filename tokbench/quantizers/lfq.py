@@ -1,10 +1,16 @@
 """Lookup-free quantization: every channel becomes its sign, groups of channels become codes.
 
-Sources: Yu et al., "Language Model Beats Diffusion: Tokenizer is Key to Visual Generation" (MAGVIT-v2); the
-split of a token into several codes and the packing are those of Open-MAGVIT2 and kylesargent/FlowMo.
+Source: Yu et al., "Language Model Beats Diffusion: Tokenizer is Key to Visual Generation" (MAGVIT-v2). The published
+forms differ in packing and in the entropies:
+
+    FlowMo, Open-MAGVIT2     bit_order low    entropy_form exact     temperature 0.1, 0.01
+    MaskBit                  bit_order low    entropy_form clamped   temperature 0.01
+    vector-quantize-pytorch  bit_order high   entropy_form clamped   temperature 0.01, its ``inv_temperature`` 100
 """
 
 from __future__ import annotations
+
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,19 +19,33 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tokbench.quantizers.base import Quantized, Quantizer, straight_through
+from tokbench.quantizers.entropy import bit_assignments, clamped_log, entropy, offset_log, soft_assignments
+from tokbench.quantizers.signs import BitOrder, pack_signs, sign_table, unpack_signs
+
+EntropyForm = Literal["exact", "clamped"]
 
 
 class LookupFreeQuantizer(Quantizer):
-    """Signs of K * bits channels as K codes of ``bits`` bits, bit g of code k from channel ``g * K + k``.
+    """Signs of K * bits channels as K codes of ``bits`` bits.
 
-    Zero counts as negative. Bit 0 is the least significant.
+    Zero counts as negative. With ``bit_order`` low, bit g of code k is channel ``g * K + k``, bit 0 the least significant; with
+    high, code k owns the k-th run of ``bits`` channels, the first the most significant.
 
     Args:
         bits: Bits of a code.
         codebooks: K, codes a token.
-        entropy_weight: Weight of the entropy term, see ``entropies``.
+        entropy_weight: Weight of the entropy term, ``certain - diversity_weight * used``, see ``entropies``.
         commitment_weight: Weight of the squared distance to the signs.
-        temperature: Of the soft assignment that the entropies are taken of; FlowMo has 0.1, Open-MAGVIT2 0.01.
+        temperature: Of the soft assignment that the entropies are taken of.
+        diversity_weight: Weight of the entropy of the mean assignment within the entropy term.
+        bit_order: How channels become codes.
+        entropy_form: How the entropies are taken, see ``entropies``.
+        spherical: Project the channels of each code onto the sphere of radius ``scale``, and have the codes on it.
+        scale: Size of a channel of the codes, or radius of the sphere.
+
+    Raises:
+        ValueError: If a code has no bits or more than 62, a token has no code, a form is unknown, or temperature or scale are
+            not positive.
     """
 
     def __init__(
@@ -36,57 +56,75 @@ class LookupFreeQuantizer(Quantizer):
         entropy_weight: float = 0.0025,
         commitment_weight: float = 0.000625,
         temperature: float = 0.1,
+        diversity_weight: float = 1.0,
+        bit_order: BitOrder = "low",
+        entropy_form: EntropyForm = "exact",
+        spherical: bool = False,
+        scale: float = 1.0,
     ) -> None:
         super().__init__()
         if not 1 <= bits <= 62 or codebooks < 1:
             raise ValueError(f"a code has 1 to 62 bits and a token at least one code, got {bits} and {codebooks}")
+        if bit_order not in get_args(BitOrder) or entropy_form not in get_args(EntropyForm):
+            raise ValueError(f"bit_order is low or high, entropy_form exact or clamped, got {bit_order!r} and {entropy_form!r}")
+        if not (temperature > 0 and scale > 0):
+            raise ValueError(f"temperature and scale must be positive, got {temperature} and {scale}")
         self.bits, self.codebooks = bits, codebooks
         self.codebook_sizes = (2**bits,) * codebooks
         self.entropy_weight, self.commitment_weight, self.temperature = entropy_weight, commitment_weight, temperature
+        self.diversity_weight, self.bit_order, self.entropy_form = diversity_weight, bit_order, entropy_form
+        self.spherical, self.scale = spherical, scale
+        self.pattern = "(g k)" if bit_order == "low" else "(k g)"
 
     def forward(self, vectors: Float[Tensor, "b l d"]) -> Quantized:
         """Quantize vectors; losses are ``entropy`` (certain per vector, uniform over all) and ``commitment``."""
-        vectors = vectors.float()
-        signs = torch.where(vectors > 0, 1.0, -1.0)
-        certain, used = self.entropies(vectors)
+        channels = self._merge(self._split(vectors))
+        codes = self.codes(channels)
+        quantized = self.lookup(codes)
+        certain, used = self.entropies(channels)
         losses = {
-            "entropy": self.entropy_weight * (certain - used),
-            "commitment": self.commitment_weight * F.mse_loss(vectors, signs),
+            "entropy": self.entropy_weight * (certain - self.diversity_weight * used),
+            "commitment": self.commitment_weight * F.mse_loss(channels, quantized),
         }
-        return Quantized(straight_through(vectors, signs), self.codes(vectors), losses)
+        return Quantized(straight_through(channels, quantized), codes, losses)
 
     def codes(self, vectors: Float[Tensor, "b l d"]) -> Int64[Tensor, "b l k"]:
         """Pack signs into codes, without losses."""
-        positive = rearrange(vectors > 0, "b l (g k) -> b l k g", k=self.codebooks)
-        return (positive.long() << torch.arange(self.bits, device=vectors.device)).sum(dim=-1)
+        return pack_signs(rearrange(vectors, f"b l {self.pattern} -> b l k g", k=self.codebooks), self.bit_order)
 
     def lookup(self, codes: Int64[Tensor, "b l k"]) -> Float[Tensor, "b l d"]:
-        """Return the signs that codes stand for, exactly -1 or 1."""
-        bits = (codes[..., None] >> torch.arange(self.bits, device=codes.device)) & 1
-        return rearrange(2.0 * bits.float() - 1.0, "b l k g -> b l (g k)")
+        """Return the vectors that codes stand for: signs, exactly -1 or 1, unless there is a ``scale`` or a sphere."""
+        return self._merge(unpack_signs(codes, self.bits, self.bit_order) * self._size)
 
     def entropies(self, vectors: Float[Tensor, "b l d"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Entropies in nats of the soft assignment ``softmax(2 x . code / temperature)`` over all codes.
 
-        The assignment is a product over bits. So the mean entropy of a vector is a sum over bits, and the mean assignment is
-        one matrix product between the distributions of the lower and the upper bits: no table of all codes for every vector.
+        ``exact`` takes one mean over all positions and codebooks. It works on bits and needs no table of all codes for every
+        vector, only memory for ``2 ** bits`` values.
+
+        ``clamped`` takes one mean for every codebook and averages over codebooks. It takes ``log(max(p, 1e-5))``, for single
+        vectors too, so no entropy exceeds 11.5 nats; that needs the table, slice by slice.
 
         Returns:
-            The mean entropy of an assignment, and the entropy of the mean assignment. The second takes ``log(p + 1e-5)``,
-            as upstream does, and needs memory for ``2 ** bits`` values.
+            The mean entropy of an assignment, and the entropy of the mean assignment. The second takes ``log(p + 1e-5)`` in
+            the exact form, as upstream does.
         """
-        logits = rearrange(vectors.float(), "b l (g k) -> (b l k) g", k=self.codebooks) * (4.0 / self.temperature)
-        on, off = F.logsigmoid(logits), F.logsigmoid(-logits)
-        certain = -(on.exp() * on + off.exp() * off).sum(dim=1).mean()
-        half = self.bits // 2
-        low, high = (_joint(torch.stack([off[:, part], on[:, part]], dim=-1)) for part in (slice(half), slice(half, None)))
-        mean = high.T @ low / len(logits)
-        return certain, -(mean * torch.log(mean + 1e-5)).sum()
+        channels = self._split(vectors)
+        if self.entropy_form == "exact":
+            certain, mean = bit_assignments(rearrange(channels, "b l k g -> (b l k) g") * (4.0 * self._size / self.temperature))
+            return certain, entropy(mean, offset_log)
+        weight = sign_table(self.bits, self.bit_order, vectors.device) * (2.0 * self._size / self.temperature)
+        pairs = [soft_assignments(rows, weight, log=clamped_log) for rows in rearrange(channels, "b l k g -> k (b l) g")]
+        return torch.stack([pair[0] for pair in pairs]).mean(), entropy(torch.stack([pair[1] for pair in pairs]), clamped_log).mean()
 
+    @property
+    def _size(self) -> float:
+        return self.scale / self.bits**0.5 if self.spherical else self.scale
 
-def _joint(log_bits: Float[Tensor, "n g 2"]) -> Float[Tensor, "n m"]:
-    """Probabilities of all values of g independent bits, the first bit changing fastest."""
-    joint = log_bits.new_zeros(len(log_bits), 1)
-    for bit in log_bits.unbind(dim=1):
-        joint = (bit[:, :, None] + joint[:, None, :]).flatten(1)
-    return joint.exp()
+    def _split(self, vectors: Tensor) -> Tensor:
+        """Channels of each code, ``[B, L, K, bits]``, on the sphere if there is one."""
+        channels = rearrange(vectors.float(), f"b l {self.pattern} -> b l k g", k=self.codebooks)
+        return F.normalize(channels, dim=-1) * self.scale if self.spherical else channels
+
+    def _merge(self, channels: Tensor) -> Tensor:
+        return rearrange(channels, f"b l k g -> b l {self.pattern}")

@@ -1,4 +1,4 @@
-"""Exact nearest-neighbour search in a codebook, in memory bounded by one tile."""
+"""Exact search in a codebook, for the nearest row or the largest product, in memory bounded by one tile."""
 
 from __future__ import annotations
 
@@ -38,19 +38,55 @@ def nearest_codes(
         centre = codebook.mean(dim=0)
         codebook = codebook - centre
         bias = codebook.square().sum(dim=1).mul_(-0.5)
-        best = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
-        for start in range(0, len(vectors), rows):
-            chunk = vectors[start : start + rows] - centre
-            score = torch.full((len(chunk),), -torch.inf, device=chunk.device)
-            code = torch.zeros(len(chunk), dtype=torch.int64, device=chunk.device)
-            for first in range(0, len(codebook), columns):
-                tile = torch.addmm(bias[first : first + columns], chunk, codebook[first : first + columns].T)
-                tile_score, tile_code = tile.max(dim=1)
-                better = tile_score > score
-                score = torch.where(better, tile_score, score)
-                code = torch.where(better, tile_code + first, code)
-            best[start : start + rows] = code
-        return _lowest_equal(best, codebook)
+        return _lowest_equal(_search(vectors, codebook, bias, centre, rows, columns), codebook)
+
+
+@torch.no_grad()
+def highest_codes(
+    vectors: Float[Tensor, "n d"],
+    codebook: Float[Tensor, "k d"],
+    bias: Float[Tensor, " k"] | None = None,
+    *,
+    rows: int = ROWS,
+    columns: int = COLUMNS,
+) -> Int64[Tensor, " n"]:
+    """Find the codebook row with the largest product with every vector.
+
+    The codebook is first shifted by its mean, which changes all scores of a vector by the same amount.
+
+    Args:
+        vectors: Queries.
+        codebook: Rows to choose from.
+        bias: Added to the product with each row; None adds nothing.
+        rows: Queries a tile.
+        columns: Codebook rows a tile.
+
+    Returns:
+        Row numbers; of identical rows with identical bias the lowest.
+    """
+    with torch.autocast(vectors.device.type, enabled=False):
+        vectors, codebook = vectors.float(), codebook.float()
+        codebook = codebook - codebook.mean(dim=0)
+        offset = codebook.new_zeros(len(codebook)) if bias is None else bias.float()
+        codes = _search(vectors, codebook, offset, torch.zeros_like(codebook[0]), rows, columns)
+        return _lowest_equal(codes, codebook if bias is None else torch.cat([codebook, offset[:, None]], dim=1))
+
+
+def _search(vectors: Tensor, codebook: Tensor, bias: Tensor, centre: Tensor, rows: int, columns: int) -> Tensor:
+    """The row with the largest ``(vector - centre) . row + bias``, tile by tile."""
+    best = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
+    for start in range(0, len(vectors), rows):
+        chunk = vectors[start : start + rows] - centre
+        score = torch.full((len(chunk),), -torch.inf, device=chunk.device)
+        code = torch.zeros(len(chunk), dtype=torch.int64, device=chunk.device)
+        for first in range(0, len(codebook), columns):
+            tile = torch.addmm(bias[first : first + columns], chunk, codebook[first : first + columns].T)
+            tile_score, tile_code = tile.max(dim=1)
+            better = tile_score > score
+            score = torch.where(better, tile_score, score)
+            code = torch.where(better, tile_code + first, code)
+        best[start : start + rows] = code
+    return best
 
 
 def _lowest_equal(codes: Tensor, codebook: Tensor) -> Tensor:

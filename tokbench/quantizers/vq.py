@@ -1,25 +1,29 @@
 """Vector quantization: the nearest row of a learned codebook.
 
 Source: van den Oord et al., "Neural Discrete Representation Learning" (VQ-VAE), equation 3; the parameter name is that
-of CompVis/taming-transformers ``taming/modules/vqvae/quantize.py``.
+of CompVis/taming-transformers ``taming/modules/vqvae/quantize.py``. The cosine form: Yu et al., "Vector-quantized Image
+Modeling with Improved VQGAN", section 3.2, as in FoundationVision/LlamaGen.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
+import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tokbench.quantizers.base import Quantized, Quantizer, straight_through
+from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
 from tokbench.quantizers.nearest import nearest_codes
 
 LossForm = Literal["paper", "taming", "commitment"]
 
 
 class VectorQuantizer(Quantizer):
-    """Nearest row of one codebook of K rows and D columns.
+    """Nearest row of one codebook of K rows and D columns; a code is the row's number.
 
     Args:
         codebook_size: K.
@@ -28,20 +32,45 @@ class VectorQuantizer(Quantizer):
         loss_form: ``paper``: codebook term + beta * commitment term. ``taming``: beta sits on the codebook term, as in the
             default of the published VQGAN code, which the published weights were trained with. ``commitment``: only
             beta * commitment, for a codebook that a moving average updates (see ``ema.py``).
+        cosine: Normalise vectors and rows to length 1 before all else, so that the largest cosine decides and what comes out
+            has length 1 too. The stored codebook stays as it is.
+        entropy_weight: Weight of the entropy term, see ``entropies``; 0 leaves it out.
+        entropy_temperature: Of the soft assignment that the entropies are taken of.
+
+    Raises:
+        ValueError: If the loss form is unknown or the temperature not positive.
     """
 
-    def __init__(self, codebook_size: int, dim: int, *, beta: float = 0.25, loss_form: LossForm = "paper") -> None:
+    def __init__(
+        self,
+        codebook_size: int,
+        dim: int,
+        *,
+        beta: float = 0.25,
+        loss_form: LossForm = "paper",
+        cosine: bool = False,
+        entropy_weight: float = 0.0,
+        entropy_temperature: float = 0.01,
+    ) -> None:
         super().__init__()
+        if loss_form not in get_args(LossForm) or not entropy_temperature > 0:
+            allowed = "loss_form is paper, taming or commitment and entropy_temperature positive"
+            raise ValueError(f"{allowed}, got {loss_form!r} and {entropy_temperature}")
         self.codebook_sizes = (codebook_size,)
         self.beta = beta
         self.loss_form = loss_form
+        self.cosine = cosine
+        self.entropy_weight, self.entropy_temperature = entropy_weight, entropy_temperature
         self.embedding = nn.Embedding(codebook_size, dim)
         nn.init.uniform_(self.embedding.weight, -1.0 / codebook_size, 1.0 / codebook_size)
+        if cosine:
+            with torch.no_grad():
+                self.embedding.weight.copy_(self._placed(self.embedding.weight))
 
     def forward(self, vectors: Float[Tensor, "b l d"]) -> Quantized:
-        """Quantize vectors; losses hold one scalar named ``codebook``."""
-        vectors = vectors.float()
-        codes = nearest_codes(vectors.reshape(-1, vectors.shape[-1]), self.embedding.weight).reshape(*vectors.shape[:2], 1)
+        """Quantize vectors; losses hold a scalar named ``codebook``, and one named ``entropy`` if that has a weight."""
+        vectors = self._placed(vectors.float())
+        codes = self.codes(vectors)
         quantized = self.lookup(codes)
         commitment = F.mse_loss(vectors, quantized.detach())
         if self.loss_form == "commitment":
@@ -49,8 +78,33 @@ class VectorQuantizer(Quantizer):
         else:
             codebook = F.mse_loss(quantized, vectors.detach())
             loss = codebook + self.beta * commitment if self.loss_form == "paper" else commitment + self.beta * codebook
-        return Quantized(straight_through(vectors, quantized), codes, {"codebook": loss})
+        losses = {"codebook": loss}
+        if self.entropy_weight:
+            certain, used = self.entropies(vectors)
+            losses["entropy"] = self.entropy_weight * (certain - used)
+        return Quantized(straight_through(vectors, quantized), codes, losses)
+
+    @torch.no_grad()
+    def codes(self, vectors: Float[Tensor, "b l d"]) -> Int64[Tensor, "b l 1"]:
+        """Search without losses."""
+        flat = self._placed(vectors.float()).flatten(0, 1)
+        return nearest_codes(flat, self._placed(self.embedding.weight)).reshape(*vectors.shape[:2], 1)
 
     def lookup(self, codes: Int64[Tensor, "b l 1"]) -> Float[Tensor, "b l d"]:
-        """Return codebook rows, exactly."""
-        return self.embedding(codes.squeeze(-1))
+        """Return codebook rows, exactly, or at length 1 in the cosine form."""
+        return self._placed(self.embedding(codes.squeeze(-1)))
+
+    def entropies(self, vectors: Float[Tensor, "b l d"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Entropies in nats of the soft assignment ``softmax(-|z - e|^2 / temperature)`` over all codes.
+
+        Returns:
+            The mean entropy of an assignment, and the entropy of the mean assignment with ``log(p + 1e-5)``, as in LlamaGen.
+        """
+        rows = self._placed(self.embedding.weight)
+        flat = rearrange(self._placed(vectors.float()), "b l d -> (b l) d")
+        weight, bias = 2.0 * rows / self.entropy_temperature, -rows.square().sum(dim=1) / self.entropy_temperature
+        certain, mean = soft_assignments(flat, weight, bias)  # |z|^2 is the same for all codes
+        return certain, entropy(mean, offset_log)
+
+    def _placed(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors, dim=-1) if self.cosine else vectors

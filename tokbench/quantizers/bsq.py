@@ -1,0 +1,128 @@
+"""Binary spherical quantization: vectors of length 1 to the corners of a cube inside the sphere.
+
+Source: Zhao et al., "Image and Video Tokenization with Binary Spherical Quantization", sections 3.2 and 3.3, as in
+zhaoyue-zephyrus/bsq-vit.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Literal, get_args
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from jaxtyping import Float, Int64
+from torch import Tensor
+
+from tokbench.quantizers.base import Quantized, Quantizer, straight_through
+from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
+from tokbench.quantizers.signs import pack_signs, sign_table, unpack_signs
+
+EntropyForm = Literal["group", "analytical"]
+
+LOG = partial(offset_log, eps=1e-8)
+
+
+class BinarySphericalQuantizer(Quantizer):
+    """Signs of ``bits`` channels, over ``sqrt(bits)``, as one code or as one code a group of channels.
+
+    Zero counts as negative. The first channel is the most significant bit; a group is a run of channels. Codes come from sign
+    bits: upstream sums them in single precision, so its numbers of more than 24 bits are off in the lowest ones. The gradient
+    passes straight through the signs and is scaled as they are, as upstream's is.
+
+    Published settings: 18 bits with entropies in groups of 9, or analytical; 36 bits, analytical. Their files set beta to 0,
+    but the published model overwrites it with 0.25 before its quantizer is made.
+
+    Args:
+        bits: Channels.
+        codes_per_position: K; each code is of ``bits / K`` bits.
+        commitment_weight: Upstream's beta, of the mean squared length of the difference.
+        entropy_weight: Upstream's zeta, of the entropy term ``sample_weight * certain - diversity_weight * used``.
+        sample_weight: Upstream's gamma0.
+        diversity_weight: Upstream's gamma.
+        temperature: Of the soft assignment that the entropies are taken of, and a factor of the entropy term; upstream has
+            its inverse.
+        entropy_form: How the entropies are taken, see ``entropies``.
+        group_size: Bits of a group in the group form.
+        normalize: Project vectors onto the sphere first; without effect on vectors that already are there.
+        unit_codes: Have the codes on the sphere; else they are -1 or 1.
+
+    Raises:
+        ValueError: If there are no bits or more than 62 in a code, K or, in the group form, the group size does not divide
+            them, the form is unknown, or the temperature is not positive.
+    """
+
+    def __init__(
+        self,
+        bits: int,
+        *,
+        codes_per_position: int = 1,
+        commitment_weight: float = 0.25,
+        entropy_weight: float = 1.0,
+        sample_weight: float = 1.0,
+        diversity_weight: float = 1.0,
+        temperature: float = 1.0,
+        entropy_form: EntropyForm = "group",
+        group_size: int = 9,
+        normalize: bool = True,
+        unit_codes: bool = True,
+    ) -> None:
+        super().__init__()
+        if bits < 1 or codes_per_position < 1 or bits % codes_per_position or bits // codes_per_position > 62:
+            raise ValueError(f"{bits} bits cannot make {codes_per_position} equal codes of 1 to 62 bits")
+        if entropy_form not in get_args(EntropyForm):
+            raise ValueError(f"entropy_form is group or analytical, got {entropy_form!r}")
+        if entropy_form == "group" and (group_size < 1 or bits % group_size):
+            raise ValueError(f"{bits} bits cannot make groups of {group_size}; use a divisor, or entropy_form analytical")
+        if not temperature > 0:
+            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.bits, self.bits_per_code = bits, bits // codes_per_position
+        self.codebook_sizes = (2**self.bits_per_code,) * codes_per_position
+        self.commitment_weight, self.entropy_weight = commitment_weight, entropy_weight
+        self.sample_weight, self.diversity_weight = sample_weight, diversity_weight
+        self.temperature, self.entropy_form, self.group_size = temperature, entropy_form, group_size
+        self.normalize = normalize
+        self.size = bits**-0.5 if unit_codes else 1.0
+
+    def forward(self, vectors: Float[Tensor, "b l d"]) -> Quantized:
+        """Quantize vectors; losses are ``entropy`` and ``commitment``."""
+        vectors = self._placed(vectors)
+        codes = self.codes(vectors)
+        quantized = self.lookup(codes)
+        certain, used = self.entropies(vectors)
+        losses = {
+            "entropy": self.entropy_weight * self.temperature * (self.sample_weight * certain - self.diversity_weight * used),
+            "commitment": self.commitment_weight * (quantized - vectors).square().sum(dim=-1).mean(),
+        }
+        return Quantized(straight_through(vectors, quantized / self.size) * self.size, codes, losses)
+
+    def codes(self, vectors: Float[Tensor, "b l d"]) -> Int64[Tensor, "b l k"]:
+        """Pack signs into codes, without losses."""
+        return pack_signs(rearrange(vectors, "b l (k g) -> b l k g", g=self.bits_per_code), "high")
+
+    def lookup(self, codes: Int64[Tensor, "b l k"]) -> Float[Tensor, "b l d"]:
+        """Return the corners that codes stand for."""
+        return rearrange(unpack_signs(codes, self.bits_per_code, "high"), "b l k g -> b l (k g)") * self.size
+
+    def entropies(self, vectors: Float[Tensor, "b l d"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
+        """Entropies in nats of the soft assignment ``softmax(2 x . code / temperature)``, with ``log(p + 1e-8)``.
+
+        Both forms take the channels apart, into groups or into single bits (``analytical``), and sum over the parts. For a
+        single vector that is the entropy over all codes, for the mean assignment an upper bound of it.
+
+        Returns:
+            The mean entropy of an assignment, and the entropy of the mean assignment.
+        """
+        vectors = self._placed(vectors)
+        if self.entropy_form == "analytical":
+            logits = rearrange(vectors, "b l g -> (b l) g") * (4.0 * self.size / self.temperature)
+            bits = torch.stack([(-logits).sigmoid(), logits.sigmoid()], dim=-1)
+            return entropy(bits, LOG).sum(dim=1).mean(), entropy(bits.mean(dim=0), LOG).sum()
+        weight = sign_table(self.group_size, "high", vectors.device) * (2.0 * self.size / self.temperature)
+        groups = rearrange(vectors, "b l (k g) -> k (b l) g", g=self.group_size)
+        pairs = [soft_assignments(group, weight, log=LOG) for group in groups]
+        return torch.stack([pair[0] for pair in pairs]).sum(), entropy(torch.stack([pair[1] for pair in pairs]), LOG).sum()
+
+    def _placed(self, vectors: Tensor) -> Tensor:
+        return F.normalize(vectors.float(), dim=-1) if self.normalize else vectors.float()
