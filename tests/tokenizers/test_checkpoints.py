@@ -1,12 +1,18 @@
-"""Weight files: safe to open, loaded strictly, written whole or not at all."""
+"""Weight files: safe to open, unwrapped by rule, loaded strictly, written whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import pickle
+import random
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,7 +21,22 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
-from tokbench.tokenizers.checkpoints import load_strictly, read_state, save_weights, sha256
+from tokbench.plugins import import_class
+from tokbench.tokenizers import zoo
+from tokbench.tokenizers.checkpoints import (
+    DoesNotFit,
+    load_strictly,
+    looks_like,
+    nearest_variants,
+    read_checkpoint,
+    read_state,
+    save_weights,
+    sha256,
+)
+from tokbench.tokenizers.family import Family
+from tokbench.tokenizers.torchfile.words import Inert
+from tokbench.tokenizers.unwrap import LEFTOVERS, Unwrapped, find_entry, module_state, unwrap
+from tokbench.tokenizers.vqgan.model import VQGAN
 from tokbench.tokenizers.vqvae.model import VQVAE
 
 
@@ -49,6 +70,18 @@ def test_only_the_first_ten_keys_are_named(linear: nn.Linear, state: dict[str, T
     assert "12 unknown: extra00, " in text
     assert "extra09, ..." in text
     assert "extra10" not in text
+
+
+def test_names_of_a_file_are_fit_for_a_terminal(linear: nn.Linear, state: dict[str, Tensor]) -> None:
+    assert r"1 unknown: 'a\x1b[2J'" in refusal(linear, state | {"a\x1b[2J": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("dtype", [torch.float8_e5m2, torch.float8_e4m3fn])
+def test_values_of_8_bits_are_checked_and_loaded(linear: nn.Linear, state: dict[str, Tensor], dtype: torch.dtype) -> None:
+    load_strictly(linear, {key: value.to(dtype) for key, value in state.items()}, origin="file.pt")
+    assert torch.equal(linear.bias.detach(), state["bias"].to(dtype).float())
+    state["bias"][1] = float("nan")
+    assert "NaN or infinity in 1 tensors: bias" in refusal(linear, {key: value.to(dtype) for key, value in state.items()})
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -140,6 +173,26 @@ def test_a_truncated_safetensors_file(tmp_path: Path, state: dict[str, Tensor]) 
             read_state(path)
 
 
+def test_noise_in_a_safetensors_file_is_an_error_or_harmless(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_file(nn.Linear(5, 3).state_dict(), path)
+    data = path.read_bytes()
+    kept, refused = 0, []
+    for seed in range(200):
+        choice = random.Random(seed)
+        changed = bytearray(data)
+        for _ in range(choice.randrange(1, 4)):
+            changed[choice.randrange(len(data))] = choice.randrange(256)
+        path.write_bytes(changed)
+        try:
+            kept += len(read_checkpoint(path).tensors)
+        except TokbenchError as error:
+            refused.append(str(error))
+    assert kept
+    assert refused
+    assert all(text.startswith(f"{path} is not a readable safetensors file (") for text in refused)
+
+
 def test_a_truncated_pytorch_file(tmp_path: Path, state: dict[str, Tensor]) -> None:
     path = tmp_path / "model.pt"
     torch.save(state, path)
@@ -177,3 +230,340 @@ def test_an_interrupted_write_leaves_the_old_file_and_nothing_else(
         save_weights({"weight": torch.zeros(1)}, path, about={})
     assert os.listdir(tmp_path) == ["model.safetensors"]
     assert sha256(path) == digest
+
+
+# ---- unwrapping
+
+
+def numbered(*names: str, start: int = 0) -> dict[str, Tensor]:
+    return {name: torch.tensor(float(start + index)) for index, name in enumerate(names)}
+
+
+MODEL = numbered("encoder.conv.weight", "encoder.conv.bias", "quantize.embedding.weight", "decoder.conv.weight")
+
+
+def with_prefix(prefix: str, state: dict[str, Tensor] = MODEL) -> dict[str, Tensor]:
+    return {prefix + key: value for key, value in state.items()}
+
+
+def unwrapped(content: object, **options: Any) -> Unwrapped:
+    found = unwrap(content, origin="file.pt", **options)
+    assert found.tensors.keys() == MODEL.keys()
+    assert all(torch.equal(value, MODEL[key]) for key, value in found.tensors.items())
+    return found
+
+
+OTHERS = numbered(*MODEL, start=100)
+UNET = numbered("model.diffusion_model.in.weight", "cond_stage_model.layer.weight", "betas", "model_ema.diffusion_modelinweight")
+
+
+@pytest.mark.parametrize(
+    ("content", "options", "how"),
+    [
+        (MODEL, {}, "the whole file; 4 tensors"),
+        ({"state_dict": MODEL, "epoch": 3}, {}, "entry state_dict; 4 tensors"),
+        ({"model": MODEL}, {}, "entry model; 4 tensors"),
+        ({"model": {"state_dict": MODEL}}, {}, "entry model.state_dict; 4 tensors"),
+        ({"ema": MODEL, "model": OTHERS, "optimizer": {"state": {}}, "steps": 5}, {}, "entry ema; 4 tensors"),
+        ({"ema": OTHERS, "model": MODEL}, {"prefer": ("model",)}, "entry model; 4 tensors"),
+        ({"ema_state_dict": MODEL, "state_dict": OTHERS}, {"prefer": ("ema_state_dict",)}, "entry ema_state_dict; 4 tensors"),
+        ({"ema_state_dict": None, "state_dict": MODEL}, {"prefer": ("ema_state_dict",)}, "entry state_dict; 4 tensors"),
+        ({"model_ema_state_dict": {}, "model_state_dict": MODEL}, {}, "entry model_state_dict; 4 tensors"),
+        ({"mine": MODEL, "state_dict": OTHERS}, {"prefer": ("mine",)}, "entry mine; 4 tensors"),
+        (with_prefix("module."), {}, "the whole file; 4 tensors; without the prefix module."),
+        (with_prefix("module.module."), {}, "the whole file; 4 tensors; without the prefix module. module."),
+        (with_prefix("_orig_mod."), {}, "the whole file; 4 tensors"),
+        (with_prefix("module._orig_mod."), {}, "the whole file; 4 tensors; without the prefix module."),
+        (with_prefix("_orig_mod.module._orig_mod."), {}, "the whole file; 4 tensors; without the prefix module."),
+        ({key.replace(".", "._orig_mod.", 1): value for key, value in MODEL.items()}, {}, "the whole file; 4 tensors"),
+        (with_prefix("first_stage_model."), {}, "the whole file; 4 tensors; without the prefix first_stage_model."),
+        (
+            with_prefix("first_stage_model.") | UNET,
+            {},
+            "the whole file; 4 tensors; without the prefix first_stage_model.; left out: 1 model_ema., 3 outside first_stage_model.",
+        ),
+        (
+            {"state_dict": with_prefix("vae.") | numbered("text_encoders.a", "model.diffusion_model.b")},
+            {},
+            "entry state_dict; 4 tensors; without the prefix vae.; left out: 2 outside vae.",
+        ),
+        ({"state_dict": with_prefix("model.")}, {}, "entry state_dict; 4 tensors; without the prefix model."),
+        (
+            {"state_dict": with_prefix("model.") | numbered("loss.a", "loss.b", "lpips.c")},
+            {},
+            "entry state_dict; 4 tensors; without the prefix model.; left out: 2 loss., 1 lpips",
+        ),
+        (with_prefix("vae."), {"prefixes": ("vae.",)}, "the whole file; 4 tensors; without the prefix vae."),
+        (
+            with_prefix("module.", MODEL | numbered("discriminator.a", "quantize.codebook_used")),
+            {},
+            "the whole file; 4 tensors; without the prefix module.; left out: 1 discriminator., 1 quantize.codebook_used",
+        ),
+        (MODEL | {"optimizer_states": [{}], "lr_schedulers": []}, {}, "the whole file; 4 tensors; left out: 1 optimizer, 1 lr_scheduler"),
+        (MODEL | numbered("critic.a"), {"drop": (*LEFTOVERS, "critic.")}, "the whole file; 4 tensors; left out: 1 critic."),
+    ],
+)
+def test_wrappers_are_taken_off_and_named(content: object, options: dict[str, Any], how: str) -> None:
+    assert unwrapped(content, **options).how == how
+
+
+def kept(content: object, **options: Any) -> set[str]:
+    return set(unwrap(content, origin="file.pt", **options).tensors)
+
+
+def test_what_no_rule_knows_stays() -> None:
+    for extra in ("head.weight", "lossy.weight", "teacher.encoder.weight", "model_emai.weight"):
+        assert kept({"state_dict": MODEL | numbered(extra)}) == {*MODEL, extra}
+    assert kept(MODEL | numbered("loss.a"), drop=()) == {*MODEL, "loss.a"}
+    assert kept({"state_dict": with_prefix("model.") | numbered("head.weight")}) == {*MODEL, "head.weight"}
+    assert kept({"state_dict": with_prefix("module.") | numbered("head.weight")}) == {*with_prefix("module."), "head.weight"}
+    assert kept(with_prefix("first_stage_model.") | numbered("head.weight")) == {*with_prefix("first_stage_model."), "head.weight"}
+
+
+@pytest.mark.parametrize("prefix", ["vae.", "model."])
+def test_names_that_may_be_a_models_own_are_left_alone(prefix: str) -> None:
+    for more in ({}, numbered("quantizer.weight")):
+        assert kept(with_prefix(prefix) | more) == {*with_prefix(prefix), *more}
+
+
+def test_a_partial_prefix_that_is_not_clear_is_left_alone() -> None:
+    state = with_prefix("model.") | numbered("encoder.other")
+    assert kept({"state_dict": state}) == set(state)
+
+
+def test_two_names_that_become_one() -> None:
+    with pytest.raises(TokbenchError, match=r"file\.pt has encoder\.conv\.bias twice, with and without a prefix"):
+        unwrap(MODEL | numbered("_orig_mod.encoder.conv.bias"), origin="file.pt")
+
+
+def averages(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """As latent diffusion's LitEma names them."""
+    return {"model_ema." + key.replace(".", ""): value for key, value in state.items()}
+
+
+LIT_STATE = numbered("model_ema.decay", "model_ema.num_updates")
+TRAINED = OTHERS | numbered("loss.discriminator.main.0.weight", "quantize.steps", start=7)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod."])
+def test_averages_of_latent_diffusion(prefix: str) -> None:
+    averaged = averages(MODEL | numbered("loss.discriminator.main.0.weight", start=50)) | LIT_STATE
+    content = {"state_dict": with_prefix(prefix, TRAINED | averaged)}
+    found = unwrap(content, origin="file.pt", lit_ema=True)
+    assert found.tensors.keys() == {*MODEL, "quantize.steps"}
+    assert all(torch.equal(found.tensors[key], value) for key, value in MODEL.items())
+    assert found.tensors["quantize.steps"] == TRAINED["quantize.steps"]  # a buffer has no average
+    assert found.averaged == 4
+    assert "5 tensors; 4 of them averages of model_ema." in found.how
+    assert dict(found.dropped) == {"model_ema.": 3, "loss.": 1}
+
+    raw = unwrap(content, origin="file.pt")
+    assert all(torch.equal(raw.tensors[key], value) for key, value in OTHERS.items())
+    assert (raw.averaged, dict(raw.dropped)) == (0, {"model_ema.": 7, "loss.": 1})
+    assert unwrap({"state_dict": MODEL}, origin="file.pt", lit_ema=True).averaged == 0
+
+
+def test_averages_that_fit_no_tensor_or_two() -> None:
+    with pytest.raises(TokbenchError, match=r"an average, model_ema\.headweight, of a tensor that it does not have"):
+        unwrap(OTHERS | averages(MODEL | numbered("head.weight")), origin="file.pt", lit_ema=True)
+    twice = numbered("a.b1.c", "a.b.1c")
+    with pytest.raises(TokbenchError, match=r"an average, model_ema\.ab1c, of two tensors"):
+        unwrap(twice | averages(twice), origin="file.pt", lit_ema=True)
+    assert kept(twice, lit_ema=True) == set(twice)
+
+
+def test_names_of_published_files_can_be_told_apart_without_dots() -> None:
+    manifests = sorted((Path(__file__).parents[3] / "shared" / "facts" / "keys").glob("*.json"))
+    if not manifests:
+        pytest.skip("the manifests are not here")
+    for manifest in manifests:
+        names = json.loads(manifest.read_text())["tensors"]
+        raw = {key: torch.tensor(0.0) for key in names}
+        found = unwrap(raw | {key: torch.tensor(1.0) for key in averages(raw)}, origin=manifest.name, lit_ema=True)
+        assert found.tensors.keys() == {key for key in names if not key.startswith(("loss.", "quantize.codebook_used"))}
+        assert all(value == 1 for value in found.tensors.values())
+
+
+@pytest.mark.parametrize(
+    "content", [{}, [], None, {"a": 1}, {"state_dict": {}}, {1: torch.zeros(1)}, {"loss.a": torch.zeros(1)}, {"m": MODEL}]
+)
+def test_content_without_a_state(content: object) -> None:
+    with pytest.raises(TokbenchError, match=r"file\.pt holds no plain mapping of names to tensors"):
+        unwrap(content, origin="file.pt")
+
+
+def test_a_checkpoint_that_contains_itself() -> None:
+    content: dict[str, object] = {}
+    content["state_dict"] = content
+    for find in (unwrap, find_entry):
+        with pytest.raises(TokbenchError, match=r"no plain mapping of names to tensors; no tensors: state_dict"):
+            find(content, origin="file.pt")
+
+
+# ---- pickled modules
+
+
+MODULES = """
+import torch
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.randn(3, 2))
+        self.b = nn.Parameter(torch.randn(3))
+        self.register_parameter("none", None)
+        self.register_buffer("steps", torch.tensor(3))
+        self.register_buffer("hidden", torch.tensor(4), persistent=False)
+
+class Whole(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.blocks = nn.Sequential(Block(), nn.ReLU(), Block())
+        self.again = self.blocks[0]
+        self.absent = None
+        self.conv = nn.Conv2d(1, 2, 3)
+        self.norm = nn.BatchNorm2d(2)
+        self.register_forward_hook(hook)
+
+def hook(*args):
+    pass
+"""
+
+
+@pytest.fixture
+def modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    (tmp_path / "modules_of_others.py").write_text(MODULES)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    import modules_of_others  # type: ignore[import-not-found]
+
+    yield modules_of_others
+    sys.modules.pop("modules_of_others", None)
+
+
+@pytest.mark.parametrize("kind", ["zip", "legacy"])
+@pytest.mark.parametrize("entry", [None, "model"])
+def test_a_pickled_module_whose_class_is_gone(modules: Any, tmp_path: Path, kind: str, entry: str | None) -> None:
+    whole, path = modules.Whole(), tmp_path / "encoder.pkl"
+    torch.save({entry: whole} if entry else whole, path, _use_new_zipfile_serialization=kind == "zip")
+    expected = whole.state_dict()
+    del sys.modules["modules_of_others"]
+    (tmp_path / "modules_of_others.py").unlink()
+    state, _ = read_state(path)
+    assert list(state) == list(expected)
+    assert all(torch.equal(value, expected[key]) for key, value in state.items())
+
+
+def test_objects_that_are_no_modules() -> None:
+    module = Inert("a.Module", {"_modules": {}, "_parameters": {}})
+    assert module_state(module) == {}
+    assert module_state(Inert("argparse.Namespace", {"lr": 1})) is None
+    assert module_state(Inert("a.Odd", [1])) is None
+    assert isinstance(module.state, dict)
+    module.state["_modules"] = {"again": module, "odd": 3}
+    assert module_state(module) is None
+    module.state["_modules"] = {str(index): module for index in range(50)}
+    assert module_state(module) is None
+
+
+# ---- whole files
+
+
+@pytest.fixture
+def taming(goldens: Path) -> dict[str, Tensor]:
+    with safe_open(goldens / "taming" / "state_dict.safetensors", framework="pt") as file:
+        return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+
+
+def test_a_checkpoint_of_taming_transformers(taming: dict[str, Tensor], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "last.ckpt"
+    torch.save({"epoch": 1, "state_dict": taming, "optimizer_states": [{}]}, path)
+    expected = {key: value for key, value in taming.items() if not key.startswith("loss.")}
+    assert len(expected) < len(taming)
+    with caplog.at_level(logging.INFO):
+        checkpoint = read_checkpoint(path)
+    how = f"zip, entry state_dict; {len(expected)} tensors; left out: {len(taming) - len(expected)} loss."
+    assert checkpoint.how == how
+    assert f"read last.ckpt: {how}" in caplog.text
+    assert checkpoint.sha256 == sha256(path)
+    found, digest = VQGAN.read_weights(path)
+    assert digest == checkpoint.sha256
+    for tensors in (checkpoint.tensors, found):
+        assert tensors.keys() == expected.keys()
+        assert all(torch.equal(value, expected[key]) for key, value in tensors.items())
+    assert read_state(path)[0].keys() == taming.keys()  # without rules for names
+
+
+def test_names_of_this_packages_own_files_are_left_alone(tmp_path: Path) -> None:
+    state = with_prefix("module.", MODEL | numbered("loss.a"))
+    save_weights(state, tmp_path / "own.safetensors", about={})
+    assert read_checkpoint(tmp_path / "own.safetensors").tensors.keys() == state.keys()
+    save_file(state, tmp_path / "others.safetensors")
+    assert read_checkpoint(tmp_path / "others.safetensors").tensors.keys() == MODEL.keys()
+
+
+def test_safetensors_under_another_suffix(tmp_path: Path, state: dict[str, Tensor]) -> None:
+    save_file(state, tmp_path / "model.bin")
+    checkpoint = read_checkpoint(tmp_path / "model.bin")
+    assert checkpoint.format == "safetensors"
+    assert torch.equal(checkpoint.tensors["weight"], state["weight"])
+
+
+# ---- which variant is it?
+
+
+def meta_state(name: str) -> dict[str, Tensor]:
+    family, variant = zoo.resolve(name)
+    with torch.device("meta"):
+        return import_class(family.model)(variant.config).state_dict()
+
+
+@pytest.fixture
+def small_families(small_vqvae: VQVAE) -> tuple[Family, ...]:
+    family, variant = zoo.resolve("vqvae/tiny")
+    config = small_vqvae.config
+    rows = tuple(
+        replace(variant, name=name, config=replace(config, codebook_size=size)) for name, size in (("a", 16), ("b", 32), ("same", 16))
+    )
+    odd = replace(family, name="odd", model="tokbench.tokenizers.vqvae.model:nothing", variants=rows[:1])
+    broken = replace(family, name="broken", variants=(replace(variant, name="c", config=None),))
+    return odd, broken, replace(family, name="good", variants=rows)
+
+
+def test_the_nearest_variants(small_vqvae: VQVAE, small_families: tuple[Family, ...]) -> None:
+    state = small_vqvae.state_dict()
+    near = nearest_variants(state, small_families)
+    assert near[:2] == [("good/a", 1.0), ("good/same", 1.0)]
+    assert near[2] == ("good/b", pytest.approx(1 - 1 / len(state)))
+    assert looks_like(state, small_families) == "It looks like good/a or good/same."
+    del state["decoder.conv_out.bias"]
+    assert looks_like(state, small_families) == "It looks like good/a or good/same, where 99% of names and shapes agree."
+    assert nearest_variants({}, small_families) == []
+    assert looks_like({"clusters": torch.zeros(3, 3)}, small_families) == ""
+    assert looks_like(state, ()) == ""
+
+
+def test_loading_weights_of_another_variant_names_it(small_vqvae: VQVAE, small_families: tuple[Family, ...], tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_weights(small_vqvae.state_dict(), path, about={})
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(zoo, "families", lambda: {family.name: family for family in small_families})
+        with pytest.raises(
+            DoesNotFit, match=r"w\.safetensors does not fit VQVAE: 1 of another shape: quantize.*looks like good/a or good/same\.$"
+        ):
+            zoo.load("good/b", weights=path)
+        assert zoo.load("good/same", weights=path).name == "good/same"
+        state = small_vqvae.state_dict()
+        state["decoder.conv_out.bias"][0] = float("nan")
+        save_weights(state, path, about={})
+        with pytest.raises(
+            TokbenchError, match=r"holds NaN or infinity in 1 tensors: decoder.conv_out.bias; the file is damaged or training diverged$"
+        ):
+            zoo.load("good/a", weights=path)
+
+
+def test_every_variant_of_the_zoo_is_its_own_nearest() -> None:
+    families = zoo.families()
+    for name in ("vqvae/tiny", "vae/tiny", "pixel/palette-512", "flowmo/lo"):
+        state = meta_state(name)
+        assert name in [found for found, share in nearest_variants(state, [families[name.split("/")[0]]]) if share == 1]

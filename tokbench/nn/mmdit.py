@@ -14,7 +14,7 @@ Papers: Esser et al., "Scaling Rectified Flow Transformers for High-Resolution I
 from __future__ import annotations
 
 import math
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -278,7 +278,8 @@ class MMDiT(nn.Module):
         gates and attention that is even over the image, small networks take many more steps to find what a token is for.
         """
         config = self.config
-        for block in self.double_blocks:
+        blocks: Any = self.double_blocks
+        for block in blocks:
             for attention in (block.img_attn, block.txt_attn):
                 bias = attention.qkv.bias.view(3, config.heads, config.head_dim)
                 bias[:2, :, config.axes[0] :] += torch.linspace(LOCAL_START, 0.0, config.heads)[:, None]

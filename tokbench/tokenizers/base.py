@@ -111,6 +111,9 @@ class Tokenizer(nn.Module, ABC):
     def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
         """Read a weights file into this class's own parameter names.
 
+        Files of others are stripped of what training left in them (names that begin with ``loss.``, ``discriminator.``, ...) and
+        of prefixes (``module.``, ``first_stage_model.``, ...); a class that has such names itself reads with ``read_state``.
+
         Args:
             path: The file.
 
@@ -120,9 +123,10 @@ class Tokenizer(nn.Module, ABC):
         Raises:
             TokbenchError: If the file cannot be read.
         """
-        from tokbench.tokenizers.checkpoints import read_state
+        from tokbench.tokenizers.checkpoints import read_checkpoint
 
-        return read_state(path)
+        checkpoint = read_checkpoint(path)
+        return checkpoint.tensors, checkpoint.sha256
 
     @abstractmethod
     def _encode(self, images: Tensor, seeds: list[int]) -> Tokens: ...

@@ -88,7 +88,7 @@ def load(name: str, weights: str | Path | None = None, device: str | torch.devic
         TokbenchError: If the name is unknown, an override does not fit, or the weights are missing or do not fit.
     """
     from tokbench.plugins import import_class
-    from tokbench.tokenizers.checkpoints import load_strictly
+    from tokbench.tokenizers.checkpoints import DoesNotFit, load_strictly, looks_like
     from tokbench.tokenizers.plugin import load_plugin
 
     options = {key.replace("__", "."): value for key, value in overrides.items()}
@@ -96,14 +96,17 @@ def load(name: str, weights: str | Path | None = None, device: str | torch.devic
         return load_plugin(name, weights, options).to(usable_device(device)).eval()
     family, variant = resolve(name)
     config = with_overrides(variant.config, options)
-    model: Tokenizer = import_class(family.model)(config)
     path = Path(weights) if weights is not None else weights_path(variant)
+    if path is None and variant.needs_weights:
+        raise TokbenchError(f"{family.name}/{variant.name} ships without weights; pass weights=PATH (command line: --weights PATH)")
+    model: Tokenizer = import_class(family.model)(config)
     if path is not None:
         state, digest = model.read_weights(path)
-        load_strictly(model, state, origin=path.name)
+        try:
+            load_strictly(model, state, origin=path.name)
+        except DoesNotFit as error:
+            raise DoesNotFit(f"{error} {looks_like(state, families().values())}".rstrip()) from error
         model.weights_sha256 = digest
-    elif variant.needs_weights:
-        raise TokbenchError(f"{family.name}/{variant.name} ships without weights; pass weights=PATH (command line: --weights PATH)")
     model.name = f"{family.name}/{variant.name}"
     model.trained_with = variant.trained_with
     return model.to(usable_device(device)).eval()

@@ -66,10 +66,10 @@ class FlowMo(Tokenizer):
     @classmethod
     def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
         """Read this package's safetensors, or a published checkpoint: its averaged weights, without prefixes of compilation."""
-        from tokbench.tokenizers.checkpoints import read_state
+        from tokbench.tokenizers.checkpoints import read_checkpoint
 
-        state, digest = read_state(path, entry="model_ema_state_dict")
-        return {key.replace("_orig_mod.", ""): value for key, value in state.items()}, digest
+        checkpoint = read_checkpoint(path, prefer=("model_ema_state_dict",))
+        return checkpoint.tensors, checkpoint.sha256
 
     def vectors(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b l f"]:
         """Encode images to code vectors, before quantization (differentiable). Every code token starts as zeros."""
