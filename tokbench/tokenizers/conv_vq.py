@@ -1,14 +1,17 @@
-"""What VQ-VAE and VQGAN share: the convolutional autoencoder around a nearest-code bottleneck.
+"""What VQ-VAE, VQGAN and LlamaGen share: the convolutional autoencoder around a codebook.
 
-    images -> encoder -> quant_conv 1x1 -> nearest code -> post_quant_conv 1x1 -> decoder -> images
+    images -> encoder -> quant_conv 1x1 -> code -> post_quant_conv 1x1 -> decoder -> images
 
-Parameter names are those of ``taming.models.vqgan.VQModel``.
+Parameter names are those of ``taming.models.vqgan``: ``VQModel``, or ``GumbelVQ`` where codes are chosen by score.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,9 +19,11 @@ from torch import Tensor, nn
 from tokbench.layout import TokenLayout
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.quantizers.base import Quantized
+from tokbench.quantizers.gumbel import GumbelQuantizer
 from tokbench.quantizers.vq import VectorQuantizer
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.conv_vq_config import ConvVQConfig, conv_vq_layout
+from tokbench.tokenizers.key_maps.taming import to_taming
 from tokbench.tokens import DiscreteTokens
 
 
@@ -39,6 +44,7 @@ class ConvVQTokenizer(Tokenizer):
     """
 
     config: ConvVQConfig
+    quantize: Any  # a VectorQuantizer, or a GumbelQuantizer if the configuration says so
 
     def __init__(self, config: ConvVQConfig) -> None:
         super().__init__()
@@ -46,7 +52,7 @@ class ConvVQTokenizer(Tokenizer):
         z = config.autoencoder.z_channels
         self.encoder = Encoder(config.autoencoder)
         self.decoder = Decoder(config.autoencoder)
-        self.quantize = VectorQuantizer(config.codebook_size, config.embed_dim, beta=config.beta, loss_form=config.loss_form)
+        self.quantize = _quantizer(config)
         self.quant_conv = nn.Conv2d(z, config.embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(config.embed_dim, z, 1)
 
@@ -55,14 +61,26 @@ class ConvVQTokenizer(Tokenizer):
         """Pixels a token covers along each axis."""
         return self.config.autoencoder.stride
 
+    @classmethod
+    def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
+        """Read this package's safetensors, or a published file with the names of taming-transformers, diffusers or LlamaGen."""
+        state, digest = super().read_weights(path)
+        return to_taming(state), digest
+
     def layout(self, height: int, width: int) -> TokenLayout:
         """One token per ``stride`` x ``stride`` pixels."""
         return conv_vq_layout(self.config, height, width)
 
-    def forward(self, images: Float[Tensor, "b 3 h w"]) -> VQReconstruction:
-        """Encode, quantize and decode, for training."""
+    def forward(self, images: Float[Tensor, "b 3 h w"], *, generator: torch.Generator | None = None) -> VQReconstruction:
+        """Encode, quantize and decode, for training.
+
+        Args:
+            images: RGB in [-1, 1].
+            generator: Draws the noise of a ``gumbel`` quantizer in training mode; others need none.
+        """
         vectors, grid = self._vectors(images)
-        quantized = self.quantize(vectors)
+        noise = {"generator": generator} if isinstance(self.quantize, GumbelQuantizer) else {}
+        quantized = self.quantize(vectors, **noise)
         return VQReconstruction(self._render(quantized.vectors, grid), vectors, quantized)
 
     def _vectors(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
@@ -75,7 +93,20 @@ class ConvVQTokenizer(Tokenizer):
 
     def _encode(self, images: Tensor, seeds: list[int]) -> DiscreteTokens:
         vectors, grid = self._vectors(images)
-        return DiscreteTokens(self.quantize(vectors).codes, grid, self.quantize.codebook_sizes)
+        return DiscreteTokens(self.quantize.codes(vectors), grid, self.quantize.codebook_sizes)
 
     def _decode(self, tokens: DiscreteTokens, seeds: list[int]) -> Tensor:
         return self._render(self.quantize.lookup(tokens.codes), tokens.grid)
+
+
+def _quantizer(config: ConvVQConfig) -> VectorQuantizer | GumbelQuantizer:
+    if config.quantizer == "gumbel":
+        return GumbelQuantizer(config.codebook_size, config.embed_dim, kl_weight=config.kl_weight)
+    return VectorQuantizer(
+        config.codebook_size,
+        config.embed_dim,
+        beta=config.beta,
+        loss_form=config.loss_form,
+        cosine=config.quantizer == "cosine",
+        entropy_weight=config.entropy_weight,
+    )

@@ -20,9 +20,14 @@ class ConvVQConfig:
         embed_dim: Dimension of a codebook entry.
         beta: Weight of the quantizer's second loss term; matters in training only.
         loss_form: Which term beta weighs, see ``tokbench.quantizers.vq``; matters in training only.
+        quantizer: How a code is chosen: ``nearest`` entry, ``cosine`` for the nearest direction (the codes stand for unit
+            vectors), or ``gumbel`` for the largest of K scores, without regard to the entries.
+        entropy_weight: Weight of the entropy term of ``nearest`` and ``cosine``; matters in training only.
+        kl_weight: Weight of the divergence of ``gumbel`` scores from the uniform distribution; matters in training only.
 
     Raises:
-        ValueError: If the codebook has fewer than 2 entries or no dimension, beta is negative or the loss form unknown.
+        ValueError: If the codebook has fewer than 2 entries or no dimension, a weight is negative, the loss form or the quantizer is
+            unknown, or the quantizer is ``gumbel`` and ``embed_dim`` is not ``autoencoder.z_channels``.
     """
 
     autoencoder: AutoencoderConfig
@@ -30,14 +35,24 @@ class ConvVQConfig:
     embed_dim: int
     beta: float = 0.25
     loss_form: Literal["paper", "taming", "commitment"] = "paper"
+    quantizer: Literal["nearest", "cosine", "gumbel"] = "nearest"
+    entropy_weight: float = 0.0
+    kl_weight: float = 5e-4
 
     def __post_init__(self) -> None:
         if self.codebook_size < 2 or self.embed_dim < 1:
             raise ValueError(f"a codebook needs at least 2 entries of at least 1 value, got {self.codebook_size} of {self.embed_dim}")
         if not self.beta >= 0:
             raise ValueError(f"beta must not be negative, got {self.beta}")
+        if not (self.entropy_weight >= 0 and self.kl_weight >= 0):
+            raise ValueError(f"entropy_weight and kl_weight must not be negative, got {self.entropy_weight} and {self.kl_weight}")
         if self.loss_form not in ("paper", "taming", "commitment"):
             raise ValueError(f"loss_form is paper, taming or commitment, got {self.loss_form!r}")
+        if self.quantizer not in ("nearest", "cosine", "gumbel"):
+            raise ValueError(f"quantizer is nearest, cosine or gumbel, got {self.quantizer!r}")
+        z = self.autoencoder.z_channels
+        if self.quantizer == "gumbel" and self.embed_dim != z:
+            raise ValueError(f"gumbel needs embed_dim equal to autoencoder.z_channels, got {self.embed_dim} and {z}")
 
 
 def conv_vq_layout(config: ConvVQConfig, height: int, width: int) -> TokenLayout:
@@ -56,3 +71,6 @@ TINY_AUTOENCODER = AutoencoderConfig(
     norm_groups=4,
 )
 """The 2.5 M parameter network of ``vae/tiny``, ``vqvae/tiny`` and ``vqgan/tiny``: stride 4, for 64 px photos."""
+
+PUBLISHED_LICENCE = "not stated here; see the repository"
+"""Licence of weights that this package does not ship."""

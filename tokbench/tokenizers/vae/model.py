@@ -3,12 +3,13 @@ Diffusion Models", appendix G.
 
     images -> encoder -> quant_conv -> (mean, log-variance) -> latents -> post_quant_conv -> decoder -> images
 
-Parameter names are those of CompVis/latent-diffusion ``ldm/models/autoencoder.py``.
+Parameter names are those of CompVis/latent-diffusion ``ldm/models/autoencoder.py``; files of diffusers are renamed on reading.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from einops import rearrange
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from tokbench.layout import TokenLayout
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.key_maps.taming import to_taming
 from tokbench.tokenizers.vae.variants import VAEConfig, vae_layout
 from tokbench.tokens import ContinuousTokens
 
@@ -79,6 +81,12 @@ class VAE(Tokenizer):
         """Encoding draws noise only with ``posterior="sample"``."""
         return self.config.posterior == "sample"
 
+    @classmethod
+    def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
+        """Read this package's safetensors, or a published file with the names of latent-diffusion or diffusers."""
+        state, digest = super().read_weights(path)
+        return to_taming(state), digest
+
     def layout(self, height: int, width: int) -> TokenLayout:
         """One latent vector per ``stride`` x ``stride`` pixels."""
         return vae_layout(self.config, height, width)
@@ -105,9 +113,11 @@ class VAE(Tokenizer):
             shape = latents.shape[1:]
             noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
             latents = posterior.sample(noise.to(latents))
+        latents = (latents - self.config.latent_shift) * self.config.latent_scale
         height, width = latents.shape[2:]
         return ContinuousTokens(rearrange(latents, "b c h w -> b (h w) c").contiguous(), (height, width))
 
     def _decode(self, tokens: ContinuousTokens, seeds: list[int]) -> Tensor:
         height, width = tokens.grid
-        return self.decoder(self.post_quant_conv(rearrange(tokens.latents, "b (h w) c -> b c h w", h=height, w=width)))
+        latents = tokens.latents / self.config.latent_scale + self.config.latent_shift
+        return self.decoder(self.post_quant_conv(rearrange(latents, "b (h w) c -> b c h w", h=height, w=width)))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from math import inf, isfinite
 from typing import Literal
 
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.tokenizers.conv_vq_config import TINY_AUTOENCODER
+from tokbench.tokenizers.conv_vq_config import PUBLISHED_LICENCE, TINY_AUTOENCODER
 from tokbench.tokenizers.family import Family, Variant, strided_grid
 
 
@@ -20,15 +21,19 @@ class VAEConfig:
         embed_dim: Latent channels.
         posterior: Whether encode returns the posterior's mean or a sample (which needs seeds).
         quant_convs: Whether 1x1 convolutions stand before and after the latents (Flux has none).
+        latent_shift: Tokens are ``(latents - latent_shift) * latent_scale``; by default the latents as they are.
+        latent_scale: A diffusion model reads latents of about unit variance; its own two numbers are set here.
 
     Raises:
-        ValueError: If the encoder does not emit mean and log-variance, or the channels do not fit together.
+        ValueError: If the encoder does not emit mean and log-variance, the channels do not fit together, or the scale is not positive.
     """
 
     autoencoder: AutoencoderConfig
     embed_dim: int
     posterior: Literal["mean", "sample"] = "mean"
     quant_convs: bool = True
+    latent_shift: float = 0.0
+    latent_scale: float = 1.0
 
     def __post_init__(self) -> None:
         if not self.autoencoder.double_z:
@@ -40,6 +45,8 @@ class VAEConfig:
         if not self.quant_convs and self.autoencoder.z_channels != self.embed_dim:
             z = self.autoencoder.z_channels
             raise ValueError(f"without quant_convs autoencoder.z_channels ({z}) must equal embed_dim ({self.embed_dim})")
+        if not (isfinite(self.latent_shift) and 0 < self.latent_scale < inf):
+            raise ValueError(f"latent_shift must be finite and latent_scale positive, got {self.latent_shift} and {self.latent_scale}")
 
 
 def vae_layout(config: VAEConfig, height: int, width: int) -> TokenLayout:
@@ -48,6 +55,27 @@ def vae_layout(config: VAEConfig, height: int, width: int) -> TokenLayout:
         image_size=(height, width),
         grid=strided_grid(height, width, config.autoencoder.stride),
         channels=config.embed_dim,
+    )
+
+
+STABLE_DIFFUSION = AutoencoderConfig(4, channel_multipliers=(1, 2, 4, 4), attn_resolutions=(), double_z=True)
+"""The network of ``kl-f8``, which Stable Diffusion 1, 2 and XL share: 83,653,863 parameters with its 1x1 convolutions."""
+
+LATENT_DIFFUSION_DATA = ("data:openimages/train", "lpips-vgg")
+
+
+def _published(
+    name: str, config: VAEConfig, summary: str, source: str, trained_with: tuple[str, ...] = LATENT_DIFFUSION_DATA, *, figures: bool = True
+) -> Variant:
+    return Variant(
+        name=name,
+        config=config,
+        image_size=256,
+        summary=summary,
+        source=source,
+        licence=PUBLISHED_LICENCE,
+        trained_with=trained_with,
+        published=f"vae/{name}" if figures else None,
     )
 
 
@@ -67,6 +95,51 @@ FAMILY = Family(
             source="trained by tokbench, recipe vae-tiny",
             licence="Apache-2.0",
             trained_with=("data:photos/train",),
+        ),
+        _published(
+            "kl-f4",
+            VAEConfig(AutoencoderConfig(3, channel_multipliers=(1, 2, 4), attn_resolutions=(), double_z=True), embed_dim=3),
+            "f4, 3 latent channels, published for OpenImages at 256 px",
+            "CompVis/latent-diffusion, kl-f4",
+        ),
+        _published(
+            "kl-f8",
+            VAEConfig(STABLE_DIFFUSION, embed_dim=4),
+            "f8, 4 latent channels, published for OpenImages at 256 px",
+            "CompVis/latent-diffusion, kl-f8",
+        ),
+        _published(
+            "kl-f16",
+            VAEConfig(AutoencoderConfig(16, double_z=True), embed_dim=16),
+            "f16, 16 latent channels, published for OpenImages at 256 px",
+            "CompVis/latent-diffusion, kl-f16",
+        ),
+        _published(
+            "kl-f32",
+            VAEConfig(AutoencoderConfig(64, channel_multipliers=(1, 1, 2, 2, 4, 4), attn_resolutions=(16, 8), double_z=True), embed_dim=64),
+            "f32, 64 latent channels, published for OpenImages at 256 px",
+            "CompVis/latent-diffusion, kl-f32",
+        ),
+        _published(
+            "sd",
+            VAEConfig(STABLE_DIFFUSION, embed_dim=4),
+            "f8, 4 latent channels, of Stable Diffusion 1, which reads them with latent_scale 0.18215",
+            "CompVis/stable-diffusion, first_stage_model; fine-tuned decoders: stabilityai/sd-vae-ft-ema, sd-vae-ft-mse",
+        ),
+        _published(
+            "sdxl",
+            VAEConfig(STABLE_DIFFUSION, embed_dim=4),
+            "f8, 4 latent channels, of Stable Diffusion XL, which reads them with latent_scale 0.13025",
+            "stabilityai/sdxl-vae; its training data are not published",
+            ("lpips-vgg",),
+        ),
+        _published(
+            "flux",
+            VAEConfig(replace(STABLE_DIFFUSION, z_channels=16), embed_dim=16, quant_convs=False),
+            "f8, 16 latent channels, of FLUX.1, which reads them with latent_shift 0.1159 and latent_scale 0.3611",
+            "black-forest-labs/FLUX.1, ae.safetensors; its training is not published",
+            (),
+            figures=False,
         ),
     ),
 )

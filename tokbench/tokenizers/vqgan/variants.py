@@ -2,8 +2,35 @@
 
 from __future__ import annotations
 
-from tokbench.tokenizers.conv_vq_config import TINY_AUTOENCODER, ConvVQConfig, conv_vq_layout
+from tokbench.nn.configs import AutoencoderConfig
+from tokbench.tokenizers.conv_vq_config import PUBLISHED_LICENCE, TINY_AUTOENCODER, ConvVQConfig, conv_vq_layout
 from tokbench.tokenizers.family import Family, Variant
+
+F16 = AutoencoderConfig(256)
+"""Five levels, attention at the lowest; the network of the paper."""
+
+
+def _published(name: str, config: ConvVQConfig, summary: str, source: str, data: str) -> Variant:
+    return Variant(
+        name=name,
+        config=config,
+        image_size=256,
+        summary=summary,
+        source=source,
+        licence=PUBLISHED_LICENCE,
+        trained_with=(f"data:{data}/train", "lpips-vgg"),
+        published=f"vqgan/{name}",
+    )
+
+
+def _taming(name: str, config: ConvVQConfig, summary: str, data: str) -> Variant:
+    return _published(name, config, summary, f"CompVis/taming-transformers, vqgan_{name.replace('-', '_')}", data)
+
+
+def _latent_diffusion(name: str, autoencoder: AutoencoderConfig, codebook_size: int, summary: str) -> Variant:
+    config = ConvVQConfig(autoencoder, codebook_size, autoencoder.z_channels, loss_form="taming")
+    return _published(f"ldm-{name}", config, summary, f"CompVis/latent-diffusion, vq-{name}", "openimages")
+
 
 FAMILY = Family(
     name="vqgan",
@@ -22,5 +49,54 @@ FAMILY = Family(
             licence="Apache-2.0",
             trained_with=("data:photos/train", "lpips-vgg"),
         ),
+        _taming(
+            "imagenet-f16-1024",
+            ConvVQConfig(F16, codebook_size=1024, embed_dim=256, loss_form="taming"),
+            "f16, 1024 codes, published for ImageNet at 256 px",
+            "imagenet",
+        ),
+        _taming(
+            "imagenet-f16-16384",
+            ConvVQConfig(F16, codebook_size=16384, embed_dim=256, loss_form="taming"),
+            "f16, 16384 codes, published for ImageNet at 256 px",
+            "imagenet",
+        ),
+        _taming(
+            "gumbel-f8",
+            ConvVQConfig(
+                AutoencoderConfig(256, channel_multipliers=(1, 1, 2, 4), attn_resolutions=(32,)),
+                codebook_size=8192,
+                embed_dim=256,
+                quantizer="gumbel",
+                kl_weight=1e-8,
+            ),
+            "f8, 8192 codes chosen by score, published for OpenImages at 256 px",
+            "openimages",
+        ),
+        _latent_diffusion(
+            "f4",
+            AutoencoderConfig(3, channel_multipliers=(1, 2, 4), attn_resolutions=()),
+            8192,
+            "f4, 8192 codes of 3 values, published for OpenImages at 256 px",
+        ),
+        _latent_diffusion(
+            "f4-noattn",
+            AutoencoderConfig(3, channel_multipliers=(1, 2, 4), attn_resolutions=(), mid_attention=False),
+            8192,
+            "f4, 8192 codes of 3 values, without attention, published for OpenImages at 256 px",
+        ),
+        _latent_diffusion(
+            "f8",
+            AutoencoderConfig(4, channel_multipliers=(1, 2, 2, 4), attn_resolutions=(32,)),
+            16384,
+            "f8, 16384 codes of 4 values, published for OpenImages at 256 px",
+        ),
+        _latent_diffusion(
+            "f8-n256",
+            AutoencoderConfig(4, channel_multipliers=(1, 2, 2, 4), attn_resolutions=(32,)),
+            256,
+            "f8, 256 codes of 4 values, published for OpenImages at 256 px",
+        ),
+        _latent_diffusion("f16", AutoencoderConfig(8), 16384, "f16, 16384 codes of 8 values, published for OpenImages at 256 px"),
     ),
 )

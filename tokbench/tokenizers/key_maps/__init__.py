@@ -1,0 +1,1 @@
+"""Parameter names of published weight files, turned into the names of ``tokbench.nn.autoencoder``."""

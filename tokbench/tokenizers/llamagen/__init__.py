@@ -1,0 +1,1 @@
+"""LlamaGen: VQGAN's network around a codebook of directions."""

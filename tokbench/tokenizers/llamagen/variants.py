@@ -1,0 +1,52 @@
+"""Variants of LlamaGen's tokenizers."""
+
+from __future__ import annotations
+
+from tokbench.nn.configs import AutoencoderConfig
+from tokbench.tokenizers.conv_vq_config import PUBLISHED_LICENCE, ConvVQConfig, conv_vq_layout
+from tokbench.tokenizers.family import Family, Variant
+
+
+def _published(name: str, autoencoder: AutoencoderConfig, summary: str, source: str, data: str) -> Variant:
+    return Variant(
+        name=name,
+        config=ConvVQConfig(autoencoder, codebook_size=16384, embed_dim=8, quantizer="cosine"),
+        image_size=256,
+        summary=summary,
+        source=source,
+        licence=PUBLISHED_LICENCE,
+        trained_with=(f"data:{data}/train", "lpips-vgg"),
+        published=f"llamagen/{name}",
+    )
+
+
+FAMILY = Family(
+    name="llamagen",
+    summary="LlamaGen (Sun et al. 2024): VQGAN with 16384 directions of 8 values for codes",
+    model="tokbench.tokenizers.llamagen.model:LlamaGen",
+    layout=conv_vq_layout,
+    default="vq-16",
+    variants=(
+        _published(
+            "vq-16",
+            AutoencoderConfig(256),
+            "f16, 16384 codes, published for ImageNet at 256 px",
+            "FoundationVision/LlamaGen, vq_ds16_c2i.pt",
+            "imagenet",
+        ),
+        _published(
+            "vq-8",
+            AutoencoderConfig(256, channel_multipliers=(1, 2, 2, 4), attn_resolutions=(32,)),
+            "f8, 16384 codes, published for ImageNet at 256 px",
+            "FoundationVision/LlamaGen, vq_ds8_c2i.pt",
+            "imagenet",
+        ),
+        _published(
+            "vq-16-t2i",
+            AutoencoderConfig(256),
+            "f16, 16384 codes, published for text to image, on LAION-COCO and data that are not published",
+            "FoundationVision/LlamaGen, vq_ds16_t2i.pt",
+            "laion-coco",
+        ),
+    ),
+)

@@ -1,0 +1,86 @@
+"""Figures that others published for the tokenizers of the zoo, each with the protocol it was measured under; no torch.
+
+They are quotations, not measurements of this package: the same weights have different figures under different protocols, so
+none of them belongs in one column with a record. PSIM is the perceptual distance that latent diffusion reports.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PublishedFigure:
+    """One number and where it comes from.
+
+    Args:
+        tokenizer: The key, ``Variant.published``.
+        metric: ``rfid``, ``psnr`` (dB), ``ssim``, ``lpips`` or ``psim``.
+        value: As printed.
+        protocol: Data set, size and whatever else is known of the measurement.
+        source: Where it is printed.
+    """
+
+    tokenizer: str
+    metric: str
+    value: float
+    protocol: str
+    source: str
+
+
+def _rows(tokenizer: str, protocol: str, source: str, **values: float) -> tuple[PublishedFigure, ...]:
+    return tuple(PublishedFigure(tokenizer, metric, value, protocol, source) for metric, value in values.items())
+
+
+TAMING, LDM, LLAMAGEN = "CompVis/taming-transformers, README", "CompVis/latent-diffusion, README", "FoundationVision/LlamaGen, README"
+FLOWMO = "Sargent et al. 2025, table 1"
+
+TRAIN_256 = "reconstructions of ImageNet val against ImageNet train, 256 px"
+VAL_256 = "ImageNet val, 256 px"
+LDM_256 = "validation set at 256 px; the README does not name the set, the paper says ImageNet"
+LLAMAGEN_256 = "ImageNet val at 256 px, ADM evaluator against the cropped images"
+COCO_256 = "COCO 2017 val, 5000 images at 256 px"
+FLOWMO_256 = "ImageNet val, 256 px; PSNR over batches of 5, on bytes by truncation; network of LPIPS not named"
+
+FIGURES: tuple[PublishedFigure, ...] = (
+    *_rows("vqgan/imagenet-f16-1024", VAL_256, TAMING, rfid=7.94),
+    *_rows("vqgan/imagenet-f16-1024", TRAIN_256, TAMING, rfid=10.54),
+    *_rows("vqgan/imagenet-f16-1024", VAL_256, "markweberdev/maskbit, README", rfid=7.96, psnr=20.18, ssim=0.52),
+    *_rows("vqgan/imagenet-f16-16384", VAL_256, TAMING, rfid=4.98),
+    *_rows("vqgan/imagenet-f16-16384", TRAIN_256, TAMING, rfid=7.41),
+    *_rows("vqgan/gumbel-f8", VAL_256, TAMING, rfid=1.49),
+    *_rows("vqgan/gumbel-f8", TRAIN_256, TAMING, rfid=3.24),
+    *_rows("vqgan/ldm-f4", LDM_256, LDM, rfid=0.58, psnr=27.43, psim=0.53),
+    *_rows("vqgan/ldm-f4-noattn", LDM_256, LDM, rfid=1.06, psnr=25.21, psim=0.72),
+    *_rows("vqgan/ldm-f8", LDM_256, LDM, rfid=1.14, psnr=23.07, psim=1.17),
+    *_rows("vqgan/ldm-f8", "ImageNet", "ai-forever/MoVQGAN, README", rfid=1.34, psnr=23.847, ssim=0.65),
+    *_rows("vqgan/ldm-f8-n256", LDM_256, LDM, rfid=1.49, psnr=22.35, psim=1.26),
+    *_rows("vqgan/ldm-f16", LDM_256, LDM, rfid=5.15, psnr=20.83, psim=1.73),
+    *_rows("vae/kl-f4", LDM_256, LDM, rfid=0.27, psnr=27.53, psim=0.55),
+    *_rows("vae/kl-f8", LDM_256, LDM, rfid=0.90, psnr=24.19, psim=1.02),
+    *_rows("vae/kl-f8", "ImageNet", "ai-forever/MoVQGAN, README", rfid=0.968, psnr=25.112, ssim=0.692),
+    *_rows("vae/kl-f16", LDM_256, LDM, rfid=0.87, psnr=24.08, psim=1.07),
+    *_rows("vae/kl-f32", LDM_256, LDM, rfid=2.04, psnr=22.27, psim=1.41),
+    *_rows("vae/sd", COCO_256, "stabilityai/sd-vae-ft-ema-original, model card", rfid=4.99, psnr=23.4, ssim=0.69, psim=1.01),
+    *_rows("vae/sdxl", COCO_256, "stabilityai/sdxl-vae, model card", rfid=4.42, psnr=24.7, ssim=0.73, psim=0.88),
+    *_rows("vae/sdxl", VAL_256, "zhaoyue-zephyrus/bsq-vit, README", rfid=0.72, psnr=25.38, ssim=0.7276, lpips=0.0666),
+    *_rows("llamagen/vq-16", LLAMAGEN_256, LLAMAGEN, rfid=2.19),
+    *_rows("llamagen/vq-16", LLAMAGEN_256 + "; encoded at 384 px, resized", LLAMAGEN, rfid=0.94),
+    *_rows("llamagen/vq-16", LLAMAGEN_256 + "; encoded at 512 px, resized", LLAMAGEN, rfid=0.70),
+    *_rows("llamagen/vq-8", LLAMAGEN_256, LLAMAGEN, rfid=0.59),
+    *_rows("llamagen/vq-8", FLOWMO_256, FLOWMO, rfid=0.59, psnr=24.44, ssim=0.768, lpips=0.064),
+    *_rows("llamagen/vq-16-t2i", VAL_256, "TencentARC/SEED-Voken, docs/IBQ.md", rfid=2.47, psnr=20.65, ssim=0.54),
+    *_rows("llamagen/vq-16-t2i", "COCO, 256 px", "TencentARC/SEED-Voken, docs/IBQ.md", rfid=8.40, psnr=20.28, ssim=0.55),
+    *_rows("flowmo/lo", FLOWMO_256, FLOWMO, rfid=0.95, psnr=22.07, ssim=0.649, lpips=0.113),
+    *_rows("flowmo/hi", FLOWMO_256, FLOWMO, rfid=0.56, psnr=24.93, ssim=0.785, lpips=0.073),
+)
+"""All rows; a tokenizer has one a metric and protocol."""
+
+
+def published_figures(key: str | None) -> tuple[PublishedFigure, ...]:
+    """Figures under one key.
+
+    Args:
+        key: ``Variant.published``; None has no figures.
+    """
+    return tuple(figure for figure in FIGURES if figure.tokenizer == key)
