@@ -1,0 +1,25 @@
+"""Variants of the Emu3 vision tokenizer."""
+
+from __future__ import annotations
+
+from tokbench.tokenizers.emu3.config import PUBLISHED_AUTOENCODER, Emu3Config, emu3_layout
+from tokbench.tokenizers.family import Family, Variant
+
+FAMILY = Family(
+    name="emu3",
+    summary="Emu3 vision tokenizer (Wang et al. 2024): MoVQ autoencoder with layers over time, on stills",
+    model="tokbench.tokenizers.emu3.model:Emu3",
+    layout=emu3_layout,
+    default="vision",
+    variants=(
+        Variant(
+            name="vision",
+            config=Emu3Config(PUBLISHED_AUTOENCODER, codebook_size=32768),
+            image_size=512,  # the smallest that the published preprocessing makes of an image
+            summary="f8, 32768 codes of 4 values, published for images of 512 px and more and for video",
+            source="BAAI/Emu3-VisionTokenizer",
+            licence="Apache-2.0 for the code of baaivision/Emu3; of the weights see the model card",
+            trained_with=("data:laion-high-resolution", "data:internvid", "lpips-vgg"),
+        ),
+    ),
+)
