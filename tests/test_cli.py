@@ -9,29 +9,6 @@ import pytest
 from PIL import Image
 
 import tokbench
-from tokbench import cli
-
-
-@pytest.fixture
-def tokbench_cli(monkeypatch, capsys, tmp_path):
-    """Run a command in-process; returns exit status, stdout and stderr."""
-    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "out", cli.Console(width=200))
-    monkeypatch.setattr(cli, "err", cli.Console(stderr=True, width=200))
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["tokbench", *map(str, arguments)])
-        status = 0
-        try:
-            cli.main()
-        except SystemExit as stop:
-            status = int(stop.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture

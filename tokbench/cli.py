@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tokbench.cli_feed import export
+from tokbench.console import DataOption, DeviceOption, SettingsOption, bar, err, out, progress, say, settings
 from tokbench.errors import TokbenchError, unknown_name
 
 if TYPE_CHECKING:
@@ -32,7 +32,8 @@ app = typer.Typer(
 weights_app = typer.Typer(help="Network files that metrics and training need.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 
-out, err = Console(), Console(stderr=True)
+app.command()(export)
+
 WIDE = 120
 """Columns of a terminal that also shows what each tokenizer is."""
 
@@ -53,7 +54,7 @@ def main() -> None:
     try:
         app()
     except TokbenchError as error:
-        err.print(f"tokbench: {error}", markup=False, highlight=False, soft_wrap=True)
+        say(f"tokbench: {error}")
         sys.exit(2)
     except KeyboardInterrupt:
         err.print("tokbench: interrupted")
@@ -187,13 +188,13 @@ def show(name: str, as_json: Annotated[bool, typer.Option("--json", help="Print 
 def run(
     tokenizer: Annotated[list[str], typer.Option("--tokenizer", "-t", help="Name, module:Class, or anchor/webp-BYTES; may be repeated.")],
     weights: Annotated[Path | None, typer.Option(help="Weights file to use instead of the variant's own.")] = None,
-    setting: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the tokenizer's configuration.")] = None,
-    data: Annotated[str, typer.Option(help="photos, a folder, a zip, tar shards, a parquet file, or hf:NAME.")] = "photos",
+    setting: SettingsOption = None,
+    data: DataOption = "photos",
     limit: Annotated[int | None, typer.Option(help="Images at most, chosen by --seed.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the images in pixels [default: 64].")] = None,
     metrics: Annotated[str | None, typer.Option(help="Names separated by commas, or all.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images read ahead; changes no figure.", min=1)] = 64,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, mps.")] = "cpu",
+    device: DeviceOption = "cpu",
     seed: Annotated[int | None, typer.Option(help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16 [default: fp32].")] = None,
     feature_weights: Annotated[Path | None, typer.Option(help="Inception file for rfid.")] = None,
@@ -210,7 +211,7 @@ def run(
 
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     names = None if metrics is None else tuple(part.strip() for part in metrics.split(",") if part.strip())
-    overrides = _settings(setting)
+    overrides = settings(setting)
     if weights is not None and len(tokenizer) > 1:
         raise TokbenchError(f"--weights belongs to one tokenizer, {len(tokenizer)} are given; run them one by one")
     subjects = [_subject(name, weights, device, overrides) for name in tokenizer]  # before the data: mistakes show at once
@@ -218,28 +219,16 @@ def run(
     options = RunOptions(batch_size=batch_size, strict=strict, feature_weights=feature_weights)
     done: list[Evaluation] = []
     for subject in subjects:
-        with _progress(subject.name, len(source)) as advance:
+        with progress(subject.name, len(source)) as advance:
             evaluation = run_bench(subject, source, metrics=names, protocol=protocol, options=replace(options, progress=advance))
         path = write_record(evaluation.record, evaluation.rows, out_dir)
-        err.print(
-            f"{subject.name}: {evaluation.record.timing.total_seconds:.1f} s, record {path}", markup=False, highlight=False, soft_wrap=True
-        )
+        say(f"{subject.name}: {evaluation.record.timing.total_seconds:.1f} s, record {path}")
         done.append(evaluation)
     records = [evaluation.record for evaluation in done]
     if as_json:
         print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
     else:
         _print(records, Format.terminal, intervals=False, mix=False)
-
-
-def _settings(pairs: list[str] | None) -> dict[str, object]:
-    values: dict[str, object] = {}
-    for pair in pairs or []:
-        key, equals, value = pair.partition("=")
-        if not equals or not key:
-            raise TokbenchError(f"--set takes KEY=VALUE, got {pair!r}; tokbench show NAME lists the keys")
-        values[key.strip()] = value.strip()
-    return values
 
 
 def _subject(name: str, weights: Path | None, device: str, overrides: dict[str, object]) -> Any:
@@ -303,7 +292,7 @@ def reconstruct(
     output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")] = Path("grid.png"),
     size: Annotated[int, typer.Option(help="Side of the centre square in pixels.", min=8)] = 64,
     tile: Annotated[int, typer.Option(help="Side of a picture in the grid.", min=32, max=1024)] = 192,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, mps.")] = "cpu",
+    device: DeviceOption = "cpu",
     seed: Annotated[int, typer.Option(help="Of stochastic tokenizers.")] = 0,
 ) -> None:
     """Draw originals, reconstructions and error maps side by side."""
@@ -321,17 +310,17 @@ def reconstruct(
         grid.save(output)
     except (OSError, ValueError) as error:
         raise TokbenchError(f"cannot write {output} ({error}); choose another --output, ending in .png, .webp or .jpg") from error
-    err.print(f"wrote {output}", markup=False, highlight=False, soft_wrap=True)
+    say(f"wrote {output}")
 
 
 @app.command()
 def train(
     recipe: Annotated[str | None, typer.Argument(help="Name of a recipe; without one they are listed.")] = None,
-    data: Annotated[str, typer.Option(help="photos, a folder, a zip, tar shards, a parquet file, or hf:NAME.")] = "photos",
+    data: DataOption = "photos",
     steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: the recipe's].")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step [default: the recipe's].")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the crops in pixels [default: the tokenizer's].")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:0, mps.")] = "cpu",
+    device: DeviceOption = "cpu",
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder of the run [default: runs/train/RECIPE].")] = None,
     init_weights: Annotated[Path | None, typer.Option(help="Start from this file instead of the recipe's own.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
@@ -363,15 +352,15 @@ def train(
     )
     chosen = adjusted(chosen, steps=steps, batch_size=batch_size)
     source = open_training_source(data)
-    with _bar() as bar:
-        task = bar.add_task(chosen.name, total=chosen.steps, figures="")
+    with bar() as shown:
+        task = shown.add_task(chosen.name, total=chosen.steps, figures="")
 
         def report(done: int, total: int, figures: dict[str, float]) -> None:
-            bar.update(task, completed=done, total=total, figures="  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+            shown.update(task, completed=done, total=total, figures="  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
 
         result = train_recipe(chosen, source, options, progress=report)
     if result.finished:
-        err.print(f"done: {result.steps} steps, weights {result.weights}", markup=False, highlight=False, soft_wrap=True)
+        say(f"done: {result.steps} steps, weights {result.weights}")
         err.print(
             f"measure them: tokbench run --tokenizer {chosen.tokenizer} --weights {result.weights}",
             markup=False,
@@ -389,9 +378,9 @@ def weights_get(name: str) -> None:
     """Fetch a network file once into the cache."""
     from tokbench.bench.fetch import fetch_asset
 
-    with _bar() as bar:
-        task = bar.add_task(name, total=None, figures="")
-        path = fetch_asset(name, progress=lambda done, total: bar.update(task, completed=done, total=total or None))
+    with bar() as shown:
+        task = shown.add_task(name, total=None, figures="")
+        path = fetch_asset(name, progress=lambda done, total: shown.update(task, completed=done, total=total or None))
     print(path)
 
 
@@ -413,36 +402,3 @@ def weights_list() -> None:
     for asset in ASSETS:
         state = "embedded" if asset.embedded else "here" if asset_path(asset.name).is_file() else "to fetch"
         out.print(f"{asset.name:<12}{state:<10}{asset.summary} ({asset.licence})", highlight=False, markup=False, soft_wrap=True)
-
-
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[figures]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-    )
-
-
-class _progress:  # reads as a statement: with _progress(...) as advance
-    """A progress bar over images, with the rate."""
-
-    def __init__(self, name: str, total: int) -> None:
-        self.bar = _bar()
-        self.task = self.bar.add_task(name, total=total, figures="")
-
-    def __enter__(self) -> Any:
-        self.bar.start()
-        return self._advance
-
-    def _advance(self, done: int, total: int) -> None:
-        speed = self.bar.tasks[self.task].speed
-        self.bar.update(self.task, completed=done, total=total, figures=f"{speed:.1f} images/s" if speed else "")
-
-    def __exit__(self, *exc: object) -> None:
-        self.bar.stop()

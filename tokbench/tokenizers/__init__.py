@@ -8,7 +8,10 @@ from tokbench.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from tokbench.tokenizers.base import Tokenizer
+    from tokbench.tokenizers.emu3.model import Emu3
     from tokbench.tokenizers.family import Family, Variant
+    from tokbench.tokenizers.flowmo.model import FlowMo
+    from tokbench.tokenizers.llamagen.model import LlamaGen
     from tokbench.tokenizers.patch.model import PatchKMeans
     from tokbench.tokenizers.pixel.model import PixelPalette, PixelRGB
     from tokbench.tokenizers.vae.model import VAE
@@ -20,7 +23,10 @@ __all__ = [
     "VAE",
     "VQGAN",
     "VQVAE",
+    "Emu3",
     "Family",
+    "FlowMo",
+    "LlamaGen",
     "PatchKMeans",
     "PixelPalette",
     "PixelRGB",
@@ -37,7 +43,10 @@ __getattr__, __dir__ = lazy_exports(
         "VAE": "tokbench.tokenizers.vae.model",
         "VQGAN": "tokbench.tokenizers.vqgan.model",
         "VQVAE": "tokbench.tokenizers.vqvae.model",
+        "Emu3": "tokbench.tokenizers.emu3.model",
         "Family": "tokbench.tokenizers.family",
+        "FlowMo": "tokbench.tokenizers.flowmo.model",
+        "LlamaGen": "tokbench.tokenizers.llamagen.model",
         "PatchKMeans": "tokbench.tokenizers.patch.model",
         "PixelPalette": "tokbench.tokenizers.pixel.model",
         "PixelRGB": "tokbench.tokenizers.pixel.model",

@@ -1,0 +1,98 @@
+"""Commands that make what an autoregressive model trains on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokbench.console import DataOption, DeviceOption, SettingsOption, progress, say, settings
+from tokbench.errors import TokbenchError
+
+
+def export(
+    tokenizer: Annotated[str | None, typer.Option("--tokenizer", "-t", help="Name, or module:Class.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Weights file to use instead of the variant's own.")] = None,
+    setting: SettingsOption = None,
+    data: DataOption = "photos",
+    limit: Annotated[int | None, typer.Option(help="Images at most, chosen by --seed.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the images in pixels [default: 64].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16 [default: fp32].")] = None,
+    labels: Annotated[str, typer.Option(help="source, folder (the one an image lies in), or none.")] = "source",
+    latents: Annotated[str, typer.Option(help="float32 or float16, of continuous tokenizers.")] = "float32",
+    rows: Annotated[int | None, typer.Option(help="Images a shard [default: 4096, or 64 MiB].", min=1)] = None,
+    batch_size: Annotated[int, typer.Option(help="Images read ahead; changes no byte.", min=1)] = 64,
+    device: DeviceOption = "cpu",
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
+    memmap: Annotated[Path | None, typer.Option(help="Also write one array for random access, into this folder.")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the shards.")] = None,
+    verify: Annotated[Path | None, typer.Option(help="Check this export instead; with -t also against its images.")] = None,
+) -> None:
+    """Encode images to Parquet shards of tokens; goes on where it stopped, and runs under torchrun."""
+    if verify is not None:
+        if out_dir is not None:
+            raise TokbenchError("--verify checks an export and writes nothing; leave --out out")
+        _verify(verify, tokenizer, weights, settings(setting), data, device)
+        return
+    if tokenizer is None or out_dir is None:
+        raise TokbenchError("export takes --tokenizer NAME and --out FOLDER, or --verify FOLDER; see tokbench export --help")
+
+    from tokbench.bench.protocol import get_protocol
+    from tokbench.data.open import open_source
+    from tokbench.feed.export import ExportOptions
+    from tokbench.feed.export import export as export_tokens
+    from tokbench.feed.memmap import write_memmap
+    from tokbench.tokenizers.zoo import load
+
+    protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
+    model = load(tokenizer, weights, device, **{key.replace(".", "__"): value for key, value in settings(setting).items()})
+    source = open_source(data, size=protocol.size)
+    with progress(model.name, len(source)) as advance:
+        options = ExportOptions(
+            rows_per_shard=rows,
+            latents=_one_of("--latents", latents, ("float32", "float16")),  # type: ignore[arg-type]  # checked
+            labels=_one_of("--labels", labels, ("source", "folder", "none")),  # type: ignore[arg-type]  # checked
+            batch_size=batch_size,
+            strict=strict,
+            progress=advance,
+        )
+        done = export_tokens(model, source, out_dir, protocol=protocol, options=options)
+    rest = "" if done.complete else "; other ranks are not done yet"
+    say(f"{done.rows} images in {done.made} new and {done.kept} kept shards of {done.folder}, {len(done.skipped)} skipped{rest}")
+    if memmap is not None:
+        if not done.complete:
+            raise TokbenchError("--memmap needs a whole export; run the same command again once all ranks are done")
+        say(f"wrote {write_memmap(out_dir, memmap)}")
+
+
+def _verify(folder: Path, tokenizer: str | None, weights: Path | None, overrides: dict[str, object], data: str, device: str) -> None:
+    from tokbench.data.open import open_source
+    from tokbench.feed.summary import read_summary
+    from tokbench.feed.verify import VerifyOptions
+    from tokbench.feed.verify import verify as verify_export
+    from tokbench.tokenizers.zoo import load
+
+    model = source = None
+    if tokenizer is not None:
+        model = load(tokenizer, weights, device, **{key.replace(".", "__"): value for key, value in overrides.items()})
+        source = open_source(data, size=read_summary(folder).job.preparation.size)
+    with progress(f"{folder}", 0) as advance:
+        found = verify_export(folder, tokenizer=model, data=source, options=VerifyOptions(progress=advance))
+    for problem in found.problems:
+        say(problem)
+    compared = ""
+    if found.comparison is not None:
+        again = found.comparison
+        compared = f"; {again.equal} of {again.compared} images encode to the same tokens"
+        compared += "" if again.psnr is None else f", which decode to {again.psnr:.2f} dB"
+    print(f"{found.shards} shards, {found.rows} images, {len(found.problems)} problems{compared}")
+    if not found.ok:
+        raise typer.Exit(1)
+
+
+def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
+    if value not in allowed:
+        raise TokbenchError(f"{option} is {', '.join(allowed[:-1])} or {allowed[-1]}, got {value!r}")
+    return value

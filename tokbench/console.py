@@ -1,0 +1,71 @@
+"""What commands share: where they print, progress bars, and the options that several of them take."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tokbench.errors import TokbenchError
+
+out, err = Console(), Console(stderr=True)
+
+DataOption = Annotated[str, typer.Option("--data", help="photos, a folder, a zip, tar shards, a parquet file, or hf:NAME.")]
+SettingsOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the tokenizer's configuration.")]
+DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps.")]
+
+
+def say(text: str) -> None:
+    """Print a line to stderr as it is."""
+    err.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def settings(pairs: list[str] | None) -> dict[str, object]:
+    """Read what ``--set`` was given.
+
+    Raises:
+        TokbenchError: If one is not KEY=VALUE.
+    """
+    values: dict[str, object] = {}
+    for pair in pairs or []:
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise TokbenchError(f"--set takes KEY=VALUE, got {pair!r}; tokbench show NAME lists the keys")
+        values[key.strip()] = value.strip()
+    return values
+
+
+def bar() -> Progress:
+    """A progress bar on stderr, silent where that is no terminal."""
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    )
+
+
+class progress:  # reads as a statement: with progress(...) as advance
+    """A progress bar over images, with the rate."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self.bar = bar()
+        self.task = self.bar.add_task(name, total=total, figures="")
+
+    def __enter__(self) -> Any:
+        self.bar.start()
+        return self._advance
+
+    def _advance(self, done: int, total: int) -> None:
+        speed = self.bar.tasks[self.task].speed
+        self.bar.update(self.task, completed=done, total=total, figures=f"{speed:.1f} images/s" if speed else "")
+
+    def __exit__(self, *exc: object) -> None:
+        self.bar.stop()

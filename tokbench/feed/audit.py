@@ -1,0 +1,168 @@
+"""One pass over the shards of a folder that finds whatever is wrong with them."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Callable, Iterator
+from functools import reduce
+from itertools import pairwise
+from operator import add
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tokbench.configs import plain
+from tokbench.errors import TokbenchError
+from tokbench.feed.compare import Kept
+from tokbench.feed.job import ExportJob, differences
+from tokbench.feed.moments import Moments
+from tokbench.feed.shards import DIGEST, ShardFacts, read_columns, read_facts, shard_schema, token_values
+from tokbench.feed.summary import SUMMARY, Summary, read_summary
+
+
+class Audit:
+    """The shards of a folder, their problems, and a sample of their rows.
+
+    Args:
+        folder: Where they lie.
+
+    Attributes:
+        job: What they are of, as the summary or the first shard says.
+        problems: One line each.
+        sample: Rows chosen by ``read``.
+        shards: Read.
+        rows: Read.
+
+    Raises:
+        TokbenchError: If there is no export.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """Read what the shards say of themselves."""
+        self.folder = folder
+        self.problems: list[str] = []
+        self.sample: list[Kept] = []
+        self.shards = self.rows = 0
+        self._facts: dict[str, ShardFacts] = {}
+        self._last_id: str | None = None
+        self._asked, self._made = hashlib.sha256(), hashlib.sha256()
+        paths = sorted(folder.glob("*.parquet"))
+        self._summary = read_summary(folder) if (folder / SUMMARY).is_file() or not paths else None
+        jobs: dict[str, ExportJob] = {}
+        for path in paths:
+            try:
+                jobs[path.name], self._facts[path.name] = read_facts(path)
+            except TokbenchError as error:
+                self.problems.append(str(error))
+        if self._summary is None and not jobs:
+            raise TokbenchError(f"{folder} holds no whole shard of an export; make some with tokbench export")
+        self.job = self._summary.job if self._summary is not None else next(iter(jobs.values()))
+        for name, job in jobs.items():
+            if different := differences(job, self.job):
+                self.problems.append(f"{name} is of another export: {different}")
+
+    def read(self, *, sample: int, seed: int, progress: Callable[[int, int], None]) -> None:
+        """Read every byte, then hold the sums against the summary.
+
+        Args:
+            sample: How many rows to keep.
+            seed: Of their choice.
+            progress: Called after every shard with shards read and in all.
+        """
+        expected = [self.job.shard_name(number) for number in range(self.job.shards)]
+        self.problems += [f"{name} is not one of the {len(expected)} shards" for name in sorted(set(self._facts) - set(expected))]
+        count = sum(facts.rows for facts in self._facts.values())
+        generator = np.random.Generator(np.random.PCG64(seed))
+        chosen = set(generator.choice(count, min(sample, count), replace=False).tolist())
+        for number, name in enumerate(expected):
+            if name in self._facts:
+                self.problems += self._shard(number, chosen)
+                self.shards += 1
+            elif not (self.folder / name).exists():
+                self.problems.append(f"{name} is missing; run the export again, it makes what is missing")
+            progress(number + 1, len(expected))
+        if self._summary is None:
+            self.problems.append(f"{SUMMARY} is missing: the export is not finished; run it again, it goes on where it stopped")
+        elif self.shards == len(expected):
+            self.problems += self._against(self._summary, [self._facts[name] for name in expected])
+
+    def _shard(self, number: int, chosen: set[int]) -> Iterator[str]:
+        job, name, first = self.job, self.job.shard_name(number), self.rows
+        path, facts = self.folder / name, self._facts[name]
+        if facts.number != number:
+            yield f"{name} says it is shard {facts.number}"
+        if facts.rows + len(facts.skipped) != len(job.span(number)):
+            yield f"{name} has {facts.rows} rows and {len(facts.skipped)} skipped images, of {len(job.span(number))} asked for"
+        moments, found = [Moments.of(np.empty((0, job.width), np.float32))], dict[str, None]()
+        asked = [image.id for image in facts.skipped]
+        try:
+            schema = pq.read_schema(path)
+            if not schema.equals(shard_schema(job)):
+                yield f"{name} has other columns than its job: {', '.join(f'{item.name} {item.type}' for item in schema)}"
+                return
+            for table in read_columns(path):
+                if any(table.column(column).null_count for column in ("id", DIGEST, job.column)):
+                    yield f"{name} has rows without id, tokens or digest"
+                    return
+                values = token_values(table, job)
+                asked += table.column("id").to_pylist()
+                found |= dict.fromkeys(self._rows(table, values, name))
+                self.sample += [_kept(table, values, row) for row in range(len(table)) if self.rows + row in chosen]
+                self.rows += len(table)
+                if not job.layout.discrete:
+                    moments.append(Moments.of(values.reshape(-1, job.width)))
+        except TokbenchError as error:
+            yield str(error)
+            return
+        yield from found
+        for image in sorted(asked):
+            self._asked.update(image.encode() + b"\0")
+        if self.rows - first != facts.rows:
+            yield f"{name} holds {self.rows - first} rows and announces {facts.rows}"
+        if facts.moments is not None and not _close(reduce(add, moments), facts.moments):
+            yield f"{name} announces another mean or deviation than its latents have"
+
+    def _rows(self, table: pa.Table, values: np.ndarray, name: str) -> Iterator[str]:
+        """Check one row group. Ids rise over the whole export, so one that comes twice is found without remembering them all."""
+        ids, digests = table.column("id").to_pylist(), table.column(DIGEST).to_pylist()
+        for before, after in pairwise(ids if self._last_id is None else [self._last_id, *ids]):
+            if before >= after:
+                yield f"{name} has the id {after} twice" if before == after else f"{name} has the id {after} out of order, or twice"
+                break
+        self._last_id = ids[-1] if ids else self._last_id
+        for image, digest in zip(ids, digests, strict=True):
+            self._made.update(image.encode() + b"\0" + digest)
+        if not self.job.layout.discrete:
+            if not np.isfinite(values).all():
+                yield f"{name} has latents that are not finite"
+            return
+        for k, size in enumerate(self.job.layout.codebook_sizes):
+            largest = int(values[:, k :: self.job.width].max(initial=0))
+            if largest >= size:
+                yield f"{name} has codes of codebook {k} up to {largest}, allowed is 0..{size - 1}"
+
+    def _against(self, summary: Summary, facts: list[ShardFacts]) -> Iterator[str]:
+        skipped = [image for item in facts for image in item.skipped]
+        if tuple(item.rows for item in facts) != summary.rows or self.rows != summary.count:
+            yield f"the shards hold {self.rows} rows, {SUMMARY} says {summary.count}"
+        if plain(skipped) != plain(summary.skipped):
+            yield f"the shards name {len(skipped)} skipped images, {SUMMARY} names {len(summary.skipped)} or others"
+        if self._asked.hexdigest() != self.job.data.ids_sha256:
+            yield f"ids of rows and skipped images are not those of the {self.job.data.count} images asked for"
+        if self._made.hexdigest() != summary.data_digest:
+            yield f"ids and source digests of the rows do not give the data digest of {SUMMARY}"
+        moments = [item.moments for item in facts if item.moments is not None]
+        if moments and (reduce(add, moments).mean, reduce(add, moments).std) != (summary.mean, summary.std):
+            yield f"means and deviations of the shards do not give those of {SUMMARY}"
+
+
+def _kept(table: pa.Table, values: np.ndarray, row: int) -> Kept:
+    return Kept(table.column("id")[row].as_py(), values[row].copy(), table.column(DIGEST)[row].as_py())
+
+
+def _close(one: Moments, other: Moments) -> bool:
+    pairs = [*zip(one.mean, other.mean, strict=True), *zip(one.std, other.std, strict=True)]
+    return one.count == other.count and all(math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in pairs)

@@ -1,0 +1,104 @@
+"""Exported rows against their source: the same images encoded afresh give the same tokens, which decode to something like them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tokbench.bench.loader import Batch, LoadReport, load_batches
+from tokbench.bench.metrics.psnr import psnr
+from tokbench.bench.protocol import Protocol, get_protocol
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.feed.encoding import decode_batch, encode_batch, reproducible
+from tokbench.feed.job import ExportJob
+from tokbench.feed.stored import as_tokens, stored
+from tokbench.tokenizers.base import Tokenizer
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One row of an export."""
+
+    id: str
+    values: np.ndarray
+    digest: bytes
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What comparing rows with their source gave.
+
+    Args:
+        compared: Images encoded afresh.
+        equal: Of those, how many gave the very same tokens.
+        psnr: Mean over the images of decoded rows against the source, in dB.
+        problems: What is wrong, one line each.
+    """
+
+    compared: int
+    equal: int
+    psnr: float | None
+    problems: tuple[str, ...] = ()
+
+
+def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: ImageSource) -> Comparison:
+    """Encode the images of some rows afresh, and decode the rows.
+
+    Args:
+        rows: Of the export.
+        job: What they are.
+        tokenizer: The one that made them.
+        source: The images they were made from.
+
+    Returns:
+        What it gave.
+
+    Raises:
+        TokbenchError: If the source yields images of another size.
+    """
+    how = job.preparation
+    if source.ready_size not in (None, how.size):
+        raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the tokens were made at {how.size} px")
+    settings = {"size": how.size, "resize": how.resize, "seed": how.seed, "precision": how.precision, "micro_batch": how.micro_batch}
+    protocol = get_protocol(changes=settings)
+    wanted = {row.id: row for row in rows}
+    places = {name: index for index, name in enumerate(source.ids) if name in wanted}
+    missing = [name for name in wanted if name not in places]
+    problems = [f"{len(missing)} of {len(rows)} sampled images are not in {source.name}, such as {missing[0]}"] if missing else []
+    report, decibels, equal = LoadReport(), list[float](), 0
+    with reproducible():
+        try:
+            for batch in load_batches(source, [places[name] for name in sorted(places)], protocol, report, read_ahead=64, strict=False):
+                kept = [wanted[name] for name in batch.ids]
+                fresh = stored(encode_batch(tokenizer, batch, protocol), job)
+                same = [bool((item.values == values).all()) for item, values in zip(kept, fresh, strict=True)]
+                equal += sum(same)
+                problems += _unequal(kept, same, report, job, tokenizer)
+                decibels += _decoded_psnr(np.stack([item.values for item in kept]), batch, job, tokenizer, protocol)
+        except TokbenchError:
+            if report.pixels or not report.skipped:
+                raise  # otherwise none of the images can be read, which is a finding
+    problems += [f"{item.id} of {source.name} can no longer be read ({item.reason})" for item in report.skipped]
+    return Comparison(len(report.pixels), equal, float(np.mean(decibels)) if decibels else None, tuple(problems))
+
+
+def _unequal(kept: list[Kept], same: list[bool], report: LoadReport, job: ExportJob, tokenizer: Tokenizer) -> list[str]:
+    changed = [item.id for item in kept if report.raw[item.id] != item.digest]
+    other = [item.id for item, equal in zip(kept, same, strict=True) if not equal and item.id not in changed]
+    devices = (
+        "" if tokenizer.device.type == job.preparation.device else f" (made on {job.preparation.device}, here {tokenizer.device.type})"
+    )
+    return [f"{name} is not the image it was when it was exported" for name in changed] + [
+        f"{name} encoded afresh gives other tokens{devices}" for name in other
+    ]
+
+
+def _decoded_psnr(values: np.ndarray, batch: Batch, job: ExportJob, tokenizer: Tokenizer, protocol: Protocol) -> list[float]:
+    try:
+        tokens = as_tokens(values, job, tokenizer.device)
+    except ValueError:  # codes out of range; they differ from fresh ones, which is reported
+        return []
+    return psnr(batch.images, decode_batch(tokenizer, tokens, batch.ids, protocol)).tolist()

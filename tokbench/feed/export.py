@@ -1,0 +1,275 @@
+"""A whole image set as tokens in Parquet shards, for training on them: by any number of processes, stopped and gone on with at will.
+
+The images asked for, in the order of their ids, are cut into shards of ``rows_per_shard``; shard s is made by rank s modulo the number of
+ranks. So a shard's bytes depend neither on how many processes there are nor on how far ahead they read, an export may go on with another
+number of processes, and images that cannot be read shorten their own shard and move no other row.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import tokbench
+from tokbench.bench.loader import LoadReport, choose, load_batches
+from tokbench.bench.protocol import Protocol, get_protocol
+from tokbench.bench.record import SkippedImage
+from tokbench.data.open import open_source
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.feed.atomic import Busy, make_folder, remove_abandoned
+from tokbench.feed.encoding import encode_batch, identify, reproducible
+from tokbench.feed.job import DataIdentity, ExportJob, Preparation, code_type, default_rows, differences, digest_of_ids
+from tokbench.feed.labels import Annotations, LabelRule
+from tokbench.feed.ranks import Ranks, ranks_from_environment
+from tokbench.feed.shards import DIGEST, ShardFacts, ShardRows, read_columns, read_facts
+from tokbench.feed.stored import stored
+from tokbench.feed.summary import SUMMARY, read_summary, summarise, write_summary
+from tokbench.images import UnreadableImage
+from tokbench.tokenizers.base import Tokenizer
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """How tokens are exported.
+
+    Args:
+        rows_per_shard: Images asked for in a shard; None takes 4096, or as many as fill 64 MiB if those are fewer.
+        latents: Type in which continuous latents are stored.
+        labels: Where labels come from: ``source``, if it has any; the ``folder`` an image lies in; or ``none``.
+        batch_size: Images read ahead; changes no byte. The network always sees ``protocol.micro_batch``.
+        strict: Stop at the first image that cannot be read, instead of skipping it.
+        ranks: Which process of how many this is; None reads ``RANK`` and ``WORLD_SIZE``.
+        progress: Called after every micro-batch with this rank's images done and in all.
+
+    Raises:
+        ValueError: If a number is not positive.
+    """
+
+    rows_per_shard: int | None = None
+    latents: Literal["float32", "float16"] = "float32"
+    labels: LabelRule = "source"
+    batch_size: int = 64
+    strict: bool = False
+    ranks: Ranks | None = None
+    progress: Progress = field(default=lambda done, total: None)
+
+    def __post_init__(self) -> None:
+        if self.rows_per_shard is not None and self.rows_per_shard < 1:
+            raise ValueError(f"rows_per_shard must be at least 1, got {self.rows_per_shard}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What one process did.
+
+    Args:
+        folder: Where the shards lie.
+        rows: Images in this rank's shards.
+        skipped: Images of this rank that could not be read.
+        made: Shards written now.
+        kept: Shards of this rank that were there already.
+        complete: Whether all shards of all ranks are there, and so the summary.
+    """
+
+    folder: Path
+    rows: int
+    skipped: tuple[SkippedImage, ...]
+    made: int
+    kept: int
+    complete: bool
+
+
+def export(
+    tokenizer: Tokenizer,
+    data: str | Path | ImageSource,
+    out: Path,
+    *,
+    protocol: Protocol | None = None,
+    options: ExportOptions | None = None,
+) -> ExportResult:
+    """Encode images into Parquet shards; goes on where an earlier run of the same export stopped.
+
+    A row is an image: ``id``, ``label`` and ``caption`` if there are any, ``codes`` as a list of L * K integers, position major (or
+    ``latents``, L * C floats), and ``source_sha256``. The metadata of every shard hold the whole job under ``tokbench``; ``_export.json``
+    appears once all shards are there.
+
+    Args:
+        tokenizer: What makes the tokens.
+        data: ``photos``, a folder, a zip, tar shards, a parquet file, ``hf:NAME``, or an ``ImageSource``.
+        out: Folder of the shards; made if missing.
+        protocol: Size, crop, choice and seed; None takes ``photos-64``.
+        options: How it is done.
+
+    Raises:
+        TokbenchError: If tokenizer and data do not fit together, ``out`` holds other tokens or cannot be written, the data have
+            changed since a shard was made, or ``strict`` and an image cannot be read.
+    """
+    options, protocol = options or ExportOptions(), protocol or get_protocol()
+    source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)
+    if source.ready_size is not None and source.ready_size != protocol.size:
+        raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
+    work = _Work(tokenizer, source, choose(source, protocol), protocol, options, out)
+    make_folder(out)
+    there = survey(out, work.job)
+    if work.ranks.rank == 0:
+        remove_abandoned(out, {SUMMARY, *(work.job.shard_name(number) for number in range(work.job.shards) if number not in there)})
+    mine = range(work.ranks.rank, work.job.shards, work.ranks.world_size)
+    if not mine:
+        logger.warning("rank %d has nothing to do: there are only %d shards; lower rows_per_shard", work.ranks.rank, work.job.shards)
+    kept = {number: there[number] for number in mine if number in there}
+    work.check_unchanged(kept)
+    work.total, work.done = sum(len(work.job.span(number)) for number in mine), sum(len(work.job.span(number)) for number in kept)
+    with reproducible():
+        made = {number: work.make(number) for number in mine if number not in kept}
+    facts = [*kept.values(), *made.values()]
+    skipped = tuple(image for item in sorted(facts, key=lambda item: item.number) for image in item.skipped)
+    return ExportResult(out, sum(item.rows for item in facts), skipped, len(made), len(kept), _finish(out, work.job))
+
+
+def survey(folder: Path, job: ExportJob) -> dict[int, ShardFacts]:
+    """Look at the shards a folder holds.
+
+    Args:
+        folder: That exists.
+        job: Which they must be of.
+
+    Returns:
+        What they say of themselves, by number.
+
+    Raises:
+        TokbenchError: If there are other Parquet files, or shards or a summary of another job, naming what differs.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.parquet")):
+        other, facts = read_facts(path)
+        _refuse_other(other, job, path)
+        if path.name != job.shard_name(facts.number):
+            raise TokbenchError(f"{path} is shard {facts.number}, which is called {job.shard_name(facts.number)}; rename or delete it")
+        found[facts.number] = facts
+    if (folder / SUMMARY).is_file():
+        _refuse_other(read_summary(folder).job, job, folder / SUMMARY)
+    return found
+
+
+def _refuse_other(there: ExportJob, here: ExportJob, path: Path) -> None:
+    different = differences(there, here)
+    if different:
+        raise TokbenchError(f"{path.parent} holds tokens of another export: {different}; choose another --out, or the same settings")
+
+
+def _finish(folder: Path, job: ExportJob) -> bool:
+    """Write the summary if all shards are there, whoever made them; the last rank to get here finds them all."""
+    if not all((folder / job.shard_name(number)).is_file() for number in range(job.shards)):
+        return False
+    if not (folder / SUMMARY).is_file():
+        shards = survey(folder, job)
+        if not any(item.rows for item in shards.values()):
+            first = next(image for number in range(job.shards) for image in shards[number].skipped)
+            raise TokbenchError(
+                f"none of the {job.data.count} images of {job.data.name} can be read (the first: {first.id}: {first.reason})"
+            )
+        try:
+            write_summary(summarise(folder, job, shards), folder)
+        except Busy:
+            logger.info("another rank is writing the summary")
+    return True
+
+
+class _Work:
+    """One process's part of an export."""
+
+    def __init__(
+        self, tokenizer: Tokenizer, source: ImageSource, indices: list[int], protocol: Protocol, options: ExportOptions, out: Path
+    ) -> None:
+        self.tokenizer, self.source, self.indices, self.protocol, self.options = tokenizer, source, indices, protocol, options
+        self.out = out
+        self.ranks = options.ranks or ranks_from_environment()
+        self.annotations = Annotations(source, options.labels)
+        self.job = self._job()
+        self.done = self.total = 0
+
+    def _job(self) -> ExportJob:
+        protocol = self.protocol
+        ids = [self.source.ids[index] for index in self.indices]
+        twice = next((a for a, b in pairwise(ids) if a == b), None)
+        if twice is not None:
+            raise TokbenchError(f"{self.source.name} has two images with the id {twice}; give every image its own name")
+        layout = self.tokenizer.layout(protocol.size, protocol.size)
+        dtype = code_type(layout.codebook_sizes) if layout.discrete else self.options.latents
+        return ExportJob(
+            tokenizer=identify(self.tokenizer),
+            layout=layout,
+            dtype=dtype,
+            preparation=preparation(self.tokenizer, protocol),
+            data=DataIdentity(self.source.name, len(ids), digest_of_ids(ids)),
+            labels=self.options.labels if self.annotations.has_labels else "none",
+            label_names=self.annotations.names,
+            captions=self.annotations.has_captions,
+            rows_per_shard=self.options.rows_per_shard
+            or default_rows(layout.positions * (len(layout.codebook_sizes) or layout.channels), dtype),
+            tokbench=tokbench.__version__,
+        )
+
+    def check_unchanged(self, kept: dict[int, ShardFacts]) -> None:
+        """Compare the first image of every shard that is kept with the source."""
+        for number in kept:
+            path = self.out / self.job.shard_name(number)
+            first = next((table for table in read_columns(path, ["id", DIGEST]) if len(table)), None)
+            if first is None:
+                continue
+            name, digest = first.column("id")[0].as_py(), first.column(DIGEST)[0].as_py()
+            index = next(self.indices[row] for row in self.job.span(number) if self.source.ids[self.indices[row]] == name)
+            try:
+                same = self.source.raw_digest(index) == digest
+            except UnreadableImage:
+                same = False
+            if not same:
+                raise TokbenchError(f"{name} of {self.source.name} is not the image it was when {path} was made; choose another --out")
+
+    def make(self, number: int) -> ShardFacts:
+        """Encode and write one shard."""
+        rows, report = ShardRows(self.job, number), LoadReport()
+        indices = [self.indices[row] for row in self.job.span(number)]
+        index_of = {self.source.ids[index]: index for index in indices}
+        ahead, strict = self.options.batch_size, self.options.strict
+        try:
+            for batch in load_batches(self.source, indices, self.protocol, report, read_ahead=ahead, strict=strict):
+                values = stored(encode_batch(self.tokenizer, batch, self.protocol), self.job)
+                rows.append(batch.ids, values, [report.raw[name] for name in batch.ids])
+                rows.labels += [self.annotations.label(index_of[name]) for name in batch.ids]
+                rows.captions += [self.annotations.caption(index_of[name]) for name in batch.ids]
+                self.options.progress(self.done + len(report.raw) + len(report.skipped), self.total)
+        except TokbenchError:
+            if len(report.skipped) < len(indices) or self.job.shards == 1:
+                raise  # otherwise no image of this shard can be read, but those of others may
+        if report.skipped:
+            first = report.skipped[0]
+            logger.warning("%d of %d images cannot be read (the first: %s: %s)", len(report.skipped), len(indices), first.id, first.reason)
+        self.done += len(indices)
+        self.options.progress(self.done, self.total)
+        return rows.write(self.out, enlarged=report.enlarged, skipped=report.skipped)
+
+
+def preparation(tokenizer: Tokenizer, protocol: Protocol) -> Preparation:
+    """The part of a protocol that tokens depend on."""
+    return Preparation(
+        size=protocol.size,
+        resize=protocol.resize,
+        crop=protocol.crop,
+        samples=protocol.samples,
+        seed=protocol.seed,
+        precision=protocol.precision,
+        micro_batch=protocol.micro_batch,
+        device=tokenizer.device.type,
+    )

@@ -1,0 +1,241 @@
+"""What an export is of: everything its rows depend on, written into every shard, so that two exports never mix; no torch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from tokbench.configs import flat, plain
+from tokbench.errors import TokbenchError
+from tokbench.layout import TokenLayout
+
+SCHEMA = 1
+
+LATENT_TYPES = ("float32", "float16")
+"""How continuous latents may be stored."""
+
+SHARD_BYTES = 64 * 2**20
+"""Most tokens of a shard, before compression, unless its rows are given; a shard is held in memory until it is written."""
+
+SHARD_ROWS = 4096
+"""Most rows of a shard, unless they are given; a process that is killed loses at most one shard's work."""
+
+
+@dataclass(frozen=True)
+class TokenizerIdentity:
+    """Which tokenizer made the tokens.
+
+    Args:
+        name: ``family/variant``.
+        config: Its configuration as plain JSON values.
+        weights_sha256: Digest of the file its weights came from.
+        state_sha256: Digest of the weights themselves where they came from no file; None if it has none, or came from a file.
+    """
+
+    name: str
+    config: dict[str, Any]
+    weights_sha256: str | None
+    state_sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How images were read and encoded: the part of a protocol that tokens depend on, field by field, and the kind of device.
+
+    Args:
+        size: Side of the square images in pixels.
+        resize: Filter that scales a picture's shortest side to ``size``.
+        crop: What is kept after that.
+        samples: How many images at most, chosen by ``seed``; None takes all.
+        seed: Of the choice and of stochastic tokenizers.
+        precision: Number format the tokenizer ran in.
+        micro_batch: Images the network saw at once.
+        device: ``cpu``, ``cuda``, ... whose arithmetic rounds in its own way.
+    """
+
+    size: int
+    resize: str
+    crop: str
+    samples: int | None
+    seed: int
+    precision: str
+    micro_batch: int
+    device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class DataIdentity:
+    """Which images were asked for.
+
+    Args:
+        name: Of the source.
+        count: Images asked for.
+        ids_sha256: Digest of their ids, in order.
+    """
+
+    name: str
+    count: int
+    ids_sha256: str
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """One export.
+
+    Args:
+        tokenizer: Which tokenizer.
+        layout: Shape of one image's tokens.
+        dtype: numpy's name of the type they are stored in.
+        preparation: How images were read and encoded.
+        data: Which images.
+        labels: Where labels came from: ``source``, ``folder`` or ``none``.
+        label_names: What the labels stand for, if names are known.
+        captions: Whether there are captions.
+        rows_per_shard: Images asked for in every shard but the last.
+        tokbench: Version of the package.
+        schema: Of this description.
+
+    Raises:
+        ValueError: If the type cannot hold the tokens, or there are no rows.
+    """
+
+    tokenizer: TokenizerIdentity
+    layout: TokenLayout
+    dtype: str
+    preparation: Preparation
+    data: DataIdentity
+    labels: str
+    label_names: tuple[str, ...]
+    captions: bool
+    rows_per_shard: int
+    tokbench: str
+    schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        allowed = (code_type(self.layout.codebook_sizes),) if self.layout.discrete else LATENT_TYPES
+        if self.dtype not in allowed:
+            raise ValueError(f"these tokens are stored as {' or '.join(allowed)}, got {self.dtype}")
+        if self.rows_per_shard < 1 or self.data.count < 1:
+            raise ValueError(f"rows_per_shard and data.count must be positive, got {self.rows_per_shard} and {self.data.count}")
+
+    @property
+    def column(self) -> str:
+        """Where the tokens stand in a row: ``codes`` or ``latents``."""
+        return "codes" if self.layout.discrete else "latents"
+
+    @property
+    def width(self) -> int:
+        """Values at every position: codebooks, or channels."""
+        return len(self.layout.codebook_sizes) or self.layout.channels
+
+    @property
+    def values(self) -> int:
+        """Values of one image, position major."""
+        return self.layout.positions * self.width
+
+    @property
+    def shards(self) -> int:
+        """How many shards there are."""
+        return -(-self.data.count // self.rows_per_shard)
+
+    @property
+    def group_rows(self) -> int:
+        """Rows of a row group, the unit of reading: about a mebibyte of tokens, 16 to 1024 rows."""
+        return min(1024, max(16, 2**20 // (self.values * np.dtype(self.dtype).itemsize)))
+
+    def shard_name(self, number: int) -> str:
+        """File name of a shard."""
+        return f"tokens-{number:05d}-of-{self.shards:05d}.parquet"
+
+    def span(self, number: int) -> range:
+        """Which of the images asked for belong to a shard."""
+        start = number * self.rows_per_shard
+        return range(start, min(start + self.rows_per_shard, self.data.count))
+
+
+def code_type(codebook_sizes: tuple[int, ...]) -> str:
+    """The smallest unsigned integer type that holds every code.
+
+    Args:
+        codebook_sizes: Entries of each codebook.
+
+    Returns:
+        numpy's name of it.
+    """
+    return str(np.min_scalar_type(max(codebook_sizes, default=1) - 1))
+
+
+def default_rows(values: int, dtype: str) -> int:
+    """Rows of a shard unless they are given.
+
+    Args:
+        values: Of one image.
+        dtype: They are stored in.
+
+    Returns:
+        As many as ``SHARD_BYTES`` hold, 16 to ``SHARD_ROWS``.
+    """
+    return min(SHARD_ROWS, max(16, SHARD_BYTES // (values * np.dtype(dtype).itemsize)))
+
+
+def digest_of_ids(ids: Iterable[str]) -> str:
+    """SHA-256 over ids in their order."""
+    total = hashlib.sha256()
+    for name in ids:
+        total.update(name.encode() + b"\0")
+    return total.hexdigest()
+
+
+def job_from_dict(values: Any, *, origin: str) -> ExportJob:
+    """Build a job from plain JSON values.
+
+    Args:
+        values: What ``plain`` made of a job.
+        origin: What to call them in errors.
+
+    Raises:
+        TokbenchError: If they are no job, or of a newer schema.
+    """
+    if not isinstance(values, Mapping) or not isinstance(values.get("schema"), int):
+        raise TokbenchError(f"{origin} was not written by tokbench export; choose another folder")
+    if values["schema"] > SCHEMA:
+        raise TokbenchError(f"{origin} has schema {values['schema']}, this tokbench reads up to {SCHEMA}; install a newer one")
+    try:
+        layout = values["layout"]
+        height, width = layout["image_size"]
+        nested = {
+            "tokenizer": TokenizerIdentity(**values["tokenizer"]),
+            "layout": TokenLayout((height, width), tuple(layout["grid"]), tuple(layout["codebook_sizes"]), layout["channels"]),
+            "preparation": Preparation(**values["preparation"]),
+            "data": DataIdentity(**values["data"]),
+            "label_names": tuple(values["label_names"]),
+        }
+        return ExportJob(**{**values, **nested})
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise TokbenchError(f"{origin} holds no whole description of an export ({error}); delete the folder and export again") from error
+
+
+def differences(there: ExportJob, here: ExportJob) -> str:
+    """Name what differs between two jobs.
+
+    Args:
+        there: What a folder holds.
+        here: What is asked for.
+
+    Returns:
+        Up to four settings with both values; empty if the jobs are equal.
+    """
+    old, new = flat(plain(there)), flat(plain(here))
+    different = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    parts = [f"{key} is {_short(old.get(key))} there and {_short(new.get(key))} here" for key in different[:4]]
+    more = len(different) - len(parts)
+    return "; ".join(parts) + (f"; {more} more" if more else "")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:16]}..."

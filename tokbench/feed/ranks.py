@@ -1,0 +1,52 @@
+"""Which part of the work is this process's, as torchrun says it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tokbench.errors import TokbenchError
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """One of several processes that share the work.
+
+    Args:
+        rank: 0 to ``world_size - 1``.
+        world_size: How many there are.
+
+    Raises:
+        ValueError: If the rank is out of range.
+    """
+
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.world_size:
+            raise ValueError(f"rank must be 0 to world_size - 1, got rank {self.rank} of {self.world_size}")
+
+
+def ranks_from_environment(environment: Mapping[str, str] | None = None) -> Ranks:
+    """Read ``RANK`` and ``WORLD_SIZE``, which torchrun sets; without them there is one process.
+
+    Args:
+        environment: Where to look; None looks in this process's environment.
+
+    Raises:
+        TokbenchError: If only one of them is set, or they do not fit together.
+    """
+    environment = os.environ if environment is None else environment
+    rank, world_size = environment.get("RANK"), environment.get("WORLD_SIZE")
+    if rank is None and world_size is None:
+        return Ranks()
+    try:
+        if rank is None or world_size is None:
+            raise ValueError("one of the two is missing")
+        return Ranks(int(rank), int(world_size))
+    except ValueError as error:
+        raise TokbenchError(
+            f"RANK={rank} and WORLD_SIZE={world_size} in the environment do not fit together ({error}); start with torchrun, or unset both"
+        ) from error

@@ -1,0 +1,124 @@
+"""The summary beside the shards: written when the last one is there, so its presence says that the export is whole."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import reduce
+from operator import add
+from pathlib import Path
+from typing import Any
+
+from tokbench.bench.record import SkippedImage
+from tokbench.configs import plain
+from tokbench.errors import TokbenchError
+from tokbench.feed.atomic import atomic_file
+from tokbench.feed.job import ExportJob, job_from_dict
+from tokbench.feed.shards import DIGEST, ShardFacts, read_columns
+
+SUMMARY = "_export.json"
+"""Its name; readers of Parquet folders pass over files that begin with an underscore."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What an export came to.
+
+    Args:
+        job: What it is of.
+        rows: Images in every shard.
+        data_digest: Of ids and source digests of all images, as in a bench record.
+        enlarged: Images whose source was smaller than the size asked for.
+        skipped: Images that could not be read.
+        mean: Of every latent channel over the whole set; empty for codes.
+        std: Of the same.
+    """
+
+    job: ExportJob
+    rows: tuple[int, ...]
+    data_digest: str
+    enlarged: int = 0
+    skipped: tuple[SkippedImage, ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+
+    @property
+    def count(self) -> int:
+        """Images in all."""
+        return sum(self.rows)
+
+
+def summarise(folder: Path, job: ExportJob, shards: Mapping[int, ShardFacts]) -> Summary:
+    """Sum up all shards of an export, reading their ids.
+
+    Args:
+        folder: Where they lie.
+        job: What they are of.
+        shards: All of them, by number.
+
+    Raises:
+        TokbenchError: If a shard is damaged.
+    """
+    facts = [shards[number] for number in range(job.shards)]
+    total = hashlib.sha256()
+    for number in range(job.shards):
+        for table in read_columns(folder / job.shard_name(number), ["id", DIGEST]):
+            for name, digest in zip(table.column("id").to_pylist(), table.column(DIGEST).to_pylist(), strict=True):
+                total.update(name.encode() + b"\0" + digest)
+    parts = [item.moments for item in facts if item.moments is not None]
+    moments = reduce(add, parts) if parts else None
+    return Summary(
+        job=job,
+        rows=tuple(item.rows for item in facts),
+        data_digest=total.hexdigest(),
+        enlarged=sum(item.enlarged for item in facts),
+        skipped=tuple(image for item in facts for image in item.skipped),
+        mean=moments.mean if moments else (),
+        std=moments.std if moments else (),
+    )
+
+
+def write_summary(summary: Summary, folder: Path) -> None:
+    """Write the summary, atomically.
+
+    Raises:
+        TokbenchError: If it cannot be written.
+    """
+    with atomic_file(folder / SUMMARY) as file:
+        file.write((json.dumps(plain(summary), indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+
+
+def read_summary(folder: Path) -> Summary:
+    """Read the summary of a whole export.
+
+    Raises:
+        TokbenchError: If there is none, or it is damaged.
+    """
+    path = folder / SUMMARY
+    try:
+        return summary_from_dict(json.loads(path.read_text(encoding="utf-8")), origin=str(path))
+    except FileNotFoundError as error:
+        found = len(list(folder.glob("tokens-*.parquet")))
+        state = f"its export is not finished: it has {found} shards and no {SUMMARY}; run the export again, it goes on where it stopped"
+        raise TokbenchError(f"{folder} {state if found else 'holds no exported tokens; make some with tokbench export'}") from error
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise TokbenchError(f"{path} is damaged ({error}); delete it and run the export again") from error
+
+
+def summary_from_dict(values: Any, *, origin: str) -> Summary:
+    """Build a summary from plain JSON values.
+
+    Raises:
+        TokbenchError: If they are none.
+    """
+    if not isinstance(values, dict):
+        raise TokbenchError(f"{origin} was not written by tokbench export; choose another folder")
+    job = job_from_dict(values.get("job"), origin=origin)
+    try:
+        tuples = {key: tuple(values[key]) for key in ("rows", "mean", "std")}
+        skipped = tuple(SkippedImage(**item) for item in values["skipped"])
+        return Summary(job=job, data_digest=values["data_digest"], enlarged=values["enlarged"], skipped=skipped, **tuples)
+    except (KeyError, TypeError) as error:
+        raise TokbenchError(f"{origin} is damaged ({error}); delete it and run the export again") from error
