@@ -67,6 +67,7 @@ class FlowLosses:
     Args:
         perceptual_network: Judge of the perceptual term: LPIPS, or torchvision's ResNet50, whose logits are compared.
         perceptual_weight: Its weight; 0 leaves it out.
+        pixel_weight: Weight of the absolute error where the perceptual term looks; published training has none. It holds colours and contrast.
         walk_steps: 0 judges where one step would end (stage 1A), otherwise the end of a walk of so many steps (stage 1B).
         recompute: Whether every network call of the walk is computed again for its gradient, which saves memory and costs time.
         code_dropout: Share of images whose code the decoder does not see, for guidance.
@@ -78,6 +79,7 @@ class FlowLosses:
 
     perceptual_network: Literal["lpips-vgg", "lpips-alex", "resnet50"] = "lpips-vgg"
     perceptual_weight: float = 0.1
+    pixel_weight: float = 0.0
     walk_steps: int = 0
     recompute: bool = True
     code_dropout: float = 0.1
@@ -224,6 +226,34 @@ RECIPES: tuple[Recipe | KMeansRecipe, ...] = (
         hold=0.3,
         learning_rate=1e-3,
         ema_decay=0.999,
+        precision="bf16",
+    ),
+    Recipe(
+        name="flowmo-tiny",
+        tokenizer="flowmo/tiny",
+        summary="flow matching and LPIPS-VGG on the one-step estimate (stage 1A), from random weights",
+        losses=FlowLosses(perceptual_weight=0.2, uniform_share=0.2, time_mean=1.5, freeze_encoder_after=0.9),
+        steps=2800,
+        batch_size=16,
+        crop_scale=(0.3, 0.85),
+        learning_rate=4e-3,
+        hold=0.3,
+        betas=(0.9, 0.95),
+        warmup=30,
+        precision="bf16",
+    ),
+    Recipe(
+        name="flowmo-tiny-post",
+        tokenizer="flowmo/tiny",
+        summary="LPIPS-VGG at the end of a walk of 8 steps (stage 1B), started from the first stage; the encoder stands still",
+        init_from="flowmo/tiny",
+        losses=FlowLosses(perceptual_weight=1.0, walk_steps=8, recompute=False, uniform_share=0.2, time_mean=1.5, freeze_encoder_after=0.0),
+        steps=600,
+        crop_scale=(0.3, 0.85),
+        learning_rate=1e-3,
+        hold=0.3,
+        betas=(0.9, 0.95),
+        warmup=30,
         precision="bf16",
     ),
 )

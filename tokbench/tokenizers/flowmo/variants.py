@@ -3,7 +3,14 @@
 from __future__ import annotations
 
 from tokbench.tokenizers.family import Family, Variant
-from tokbench.tokenizers.flowmo.config import PUBLISHED_DECODER, PUBLISHED_ENCODER, FlowMoConfig, flowmo_layout
+from tokbench.tokenizers.flowmo.config import (
+    PUBLISHED_DECODER,
+    PUBLISHED_ENCODER,
+    TINY_DECODER,
+    TINY_ENCODER,
+    FlowMoConfig,
+    flowmo_layout,
+)
 
 PUBLISHED_WITH = ("data:imagenet/train", "lpips-vgg", "resnet50")
 PUBLISHED_LICENCE = "not stated here; see the repository"
@@ -13,8 +20,30 @@ FAMILY = Family(
     summary="FlowMo (Sargent et al. 2025): transformer to a sequence of binary codes, rectified-flow decoder",
     model="tokbench.tokenizers.flowmo.model:FlowMo",
     layout=flowmo_layout,
-    default="lo",
+    default="tiny",
     variants=(
+        Variant(
+            name="tiny",
+            config=FlowMoConfig(
+                TINY_ENCODER,
+                TINY_DECODER,
+                bits=10,
+                codebooks=4,
+                code_length=64,
+                image_size=64,
+                code_places="grid",
+                steps=8,
+                schedule="linear",
+                guidance=1.0,
+                commitment_weight=0.05,
+            ),
+            image_size=64,
+            summary="64 positions of 4 x 10 bits, for 64 px photos; flow matching, then post-training through the walk",
+            weights="flowmo-tiny.safetensors",
+            source="trained by tokbench, recipes flowmo-tiny and flowmo-tiny-post",
+            licence="Apache-2.0",
+            trained_with=("data:photos/train", "lpips-vgg"),
+        ),
         Variant(
             name="lo",
             config=FlowMoConfig(PUBLISHED_ENCODER, PUBLISHED_DECODER, bits=9, codebooks=2),
