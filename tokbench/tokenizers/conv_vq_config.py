@@ -71,6 +71,3 @@ TINY_AUTOENCODER = AutoencoderConfig(
     norm_groups=4,
 )
 """The 2.5 M parameter network of ``vae/tiny``, ``vqvae/tiny`` and ``vqgan/tiny``: stride 4, for 64 px photos."""
-
-PUBLISHED_LICENCE = "not stated here; see the repository"
-"""Licence of weights that this package does not ship."""

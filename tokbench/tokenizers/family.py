@@ -9,6 +9,9 @@ from typing import Any
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 
+PUBLISHED_LICENCE = "not stated here; see the repository"
+"""Licence of weights that this package does not ship."""
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -58,6 +61,39 @@ class Family:
     layout: Callable[[Any, int, int], TokenLayout]
     variants: tuple[Variant, ...]
     default: str
+
+
+def published_variant(
+    family: str,
+    name: str,
+    config: Any,
+    summary: str,
+    *,
+    source: str,
+    trained_with: tuple[str, ...],
+    figures: bool = True,
+) -> Variant:
+    """A row for weights of others, made for 256 px, which the user brings.
+
+    Args:
+        family: Its name.
+        name: Without the family.
+        config: The family's frozen configuration.
+        summary: One line.
+        source: Where architecture and weights come from.
+        trained_with: Networks and data its training used.
+        figures: Whether there are published figures, see ``tokbench.tokenizers.published``.
+    """
+    return Variant(
+        name=name,
+        config=config,
+        image_size=256,
+        summary=summary,
+        source=source,
+        licence=PUBLISHED_LICENCE,
+        trained_with=trained_with,
+        published=f"{family}/{name}" if figures else None,
+    )
 
 
 def strided_grid(height: int, width: int, stride: int) -> tuple[int, int]:

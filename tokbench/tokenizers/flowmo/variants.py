@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokbench.tokenizers.family import Family, Variant
+from tokbench.tokenizers.family import Family, Variant, published_variant
 from tokbench.tokenizers.flowmo.config import (
     PUBLISHED_DECODER,
     PUBLISHED_ENCODER,
@@ -13,7 +13,6 @@ from tokbench.tokenizers.flowmo.config import (
 )
 
 PUBLISHED_WITH = ("data:imagenet/train", "lpips-vgg", "resnet50")
-PUBLISHED_LICENCE = "not stated here; see the repository"
 
 FAMILY = Family(
     name="flowmo",
@@ -44,25 +43,21 @@ FAMILY = Family(
             licence="Apache-2.0",
             trained_with=("data:photos/train", "lpips-vgg"),
         ),
-        Variant(
-            name="lo",
-            config=FlowMoConfig(PUBLISHED_ENCODER, PUBLISHED_DECODER, bits=9, codebooks=2),
-            image_size=256,
-            summary="256 positions of 2 x 9 bits, published for ImageNet at 256 px",
+        published_variant(
+            "flowmo",
+            "lo",
+            FlowMoConfig(PUBLISHED_ENCODER, PUBLISHED_DECODER, bits=9, codebooks=2),
+            "256 positions of 2 x 9 bits, published for ImageNet at 256 px",
             source="kylesargent/FlowMo, flowmo_lo.pth",
-            licence=PUBLISHED_LICENCE,
             trained_with=PUBLISHED_WITH,
-            published="flowmo/lo",
         ),
-        Variant(
-            name="hi",
-            config=FlowMoConfig(PUBLISHED_ENCODER, PUBLISHED_DECODER, bits=14, codebooks=4),
-            image_size=256,
-            summary="256 positions of 4 x 14 bits, published for ImageNet at 256 px",
+        published_variant(
+            "flowmo",
+            "hi",
+            FlowMoConfig(PUBLISHED_ENCODER, PUBLISHED_DECODER, bits=14, codebooks=4),
+            "256 positions of 4 x 14 bits, published for ImageNet at 256 px",
             source="kylesargent/FlowMo, flowmo_hi.pth",
-            licence=PUBLISHED_LICENCE,
             trained_with=PUBLISHED_WITH,
-            published="flowmo/hi",
         ),
     ),
 )

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.tokenizers.conv_vq_config import PUBLISHED_LICENCE, ConvVQConfig, conv_vq_layout
-from tokbench.tokenizers.family import Family, Variant
+from tokbench.tokenizers.conv_vq_config import ConvVQConfig, conv_vq_layout
+from tokbench.tokenizers.family import Family, Variant, published_variant
 
 
 def _published(name: str, autoencoder: AutoencoderConfig, summary: str, source: str, data: str) -> Variant:
-    return Variant(
-        name=name,
-        config=ConvVQConfig(autoencoder, codebook_size=16384, embed_dim=8, quantizer="cosine"),
-        image_size=256,
-        summary=summary,
-        source=source,
-        licence=PUBLISHED_LICENCE,
-        trained_with=(f"data:{data}/train", "lpips-vgg"),
-        published=f"llamagen/{name}",
-    )
+    config = ConvVQConfig(autoencoder, codebook_size=16384, embed_dim=8, quantizer="cosine")
+    return published_variant("llamagen", name, config, summary, source=source, trained_with=(f"data:{data}/train", "lpips-vgg"))
 
 
 FAMILY = Family(

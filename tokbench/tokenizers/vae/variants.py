@@ -8,8 +8,8 @@ from typing import Literal
 
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.tokenizers.conv_vq_config import PUBLISHED_LICENCE, TINY_AUTOENCODER
-from tokbench.tokenizers.family import Family, Variant, strided_grid
+from tokbench.tokenizers.conv_vq_config import TINY_AUTOENCODER
+from tokbench.tokenizers.family import Family, Variant, published_variant, strided_grid
 
 
 @dataclass(frozen=True)
@@ -67,16 +67,7 @@ LATENT_DIFFUSION_DATA = ("data:openimages/train", "lpips-vgg")
 def _published(
     name: str, config: VAEConfig, summary: str, source: str, trained_with: tuple[str, ...] = LATENT_DIFFUSION_DATA, *, figures: bool = True
 ) -> Variant:
-    return Variant(
-        name=name,
-        config=config,
-        image_size=256,
-        summary=summary,
-        source=source,
-        licence=PUBLISHED_LICENCE,
-        trained_with=trained_with,
-        published=f"vae/{name}" if figures else None,
-    )
+    return published_variant("vae", name, config, summary, source=source, trained_with=trained_with, figures=figures)
 
 
 FAMILY = Family(

@@ -3,33 +3,22 @@
 from __future__ import annotations
 
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.tokenizers.conv_vq_config import PUBLISHED_LICENCE, TINY_AUTOENCODER, ConvVQConfig, conv_vq_layout
-from tokbench.tokenizers.family import Family, Variant
+from tokbench.tokenizers.conv_vq_config import TINY_AUTOENCODER, ConvVQConfig, conv_vq_layout
+from tokbench.tokenizers.family import Family, Variant, published_variant
 
 F16 = AutoencoderConfig(256)
 """Five levels, attention at the lowest; the network of the paper."""
 
 
-def _published(name: str, config: ConvVQConfig, summary: str, source: str, data: str) -> Variant:
-    return Variant(
-        name=name,
-        config=config,
-        image_size=256,
-        summary=summary,
-        source=source,
-        licence=PUBLISHED_LICENCE,
-        trained_with=(f"data:{data}/train", "lpips-vgg"),
-        published=f"vqgan/{name}",
-    )
-
-
 def _taming(name: str, config: ConvVQConfig, summary: str, data: str) -> Variant:
-    return _published(name, config, summary, f"CompVis/taming-transformers, vqgan_{name.replace('-', '_')}", data)
+    source = f"CompVis/taming-transformers, vqgan_{name.replace('-', '_')}"
+    return published_variant("vqgan", name, config, summary, source=source, trained_with=(f"data:{data}/train", "lpips-vgg"))
 
 
 def _latent_diffusion(name: str, autoencoder: AutoencoderConfig, codebook_size: int, summary: str) -> Variant:
     config = ConvVQConfig(autoencoder, codebook_size, autoencoder.z_channels, loss_form="taming")
-    return _published(f"ldm-{name}", config, summary, f"CompVis/latent-diffusion, vq-{name}", "openimages")
+    source, trained_with = f"CompVis/latent-diffusion, vq-{name}", ("data:openimages/train", "lpips-vgg")
+    return published_variant("vqgan", f"ldm-{name}", config, summary, source=source, trained_with=trained_with)
 
 
 FAMILY = Family(
