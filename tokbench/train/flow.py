@@ -57,12 +57,9 @@ class FlowObjective(Objective):
             terms = {"flow": F.mse_loss(velocity, noise - images)}
             if not frozen:
                 terms |= quantized.losses
-            judged = self.perceptual is not None or losses.pixel_weight > 0
-            ending = self._walk(context, images.shape, generator) if judged and losses.walk_steps else estimate
             if self.perceptual is not None:
+                ending = estimate if losses.walk_steps == 0 else self._walk(context, images.shape, generator)
                 terms["perceptual"] = losses.perceptual_weight * self.perceptual(ending, images).float().mean()
-            if losses.pixel_weight:
-                terms["pixel"] = losses.pixel_weight * F.l1_loss(ending, images)
             loss = torch.stack(list(terms.values())).sum()
         self.apply_model(loss, step)
         self._renormalise()

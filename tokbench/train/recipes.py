@@ -67,7 +67,6 @@ class FlowLosses:
     Args:
         perceptual_network: Judge of the perceptual term: LPIPS, or torchvision's ResNet50, whose logits are compared.
         perceptual_weight: Its weight; 0 leaves it out.
-        pixel_weight: Weight of the absolute error where the perceptual term looks; published training has none. It holds colours and contrast.
         walk_steps: 0 judges where one step would end (stage 1A), otherwise the end of a walk of so many steps (stage 1B).
         recompute: Whether every network call of the walk is computed again for its gradient, which saves memory and costs time.
         code_dropout: Share of images whose code the decoder does not see, for guidance.
@@ -79,7 +78,6 @@ class FlowLosses:
 
     perceptual_network: Literal["lpips-vgg", "lpips-alex", "resnet50"] = "lpips-vgg"
     perceptual_weight: float = 0.1
-    pixel_weight: float = 0.0
     walk_steps: int = 0
     recompute: bool = True
     code_dropout: float = 0.1
