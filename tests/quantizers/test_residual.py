@@ -61,7 +61,7 @@ def test_stages_loss_and_gradients_equal_a_loop() -> None:
         gradient += -0.6 * error / error.numel()
         residual, total = residual - rows[codes], total + rows[codes]
     torch.testing.assert_close(out.vectors.double(), total, atol=1e-6, rtol=0)
-    assert float(out.losses["codebook"]) == pytest.approx(loss, rel=1e-5)
+    assert out.losses["codebook"].item() == pytest.approx(loss, rel=1e-5)
     assert torch.equal(module.codes(vectors), out.codes)
     (seen,) = torch.autograd.grad(out.losses["codebook"], vectors, retain_graph=True)
     torch.testing.assert_close(seen.double(), gradient, atol=1e-7, rtol=1e-4)
