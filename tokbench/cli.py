@@ -32,8 +32,6 @@ app = typer.Typer(
 weights_app = typer.Typer(help="Network files that metrics and training need.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 
-app.command()(export)
-
 WIDE = 120
 """Columns of a terminal that also shows what each tokenizer is."""
 
@@ -311,6 +309,9 @@ def reconstruct(
     except (OSError, ValueError) as error:
         raise TokbenchError(f"cannot write {output} ({error}); choose another --output, ending in .png, .webp or .jpg") from error
     say(f"wrote {output}")
+
+
+app.command()(export)
 
 
 @app.command()

@@ -30,7 +30,7 @@ def export(
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the shards.")] = None,
     verify: Annotated[Path | None, typer.Option(help="Check this export instead; with -t also against its images.")] = None,
 ) -> None:
-    """Encode images to Parquet shards of tokens; goes on where it stopped, and runs under torchrun."""
+    """Encode images to Parquet shards of tokens, or verify them."""
     if verify is not None:
         if out_dir is not None:
             raise TokbenchError("--verify checks an export and writes nothing; leave --out out")
