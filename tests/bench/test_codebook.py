@@ -59,3 +59,25 @@ def test_stability_is_the_share_of_equal_codes():
     metric = Stability()
     metric.update(observation(torch.tensor([[[0], [1], [2], [3]]]), (4,), again=torch.tensor([[[0], [1], [2], [0]]])))
     assert metric.compute()["stability"] == 0.75
+
+
+def test_the_curve_of_use_over_ranks():
+    codes = torch.tensor([3] * 4 + [0] * 2 + [5] * 2)[None, :, None]
+    metric = Codebook()
+    metric.update(observation(codes, (8,)))
+    (use,) = metric.codebooks()
+    assert (use.size, use.tokens, use.used) == (8, 8, 3)
+    assert dict(zip(use.ranks, use.shares, strict=True)) == {1: 0.5, 2: 0.25, 3: 0.25}
+
+
+def test_the_curve_of_a_large_codebook_keeps_its_ends():
+    generator = torch.Generator().manual_seed(0)
+    codes = torch.randint(5000, (4, 4000, 1), generator=generator)
+    metric = Codebook()
+    metric.update(observation(codes, (8192,)))
+    (use,) = metric.codebooks()
+    counts = sorted(torch.bincount(codes.flatten()).tolist(), reverse=True)
+    assert use.used == sum(count > 0 for count in counts)
+    assert (use.ranks[0], use.ranks[-1]) == (1, use.used)
+    assert len(use.ranks) <= 256
+    assert use.shares == tuple(counts[rank - 1] / 16000 for rank in use.ranks)

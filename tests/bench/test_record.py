@@ -68,7 +68,7 @@ def test_rows_stand_beside_the_record(evaluation, tmp_path):
 def test_unknown_fields_of_a_record_are_ignored_and_newer_schemas_refused(evaluation):
     values = json.loads(evaluation.record.to_json())
     assert record_from_dict(values | {"later": 1}, origin="x") == evaluation.record
-    with pytest.raises(TokbenchError, match="x has schema 99, this tokbench reads up to 1"):
+    with pytest.raises(TokbenchError, match="x has schema 99, this tokbench reads up to 2"):
         record_from_dict(values | {"schema": 99}, origin="x")
     with pytest.raises(TokbenchError, match="x is not a tokbench record"):
         record_from_dict({"schema": 1, "metrics": {}}, origin="x")
@@ -93,3 +93,32 @@ def test_a_folder_that_cannot_be_written_is_named(evaluation, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(TokbenchError, match=r"cannot write to .*file .*--out"):
         write_record(evaluation.record, {}, tmp_path / "file")
+
+
+def test_records_say_how_the_weights_were_found_in_their_file(folder, tmp_path):
+    import torch
+
+    tokenizer = tokbench.load("vqvae/tiny")
+    path = tmp_path / "last.ckpt"
+    torch.save({"epoch": 3, "state_dict": tokenizer.state_dict() | {"loss.logvar": torch.zeros(())}}, path)
+    evaluation = run(tokbench.load("vqvae/tiny", weights=path), folder, metrics=("codebook",))
+    count = len(tokenizer.state_dict())
+    assert evaluation.record.tokenizer.weights_how == f"zip, entry state_dict; {count} tensors; left out: 1 loss."
+    path = write_record(evaluation.record, evaluation.rows, tmp_path / "out")
+    assert read_record(path) == evaluation.record
+    (use,) = evaluation.record.codebooks
+    assert (use.size, use.tokens, use.used) == (1024, 12 * 256, round(1024 * evaluation.record.metrics["usage"].value))
+
+
+def test_records_of_the_first_schema_are_read(evaluation):
+    values = json.loads(evaluation.record.to_json()) | {"schema": 1}
+    del values["codebooks"], values["tokenizer"]["weights_how"]
+    record = record_from_dict(values, origin="x")
+    assert (record.schema, record.codebooks, record.tokenizer.weights_how) == (1, (), None)
+    assert record.metrics == evaluation.record.metrics
+
+
+def test_records_of_something_else_are_passed_over(evaluation, tmp_path):
+    write_record(evaluation.record, {}, tmp_path)
+    (tmp_path / "probe.json").write_text(json.dumps({"schema": 1, "kind": "probe"}))
+    assert len(find_records([tmp_path])) == 1

@@ -79,9 +79,9 @@ def tensors(path: Path) -> dict[str, Tensor]:
 def from_file(model: Model, state: dict[str, Tensor], path: Path) -> Model:
     """Through a file and the class's own reading, strictly."""
     save_file({key: value.contiguous() for key, value in state.items()}, path)
-    found, digest = model.read_weights(path)
-    assert len(digest) == 64
-    load_strictly(model, found, origin=path.name)
+    found = model.read_weights(path)
+    assert len(found.sha256) == 64
+    load_strictly(model, found.tensors, origin=path.name)
     return model.eval()
 
 

@@ -15,18 +15,29 @@ from tokbench.bench.protocol import Protocol
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 
-SCHEMA = 1
+SCHEMA = 2
+"""2 added ``tokenizer.weights_how`` and ``codebooks``; records of schema 1 are read without them."""
 
 
 @dataclass(frozen=True)
 class TokenizerInfo:
-    """What was measured: name, configuration, digest of the weights, parameters, and what its training used."""
+    """What was measured.
+
+    Args:
+        name: Of the tokenizer.
+        config: Its whole configuration.
+        weights_sha256: Digest of the file its weights came from.
+        parameters: How many it has.
+        trained_with: Networks and data its training used.
+        weights_how: Which entry of that file was taken, under which prefix, and what was left out.
+    """
 
     name: str
     config: dict[str, Any]
     weights_sha256: str | None
     parameters: int
     trained_with: tuple[str, ...] = ()
+    weights_how: str | None = None
 
 
 @dataclass(frozen=True)
@@ -103,6 +114,25 @@ class TokensInfo:
 
 
 @dataclass(frozen=True)
+class CodebookUse:
+    """How often the codes of one codebook occur, as a curve over their ranks.
+
+    Args:
+        size: Codes it has.
+        tokens: Tokens counted.
+        used: Codes that occur.
+        ranks: Some ranks, 1 the most used code, evenly spaced in their logarithm; first and last used code are always there.
+        shares: The share of all tokens that the code of each of these ranks has.
+    """
+
+    size: int
+    tokens: int
+    used: int
+    ranks: tuple[int, ...]
+    shares: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class Timing:
     """How fast it was, micro-batch by micro-batch, the first one left out.
 
@@ -147,6 +177,7 @@ class Record:
     timing: Timing
     environment: Environment
     created: str
+    codebooks: tuple[CodebookUse, ...] = ()
     schema: int = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:

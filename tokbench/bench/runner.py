@@ -145,6 +145,7 @@ def run(
         timing=under_test.timing(time.perf_counter() - started),
         environment=environment(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        codebooks=tuple(use for metric in active for use in metric.codebooks()),
     )
     return Evaluation(record, rows)
 
@@ -245,9 +246,14 @@ class _UnderTest:
         if isinstance(self.tokenizer, Anchor):
             return TokenizerInfo(self.tokenizer.name, plain(self.tokenizer.config), None, 0)
         tokenizer = self.tokenizer
-        parameters = sum(p.numel() for p in tokenizer.parameters())
-        name = tokenizer.name or type(tokenizer).__name__
-        return TokenizerInfo(name, plain(getattr(tokenizer, "config", {})), tokenizer.weights_sha256, parameters, self.trained_with)
+        return TokenizerInfo(
+            name=tokenizer.name or type(tokenizer).__name__,
+            config=plain(getattr(tokenizer, "config", {})),
+            weights_sha256=tokenizer.weights_sha256,
+            parameters=sum(p.numel() for p in tokenizer.parameters()),
+            trained_with=self.trained_with,
+            weights_how=tokenizer.weights_how,
+        )
 
     def tokens_info(self) -> TokensInfo:
         """Derived from the layout, or measured for an anchor."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -93,13 +94,24 @@ def find_records(places: Iterable[Path]) -> list[tuple[Path, Record]]:
     for place in places:
         if place.is_dir():
             for path in sorted(place.rglob("*.json")):
-                if path.stat().st_size and '"schema"' in path.read_text(encoding="utf-8", errors="replace"):
+                if _of_a_run(path.read_text(encoding="utf-8", errors="replace")):
                     found[path] = read_record(path)
         else:
             found[place] = read_record(place)
     if not found:
         raise TokbenchError(f"no records in {', '.join(map(str, places))}; make some with: tokbench run --tokenizer NAME")
     return list(found.items())
+
+
+def _of_a_run(text: str) -> bool:
+    """Whether JSON looks like a record of a run; records of something else say of what ``kind`` they are."""
+    if '"schema"' not in text:
+        return False
+    try:
+        values = json.loads(text)
+    except json.JSONDecodeError:
+        return True  # reading it says what is wrong
+    return isinstance(values, dict) and "schema" in values and values.get("kind", "run") == "run"
 
 
 def _slug(text: str) -> str:

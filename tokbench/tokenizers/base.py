@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Float
@@ -14,6 +14,9 @@ from torch import Tensor, nn
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
+
+if TYPE_CHECKING:
+    from tokbench.tokenizers.checkpoints import Checkpoint
 
 Seeds = Tensor | list[int] | tuple[int, ...]
 
@@ -31,6 +34,7 @@ class Tokenizer(nn.Module, ABC):
         decode_is_stochastic: The same for decode.
         trained_with: The networks and data its training used, so that a bench can mark figures those networks judge.
         weights_sha256: Digest of the weights it was loaded from, if any.
+        weights_how: Which entry of that file was taken, under which prefix, and what was left out, in words.
     """
 
     encode_is_stochastic: bool = False
@@ -39,6 +43,7 @@ class Tokenizer(nn.Module, ABC):
     config: Any
     trained_with: tuple[str, ...] = ()
     weights_sha256: str | None = None
+    weights_how: str | None = None
 
     @property
     def stride(self) -> int:
@@ -108,7 +113,20 @@ class Tokenizer(nn.Module, ABC):
         return self._decode(tokens, _check_seeds(self.name, self.decode_is_stochastic, seeds, len(tokens)))
 
     @classmethod
-    def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
+    def configured(cls, place: Path, config: Any) -> Any:
+        """Say which configuration weights are for, where these bring one of their own.
+
+        Args:
+            place: Their file or folder.
+            config: That of the variant asked for.
+
+        Returns:
+            ``config``, unless a class reads folders that say more.
+        """
+        return config
+
+    @classmethod
+    def read_weights(cls, path: Path) -> Checkpoint:
         """Read a weights file into this class's own parameter names.
 
         Files of others are stripped of what training left in them (names that begin with ``loss.``, ``discriminator.``, ...) and
@@ -118,15 +136,14 @@ class Tokenizer(nn.Module, ABC):
             path: The file.
 
         Returns:
-            Tensors by name, and the file's SHA-256.
+            Tensors by name, the file's SHA-256, and how they were found in it.
 
         Raises:
             TokbenchError: If the file cannot be read.
         """
         from tokbench.tokenizers.checkpoints import read_checkpoint
 
-        checkpoint = read_checkpoint(path)
-        return checkpoint.tensors, checkpoint.sha256
+        return read_checkpoint(path)
 
     @abstractmethod
     def _encode(self, images: Tensor, seeds: list[int]) -> Tokens: ...

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -25,7 +25,7 @@ from tokbench.tokenizers.unwrap import LEFTOVERS, PREFIXES, WRAPPERS, Unwrapped,
 
 logger = logging.getLogger(__name__)
 
-Format = Literal["safetensors", "zip", "legacy"]
+Format = Literal["safetensors", "zip", "legacy", "npy", "json"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,10 @@ class Checkpoint:
     def how(self) -> str:
         """Format, entry, prefixes and what was left out, in words."""
         return f"{self.format}, {self.found.how}"
+
+    def renamed(self, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Checkpoint:
+        """The same with other names, or other shapes, of its tensors."""
+        return replace(self, found=replace(self.found, tensors=rename(self.tensors)))
 
 
 def read_checkpoint(

@@ -22,6 +22,7 @@ from tokbench.quantizers.base import Quantized
 from tokbench.quantizers.gumbel import GumbelQuantizer
 from tokbench.quantizers.vq import VectorQuantizer
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.checkpoints import Checkpoint
 from tokbench.tokenizers.conv_vq_config import ConvVQConfig, conv_vq_layout
 from tokbench.tokenizers.key_maps.taming import to_taming
 from tokbench.tokens import DiscreteTokens
@@ -62,10 +63,9 @@ class ConvVQTokenizer(Tokenizer):
         return self.config.autoencoder.stride
 
     @classmethod
-    def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
+    def read_weights(cls, path: Path) -> Checkpoint:
         """Read this package's safetensors, or a published file with the names of taming-transformers, diffusers or LlamaGen."""
-        state, digest = super().read_weights(path)
-        return to_taming(state), digest
+        return super().read_weights(path).renamed(to_taming)
 
     def layout(self, height: int, width: int) -> TokenLayout:
         """One token per ``stride`` x ``stride`` pixels."""

@@ -49,7 +49,7 @@ class Family:
     Args:
         name: The folder's name.
         summary: One line.
-        model: ``module:Class`` of the tokenizer, imported only when one is loaded.
+        model: ``module:Class`` of the tokenizer, or a function from configuration to tokenizer, imported only when one is loaded.
         layout: Configuration, height and width to token layout.
         variants: Its rows.
         default: The variant a bare family name means.

@@ -40,7 +40,8 @@ def load_plugin(reference: str, weights: str | Path | None, overrides: dict[str,
     else:
         model = cls(with_overrides(config_class(), overrides))
     if weights is not None:
-        state, model.weights_sha256 = model.read_weights(Path(weights))
-        load_strictly(model, state, origin=str(weights))
+        checkpoint = model.read_weights(Path(weights))
+        load_strictly(model, checkpoint.tensors, origin=str(weights))
+        model.weights_sha256, model.weights_how = checkpoint.sha256, checkpoint.how
     model.name = model.name or reference
     return model

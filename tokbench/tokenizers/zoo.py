@@ -95,18 +95,21 @@ def load(name: str, weights: str | Path | None = None, device: str | torch.devic
     if ":" in name:
         return load_plugin(name, weights, options).to(usable_device(device)).eval()
     family, variant = resolve(name)
-    config = with_overrides(variant.config, options)
     path = Path(weights) if weights is not None else weights_path(variant)
     if path is None and variant.needs_weights:
         raise TokbenchError(f"{family.name}/{variant.name} ships without weights; pass weights=PATH (command line: --weights PATH)")
-    model: Tokenizer = import_class(family.model)(config)
+    build = import_class(family.model)
+    config = variant.config
+    if path is not None and hasattr(build, "configured"):  # a class, not a function that chooses one
+        config = build.configured(path, config)
+    model: Tokenizer = build(with_overrides(config, options))
     if path is not None:
-        state, digest = model.read_weights(path)
+        checkpoint = model.read_weights(path)
         try:
-            load_strictly(model, state, origin=path.name)
+            load_strictly(model, checkpoint.tensors, origin=path.name)
         except DoesNotFit as error:
-            raise DoesNotFit(f"{error} {looks_like(state, families().values())}".rstrip()) from error
-        model.weights_sha256 = digest
+            raise DoesNotFit(f"{error} {looks_like(checkpoint.tensors, families().values())}".rstrip()) from error
+        model.weights_sha256, model.weights_how = checkpoint.sha256, checkpoint.how
     model.name = f"{family.name}/{variant.name}"
     model.trained_with = variant.trained_with
     return model.to(usable_device(device)).eval()

@@ -15,6 +15,7 @@ from torch import Tensor
 from tokbench.bench.context import MetricContext
 from tokbench.bench.intervals import Interval, group_bootstrap
 from tokbench.bench.observation import Observation, Subject
+from tokbench.bench.record import CodebookUse
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,10 @@ class Metric(torchmetrics.Metric):
     def rows(self) -> dict[str, dict[str, float]]:
         """Per-image values: column to image id to value; empty if the metric has none."""
         return {}
+
+    def codebooks(self) -> tuple[CodebookUse, ...]:
+        """How often codes occur, per codebook; empty if the metric does not count them."""
+        return ()
 
 
 class PerImageMetric(Metric):

@@ -11,7 +11,11 @@ import torchmetrics
 
 from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.observation import Observation, Subject
+from tokbench.bench.record import CodebookUse
 from tokbench.tokens import DiscreteTokens
+
+CURVE_POINTS = 256
+"""Points at most of the curve of a codebook's use over its ranks."""
 
 
 class Codebook(Metric):
@@ -69,6 +73,10 @@ class Codebook(Metric):
             "dead_codes": _figure(dead, "codes", False, np.sum),
         }
 
+    def codebooks(self) -> tuple[CodebookUse, ...]:
+        """One curve a codebook."""
+        return tuple(_use(counts) for counts in self._counts)
+
     def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
         """Take in what another instance has seen of other images."""
         if not isinstance(incoming_state, Codebook):
@@ -77,6 +85,13 @@ class Codebook(Metric):
         self._counts = [a + b for a, b in zip(self._counts, other, strict=True)] if self._counts and other else self._counts or other
         self._images += incoming_state._images
         self._update_count += incoming_state._update_count
+
+
+def _use(counts: torch.Tensor) -> CodebookUse:
+    ordered = counts[counts > 0].sort(descending=True).values
+    used, tokens = len(ordered), int(counts.sum())
+    ranks = np.unique(np.rint(np.geomspace(1, used, CURVE_POINTS)).astype(int)).tolist()
+    return CodebookUse(len(counts), tokens, used, tuple(ranks), tuple(int(ordered[rank - 1]) / tokens for rank in ranks))
 
 
 def _entropy_bits(counts: torch.Tensor) -> float:

@@ -20,6 +20,7 @@ from tokbench.layout import TokenLayout
 from tokbench.nn.movq import CausalConv3d, Decoder, Encoder
 from tokbench.quantizers.vq import VectorQuantizer
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.checkpoints import Checkpoint
 from tokbench.tokenizers.emu3.config import Emu3Config, emu3_layout
 from tokbench.tokenizers.emu3.keys import transformers_layout
 from tokbench.tokens import DiscreteTokens
@@ -54,10 +55,9 @@ class Emu3(Tokenizer):
         return emu3_layout(self.config, height, width)
 
     @classmethod
-    def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
+    def read_weights(cls, path: Path) -> Checkpoint:
         """Read the published file, in the layout of baaivision/Emu3 or of huggingface/transformers."""
-        state, digest = super().read_weights(path)
-        return transformers_layout(state), digest
+        return super().read_weights(path).renamed(transformers_layout)
 
     def vectors(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b l d"]:
         """Encode images to vectors, before quantization (differentiable)."""

@@ -27,6 +27,7 @@ from tokbench.nn.schedules import schedule_times, time_of_sigma
 from tokbench.quantizers.base import Quantized
 from tokbench.quantizers.lfq import LookupFreeQuantizer
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.checkpoints import Checkpoint, read_checkpoint
 from tokbench.tokenizers.flowmo.config import FlowMoConfig, flowmo_layout
 from tokbench.tokens import DiscreteTokens
 
@@ -64,12 +65,9 @@ class FlowMo(Tokenizer):
         return flowmo_layout(self.config, height, width)
 
     @classmethod
-    def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
+    def read_weights(cls, path: Path) -> Checkpoint:
         """Read this package's safetensors, or a published checkpoint: its averaged weights, without prefixes of compilation."""
-        from tokbench.tokenizers.checkpoints import read_checkpoint
-
-        checkpoint = read_checkpoint(path, prefer=("model_ema_state_dict",))
-        return checkpoint.tensors, checkpoint.sha256
+        return read_checkpoint(path, prefer=("model_ema_state_dict",))
 
     def vectors(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b l f"]:
         """Encode images to code vectors, before quantization (differentiable). Every code token starts as zeros."""

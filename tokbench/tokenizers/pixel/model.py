@@ -18,8 +18,9 @@ from tokbench.images import to_uint8
 from tokbench.layout import TokenLayout
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import read_state, sha256
+from tokbench.tokenizers.checkpoints import Checkpoint, sha256
 from tokbench.tokenizers.pixel.variants import PaletteConfig, RGBConfig, pixel_layout
+from tokbench.tokenizers.unwrap import Unwrapped
 from tokbench.tokens import DiscreteTokens
 
 
@@ -65,10 +66,10 @@ class PixelPalette(Tokenizer):
         return pixel_layout(self.config, height, width)
 
     @classmethod
-    def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
+    def read_weights(cls, path: Path) -> Checkpoint:
         """Read a palette: safetensors, Image-GPT's ``clusters`` as .npy, or its ``preprocessor_config.json``."""
         if path.suffix not in (".npy", ".json"):
-            return read_state(path)
+            return super().read_weights(path)
         try:
             values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else json.loads(path.read_text())["clusters"]
             clusters = torch.tensor(np.asarray(values, dtype=np.float32))
@@ -76,7 +77,7 @@ class PixelPalette(Tokenizer):
             raise TokbenchError(
                 f"{path} holds no palette ({error}); give an array of colours [N, 3] in [-1, 1], as .npy or in JSON as clusters"
             ) from error
-        return {"clusters": clusters}, sha256(path)
+        return Checkpoint(Unwrapped({"clusters": clusters}), sha256(path), "npy" if path.suffix == ".npy" else "json")
 
     def _encode(self, images: Tensor, seeds: list[int]) -> DiscreteTokens:
         pixels = rearrange(images, "b c h w -> (b h w) c")

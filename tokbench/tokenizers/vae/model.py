@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from tokbench.layout import TokenLayout
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.checkpoints import Checkpoint
 from tokbench.tokenizers.key_maps.taming import to_taming
 from tokbench.tokenizers.vae.variants import VAEConfig, vae_layout
 from tokbench.tokens import ContinuousTokens
@@ -82,10 +83,9 @@ class VAE(Tokenizer):
         return self.config.posterior == "sample"
 
     @classmethod
-    def read_weights(cls, path: Path) -> tuple[dict[str, Tensor], str]:
+    def read_weights(cls, path: Path) -> Checkpoint:
         """Read this package's safetensors, or a published file with the names of latent-diffusion or diffusers."""
-        state, digest = super().read_weights(path)
-        return to_taming(state), digest
+        return super().read_weights(path).renamed(to_taming)
 
     def layout(self, height: int, width: int) -> TokenLayout:
         """One latent vector per ``stride`` x ``stride`` pixels."""
