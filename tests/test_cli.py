@@ -173,7 +173,8 @@ def test_every_mistake_gives_one_line_and_status_2(tokbench_cli, tmp_path, argum
     from safetensors.torch import save_file
 
     from tokbench.tokenizers.checkpoints import read_state
-    from tokbench.tokenizers.zoo import resolve, weights_path
+    from tokbench.tokenizers.obtain import weights_path
+    from tokbench.tokenizers.zoo import resolve
 
     (tmp_path / "empty").mkdir()
     (tmp_path / "onlybroken").mkdir()

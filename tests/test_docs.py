@@ -37,7 +37,8 @@ def test_tables_are_made_from_the_committed_records(name, block, folder):
 def test_every_variant_that_works_out_of_the_box_has_a_committed_record_of_its_weights():
     from tokbench.bench.store import find_records
     from tokbench.tokenizers.checkpoints import sha256
-    from tokbench.tokenizers.zoo import families, weights_path
+    from tokbench.tokenizers.obtain import weights_path
+    from tokbench.tokenizers.zoo import families
 
     records = {record.tokenizer.name: record for _, record in find_records([ROOT / "results" / "photos-64"])}
     for family in families().values():
@@ -105,13 +106,13 @@ def test_weights_are_small_and_say_where_they_come_from():
 
 def test_modules_import_only_from_floors_below():
     floors = [
-        {"errors", "lazy", "layout", "tokens", "images", "configs", "plugins", "assets"},
+        {"errors", "lazy", "layout", "tokens", "images", "configs", "plugins", "assets", "download"},
         {"quantizers", "nn"},
         {"data", "tokenizers"},
         {"train", "bench"},
         {"report", "feed"},
         {"console"},
-        {"cli", "cli_feed"},
+        {"cli", *(path.stem for path in (ROOT / "tokbench").glob("cli_*.py"))},
     ]
     level = {room: number for number, rooms in enumerate(floors) for room in rooms}
     wrong = []

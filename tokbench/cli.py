@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokbench.cli_feed import export
-from tokbench.console import DataOption, DeviceOption, SettingsOption, bar, err, out, progress, say, settings
+from tokbench.cli_weights import convert, published, weights_app
+from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, bar, err, out, progress, say, settings
 from tokbench.errors import TokbenchError, unknown_name
 
 if TYPE_CHECKING:
@@ -29,11 +30,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-weights_app = typer.Typer(help="Network files that metrics and training need.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")
 
-WIDE = 120
-"""Columns of a terminal that also shows what each tokenizer is."""
+WIDE = 140
+"""Columns of a terminal that also shows bits per pixel and what each tokenizer is."""
 
 
 class Format(StrEnum):
@@ -98,18 +98,19 @@ def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] =
         caption="* what the family's name alone means",
         caption_justify="left",
     )
-    for title in ("tokenizer", "px", "tokens", "bits", "bpp", "codebooks", "weights"):
-        table.add_column(title, justify="left" if title in ("tokenizer", "weights") else "right", no_wrap=True)
     wide = out.width >= WIDE
+    for title in ("tokenizer", "px", "tokens", "bits", *(["bpp"] if wide else []), "codes", "weights", "licence"):
+        table.add_column(title, justify="left" if title in ("tokenizer", "weights", "licence") else "right", no_wrap=True)
     if wide:
         table.add_column("what it is", ratio=1)
     for row in rows:
         bits = "-" if row["bits_per_image"] is None else f"{row['bits_per_image']:.0f}"
         bpp = "-" if row["bpp"] is None else f"{row['bpp']:.3f}"
-        books = _books(row["codebook_sizes"]) or f"{row['channels']} channels"
-        name = row["name"] + (" *" if row["default"] else "")
-        cells = [name, str(row["image_size"]), str(row["tokens_per_image"]), bits, bpp, books, row["weights"]]
-        table.add_row(*cells, *([row["summary"]] if wide else []))
+        books = _books(row["codebook_sizes"]) or f"{row['channels']} ch."
+        name = row["name"] + ("*" if row["default"] else "")
+        state = {"none needed": "-", "to be given": "--weights"}.get(row["weights"], row["weights"])
+        cells = [name, str(row["image_size"]), str(row["tokens_per_image"]), bits, *([bpp] if wide else []), books, state]
+        table.add_row(*cells, row["licence"].partition(" (")[0] or "-", *([row["summary"]] if wide else []))
     out.print(table)
 
 
@@ -126,6 +127,8 @@ def _books(sizes: list[int]) -> str:
 
 
 def _variant_row(family: Family, variant: Variant) -> dict[str, Any]:
+    from tokbench.tokenizers.obtain import weights_state
+
     layout = family.layout(variant.config, variant.image_size, variant.image_size)
     return {
         "name": f"{family.name}/{variant.name}",
@@ -140,7 +143,8 @@ def _variant_row(family: Family, variant: Variant) -> dict[str, Any]:
         "bpp": layout.bpp,
         "codebook_sizes": list(layout.codebook_sizes),
         "channels": layout.channels,
-        "weights": "embedded" if variant.weights else "to be given" if variant.needs_weights else "none needed",
+        "weights": weights_state(family, variant),
+        "file": variant.file,
         "licence": variant.licence,
         "source": variant.source,
         "trained_with": list(variant.trained_with),
@@ -169,6 +173,7 @@ def show(name: str, as_json: Annotated[bool, typer.Option("--json", help="Print 
         "codebook_sizes",
         "channels",
         "weights",
+        "file",
         "source",
         "licence",
         "trained_with",
@@ -185,7 +190,7 @@ def show(name: str, as_json: Annotated[bool, typer.Option("--json", help="Print 
 @app.command()
 def run(
     tokenizer: Annotated[list[str], typer.Option("--tokenizer", "-t", help="Name, module:Class, or anchor/webp-BYTES; may be repeated.")],
-    weights: Annotated[Path | None, typer.Option(help="Weights file to use instead of the variant's own.")] = None,
+    weights: WeightsOption = None,
     setting: SettingsOption = None,
     data: DataOption = "photos",
     limit: Annotated[int | None, typer.Option(help="Images at most, chosen by --seed.")] = None,
@@ -229,7 +234,7 @@ def run(
         _print(records, Format.terminal, intervals=False, mix=False)
 
 
-def _subject(name: str, weights: Path | None, device: str, overrides: dict[str, object]) -> Any:
+def _subject(name: str, weights: str | None, device: str, overrides: dict[str, object]) -> Any:
     from tokbench.bench.anchors import parse_anchor
     from tokbench.tokenizers.zoo import load
 
@@ -312,6 +317,8 @@ def reconstruct(
 
 
 app.command()(export)
+app.command()(convert)
+app.command()(published)
 
 
 @app.command()
@@ -372,34 +379,3 @@ def train(
         err.print(
             f"stopped after step {result.steps} of {chosen.steps}; go on with the same command and --resume", markup=False, highlight=False
         )
-
-
-@weights_app.command("get")
-def weights_get(name: str) -> None:
-    """Fetch a network file once into the cache."""
-    from tokbench.bench.fetch import fetch_asset
-
-    with bar() as shown:
-        task = shown.add_task(name, total=None, figures="")
-        path = fetch_asset(name, progress=lambda done, total: shown.update(task, completed=done, total=total or None))
-    print(path)
-
-
-@weights_app.command("path")
-def weights_path(name: str) -> None:
-    """Print where a network file lies, or would lie; exit status 1 if it is not there."""
-    from tokbench.assets import asset_path
-
-    path = asset_path(name)
-    print(path)
-    raise typer.Exit(0 if path.is_file() else 1)
-
-
-@weights_app.command("list")
-def weights_list() -> None:
-    """List the network files and whether they are here."""
-    from tokbench.assets import ASSETS, asset_path
-
-    for asset in ASSETS:
-        state = "embedded" if asset.embedded else "here" if asset_path(asset.name).is_file() else "to fetch"
-        out.print(f"{asset.name:<12}{state:<10}{asset.summary} ({asset.licence})", highlight=False, markup=False, soft_wrap=True)

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from tokbench.console import DataOption, DeviceOption, SettingsOption, progress, say, settings
+from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, progress, say, settings
 from tokbench.errors import TokbenchError
 
 
 def export(
     tokenizer: Annotated[str | None, typer.Option("--tokenizer", "-t", help="Name, or module:Class.")] = None,
-    weights: Annotated[Path | None, typer.Option(help="Weights file to use instead of the variant's own.")] = None,
+    weights: WeightsOption = None,
     setting: SettingsOption = None,
     data: DataOption = "photos",
     limit: Annotated[int | None, typer.Option(help="Images at most, chosen by --seed.")] = None,
@@ -67,7 +67,7 @@ def export(
         say(f"wrote {write_memmap(out_dir, memmap)}")
 
 
-def _verify(folder: Path, tokenizer: str | None, weights: Path | None, overrides: dict[str, object], data: str, device: str) -> None:
+def _verify(folder: Path, tokenizer: str | None, weights: str | None, overrides: dict[str, object], data: str, device: str) -> None:
     from tokbench.data.open import open_source
     from tokbench.feed.summary import read_summary
     from tokbench.feed.verify import VerifyOptions

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -77,3 +78,9 @@ def small_vae() -> VAE:
     """Stride 2, 3 latent channels, random weights."""
     torch.manual_seed(0)
     return VAE(VAEConfig(replace(SMALL, double_z=True), embed_dim=3)).eval()
+
+
+@pytest.fixture
+def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing has been fetched."""
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "empty"))

@@ -15,6 +15,7 @@ from tokbench.layout import TokenLayout
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.checkpoints import sha256
+from tokbench.tokenizers.obtain import weights_path
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
 
 
@@ -164,7 +165,7 @@ def test_it_is_ready_and_knows_where_it_comes_from(tokenizer: Tokenizer) -> None
     variant = zoo.resolve(tokenizer.name)[1]
     assert not tokenizer.training
     assert tokenizer.trained_with == variant.trained_with
-    path = zoo.weights_path(variant)
+    path = weights_path(variant)
     assert tokenizer.weights_sha256 == (None if path is None else sha256(path))
 
 

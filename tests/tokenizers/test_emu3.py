@@ -25,6 +25,7 @@ from tokbench.tokenizers.checkpoints import load_strictly, sha256
 from tokbench.tokenizers.emu3.config import PUBLISHED_AUTOENCODER, Emu3Config, emu3_layout
 from tokbench.tokenizers.emu3.keys import transformers_layout
 from tokbench.tokenizers.emu3.model import Emu3
+from tokbench.tokenizers.obtain import weights_path
 from tokbench.tokens import DiscreteTokens
 
 MANIFEST = Path(__file__).parents[3] / "shared" / "facts" / "keys" / "emu3_vqvae_transformers.json"
@@ -218,6 +219,7 @@ class TestPublishedSize:
         published.load_state_dict(state, strict=True)
         assert {key: value.dtype for key, value in published.state_dict().items()} == {key: value.dtype for key, value in state.items()}
 
+    @pytest.mark.usefixtures("empty_cache")
     def test_the_row(self) -> None:
         family, variant = zoo.resolve("emu3")
         assert (family.name, variant.name) == ("emu3", "vision")
@@ -227,8 +229,8 @@ class TestPublishedSize:
         assert family.layout(variant.config, 512, 768).grid == (64, 96)
         attended = [level for level in range(4) if PUBLISHED_AUTOENCODER.has_attention(level)]
         assert attended == [3]
-        assert zoo.weights_path(variant) is None
-        with pytest.raises(TokbenchError, match=r"emu3/vision ships without weights; pass weights=PATH"):
+        assert weights_path(variant) is None
+        with pytest.raises(TokbenchError, match=r"the weights of emu3/vision are not here; run: tokbench weights get emu3/vision"):
             tokbench.load("emu3/vision", autoencoder__channels=32)
 
 

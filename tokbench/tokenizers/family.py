@@ -9,9 +9,6 @@ from typing import Any
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 
-PUBLISHED_LICENCE = "not stated here; see the repository"
-"""Licence of weights that this package does not ship."""
-
 
 @dataclass(frozen=True)
 class Variant:
@@ -24,6 +21,7 @@ class Variant:
         summary: One line.
         weights: File in ``tokenizers/weights`` that ships with the package; None if it needs no weights or brings none.
         needs_weights: Whether it is useless without weights.
+        file: Where its published weights can be fetched, as ``tokbench.tokenizers.places`` reads it.
         source: Where architecture and weights come from.
         licence: Of the weights.
         trained_with: Networks and data its training used, e.g. ``lpips-vgg`` or ``data:photos/train``.
@@ -36,6 +34,7 @@ class Variant:
     summary: str
     weights: str | None = None
     needs_weights: bool = True
+    file: str | None = None
     source: str = ""
     licence: str = ""
     trained_with: tuple[str, ...] = ()
@@ -70,7 +69,9 @@ def published_variant(
     summary: str,
     *,
     source: str,
+    licence: str,
     trained_with: tuple[str, ...],
+    file: str | None = None,
     figures: bool = True,
 ) -> Variant:
     """A row for weights of others, made for 256 px, which the user brings.
@@ -81,7 +82,9 @@ def published_variant(
         config: The family's frozen configuration.
         summary: One line.
         source: Where architecture and weights come from.
+        licence: Of the weights, and where it is said.
         trained_with: Networks and data its training used.
+        file: Where they can be fetched.
         figures: Whether there are published figures, see ``tokbench.tokenizers.published``.
     """
     return Variant(
@@ -90,7 +93,8 @@ def published_variant(
         image_size=256,
         summary=summary,
         source=source,
-        licence=PUBLISHED_LICENCE,
+        licence=licence,
+        file=file,
         trained_with=trained_with,
         published=f"{family}/{name}" if figures else None,
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pkgutil
 from functools import cache
-from importlib import import_module, resources
+from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 from tokbench.configs import with_overrides
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.tokenizers.family import Family, Variant
+from tokbench.tokenizers.obtain import own_weights
+from tokbench.tokenizers.places import locate
 
 if TYPE_CHECKING:
     import torch
@@ -65,19 +67,13 @@ def resolve(name: str) -> tuple[Family, Variant]:
     raise unknown_name("tokenizer", name, [*names(), *families()], hint="See: tokbench list")
 
 
-def weights_path(variant: Variant) -> Path | None:
-    """Where the weights that ship with the package lie; None if the variant has none."""
-    if variant.weights is None:
-        return None
-    return Path(str(resources.files("tokbench.tokenizers") / "weights" / variant.weights))
-
-
 def load(name: str, weights: str | Path | None = None, device: str | torch.device = "cpu", **overrides: object) -> Tokenizer:
     """Load a tokenizer, ready to encode and decode.
 
     Args:
-        name: ``family/variant``, a family (its default variant), or ``package.module:Class`` of your own.
-        weights: A weights file to use instead of the variant's own.
+        name: ``family/variant``, a family (its default variant), a folder or file of ``save_tokenizer``, ``hf:OWNER/REPO`` of such a
+            folder, or ``package.module:Class`` of your own.
+        weights: A weights file to use instead of the variant's own: a path, ``hf:OWNER/REPO/FILE``, or a URL.
         device: Where it shall run.
         **overrides: Fields of its configuration, dots as double underscores (``autoencoder__channels=64``).
 
@@ -92,12 +88,10 @@ def load(name: str, weights: str | Path | None = None, device: str | torch.devic
     from tokbench.tokenizers.plugin import load_plugin
 
     options = {key.replace("__", "."): value for key, value in overrides.items()}
-    if ":" in name:
-        return load_plugin(name, weights, options).to(usable_device(device)).eval()
-    family, variant = resolve(name)
-    path = Path(weights) if weights is not None else weights_path(variant)
-    if path is None and variant.needs_weights:
-        raise TokbenchError(f"{family.name}/{variant.name} ships without weights; pass weights=PATH (command line: --weights PATH)")
+    if ":" in name and not name.startswith("hf:"):
+        path = None if weights is None else locate(weights)
+        return load_plugin(name, path, options).to(usable_device(device)).eval()
+    family, variant, path = _find(name, weights)
     build = import_class(family.model)
     config = variant.config
     if path is not None and hasattr(build, "configured"):  # a class, not a function that chooses one
@@ -113,6 +107,25 @@ def load(name: str, weights: str | Path | None = None, device: str | torch.devic
     model.name = f"{family.name}/{variant.name}"
     model.trained_with = variant.trained_with
     return model.to(usable_device(device)).eval()
+
+
+def _find(name: str, weights: str | Path | None) -> tuple[Family, Variant, Path | None]:
+    """Row and weights file of what a user names; names of the zoo come before folders."""
+    from tokbench.tokenizers.saved import find_saved
+
+    given = None if weights is None else locate(weights)
+    if name.startswith("hf:") or (name and name.partition("/")[0] not in families() and Path(name).exists()):
+        place = locate(name)
+        saved = find_saved(place)
+        if saved is None:
+            raise TokbenchError(f"{name} holds no tokenizer saved by tokbench; load its family by name, with weights={name}")
+        return families()[saved[0]], saved[1], given or saved[2]
+    family, variant = resolve(name)
+    if given is not None and given.is_dir() and (saved := find_saved(given)):
+        if saved[0] != family.name:
+            raise TokbenchError(f"{weights} holds {saved[0]}/{saved[1].name}, not a {family.name}; load it by its place alone")
+        return family, saved[1], saved[2]
+    return family, variant, own_weights(family, variant) if given is None else given
 
 
 def usable_device(device: str | torch.device) -> torch.device:

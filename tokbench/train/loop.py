@@ -21,7 +21,8 @@ from tokbench.images import to_float, to_uint8
 from tokbench.plugins import import_class
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.checkpoints import load_strictly, read_state, save_weights
-from tokbench.tokenizers.zoo import resolve, usable_device, weights_path
+from tokbench.tokenizers.obtain import weights_path
+from tokbench.tokenizers.zoo import resolve, usable_device
 from tokbench.train.crops import RandomCrops
 from tokbench.train.objective import Objective
 from tokbench.train.options import CHECKPOINT, LOG, WEIGHTS, TrainOptions, TrainResult

@@ -18,7 +18,8 @@ FAMILY = Family(
             image_size=512,  # the smallest that the published preprocessing makes of an image
             summary="f8, 32768 codes of 4 values, published for images of 512 px and more and for video",
             source="BAAI/Emu3-VisionTokenizer",
-            licence="Apache-2.0 for the code of baaivision/Emu3; of the weights see the model card",
+            licence="Apache-2.0 (model card)",
+            file="hf:BAAI/Emu3-VisionTokenizer/model.safetensors",
             trained_with=("data:laion-high-resolution", "data:internvid", "lpips-vgg"),
         ),
     ),

@@ -49,6 +49,8 @@ FAMILY = Family(
             FlowMoConfig(PUBLISHED_ENCODER, PUBLISHED_DECODER, bits=9, codebooks=2),
             "256 positions of 2 x 9 bits, published for ImageNet at 256 px",
             source="kylesargent/FlowMo, flowmo_lo.pth",
+            licence="not stated (repository)",
+            file="hf:ksarge/FlowMo/flowmo_lo.pth",
             trained_with=PUBLISHED_WITH,
         ),
         published_variant(
@@ -57,6 +59,8 @@ FAMILY = Family(
             FlowMoConfig(PUBLISHED_ENCODER, PUBLISHED_DECODER, bits=14, codebooks=4),
             "256 positions of 4 x 14 bits, published for ImageNet at 256 px",
             source="kylesargent/FlowMo, flowmo_hi.pth",
+            licence="not stated (repository)",
+            file="hf:ksarge/FlowMo/flowmo_hi.pth",
             trained_with=PUBLISHED_WITH,
         ),
     ),

@@ -7,9 +7,18 @@ from tokbench.tokenizers.conv_vq_config import ConvVQConfig, conv_vq_layout
 from tokbench.tokenizers.family import Family, Variant, published_variant
 
 
-def _published(name: str, autoencoder: AutoencoderConfig, summary: str, source: str, data: str) -> Variant:
+def _published(name: str, autoencoder: AutoencoderConfig, summary: str, file: str, data: str) -> Variant:
     config = ConvVQConfig(autoencoder, codebook_size=16384, embed_dim=8, quantizer="cosine")
-    return published_variant("llamagen", name, config, summary, source=source, trained_with=(f"data:{data}/train", "lpips-vgg"))
+    return published_variant(
+        "llamagen",
+        name,
+        config,
+        summary,
+        source=f"FoundationVision/LlamaGen, {file.rpartition('/')[2]}",
+        licence="MIT (repository)",
+        trained_with=(f"data:{data}/train", "lpips-vgg"),
+        file=file,
+    )
 
 
 FAMILY = Family(
@@ -23,21 +32,21 @@ FAMILY = Family(
             "vq-16",
             AutoencoderConfig(256),
             "f16, 16384 codes, published for ImageNet at 256 px",
-            "FoundationVision/LlamaGen, vq_ds16_c2i.pt",
+            "hf:FoundationVision/LlamaGen/vq_ds16_c2i.pt",
             "imagenet",
         ),
         _published(
             "vq-8",
             AutoencoderConfig(256, channel_multipliers=(1, 2, 2, 4), attn_resolutions=(32,)),
             "f8, 16384 codes, published for ImageNet at 256 px",
-            "FoundationVision/LlamaGen, vq_ds8_c2i.pt",
+            "hf:FoundationVision/LlamaGen/vq_ds8_c2i.pt",
             "imagenet",
         ),
         _published(
             "vq-16-t2i",
             AutoencoderConfig(256),
             "f16, 16384 codes, published for text to image, on LAION-COCO and data that are not published",
-            "FoundationVision/LlamaGen, vq_ds16_t2i.pt",
+            "hf:peizesun/llamagen_t2i/vq_ds16_t2i.pt",
             "laion-coco",
         ),
     ),

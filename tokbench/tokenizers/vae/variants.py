@@ -64,10 +64,17 @@ STABLE_DIFFUSION = AutoencoderConfig(4, channel_multipliers=(1, 2, 4, 4), attn_r
 LATENT_DIFFUSION_DATA = ("data:openimages/train", "lpips-vgg")
 
 
-def _published(
-    name: str, config: VAEConfig, summary: str, source: str, trained_with: tuple[str, ...] = LATENT_DIFFUSION_DATA, *, figures: bool = True
-) -> Variant:
-    return published_variant("vae", name, config, summary, source=source, trained_with=trained_with, figures=figures)
+def _latent_diffusion(name: str, autoencoder: AutoencoderConfig, channels: int) -> Variant:
+    return published_variant(
+        "vae",
+        f"kl-{name}",
+        VAEConfig(autoencoder, embed_dim=channels),
+        f"{name}, {channels} latent channels, published for OpenImages at 256 px",
+        source=f"CompVis/latent-diffusion, kl-{name}",
+        licence="MIT (repository)",
+        trained_with=LATENT_DIFFUSION_DATA,
+        file=f"https://ommer-lab.com/files/latent-diffusion/kl-{name}.zip#model.ckpt",
+    )
 
 
 FAMILY = Family(
@@ -87,49 +94,41 @@ FAMILY = Family(
             licence="Apache-2.0",
             trained_with=("data:photos/train",),
         ),
-        _published(
-            "kl-f4",
-            VAEConfig(AutoencoderConfig(3, channel_multipliers=(1, 2, 4), attn_resolutions=(), double_z=True), embed_dim=3),
-            "f4, 3 latent channels, published for OpenImages at 256 px",
-            "CompVis/latent-diffusion, kl-f4",
+        _latent_diffusion("f4", AutoencoderConfig(3, channel_multipliers=(1, 2, 4), attn_resolutions=(), double_z=True), 3),
+        _latent_diffusion("f8", STABLE_DIFFUSION, 4),
+        _latent_diffusion("f16", AutoencoderConfig(16, double_z=True), 16),
+        _latent_diffusion(
+            "f32", AutoencoderConfig(64, channel_multipliers=(1, 1, 2, 2, 4, 4), attn_resolutions=(16, 8), double_z=True), 64
         ),
-        _published(
-            "kl-f8",
-            VAEConfig(STABLE_DIFFUSION, embed_dim=4),
-            "f8, 4 latent channels, published for OpenImages at 256 px",
-            "CompVis/latent-diffusion, kl-f8",
-        ),
-        _published(
-            "kl-f16",
-            VAEConfig(AutoencoderConfig(16, double_z=True), embed_dim=16),
-            "f16, 16 latent channels, published for OpenImages at 256 px",
-            "CompVis/latent-diffusion, kl-f16",
-        ),
-        _published(
-            "kl-f32",
-            VAEConfig(AutoencoderConfig(64, channel_multipliers=(1, 1, 2, 2, 4, 4), attn_resolutions=(16, 8), double_z=True), embed_dim=64),
-            "f32, 64 latent channels, published for OpenImages at 256 px",
-            "CompVis/latent-diffusion, kl-f32",
-        ),
-        _published(
+        published_variant(
+            "vae",
             "sd",
             VAEConfig(STABLE_DIFFUSION, embed_dim=4),
             "f8, 4 latent channels, of Stable Diffusion 1, which reads them with latent_scale 0.18215",
-            "CompVis/stable-diffusion, first_stage_model; fine-tuned decoders: stabilityai/sd-vae-ft-ema, sd-vae-ft-mse",
+            source="CompVis/stable-diffusion, first_stage_model; fine-tuned decoders: stabilityai/sd-vae-ft-ema, sd-vae-ft-mse",
+            licence="OpenRAIL-M (CreativeML, model card)",
+            trained_with=LATENT_DIFFUSION_DATA,
+            file="hf:CompVis/stable-diffusion-v1-4/vae/diffusion_pytorch_model.safetensors",
         ),
-        _published(
+        published_variant(
+            "vae",
             "sdxl",
             VAEConfig(STABLE_DIFFUSION, embed_dim=4),
             "f8, 4 latent channels, of Stable Diffusion XL, which reads them with latent_scale 0.13025",
-            "stabilityai/sdxl-vae; its training data are not published",
-            ("lpips-vgg",),
+            source="stabilityai/sdxl-vae; its training data are not published",
+            licence="MIT (model card)",
+            trained_with=("lpips-vgg",),
+            file="hf:stabilityai/sdxl-vae/sdxl_vae.safetensors",
         ),
-        _published(
+        published_variant(
+            "vae",
             "flux",
             VAEConfig(replace(STABLE_DIFFUSION, z_channels=16), embed_dim=16, quant_convs=False),
             "f8, 16 latent channels, of FLUX.1, which reads them with latent_shift 0.1159 and latent_scale 0.3611",
-            "black-forest-labs/FLUX.1, ae.safetensors; its training is not published",
-            (),
+            source="black-forest-labs/FLUX.1, ae.safetensors; its training is not published",
+            licence="Apache-2.0 (model card of FLUX.1-schnell)",
+            trained_with=(),
+            file="hf:black-forest-labs/FLUX.1-schnell/ae.safetensors",
             figures=False,
         ),
     ),

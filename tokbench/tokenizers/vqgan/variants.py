@@ -10,15 +10,31 @@ F16 = AutoencoderConfig(256)
 """Five levels, attention at the lowest; the network of the paper."""
 
 
-def _taming(name: str, config: ConvVQConfig, summary: str, data: str) -> Variant:
-    source = f"CompVis/taming-transformers, vqgan_{name.replace('-', '_')}"
-    return published_variant("vqgan", name, config, summary, source=source, trained_with=(f"data:{data}/train", "lpips-vgg"))
+def _taming(name: str, config: ConvVQConfig, summary: str, data: str, file: str) -> Variant:
+    return published_variant(
+        "vqgan",
+        name,
+        config,
+        summary,
+        source=f"CompVis/taming-transformers, vqgan_{name.replace('-', '_')}",
+        licence="MIT (repository)",
+        trained_with=(f"data:{data}/train", "lpips-vgg"),
+        file=f"https://heibox.uni-heidelberg.de/f/{file}/?dl=1",
+    )
 
 
 def _latent_diffusion(name: str, autoencoder: AutoencoderConfig, codebook_size: int, summary: str) -> Variant:
     config = ConvVQConfig(autoencoder, codebook_size, autoencoder.z_channels, loss_form="taming")
-    source, trained_with = f"CompVis/latent-diffusion, vq-{name}", ("data:openimages/train", "lpips-vgg")
-    return published_variant("vqgan", f"ldm-{name}", config, summary, source=source, trained_with=trained_with)
+    return published_variant(
+        "vqgan",
+        f"ldm-{name}",
+        config,
+        summary,
+        source=f"CompVis/latent-diffusion, vq-{name}",
+        licence="MIT (repository)",
+        trained_with=("data:openimages/train", "lpips-vgg"),
+        file=f"https://ommer-lab.com/files/latent-diffusion/vq-{name}.zip#model.ckpt",
+    )
 
 
 FAMILY = Family(
@@ -43,12 +59,14 @@ FAMILY = Family(
             ConvVQConfig(F16, codebook_size=1024, embed_dim=256, loss_form="taming"),
             "f16, 1024 codes, published for ImageNet at 256 px",
             "imagenet",
+            "140747ba53464f49b476",
         ),
         _taming(
             "imagenet-f16-16384",
             ConvVQConfig(F16, codebook_size=16384, embed_dim=256, loss_form="taming"),
             "f16, 16384 codes, published for ImageNet at 256 px",
             "imagenet",
+            "867b05fc8c4841768640",
         ),
         _taming(
             "gumbel-f8",
@@ -61,6 +79,7 @@ FAMILY = Family(
             ),
             "f8, 8192 codes chosen by score, published for OpenImages at 256 px",
             "openimages",
+            "34a747d5765840b5a99d",
         ),
         _latent_diffusion(
             "f4",

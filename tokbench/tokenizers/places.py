@@ -1,0 +1,215 @@
+"""Where weights are, as a user writes it, and how they come here: ``PATH``, ``hf:OWNER/REPO[@REVISION][/FILE]``, or a URL; no torch.
+
+A file of the web is kept in the user's cache. Its digest is noted at first use and must not change afterwards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from tokbench.assets import cache_dir
+from tokbench.download import Progress, download, reason
+from tokbench.errors import TokbenchError, missing_extra
+
+FILE_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".npy", ".json")
+"""What tells a file of a hub repository from a folder."""
+FOLDER_FILES = ("*.json", "*.safetensors")
+"""What is fetched of a folder."""
+
+
+@dataclass(frozen=True)
+class HubPlace:
+    """A file or folder of a model repository on the Hugging Face hub.
+
+    Args:
+        repo: ``OWNER/REPO``.
+        inside: Path in the repository; empty for the whole of it.
+        revision: Branch, tag or commit; None for the default branch.
+    """
+
+    repo: str
+    inside: str = ""
+    revision: str | None = None
+
+    def __str__(self) -> str:
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"hf:{self.repo}{revision}" + (f"/{self.inside}" if self.inside else "")
+
+    @property
+    def is_file(self) -> bool:
+        """Whether one file is meant."""
+        return self.inside.endswith(FILE_SUFFIXES)
+
+
+@dataclass(frozen=True)
+class WebPlace:
+    """A file at a URL.
+
+    Args:
+        url: ``http:`` or ``https:``.
+        member: File to take out of it, if it is a zip of files.
+    """
+
+    url: str
+    member: str = ""
+
+    def __str__(self) -> str:
+        return self.url + (f"#{self.member}" if self.member else "")
+
+    @property
+    def file_name(self) -> str:
+        """What to call the download."""
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", unquote(urlsplit(self.url).path).rstrip("/").rpartition("/")[2]).strip("-.")
+        return name if "." in name else "weights.ckpt"
+
+
+def parse_place(text: str) -> HubPlace | WebPlace | Path:
+    """Read where weights are.
+
+    Args:
+        text: ``hf:OWNER/REPO``, ``hf:OWNER/REPO@REVISION/folder/file``, ``https://...`` (``#NAME`` behind it takes that file out of a
+            zip), or a path.
+
+    Raises:
+        TokbenchError: If it begins like one of these and does not go on like it.
+    """
+    if text.startswith("hf:"):
+        found = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.+))?", text)
+        inside = found[3] or "" if found else ""
+        if found is None or ".." in inside.split("/"):
+            raise TokbenchError(f"{text!r} names no place on the hub; write hf:OWNER/REPO/FILE or hf:OWNER/REPO@REVISION/FILE")
+        return HubPlace(found[1], inside.strip("/"), found[2])
+    if re.match(r"https?://", text):
+        url, _, member = text.partition("#")
+        return WebPlace(url, member)
+    if re.match(r"[a-z][a-z0-9+]+://", text):
+        raise TokbenchError(f"{text!r} cannot be fetched; weights are a path, hf:OWNER/REPO/FILE, or a URL of http or https")
+    return Path(text)
+
+
+def locate(place: str | Path, *, progress: Progress = lambda done, total: None) -> Path:
+    """Bring weights here, unless they are.
+
+    Args:
+        place: A path, or what ``parse_place`` reads.
+        progress: Called with bytes done and bytes in all (0 if unknown).
+
+    Returns:
+        A local file or folder; a path is returned as it is, whether it exists or not.
+
+    Raises:
+        TokbenchError: If the place cannot be reached, or what is there has changed since its first use.
+    """
+    parsed = parse_place(place) if isinstance(place, str) else place
+    if isinstance(parsed, Path):
+        return parsed
+    try:
+        if isinstance(parsed, HubPlace):
+            return _from_hub(parsed)
+        folder = cache_dir() / "weights" / "url" / hashlib.sha256(parsed.url.encode()).hexdigest()[:16]
+        return fetch(parsed, folder / (Path(parsed.member).name or parsed.file_name), progress=progress)
+    except OSError as error:
+        raise TokbenchError(f"cannot fetch {parsed} ({reason(error)}); fetch it by other means and pass its path") from error
+
+
+def fetch(place: HubPlace | WebPlace, target: Path, *, progress: Progress = lambda done, total: None) -> Path:
+    """Fetch one file to a given path, unless it is there.
+
+    Args:
+        place: Of the file.
+        target: Where it shall lie; of a file of the hub, ending in its path there.
+        progress: Called with bytes done and bytes in all (0 if unknown).
+
+    Returns:
+        ``target``.
+
+    Raises:
+        OSError: If the network fails, or the hub has no such file for this user.
+        TokbenchError: If it is not the file that was there at its first use.
+    """
+    if target.is_file():
+        return target
+    if isinstance(place, HubPlace):
+        return _from_hub(place, root=Path(str(target).removesuffix(place.inside)))
+    if not place.member:
+        download(place.url, target, progress=progress)
+        check_pin(str(place), target)
+        return target
+    archive = target.with_name(place.file_name)
+    if not archive.is_file():
+        download(place.url, archive, progress=progress)
+        check_pin(place.url, archive)
+    _extract(archive, place.member, target)
+    archive.unlink()
+    return target
+
+
+def check_pin(place: str, path: Path) -> str:
+    """Note the digest of a file at its first use, and compare it with that later.
+
+    Args:
+        place: What it is noted under.
+        path: The file.
+
+    Returns:
+        SHA-256 of the file, in hex.
+
+    Raises:
+        TokbenchError: If it differs from what was noted.
+    """
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    pin = _pin(place)
+    try:
+        known = pin.read_text(encoding="utf-8").split()[0]
+    except (FileNotFoundError, IndexError):
+        pin.parent.mkdir(parents=True, exist_ok=True)
+        pin.write_text(f"{digest}  {place}\n", encoding="utf-8")
+        return digest
+    if known != digest:
+        message = f"{path} ({place}) has SHA-256 {digest[:16]}..., at first use it was {known[:16]}...; it was replaced or is damaged."
+        raise TokbenchError(f"{message} Fetch the old file, or delete {pin} to accept the new one")
+    return digest
+
+
+def _pin(place: str) -> Path:
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", place).strip("-.")[-80:]
+    return cache_dir() / "weights" / "pins" / f"{slug}-{hashlib.sha256(place.encode()).hexdigest()[:8]}.sha256"
+
+
+def _extract(archive: Path, member: str, target: Path) -> None:
+    partial = target.with_name(f".{target.name}.extracted")
+    try:
+        with zipfile.ZipFile(archive) as content, content.open(member) as source, partial.open("wb") as file:
+            while chunk := source.read(1 << 20):
+                file.write(chunk)
+        partial.replace(target)
+    except (KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+        raise TokbenchError(f"{archive} holds no readable file {member!r} ({reason(error)}); delete it and try again") from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _from_hub(place: HubPlace, *, root: Path | None = None) -> Path:
+    """Through the hub's own library, into its own cache or under ``root``."""
+    try:
+        import huggingface_hub
+        from huggingface_hub.errors import HfHubHTTPError
+    except ImportError as error:
+        raise missing_extra("huggingface_hub", "hf", f"fetching {place}") from error
+    options: dict[str, Any] = {"revision": place.revision, "local_dir": root}
+    try:
+        if place.is_file:
+            path = Path(huggingface_hub.hf_hub_download(place.repo, place.inside, **options))
+            check_pin(str(place), path)
+            return path
+        patterns = [f"{place.inside}/{pattern}" if place.inside else pattern for pattern in FOLDER_FILES]
+        return Path(huggingface_hub.snapshot_download(place.repo, allow_patterns=patterns, **options)) / place.inside
+    except (ValueError, HfHubHTTPError) as error:  # no such repository or file, not signed in, not in the cache
+        raise OSError(reason(error)) from error
