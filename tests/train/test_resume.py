@@ -26,6 +26,7 @@ from tokbench.tokenizers.plugin import import_class
 from tokbench.tokenizers.vae.variants import VAEConfig
 from tokbench.tokenizers.vqvae.model import VQVAE
 from tokbench.train import loop
+from tokbench.train.autoencoder import AutoencoderObjective
 from tokbench.train.loop import train
 from tokbench.train.options import TrainOptions, TrainResult
 from tokbench.train.recipes import Recipe, get_recipe
@@ -322,3 +323,22 @@ def test_a_diverged_run_is_reported(runner: Runner, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(loop, "to_float", lambda images: torch.full(images.shape, float("nan")))
     with pytest.raises(TokbenchError, match="training diverged: the loss is nan at step 0; lower the learning rate, or train in fp32"):
         runner.run(small_recipe("vae-tiny"), "run")
+
+
+def test_a_gumbel_quantizer_draws_from_the_steps_generator() -> None:
+    """Equal seeds give equal steps, other seeds other ones; the codebook moves by its gradient."""
+    recipe = replace(small_recipe("vqvae-tiny"), losses=replace(small_recipe("vqvae-tiny").losses, codebook=None))
+
+    def weights_after_a_step(seed: int) -> dict[str, Tensor]:
+        torch.manual_seed(0)
+        model = VQVAE(ConvVQConfig(SMALL, codebook_size=16, embed_dim=4, quantizer="gumbel", kl_weight=1e-3))
+        before = model.quantize.embed.weight.clone()
+        objective = AutoencoderObjective(model.train(), recipe, None)
+        figures = [objective.step(torch.zeros(2, 3, SIZE, SIZE), step, torch.Generator().manual_seed(seed + step)) for step in range(3)]
+        assert all(math.isfinite(value) for row in figures for value in row.values())
+        assert not torch.equal(model.quantize.embed.weight, before)
+        return dict(model.state_dict())
+
+    one, again, other = (weights_after_a_step(seed) for seed in (1, 1, 9))
+    assert all(torch.equal(value, again[key]) for key, value in one.items())
+    assert not all(torch.equal(value, other[key]) for key, value in one.items())

@@ -79,12 +79,12 @@ class AutoencoderObjective(Objective):
         figures: dict[str, float] = {}
         if self.codebook is not None and step == 0 and self.fresh_codebook:
             with torch.no_grad():
-                vectors = self.model(images).vectors
+                vectors = self.model(images, generator=generator).vectors
             needed = -(-self.model.config.codebook_size // vectors.shape[1])
             if len(images) < needed:
                 raise TokbenchError(f"a batch of {len(images)} is too small to start the codebook from; it takes at least {needed}")
             self.codebook.initialise(vectors.flatten(0, 1), generator)
-        out = self.model(images)
+        out = self.model(images, generator=generator)
         codes = out.quantized.codes.flatten()
         counts = torch.bincount(codes, minlength=self.model.config.codebook_size).float()
         share = counts / counts.sum()
