@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
 from tokbench.tokenizers.family import Family
+from tokbench.tokenizers.library.config import LibraryConfig
 from tokbench.tokenizers.torchfile.reader import read_torch_file
 from tokbench.tokenizers.torchfile.tensors import detach
 from tokbench.tokenizers.torchfile.words import Unreadable, printable
@@ -193,6 +194,8 @@ def nearest_variants(state: Mapping[str, Tensor], families: Iterable[Family]) ->
     found = []
     for family in families:
         for variant in family.variants:
+            if isinstance(variant.config, LibraryConfig):
+                continue  # nobody else has its names, and its library takes seconds to import
             try:
                 with torch.device("meta"):
                     own = {key: value.shape for key, value in import_class(family.model)(variant.config).state_dict().items()}

@@ -21,6 +21,8 @@ FILE_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".npy", ".json"
 """What tells a file of a hub repository from a folder."""
 FOLDER_FILES = ("*.json", "*.safetensors")
 """What is fetched of a folder."""
+OTHER_COPIES = ("*.fp16.*", "*.non_ema.*")
+"""What is not: other precisions and other averages of the same weights."""
 
 
 @dataclass(frozen=True)
@@ -210,6 +212,7 @@ def _from_hub(place: HubPlace, *, root: Path | None = None) -> Path:
             check_pin(str(place), path)
             return path
         patterns = [f"{place.inside}/{pattern}" if place.inside else pattern for pattern in FOLDER_FILES]
-        return Path(huggingface_hub.snapshot_download(place.repo, allow_patterns=patterns, **options)) / place.inside
+        found = huggingface_hub.snapshot_download(place.repo, allow_patterns=patterns, ignore_patterns=OTHER_COPIES, **options)
+        return Path(found) / place.inside
     except (ValueError, HfHubHTTPError) as error:  # no such repository or file, not signed in, not in the cache
         raise OSError(reason(error)) from error

@@ -67,7 +67,8 @@ class PixelPalette(Tokenizer):
 
     @classmethod
     def read_weights(cls, path: Path) -> Checkpoint:
-        """Read a palette: safetensors, Image-GPT's ``clusters`` as .npy, or its ``preprocessor_config.json``."""
+        """Read a palette: safetensors, Image-GPT's ``clusters`` as .npy, its ``preprocessor_config.json``, or the folder of that."""
+        path = path / "preprocessor_config.json" if path.is_dir() else path
         if path.suffix not in (".npy", ".json"):
             return super().read_weights(path)
         try:

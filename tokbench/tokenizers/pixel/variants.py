@@ -56,5 +56,15 @@ FAMILY = Family(
             licence="Apache-2.0",
             trained_with=("data:photos/train",),
         ),
+        Variant(
+            name="image-gpt",
+            config=PaletteConfig(colours=512),
+            image_size=32,
+            summary="nearest of the 512 colours of Image-GPT, one token a pixel",
+            file="hf:openai/imagegpt-small/preprocessor_config.json",
+            source="openai/image-gpt, kmeans_centers.npy; the clusters of its image processor in transformers",
+            licence="Apache-2.0 (model card)",
+            trained_with=("data:imagenet/train",),
+        ),
     ),
 )

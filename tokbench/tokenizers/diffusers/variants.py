@@ -1,0 +1,93 @@
+"""Variants: one a class of diffusers, with the settings of a well-known model for files that come without a ``config.json``."""
+
+from __future__ import annotations
+
+from tokbench.tokenizers.diffusers.config import (
+    AutoencoderDCConfig,
+    AutoencoderKLConfig,
+    AutoencoderTinyConfig,
+    ConsistencyDecoderConfig,
+    VQModelConfig,
+)
+from tokbench.tokenizers.family import Family, Variant
+from tokbench.tokenizers.library.config import LibraryConfig, library_layout, settings_of
+
+_STABLE_DIFFUSION = (128, 256, 512, 512)
+_DC_BLOCKS, _DC_CHANNELS = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3, (128, 256, 512, 512, 1024, 1024)
+
+
+def _convolutional(widths: tuple[int, ...], **values: object) -> str:
+    blocks = {"down_block_types": ["DownEncoderBlock2D"] * len(widths), "up_block_types": ["UpDecoderBlock2D"] * len(widths)}
+    return settings_of({"block_out_channels": widths, "layers_per_block": 2, **blocks, **values})
+
+
+def _variant(name: str, config: LibraryConfig, summary: str, source: str) -> Variant:
+    return Variant(name=name, config=config, image_size=256, summary=summary, source=source, licence="its own (of the model given)")
+
+
+FAMILY = Family(
+    name="diffusers",
+    summary="autoencoders of the library diffusers, from folders of save_pretrained",
+    model="tokbench.tokenizers.diffusers.model:DiffusersTokenizer",
+    layout=library_layout,
+    default="kl",
+    variants=(
+        _variant(
+            "kl",
+            AutoencoderKLConfig(_convolutional(_STABLE_DIFFUSION, latent_channels=4)),
+            "any AutoencoderKL; a file alone is taken for Stable Diffusion's",
+            "a folder of diffusers, e.g. hf:stabilityai/sd-vae-ft-mse",
+        ),
+        _variant(
+            "vq",
+            VQModelConfig(_convolutional((128, 256, 512), latent_channels=3, num_vq_embeddings=8192, vq_embed_dim=3)),
+            "any VQModel; a file alone is taken for latent diffusion's vq-f4",
+            "a folder of diffusers, e.g. hf:CompVis/ldm-super-resolution-4x-openimages/vqvae",
+        ),
+        _variant(
+            "tiny",
+            AutoencoderTinyConfig(
+                settings_of(
+                    {
+                        "encoder_block_out_channels": (64,) * 4,
+                        "decoder_block_out_channels": (64,) * 4,
+                        "num_encoder_blocks": (1, 3, 3, 3),
+                        "num_decoder_blocks": (3, 3, 3, 1),
+                        "latent_channels": 4,
+                        "upsampling_scaling_factor": 2,
+                    }
+                )
+            ),
+            "any AutoencoderTiny; a file alone is taken for TAESD",
+            "a folder of diffusers, e.g. hf:madebyollin/taesd",
+        ),
+        _variant(
+            "dc",
+            AutoencoderDCConfig(
+                settings_of(
+                    {
+                        "latent_channels": 32,
+                        "encoder_block_types": _DC_BLOCKS,
+                        "decoder_block_types": _DC_BLOCKS,
+                        "encoder_block_out_channels": _DC_CHANNELS,
+                        "decoder_block_out_channels": _DC_CHANNELS,
+                        "encoder_layers_per_block": (0, 4, 8, 2, 2, 2),
+                        "decoder_layers_per_block": (0, 5, 10, 2, 2, 2),
+                        "encoder_qkv_multiscales": ((),) * 6,
+                        "decoder_qkv_multiscales": ((),) * 6,
+                        "decoder_norm_types": ("batch_norm",) * 3 + ("rms_norm",) * 3,
+                        "decoder_act_fns": ("relu",) * 3 + ("silu",) * 3,
+                    }
+                )
+            ),
+            "any AutoencoderDC; a file alone is taken for dc-ae-f32c32-in-1.0",
+            "a folder of diffusers, e.g. hf:mit-han-lab/dc-ae-f32c32-in-1.0-diffusers",
+        ),
+        _variant(
+            "consistency",
+            ConsistencyDecoderConfig(settings_of({"encoder_block_out_channels": _STABLE_DIFFUSION, "latent_channels": 4})),
+            "any ConsistencyDecoderVAE; decoding draws noise, in two steps",
+            "a folder of diffusers, e.g. hf:openai/consistency-decoder",
+        ),
+    ),
+)

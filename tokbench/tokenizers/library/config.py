@@ -1,0 +1,109 @@
+"""Configuration of a tokenizer that another library builds: the library's class and that class's own settings; no torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from tokbench.configs import canonical_json
+from tokbench.layout import TokenLayout
+from tokbench.tokenizers.family import strided_grid
+
+
+@dataclass(frozen=True)
+class LibraryConfig:
+    """What all of them have; a subclass says how the layout follows from the settings.
+
+    Args:
+        settings: Of the library's class, as its ``config.json`` has them, in one line of canonical JSON. The ``config.json`` of a
+            folder takes their place; what is not said there is written out with the library's default.
+        library_class: Name of the library's class.
+
+    Raises:
+        ValueError: If the settings are no JSON object, if the layout does not follow from them, or they are not for RGB images.
+    """
+
+    settings: str
+    library_class: str
+
+    def __post_init__(self) -> None:
+        if bool(self.codebook_size) == bool(self.channels) or self.stride < 1:
+            raise ValueError(f"settings of {self.library_class} make neither codes nor latents")
+        for key in ("in_channels", "out_channels", "encoder_in_channels"):
+            if self.values.get(key, 3) != 3:
+                raise ValueError(f"images have 3 channels, {self.library_class} is set to {key} {self.values[key]}")
+
+    @property
+    def values(self) -> Mapping[str, Any]:
+        """The settings by name."""
+        return _parsed(self.settings)
+
+    def number(self, name: str) -> int:
+        """A setting that is a positive whole number."""
+        value = self._value(name)
+        if type(value) is not int or value < 1:
+            raise ValueError(f"{name} of {self.library_class} must be a positive whole number, got {value!r}")
+        return value
+
+    def listed(self, name: str) -> list[int]:
+        """A setting that is a list of whole numbers, one a level."""
+        value = self._value(name)
+        if not isinstance(value, list) or not value or not all(type(item) is int and item >= 0 for item in value):
+            raise ValueError(f"{name} of {self.library_class} must be a list of whole numbers, one a level, got {value!r}")
+        return value
+
+    def _value(self, name: str) -> Any:
+        if name not in self.values:
+            raise ValueError(f"settings of {self.library_class} lack {name}")
+        return self.values[name]
+
+    @property
+    def stride(self) -> int:
+        """Pixels a token covers along each axis."""
+        raise NotImplementedError
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries of the codebook; 0 for continuous latents."""
+        return 0
+
+    @property
+    def channels(self) -> int:
+        """Values per position of continuous latents; 0 for discrete tokens."""
+        return 0
+
+    @property
+    def encode_is_stochastic(self) -> bool:
+        """Whether encode draws noise."""
+        return False
+
+    @property
+    def decode_is_stochastic(self) -> bool:
+        """Whether decode draws noise."""
+        return False
+
+
+def settings_of(values: Mapping[str, Any]) -> str:
+    """Write settings as ``LibraryConfig`` holds them."""
+    return canonical_json(values)
+
+
+def library_layout(config: LibraryConfig, height: int, width: int) -> TokenLayout:
+    """One token or latent vector per ``stride`` x ``stride`` pixels."""
+    return TokenLayout(
+        image_size=(height, width),
+        grid=strided_grid(height, width, config.stride),
+        codebook_sizes=(config.codebook_size,) if config.codebook_size else (),
+        channels=config.channels,
+    )
+
+
+@cache
+def _parsed(text: str) -> Mapping[str, Any]:
+    values = json.loads(text)  # its error is a ValueError
+    if not isinstance(values, dict):
+        raise ValueError(f"settings must be a JSON object, got {text[:40]}")
+    return values

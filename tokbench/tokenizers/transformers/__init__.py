@@ -1,0 +1,1 @@
+"""Image tokenizers of the library transformers, from the folders its ``save_pretrained`` writes."""
