@@ -12,9 +12,13 @@ MAX_ARGUMENTS = 16
 
 ARMED = re.compile(
     r"(os|posix|nt|subprocess|pty|shutil|runpy|importlib|ctypes|socket|webbrowser)\..+"
-    r"|builtins\.(eval|exec|execfile|compile|open|__import__|input|breakpoint)"
+    r"|builtins\.(eval|exec|execfile|compile|open|__import__|input|breakpoint)|_?io\.open(_code)?"
+    r"|commands\.(call|check_call|check_output|getoutput|getstatusoutput|run|Popen)"
 )
-"""Names that only an attack puts into a weights file. They would do nothing here; refusing keeps the file from readers they do harm to."""
+"""Names that only an attack puts into a weights file. They would do nothing here; refusing keeps the file from readers they do harm to.
+
+Pickles of protocol 2 have Python 2's names for some modules: ``commands`` for ``subprocess``.
+"""
 
 
 class Unreadable(ValueError):
