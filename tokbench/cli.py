@@ -6,19 +6,18 @@ import json
 import logging
 import sys
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tokbench.cli_compare import FailIfOption, GateReportOption, compare, diff, finish_gate, gate_records, plot, print_records
 from tokbench.cli_feed import export
 from tokbench.cli_weights import convert, published, weights_app
 from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, bar, err, out, progress, say, settings
-from tokbench.errors import TokbenchError, unknown_name
+from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
-    from tokbench.bench.record import Record
     from tokbench.bench.runner import Evaluation
     from tokbench.tokenizers.base import Tokenizer
     from tokbench.tokenizers.family import Family, Variant
@@ -34,16 +33,6 @@ app.add_typer(weights_app, name="weights")
 
 WIDE = 140
 """Columns of a terminal that also shows bits per pixel and what each tokenizer is."""
-
-
-class Format(StrEnum):
-    """How tables are written."""
-
-    terminal = "terminal"
-    md = "md"
-    csv = "csv"
-    latex = "latex"
-    json = "json"
 
 
 def main() -> None:
@@ -203,6 +192,8 @@ def run(
     feature_weights: Annotated[Path | None, typer.Option(help="Inception file for rfid.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the records.")] = Path("runs"),
+    fail_if: FailIfOption = None,
+    gate_report: GateReportOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
 ) -> None:
     """Measure tokenizers and write a record of each."""
@@ -211,7 +202,9 @@ def run(
     from tokbench.bench.runner import run as run_bench
     from tokbench.bench.store import write_record
     from tokbench.data.open import open_source
+    from tokbench.report.gate import parse_conditions
 
+    parse_conditions(fail_if or [])  # before the run: mistakes show at once
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     names = None if metrics is None else tuple(part.strip() for part in metrics.split(",") if part.strip())
     overrides = settings(setting)
@@ -228,10 +221,12 @@ def run(
         say(f"{subject.name}: {evaluation.record.timing.total_seconds:.1f} s, record {path}")
         done.append(evaluation)
     records = [evaluation.record for evaluation in done]
+    checks = gate_records(records, fail_if, gate_report)
     if as_json:
         print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
     else:
-        _print(records, Format.terminal, intervals=False, mix=False)
+        print_records(records)
+    finish_gate(checks)
 
 
 def _subject(name: str, weights: str | None, device: str, overrides: dict[str, object]) -> Any:
@@ -246,46 +241,8 @@ def _subject(name: str, weights: str | None, device: str, overrides: dict[str, o
     return anchor
 
 
-def _print(records: list[Record], form: Format, *, intervals: bool, mix: bool) -> None:
-    from tokbench.report.render import print_tables, render
-    from tokbench.report.table import make_tables
-
-    tables = make_tables(records, intervals=intervals, mix=mix)
-    if form is Format.terminal:
-        print_tables(tables, out)
-    else:
-        print(render(tables, form.value), end="")
-
-
-@app.command()
-def compare(
-    places: Annotated[list[Path] | None, typer.Argument(help="Record files, or folders of them [default: runs].")] = None,
-    form: Annotated[Format, typer.Option("--format", "-f", help="How to write the table.")] = Format.terminal,
-    intervals: Annotated[bool, typer.Option("--intervals", help="Write 95 % intervals beside the figures.")] = False,
-    mix: Annotated[bool, typer.Option("--mix", help="One table even for different protocols and data, each row marked.")] = False,
-    sort: Annotated[str | None, typer.Option(help="Metric to sort by, best first.")] = None,
-) -> None:
-    """Put records into a table; those of different protocols or data into tables of their own."""
-    from tokbench.bench.store import find_records
-
-    records = [record for _, record in find_records(places or [Path("runs")])]
-    _print(_sorted(records, sort), form, intervals=intervals, mix=mix)
-
-
-def _sorted(records: list[Record], key: str | None) -> list[Record]:
-    if key is None:
-        return records
-    known = {name for record in records for name in record.metrics}
-    if key not in known:
-        raise unknown_name("metric", key, known)
-
-    def rank(record: Record) -> tuple[bool, float]:
-        metric = record.metrics.get(key)
-        if metric is None or metric.value is None:
-            return True, 0.0
-        return False, -metric.value if metric.higher_is_better else metric.value
-
-    return sorted(records, key=rank)
+for _command in (compare, diff, plot):
+    app.command()(_command)
 
 
 @app.command()
@@ -316,9 +273,8 @@ def reconstruct(
     say(f"wrote {output}")
 
 
-app.command()(export)
-app.command()(convert)
-app.command()(published)
+for _command in (export, convert, published):
+    app.command()(_command)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -81,6 +82,78 @@ def test_training_networks_and_reasons_are_marked():
 def test_intervals_on_request():
     assert "25.12 [24.00, 26.00]" in render(make_tables([RECORD], intervals=True), "md")
     assert "[24.00" not in render(make_tables([RECORD]), "md")
+
+
+def test_intervals_have_columns_of_their_own_for_machines():
+    tables = make_tables([RECORD, OTHER], intervals=True)
+    rows = list(csv.DictReader(io.StringIO(render(tables, "csv"))))
+    assert [(row["psnr_low"], row["psnr_high"]) for row in rows] == [("24.0", "26.0"), ("", "")]
+    assert "lpips_low" not in rows[0]  # no record has one
+    assert json.loads(render(tables, "json"))[0]["rows"][0]["psnr_high"] == 26.0
+    assert "25.12 {\\scriptsize [24.00, 26.00]}" in render(tables, "latex")
+    assert "psnr_low" not in render(make_tables([RECORD]), "csv")
+
+
+def test_bold_needs_rows_and_more_than_chance(make_record):
+    worse, best, near = make_record("a/b", seed=1), make_record("c/d", seed=1, better=3), make_record("e/f", seed=2, better=3)
+
+    def bold(items, form="md"):
+        return render(make_tables([item.record for item in items], rows=[item.rows for item in items]), form)
+
+    row = next(line for line in bold([worse, best]).splitlines() if line.startswith("| c/d |"))
+    assert f"| **{best.record.metrics['psnr'].value:.2f}** |" in row
+    assert "bold: better than every other row" in bold([worse, best])
+    for items in ([worse, best, near], [worse]):
+        assert "**" not in bold(items).split("\n", 1)[1]
+        assert "bold:" not in bold(items)
+    assert f"\\textbf{{{best.record.metrics['psnr'].value:.2f}}}" in bold([worse, best], "latex")
+    assert json.loads(bold([worse, best], "json"))[0]["rows"][1]["best"] == ["fd_efflite0", "lpips", "psnr", "ssim"]
+    stream = io.StringIO()
+    tables = make_tables([worse.record, best.record], rows=[worse.rows, best.rows])
+    print_tables(tables, Console(file=stream, width=240, force_terminal=True, color_system="standard"))
+    assert re.search(rf"\x1b\[1m\s*{best.record.metrics['psnr'].value:.2f}\s*\x1b", stream.getvalue())
+    with pytest.raises(ValueError, match="2 records with 1"):
+        make_tables([worse.record, best.record], rows=[worse.rows])
+
+
+def test_records_of_other_protocols_do_not_take_the_bold_away(make_record):
+    worse, best, large = make_record("a/b", seed=1), make_record("c/d", seed=1, better=3), make_record("e/f", seed=1, better=9)
+    other = replace(large.record, protocol=get_protocol(changes={"size": 128}), protocol_label="photos-64+size=128")
+    first, second = make_tables([worse.record, other, best.record], rows=[worse.rows, large.rows, best.rows])
+    assert [[any(cell.bold for cell in cells) for _, cells in table.rows] for table in (first, second)] == [[False, True], [False]]
+    (mixed,) = make_tables([worse.record, other, best.record], rows=[worse.rows, large.rows, best.rows], mix=True)
+    assert not any(cell.bold for _, cells in mixed.rows for cell in cells)
+
+
+def test_latex_is_ready_to_paste():
+    hostile = replace(RECORD, tokenizer=replace(RECORD.tokenizer, name="[a]_b%c&d#e$f{g}~h^i\\j<k>|"))
+    text = render(make_tables([hostile, OTHER]), "latex")
+    assert (
+        "{[}a]\\_b\\%c\\&d\\#e\\$f\\{g\\}\\textasciitilde{}h\\textasciicircum{}i\\textbackslash{}j\\textless{}k\\textgreater{}\\textbar{}"
+        in text
+    )
+    lines = [line for line in text.splitlines() if not line.startswith("%")]
+    assert text.startswith("% photos-64")
+    assert "\\usepackage{booktabs,threeparttable}" in text
+    assert [line for line in lines if line.startswith(("\\begin", "\\end"))] == [
+        "\\begin{threeparttable}",
+        lines[1],
+        "\\end{tabular}",
+        "\\begin{tablenotes}",
+        "\\end{tablenotes}",
+        "\\end{threeparttable}",
+    ]
+    body = lines[lines.index("\\midrule") + 1 : lines.index("\\bottomrule")]
+    columns = lines[1].removeprefix("\\begin{tabular}{").removesuffix("}")
+    assert all(line.replace("\\&", "").count("&") == len(columns) - 1 for line in body)
+    assert "$\\infty$" in text
+    assert "0.2000$^\\dagger$" in text
+
+
+def test_nothing_is_minus_zero():
+    tiny = replace(RECORD, metrics={"lpips": MetricResult(-1e-9, "1", False), "psnr": MetricResult(-0.5, "dB", True)})
+    text = render(make_tables([tiny]), "md")
+    assert "| 0.0000 | -0.50 |" in text
 
 
 def test_all_formats_hold_the_same_numbers():

@@ -6,14 +6,15 @@ import csv
 import io
 import json
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokbench.configs import plain
 from tokbench.errors import unknown_name
-from tokbench.report.table import Column, Table
+from tokbench.report.table import Cell, Column, Table
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 FORMATS = ("terminal", "md", "csv", "latex", "json")
 
@@ -52,11 +53,11 @@ def _draw(table: Table, console: Console) -> None:
     from rich.text import Text
 
     drawn = RichTable(header_style="bold")
-    drawn.add_column("tokenizer", no_wrap=True)
+    drawn.add_column(table.lead, no_wrap=True)
     for column in table.columns:
-        drawn.add_column(_title(column), justify="right", no_wrap=True)
+        drawn.add_column(_title(column), justify=column.align, no_wrap=column.align == "right")
     for name, cells in table.rows:
-        drawn.add_row(Text(name), *(Text(cell.text) for cell in cells))
+        drawn.add_row(Text(name), *map(_drawn, cells))
     console.print(drawn)
 
 
@@ -72,8 +73,14 @@ def _draw_turned(table: Table, console: Console) -> None:
         for name, _ in block:
             drawn.add_column(Text(name), justify="right")
         for i, column in enumerate(table.columns):
-            drawn.add_row(_title(column), *(Text(cells[i].text) for _, cells in block))
+            drawn.add_row(_title(column), *(_drawn(cells[i]) for _, cells in block))
         console.print(drawn)
+
+
+def _drawn(cell: Cell) -> Text:
+    from rich.text import Text
+
+    return Text(cell.text, style="bold" if cell.bold else "")
 
 
 def _title(column: Column) -> str:
@@ -84,60 +91,90 @@ def _markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         lines = [f"**{table.title}**", ""]
-        lines.append("| tokenizer | " + " | ".join(_title(column) for column in table.columns) + " |")
-        lines.append("|---|" + "---:|" * len(table.columns))
-        lines += ["| " + " | ".join([name.replace("|", "\\|"), *(cell.text for cell in cells)]) + " |" for name, cells in table.rows]
+        lines.append(f"| {table.lead} | " + " | ".join(_title(column) for column in table.columns) + " |")
+        lines.append("|---|" + "".join("---:|" if column.align == "right" else "---|" for column in table.columns))
+        lines += ["| " + " | ".join([_piped(name), *map(_markdown_cell, cells)]) + " |" for name, cells in table.rows]
         lines += [""] + [f"- {note}" for note in table.notes] if table.notes else []
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def _markdown_cell(cell: Cell) -> str:
+    return _piped(f"**{cell.number}**" + cell.text[len(cell.number) :] if cell.bold else cell.text)
+
+
+def _piped(text: str) -> str:
+    return text.replace("|", "\\|")
 
 
 def _csv(tables: Sequence[Table]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     for table in tables:
-        writer.writerow(["protocol and data", "tokenizer", *(column.key for column in table.columns)])
+        ends = [[column.key, f"{column.key}_low", f"{column.key}_high"] if column.ranged else [column.key] for column in table.columns]
+        writer.writerow(["protocol and data", table.lead, *(key for keys in ends for key in keys)])
         for name, cells in table.rows:
-            writer.writerow([table.title, name, *("" if cell.value is None else repr(cell.value) for cell in cells)])
+            values = [value for column, cell in zip(table.columns, cells, strict=True) for value in _values(column, cell)]
+            writer.writerow([table.title, name, *("" if value is None else value for value in values)])
     return stream.getvalue()
+
+
+def _values(column: Column, cell: Cell) -> list[float | str | None]:
+    """A cell's value, or its words; in a column with intervals, low and high ends follow."""
+    if column.align == "left":
+        return [cell.number]
+    return [cell.value, *(cell.interval or (None, None))] if column.ranged else [cell.value]
 
 
 def _latex(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
-        lines = [f"% {table.title}", "\\begin{tabular}{l" + "r" * len(table.columns) + "}", "\\toprule"]
-        lines.append(" & ".join(["tokenizer", *(_tex(_title(column)) for column in table.columns)]) + " \\\\")
+        aligned = "l" + "".join(column.align[0] for column in table.columns)
+        lines = [f"% {table.title}", "% needs \\usepackage{booktabs,threeparttable}"]
+        lines += ["\\begin{threeparttable}", f"\\begin{{tabular}}{{{aligned}}}", "\\toprule"]
+        lines.append(" & ".join([table.lead, *(_tex(_title(column)) for column in table.columns)]) + " \\\\")
         lines.append("\\midrule")
-        lines += [" & ".join([_tex(name), *(_tex(cell.text) for cell in cells)]) + " \\\\" for name, cells in table.rows]
-        lines += ["\\bottomrule", "\\end{tabular}", *(f"% {note}" for note in table.notes)]
-        parts.append("\n".join(lines))
+        lines += [" & ".join([_tex(name), *map(_latex_cell, cells)]) + " \\\\" for name, cells in table.rows]
+        lines += ["\\bottomrule", "\\end{tabular}"]
+        if table.notes:
+            lines += ["\\begin{tablenotes}", "\\footnotesize", *(f"\\item {_tex(note)}" for note in table.notes), "\\end{tablenotes}"]
+        parts.append("\n".join([*lines, "\\end{threeparttable}"]))
     return "\n\n".join(parts) + "\n"
 
 
+def _latex_cell(cell: Cell) -> str:
+    number = "$\\infty$" if cell.number == "inf" else "$-\\infty$" if cell.number == "-inf" else _tex(cell.number)
+    ends = f" {{\\scriptsize [{', '.join(map(_tex, cell.ends))}]}}" if cell.ends else ""
+    return (f"\\textbf{{{number}}}" if cell.bold else number) + ends + _tex(cell.mark)
+
+
+_TEX = {character: f"\\{character}" for character in "_%&#${}"} | {
+    "\\": "\\textbackslash{}",
+    "~": "\\textasciitilde{}",
+    "^": "\\textasciicircum{}",
+    "<": "\\textless{}",
+    ">": "\\textgreater{}",
+    "|": "\\textbar{}",
+    "[": "{[}",  # after the end of a row it would begin an optional argument
+    "†": "$^\\dagger$",
+    "↑": "$\\uparrow$",
+    "↓": "$\\downarrow$",
+}
+
+
 def _tex(text: str) -> str:
-    for plain_text, escaped in (
-        ("\\", "\\textbackslash{}"),
-        ("_", "\\_"),
-        ("%", "\\%"),
-        ("&", "\\&"),
-        ("#", "\\#"),
-        ("$", "\\$"),
-        ("†", "$^\\dagger$"),
-    ):
-        text = text.replace(plain_text, escaped)
-    return text.replace("↑", "$\\uparrow$").replace("↓", "$\\downarrow$")
+    return "".join(_TEX.get(character, character) for character in text)
 
 
 def _json(tables: Sequence[Table]) -> str:
-    values = [
-        {
-            "title": table.title,
-            "rows": [
-                {"tokenizer": name} | {c.key: plain(cell.value) for c, cell in zip(table.columns, cells, strict=True)}
-                for name, cells in table.rows
-            ],
-            "notes": list(table.notes),
-        }
-        for table in tables
-    ]
+    values = []
+    for table in tables:
+        rows = []
+        for name, cells in table.rows:
+            row: dict[str, Any] = {table.lead: name}
+            for column, cell in zip(table.columns, cells, strict=True):
+                row |= dict(zip((column.key, f"{column.key}_low", f"{column.key}_high"), plain(_values(column, cell)), strict=False))
+            best = [column.key for column, cell in zip(table.columns, cells, strict=True) if cell.bold]
+            rows.append(row | ({"best": best} if best else {}))
+        values.append({"title": table.title, "rows": rows, "notes": list(table.notes)})
     return json.dumps(values, indent=2) + "\n"

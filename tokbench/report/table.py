@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from tokbench.bench.record import MetricResult, Record
+from tokbench.bench.store import Rows
 from tokbench.configs import flat
+from tokbench.report.significance import significantly_best
 
 
 @dataclass(frozen=True)
@@ -20,13 +22,22 @@ class Column:
         digits: Decimals.
         scale: Numbers are multiplied by this first.
         arrow: ``↑`` if more is better, ``↓`` if less is, else empty.
+        align: Left for text.
+        ranged: Whether its cells may hold intervals.
     """
 
     title: str
     key: str
-    digits: int
+    digits: int = 0
     scale: float = 1.0
     arrow: str = ""
+    align: Literal["left", "right"] = "right"
+    ranged: bool = False
+
+    def write(self, value: float) -> str:
+        """The number as text; none is minus zero."""
+        text = f"{value * self.scale:.{self.digits}f}"
+        return text.removeprefix("-") if float(text) == 0 else text
 
 
 METRIC_COLUMNS = (
@@ -57,44 +68,106 @@ SPEED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
 
 JUDGE_MARK = "†"
 JUDGE_NOTE = f"{JUDGE_MARK} the tokenizer was trained with the network that judges here"
+BOLD_NOTE = (
+    "bold: better than every other row by more than chance (95 %, corrected after Holm; differences are paired by image and tested "
+    "over groups of images; Fréchet distances are compared by their intervals)"
+)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A number as text, its value, and marks that follow it."""
+    """A number or words as text, and what stands around it.
 
-    text: str
+    Args:
+        number: Without interval and mark; all there is of words.
+        value: What the number stands for.
+        ends: Of the interval that is written beside it, as text.
+        interval: The same as numbers.
+        mark: Follows everything.
+        bold: Whether it is the best by more than chance.
+    """
+
+    number: str
     value: float | None = None
+    ends: tuple[str, str] | None = None
+    interval: tuple[float, float] | None = None
+    mark: str = ""
+    bold: bool = False
+
+    @property
+    def text(self) -> str:
+        """All of it but the boldness."""
+        return self.number + (f" [{', '.join(self.ends)}]" if self.ends else "") + self.mark
 
 
 @dataclass(frozen=True)
 class Table:
-    """One section: what all its rows have in common, headings, rows and notes."""
+    """One section: what all its rows have in common, headings, rows and notes; ``lead`` heads the rows' names."""
 
     title: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     notes: tuple[str, ...]
+    lead: str = "tokenizer"
 
 
-def make_tables(records: Sequence[Record], *, intervals: bool = False, mix: bool = False) -> list[Table]:
+@dataclass(frozen=True)
+class Section:
+    """Records that compare: one protocol, one data set.
+
+    Args:
+        title: What they have in common.
+        names: Of the rows: the tokenizers, told apart where needed.
+        members: Their places among all records.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    members: tuple[int, ...]
+
+
+def make_sections(records: Sequence[Record], *, mix: bool = False) -> list[Section]:
+    """Put records together that compare.
+
+    Args:
+        records: In any order.
+        mix: One section for all, with protocol and data in each name.
+    """
+    if mix:
+        names = tuple(f"{name} [{_where(record)}]" for name, record in zip(_names(records), records, strict=True))
+        return [Section("different protocols and data, see the rows", names, tuple(range(len(records))))]
+    groups: dict[tuple[str, int, str], list[int]] = {}
+    for i, record in enumerate(records):
+        groups.setdefault((record.protocol_label, record.protocol.version, record.data.pixels_digest), []).append(i)
+    return [
+        Section(_where(records[members[0]]), tuple(_names([records[i] for i in members])), tuple(members)) for members in groups.values()
+    ]
+
+
+def make_tables(
+    records: Sequence[Record], *, intervals: bool = False, mix: bool = False, rows: Sequence[Rows] | None = None
+) -> list[Table]:
     """Arrange records.
 
     Args:
         records: In the order rows shall have.
         intervals: Write 95 % intervals beside the figures that have one.
         mix: One table for all, with protocol and data in each row's name.
+        rows: The per-image values of each record; given them, the best figure of a column is bold where it is better than
+            every other by more than chance.
 
     Returns:
         One table for every protocol and data set, or the one mixed table.
+
+    Raises:
+        ValueError: If records and rows are not equally many.
     """
-    if mix:
-        names = [f"{name} [{_where(record)}]" for name, record in zip(_names(records), records, strict=True)]
-        return [_table("different protocols and data, see the rows", names, records, intervals)]
-    sections: dict[tuple[str, int, str], list[Record]] = {}
-    for record in records:
-        sections.setdefault((record.protocol_label, record.protocol.version, record.data.pixels_digest), []).append(record)
-    return [_table(_where(group[0]), _names(group), group, intervals) for group in sections.values()]
+    if rows is not None and len(rows) != len(records):
+        raise ValueError(f"{len(records)} records with {len(rows)} sets of rows")
+    return [
+        _table(section, [records[i] for i in section.members], None if rows is None else [rows[i] for i in section.members], intervals)
+        for section in make_sections(records, mix=mix)
+    ]
 
 
 def _names(records: Sequence[Record]) -> list[str]:
@@ -119,37 +192,38 @@ def _where(record: Record) -> str:
     )
 
 
-def _table(title: str, names: Sequence[str], records: Sequence[Record], intervals: bool) -> Table:
-    metrics = [column for column in METRIC_COLUMNS if any(_figure(record, column.key) is not None for record in records)]
+def _table(section: Section, records: Sequence[Record], images: Sequence[Rows] | None, intervals: bool) -> Table:
+    metrics = []
+    for column in METRIC_COLUMNS:
+        found = [metric for record in records if (metric := record.metrics.get(column.key)) and metric.value is not None]
+        if found:
+            metrics.append(replace(column, ranged=intervals and any(metric.interval for metric in found)))
     columns = (*(c for c, _ in DERIVED), *metrics, *(c for c, _ in SPEED))
+    best = {c.key: [False] * len(records) if images is None else significantly_best(records, images, c.key) for c in metrics}
     rows = []
-    for name, record in zip(names, records, strict=True):
+    for i, (name, record) in enumerate(zip(section.names, records, strict=True)):
         cells = [
             *(_number(column, get(record)) for column, get in DERIVED),
-            *(_metric_cell(column, record.metrics.get(column.key), intervals) for column in metrics),
+            *(_metric_cell(column, record.metrics.get(column.key), best[column.key][i]) for column in metrics),
             *(_number(column, get(record)) for column, get in SPEED),
         ]
         rows.append((name, tuple(cells)))
-    return Table(title, columns, tuple(rows), tuple(_notes(records)))
-
-
-def _figure(record: Record, key: str) -> float | None:
-    metric = record.metrics.get(key)
-    return None if metric is None else metric.value
+    notes = [BOLD_NOTE] if any(map(any, best.values())) else []
+    return Table(section.title, columns, tuple(rows), (*notes, *_notes(records)))
 
 
 def _number(column: Column, value: float | None) -> Cell:
-    return Cell("-") if value is None else Cell(f"{value * column.scale:.{column.digits}f}", value)
+    return Cell("-") if value is None else Cell(column.write(value), value)
 
 
-def _metric_cell(column: Column, metric: MetricResult | None, intervals: bool) -> Cell:
+def _metric_cell(column: Column, metric: MetricResult | None, bold: bool) -> Cell:
     if metric is None or metric.value is None:
         return Cell("-")
-    text = f"{metric.value * column.scale:.{column.digits}f}"
-    if intervals and metric.interval is not None:
-        low, high = (f"{end * column.scale:.{column.digits}f}" for end in (metric.interval.low, metric.interval.high))
-        text += f" [{low}, {high}]"
-    return Cell(text + (JUDGE_MARK if metric.judged_by_training_network else ""), metric.value)
+    mark = JUDGE_MARK if metric.judged_by_training_network else ""
+    if not column.ranged or metric.interval is None:
+        return Cell(column.write(metric.value), metric.value, mark=mark, bold=bold)
+    low, high = metric.interval.low, metric.interval.high
+    return Cell(column.write(metric.value), metric.value, (column.write(low), column.write(high)), (low, high), mark, bold)
 
 
 def _notes(records: Sequence[Record]) -> list[str]:

@@ -1,12 +1,41 @@
 """Figures that others published for the tokenizers of the zoo, each with the protocol it was measured under; no torch.
 
 They are quotations, not measurements of this package: the same weights have different figures under different protocols, so
-none of them belongs in one column with a record. PSIM is the perceptual distance that latent diffusion reports.
+one stands beside a record only where data, size and what else is known of its protocol are the record's. PSIM is the
+perceptual distance that latent diffusion reports.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+DATA_SETS = {"imagenet-val": 50_000, "coco-val2017": 5_000}
+"""Images of the data sets that published figures name by key."""
+
+
+@dataclass(frozen=True)
+class PublishedProtocol:
+    """What is known of how a figure was measured.
+
+    Args:
+        text: Data set, size and whatever else is known, in words.
+        data: Key of ``DATA_SETS``, if the whole of one was both encoded and compared with; None if it was another or is unknown.
+        size: Side of the images in pixels, where they were encoded and where they were compared; None if unknown or not one.
+        differs: Metric to what is known to differ from how this package measures it, so that the figures do not compare.
+
+    Raises:
+        ValueError: If the data set is unknown.
+    """
+
+    text: str
+    data: str | None = None
+    size: int | None = None
+    differs: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.data is not None and self.data not in DATA_SETS:
+            raise ValueError(f"data is one of {', '.join(DATA_SETS)}, got {self.data!r}")
 
 
 @dataclass(frozen=True)
@@ -19,6 +48,9 @@ class PublishedFigure:
         value: As printed.
         protocol: Data set, size and whatever else is known of the measurement.
         source: Where it is printed.
+        data: See ``PublishedProtocol``.
+        size: See there.
+        differs: What is known to differ from how this package measures the metric; None if nothing is.
     """
 
     tokenizer: str
@@ -26,21 +58,42 @@ class PublishedFigure:
     value: float
     protocol: str
     source: str
+    data: str | None = None
+    size: int | None = None
+    differs: str | None = None
 
 
-def _rows(tokenizer: str, protocol: str, source: str, **values: float) -> tuple[PublishedFigure, ...]:
-    return tuple(PublishedFigure(tokenizer, metric, value, protocol, source) for metric, value in values.items())
+def _rows(tokenizer: str, protocol: PublishedProtocol | str, source: str, **values: float) -> tuple[PublishedFigure, ...]:
+    known = PublishedProtocol(protocol) if isinstance(protocol, str) else protocol
+    return tuple(
+        PublishedFigure(tokenizer, metric, value, known.text, source, known.data, known.size, known.differs.get(metric))
+        for metric, value in values.items()
+    )
 
 
 TAMING, LDM, LLAMAGEN = "CompVis/taming-transformers, README", "CompVis/latent-diffusion, README", "FoundationVision/LlamaGen, README"
 FLOWMO = "Sargent et al. 2025, table 1"
 
-TRAIN_256 = "reconstructions of ImageNet val against ImageNet train, 256 px"
-VAL_256 = "ImageNet val, 256 px"
-LDM_256 = "validation set at 256 px; the README does not name the set, the paper says ImageNet"
-LLAMAGEN_256 = "ImageNet val at 256 px, ADM evaluator against the cropped images"
-COCO_256 = "COCO 2017 val, 5000 images at 256 px"
-FLOWMO_256 = "ImageNet val, 256 px; PSNR over batches of 5, on bytes by truncation; network of LPIPS not named"
+PYTORCH_FID = "network and resize of pytorch-fid, on floats instead of bytes"
+UNIFORM = "uniform window of 7x7"
+
+TRAIN_256 = PublishedProtocol("reconstructions of ImageNet val against ImageNet train, 256 px", size=256)
+VAL_256 = PublishedProtocol("ImageNet val, 256 px", "imagenet-val", 256)
+BSQ_256 = PublishedProtocol("ImageNet val, 256 px", "imagenet-val", 256, {"rfid": PYTORCH_FID})
+SEED_256 = PublishedProtocol(
+    "ImageNet val, 256 px", "imagenet-val", 256, {"rfid": PYTORCH_FID, "psnr": "bytes by truncation", "ssim": UNIFORM}
+)
+LDM_256 = PublishedProtocol("validation set at 256 px; the README does not name the set, the paper says ImageNet", "imagenet-val", 256)
+LLAMAGEN_256 = PublishedProtocol("ImageNet val at 256 px, ADM evaluator against the cropped images", "imagenet-val", 256)
+LLAMAGEN_384 = PublishedProtocol(LLAMAGEN_256.text + "; encoded at 384 px, resized", "imagenet-val")
+LLAMAGEN_512 = PublishedProtocol(LLAMAGEN_256.text + "; encoded at 512 px, resized", "imagenet-val")
+COCO_256 = PublishedProtocol("COCO 2017 val, 5000 images at 256 px", "coco-val2017", 256)
+FLOWMO_256 = PublishedProtocol(
+    "ImageNet val, 256 px; PSNR over batches of 5, on bytes by truncation; network of LPIPS not named",
+    "imagenet-val",
+    256,
+    {"rfid": PYTORCH_FID, "psnr": "over batches of 5, bytes by truncation", "ssim": UNIFORM, "lpips": "network not named"},
+)
 
 FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vqgan/imagenet-f16-1024", VAL_256, TAMING, rfid=7.94),
@@ -63,13 +116,13 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vae/kl-f32", LDM_256, LDM, rfid=2.04, psnr=22.27, psim=1.41),
     *_rows("vae/sd", COCO_256, "stabilityai/sd-vae-ft-ema-original, model card", rfid=4.99, psnr=23.4, ssim=0.69, psim=1.01),
     *_rows("vae/sdxl", COCO_256, "stabilityai/sdxl-vae, model card", rfid=4.42, psnr=24.7, ssim=0.73, psim=0.88),
-    *_rows("vae/sdxl", VAL_256, "zhaoyue-zephyrus/bsq-vit, README", rfid=0.72, psnr=25.38, ssim=0.7276, lpips=0.0666),
+    *_rows("vae/sdxl", BSQ_256, "zhaoyue-zephyrus/bsq-vit, README", rfid=0.72, psnr=25.38, ssim=0.7276, lpips=0.0666),
     *_rows("llamagen/vq-16", LLAMAGEN_256, LLAMAGEN, rfid=2.19),
-    *_rows("llamagen/vq-16", LLAMAGEN_256 + "; encoded at 384 px, resized", LLAMAGEN, rfid=0.94),
-    *_rows("llamagen/vq-16", LLAMAGEN_256 + "; encoded at 512 px, resized", LLAMAGEN, rfid=0.70),
+    *_rows("llamagen/vq-16", LLAMAGEN_384, LLAMAGEN, rfid=0.94),
+    *_rows("llamagen/vq-16", LLAMAGEN_512, LLAMAGEN, rfid=0.70),
     *_rows("llamagen/vq-8", LLAMAGEN_256, LLAMAGEN, rfid=0.59),
     *_rows("llamagen/vq-8", FLOWMO_256, FLOWMO, rfid=0.59, psnr=24.44, ssim=0.768, lpips=0.064),
-    *_rows("llamagen/vq-16-t2i", VAL_256, "TencentARC/SEED-Voken, docs/IBQ.md", rfid=2.47, psnr=20.65, ssim=0.54),
+    *_rows("llamagen/vq-16-t2i", SEED_256, "TencentARC/SEED-Voken, docs/IBQ.md", rfid=2.47, psnr=20.65, ssim=0.54),
     *_rows("llamagen/vq-16-t2i", "COCO, 256 px", "TencentARC/SEED-Voken, docs/IBQ.md", rfid=8.40, psnr=20.28, ssim=0.55),
     *_rows("flowmo/lo", FLOWMO_256, FLOWMO, rfid=0.95, psnr=22.07, ssim=0.649, lpips=0.113),
     *_rows("flowmo/hi", FLOWMO_256, FLOWMO, rfid=0.56, psnr=24.93, ssim=0.785, lpips=0.073),

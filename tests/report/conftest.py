@@ -1,0 +1,121 @@
+"""Made-up records and pictures for what reads records."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tokbench.bench.intervals import Interval
+from tokbench.bench.pictures_data import Picture, Pictures
+from tokbench.bench.protocol import get_protocol
+from tokbench.bench.record import CodebookUse, DataInfo, Environment, MetricResult, Record, Timing, TokenizerInfo, TokensInfo
+from tokbench.report.page.model import Group, Measured
+from tokbench.report.pictures import ChosenImage
+
+METRICS = {"psnr": ("dB", True, 25.0, 2.0), "lpips": ("1", False, 0.1, 0.02), "ssim": ("1", True, 0.8, 0.05)}
+"""Unit, direction, typical figure and spread."""
+
+
+def made_up(
+    name: str,
+    *,
+    seed: int = 0,
+    images: int = 60,
+    better: float = 0.0,
+    size: int = 1024,
+    grid: tuple[int, ...] = (4, 4),
+    bits: float | None = -1,
+) -> Measured:
+    """A record with rows: ``better`` shifts every figure by so many spreads; ``bits`` None makes it continuous."""
+    rng = np.random.default_rng(seed)
+    positions = int(np.prod(grid))
+    bits = positions * float(np.log2(size)) if bits == -1 else bits
+    ids = [f"{i // 6:03d}/{i % 6:02d}" for i in range(images)]
+    rows, metrics = {}, {}
+    for key, (unit, higher, typical, spread) in METRICS.items():
+        values = typical + spread * (rng.normal(size=images) * 0.3 + np.sin(np.arange(images)) + (better if higher else -better))
+        rows[key] = dict(zip(ids, values.tolist(), strict=True))
+        mean = float(values.mean())
+        interval = Interval(mean - spread / 2, mean + spread / 2, f"bootstrap of {images // 6} groups, 1000 resamples")
+        metrics[key] = MetricResult(mean, unit, higher, {"network": "some"} if key == "lpips" else {}, interval)
+    metrics["fd_efflite0"] = MetricResult(
+        100.0 - 10 * better, "squared feature distance", False, interval=Interval(90 - 10 * better, 110 - 10 * better, "jackknife")
+    )
+    metrics["usage"] = MetricResult(0.97, "share of codes", True)
+    metrics["rfid"] = MetricResult(reason="the weights are not here")
+    ranks = tuple(sorted({int(r) for r in np.rint(np.geomspace(1, size * 3 // 4, 40))}))
+    weight = 1 / np.arange(1, size * 3 // 4 + 1)
+    shares = tuple(float(weight[r - 1] / weight.sum()) for r in ranks)
+    codes = () if bits is None else (size,)
+    record = Record(
+        tokenizer=TokenizerInfo(name, {"codebook_size": size}, "ab" * 32, 2_500_000),
+        data=DataInfo("photos/test", "d" * 64, "e" * 64, images, images, images // 6),
+        protocol=get_protocol(),
+        protocol_label="photos-64",
+        metrics=metrics,
+        tokens=TokensInfo(positions, positions, bits, None if bits is None else bits / 4096, grid, codes, 0 if codes else 4),
+        timing=Timing(100.0 + seed, 50.0 + 10 * seed, 16, "cpu", 2, 3.0),
+        environment=Environment("0.1.0", "3.11", "Linux x86_64", "a processor", {"torch": "2.9"}),
+        created="2026-01-01T00:00:00+00:00",
+        codebooks=(CodebookUse(size, positions * images, size * 3 // 4, ranks, shares),) if codes else (),
+    )
+    return Measured(f"{name.replace('/', '-')}.json", record, rows)
+
+
+def made_up_pictures(group: Group, ids: list[str], side: int = 16) -> tuple[list[ChosenImage], Pictures]:
+    """Random originals, reconstructions near them, and codes of which every fifth changes."""
+    rng = np.random.default_rng(1)
+    smooth = rng.integers(40, 216, (side // 4, side // 4, 3), dtype=np.uint8)
+    originals = {name: np.kron(np.roll(smooth, i, 0), np.ones((4, 4, 1), np.uint8)) for i, name in enumerate(ids)}
+    made: list[dict[str, Picture]] = []
+    for entry in group.entries:
+        tokens = entry.record.tokens
+        own = {}
+        for name in ids:
+            noisy = np.clip(originals[name].astype(int) + rng.integers(-12, 13, (side, side, 3)), 0, 255).astype(np.uint8)
+            codes = again = None
+            if tokens.codebook_sizes:
+                codes = rng.integers(0, tokens.codebook_sizes[0], (*tokens.grid, len(tokens.codebook_sizes)))
+                again = np.where(np.arange(codes.size).reshape(codes.shape) % 5 == 0, (codes + 1) % tokens.codebook_sizes[0], codes)
+            own[name] = Picture(name, noisy, codes, again)
+        made.append(own)
+    whys = ("worst PSNR dB (12.00)", "median LPIPS (0.1000); best SSIM (0.9000)", "largest difference in LPIPS (a 0.1, b 0.2)")
+    chosen = [ChosenImage(name, whys[i % len(whys)]) for i, name in enumerate(ids)]
+    return chosen, Pictures(originals, tuple(made), tuple(None for _ in made), "someone, CC0")
+
+
+@pytest.fixture(scope="session")
+def make_record() -> Callable[..., Measured]:
+    """Makes a record with rows."""
+    return made_up
+
+
+@pytest.fixture(scope="session")
+def make_pictures() -> Callable[..., tuple[list[ChosenImage], Pictures]]:
+    """Makes pictures of a group's records."""
+    return made_up_pictures
+
+
+@pytest.fixture
+def report_cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture) -> Callable[..., str]:
+    """Runs the report command in an empty folder; returns what it said."""
+    import typer
+
+    from tokbench.cli_report import report
+    from tokbench.errors import TokbenchError
+
+    app = typer.Typer(pretty_exceptions_enable=False)
+    app.command()(report)
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> str:
+        try:
+            app(list(map(str, arguments)), standalone_mode=False)
+        except TokbenchError as error:
+            return str(error)
+        return capsys.readouterr().err
+
+    return run

@@ -1,0 +1,65 @@
+"""The choice of images to look at: found again by looking through all of them."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from tokbench.report.pictures import choose_images
+
+
+def reasons(chosen):
+    return {why.split(" (")[0]: image.image_id for image in chosen for why in image.why.split("; ")}
+
+
+def test_worst_median_best_and_apart_are_what_they_say(make_record):
+    first, second = make_record("a/b", seed=1), make_record("c/d", seed=2)
+    found = reasons(choose_images([first.record, second.record], [first.rows, second.rows], 100))
+    for key, title, sign in (("psnr", "PSNR dB", 1), ("lpips", "LPIPS", -1), ("ssim", "SSIM", 1)):
+        a, b = first.rows[key], second.rows[key]
+        by_mean = sorted(a, key=lambda name: sign * (a[name] + b[name]))
+        assert found[f"worst {title}"] == by_mean[0]
+        assert found[f"median {title}"] == by_mean[29]
+        assert found[f"best {title}"] == by_mean[-1]
+        assert found[f"largest difference in {title}"] == max(a, key=lambda name: abs(a[name] - b[name]))
+
+
+def test_each_image_once_the_same_again_and_no_more_than_asked_for(make_record):
+    items = [make_record("a/b", seed=1), make_record("c/d", seed=2)]
+    records, rows = [item.record for item in items], [item.rows for item in items]
+    everything = choose_images(records, rows, 100)
+    assert len({image.image_id for image in everything}) == len(everything)
+    assert choose_images(records, rows, 100) == everything
+    shuffled = [{key: dict(reversed(list(column.items()))) for key, column in row.items()} for row in rows]
+    assert choose_images(records, shuffled, 100) == everything
+    for limit in (0, 1, 5):
+        assert choose_images(records, rows, limit) == everything[:limit]
+    assert everything[0].why.startswith("worst LPIPS (0.")
+    with pytest.raises(ValueError, match="limit"):
+        choose_images(records, rows, -1)
+    with pytest.raises(ValueError, match="2 records with 1"):
+        choose_images(records, rows[:1], 1)
+
+
+def test_one_tokenizer_has_nothing_to_differ_from(make_record):
+    item = make_record("a/b")
+    chosen = choose_images([item.record], [item.rows], 100)
+    assert chosen
+    assert not [image for image in chosen if "difference" in image.why or "mean of" in image.why]
+
+
+def test_infinite_values_and_other_images_stay_out(make_record):
+    lossless, usual = make_record("pixel/rgb", seed=1), make_record("c/d", seed=2)
+    lossless.rows["psnr"] = dict.fromkeys(lossless.rows["psnr"], math.inf)
+    chosen = choose_images([lossless.record, usual.record], [lossless.rows, usual.rows], 100)
+    worst = min(usual.rows["psnr"], key=usual.rows["psnr"].get)
+    assert reasons(chosen)["worst PSNR dB"] == worst
+    elsewhere = replace(usual.record, data=replace(usual.record.data, pixels_digest="f" * 64))
+    alone = choose_images([lossless.record, elsewhere], [lossless.rows, usual.rows], 100)
+    assert alone == choose_images([lossless.record], [lossless.rows], 100)
+
+
+def test_without_rows_there_is_no_choice(make_record):
+    item = make_record("a/b")
+    assert choose_images([item.record, item.record], [{}, {}], 5) == []
+    assert choose_images([], [], 5) == []

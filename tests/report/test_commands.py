@@ -1,0 +1,132 @@
+"""Commands that read records, as a user meets them."""
+
+import json
+import subprocess
+import sys
+from xml.etree import ElementTree
+
+import pytest
+import typer
+from rich.console import Console
+from typer.testing import CliRunner
+
+from tokbench import cli_compare, console
+from tokbench.bench.store import write_record
+from tokbench.errors import TokbenchError
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch):
+    """Runs a command in a folder with records in ``runs``; returns status, stdout and stderr. Errors of the user are raised."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    app = typer.Typer()
+    for function in (cli_compare.compare, cli_compare.plot, cli_compare.diff):
+        app.command()(function)
+
+    def run(*arguments):
+        with monkeypatch.context() as patched:
+            patched.setattr(console, "out", Console(width=200))
+            patched.setattr(console, "err", Console(width=200, stderr=True))
+            done = CliRunner().invoke(app, list(map(str, arguments)))
+        if done.exception is not None and not isinstance(done.exception, SystemExit):
+            raise done.exception
+        return done.exit_code, done.stdout, done.stderr
+
+    return run
+
+
+@pytest.fixture
+def runs(make_record, tmp_path):
+    """Two records in ``runs`` and, made later, one of the same tokenizer in ``later``."""
+    for folder, name, better in (("runs", "a/b", 0.0), ("runs", "c/d", 3.0), ("later", "a/b", -0.5)):
+        item = make_record(name, better=better)
+        write_record(item.record, item.rows, tmp_path / folder)
+    return tmp_path
+
+
+def test_compare_in_bold_with_intervals(command, runs):
+    status, out, _ = command("compare", "--format", "md", "--intervals", "--sort", "psnr")
+    assert status == 0
+    assert out.index("| c/d |") < out.index("| a/b |")
+    assert "**3" not in out
+    bold = command("compare", "--format", "md", "--bold")[1]
+    row = next(line for line in bold.splitlines() if line.startswith("| c/d |"))
+    assert row.count("**") == 8  # FD, LPIPS, PSNR, SSIM
+    assert "bold: better than every other row by more than chance" in bold
+    latex = command("compare", "--format", "latex", "--bold", "--intervals")[1]
+    assert "\\textbf{" in latex
+    assert "{\\scriptsize [" in latex
+    assert json.loads(command("compare", "--format", "json", "--bold")[1])[0]["rows"][1]["best"] == ["fd_efflite0", "lpips", "psnr", "ssim"]
+
+
+def test_published_has_nothing_to_say_of_own_tokenizers(command, runs):
+    status, _, err = command("compare", "--published")
+    assert status == 0
+    assert "nothing published is known of these tokenizers" in err
+
+
+def test_a_condition_that_holds_ends_with_status_one(command, runs):
+    assert command("compare", "--fail-if", "psnr<1", "--fail-if", "lpips>0.9")[0] == 0
+    status, out, err = command("compare", "--format", "csv", "--fail-if", "psnr<26", "--gate-report", "gate.xml")
+    assert status == 1
+    assert "psnr" in out  # the table all the same
+    assert err.startswith("failed psnr<26: a/b, psnr is 2")
+    assert ElementTree.parse("gate.xml").getroot().get("failures") == "1"
+    status, _, err = command("compare", "--fail-if", "rfid>3")
+    assert status == 1
+    assert "no rfid: the weights are not here" in err
+
+
+def test_conditions_on_changes(command, runs):
+    status, out, err = command("diff", "runs", "later", "--fail-if", "psnr.change<-0.2", "--gate-report", "gate.json")
+    assert status == 1
+    assert "worse" in out
+    assert "only in the first place" in err
+    assert "failed psnr.change<-0.2: a/b, psnr.change is -1" in err
+    assert json.loads((runs / "gate.json").read_text())["checks"][0]["value"] == pytest.approx(-1)
+    assert command("diff", "runs", "later", "--fail-if", "psnr.change<-3", "-f", "json")[0] == 0
+    found = json.loads(command("diff", "runs/a-b_photos-64.json", "runs/c-d_photos-64.json", "-f", "json")[1])
+    assert [table["title"] for table in found] == ["a/b -> c/d: what differs", "a/b -> c/d: figures"]
+    assert next(row for row in found[1]["rows"] if row["figure"] == "psnr")["verdict"] == "better"
+
+
+def test_plots_are_written_and_named(command, runs):
+    status, out, err = command("plot", "--kind", "images", "--kind", "rate", "--format", "svg,png", "--width", "page", "--out", "drawn")
+    assert status == 0
+    assert out.split() == ["drawn/images.svg", "drawn/images.png", "drawn/rate.svg", "drawn/rate.png"]
+    assert all((runs / path).stat().st_size for path in out.split())
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("compare", "--fail-if", "psrn<1"), "unknown metric 'psrn'; did you mean psnr"),
+        (("compare", "--fail-if", "psnr"), "--fail-if takes a metric"),
+        (("compare", "--fail-if", "psnr.change<1"), "use tokbench diff A B"),
+        (("compare", "--gate-report", "x.xml"), "--gate-report writes what --fail-if found"),
+        (("compare", "--fail-if", "psnr<1", "--gate-report", "x.txt"), r"must end in \.xml"),
+        (("compare", "--sort", "psrn"), "unknown metric 'psrn'"),
+        (("compare", "none"), "no record at none"),
+        (("diff", "runs", "none"), "no record at none"),
+        (("diff", "runs", "later", "--fail-if", "psrn.change<1"), "unknown metric 'psrn'"),
+        (("plot", "--kind", "speed"), "unknown kind of plot 'speed'"),
+        (("plot", "--format", "jpg"), "unknown format 'jpg'"),
+    ],
+)
+def test_mistakes_are_one_line(command, runs, arguments, message):
+    with pytest.raises(TokbenchError, match=message):
+        command(*arguments)
+
+
+def test_nothing_here_imports_torch(runs):
+    script = (
+        "import sys, typer\nfrom tokbench import cli_compare as c\napp = typer.Typer()\n"
+        "for f in (c.compare, c.plot, c.diff): app.command()(f)\n"
+        "for line in ('compare --bold --published', 'diff runs later'):\n"
+        "    app(line.split(), standalone_mode=False)\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=runs, check=False)
+    assert done.stdout.splitlines()[-1] == "False", done.stderr

@@ -1,0 +1,133 @@
+"""What plots show: points by hand, fronts against a slow search, curves against the counts they come from."""
+
+import itertools
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tokbench.bench.record import CodebookUse, MetricResult
+from tokbench.report.codebook_plots import rank_curves, use_histograms
+from tokbench.report.plots import Point, distributions, measured, metric_axis, pareto_front, rate_scatter, speed_scatter
+
+COORDINATES = st.integers(0, 6).map(float)
+
+
+@given(points=st.lists(st.tuples(COORDINATES, COORDINATES), max_size=12), x_higher=st.booleans(), y_higher=st.booleans())
+def test_a_point_is_on_the_front_if_no_other_beats_it(points, x_higher, y_higher):
+    made = [Point(str(i), x, y) for i, (x, y) in enumerate(points)]
+
+    def costs(point):
+        return (-point.x if x_higher else point.x, -point.y if y_higher else point.y)
+
+    def beaten(point):
+        own = costs(point)
+        return any(a <= own[0] and b <= own[1] and (a, b) != own for a, b in map(costs, made))
+
+    front = pareto_front(made, x_higher=x_higher, y_higher=y_higher)
+    assert sorted(point.name for point in front) == sorted(point.name for point in made if not beaten(point))
+    assert [point.x for point in front] == sorted(point.x for point in front)
+
+
+def test_rate_points_and_what_has_no_place(make_record):
+    plain, bits = make_record("a/b", grid=(8, 8)), make_record("vae/x", seed=1, bits=None)
+    codec = make_record("anchor/webp-320", seed=2)
+    judged = make_record("c/d", seed=3, better=1)
+    judged.record.metrics["lpips"] = replace(judged.record.metrics["lpips"], judged_by_training_network=True)
+    lossless = make_record("pixel/rgb", seed=4)
+    lossless.record.metrics["lpips"] = MetricResult(0.0, "1", False)
+    records = [item.record for item in (plain, bits, codec, judged, lossless)]
+    data = rate_scatter(records, ["p", "v", "w", "j", "l"], "lpips")
+    assert [point.name for point in data.points] == ["p", "w", "j"]
+    assert data.points[0].x == 8 * 8 * 10 / 4096
+    assert data.points[0].y == records[0].metrics["lpips"].value
+    assert data.points[0].interval == (records[0].metrics["lpips"].interval.low, records[0].metrics["lpips"].interval.high)
+    assert [point.codec for point in data.points] == [None, "webp", None]
+    assert [point.judged for point in data.points] == [False, False, True]
+    assert data.left_out == ("v: continuous latents have no bits", "l: LPIPS is 0")
+    assert [point.name for point in data.front] == ["j"]
+    assert (data.x.log, data.y.log, data.y.higher_is_better) == (True, True, False)
+    records[0].metrics["psnr"] = MetricResult(math.inf, "dB", True)
+    assert rate_scatter(records, ["p", "v", "w", "j", "l"], "psnr").left_out[0] == "p: PSNR dB is inf"
+    assert not rate_scatter(records, ["p", "v", "w", "j", "l"], "rfid").points
+
+
+def test_shares_are_drawn_in_per_cent(make_record):
+    record = make_record("a/b").record
+    data = rate_scatter([record], ["a"], "usage")
+    assert data.points[0].y == pytest.approx(97)
+    assert metric_axis("usage").label == "usage % ↑"
+    assert metric_axis("mine").label == "mine"
+    (box,) = distributions([{"stability": {"x": 0.25, "y": 0.75}}], ["a"], "stability")
+    assert (box.mean, box.lowest, box.highest) == (50, 25, 75)
+
+
+def test_speeds_of_another_machine_are_left_out(make_record):
+    records = [make_record(name, seed=i).record for i, name in enumerate(("a/b", "c/d", "e/f"))]
+    records[2] = replace(records[2], timing=replace(records[2].timing, threads=64))
+    records[1] = replace(records[1], timing=replace(records[1].timing, decode_images_per_second=None))
+    data = speed_scatter(records, ["a", "c", "e"], "psnr")
+    assert [(point.name, point.x) for point in data.points] == [("a", 50.0)]
+    assert data.left_out == ("c: not timed", "e: measured on another machine")
+    assert [point.x for point in speed_scatter(records, ["a", "c", "e"], "psnr", direction="encode").points] == [100.0, 101.0]
+    assert speed_scatter([], [], "psnr").points == ()
+
+
+def test_measured_metrics(make_record):
+    assert measured([make_record("a/b").record]) == ["fd_efflite0", "lpips", "psnr", "ssim"]
+
+
+def test_quantiles_are_numpy_s_and_infinite_values_stay_out(make_record):
+    item = make_record("a/b")
+    values = np.array(list(item.rows["psnr"].values()))
+    boxes = distributions([item.rows, {"psnr": {"x": math.inf}}, {}], ["a", "b", "c"], "psnr")
+    assert [box.name for box in boxes] == ["a"]
+    assert boxes[0].quantiles == tuple(np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95]))
+    assert boxes[0].mean == pytest.approx(values.mean())
+
+
+def used(counts, points=10**9):
+    """The curve of these counts, with at most so many ranks."""
+    ordered = sorted((count for count in counts if count), reverse=True)
+    chosen = sorted({round(rank) for rank in np.geomspace(1, len(ordered), min(points, len(ordered)))} | {1, len(ordered)})
+    if points > len(ordered):
+        chosen = range(1, len(ordered) + 1)
+    total = sum(counts)
+    return CodebookUse(len(counts), total, len(ordered), tuple(chosen), tuple(ordered[rank - 1] / total for rank in chosen))
+
+
+def histogram(counts, edges):
+    """By looking at every code."""
+    multiples = [count * len(counts) / sum(counts) for count in counts if count]
+    return [sum(a <= m < b for m in multiples) / len(counts) for a, b in itertools.pairwise(edges)]
+
+
+def test_a_histogram_counts_every_code_once(make_record):
+    counts = [0, 0, 1, 3, 5, 5, 8, 13, 40, 25]
+    record = replace(make_record("a/b").record, codebooks=(used(counts),))
+    (made,) = use_histograms([record], ["a"])
+    assert made.dead == 0.2
+    assert sum(made.shares) + made.dead == pytest.approx(1)
+    assert list(made.shares) == pytest.approx(histogram(counts, made.edges))
+
+
+def test_a_histogram_of_few_ranks_comes_near(make_record):
+    rng = np.random.default_rng(0)
+    counts = np.rint(np.exp(rng.normal(5, 1, 4096))).astype(int).tolist()
+    record = replace(make_record("a/b").record, codebooks=(used(counts, points=256),))
+    (made,) = use_histograms([record], ["a"])
+    assert list(made.shares) == pytest.approx(histogram(counts, made.edges), abs=0.02)  # ranks lie up to 3.3 % apart
+
+
+def test_several_codebooks_are_one_histogram_and_several_curves(make_record):
+    first, second = [1, 1, 2, 4], [8, 0, 0, 0]
+    record = replace(make_record("a/b").record, codebooks=(used(first), used(second)))
+    older = replace(record, codebooks=())
+    (made,) = use_histograms([older, record], ["old", "a"])
+    by_hand = [(a + b) / 2 for a, b in zip(histogram(first, made.edges), histogram(second, made.edges), strict=True)]
+    assert list(made.shares) == pytest.approx(by_hand)
+    assert made.dead == 3 / 8
+    assert [(curve.name, curve.size) for curve in rank_curves([older, record], ["old", "a"])] == [("a", 4), ("a", 4)]

@@ -1,0 +1,143 @@
+"""Pictures of a run made again from its records: originals, reconstructions and codes, as they were when it was measured."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from tokbench.bench.anchors import Anchor, parse_anchor
+from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
+from tokbench.bench.pictures_data import Picture, Pictures
+from tokbench.bench.record import Record
+from tokbench.bench.runner import _UnderTest
+from tokbench.configs import flat
+from tokbench.data.open import PHOTO_SPECS, open_source
+from tokbench.data.photos import PhotoCrops
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.zoo import load
+from tokbench.tokens import DiscreteTokens
+
+logger = logging.getLogger(__name__)
+
+CHECKED_IMAGES = 2048
+"""Up to so many images the data are read whole, to see that they are those the record was measured on."""
+
+
+def make_pictures(records: Sequence[Record], image_ids: Sequence[str], *, data: str | None = None, device: str = "cpu") -> Pictures:
+    """Make the pictures of some images again, by every record's tokenizer, protocol and seeds.
+
+    Images are prepared and grouped into padded micro-batches as in a run, so a picture is what the run saw, bit for bit on
+    the same machine. Tokenizers are loaded by name with the record's configuration, and their weights held to its digest.
+
+    Args:
+        records: All measured on the same images as the first; others get a reason.
+        image_ids: Which images, as in the per-image rows.
+        data: Where they come from, as for ``--data``; None finds the embedded photos alone.
+        device: Where the tokenizers run.
+
+    Returns:
+        The pictures; what cannot be had has a reason instead.
+    """
+    if not records:
+        return Pictures({}, (), ())
+    first = records[0]
+    try:
+        source = _open(first, data)
+        batches, attribution = _load(source, first, image_ids)
+    except TokbenchError as error:
+        return Pictures({}, tuple({} for _ in records), tuple(str(error) for _ in records))
+    originals = {name: pixels for batch in batches for name, pixels in zip(batch.ids, _pixels(batch.images), strict=True)}
+    made: list[dict[str, Picture]] = []
+    missing: list[str | None] = []
+    for record in records:
+        try:
+            made.append(_pictures(record, first, batches, device))
+            missing.append(None)
+        except Exception as error:  # weights, plug-ins and devices fail in any way; one tokenizer must not cost the others
+            logger.info("no pictures of %s", record.tokenizer.name, exc_info=True)
+            made.append({})
+            missing.append(str(error) if isinstance(error, TokbenchError) else f"{type(error).__name__}: {error}")
+    return Pictures({name: originals[name] for name in image_ids if name in originals}, tuple(made), tuple(missing), attribution)
+
+
+def _open(record: Record, data: str | None) -> ImageSource:
+    if data is None and record.data.name not in PHOTO_SPECS:
+        raise TokbenchError(f"the images of {record.data.name} do not come with the package; name them with --data")
+    source = open_source(data or record.data.name, size=record.protocol.size)
+    indices = choose(source, record.protocol)
+    if len(indices) != record.data.requested:
+        raise TokbenchError(
+            f"{source.name} gives {len(indices)} images, the record was measured on {record.data.requested}; name its images with --data"
+        )
+    if len(indices) <= CHECKED_IMAGES:
+        report = LoadReport()
+        for _ in load_batches(source, indices, record.protocol, report, read_ahead=64, strict=False):
+            pass
+        if report.pixels_digest() != record.data.pixels_digest:
+            raise TokbenchError(f"the images of {source.name} are not those the record was measured on; name its images with --data")
+    return source
+
+
+def _load(source: ImageSource, record: Record, image_ids: Sequence[str]) -> tuple[list[Batch], str]:
+    wanted = set(image_ids)
+    indices = sorted((i for i, name in enumerate(source.ids) if name in wanted), key=source.ids.__getitem__)
+    unknown = sorted(wanted - {source.ids[i] for i in indices})
+    if unknown:
+        raise TokbenchError(f"{source.name} has no image {unknown[0]!r}; name the images of the record with --data")
+    credits = []
+    for index in indices:
+        if isinstance(source, PhotoCrops):
+            photo = source.photo(index)
+            parts = [photo.author or "unknown author", photo.licence, photo.origin]
+            credits.append(f"{source.ids[index]}: {', '.join(part for part in parts if part)}")
+    if not indices:
+        return [], ""
+    return list(load_batches(source, indices, record.protocol, LoadReport(), read_ahead=64, strict=False)), "\n".join(credits)
+
+
+def _pictures(record: Record, first: Record, batches: Sequence[Batch], device: str) -> dict[str, Picture]:
+    if record.data.pixels_digest != first.data.pixels_digest:
+        raise TokbenchError(f"measured on other images: {record.data.name} at {record.protocol.size} px")
+    if record.protocol.micro_batch != first.protocol.micro_batch:
+        raise TokbenchError(f"measured in micro-batches of {record.protocol.micro_batch}, the others of {first.protocol.micro_batch}")
+    under_test = _UnderTest(_tokenizer(record, device), record.protocol)
+    made = {}
+    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+        for batch in batches:
+            observation = under_test.observe(batch)
+            before, after = observation.tokens, None
+            if isinstance(before, DiscreteTokens):
+                after = observation.tokens_again
+            for i, (name, pixels) in enumerate(zip(batch.ids, _pixels(observation.reconstruction), strict=True)):
+                codes = _codes(before, i) if isinstance(before, DiscreteTokens) else None
+                again = _codes(after, i) if isinstance(after, DiscreteTokens) else None
+                made[name] = Picture(name, pixels, codes, again)
+    return made
+
+
+def _tokenizer(record: Record, device: str) -> Tokenizer | Anchor:
+    info = record.tokenizer
+    anchor = parse_anchor(info.name)
+    if anchor is not None:
+        return anchor
+    tokenizer = load(info.name, None, device, **{key.replace(".", "__"): value for key, value in flat(info.config).items()})
+    if tokenizer.weights_sha256 != info.weights_sha256:
+        here, there = ((digest or "none")[:8] for digest in (tokenizer.weights_sha256, info.weights_sha256))
+        raise TokbenchError(f"{info.name} was measured with the weights {there}, those that load here are {here}")
+    if info.weights_how is not None and tokenizer.weights_how != info.weights_how:
+        raise TokbenchError(f"{info.name} was measured with other weights of the same file: {info.weights_how}")
+    return tokenizer
+
+
+def _codes(tokens: DiscreteTokens, index: int) -> np.ndarray:
+    codes = tokens.codes[index].cpu().numpy()
+    return codes.reshape(*tokens.grid, codes.shape[1])
+
+
+def _pixels(images: torch.Tensor) -> list[np.ndarray]:
+    return list(images.cpu().permute(0, 2, 3, 1).contiguous().numpy())

@@ -1,0 +1,240 @@
+"""Two records side by side: what differs in how they were made, and by how much every figure differs; no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tokbench.bench.intervals import Interval
+from tokbench.bench.record import MetricResult, Record
+from tokbench.bench.store import Rows
+from tokbench.configs import canonical_json, flat, plain
+from tokbench.errors import TokbenchError
+from tokbench.report.gate import CHANGE
+from tokbench.report.significance import image_groups, interval_of_difference, paired_difference
+from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED
+
+Verdict = Literal["better", "worse", "same", "unjudged"]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Something that differs between two records.
+
+    Args:
+        area: ``tokenizer``, ``config``, ``protocol``, ``data``, ``timing`` or ``environment``.
+        name: Of the setting, dotted.
+        before: In the first record, as text.
+        after: In the second.
+    """
+
+    area: str
+    name: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True)
+class Change:
+    """One figure in both records.
+
+    Args:
+        key: Of the metric or derived value.
+        before: In the first record; None if it has none.
+        after: In the second.
+        change: Second minus first; None if a side has none, and where infinities cancel, zero.
+        interval: 95 % interval of the change, if there is one.
+        verdict: Of the second against the first: ``same`` is no difference beyond chance, ``unjudged`` no telling.
+        why: What the verdict rests on, or why there is none.
+    """
+
+    key: str
+    before: float | None
+    after: float | None
+    change: float | None
+    interval: Interval | None
+    verdict: Verdict
+    why: str
+
+
+@dataclass(frozen=True)
+class Difference:
+    """What there is to say of two records: settings first, then figures."""
+
+    before: str
+    after: str
+    settings: tuple[Setting, ...]
+    changes: tuple[Change, ...]
+
+    @property
+    def title(self) -> str:
+        """The tokenizers' names; one if they are the same."""
+        return self.before if self.before == self.after else f"{self.before} -> {self.after}"
+
+    def values(self) -> dict[str, float | str]:
+        """Figures of the second record and, as ``KEY.change``, changes; reasons where there are none. For gates."""
+        found: dict[str, float | str] = {}
+        for one in self.changes:
+            found[one.key] = one.after if one.after is not None else "the second record has none"
+            found[one.key + CHANGE] = one.change if one.change is not None else one.why
+        return found
+
+
+def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: Rows) -> Difference:
+    """Compare two records.
+
+    Where both have per-image values of the same images, a change is judged on differences paired by image, over groups; a
+    figure of the whole set by the intervals of both sides. What has neither is not judged.
+
+    Args:
+        before: The first.
+        after: The second.
+        rows_before: Per-image values of the first, as ``read_rows`` returns them.
+        rows_after: Of the second.
+    """
+    known = {column.key: i for i, column in enumerate(METRIC_COLUMNS)}
+    keys = sorted(before.metrics.keys() | after.metrics.keys(), key=lambda key: (known.get(key, len(known)), key))
+    metrics = [_metric_change(key, before, after, rows_before, rows_after) for key in keys]
+    measured = [one for one in metrics if one.before is not None or one.after is not None]
+    others = [_plain_change(column.key, get(before), get(after)) for column, get in (*DERIVED, *SPEED)]
+    known_of_one = [one for one in others if one.before is not None or one.after is not None]
+    return Difference(before.tokenizer.name, after.tokenizer.name, tuple(differing(before, after)), (*measured, *known_of_one))
+
+
+def differing(before: Record, after: Record) -> list[Setting]:
+    """List what differs in tokenizer, configuration, protocol, data, timing and environment."""
+    found = []
+    for area, ours, theirs in zip(_AREAS, _areas(before), _areas(after), strict=True):
+        for name in dict.fromkeys([*ours, *theirs]):
+            a, b = ours.get(name), theirs.get(name)
+            if a != b:
+                found.append(Setting(area, name, _short(a), _short(b)))
+    return found
+
+
+def match_records(
+    before: Sequence[tuple[Path, Record]], after: Sequence[tuple[Path, Record]]
+) -> tuple[list[tuple[tuple[Path, Record], tuple[Path, Record]]], list[str]]:
+    """Find the records that belong together.
+
+    One record on each side are always a pair. Else those of one tokenizer, protocol and data set are; of several, those of the
+    same configuration; of several of those, the newest.
+
+    Args:
+        before: Files with their records.
+        after: The same.
+
+    Returns:
+        The pairs, and a line for every record left alone.
+
+    Raises:
+        TokbenchError: If there is no pair.
+    """
+    if len(before) == len(after) == 1:
+        return [(before[0], after[0])], []
+    pairs, alone = [], []
+    ours, theirs = _by_subject(before), _by_subject(after)
+    for subject in dict.fromkeys([*ours, *theirs]):
+        a, b = ours.get(subject, {}), theirs.get(subject, {})
+        if len(a) == len(b) == 1:
+            pairs.append((next(iter(a.values())), next(iter(b.values()))))
+            continue
+        pairs += [(a[config], b[config]) for config in a if config in b]
+        alone += [f"{path}: only in the first place" for config, (path, _) in a.items() if config not in b]
+        alone += [f"{path}: only in the second place" for config, (path, _) in b.items() if config not in a]
+    if not pairs:
+        names = ", ".join(sorted({record.tokenizer.name for _, record in (*before, *after)}))
+        raise TokbenchError(f"no record of the first place has its like in the second ({names}); give two record files instead")
+    return pairs, alone
+
+
+_AREAS = ("tokenizer", "config", "protocol", "data", "timing", "environment")
+
+
+def _areas(record: Record) -> list[dict[str, Any]]:
+    tokenizer, data, timing, environment = (plain(part) for part in (record.tokenizer, record.data, record.timing, record.environment))
+    config = flat(tokenizer.pop("config"))
+    data["skipped"] = len(data["skipped"])
+    speeds = ("encode_images_per_second", "decode_images_per_second", "total_seconds")
+    timing = {key: value for key, value in timing.items() if key not in speeds}
+    return [tokenizer, config, plain(record.protocol), data, timing, flat(environment)]
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else ", ".join(map(str, value)) or "none" if isinstance(value, list) else str(value)
+    is_digest = len(text) == 64 and all(character in "0123456789abcdef" for character in text)
+    return text[:8] if is_digest else text
+
+
+def _by_subject(found: Sequence[tuple[Path, Record]]) -> dict[tuple[str, str, str], dict[str, tuple[Path, Record]]]:
+    """Records by tokenizer, protocol and data, then by configuration; the newest of each."""
+    subjects: dict[tuple[str, str, str], dict[str, tuple[Path, Record]]] = {}
+    for path, record in sorted(found, key=lambda item: (item[1].created, str(item[0]))):
+        subject = (record.tokenizer.name, record.protocol_label, record.data.name)
+        subjects.setdefault(subject, {})[canonical_json(record.tokenizer.config)] = (path, record)
+    return subjects
+
+
+def _metric_change(key: str, before: Record, after: Record, rows_before: Rows, rows_after: Rows) -> Change:
+    first, second = before.metrics.get(key), after.metrics.get(key)
+    a, b = (None if metric is None else metric.value for metric in (first, second))
+    if first is None or second is None or a is None or b is None:
+        missing = [metric.reason if metric is not None and metric.reason else "not measured" for metric in (first, second)]
+        sides = [f"{side}: {why}" for side, value, why in zip(("first", "second"), (a, b), missing, strict=True) if value is None]
+        return Change(key, a, b, None, None, "unjudged", "; ".join(sides))
+    change = _minus(b, a)
+    if before.data.pixels_digest != after.data.pixels_digest:
+        return Change(key, a, b, change, None, "unjudged", "measured on other images")
+    if _without_counts(first.settings) != _without_counts(second.settings):
+        return Change(key, a, b, change, None, "unjudged", "the metric's settings differ")
+    return _judged(
+        Change(key, a, b, change, None, "unjudged", ""), first, second, before, rows_before.get(key, {}), rows_after.get(key, {})
+    )
+
+
+def _judged(
+    one: Change, first: MetricResult, second: MetricResult, record: Record, before: Mapping[str, float], after: Mapping[str, float]
+) -> Change:
+    groups = image_groups(record, before.keys() | after.keys())
+    paired = paired_difference(after, before, groups) if before and after and groups is not None else None
+    higher = second.higher_is_better
+    if paired is not None:
+        over = f"{paired.images} pairs, {paired.groups} groups, p {paired.p:.2g}"
+        verdict = _verdict(paired.mean, paired.significant, higher)
+        return Change(one.key, one.before, one.after, one.change, paired.interval, verdict, over)
+    if one.before == one.after:
+        return Change(one.key, one.before, one.after, one.change, None, "same", "equal")
+    interval = interval_of_difference(second, first)
+    if interval is not None:
+        apart = interval.low > 0 or interval.high < 0
+        return Change(one.key, one.before, one.after, one.change, interval, _verdict(one.change or 0.0, apart, higher), interval.method)
+    return Change(one.key, one.before, one.after, one.change, None, "unjudged", "there is no interval")
+
+
+def _verdict(change: float, apart: bool, higher: bool | None) -> Verdict:
+    if not apart:
+        return "same"
+    if higher is None:
+        return "unjudged"
+    return "better" if (change > 0) is higher else "worse"
+
+
+def _plain_change(key: str, before: float | None, after: float | None) -> Change:
+    if before is None or after is None:
+        return Change(key, before, after, None, None, "unjudged", "one of the records has none")
+    same = before == after
+    return Change(
+        key, before, after, _minus(after, before), None, "same" if same else "unjudged", "equal" if same else "there is no interval"
+    )
+
+
+def _minus(after: float, before: float) -> float:
+    return 0.0 if after == before and math.isinf(after) else after - before
+
+
+def _without_counts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without what only says how much was seen at once or in all."""
+    return {key: value for key, value in settings.items() if key not in ("images", "tokens_per_codebook", "micro_batch")}

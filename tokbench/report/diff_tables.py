@@ -1,0 +1,52 @@
+"""What differs between two records as tables, the settings before the figures."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from tokbench.report.diff import Change, Difference
+from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED, Cell, Column, Table
+
+_COLUMNS = {column.key: column for column in (*METRIC_COLUMNS, *(c for c, _ in DERIVED), *(c for c, _ in SPEED))}
+
+
+def diff_tables(difference: Difference) -> list[Table]:
+    """Arrange a difference: what differs in how the records were made, if anything does, then every figure.
+
+    Figures have the names and units of the record, as conditions take them.
+    """
+    settings = tuple((setting.name, (Cell(setting.area), Cell(setting.before), Cell(setting.after))) for setting in difference.settings)
+    columns = (Column("of", "area", align="left"), Column("first", "first", align="left"), Column("second", "second", align="left"))
+    figures = tuple((one.key, _figure_cells(one)) for one in difference.changes)
+    figure_columns = (
+        Column("first", "first"),
+        Column("second", "second"),
+        Column("change", "change", ranged=any(one.interval for one in difference.changes)),
+        Column("second is", "verdict", align="left"),
+        Column("judged by", "why", align="left"),
+    )
+    tables = [Table(f"{difference.title}: what differs", columns, settings, (), "setting")] if settings else []
+    return [*tables, Table(f"{difference.title}: figures", figure_columns, figures, (), "figure")]
+
+
+def _figure_cells(one: Change) -> tuple[Cell, ...]:
+    column = _column(one.key)
+    before, after = (Cell("-") if value is None else Cell(column.write(value), value) for value in (one.before, one.after))
+    change = Cell("-")
+    if one.change is not None:
+        ends = (one.interval.low, one.interval.high) if one.interval else None
+        texts = (_signed(column, ends[0]), _signed(column, ends[1])) if ends else None
+        change = Cell(_signed(column, one.change), one.change, texts, ends, bold=one.verdict in ("better", "worse"))
+    return before, after, change, Cell(one.verdict), Cell(one.why)
+
+
+def _column(key: str) -> Column:
+    """How a figure is written: with the decimals of its column in tables, in the record's own unit."""
+    column = _COLUMNS.get(key, Column(key, key, 4))
+    return replace(column, scale=1.0, digits=max(0, column.digits + round(math.log10(column.scale))))
+
+
+def _signed(column: Column, value: float) -> str:
+    text = column.write(value)
+    return f"+{text}" if value > 0 and text.strip("0.") else text

@@ -1,0 +1,210 @@
+"""Plots of records at paper size: chosen, laid out in panels, and written as files."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokbench.bench.record import Record
+from tokbench.bench.store import Rows
+from tokbench.errors import TokbenchError, unknown_name
+from tokbench.report.codebook_plots import rank_curves, use_histograms
+from tokbench.report.panels import EQUAL_USE, FRONT, HOLLOW, NAME_LIMIT, draw_boxes, draw_histogram, draw_ranks, draw_scatter
+from tokbench.report.paper import FORMATS, WIDTHS, Paper, add_legend, legend_size, paper_style, save_figure, wrapped
+from tokbench.report.plots import Distribution, Scatter, distributions, measured, metric_axis, rate_scatter, speed_scatter
+from tokbench.report.table import make_sections
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+KINDS = ("rate", "encode", "decode", "codebook", "images")
+"""Bits a pixel, and the speed of either way, against quality; the use of codes; per-image values."""
+
+IMAGE_METRICS = ("lpips", "lpips_vgg", "psnr", "ssim", "stability")
+ACROSS = 3
+"""Panels in a row at the width of a page."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """One drawn figure.
+
+    Args:
+        name: Of its files, without suffix.
+        figure: matplotlib's.
+        left_out: What it does not show, and why.
+    """
+
+    name: str
+    figure: Figure
+    left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Written:
+    """The files of a set of plots, and a line for every plot that does not show everything."""
+
+    paths: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Panel:
+    name: str
+    draw: Callable[[Axes, bool], None]
+    """Into which axes, and whether they are the first of a row."""
+    labels: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    height: float | None = None
+
+
+def write_plots(
+    records: Sequence[Record],
+    rows: Sequence[Rows],
+    folder: Path,
+    *,
+    kinds: Sequence[str] = KINDS,
+    formats: Sequence[str] = FORMATS,
+    width: str = "column",
+) -> Written:
+    """Draw everything that records have the data for.
+
+    Args:
+        records: Those of different protocols or data are drawn apart, in folders of their own.
+        rows: The per-image values of each.
+        folder: Made if missing; files of the same name are replaced.
+        kinds: Some of ``KINDS``.
+        formats: Some of ``FORMATS``.
+        width: ``column``, every panel a file of its own, or ``page``, the panels of one kind side by side.
+
+    Raises:
+        TokbenchError: If a kind, format or width is unknown, matplotlib is not installed, the folder cannot be written, or
+            there is nothing to draw.
+        ValueError: If records and rows are not equally many.
+    """
+    for what, given, known in (("kind of plot", kinds, KINDS), ("format", formats, FORMATS), ("width", [width], tuple(WIDTHS))):
+        for name in given:
+            if name not in known:
+                raise unknown_name(what, name, known)
+    paths, notes = [], []
+    sections = make_sections(records)
+    for number, section in enumerate(sections, start=1):
+        label = re.sub(r"[^A-Za-z0-9.+=_-]+", "-", records[section.members[0]].protocol_label)[:80]
+        place = folder / f"{number}-{label}" if len(sections) > 1 else folder
+        members = [records[i] for i in section.members]
+        for plot in draw_plots(members, [rows[i] for i in section.members], section.names, kinds=kinds, width=width):
+            for form in formats:
+                paths.append(place / f"{plot.name}.{form}")
+                save_figure(plot.figure, paths[-1], form)
+            if plot.left_out:
+                notes.append(f"{plot.name} leaves out {'; '.join(plot.left_out)}")
+    if not paths:
+        raise TokbenchError(f"the records hold nothing to draw for {', '.join(kinds)}; measure more metrics, or choose another --kind")
+    return Written(tuple(paths), tuple(notes))
+
+
+def draw_plots(
+    records: Sequence[Record], rows: Sequence[Rows], names: Sequence[str], *, kinds: Sequence[str] = KINDS, width: str = "column"
+) -> Iterator[Plot]:
+    """Draw the plots of one protocol and data set.
+
+    Args:
+        records: To be compared.
+        rows: The per-image values of each.
+        names: Of the records' rows.
+        kinds: Some of ``KINDS``.
+        width: ``column`` or ``page``.
+
+    Yields:
+        One plot after the other; those without data are left out.
+
+    Raises:
+        TokbenchError: If matplotlib is not installed.
+        ValueError: If records, rows and names are not equally many.
+    """
+    if not len(records) == len(rows) == len(names):
+        raise ValueError(f"{len(records)} records, {len(rows)} sets of rows and {len(names)} names")
+    paper = Paper(tuple(names))
+    for kind in kinds:
+        if kind == "codebook":
+            panels = _codebook_panels(records, paper)
+        elif kind == "images":
+            panels = _image_panels(rows, paper, together=width == "page")
+        else:
+            panels = _scatter_panels(records, paper, kind)
+        if width == "page" and panels:
+            left_out = tuple(f"{panel.name}: {line}" for panel in panels for line in panel.left_out)
+            yield Plot(kind, _drawn(panels, names, WIDTHS[width], ACROSS), left_out)
+        elif width == "column":
+            for panel in panels:
+                yield Plot(f"{kind}-{panel.name}", _drawn([panel], names, WIDTHS[width], 1), panel.left_out)
+
+
+def _scatter_panels(records: Sequence[Record], paper: Paper, kind: str) -> list[_Panel]:
+    panels = []
+    for key in measured(records):
+        data = rate_scatter(records, paper.names, key) if kind == "rate" else speed_scatter(records, paper.names, key, direction=kind)
+        if data.points:
+            labels = (*([FRONT] if len(data.front) > 1 else []), *(point.name for point in data.points))
+            labels += (HOLLOW,) * any(point.judged for point in data.points)
+            panels.append(_Panel(key, partial(_points, data=data, paper=paper), labels, data.left_out))
+    return panels
+
+
+def _codebook_panels(records: Sequence[Record], paper: Paper) -> list[_Panel]:
+    curves, histograms = rank_curves(records, paper.names), use_histograms(records, paper.names)
+    if not curves:
+        return []
+    labels = (EQUAL_USE, *(curve.name for curve in curves))
+    return [
+        _Panel("ranks", lambda axes, first: draw_ranks(axes, curves, paper), labels),
+        _Panel("histogram", lambda axes, first: draw_histogram(axes, histograms, paper), labels[1:]),
+    ]
+
+
+def _image_panels(rows: Sequence[Rows], paper: Paper, *, together: bool) -> list[_Panel]:
+    keys = [key for key in IMAGE_METRICS if any(key in row for row in rows)]
+    found = {key: boxes for key in keys if (boxes := distributions(rows, paper.names, key))}
+    panels = []
+    for key, boxes in found.items():
+        shown = {box.name for group in (found.values() if together else [boxes]) for box in group}
+        names = [name for name in paper.names if name in shown]
+        infinite = [name for name, row in zip(paper.names, rows, strict=True) if key in row and name not in {box.name for box in boxes}]
+        draw = partial(_boxes, boxes=boxes, names=names, key=key, paper=paper)
+        panels.append(_Panel(key, draw, (), tuple(f"{name}: not finite" for name in infinite), _height(names)))
+    return panels
+
+
+def _height(names: Sequence[str]) -> float:
+    """Inches for rows with names of several lines."""
+    return 0.5 + len(names) * max(0.22, 0.08 + 0.14 * max(wrapped(name, NAME_LIMIT).count("\n") + 1 for name in names))
+
+
+def _points(axes: Axes, first: bool, *, data: Scatter, paper: Paper) -> None:
+    draw_scatter(axes, data, paper)
+
+
+def _boxes(axes: Axes, first: bool, *, boxes: Sequence[Distribution], names: Sequence[str], key: str, paper: Paper) -> None:
+    draw_boxes(axes, boxes, names, metric_axis(key), paper, named=first)
+
+
+def _drawn(panels: Sequence[_Panel], names: Sequence[str], width: float, across: int) -> Figure:
+    order = [FRONT, *names, EQUAL_USE, HOLLOW]
+    with paper_style():
+        from matplotlib.figure import Figure
+
+        columns = min(across, len(panels))
+        lines = -(-len(panels) // columns)
+        labels = sorted({label for panel in panels for label in panel.labels}, key=order.index)
+        height = panels[0].height or 0.45 + 0.5 * min(width / columns, 3.25)
+        figure = Figure(figsize=(width, lines * height + legend_size(labels, width)[1]), layout="constrained")
+        axes = [figure.add_subplot(lines, columns, i + 1) for i in range(len(panels))]
+        for i, (panel, place) in enumerate(zip(panels, axes, strict=True)):
+            panel.draw(place, i % columns == 0)
+        add_legend(figure, axes, labels, width)
+        return figure

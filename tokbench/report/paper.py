@@ -1,0 +1,168 @@
+"""How plots look on paper: widths, type, colours told apart by everyone, and files with the same bytes every time."""
+
+from __future__ import annotations
+
+import io
+import os
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tokbench.errors import TokbenchError, missing_extra
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FORMATS = ("png", "svg", "pdf")
+WIDTHS = {"column": 3.25, "page": 6.75}
+"""Inches, of one column and of a page of two."""
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8C6D00", "#5A3A99")
+"""Told apart by colour-blind readers too (after Okabe and Ito); every tokenizer has a marker and dashes besides."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (7, 2)))
+CODECS = {"anchor/webp": "*", "anchor/jpeg": "p"}
+"""Markers of the anchors, which are black."""
+
+GREY = "#666666"
+LINE = 0.16
+"""Inches a line of the legend takes."""
+
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "font.size": 8,
+    "axes.titlesize": 8,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "axes.linewidth": 0.6,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.linewidth": 0.4,
+    "grid.color": "#dddddd",
+    "axes.axisbelow": True,
+    "lines.linewidth": 1.0,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "legend.frameon": False,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "tokbench",
+    "pdf.fonttype": 42,
+    "savefig.dpi": 300,
+}
+
+_NO_DATES = {
+    "png": {"Software": None},
+    "svg": {"Date": None, "Creator": None},
+    "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+}
+
+
+@dataclass(frozen=True)
+class Paper:
+    """The look of every record, the same in all plots.
+
+    Args:
+        names: Of the records' rows, in order.
+    """
+
+    names: tuple[str, ...]
+
+    def look(self, name: str) -> dict[str, Any]:
+        """Colour and marker of a record."""
+        codec = name.rpartition("-")[0]
+        if codec in CODECS:
+            return {"color": "black", "marker": CODECS[codec]}
+        number = [other for other in self.names if other.rpartition("-")[0] not in CODECS].index(name)
+        return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
+
+    def dashes(self, name: str) -> dict[str, Any]:
+        """Colour and dashes of a record's line."""
+        return {"color": self.look(name)["color"], "linestyle": DASHES[self.names.index(name) % len(DASHES)]}
+
+
+@contextmanager
+def paper_style() -> Iterator[None]:
+    """Set type and lines for what is drawn or written inside.
+
+    Raises:
+        TokbenchError: If matplotlib is not installed.
+    """
+    try:
+        import matplotlib as mpl
+    except ImportError as error:
+        raise missing_extra("matplotlib", "plots", "tokbench plot") from error
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(STYLE)
+        yield
+
+
+def legend_size(labels: Sequence[str], width: float) -> tuple[int, float]:
+    """Lay a legend out.
+
+    Args:
+        labels: Its entries.
+        width: Inches it may take.
+
+    Returns:
+        How many columns it has, and how many inches it takes in height.
+    """
+    if not labels:
+        return 1, 0.0
+    longest = min(max(map(len, labels)), int(width * 12))
+    columns = max(1, min(len(labels), int(width * 13 / (longest + 4))))
+    lines = [wrapped(label, int(width * 12)).count("\n") + 1 for label in labels]
+    per_column = -(-len(labels) // columns)
+    return columns, LINE * max(sum(lines[start : start + per_column]) for start in range(0, len(lines), per_column))
+
+
+def add_legend(figure: Figure, axes: Sequence[Axes], labels: Sequence[str], width: float) -> None:
+    """Put one legend for all panels below them, with these entries in this order."""
+    found: dict[str, Any] = {}
+    for panel in axes:
+        for handle, label in zip(*panel.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    present = [label for label in labels if label in found]
+    if present:
+        figure.legend(
+            [found[label] for label in present],
+            [wrapped(label, int(width * 12)) for label in present],
+            loc="outside lower center",
+            ncols=legend_size(present, width)[0],
+            handlelength=1.8,
+            columnspacing=1.0,
+            handletextpad=0.5,
+            labelspacing=0.3,
+        )
+
+
+def wrapped(text: str, limit: int) -> str:
+    """A name in lines of so many characters; its dollars are no formulas."""
+    return "\n".join(textwrap.wrap(text, limit)).replace("$", r"\$")
+
+
+def save_figure(figure: Figure, path: Path, form: str) -> None:
+    """Write a figure in one of ``FORMATS``, without date and version; nobody sees a half-written file.
+
+    Raises:
+        TokbenchError: If it cannot be written.
+    """
+    stream = io.BytesIO()
+    with paper_style():
+        figure.savefig(stream, format=form, metadata=_NO_DATES[form])
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(stream.getvalue())
+        os.replace(partial, path)
+    except OSError as error:
+        raise TokbenchError(f"cannot write {path} ({error.strerror or error}); choose another --out") from error

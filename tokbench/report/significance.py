@@ -1,0 +1,245 @@
+"""Whether one record is better than others by more than chance: tests on differences paired by image, over groups of images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tokbench.bench.intervals import LEVEL, Interval, group_bootstrap
+from tokbench.bench.record import MetricResult, Record
+from tokbench.bench.store import Rows
+
+ALPHA = 1 - LEVEL
+EXACT_BLOCKS, FLIPS, MAX_BLOCKS = 12, 9999, 1024
+"""All patterns of signs up to so many blocks, else so many random ones; more groups than the last are dealt into that many."""
+
+FEWEST_DEGREES = 4
+"""Of freedom an interval in a record may have had (a jackknife of five folds), for its tails when they are corrected."""
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """The first minus the second, image by image.
+
+    Args:
+        mean: Over the images both have.
+        interval: 95 %, resampling whole groups; None with fewer than two groups or with infinite differences.
+        p: Two-sided, of a test that flips the signs of whole groups.
+        images: How many both have.
+        groups: What they are samples of.
+    """
+
+    mean: float
+    interval: Interval | None
+    p: float
+    images: int
+    groups: int
+
+    @property
+    def significant(self) -> bool:
+        """Whether the test rejects at 5 % and the interval, where there is one, leaves zero out."""
+        return self.p <= ALPHA and (self.interval is None or self.interval.low > 0 or self.interval.high < 0)
+
+
+def image_groups(record: Record, ids: Iterable[str]) -> dict[str, str] | None:
+    """Say what each image is a sample of, from its id and the number of groups the record counted.
+
+    Args:
+        record: Of the run that measured the images.
+        ids: All of them.
+
+    Returns:
+        Image id to group: itself, or, for crops named ``PHOTO/NN``, the photo. None if neither gives that number of groups.
+    """
+    ids = list(ids)
+    for groups in ({name: name for name in ids}, {name: name.rpartition("/")[0] for name in ids}):
+        if len(set(groups.values())) == record.data.groups:
+            return groups
+    return None
+
+
+def paired_difference(
+    first: Mapping[str, float], second: Mapping[str, float], groups: Mapping[str, str] | None, *, seed: int = 0
+) -> PairedDifference | None:
+    """Compare two records on the images both have.
+
+    Two equal infinities differ by nothing; where a difference is infinite, the test counts the signs of the groups alone.
+
+    Args:
+        first: Image id to value; NaN and None count as missing.
+        second: The same.
+        groups: Image id to what it is a sample of; None takes every image by itself.
+        seed: Of the random signs, where there are too many groups to try all.
+
+    Returns:
+        The difference; None if they share no image.
+    """
+    first, second = _clean(first), _clean(second)
+    ids = sorted(first.keys() & second.keys())
+    if not ids:
+        return None
+    differences = np.array([0.0 if first[name] == second[name] else first[name] - second[name] for name in ids])
+    of = [name if groups is None else groups.get(name, name) for name in ids]
+    number = {group: i for i, group in enumerate(sorted(set(of)))}
+    blocks = np.array([number[group] % MAX_BLOCKS for group in of])
+    interval = group_bootstrap(differences.tolist(), list(map(str, blocks)))
+    with np.errstate(invalid="ignore"):  # opposite infinities
+        sums = np.bincount(blocks, weights=differences)
+        mean = float(differences.mean())
+    return PairedDifference(mean, interval, _sign_flip_test(sums, seed), len(ids), len(number))
+
+
+def paired_best(
+    rows_by_record: Sequence[Mapping[str, float]], groups: Mapping[str, str] | None, *, higher_is_better: bool, seed: int = 0
+) -> list[bool]:
+    """Find the record that is better than every other by more than chance.
+
+    The record with the best mean is compared with each other one by flipping the signs of the groups' differences: every
+    pattern of signs with few groups (fewer than six can never be significant), random patterns with many. The p-values are
+    corrected after Holm, together at 95 %.
+
+    Args:
+        rows_by_record: Image id to value of one metric, for each record. Those without values take no part.
+        groups: Image id to what it is a sample of (crops of one photo are correlated); None takes every image by itself.
+        higher_is_better: Direction of the metric.
+        seed: Of the random signs; the same seed gives the same answer in any order of records.
+
+    Returns:
+        One flag a record, at most one of them true. All are false with fewer than two records, and where records were
+        measured on different images: their means do not compare.
+    """
+    best = [False] * len(rows_by_record)
+    columns = {i: clean for i, rows in enumerate(rows_by_record) if (clean := _clean(rows))}
+    if len(columns) < 2 or len({frozenset(column) for column in columns.values()}) > 1:
+        return best
+    means = {i: _mean(column) for i, column in columns.items()}
+    if any(map(math.isnan, means.values())):
+        return best
+    winner = max(means, key=lambda i: means[i] if higher_is_better else -means[i])
+    found = [paired_difference(columns[winner], columns[i], groups, seed=seed) for i in columns if i != winner]
+    best[winner] = _all_rejected([1.0 if one is None else one.p for one in found])
+    return best
+
+
+def significantly_best(records: Sequence[Record], rows: Sequence[Rows], key: str, *, seed: int = 0) -> list[bool]:
+    """Find the record whose figure is better than every other's by more than chance.
+
+    Where all records with the figure have per-image values, see ``paired_best``. A figure of the whole set, such as a
+    Fréchet distance, is compared by its 95 % intervals: that of a difference is put together from those of its two sides as
+    if they were independent, which is wider than it need be for runs over the same images; p-values follow from it by
+    Student's t with the fewest degrees of freedom, and are corrected after Holm. Without intervals there is no best.
+
+    Args:
+        records: To be compared.
+        rows: The per-image values of each, as ``read_rows`` returns them.
+        key: Of the metric.
+        seed: Of the random signs.
+
+    Returns:
+        One flag a record, at most one of them true; all false if the metric has no direction, if fewer than two have it, or
+        if protocol, images or settings of the metric differ.
+
+    Raises:
+        ValueError: If records and rows are not equally many.
+    """
+    if len(records) != len(rows):
+        raise ValueError(f"{len(records)} records with {len(rows)} sets of rows")
+    best = [False] * len(records)
+    figures = {i: metric for i, record in enumerate(records) if (metric := record.metrics.get(key)) and metric.value is not None}
+    if len(figures) < 2 or not _comparable([records[i] for i in figures], list(figures.values())):
+        return best
+    higher = next(iter(figures.values())).higher_is_better
+    if higher is None:
+        return best
+    columns = {i: _clean(rows[i].get(key, {})) for i in figures}
+    if all(columns.values()):
+        first = next(iter(columns))
+        groups = image_groups(records[first], columns[first])
+        if groups is not None:
+            flags = paired_best(list(columns.values()), groups, higher_is_better=higher, seed=seed)
+            for i, flag in zip(columns, flags, strict=True):
+                best[i] = flag
+        return best
+    sign = 1 if higher else -1
+    winner = max(figures, key=lambda i: sign * (figures[i].value or 0.0))
+    best[winner] = _all_rejected([_p_of_intervals(figures[winner], metric) for i, metric in figures.items() if i != winner])
+    return best
+
+
+def interval_of_difference(first: MetricResult, second: MetricResult) -> Interval | None:
+    """Put the 95 % interval of a difference together from those of its sides, as if they were independent.
+
+    Args:
+        first: A figure.
+        second: What is subtracted from it.
+
+    Returns:
+        The interval; None if a side has no figure or no interval.
+
+    Source:
+        Zou and Donner 2008, method of variance estimates recovery.
+    """
+    if first.value is None or second.value is None or first.interval is None or second.interval is None:
+        return None
+    difference = first.value - second.value
+    below = math.hypot(first.value - first.interval.low, second.interval.high - second.value)
+    above = math.hypot(first.interval.high - first.value, second.value - second.interval.low)
+    if not all(map(math.isfinite, (difference, below, above))):
+        return None
+    return Interval(difference - below, difference + above, "both intervals, as if independent")
+
+
+def _clean(rows: Mapping[str, float]) -> dict[str, float]:
+    return {name: value for name, value in rows.items() if value is not None and not math.isnan(value)}
+
+
+def _mean(rows: Mapping[str, float]) -> float:
+    values = [rows[name] for name in sorted(rows)]
+    return (math.fsum(values) if all(map(math.isfinite, values)) else sum(values)) / len(values)
+
+
+def _comparable(records: Sequence[Record], figures: Sequence[MetricResult]) -> bool:
+    first, figure = records[0], figures[0]
+    same_run = all(r.protocol == first.protocol and r.data.pixels_digest == first.data.pixels_digest for r in records)
+    return same_run and all(f.settings == figure.settings and f.higher_is_better == figure.higher_is_better for f in figures)
+
+
+def _sign_flip_test(sums: np.ndarray, seed: int) -> float:
+    """Two-sided p of the sum, when the sign of every addend is as likely one as the other."""
+    if np.isnan(sums).any():
+        return 1.0
+    if np.isinf(sums).any():
+        sums = np.sign(sums)
+    sums = sums[sums != 0]
+    threshold = abs(sums.sum()) - 1e-12 * np.abs(sums).sum()  # patterns that tie do so up to rounding
+    if len(sums) <= EXACT_BLOCKS:
+        flipped = (np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))) & 1
+        return float(np.mean(np.abs(sums.sum() - 2 * flipped @ sums) >= threshold))
+    generator = np.random.Generator(np.random.PCG64(seed))
+    count = 0
+    for start in range(0, FLIPS, 1000):
+        flipped = generator.integers(0, 2, size=(min(1000, FLIPS - start), len(sums)), dtype=np.int8).astype(np.float64)
+        count += int((np.abs(sums.sum() - 2 * flipped @ sums) >= threshold).sum())
+    return (1 + count) / (1 + FLIPS)
+
+
+def _p_of_intervals(first: MetricResult, second: MetricResult) -> float:
+    from scipy.stats import t
+
+    interval = interval_of_difference(first, second)
+    if interval is None or first.value is None or second.value is None:
+        return 1.0
+    difference = first.value - second.value
+    half = difference - interval.low if difference > 0 else interval.high - difference
+    if half == 0:
+        return 0.0 if difference else 1.0
+    return float(2 * t.sf(abs(difference) / half * t.ppf(1 - ALPHA / 2, FEWEST_DEGREES), FEWEST_DEGREES))
+
+
+def _all_rejected(p_values: Sequence[float]) -> bool:
+    """Whether Holm's procedure rejects every hypothesis."""
+    count = len(p_values)
+    return all(p <= ALPHA / (count - i) for i, p in enumerate(sorted(p_values)))
