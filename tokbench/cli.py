@@ -13,6 +13,7 @@ import typer
 
 from tokbench.cli_compare import FailIfOption, GateReportOption, compare, diff, finish_gate, gate_records, plot, print_records
 from tokbench.cli_feed import export
+from tokbench.cli_report import report as report_page
 from tokbench.cli_weights import convert, published, weights_app
 from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, bar, err, out, progress, say, settings
 from tokbench.errors import TokbenchError
@@ -243,6 +244,7 @@ def _subject(name: str, weights: str | None, device: str, overrides: dict[str, o
 
 for _command in (compare, diff, plot):
     app.command()(_command)
+app.command("report")(report_page)
 
 
 @app.command()

@@ -52,6 +52,10 @@ METRIC_COLUMNS = (
     Column("entropy bits", "entropy_bits", 2),
     Column("dead codes", "dead_codes", 0, arrow="↓"),
     Column("stable %", "stability", 1, 100.0, "↑"),
+    Column("text %", "text_accuracy", 1, 100.0, "↑"),
+    Column("text of originals %", "text_accuracy_original", 1, 100.0),
+    Column("face distance", "face_distance", 3, arrow="↓"),
+    Column("same face %", "face_match", 1, 100.0, "↑"),
 )
 
 DERIVED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
@@ -237,7 +241,7 @@ def _notes(records: Sequence[Record]) -> list[str]:
     reasons: dict[str, set[str]] = {}
     for record in records:
         for key, metric in record.metrics.items():
-            if metric.reason is not None and key in ("rfid", "fd_efflite0", "lpips", "ssim"):
+            if metric.reason is not None and key in ("rfid", "fd_efflite0", "lpips", "ssim", "text_accuracy", "face_distance"):
                 reasons.setdefault(f"{key}: {metric.reason}", set()).add(record.tokenizer.name)
     notes += sorted(reasons)
     skipped = max((len(record.data.skipped) for record in records), default=0)

@@ -1,0 +1,119 @@
+"""What stands behind the figures: commands that make the records again, warnings, published figures, skipped files."""
+
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import typer
+
+from tokbench.bench.protocol import get_protocol
+from tokbench.bench.record import MetricResult, SkippedImage
+from tokbench.bench.store import find_records
+from tokbench.report.page import facts
+from tokbench.report.page.commands import commands, run_command
+from tokbench.report.page.model import arrange
+
+ROOT = Path(__file__).parents[2]
+
+
+def changed(item, **parts):
+    return replace(item, record=replace(item.record, **parts))
+
+
+def test_commands_are_ones_the_command_line_knows():
+    from tokbench.cli import app
+
+    run = typer.main.get_command(app).commands["run"]
+    options = {option for parameter in run.params for option in parameter.opts}
+    for path, record in find_records([ROOT / "results"]):
+        words = shlex.split(run_command(record), comments=True)
+        assert words[:3] == ["tokbench", "run", "-t"], path
+        assert all(word in options for word in words if word.startswith("--")), path
+        assert "--set" not in words or record.tokenizer.name.startswith("flowmo")
+
+
+@pytest.mark.parametrize("name", ["a b; rm -rf ~", "$(reboot)", "'quoted\"", "x\ny"])
+def test_hostile_names_stay_one_word_of_a_command(make_record, name):
+    item = changed(make_record("family/a"), tokenizer=replace(make_record("family/a").record.tokenizer, name=name, config={name: name}))
+    words = shlex.split(run_command(item.record).split("  # ")[0])
+    assert words[3] == " ".join(name.split())
+    assert "--metrics" in words
+
+
+def test_commands_say_what_options_cannot(make_record):
+    item = make_record("family/a")
+    protocol = get_protocol(changes={"resize": "box", "size": 128, "precision": "bf16"})
+    line = run_command(changed(item, protocol=protocol).record)
+    assert "--size 128" in line
+    assert "--precision bf16" in line
+    assert "resize=box, in Python" in line.split("  # ")[1]
+    older = run_command(changed(item, protocol=replace(item.record.protocol, version=0)).record)
+    assert "version 0" in older
+    assert "not known here" in run_command(changed(item, protocol=replace(item.record.protocol, name="mine")).record)
+    assert commands(arrange([item, item]))[1:] == ["tokbench report results -o report.html"]
+
+
+def test_published_figures_are_on_the_page(make_record):
+    from tokbench.report.page.render import render_page
+
+    groups = arrange([make_record("vqgan/imagenet-f16-1024")])
+    (table,) = facts.published(groups)
+    assert {cells[1].text for _, cells in table.rows} >= {"7.94", "10.54", "20.18", "0.52"}
+    page = render_page(groups, [None])
+    assert table.title in page
+    assert "10.54" in page
+    groups = arrange([make_record("my.module:Class")])
+    assert facts.published(groups) == []
+    assert "No published figures are known" in render_page(groups, [None])
+
+
+def test_skipped_files_are_named_up_to_a_limit(make_record):
+    item = make_record("family/a")
+    skipped = tuple(SkippedImage(f"{i}.jpg", "cut off") for i in range(facts.SHOWN_SKIPPED + 5))
+    (group,) = arrange([changed(item, data=replace(item.record.data, skipped=skipped)), make_record("family/b")])
+    found = facts.sources(group)
+    assert len(found.skipped.named) == facts.SHOWN_SKIPPED
+    assert found.skipped.more == 5
+    assert found.skipped.named[0] == ("0.jpg", "cut off")
+    assert dict(found.data)["images"] == "60 measured of 60 asked for"
+    assert dict(found.protocol)["resize"] == "lanczos"
+    assert {"label", "name", "version", "size", "uint8", "seed", "reference"} <= set(dict(found.protocol))
+
+
+def test_warnings(make_record):
+    a, b = make_record("family/a"), make_record("family/b")
+    plain = [warned.text for warned in facts.warnings(arrange([a, b]))]
+    assert plain == ["FD-EffLite0 at N=60: biased upwards at so few images; compare at equal N only."]
+    odd = changed(
+        b,
+        schema=1,
+        metrics=b.record.metrics | {"psnr": MetricResult(float("nan"), "dB", True)},
+        environment=replace(b.record.environment, packages={"torch": "3.0"}, tokbench="0.2.0"),
+        tokenizer=replace(b.record.tokenizer, trained_with=("data:photos/test",)),
+        data=replace(b.record.data, enlarged=2, skipped=(SkippedImage("x", "y"),)),
+    )
+    elsewhere = changed(a, data=replace(a.record.data, pixels_digest="f" * 64))
+    texts = {warned.text: warned.names for warned in facts.warnings(arrange([a, replace(odd, rows={}), elsewhere]))}
+    for start, names in (
+        ("2 protocols or data sets", ()),
+        ("Records of schema 1 lack", ("family/b",)),
+        ("No per-image values", ("family/b",)),
+        ("Not a number: psnr", ("family/b",)),
+        ("Trained on photos/test", ("family/b",)),
+        ("1 images could not be read", ()),
+        ("Records were made with different versions of torch", ()),
+        ("Records were made with different versions of tokbench", ()),
+    ):
+        (found,) = [text for text in texts if text.startswith(start)]
+        assert texts[found] == names
+    assert facts.warnings(arrange([changed(a, schema=1), changed(b, schema=1)]))[-1].names == ()  # all of them
+    broken = facts.warnings(arrange([replace(a, rows={}, problem="bad magic")]))
+    assert any("bad magic" in warned.text for warned in broken)
+
+
+def test_environments_are_told_once(make_record):
+    a, b = make_record("family/a"), make_record("family/b")
+    assert [names for _, names in facts.environments(arrange([a, b]))] == [("family/a", "family/b")]
+    other = changed(b, timing=replace(b.record.timing, threads=16))
+    assert len(facts.environments(arrange([a, other]))) == 2

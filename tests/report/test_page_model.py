@@ -1,0 +1,69 @@
+"""Records are grouped, named, numbered and cut to what a page can hold."""
+
+import math
+from dataclasses import replace
+
+import pytest
+
+from tokbench.bench.protocol import get_protocol
+from tokbench.bench.record import MetricResult
+from tokbench.report.page.model import COLOURS, SHAPES, Measured, arrange, clipped
+from tokbench.report.table import make_tables
+
+
+def named(item, name):
+    return replace(item, record=replace(item.record, tokenizer=replace(item.record.tokenizer, name=name)))
+
+
+def test_groups_are_those_of_the_tables(make_record):
+    a, b, c, d = (make_record(f"family/{letter}") for letter in "abcd")
+    b = replace(b, record=replace(b.record, protocol=get_protocol(changes={"size": 128}), protocol_label="photos-64+size=128"))
+    d = replace(d, record=replace(d.record, data=replace(d.record.data, pixels_digest="f" * 64)))
+    groups = arrange([a, b, c, d])
+    assert [[entry.name for entry in group.entries] for group in groups] == [["family/a", "family/c"], ["family/b"], ["family/d"]]
+    assert [group.title for group in groups] == [table.title for table in make_tables([item.record for item in (a, b, c, d)])]
+    assert [entry.number for group in groups for entry in group.entries] == [0, 1, 2, 3]
+
+
+def test_one_configuration_has_one_colour_and_records_of_it_are_told_apart(make_record):
+    a = make_record("family/a")
+    other = replace(a, record=replace(a.record, tokenizer=replace(a.record.tokenizer, config={"codebook_size": 7})))
+    elsewhere = replace(a, record=replace(a.record, data=replace(a.record.data, pixels_digest="f" * 64)))
+    first, second = arrange([a, other, a, elsewhere])
+    assert [entry.label for entry in first.entries] == [
+        "family/a codebook_size=1024",
+        "family/a codebook_size=7",
+        "family/a codebook_size=1024 #2",
+    ]
+    assert [entry.subject for entry in first.entries] == [0, 1, 0]
+    assert second.entries[0].subject == 0
+
+
+def test_forty_tokenizers_look_different_and_codecs_take_no_colour(make_record):
+    a = make_record("family/a")
+    (group,) = arrange([named(a, "anchor/webp-320"), *(named(a, f"family/{i}") for i in range(COLOURS * SHAPES))])
+    assert group.entries[0].codec == "webp"
+    looks = {(entry.colour, entry.shape) for entry in group.entries[1:]}
+    assert len(looks) == COLOURS * SHAPES
+    assert (group.entries[1].colour, group.entries[1].shape) == (0, 0)
+    assert [entry.codec for entry in group.entries[1:]] == [None] * 40
+    (odd,) = arrange([named(a, "anchor/")])
+    assert odd.entries[0].codec is None
+
+
+def test_values_that_are_no_numbers_are_no_figures(make_record):
+    a = make_record("family/a")
+    rows = {"psnr": {"x": math.nan, "y": 1.0, "z": math.inf}, "lpips": {"x": math.nan}, "ssim": {"x": None, "y": 0.5}}
+    record = replace(a.record, metrics=a.record.metrics | {"psnr": MetricResult(math.nan, "dB", True)})
+    (group,) = arrange([Measured("a.json", record, rows)])
+    (entry,) = group.entries
+    assert entry.rows == {"psnr": {"y": 1.0, "z": math.inf}, "ssim": {"y": 0.5}}
+    assert entry.figure("psnr") is None
+    assert entry.figure("rfid") is None
+    assert entry.figure("nothing") is None
+    assert [column.key for column in group.row_columns] == ["psnr", "ssim"]
+
+
+@pytest.mark.parametrize(("text", "expected"), [("a  b\n c", "a b c"), ("x" * 121, "x" * 120 + "… (121 characters)"), (5, "5"), ("", "")])
+def test_text_is_clipped(text, expected):
+    assert clipped(text) == expected

@@ -1,0 +1,182 @@
+"""Plots stand where the figures are: held against slow references."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tokbench.bench.intervals import Interval
+from tokbench.bench.record import CodebookUse, MetricResult
+from tokbench.report.page.model import arrange
+from tokbench.report.page.render import missing_anchors
+from tokbench.report.page.scatter import BOTTOM, RIGHT, TOP, rate_plots, speed_plots
+from tokbench.report.page.spread import BINS, HILL, spreads
+from tokbench.report.page.usage import OCTAVES, rank_plot, usage_histograms
+
+
+def measured(make_record, name, bpp, psnr, fd, seed=0):
+    item = make_record(name, seed=seed)
+    metrics = item.record.metrics | {
+        "psnr": MetricResult(psnr, "dB", True),
+        "fd_efflite0": MetricResult(fd, "squared feature distance", False),
+    }
+    tokens = replace(item.record.tokens, bpp=bpp, bits_per_image=None if bpp is None else bpp * 4096)
+    return replace(item, record=replace(item.record, metrics=metrics, tokens=tokens))
+
+
+def plot_of(plots, title):
+    return next(plot for plot in plots if plot.title.startswith(title))
+
+
+def test_the_front_is_what_nothing_beats(make_record):
+    rng = np.random.default_rng(3)
+    points = [(float(2 ** rng.uniform(-4, 4)), float(rng.uniform(20, 40))) for _ in range(12)]
+    (group,) = arrange([measured(make_record, f"family/{i}", bpp, psnr, 10.0 + i) for i, (bpp, psnr) in enumerate(points)])
+    plot = plot_of(rate_plots(group), "PSNR")
+    by_name = {mark.entry.name: (mark.x, mark.y) for mark in plot.marks}
+    unbeaten = {
+        f"family/{i}"
+        for i, (bpp, psnr) in enumerate(points)
+        if not any(other <= bpp and more >= psnr and (other, more) != (bpp, psnr) for other, more in points)
+    }
+    corners = plot.front.removeprefix("M").split("L")
+    assert {f"{x:g} {y:g}" for name, (x, y) in by_name.items() if name in unbeaten} <= set(corners)
+    assert not {f"{x:g} {y:g}" for name, (x, y) in by_name.items() if name not in unbeaten} & set(corners)
+    assert corners[-1].startswith(f"{RIGHT} ")
+
+
+def test_marks_lie_at_their_figures_on_logarithmic_axes(make_record):
+    (group,) = arrange([measured(make_record, f"family/{i}", 10.0**i, 30, 10.0**i) for i in range(3)])
+    plot = plot_of(rate_plots(group), "FD-EffLite0")
+    xs, ys = [mark.x for mark in plot.marks], [mark.y for mark in plot.marks]
+    assert xs[2] - xs[1] == pytest.approx(xs[1] - xs[0], abs=0.05)
+    assert ys[2] - ys[1] == pytest.approx(ys[1] - ys[0], abs=0.05)
+    assert ys[0] > ys[2]
+    assert plot.x.log
+    assert plot.y.log
+
+
+def test_zero_and_infinity_stand_on_the_frame_and_stretch_nothing(make_record):
+    perfect = measured(make_record, "pixel/rgb", 24.0, math.inf, 1e-13)
+    interval = Interval(-1e-13, 3e-13, "jackknife")
+    perfect = replace(
+        perfect,
+        record=replace(
+            perfect.record,
+            metrics=perfect.record.metrics | {"fd_efflite0": MetricResult(0.0, "squared feature distance", False, {}, interval)},
+        ),
+    )
+    (group,) = arrange([measured(make_record, "family/a", 0.5, 25, 100.0), measured(make_record, "family/b", 1.0, 27, 50.0), perfect])
+    plots = rate_plots(group)
+    fd, psnr = (next(mark for mark in plot_of(plots, title).marks if mark.entry.name == "pixel/rgb") for title in ("FD", "PSNR"))
+    assert fd.off
+    assert psnr.off
+    assert (fd.y, psnr.y) == (BOTTOM, TOP)
+    assert fd.bar is None
+    others = [mark.y for mark in plot_of(plots, "FD").marks if mark.entry.name != "pixel/rgb"]
+    assert abs(others[0] - others[1]) > 100
+
+
+def test_continuous_latents_and_codecs_have_their_place(make_record):
+    items = [
+        measured(make_record, "vae/a", None, 30, 50),
+        measured(make_record, "vq/a", 0.5, 25, 70),
+        measured(make_record, "anchor/webp-320", 0.61, 28, 90),
+        measured(make_record, "anchor/webp-640", 1.2, 31, 60),
+    ]
+    (group,) = arrange(items)
+    plot = plot_of(rate_plots(group), "PSNR")
+    assert plot.left_out == ("vae/a: no bits, its latents are continuous",)
+    assert [mark.entry.name for mark in plot.marks] == ["anchor/webp-320", "anchor/webp-640", "vq/a"]
+    ends = [f"{mark.x:g} {mark.y:g}" for mark in plot.marks[:2]]
+    assert plot.codec_paths == {"webp": "M" + "L".join(ends)}
+    assert not any(end in plot.front for end in ends)
+    speeds = plot_of(speed_plots(group), "PSNR")
+    assert {mark.entry.name for mark in speeds.marks} == {"vae/a", "vq/a"}
+    assert missing_anchors(group) == ["anchor/webp-256", "anchor/jpeg-256"]
+
+
+def test_a_crowd_names_only_its_front(make_record):
+    (group,) = arrange([measured(make_record, f"family/{i:02d}", 0.5 + 0.1 * i, 30 - 0.3 * i, 10) for i in range(20)])
+    plot = plot_of(rate_plots(group), "PSNR")
+    assert [mark.label[0] for mark in plot.marks if mark.label] == ["family/00"]
+
+
+def test_hills_are_histograms(make_record):
+    (group,) = arrange([make_record("family/a", images=300), make_record("family/b", seed=1, images=300)])
+    spread = next(spread for spread in spreads(group) if spread.title.startswith("PSNR"))
+    every = [np.array(list(entry.rows["psnr"].values())) for entry in group.entries]
+    row = spread.rows[1]
+    # read the path back: heights of the steps, in units of the highest
+    heights, at, height = np.zeros(BINS), 0, 0.0
+    for part in row.hill.split("H")[1:]:
+        place, _, upright = part.rstrip("Z").partition("V")
+        step = round((float(place) - 10) / (400 / BINS))
+        heights[at:step] = height
+        at, height = step, (33 - float(upright)) / HILL
+    low, high = min(v.min() for v in every), max(v.max() for v in every)
+    margin = 0.07 * (high - low)
+    counts = np.histogram(every[1], np.linspace(low - margin, high + margin, BINS + 1))[0]
+    assert heights == pytest.approx(counts / counts.max(), abs=0.006)
+    assert row.text == f"{np.median(every[1]):.2f}"
+    assert row.ends[0] < row.quartiles[0] < row.quartiles[1] < row.quartiles[2] < row.ends[1]
+
+
+def test_infinite_images_are_counted_not_drawn(make_record):
+    a, b = make_record("family/a"), make_record("pixel/rgb")
+    some = dict.fromkeys(list(a.rows["psnr"])[:5], math.inf)
+    a = replace(a, rows=a.rows | {"psnr": a.rows["psnr"] | some})
+    b = replace(b, rows=b.rows | {"psnr": dict.fromkeys(b.rows["psnr"], math.inf)})
+    (group,) = arrange([a, b])
+    spread = next(spread for spread in spreads(group) if spread.title.startswith("PSNR"))
+    assert [row.entry.name for row in spread.rows] == ["family/a"]
+    assert "55 images, 5 more infinite" in spread.rows[0].tip
+    assert spread.left_out == ("pixel/rgb: 60 images, all infinite",)
+
+
+def test_usage_histograms_count_codes(make_record):
+    rng = np.random.default_rng(0)
+    size = 512
+    counts = np.sort(rng.multinomial(20_000, rng.dirichlet(np.full(size, 0.3))))[::-1]
+    used = counts[counts > 0]
+    ranks = np.unique(np.rint(np.geomspace(1, len(used), 256)).astype(int))
+    use = CodebookUse(size, 20_000, len(used), tuple(map(int, ranks)), tuple(float(used[r - 1] / 20_000) for r in ranks))
+    item = make_record("family/a", size=size)
+    item = replace(item, record=replace(item.record, codebooks=(use, use)))
+    (group,) = arrange([item])
+    (bars,) = usage_histograms(group)
+    relative = used / 20_000 * size
+    edges = [0, *(2.0**octave for octave in OCTAVES), np.inf]
+    exact = np.histogram(relative, edges)[0] / size
+    shown = [float(bar.tip.split("%")[0]) / 100 for bar in bars.bars]
+    assert shown == pytest.approx(exact.tolist(), abs=0.006)  # between points of the curve, codes are read off a line
+    assert float(bars.never.tip.split("%")[0]) / 100 == pytest.approx(1 - len(used) / size, abs=0.0006)
+    assert "1,024 codes in 2 codebooks, 40,000 tokens" in bars.summary
+    plot = rank_plot(group)
+    assert len(plot.curves) == 2
+    assert "codebook 2 of 2" in plot.curves[1].tip
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        CodebookUse(8, 10, 2, (), ()),
+        CodebookUse(8, 10, 2, (1, 2), (0.5,)),
+        CodebookUse(8, 10, 2, (1, 9), (0.5, 0.1)),
+        CodebookUse(8, 10, 2, (1, 2), (0.5, math.nan)),
+        CodebookUse(8, 10, 2, (1, 2), (0.5, 0.0)),
+    ],
+)
+def test_curves_that_are_none_are_left_out(make_record, use):
+    item = make_record("family/a")
+    (group,) = arrange([replace(item, record=replace(item.record, codebooks=(use,)))])
+    assert rank_plot(group) is None
+    assert usage_histograms(group) == []
+
+
+def test_a_codebook_of_one_used_code_has_a_curve(make_record):
+    item = make_record("family/a")
+    (group,) = arrange([replace(item, record=replace(item.record, codebooks=(CodebookUse(8, 10, 1, (1,), (1.0,)),)))])
+    assert len(rank_plot(group).curves) == 1
+    assert usage_histograms(group)[0].never.tip.startswith("87.5%")

@@ -1,0 +1,65 @@
+"""The command that makes the HTML report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokbench.console import say
+from tokbench.errors import TokbenchError
+
+if TYPE_CHECKING:
+    from tokbench.report.page.model import Group
+    from tokbench.report.page.render import Shown
+
+
+def report(
+    places: Annotated[list[Path] | None, typer.Argument(help="Record files, or folders of them [default: runs].")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("report.html"),
+    images: Annotated[int, typer.Option(help="Images in the gallery at most; 0 makes no pictures.", min=0, max=500)] = 24,
+    data: Annotated[str | None, typer.Option("--data", help="Where the images are, if they are not the embedded photos.")] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Make one HTML page of records: tables, plots, pictures, and how to get it all again."""
+    from tokbench.bench.store import find_records
+    from tokbench.report.page.model import Measured, arrange
+    from tokbench.report.page.render import render_page
+
+    found = [Measured(path.name, record, *_rows(path)) for path, record in find_records(places or [Path("runs")])]
+    groups = arrange(found)
+    shown = [_pictures(group, images, data) if images else None for group in groups]
+    page = render_page(groups, shown)
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise TokbenchError(f"cannot write {output} ({error.strerror or error}); choose another --output") from error
+    say(f"wrote {output}: {len(found)} records, {output.stat().st_size / 1e6:.1f} MB")
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(output.resolve().as_uri())
+
+
+def _rows(path: Path) -> tuple[dict[str, dict[str, float]], str | None]:
+    """The per-image rows beside a record; without them, if they are damaged, why."""
+    from tokbench.bench.store import read_rows
+
+    try:
+        return read_rows(path), None
+    except (OSError, ValueError, KeyError) as error:
+        return {}, str(error)
+
+
+def _pictures(group: Group, limit: int, data: str | None) -> Shown:
+    """Make the pictures of a group's most telling images again."""
+    from tokbench.bench.pictures import make_pictures
+    from tokbench.report.page.render import Shown
+    from tokbench.report.pictures import choose_images
+
+    records = [entry.record for entry in group.entries]
+    chosen = choose_images(records, [entry.rows for entry in group.entries], limit)
+    say(f"{group.title}: {len(chosen)} images through {len(records)} tokenizers")
+    return Shown(chosen, make_pictures(records, [item.image_id for item in chosen], data=data))

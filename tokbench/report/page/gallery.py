@@ -1,0 +1,128 @@
+"""The gallery of a group: chosen images with their reconstructions and figures, within a budget of bytes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tokbench.report.page.embed import data_uri
+from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
+from tokbench.report.pictures import ChosenImage, Pictures
+from tokbench.report.table import Column
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One reconstruction.
+
+    Args:
+        entry: The record.
+        source: The picture, as a data URI.
+        values: Per-image figures: column key to value.
+        caption: The first of them as text.
+    """
+
+    entry: Entry
+    source: str
+    values: dict[str, float]
+    caption: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GalleryImage:
+    """One original and what the tokenizers made of it.
+
+    Args:
+        name: The image's id.
+        why: Reasons for its choice.
+        width: Of the picture, in pixels.
+        height: The same.
+        source: The original, as a data URI.
+        shots: The reconstructions.
+    """
+
+    name: str
+    why: tuple[str, ...]
+    width: int
+    height: int
+    source: str
+    shots: tuple[Shot, ...]
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """The kinds of reasons, without names and figures: ``worst PSNR dB``."""
+        return tuple(dict.fromkeys(reason.partition(" (")[0] for reason in self.why))
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """All images.
+
+    Args:
+        images: In the order of their choice.
+        columns: Per-image metrics there are.
+        left_out: Records without pictures, each with the reason.
+        dropped: Chosen images that did not fit the page.
+        attribution: Lines on where the originals come from.
+    """
+
+    images: tuple[GalleryImage, ...]
+    columns: tuple[Column, ...]
+    left_out: tuple[str, ...]
+    dropped: int
+    attribution: tuple[str, ...]
+
+
+def make_gallery(group: Group, chosen: Sequence[ChosenImage], pictures: Pictures, budget: int) -> tuple[Gallery, int]:
+    """Embed pictures in the order of their choice, as long as they fit.
+
+    Args:
+        group: The records.
+        chosen: Which images, and why.
+        pictures: Of the group's records, in their order.
+        budget: Bytes there are for the pictures.
+
+    Returns:
+        The gallery, and the bytes its pictures take.
+    """
+    columns = tuple(group.row_columns)
+    images: list[GalleryImage] = []
+    spent = 0
+    wanted = [item for item in chosen if item.image_id in pictures.originals]
+    for item in wanted:
+        image = _image(group, item, pictures, columns)
+        size = len(image.source) + sum(len(shot.source) for shot in image.shots)
+        if spent + size > budget:
+            break
+        images.append(image)
+        spent += size
+    reasons: dict[str, list[str]] = {}
+    for entry, reason in zip(group.entries, pictures.missing, strict=True):
+        if reason is not None:
+            reasons.setdefault(clipped(reason, TEXT_LIMIT), []).append(entry.label)
+    left_out = tuple(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
+    lines = tuple(clipped(line, 400) for line in pictures.attribution.splitlines() if line.strip())
+    return Gallery(tuple(images), columns, left_out, len(wanted) - len(images), lines), spent
+
+
+def _image(group: Group, item: ChosenImage, pictures: Pictures, columns: Sequence[Column]) -> GalleryImage:
+    original = pictures.originals[item.image_id]
+    shots = []
+    for entry, made in zip(group.entries, pictures.by_record, strict=True):
+        picture = made.get(item.image_id)
+        if picture is not None:
+            values = {c.key: entry.rows[c.key][item.image_id] for c in columns if item.image_id in entry.rows.get(c.key, {})}
+            caption = tuple(figure_text(c, values[c.key]) for c in columns if c.key in values and c.key in ("psnr", "lpips"))
+            shots.append(Shot(entry, data_uri(np.ascontiguousarray(picture.reconstruction)), values, caption))
+    why = tuple(part for part in (clipped(part, 160) for part in item.why.split("; ")) if part)
+    return GalleryImage(item.image_id, why, original.shape[1], original.shape[0], data_uri(np.ascontiguousarray(original)), tuple(shots))
+
+
+def figure_text(column: Column, value: float) -> str:
+    """A figure with the name of its metric, ``PSNR 27.14 dB``."""
+    name, _, unit = column.title.partition(" ")
+    number = f"{value * column.scale:.{column.digits}f}" if math.isfinite(value) else "∞"
+    return f"{name} {number}{' ' + unit if unit else ''}"

@@ -1,0 +1,228 @@
+"""The table of a group for the page: figures with their intervals, marks, what is best beyond chance, and values to sort by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokbench.bench.record import MetricResult, Record
+from tokbench.configs import canonical_json, flat, plain
+from tokbench.report.page.axes import short
+from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
+from tokbench.report.significance import significantly_best
+from tokbench.report.table import DERIVED, JUDGE_MARK, SPEED, Column
+
+SETTINGS_MARK, SPEED_MARK, NONE = "≠", "‡", "\N{EN DASH}"
+
+COUNTED = ("images", "tokens_per_codebook")
+"""Settings of a metric that follow from the tokenizer and the data, and say nothing about how it was measured."""
+
+MEANINGS = {
+    "tokens_per_image": "tokens that stand for one image",
+    "bits_per_image": "ceiling of a uniform code: tokens times the logarithm of the codebook's size; for codecs, the mean size of a file",
+    "bpp": "bits per image divided by its pixels",
+    "fd_efflite0": "Fréchet distance between originals and reconstructions on features of EfficientNet-Lite0; not FID, and only comparable at equal N",
+    "rfid": "Fréchet Inception distance between originals and reconstructions; only comparable at equal N",
+    "lpips": "learned perceptual distance on AlexNet",
+    "lpips_vgg": "learned perceptual distance on VGG16",
+    "psnr": "mean over images of the peak signal-to-noise ratio",
+    "ssim": "structural similarity",
+    "usage": "share of the codebook that occurs at all",
+    "perplexity": "codes that would carry as much if all were used alike",
+    "entropy_bits": "measured entropy of a token",
+    "dead_codes": "codes that never occur",
+    "stability": "share of codes that survive decoding and encoding again",
+    "encode": "images encoded per second, on the machine of the record",
+    "decode": "images decoded per second, on the machine of the record",
+    "parameters": "parameters in millions",
+}
+FRECHET = ("fd_efflite0", "rfid")
+
+
+@dataclass(frozen=True)
+class Heading:
+    """A column.
+
+    Args:
+        column: What it holds.
+        kind: ``rate``, ``figure`` or ``speed``.
+        note: Short text below the title, such as the number of images.
+        better: ``lower``, ``higher`` or empty.
+        tip: Lines for the reader who points at it.
+    """
+
+    column: Column
+    kind: str
+    note: str
+    better: str
+    tip: str
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure.
+
+    Args:
+        text: The figure, ``–`` where there is none.
+        interval: The 95 % interval as text, else empty.
+        value: To sort by; None sorts last.
+        marks: Signs that follow it.
+        best: Whether it is better than all others in its column beyond chance.
+        best_at_rate: Whether it is so among the tokenizers of equal bits.
+        tip: Lines for the reader who points at it; the reason where there is no figure.
+    """
+
+    text: str
+    interval: str = ""
+    value: float | None = None
+    marks: str = ""
+    best: bool = False
+    best_at_rate: bool = False
+    tip: str = ""
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """A table.
+
+    Args:
+        headings: Of the columns after the name.
+        rows: Records with their cells.
+        notes: Below it.
+    """
+
+    headings: tuple[Heading, ...]
+    rows: tuple[tuple[Entry, tuple[Cell, ...]], ...]
+    notes: tuple[str, ...]
+
+
+def leaderboard(group: Group) -> Leaderboard:
+    """Make the table of a group."""
+    metrics = {column.key for column in group.metric_columns}
+    speeds = {column.key for column, _ in SPEED if column.key != "parameters"}
+    rates = {column.key for column, _ in DERIVED}
+    columns, headings, notes = [], [], list(group.table.notes)
+    untested = []
+    speed_differs = len({_machine(entry.record) for entry in group.entries}) > 1
+    for i, column in enumerate(group.table.columns):
+        texts = [cells[i] for _, cells in group.table.rows]
+        if column.key in metrics:
+            cells, tested = _metric_cells(group, column)
+            if not tested and column.arrow and len(group.entries) > 1:
+                untested.append(column.title)
+            if any(SETTINGS_MARK in cell.marks for cell in cells):
+                notes.append(f"{SETTINGS_MARK} {column.title} with other settings than most of this table: {_differing(group, column.key)}")
+        else:
+            mark = SPEED_MARK if column.key in speeds and speed_differs else ""
+            cells = [
+                Cell(_kept_short(cell.text, cell.value), value=cell.value, marks=mark if cell.value is not None else "") for cell in texts
+            ]
+        columns.append(cells)
+        kind = "figure" if column.key in metrics else "rate" if column.key in rates else "speed"
+        headings.append(_heading(group, column, kind))
+    if speed_differs:
+        notes.append(f"{SPEED_MARK} measured on different machines, devices, threads or micro-batches: these speeds do not compare")
+    if untested:
+        notes.append(
+            f"nothing is called best in {', '.join(untested)}: no record is better than every other beyond chance, or it cannot be tested"
+        )
+    rows = [(entry, tuple(column[j] for column in columns)) for j, entry in enumerate(group.entries)]
+    return Leaderboard(tuple(headings), tuple(rows), tuple(clipped(note, TEXT_LIMIT) for note in notes))
+
+
+def _heading(group: Group, column: Column, kind: str) -> Heading:
+    count = group.entries[0].record.data.count
+    better = {"↓": "lower", "↑": "higher"}.get(column.arrow, "")
+    lines = [column.title, MEANINGS.get(column.key, "")]
+    if better:
+        lines.append(f"{better} is better")
+    metric = next((m for entry in group.entries if (m := entry.record.metrics.get(column.key)) and m.value is not None), None)
+    if metric is not None:
+        how = ", ".join(f"{key} {value}" for key, value in flat(metric.settings).items() if key not in COUNTED and "sha256" not in key)
+        lines.append(clipped(how, 400))
+        if metric.interval is not None:
+            lines.append(f"in brackets: 95 %, {clipped(metric.interval.method)}")
+    return Heading(column, kind, f"N={count:,}" if column.key in FRECHET else "", better, "\n".join(line for line in lines if line))
+
+
+def _metric_cells(group: Group, column: Column) -> tuple[list[Cell], bool]:
+    """The cells of a metric, and whether one of them is best."""
+    best = significantly_best([e.record for e in group.entries], [e.rows for e in group.entries], column.key)
+    at_rate = _best_at_rate(group.entries, column.key)
+    usual = _usual_settings(group, column.key)
+    cells = []
+    for entry, is_best, is_best_at_rate in zip(group.entries, best, at_rate, strict=True):
+        metric = entry.record.metrics.get(column.key)
+        value = entry.figure(column.key)
+        if metric is None or value is None:
+            reason = "not measured" if metric is None else metric.reason or "the figure is not a number"
+            cells.append(Cell(NONE, tip=f"{entry.label}\nno {column.title}: {clipped(reason, 400)}"))
+            continue
+        marks = JUDGE_MARK if metric.judged_by_training_network else ""
+        marks += SETTINGS_MARK if _settings(metric) != usual else ""
+        text = _kept_short(f"{value * column.scale:.{column.digits}f}", value * column.scale)
+        cells.append(Cell(text, _interval(metric, column), value, marks, is_best, is_best_at_rate))
+    return cells, any(best)
+
+
+def _best_at_rate(entries: Sequence[Entry], key: str) -> list[bool]:
+    """Who is best beyond chance among the tokenizers of its bits; nobody where all the group has these bits."""
+    best = [False] * len(entries)
+    by_bits: dict[float, list[int]] = {}
+    for i, entry in enumerate(entries):
+        bits = entry.record.tokens.bits_per_image
+        if bits is not None and math.isfinite(bits) and entry.codec is None:
+            by_bits.setdefault(round(bits, 3), []).append(i)
+    for members in by_bits.values():
+        if 1 < len(members) < len(entries):
+            flags = significantly_best([entries[i].record for i in members], [entries[i].rows for i in members], key)
+            for i, flag in zip(members, flags, strict=True):
+                best[i] = flag
+    return best
+
+
+def _settings(metric: MetricResult) -> str:
+    return canonical_json({key: value for key, value in metric.settings.items() if key not in COUNTED})
+
+
+def _usual_settings(group: Group, key: str) -> str:
+    found = [_settings(m) for entry in group.entries if (m := entry.record.metrics.get(key)) and m.value is not None]
+    return max(found, key=found.count) if found else ""
+
+
+def _differing(group: Group, key: str) -> str:
+    """The settings whose values are not the same everywhere, with the values."""
+    values: dict[str, dict[str, None]] = {}
+    for entry in group.entries:
+        metric = entry.record.metrics.get(key)
+        if metric is not None and metric.value is not None:
+            for name, value in flat(plain(metric.settings)).items():
+                if name not in COUNTED:
+                    values.setdefault(name, {})[clipped(value, 40)] = None
+    return (
+        "; ".join(f"{clipped(name, 40)} {' or '.join(options)}" for name, options in values.items() if len(options) > 1)
+        or "some are missing"
+    )
+
+
+def _interval(metric: MetricResult, column: Column) -> str:
+    if metric.interval is None:
+        return ""
+    ends = [metric.interval.low * column.scale, metric.interval.high * column.scale]
+    return "[" + ", ".join(_kept_short(f"{end:.{column.digits}f}", end) for end in ends) + "]"
+
+
+def _machine(record: Record) -> tuple[object, ...]:
+    timing = record.timing
+    return record.environment.processor, record.environment.platform, timing.device, timing.threads, timing.micro_batch
+
+
+def _kept_short(text: str, value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return NONE
+    if math.isinf(value):
+        return "∞" if value > 0 else "-∞"
+    if text.startswith("-") and float(text) == 0:
+        text = text[1:]
+    return text if len(text) <= 12 else short(value)

@@ -1,0 +1,217 @@
+"""The page: groups of records and their pictures into one HTML file that loads nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from tokbench.report.page import facts, gallery, leaderboard, scatter, spread, tokens, usage
+from tokbench.report.page.commands import commands
+from tokbench.report.page.embed import script_json
+from tokbench.report.page.marks import CODEC_PATHS, SHAPE_PATHS
+from tokbench.report.page.model import Entry, Group, clipped
+from tokbench.report.pictures import ChosenImage, Pictures
+from tokbench.report.table import Table
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+PICTURE_BYTES = 11_000_000
+"""Most that all pictures of a page may take as text."""
+
+TOKEN_IMAGES = 4
+"""Images whose tokens a group shows."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A group's pictures.
+
+    Args:
+        chosen: Which images, and why.
+        pictures: Of the group's records, in their order.
+    """
+
+    chosen: Sequence[ChosenImage]
+    pictures: Pictures
+
+
+@dataclass(frozen=True)
+class Extra:
+    """A section of another origin.
+
+    Args:
+        key: Its anchor, letters and hyphens.
+        title: Its heading.
+        body: Its HTML; styles and scripts of its own do not run.
+    """
+
+    key: str
+    title: str
+    body: Markup
+
+
+def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra: Sequence[Extra] = ()) -> str:
+    """Write the page.
+
+    Args:
+        groups: From ``arrange``.
+        shown: Pictures of every group; None where there are none.
+        extra: Further sections, after the groups.
+
+    Returns:
+        The HTML.
+
+    Raises:
+        ValueError: If groups and pictures are not equally many, or there is no group.
+    """
+    if not groups or len(groups) != len(shown):
+        raise ValueError(f"{len(groups)} groups with {len(shown)} sets of pictures")
+    parts: list[dict[str, Any]] = []
+    for group, pictures in zip(groups, shown, strict=True):
+        first = sum(len(part["gallery"].images) for part in parts if part["gallery"])
+        parts.append(_part(group, pictures, PICTURE_BYTES // len(groups)) | {"first_image": first})
+    subjects = _subjects(groups)
+    style, script = _asset("style.css"), _asset("page.js")
+    template = _environment().get_template("page.html.j2")
+    return template.render(
+        parts=parts,
+        subjects=subjects,
+        heading=_heading(subjects),
+        extra=extra,
+        warnings=facts.warnings(groups),
+        published=facts.published(groups),
+        environments=facts.environments(groups),
+        commands=commands(groups),
+        data=script_json(_data(parts)),
+        style=style,
+        script=script,
+        policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'",
+        plot=scatter,
+        spread=spread,
+        usage=usage,
+    )
+
+
+def extra_tables(key: str, title: str, tables: Sequence[Table]) -> Extra:
+    """A section that is tables of figures that are not in the records of runs.
+
+    Args:
+        key: Its anchor, letters and hyphens.
+        title: Its heading.
+        tables: What it holds.
+    """
+    module: Any = _environment().get_template("_facts.html.j2").module
+    return Extra(key, title, module.plain(tables))
+
+
+def _part(group: Group, shown: Shown | None, budget: int) -> dict[str, Any]:
+    pictures, seen = None, []
+    if shown is not None:
+        pictures, _ = gallery.make_gallery(group, shown.chosen, shown.pictures, budget)
+        seen = tokens.token_images(group, [image.name for image in pictures.images[:TOKEN_IMAGES]], shown.pictures)
+    return {
+        "group": group,
+        "size": len(group.entries),
+        "shown": shown is not None,
+        "board": leaderboard.leaderboard(group),
+        "rates": scatter.rate_plots(group),
+        "speeds": scatter.speed_plots(group),
+        "anchors": missing_anchors(group),
+        "ranks": usage.rank_plot(group),
+        "usage": usage.usage_histograms(group),
+        "spreads": spread.spreads(group),
+        "gallery": pictures,
+        "reasons": sorted({reason for image in pictures.images for reason in image.reasons}) if pictures else [],
+        "tokens": seen,
+        "sources": facts.sources(group),
+    }
+
+
+def missing_anchors(group: Group) -> list[str]:
+    """Names of anchors at the tokenizers' rates that the group lacks; none for rates that raw pixels have."""
+    here = {entry.record.tokenizer.name for entry in group.entries}
+    pixels = group.entries[0].record.protocol.size ** 2
+    rates = {
+        math.floor(bits / 8)
+        for entry in group.entries
+        if entry.codec is None
+        and (bits := entry.record.tokens.bits_per_image) is not None
+        and math.isfinite(bits)
+        and 8 <= bits < 24 * pixels
+    }
+    return [name for rate in sorted(rates) for name in (f"anchor/webp-{rate}", f"anchor/jpeg-{rate}") if name not in here]
+
+
+def _subjects(groups: Sequence[Group]) -> list[Entry]:
+    """One entry for every tokenizer on the page."""
+    found: dict[int, Entry] = {}
+    for group in groups:
+        for entry in group.entries:
+            found.setdefault(entry.subject, entry)
+    return list(found.values())
+
+
+def _heading(subjects: Sequence[Entry]) -> str:
+    tokenizers = [entry for entry in subjects if entry.codec is None]
+    if len(tokenizers) > 1:
+        return f"{len(tokenizers)} image tokenizers compared"
+    return tokenizers[0].name if tokenizers else "Image codecs"
+
+
+def _data(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What the script needs to know: figures of every image, by group, for the viewer."""
+    columns, images = {}, []
+    for part in parts:
+        pictures = part["gallery"]
+        if pictures is None:
+            continue
+        for column in pictures.columns:
+            columns[column.key] = {"title": column.title, "arrow": column.arrow, "digits": column.digits, "scale": column.scale}
+        for image in pictures.images:
+            values = {shot.entry.number: {key: _number(value) for key, value in shot.values.items()} for shot in image.shots}
+            images.append({"group": part["group"].number, "values": values})
+    return {"columns": columns, "images": images}
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else str(value)
+
+
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("tokbench.report.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"clip": clipped, "breakable": _breakable}
+    environment.globals |= {"shapes": SHAPE_PATHS, "codec_shapes": CODEC_PATHS}
+    return environment
+
+
+def _breakable(text: str) -> Markup:
+    """Text that may go on in the next line after a slash or hyphen."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[/-])", text))
+
+
+def _asset(name: str) -> Markup:
+    """A file of this package as it is, to stand inside an element of its kind."""
+    from markupsafe import Markup
+
+    text = (resources.files("tokbench.report.page") / name).read_text(encoding="utf-8")
+    if "</" in text:
+        raise ValueError(f"{name} must not hold '</', which could end its element")
+    return Markup(text)
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode('ascii')}'"

@@ -1,0 +1,225 @@
+"""Plots of one figure against another: rate against distortion, speed against quality; computed here, drawn by a template."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from tokbench.report.page.axes import Scale, Tick, fit_scale, short
+from tokbench.report.page.labels import Box, place_labels
+from tokbench.report.page.model import Entry, Group
+from tokbench.report.table import Column
+
+WIDTH, HEIGHT = 420, 312
+LEFT, RIGHT, TOP, BOTTOM = 54, 404, 14, 262
+"""The frame inside the plot."""
+
+LOG_METRICS = ("fd_efflite0", "rfid", "lpips", "lpips_vgg")
+"""Distances get a logarithmic axis; decibels are one already."""
+
+NEARLY_ZERO = 1e-6
+"""Share of the largest figure below which one counts as zero on a logarithmic axis."""
+
+CROWD = 14
+"""More marks than this are not all named."""
+
+PLOTTED = ("fd_efflite0", "rfid", "lpips", "lpips_vgg", "psnr", "ssim")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """Label and ticks.
+
+    Args:
+        label: What stands at the axis.
+        ticks: On it.
+        log: Whether it is logarithmic.
+    """
+
+    label: str
+    ticks: tuple[Tick, ...]
+    log: bool
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One record in a plot.
+
+    Args:
+        entry: The record.
+        x: Pixel.
+        y: Pixel.
+        bar: Ends of the confidence interval, in pixels, if there is one.
+        tip: Lines for the reader who points at it.
+        off: Whether its figure (zero, infinity) has no place on the axis, and it stands on the frame.
+        label: Name to write beside it, if there is room, with the place.
+    """
+
+    entry: Entry
+    x: float
+    y: float
+    bar: tuple[float, float] | None
+    tip: str
+    off: bool
+    label: tuple[str, float, float, str] | None = None
+
+
+@dataclass(frozen=True)
+class Scatter:
+    """A plot.
+
+    Args:
+        title: What against what.
+        x: Horizontal axis.
+        y: Vertical axis.
+        marks: The records, codecs first, so that tokenizers lie on top.
+        front: Points of the Pareto front of the tokenizers as a path, empty if there is none.
+        codec_paths: Codec to the path through its rates.
+        left_out: Names that have no place here, and why.
+    """
+
+    title: str
+    x: Axis
+    y: Axis
+    marks: tuple[Mark, ...]
+    front: str
+    codec_paths: dict[str, str]
+    left_out: tuple[str, ...]
+
+
+def rate_plots(group: Group) -> list[Scatter]:
+    """Bits per pixel against every figure of quality the group has."""
+
+    def rate(entry: Entry) -> float | None:
+        return entry.record.tokens.bpp
+
+    return [
+        plot
+        for column in _plotted(group)
+        if (plot := _scatter(group, column, rate, "bits per pixel", more_is_better=False, absent="no bits, its latents are continuous"))
+    ]
+
+
+def speed_plots(group: Group) -> list[Scatter]:
+    """Speed of decoding, and of encoding, against the group's first figures of quality."""
+
+    def decoding(entry: Entry) -> float | None:
+        return None if entry.codec else entry.record.timing.decode_images_per_second
+
+    def encoding(entry: Entry) -> float | None:
+        return None if entry.codec else entry.record.timing.encode_images_per_second
+
+    plots = []
+    for column in [c for c in _plotted(group) if c.key in ("fd_efflite0", "rfid", "lpips", "psnr")]:
+        for get, label in ((decoding, "decoded images per second"), (encoding, "encoded images per second")):
+            if label.startswith("encoded") and column.key != "lpips":
+                continue
+            plots.append(_scatter(group, column, get, label, more_is_better=True, absent="no speed measured"))
+    return [plot for plot in plots if plot]
+
+
+def _plotted(group: Group) -> list[Column]:
+    return [column for column in group.metric_columns if column.key in PLOTTED]
+
+
+def _scatter(
+    group: Group, column: Column, get: Callable[[Entry], float | None], x_label: str, *, more_is_better: bool, absent: str
+) -> Scatter | None:
+    found: list[tuple[Entry, float, float]] = []
+    left_out = []
+    for entry in group.entries:
+        across, up = get(entry), entry.figure(column.key)
+        if across is not None and across > 0 and math.isfinite(across) and up is not None:
+            found.append((entry, across, up * column.scale))
+        elif up is not None and not (entry.codec and more_is_better):
+            left_out.append(f"{entry.label}: {absent}")
+    x = fit_scale((across for _, across, _ in found), LEFT, RIGHT, log=True)
+    y = _vertical(found, column)
+    if x is None or y is None:
+        return None
+    found.sort(key=lambda item: (item[0].codec is None, item[1]))
+    marks = [_mark(entry, across, up, x, y, column, x_label) for entry, across, up in found]
+    boxes = [Box(mark.x - 6, mark.y - 6, mark.x + 6, mark.y + 6) for mark in marks]
+    front = _front([item for item in found if item[0].codec is None], more=more_is_better, higher=column.arrow == "↑")
+    texts = _texts([mark.entry for mark in marks], [entry for entry, _, _ in front])
+    labels = place_labels([(m.x, m.y, text) for m, text in zip(marks, texts, strict=True)], boxes, Box(LEFT, 2, RIGHT + 12, BOTTOM))
+    marks = [Mark(m.entry, m.x, m.y, m.bar, m.tip, m.off, label) for m, label in zip(marks, labels, strict=True)]
+    return Scatter(
+        title=f"{column.title} against {x_label}",
+        x=Axis(f"{x_label} (log) →" if more_is_better else f"← {x_label} (log)", tuple(x.ticks(5)), True),
+        y=Axis(f"{column.title} {column.arrow}".strip(), tuple(y.ticks(6)), y.log),
+        marks=tuple(marks),
+        front=_steps([(x(across), y(up)) for _, across, up in front], LEFT if more_is_better else RIGHT),
+        codec_paths={} if more_is_better else _codec_paths(found, x, y),
+        left_out=tuple(dict.fromkeys(left_out)),
+    )
+
+
+def _vertical(found: Sequence[tuple[Entry, float, float]], column: Column) -> Scale | None:
+    """A scale for the figures and their intervals; figures that are zero, or nearly, against the largest stay off a logarithmic one."""
+    log = column.key in LOG_METRICS
+    largest = max((up for _, _, up in found if math.isfinite(up)), default=0.0)
+    kept = [(entry, up) for entry, _, up in found if math.isfinite(up) and (not log or up > largest * NEARLY_ZERO > 0)]
+    if not kept:
+        return fit_scale((0.0 for _ in found), BOTTOM, TOP)
+    lowest = min(up for _, up in kept)
+    ends = [max(end, lowest / 2) if log else end for entry, _ in kept for end in _interval(entry, column)]
+    return fit_scale([*(up for _, up in kept), *ends], BOTTOM, TOP, log=log)
+
+
+def _interval(entry: Entry, column: Column) -> tuple[float, ...]:
+    metric = entry.record.metrics.get(column.key)
+    if metric is None or metric.interval is None:
+        return ()
+    ends = (metric.interval.low * column.scale, metric.interval.high * column.scale)
+    return ends if all(map(math.isfinite, ends)) else ()
+
+
+def _mark(entry: Entry, across: float, up: float, x: Scale, y: Scale, column: Column, x_label: str) -> Mark:
+    ends = _interval(entry, column)
+    written = f"{up:.{column.digits}f}" if abs(up) < 1e7 else short(up)
+    if ends:
+        written += f"  [{ends[0]:.{column.digits}f}, {ends[1]:.{column.digits}f}]"
+    off = not y.holds(up) or up < y.low or up > y.high
+    tip = "\n".join([entry.label, f"{column.title} {written}" + (" (no place on this axis)" if off else ""), f"{short(across)} {x_label}"])
+    bar = None if off or not ends else (y(ends[0]), y(ends[1]))
+    return Mark(entry, x(across), y(up), bar, tip, off)
+
+
+def _texts(entries: Sequence[Entry], front: Sequence[Entry]) -> list[str]:
+    """Names to write into the plot: none for records that only settings tell apart; in a crowd, those of the front alone."""
+    names = [entry.name for entry in entries]
+    crowded = len(names) > CROWD
+    return [
+        entry.name if names.count(entry.name) == 1 and len(entry.name) <= 28 and (not crowded or entry in front) else ""
+        for entry in entries
+    ]
+
+
+def _front(found: Sequence[tuple[Entry, float, float]], *, more: bool, higher: bool) -> list[tuple[Entry, float, float]]:
+    """The records that no other one beats in both figures, by the first of them."""
+    kept: list[tuple[Entry, float, float]] = []
+    for item in sorted(found, key=lambda item: (-item[1] if more else item[1], -item[2] if higher else item[2])):
+        if not kept or (item[2] > kept[-1][2] if higher else item[2] < kept[-1][2]):
+            kept.append(item)
+    return kept
+
+
+def _steps(points: Sequence[tuple[float, float]], end: float) -> str:
+    """A path of steps through points and on to ``end``; empty without points."""
+    if not points:
+        return ""
+    path = f"M{points[0][0]:g} {points[0][1]:g}"
+    for (_, before), (place, height) in pairwise(points):
+        path += f"L{place:g} {before:g}L{place:g} {height:g}"
+    return path + f"L{end:g} {points[-1][1]:g}"
+
+
+def _codec_paths(found: Sequence[tuple[Entry, float, float]], x: Scale, y: Scale) -> dict[str, str]:
+    by_codec: dict[str, list[str]] = {}
+    for entry, across, up in sorted(found, key=lambda item: item[1]):
+        if entry.codec:
+            by_codec.setdefault(entry.codec, []).append(f"{x(across):g} {y(up):g}")
+    return {codec: "M" + "L".join(points) for codec, points in by_codec.items() if len(points) > 1}

@@ -1,0 +1,178 @@
+"""Pictures of tokens: the index map of a 2D tokenizer, the bits of a 1D one, and which positions re-encoding changes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tokbench.report.page.embed import data_uri
+from tokbench.report.page.model import Entry, Group
+from tokbench.report.pictures import Picture, Pictures
+
+MOST_BOOKS = 4
+"""Codebooks that are drawn, of those a tokenizer has."""
+
+ROW = 64
+"""Tokens in a row of the picture of a long 1D sequence."""
+
+CHANGED, KEPT = (213, 94, 0), (198, 244)
+"""Colour of positions that re-encoding changes; darkest and lightest grey of those it keeps."""
+
+
+@dataclass(frozen=True)
+class TokenMap:
+    """One picture.
+
+    Args:
+        title: What it shows.
+        source: As a data URI.
+        width: In pixels of the picture.
+        height: The same.
+    """
+
+    title: str
+    source: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class TokenView:
+    """One image's tokens under one tokenizer.
+
+    Args:
+        entry: The record.
+        kind: ``2D`` or ``1D``.
+        maps: Its pictures, one a codebook.
+        changed: The picture of changed positions; None if the reconstruction was not encoded again.
+        summary: Grid, codebooks and share of changed codes in words.
+    """
+
+    entry: Entry
+    kind: str
+    maps: tuple[TokenMap, ...]
+    changed: TokenMap | None
+    summary: str
+
+
+@dataclass(frozen=True)
+class TokenImage:
+    """One image's tokens under all tokenizers that have any."""
+
+    name: str
+    source: str
+    width: int
+    height: int
+    views: tuple[TokenView, ...]
+
+
+def token_images(group: Group, names: Sequence[str], pictures: Pictures) -> list[TokenImage]:
+    """Draw the tokens of some images.
+
+    Args:
+        group: The records.
+        names: Ids of the images.
+        pictures: Of the group's records, in their order.
+    """
+    found = []
+    for name in names:
+        original = pictures.originals[name]
+        views = [
+            view
+            for entry, made in zip(group.entries, pictures.by_record, strict=True)
+            if name in made and (view := _view(entry, made[name])) is not None
+        ]
+        if views:
+            found.append(TokenImage(name, data_uri(np.ascontiguousarray(original)), original.shape[1], original.shape[0], tuple(views)))
+    return found
+
+
+def _view(entry: Entry, picture: Picture) -> TokenView | None:
+    codes, again = picture.codes, picture.codes_again
+    sizes = entry.record.tokens.codebook_sizes
+    if codes is None or codes.ndim not in (2, 3) or codes.shape[-1] != len(sizes) or not codes.size:
+        return None
+    flat = codes.ndim == 2
+    shown = range(min(codes.shape[-1], MOST_BOOKS))
+    maps = []
+    for k in shown:
+        title = ("bits" if flat else "codes") + (f", codebook {k + 1}" if len(sizes) > 1 else "")
+        maps.append(_map(title, _bits(codes[:, k], sizes[k]) if flat else distinct_colours(codes[..., k])))
+    words = [" x ".join(map(str, codes.shape[:-1])) + " positions", _books(sizes)]
+    changed = None
+    if again is not None and again.shape == codes.shape:
+        differs = codes != again
+        words.append(f"{differs.mean():.1%} of codes change")
+        changed = _map("changed", _changes(codes, differs.any(axis=-1), flat))
+    return TokenView(entry, "1D" if flat else "2D", tuple(maps), changed, ", ".join(words))
+
+
+def _books(sizes: Sequence[int]) -> str:
+    kinds = sorted(set(sizes))
+    text = f"{len(sizes)} codebooks" if len(sizes) > 1 else "codebook"
+    text += f" of {kinds[0]:,}" if len(kinds) == 1 else ""
+    return text + (f", first {MOST_BOOKS} shown" if len(sizes) > MOST_BOOKS else "")
+
+
+def _map(title: str, pixels: np.ndarray) -> TokenMap:
+    return TokenMap(title, data_uri(pixels), pixels.shape[1], pixels.shape[0])
+
+
+def distinct_colours(codes: np.ndarray) -> np.ndarray:
+    """Give every code a colour of its own; near codes get far colours, so that the picture tells codes apart and no more.
+
+    Args:
+        codes: int, any shape.
+
+    Returns:
+        uint8, one axis of 3 more than ``codes``.
+    """
+    golden, silver = (math.sqrt(5) - 1) / 2, math.sqrt(2) - 1
+    hue = np.mod(codes * golden, 1.0)
+    light = 0.34 + 0.42 * np.mod(codes * silver, 1.0)
+    channels = [np.clip(np.abs(np.mod(hue * 6 + shift, 6) - 3) - 1, 0, 1) for shift in (0, 4, 2)]
+    pure = np.stack(channels, axis=-1)
+    spread = 0.75 * (1 - np.abs(2 * light - 1))[..., None]
+    return np.round(255 * (light[..., None] + spread * (pure - 0.5))).astype(np.uint8)
+
+
+def _bits(codes: np.ndarray, size: int) -> np.ndarray:
+    """Every token a column of its bits, the lowest at the bottom; long sequences go on below, after a grey line."""
+    width = max(1, math.ceil(math.log2(size)))
+    bits = (codes[None, :] >> np.arange(width - 1, -1, -1)[:, None]) & 1
+    return _wrapped(np.where(bits == 1, 28, 244).astype(np.uint8), 150)
+
+
+def _changes(codes: np.ndarray, differs: np.ndarray, flat: bool) -> np.ndarray:
+    """Changed positions in colour; kept ones as a pale picture of their first code, so that one knows where one is."""
+    if flat:
+        pale = np.full((*differs.shape, 3), KEPT[0], np.float64)
+    else:
+        grey = distinct_colours(codes[..., 0]).mean(axis=-1, keepdims=True) / 255
+        pale = np.repeat(KEPT[0] + (KEPT[1] - KEPT[0]) * grey, 3, axis=-1)
+    picture = np.where(differs[..., None], np.array(CHANGED, np.float64), pale).round().astype(np.uint8)
+    if not flat:
+        return picture
+    bar = np.broadcast_to(picture[None], (4, len(picture), 3))
+    return _stacked([bar[:, start : start + ROW] for start in range(0, len(picture), ROW)], np.full(3, 255, np.uint8))
+
+
+def _wrapped(grey: np.ndarray, line: int) -> np.ndarray:
+    pixels = np.repeat(grey[:, :, None], 3, axis=2)
+    rows = [pixels[:, start : start + ROW] for start in range(0, pixels.shape[1], ROW)]
+    return _stacked(rows, np.full(3, line, np.uint8))
+
+
+def _stacked(rows: Sequence[np.ndarray], line: np.ndarray) -> np.ndarray:
+    width = rows[0].shape[1]
+    parts: list[np.ndarray] = []
+    for i, row in enumerate(rows):
+        if i:
+            parts.append(np.broadcast_to(line, (1, width, 3)))
+        if row.shape[1] < width:
+            row = np.concatenate([row, np.broadcast_to(line, (row.shape[0], width - row.shape[1], 3))], axis=1)
+        parts.append(row)
+    return np.ascontiguousarray(np.concatenate(parts))
