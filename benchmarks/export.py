@@ -1,12 +1,17 @@
 """What an export costs beside bare encoding, and how fast its rows are read: rates and their ratio, measured in turns.
 
 Bare encoding runs over pictures that lie in memory as bytes, in the same micro-batches, and drops the tokens; an export also reads,
-decodes and crops the files, digests them, and writes shards. Run by hand: ``python benchmarks/export.py``.
+decodes and cuts the files, digests them, and writes shards. Run by hand: ``python benchmarks/export.py``; with ``--stages`` it times
+every stage of an export alone, and with ``--memory`` it measures how much memory exports of few and of many images take at most.
 """
 
 from __future__ import annotations
 
+import argparse
+import hashlib
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,16 +23,26 @@ from PIL import Image
 from torch import Tensor
 
 import tokbench
+from tokbench.bench.loader import load, stacked
 from tokbench.bench.protocol import Protocol, get_protocol
+from tokbench.bench.record import SkippedImage
+from tokbench.data.folder import FolderSource
 from tokbench.data.photos import PhotoCrops
+from tokbench.data.source import ImageSource
 from tokbench.feed.dataset import TokenDataset
+from tokbench.feed.encoding import encode_batch
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.memmap import write_memmap
 from tokbench.feed.sampler import TokenSampler
-from tokbench.images import to_float
+from tokbench.feed.shards import ShardRows
+from tokbench.feed.stored import stored
+from tokbench.feed.summary import read_summary
+from tokbench.images import load_rgb, to_float
 from tokbench.tokenizers.base import Tokenizer
 
-ROUNDS, IMAGES, SIZE = 3, 256, 64
+SIZE = 64
+TOKENIZERS = ("pixel/palette-512", "vqvae/tiny", "vae/tiny")
+"""One that costs next to nothing, one with codes and one with latents."""
 
 
 def timed(action: Callable[..., object], *arguments: object) -> tuple[float, float]:
@@ -55,47 +70,142 @@ def read_all(folder: Path) -> None:
         tokens[row]
 
 
-def measure(name: str, folder: Path, images: Tensor, root: Path) -> None:
-    """Print one row."""
+def measure(name: str, folder: Path, images: Tensor, root: Path, rounds: int) -> str:
+    """A row of the table of rates."""
     tokenizer, protocol = tokbench.load(name), get_protocol(changes={"size": SIZE})
-    times: dict[str, list[tuple[float, float]]] = {"bare": [], "export": [], "shards": [], "map": []}
+    times: dict[str, list[tuple[float, float]]] = {"bare": [], "export": [], "few": [], "shards": [], "map": []}
+    few = root / "few"
+    if not few.exists():
+        few.mkdir()
+        for path in sorted(folder.iterdir())[: protocol.micro_batch]:
+            (few / path.name).write_bytes(path.read_bytes())
     encode_all(tokenizer, images[:32], protocol)
-    for number in range(ROUNDS):
+    for number in range(rounds):
         out, mapped = root / f"{tokenizer.name}-{number}", root / f"{tokenizer.name}-{number}-map"
         times["bare"].append(timed(encode_all, tokenizer, images, protocol))
         times["export"].append(timed(export_all, tokenizer, folder, out, protocol))
+        times["few"].append(timed(export_all, tokenizer, few, root / f"{tokenizer.name}-{number}-few", protocol))
         write_memmap(out, mapped)
         times["shards"].append(timed(read_all, out))
         times["map"].append(timed(read_all, mapped))
-    rate = {key: len(images) / statistics.median(clock for clock, _ in values) for key, values in times.items()}
+    clock = {key: statistics.median(seconds for seconds, _ in values) for key, values in times.items()}
     ratio, worked = (
         statistics.median(bare[which] / whole[which] for bare, whole in zip(times["bare"], times["export"], strict=True))
         for which in (0, 1)
     )
+    each = (clock["export"] - clock["few"]) / (len(images) - protocol.micro_batch)
+    bare = clock["bare"] / len(images)
+    rate = {key: len(images) / seconds for key, seconds in clock.items()}
     size = sum(path.stat().st_size for path in out.glob("*.parquet")) / len(images)
-    print(
-        f"| {name} | {rate['bare']:.1f} | {rate['export']:.1f} | {ratio:.2f} | {worked:.2f} | {size:.0f} | {rate['shards']:.0f} | {rate['map']:.0f} |",
-        flush=True,
+    return (
+        f"| {name} | {rate['bare']:.1f} | {rate['export']:.1f} | {ratio:.3f} | {worked:.3f} | {(each - bare) * 1e6:.0f} "
+        f"| {(clock['few'] - each * protocol.micro_batch) * 1e3:.0f} | {size:.0f} | {rate['shards']:.0f} | {rate['map']:.0f} |"
     )
+
+
+def stages(name: str, folder: Path, root: Path, rounds: int) -> str:
+    """A row of the table of stages, each timed alone, in microseconds an image."""
+    tokenizer, protocol, source = tokbench.load(name), get_protocol(changes={"size": SIZE}), FolderSource(folder)
+    indices = range(len(source))
+    files = [source.read_bytes(index) for index in indices]
+    pictures = [load_rgb(data) for data in files]
+    loaded = [image for index in indices if not isinstance(image := load(source, protocol, index), SkippedImage)]
+    groups = [loaded[start : start + protocol.micro_batch] for start in range(0, len(loaded), protocol.micro_batch)]
+    batches = [stacked(group) for group in groups]
+    floats = [to_float(batch) for batch in batches]
+    tokens = [encode_batch(tokenizer, batch, [image.id for image in group], protocol) for batch, group in zip(batches, groups, strict=True)]
+    export_all(tokenizer, folder, root / f"{name}-job", protocol)
+    job = read_summary(root / f"{name}-job").job
+    rows = ShardRows(job, 0)
+    for group, part in zip(groups, tokens, strict=True):
+        rows.append([image.id for image in group], stored(part, job), [image.raw for image in group])
+    actions: dict[str, Callable[[], object]] = {
+        "read": lambda: [source.read_bytes(index) for index in indices],
+        "digest": lambda: [hashlib.sha256(data).digest() for data in files],
+        "decode": lambda: [load_rgb(data) for data in files],
+        "pixels": lambda: [np.asarray(picture) for picture in pictures],
+        "stack": lambda: [stacked(group) for group in groups],
+        "floats": lambda: [to_float(batch) for batch in batches],
+        "encode": lambda: [tokenizer.encode(images) for images in floats],
+        "rows": lambda: [stored(part, job) for part in tokens],
+        "write": lambda: rows.write(root, enlarged=0, skipped=()),
+    }
+    cells = []
+    for action in actions.values():
+        action()
+        cells.append(statistics.median(timed(action)[0] for _ in range(rounds)) / len(source) * 1e6)
+    return f"| {name} | {' | '.join(f'{cell:.1f}' for cell in cells)} |"
+
+
+class Noise(ImageSource):
+    """Pictures made when they are read."""
+
+    name, ready_size = "noise", SIZE
+
+    def __init__(self, count: int) -> None:
+        self.ids = tuple(f"{number:08d}" for number in range(count))
+
+    def read(self, index: int) -> Image.Image:
+        """Draw one."""
+        return Image.fromarray(np.random.default_rng(index).integers(0, 256, (SIZE, SIZE, 3), np.uint8))
+
+    def raw_digest(self, index: int) -> bytes:
+        """Digest of its number, which it follows from."""
+        return hashlib.sha256(self.ids[index].encode()).digest()
+
+
+def peak(count: int) -> str:
+    """Export pictures in small shards, and read the most memory this process has ever had from the system."""
+    with tempfile.TemporaryDirectory() as place:
+        options = ExportOptions(rows_per_shard=16)
+        export(
+            tokbench.load("pixel/palette-512"), Noise(count), Path(place), protocol=get_protocol(changes={"size": SIZE}), options=options
+        )
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(line for line in status if line.startswith("VmHWM")).split(":")[1].strip()
 
 
 def main() -> None:
-    """Print a row for a tokenizer that costs next to nothing, one with codes and one with latents."""
+    """Print the tables asked for."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=256, help="PNG files that are exported")
+    parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken")
+    parser.add_argument("--tokenizers", nargs="+", default=TOKENIZERS)
+    parser.add_argument("--stages", action="store_true", help="time the stages of an export instead")
+    parser.add_argument("--memory", type=int, nargs="*", metavar="IMAGES", help="measure memory instead (200 and 2000 images; Linux)")
+    given = parser.parse_args()
+    if given.memory is not None and len(given.memory) == 1:
+        print(peak(given.memory[0]))
+        return
+    if given.memory is not None:
+        print("| images, 16 a shard | most memory of the process |\n|---|---|")
+        for count in given.memory or (200, 2000):
+            done = subprocess.run([sys.executable, __file__, "--memory", str(count)], check=True, capture_output=True, text=True)
+            print(f"| {count} | {done.stdout.strip()} |", flush=True)
+        return
     source = PhotoCrops("test", SIZE)
-    pixels = [np.asarray(source.read(index)) for index in range(IMAGES)]
+    pixels = [np.asarray(source.read(index)) for index in range(given.images)]
     images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
-    print(f"{torch.get_num_threads()} threads, {IMAGES} PNG files of {SIZE} px, median of {ROUNDS} rounds")
-    print(
-        "| tokenizer | bare, images/s | export, images/s | export / bare | by processor time | bytes an image | rows/s from shards | rows/s from a map |"
-    )
-    print("|---|---|---|---|---|---|---|---|")
+    print(f"{torch.get_num_threads()} threads, {len(images)} PNG files of {SIZE} px, median of {given.rounds} rounds")
+    heads = [
+        "tokenizer | bare, images/s | export, images/s | export / bare | by processor time | µs an image beside encoding | ms once "
+        "| bytes an image | rows/s from shards | rows/s from a map",
+        "tokenizer, µs an image | read | digest | decode | pixels | stack | floats | encode | rows | write",
+    ]
+    head = heads[given.stages]
+    print(f"| {head} |\n|{'---|' * (head.count('|') + 1)}")
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "pictures"
         folder.mkdir()
         for index, picture in enumerate(pixels):
-            Image.fromarray(picture).save(folder / f"{index:04d}.png")
-        for name in ("pixel/palette-512", "vqvae/tiny", "vae/tiny"):
-            measure(name, folder, images, Path(place))
+            Image.fromarray(picture).save(folder / f"{index:05d}.png")
+        for name in given.tokenizers:
+            row = (
+                stages(name, folder, Path(place), given.rounds)
+                if given.stages
+                else measure(name, folder, images, Path(place), given.rounds)
+            )
+            print(row, flush=True)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ ASSETS = (
     Asset("lpips-vgg", "lpips-vgg.safetensors", "LPIPS 0.1, VGG16 backbone and heads", "BSD-2-Clause, BSD-3-Clause"),
     Asset("resnet50", "resnet50-0676ba61.pth", "ResNet50 of torchvision, IMAGENET1K_V1, for training only", "BSD-3-Clause"),
     Asset("inception", "pt_inception-2015-12-05-6726825d.pth", "Inception network of FID, 2015-12-05", "Apache-2.0"),
+    Asset("faces", "vladmandic-face-api-1.7.15.tgz", "face-api 1.7.15: networks that find and compare faces, and six photos", "MIT"),
 )
 
 

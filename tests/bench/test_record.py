@@ -120,5 +120,6 @@ def test_records_of_the_first_schema_are_read(evaluation):
 
 def test_records_of_something_else_are_passed_over(evaluation, tmp_path):
     write_record(evaluation.record, {}, tmp_path)
-    (tmp_path / "probe.json").write_text(json.dumps({"schema": 1, "kind": "probe"}))
+    (tmp_path / "probe.json").write_text(json.dumps({"schema": 1, "kind": "probe", "metrics": {}}))
+    (tmp_path / "vocabulary.json").write_text(json.dumps({"schema": 1}))
     assert len(find_records([tmp_path])) == 1

@@ -8,8 +8,9 @@ import torch
 from PIL import Image
 
 import tokbench
+from tokbench.bench.encode import image_seed
 from tokbench.bench.protocol import get_protocol
-from tokbench.bench.runner import RunOptions, image_seed, run
+from tokbench.bench.runner import RunOptions, run
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError

@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import tokbench
+from tokbench.bench.encode import image_seed
 from tokbench.bench.protocol import get_protocol
-from tokbench.bench.runner import image_seed
 from tokbench.data.folder import FolderSource
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError

@@ -52,7 +52,9 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple]:
         path.write_bytes(b"weights of " + repo.encode())
         return str(path)
 
-    def snapshot(repo: str, *, allow_patterns: list[str], ignore_patterns: tuple[str, ...], revision: str | None, local_dir: Path | None) -> str:
+    def snapshot(
+        repo: str, *, allow_patterns: list[str], ignore_patterns: tuple[str, ...], revision: str | None, local_dir: Path | None
+    ) -> str:
         asked.append((repo, tuple(allow_patterns), revision, local_dir))
         (tmp_path / "hub" / "vae").mkdir(parents=True)
         return str(tmp_path / "hub")

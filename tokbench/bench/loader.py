@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -26,6 +28,9 @@ FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "box": Image.Resampling.BOX,
 }
+
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -59,12 +64,26 @@ class LoadReport:
 
 
 @dataclass(frozen=True)
-class _Loaded:
+class Loaded:
+    """One image, cut to size.
+
+    Args:
+        id: Of the image.
+        group: What it is a sample of.
+        pixels: Bytes ``[size, size, 3]``.
+        raw: SHA-256 of what it was made from.
+        enlarged: Whether it was smaller than the size asked for.
+        label: Its class, where that is asked for and known.
+        caption: Its text, likewise.
+    """
+
     id: str
     group: str
     pixels: np.ndarray
     raw: bytes
     enlarged: bool
+    label: int | None = None
+    caption: str | None = None
 
 
 def choose(source: ImageSource, protocol: Protocol) -> list[int]:
@@ -102,22 +121,92 @@ def load_batches(
         TokbenchError: If ``strict`` and an image cannot be read, or if none can.
     """
     report.requested = len(indices)
-    ready: list[_Loaded] = []
-    for item in _in_order(source, indices, protocol, max(read_ahead, protocol.micro_batch)):
+    items = in_background(partial(load, source, protocol), indices, ahead=max(read_ahead, protocol.micro_batch))
+    for images in micro_batches(items, protocol, report, strict=strict):
+        yield _batch(images, report)
+    if not report.raw:
+        raise none_readable(source, report)
+
+
+def in_background(read: Callable[[int], Item], indices: Iterable[int], *, ahead: int) -> Generator[Item, None, None]:
+    """Read in two other threads what is going to be asked for.
+
+    Args:
+        read: What to do with an index.
+        indices: In order.
+        ahead: Results at most that wait to be asked for.
+
+    Yields:
+        What ``read`` returns, in the order of the indices; closing the generator ends the threads.
+    """
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokbench-read") as pool:
+        waiting: deque[Future[Item]] = deque()
+        try:
+            for index in indices:
+                waiting.append(pool.submit(read, index))
+                if len(waiting) > ahead:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def load(source: ImageSource, protocol: Protocol, index: int) -> Loaded | SkippedImage:
+    """Read one image and cut it to size, or say why it cannot be read."""
+    try:
+        image, raw = source.open(index)
+    except UnreadableImage as error:
+        return SkippedImage(source.ids[index], str(error))
+    enlarged = source.ready_size is None and min(image.size) < protocol.size
+    return Loaded(source.ids[index], source.group(index), fit(image, protocol), raw, enlarged)
+
+
+def micro_batches(
+    items: Iterable[Loaded | SkippedImage], protocol: Protocol, report: LoadReport, *, strict: bool
+) -> Iterator[list[Loaded]]:
+    """Gather images in micro-batches, and set aside what cannot be read.
+
+    Args:
+        items: Images, in order.
+        protocol: Size of a micro-batch.
+        report: Filled as images come in, but for the digests of their pixels.
+        strict: Stop at the first image that cannot be read.
+
+    Yields:
+        ``protocol.micro_batch`` images, the last time fewer.
+
+    Raises:
+        TokbenchError: If ``strict`` and an image cannot be read.
+    """
+    ready: list[Loaded] = []
+    for item in items:
         if isinstance(item, SkippedImage):
             if strict:
                 raise TokbenchError(f"{item.id} cannot be read ({item.reason}); leave --strict out to skip and count such images")
             report.skipped.append(item)
             continue
+        report.raw[item.id] = item.raw
+        report.groups.add(item.group)
+        report.enlarged += item.enlarged
         ready.append(item)
         if len(ready) == protocol.micro_batch:
-            yield _batch(ready, report)
+            yield ready
             ready = []
     if ready:
-        yield _batch(ready, report)
-    if not report.pixels:
-        reason = f"the first: {report.skipped[0].id}: {report.skipped[0].reason}" if report.skipped else "there are none"
-        raise TokbenchError(f"none of the {len(indices)} images of {source.name} can be read ({reason})")
+        yield ready
+
+
+def none_readable(source: ImageSource, report: LoadReport) -> TokbenchError:
+    """Build the error for images of which none can be read, to be raised by the caller."""
+    reason = f"the first: {report.skipped[0].id}: {report.skipped[0].reason}" if report.skipped else "there are none"
+    return TokbenchError(f"none of the {report.requested} images of {source.name} can be read ({reason})")
+
+
+def stacked(images: Sequence[Loaded]) -> UInt8[Tensor, "b 3 h w"]:
+    """The pixels of a micro-batch."""
+    return torch.from_numpy(np.stack([image.pixels for image in images])).permute(0, 3, 1, 2).contiguous()
 
 
 def fit(image: Image.Image, protocol: Protocol) -> np.ndarray:
@@ -135,38 +224,10 @@ def fit(image: Image.Image, protocol: Protocol) -> np.ndarray:
     return np.asarray(image)
 
 
-def _in_order(source: ImageSource, indices: list[int], protocol: Protocol, ahead: int) -> Iterator[_Loaded | SkippedImage]:
-    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokbench-read") as pool:
-        waiting: deque[Future[_Loaded | SkippedImage]] = deque()
-        try:
-            for index in indices:
-                waiting.append(pool.submit(_load, source, index, protocol))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _load(source: ImageSource, index: int, protocol: Protocol) -> _Loaded | SkippedImage:
-    try:
-        image, raw = source.open(index)
-    except UnreadableImage as error:
-        return SkippedImage(source.ids[index], str(error))
-    enlarged = source.ready_size is None and min(image.size) < protocol.size
-    return _Loaded(source.ids[index], source.group(index), fit(image, protocol), raw, enlarged)
-
-
-def _batch(items: list[_Loaded], report: LoadReport) -> Batch:
-    keys = tuple(hashlib.sha256(str(item.pixels.shape).encode() + item.pixels.tobytes()).digest() for item in items)
-    for item, key in zip(items, keys, strict=True):
-        report.raw[item.id], report.pixels[item.id] = item.raw, key
-        report.groups.add(item.group)
-        report.enlarged += item.enlarged
-    images = torch.from_numpy(np.stack([item.pixels for item in items])).permute(0, 3, 1, 2).contiguous()
-    return Batch(tuple(item.id for item in items), tuple(item.group for item in items), keys, images)
+def _batch(images: list[Loaded], report: LoadReport) -> Batch:
+    keys = tuple(hashlib.sha256(str(image.pixels.shape).encode() + image.pixels.tobytes()).digest() for image in images)
+    report.pixels.update(zip((image.id for image in images), keys, strict=True))
+    return Batch(tuple(image.id for image in images), tuple(image.group for image in images), keys, stacked(images))
 
 
 def _combined(digests: dict[str, bytes]) -> str:

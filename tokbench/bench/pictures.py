@@ -12,7 +12,7 @@ from tokbench.bench.anchors import Anchor, parse_anchor
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.pictures_data import Picture, Pictures
 from tokbench.bench.record import Record
-from tokbench.bench.runner import _UnderTest
+from tokbench.bench.runner import UnderTest
 from tokbench.configs import flat
 from tokbench.data.open import PHOTO_SPECS, open_source
 from tokbench.data.photos import PhotoCrops
@@ -105,7 +105,7 @@ def _pictures(record: Record, first: Record, batches: Sequence[Batch], device: s
         raise TokbenchError(f"measured on other images: {record.data.name} at {record.protocol.size} px")
     if record.protocol.micro_batch != first.protocol.micro_batch:
         raise TokbenchError(f"measured in micro-batches of {record.protocol.micro_batch}, the others of {first.protocol.micro_batch}")
-    under_test = _UnderTest(_tokenizer(record, device), record.protocol)
+    under_test = UnderTest(_tokenizer(record, device), record.protocol)
     made = {}
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         for batch in batches:

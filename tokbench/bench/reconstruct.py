@@ -10,10 +10,10 @@ import numpy as np
 import torch
 
 from tokbench.assets import need_asset
+from tokbench.bench.encode import image_seed
 from tokbench.bench.loader import fit
 from tokbench.bench.metrics.psnr import psnr
 from tokbench.bench.protocol import get_protocol
-from tokbench.bench.runner import image_seed
 from tokbench.data.photos import PhotoCrops
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage, load_rgb, to_float, to_uint8

@@ -183,7 +183,7 @@ class Record:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; metrics without a figure keep only their reason."""
         values = plain(self)
-        values["metrics"] = {key: _slim(value) for key, value in values["metrics"].items()}
+        values["metrics"] = {key: slim(value) for key, value in values["metrics"].items()}
         return values
 
     def to_json(self) -> str:
@@ -191,7 +191,8 @@ class Record:
         return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
 
 
-def _slim(metric: dict[str, Any]) -> dict[str, Any]:
+def slim(metric: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a metric's JSON what it does not say."""
     if metric["reason"] is not None:
         return {"reason": metric["reason"]}
     optional = ("interval", "by_codebook", "reason")
@@ -231,25 +232,31 @@ def record_from_dict(values: Any, *, origin: str) -> Record:
     if values["schema"] > SCHEMA:
         raise TokbenchError(f"{origin} has schema {values['schema']}, this tokbench reads up to {SCHEMA}; install a newer one")
     try:
-        record = _build(Record, values)
+        record = build(Record, values)
     except (TypeError, ValueError, KeyError) as error:
         raise TokbenchError(f"{origin} is not a tokbench record: {error}") from error
     assert isinstance(record, Record)
     return record
 
 
-def _build(kind: Any, value: Any) -> Any:
+def build(kind: Any, value: Any) -> Any:
+    """Make a value of some annotated type from plain JSON; dataclasses ignore what they do not know.
+
+    Raises:
+        TypeError: If something is missing or of another kind.
+        ValueError: If a dataclass refuses its values.
+    """
     origin, args = get_origin(kind), get_args(kind)
     if origin in (types.UnionType, Union):
-        return None if value is None else _build(next(arg for arg in args if arg is not type(None)), value)
+        return None if value is None else build(next(arg for arg in args if arg is not type(None)), value)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         if not isinstance(value, Mapping):
             raise TypeError(f"{kind.__name__} is no mapping")
         hints = get_type_hints(kind)
         known = {item.name for item in dataclasses.fields(kind)}
-        return kind(**{key: _build(hints[key], item) for key, item in value.items() if key in known})
+        return kind(**{key: build(hints[key], item) for key, item in value.items() if key in known})
     if origin is tuple:
-        return tuple(_build(args[0], item) for item in value)
+        return tuple(build(args[0], item) for item in value)
     if origin is dict and args[1] is MetricResult:
-        return {key: _build(MetricResult, item) for key, item in value.items()}
+        return {key: build(MetricResult, item) for key, item in value.items()}
     return float(value) if kind is float else value

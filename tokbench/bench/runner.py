@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import statistics
 import time
@@ -19,6 +18,7 @@ from torch import Tensor
 from tokbench.assets import cache_dir
 from tokbench.bench.anchors import Anchor
 from tokbench.bench.context import MetricContext
+from tokbench.bench.encode import decode, encode, reproducible
 from tokbench.bench.environment import environment
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.metrics import select
@@ -107,22 +107,24 @@ def run(
     protocol = protocol or get_protocol()
     classes = select(None if metrics is None else tuple(metrics))
     source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)
+    if metrics is None:
+        classes += select(source.metrics)
     if source.ready_size is not None and source.ready_size != protocol.size:
         raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
     if source.name != protocol.data:
         protocol = get_protocol(protocol.name, _changes(protocol), data=source.name)
     indices = choose(source, protocol)
-    under_test = _UnderTest(tokenizer, protocol)
+    under_test = UnderTest(tokenizer, protocol)
     subject = Subject(under_test.layout, len(indices), (protocol.size, protocol.size))
     context = MetricContext(
-        under_test.device, protocol.micro_batch, cache_dir() / "features" if options.cache else None, options.feature_weights
+        under_test.device, protocol.micro_batch, cache_dir() / "features" if options.cache else None, options.feature_weights, source
     )
     active, results = _prepare(classes, subject, context)
 
     started = time.perf_counter()
     report = LoadReport()
     done = 0
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    with reproducible():
         for batch in load_batches(source, indices, protocol, report, read_ahead=options.batch_size, strict=options.strict):
             observation = under_test.observe(batch)
             for metric in active:
@@ -150,13 +152,7 @@ def run(
     return Evaluation(record, rows)
 
 
-def image_seed(run_seed: int, image_id: str, purpose: str) -> int:
-    """Seed of one image's noise: a stable hash of the run's seed, the image's id and ``encode`` or ``decode``."""
-    digest = hashlib.sha256(f"{run_seed}\0{image_id}\0{purpose}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-class _UnderTest:
+class UnderTest:
     """A tokenizer or an anchor, run on micro-batches of one fixed size and timed."""
 
     def __init__(self, tokenizer: Tokenizer | Anchor, protocol: Protocol) -> None:
@@ -200,24 +196,15 @@ class _UnderTest:
 
     def _encode(self, images: Tensor, ids: tuple[str, ...]) -> Tokens:
         assert isinstance(self.tokenizer, Tokenizer)
-        with self._autocast():
-            return self.tokenizer.encode(images, seeds=self._seeds(ids, "encode", len(images)))
+        return encode(self.tokenizer, images, ids, self.protocol)
 
     def _decode(self, tokens: Tokens, ids: tuple[str, ...]) -> Tensor:
         assert isinstance(self.tokenizer, Tokenizer)
-        with self._autocast():
-            return self.tokenizer.decode(tokens, seeds=self._seeds(ids, "decode", len(tokens))).float()
+        return decode(self.tokenizer, tokens, ids, self.protocol)
 
     def _reencode(self, reconstruction: Tensor, ids: tuple[str, ...]) -> Tokens:
         images = to_float(padded(reconstruction, self.protocol.micro_batch))
         return self._encode(images, ids).first(len(reconstruction))
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.protocol.precision == "bf16")
-
-    def _seeds(self, ids: tuple[str, ...], purpose: str, count: int) -> list[int]:
-        seeds = [image_seed(self.protocol.seed, image, purpose) for image in ids]
-        return seeds + [0] * (count - len(seeds))
 
     def _bytes_of(self, images: Tensor) -> Tensor:
         expected = (self.protocol.micro_batch, 3, self.protocol.size, self.protocol.size)

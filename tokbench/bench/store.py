@@ -29,11 +29,23 @@ def write_record(record: Record, rows: Rows, folder: Path) -> Path:
     Raises:
         TokbenchError: If the folder cannot be written.
     """
-    stem = _slug(f"{record.tokenizer.name}_{record.protocol_label}")
+    return write_named(record.to_json(), rows, folder, f"{record.tokenizer.name}_{record.protocol_label}")
+
+
+def write_named(text: str, rows: Rows, folder: Path, name: str) -> Path:
+    """Write the text of a record, of whatever kind, and its rows under a name; see ``write_record``.
+
+    Args:
+        text: JSON.
+        rows: Per-image values.
+        folder: Made if missing.
+        name: Of the file; what file names cannot have is replaced.
+    """
+    stem = _slug(name)
     draft = folder / f".{stem}.{os.getpid()}.partial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        draft.write_text(record.to_json(), encoding="utf-8")
+        draft.write_text(text, encoding="utf-8")
         path = _place(draft, folder, stem)
         if rows:
             _write_rows(rows, path.with_suffix(".parquet"))
@@ -104,14 +116,14 @@ def find_records(places: Iterable[Path]) -> list[tuple[Path, Record]]:
 
 
 def _of_a_run(text: str) -> bool:
-    """Whether JSON looks like a record of a run; records of something else say of what ``kind`` they are."""
+    """Whether JSON looks like a record of a run; other files of this package name a schema too, and other records their ``kind``."""
     if '"schema"' not in text:
         return False
     try:
         values = json.loads(text)
     except json.JSONDecodeError:
         return True  # reading it says what is wrong
-    return isinstance(values, dict) and "schema" in values and values.get("kind", "run") == "run"
+    return isinstance(values, dict) and {"schema", "metrics"} <= values.keys() and values.get("kind", "run") == "run"
 
 
 def _slug(text: str) -> str:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 from zipfile import ZipFile
 
-from tokbench.data.folder import StoredImages, is_hidden, is_image_name, no_images, printable
+from tokbench.data.annotations import as_caption, bad_caption
+from tokbench.data.folder import StoredImages, caption_name, is_hidden, is_image_name, no_images, printable
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
 
@@ -55,7 +56,7 @@ class PerProcess(Generic[Handle]):
 
 
 class ZipSource(StoredImages):
-    """The images of a zip file, by their path in it.
+    """The images of a zip file, by their path in it, with captions as in a folder.
 
     Args:
         path: The zip file.
@@ -81,6 +82,7 @@ class ZipSource(StoredImages):
             raise no_images(str(path))
         if any(members[name].flag_bits & ENCRYPTED for name in self._members):
             raise TokbenchError(f"{path} needs a password; only zip files without one are read: unpack it and give the folder")
+        self._texts = {caption_name(name) for name in self._members} & members.keys()
         self.ids = tuple(printable(name) for name in self._members)
 
     def read_bytes(self, index: int) -> bytes:
@@ -90,3 +92,20 @@ class ZipSource(StoredImages):
                 return archive.read(self._members[index])
         except Exception as error:  # a damaged member raises BadZipFile, zlib.error, EOFError, NotImplementedError, ...
             raise UnreadableImage.because(error) from error
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether any image has a text file of its name beside it."""
+        return bool(self._texts)
+
+    def caption(self, index: int) -> str | None:
+        """Decompress the text file beside one image."""
+        name = caption_name(self._members[index])
+        if name not in self._texts:
+            return None
+        try:
+            with self._zip.use() as archive:
+                data = archive.read(name)
+        except Exception as error:  # as above
+            raise bad_caption(f"cannot be read ({error})", self.record(index)) from error
+        return as_caption(data, self.record(index))

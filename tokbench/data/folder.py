@@ -6,11 +6,13 @@ import hashlib
 import os
 from abc import abstractmethod
 from collections.abc import Iterator
+from functools import cached_property
 from heapq import heappop, heappush
 from pathlib import Path
 
 from PIL import Image
 
+from tokbench.data.annotations import as_caption, bad_caption
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage, load_rgb
@@ -57,6 +59,8 @@ class StoredImages(ImageSource):
 class FolderSource(StoredImages):
     """All images below a folder, by their path relative to it. Hidden files and folders are left out.
 
+    The caption of ``a.png`` is the text of ``a.txt`` beside it, if there is one.
+
     Args:
         root: The folder.
 
@@ -78,6 +82,29 @@ class FolderSource(StoredImages):
     def read_bytes(self, index: int) -> bytes:
         """The bytes of one file."""
         return read_file(self._root / self._files[index])
+
+    @cached_property
+    def has_captions(self) -> bool:
+        """Whether any image has a text file of its name beside it."""
+        wanted = {caption_name(file) for file in self._files}
+        for inside in sorted({file.rpartition("/")[0] for file in self._files}):
+            try:
+                names = os.listdir(self._root / inside)
+            except OSError as error:
+                raise cannot_list(self._root / inside, error) from error
+            if any((f"{inside}/{name}" if inside else name) in wanted for name in names):
+                return True
+        return False
+
+    def caption(self, index: int) -> str | None:
+        """Read the text file beside one image."""
+        try:
+            data = (self._root / caption_name(self._files[index])).read_bytes()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise bad_caption(f"cannot be read ({error.strerror})", self.record(index)) from error
+        return as_caption(data, self.record(index))
 
 
 def walk_images(root: Path) -> Iterator[str]:
@@ -105,7 +132,7 @@ def walk_images(root: Path) -> Iterator[str]:
             with os.scandir(place) as scan:
                 entries = [entry for entry in scan if not is_hidden(entry.name)]
         except OSError as error:
-            raise TokbenchError(f"cannot list the folder {place}: {error.strerror}; make it readable or give another one") from error
+            raise cannot_list(place, error) from error
         for entry in entries:
             path = f"{inside}/{entry.name}" if inside else entry.name
             if entry.is_dir(follow_symlinks=False):
@@ -141,6 +168,18 @@ def is_image_name(path: str) -> bool:
     return bool(stem) and extension.lower() in IMAGE_EXTENSIONS
 
 
+def caption_name(path: str) -> str:
+    """Where the caption of an image lies.
+
+    Args:
+        path: Of an image file.
+
+    Returns:
+        The path with ``.txt`` in place of its extension.
+    """
+    return path.rpartition(".")[0] + ".txt"
+
+
 def printable(path: str) -> str:
     """Make an id of a path: what is not UTF-8 in it is escaped, so that every id can be written to a record.
 
@@ -169,6 +208,11 @@ def read_file(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise UnreadableImage.because(error) from error
+
+
+def cannot_list(folder: Path, error: OSError) -> TokbenchError:
+    """Build the error for a folder that cannot be listed, to be raised by the caller."""
+    return TokbenchError(f"cannot list the folder {folder}: {error.strerror}; make it readable or give another one")
 
 
 def no_images(given: str) -> TokbenchError:

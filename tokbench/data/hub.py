@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from tokbench.data.annotations import as_caption, bad_caption
+from tokbench.data.columns import Classes, caption_column, class_names, label_column
 from tokbench.data.folder import StoredImages, no_images, read_file
 from tokbench.data.table import KEY_COLUMN, image_column, is_image_struct, row_ids
 from tokbench.errors import TokbenchError, missing_extra
@@ -15,11 +18,14 @@ from tokbench.images import UnreadableImage
 DEFAULT_SPLITS = ("test", "validation")
 """Splits taken when none is named, in this order."""
 
+BATCH = 65536
+"""Labels read at once."""
+
 
 class HubSource(StoredImages):
     """The images of one split of a data set, in the order of its rows, undecoded by ``datasets``.
 
-    Column and ids are chosen as for a parquet file.
+    Columns and ids are chosen as for a parquet file.
 
     Args:
         spec: ``NAME`` or ``NAME:SPLIT``, where NAME is a data set of the hub or a local folder. Without SPLIT it is the first of
@@ -46,6 +52,10 @@ class HubSource(StoredImages):
         if not len(data):
             raise no_images(f"split {split} of hf:{place}")
         self.ids = row_ids(_stored_names(data, column), len(data))
+        schema = data.features.arrow_schema
+        labels, captions = label_column(schema), caption_column(schema)
+        self._labels = data.select_columns([labels]) if labels else None
+        self._captions = data.select_columns([captions]) if captions else None
         data = data.select_columns([column])
         is_image = isinstance(data.features[column], datasets.Image)
         self._rows = data.cast_column(column, datasets.Image(decode=False)) if is_image else data
@@ -63,6 +73,42 @@ class HubSource(StoredImages):
         if data is None:
             raise UnreadableImage("no bytes are stored in this row")
         return data
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is a column of labels."""
+        return self._labels is not None
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names stored with the data set, or the distinct texts of its labels."""
+        return self._classes.names if self.has_labels else ()
+
+    def label(self, index: int) -> int | None:
+        """Take one label; all are read when the first is asked for."""
+        return self._classes[index] if self.has_labels else None
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether there is a column of captions."""
+        return self._captions is not None
+
+    def caption(self, index: int) -> str | None:
+        """Take one caption."""
+        if self._captions is None:
+            return None
+        try:
+            (value,) = self._captions[index].values()
+        except Exception as error:  # as above, and UnicodeDecodeError
+            raise bad_caption(f"cannot be read ({error})", self.record(index)) from error
+        return as_caption(value, self.record(index))
+
+    @cached_property
+    def _classes(self) -> Classes:
+        assert self._labels is not None
+        schema = self._labels.features.arrow_schema
+        tables = self._labels.with_format("arrow").iter(batch_size=BATCH)
+        return Classes((part for table in tables for part in table.column(0).chunks), class_names(schema, schema.names[0]), self.record)
 
 
 def _parse(spec: str) -> tuple[str, str | None]:

@@ -13,13 +13,17 @@ from tokbench.data.photos import PhotoCrops, WholePhotos
 from tokbench.data.shards import ShardSource, compressed_tar, expand_braces, is_compressed_tar
 from tokbench.data.source import ImageSource
 from tokbench.data.table import TableSource
+from tokbench.data.text import TextImages
 from tokbench.errors import TokbenchError, unknown_name
 
 PHOTO_SPECS = ("photos", "photos/test", "photos/train")
 """Names of the embedded photos; a folder of the same name is written ``./photos``."""
 
+TEXT_SPEC, FACES_SPEC = "text", "faces"
+"""Names of the rendered text and of the faces; folders of those names are written ``./text`` and ``./faces``."""
+
 KINDS = (
-    "photos, photos/train or photos/test; a folder of images; a .zip; a .tar, a folder of them or shards-{0000..0003}.tar; "
+    "photos, photos/train or photos/test; text; faces or faces:PLACE; a folder of images; a .zip; a .tar, a folder of them or shards-{0000..0003}.tar; "
     "a .parquet; hf:NAME or hf:NAME:SPLIT"
 )
 """What ``--data`` takes."""
@@ -30,19 +34,24 @@ def open_source(spec: str, *, size: int) -> ImageSource:
 
     Args:
         spec: One of ``KINDS``; ``photos`` means ``photos/test``, and ``~`` is expanded.
-        size: Side in pixels at which the images will be used; only the embedded photos, which come as ready crops, look at it.
+        size: Side in pixels at which the images will be used; only the embedded photos, the rendered text and the faces, which
+            come ready, look at it.
 
     Returns:
-        The source, with its ids known and no image decoded.
+        The source, with its ids known and, but for faces, which are looked for, no image decoded.
 
     Raises:
-        TokbenchError: If there is no such thing, it is of another kind, damaged or without images, or the photos do not come in
-            this size.
+        TokbenchError: If there is no such thing, it is of another kind, damaged or without images, or the photos or the text do
+            not come in this size.
     """
     if spec == "photos/train":
         return PhotoCrops("train", size)
     if spec in PHOTO_SPECS:
         return PhotoCrops("test", size)
+    if spec == TEXT_SPEC:
+        return TextImages(size)
+    if spec == FACES_SPEC or spec.startswith(f"{FACES_SPEC}:"):
+        return _open_faces(spec.removeprefix(FACES_SPEC).removeprefix(":"), size)
     return _open_given(spec)
 
 
@@ -56,13 +65,23 @@ def open_training_source(spec: str) -> ImageSource:
         The source.
 
     Raises:
-        TokbenchError: As for ``open_source``, and for ``photos/test``.
+        TokbenchError: As for ``open_source``, and for ``photos/test``, ``text`` and ``faces``.
     """
+    if spec in (TEXT_SPEC, FACES_SPEC):
+        raise TokbenchError(f"{spec} is what tokenizers are measured on and never trained on; train on photos/train or other images")
     if spec == "photos/test":
         raise TokbenchError("photos/test is what tokenizers are measured on and never trained on; train on photos/train or other images")
     if spec in PHOTO_SPECS:
         return WholePhotos("train")
     return _open_given(spec, hub_splits=("train",))
+
+
+def _open_faces(place: str, size: int) -> ImageSource:
+    from tokbench.data.face_package import FacePhotos
+    from tokbench.data.faces import FaceCrops
+
+    pictures = _open_given(place) if place else FacePhotos()
+    return FaceCrops(pictures, size, name=f"faces:{pictures.name}" if place else FACES_SPEC)
 
 
 def _open_given(spec: str, *, hub_splits: Sequence[str] = DEFAULT_SPLITS) -> ImageSource:

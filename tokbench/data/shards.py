@@ -7,9 +7,13 @@ import re
 import tarfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
+import numpy as np
+
+from tokbench.data.annotations import as_caption, as_label, json_fields
 from tokbench.data.folder import IMAGE_EXTENSIONS, StoredImages, is_hidden, is_image_name, no_images, printable
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
@@ -20,18 +24,17 @@ COMPRESSED_EXTENSIONS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".tx
 COMPRESSED_MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")
 """First bytes of the same."""
 
+NOTES = ("cls", "txt", "json")
+"""Extensions of the members that describe an image: its class, its caption, or fields that may hold both."""
+
+PARTS = ("image", *NOTES)
+"""What a sample may consist of."""
+
 BLOCK = 512
 """Bytes of a tar header; an empty one ends the archive."""
 
+_NOTE_ENDS = tuple(f".{kind}" for kind in NOTES)
 _BRACE = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
-
-
-class Span(NamedTuple):
-    """Where an image lies."""
-
-    shard: Path
-    offset: int
-    size: int
 
 
 class ShardSource(StoredImages):
@@ -39,7 +42,9 @@ class ShardSource(StoredImages):
 
     The key of a member is its path up to the first dot of its file name. A sample's image is the member whose whole remaining
     name is an image extension (``a.jpg`` beside ``a.seg.png``). If there is none, all its members that end in one count, under
-    their full names. Links, hidden members and all others are ignored.
+    their full names. Its label is the whole number in ``a.cls``, else the field ``label`` of ``a.json``; its caption ``a.txt``, else
+    the field ``caption``. Whether the set has such fields is decided by the first ``.json``. Links, hidden members and all others are
+    ignored.
 
     Args:
         paths: The shards. A shard's name in the ids is its path below their common folder, without ``.tar``.
@@ -54,27 +59,83 @@ class ShardSource(StoredImages):
         self.name = name
         parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
         common = os.path.commonpath(parents) if parents else ""
-        spans: dict[str, Span] = {}
-        for path in paths:
+        rows: dict[str, int] = {}
+        tables = []
+        count = 0
+        for number, path in enumerate(paths):
             shard = Path(os.path.relpath(os.path.abspath(path), common)).as_posix()
             shard = shard[: -len(".tar")] if shard.lower().endswith(".tar") else shard
-            for key, (offset, size) in _samples(path).items():
-                spans[printable(f"{shard}/{key}")] = Span(path, offset, size)
-        if not spans:
+            samples = _samples(path)
+            rows |= {printable(f"{shard}/{key}"): count + row for row, key in enumerate(samples)}
+            count += len(samples)
+            tables += [np.array([(number, *place) for place in samples.values()], np.int64)] if samples else []
+        if not rows:
             raise no_images(str(paths[0]) if len(paths) == 1 else f"the {len(paths)} tar files of {name}")
-        self.ids = tuple(sorted(spans))
-        self._spans = [spans[id_] for id_ in self.ids]
+        self.ids = tuple(sorted(rows))
+        self._paths = list(paths)
+        self._places = np.concatenate(tables)[[rows[id_] for id_ in self.ids]]  # numbers, as there may be millions
 
     def read_bytes(self, index: int) -> bytes:
         """Read one member."""
-        span = self._spans[index]
+        return self._read(index, *self._place(index, "image"))
+
+    @cached_property
+    def has_labels(self) -> bool:
+        """Whether any sample has a ``.cls``, or the first ``.json`` a field ``label``."""
+        return self._any_has("cls") or "label" in self._first_fields
+
+    @cached_property
+    def has_captions(self) -> bool:
+        """Whether any sample has a ``.txt``, or the first ``.json`` a field ``caption``."""
+        return self._any_has("txt") or "caption" in self._first_fields
+
+    def label(self, index: int) -> int | None:
+        """Read one sample's label."""
+        text = self._note(index, "cls")
+        value = self._field(index, "label") if text is None else text
+        return as_label(value, self.record(index))
+
+    def caption(self, index: int) -> str | None:
+        """Read one sample's caption."""
+        text = self._note(index, "txt")
+        value = self._field(index, "caption") if text is None else text
+        return as_caption(value, self.record(index))
+
+    def _any_has(self, kind: str) -> bool:
+        return bool((self._places[:, _column(kind)] >= 0).any())
+
+    @cached_property
+    def _first_fields(self) -> dict[str, Any]:
+        return self._fields(int((self._places[:, _column("json")] >= 0).argmax()))  # sample 0 if none has any
+
+    def _field(self, index: int, name: str) -> object:
+        """A field of a sample's JSON, which is not read if the first has no such field."""
+        return self._fields(index).get(name) if name in self._first_fields else None
+
+    def _fields(self, index: int) -> dict[str, Any]:
+        data = self._note(index, "json")
+        return {} if data is None else json_fields(data, self.record(index))
+
+    def _note(self, index: int, kind: str) -> bytes | None:
+        offset, size = self._place(index, kind)
         try:
-            with span.shard.open("rb") as file:  # opened for each read: there may be more shards than file descriptors
-                file.seek(span.offset)
-                data = file.read(span.size)
+            return self._read(index, offset, size) if offset >= 0 else None
+        except UnreadableImage as error:
+            raise TokbenchError(f"the .{kind} of {self.record(index)} cannot be read ({error}); copy the tar file again") from error
+
+    def _place(self, index: int, part: str) -> tuple[int, int]:
+        column = _column(part)
+        offset, size = self._places[index, column : column + 2].tolist()
+        return offset, size
+
+    def _read(self, index: int, offset: int, size: int) -> bytes:
+        try:
+            with self._paths[self._places[index, 0]].open("rb") as file:  # for each read: there may be more shards than descriptors
+                file.seek(offset)
+                data = file.read(size)
         except OSError as error:
             raise UnreadableImage.because(error) from error
-        if len(data) < span.size:
+        if len(data) < size:
             raise UnreadableImage("the tar file has become shorter since it was indexed")
         return data
 
@@ -129,7 +190,13 @@ def compressed_tar(path: Path) -> TokbenchError:
     return TokbenchError(f"{path} is a compressed tar, which has to be read from its start for every image; decompress it to a plain .tar")
 
 
-def _samples(path: Path) -> dict[str, tuple[int, int]]:
+def _column(part: str) -> int:
+    """Where the offset of a part stands in a row of places, before its size; the shard's number comes first."""
+    return 1 + 2 * PARTS.index(part)
+
+
+def _samples(path: Path) -> dict[str, tuple[int, ...]]:
+    """Offset and size of each of ``PARTS`` of every sample; -1 where it has none."""
     members = _members(path)
     groups: dict[str, list[str]] = defaultdict(list)
     for member in members:
@@ -137,18 +204,21 @@ def _samples(path: Path) -> dict[str, tuple[int, int]]:
         groups[folder + slash + file.split(".")[0]].append(member)
     samples = {}
     for key, group in groups.items():
-        images = [member for member in group if member[len(key) + 1 :].lower() in IMAGE_EXTENSIONS]
+        rests = [(member[len(key) + 1 :].lower(), member) for member in group]
+        images = [member for rest, member in rests if rest in IMAGE_EXTENSIONS]
         if len(images) > 1:
             raise TokbenchError(f"the sample {key} of {path} has several images: {', '.join(images)}; one is allowed: rename the others")
+        found = {rest: members[member] for rest, member in rests if rest in NOTES}
+        notes = [number for kind in NOTES for number in found.get(kind, (-1, -1))]
         if images:
-            samples[key] = members[images[0]]
+            samples[key] = (*members[images[0]], *notes)
         else:
-            samples.update({member: members[member] for member in group})
+            samples.update({member: (*members[member], *notes) for member in group if is_image_name(member)})
     return samples
 
 
 def _members(path: Path) -> dict[str, tuple[int, int]]:
-    """Offset and size of the files in a tar that end in an image extension; of two with one name the later, as tar has it."""
+    """Offset and size of the files in a tar that end in an image extension or in one of ``NOTES``; of two with one name the later."""
     try:
         with path.open("rb") as file:
             if file.read(8).startswith(COMPRESSED_MAGIC):
@@ -158,7 +228,7 @@ def _members(path: Path) -> dict[str, tuple[int, int]]:
             with tarfile.open(fileobj=file, mode="r:") as tar:
                 for member in tar:
                     name = member.name.removeprefix("./")
-                    if member.isreg() and is_image_name(name) and not is_hidden(name):
+                    if member.isreg() and (is_image_name(name) or name.lower().endswith(_NOTE_ENDS)) and not is_hidden(name):
                         members[name] = (member.offset_data, member.size)
                 fault = _fault_after(file, tar.offset)
     except TokbenchError:

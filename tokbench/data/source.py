@@ -8,17 +8,23 @@ from PIL import Image
 
 
 class ImageSource(ABC):
-    """A fixed sequence of images.
+    """A fixed sequence of images, which may have labels and captions.
+
+    A source that knows the class of its images overrides ``label`` (and ``label_names``), one that has a text to them ``caption``.
+    One that finds out when it is opened whether it has any also overrides ``has_labels`` and ``has_captions``. None of these decodes
+    an image, and threads may call them at once.
 
     Attributes:
         name: As the user named it, without its path.
         ids: One stable, unique id an image, in the source's own order.
         ready_size: Side of the square images it yields, if they need no further crop; None if they are whole pictures.
+        metrics: What to measure on them beside what is always measured.
     """
 
     name: str
     ids: tuple[str, ...]
     ready_size: int | None = None
+    metrics: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -55,3 +61,50 @@ class ImageSource(ABC):
     @abstractmethod
     def raw_digest(self, index: int) -> bytes:
         """SHA-256 of the bytes one image is made from (and of the crop, for a source that cuts)."""
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether images may have a label."""
+        return type(self).label is not ImageSource.label
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """What the classes are called, by number; empty if they have only numbers."""
+        return ()
+
+    def label(self, index: int) -> int | None:
+        """Number of an image's class.
+
+        Args:
+            index: 0 to ``len - 1``.
+
+        Returns:
+            From 0; None if it has none.
+
+        Raises:
+            TokbenchError: If what is stored is no such number, naming the image.
+        """
+        return None
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether images may have a caption."""
+        return type(self).caption is not ImageSource.caption
+
+    def caption(self, index: int) -> str | None:
+        """A text about an image.
+
+        Args:
+            index: 0 to ``len - 1``.
+
+        Returns:
+            The text; None if it has none.
+
+        Raises:
+            TokbenchError: If what is stored is no text, naming the image.
+        """
+        return None
+
+    def record(self, index: int) -> str:
+        """What to call an image in an error."""
+        return f"{self.ids[index]} of {self.name}"

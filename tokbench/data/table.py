@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import accumulate
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
+from tokbench.data.annotations import as_caption, bad_caption
 from tokbench.data.archives import PerProcess
+from tokbench.data.columns import Classes, caption_column, class_names, label_column
 from tokbench.data.folder import StoredImages, no_images, printable
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
@@ -28,7 +30,8 @@ class TableSource(StoredImages):
     """The images of a parquet file, in the order of its rows.
 
     The column holds encoded bytes, or a struct of ``bytes`` and ``path`` as Hugging Face data sets have it. Its name is one of
-    ``IMAGE_COLUMNS``, or it is the only such column. Ids are the paths or keys stored with the images, see ``row_ids``.
+    ``IMAGE_COLUMNS``, or it is the only such column. Ids are the paths or keys stored with the images, see ``row_ids``; labels and
+    captions are those of the columns that ``label_column`` and ``caption_column`` find.
 
     Args:
         path: The parquet file.
@@ -43,10 +46,11 @@ class TableSource(StoredImages):
 
         self.name = path.name
         self._file = PerProcess(partial(pq.ParquetFile, path))
-        self._cached: tuple[int, Any] | None = None
         try:
             with self._file.use() as file:
                 schema, metadata = file.schema_arrow, file.metadata
+                self._labels_in, self._captions_in = label_column(schema), caption_column(schema)
+                self._class_names = class_names(schema, self._labels_in) if self._labels_in else ()
                 self._column = image_column(schema, str(path))
                 is_struct = is_image_struct(schema.field(self._column).type)
                 names = [f"{self._column}.path", KEY_COLUMN]
@@ -58,27 +62,78 @@ class TableSource(StoredImages):
             raise TokbenchError(f"{path} is not a whole parquet file ({error}); copy or download it again") from error
         if not metadata.num_rows:
             raise no_images(str(path))
-        self._leaf = f"{self._column}.bytes" if is_struct else self._column
-        self._starts = [0, *accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))]
+        starts = [0, *accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))]
+        self._images = _Cells(self._file, starts, f"{self._column}.bytes" if is_struct else self._column)
+        self._captions = _Cells(self._file, starts, self._captions_in) if self._captions_in else None
         self.ids = row_ids(stored, metadata.num_rows)
 
     def read_bytes(self, index: int) -> bytes:
         """Take one cell; its row group is kept until a cell of another one is read."""
-        group = bisect_right(self._starts, index) - 1
         try:
-            with self._file.use() as file:
-                if self._cached is None or self._cached[0] != group:
-                    self._cached = None
-                    self._cached = (group, _flat(file.read_row_group(group, columns=[self._leaf], use_threads=False).column(0)))
-                data = self._cached[1][index - self._starts[group]].as_py()
+            data = self._images[index]
         except Exception as error:  # as above
             raise UnreadableImage.because(error) from error
         if data is None:
             raise UnreadableImage("no bytes are stored in this row")
         return data
 
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is a column of labels."""
+        return self._labels_in is not None
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names stored with the table, or the distinct texts of its labels."""
+        return self._classes.names if self.has_labels else ()
+
+    def label(self, index: int) -> int | None:
+        """Take one label; all are read when the first is asked for."""
+        return self._classes[index] if self.has_labels else None
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether there is a column of captions."""
+        return self._captions is not None
+
+    def caption(self, index: int) -> str | None:
+        """Take one caption; its row group is kept as that of an image."""
+        try:
+            value = None if self._captions is None else self._captions[index]
+        except UnicodeDecodeError as error:
+            raise bad_caption("is not UTF-8", self.record(index)) from error
+        except Exception as error:  # as above
+            raise bad_caption(f"cannot be read ({error})", self.record(index)) from error
+        return as_caption(value, self.record(index))
+
+    @cached_property
+    def _classes(self) -> Classes:
+        try:
+            with self._file.use() as file:
+                groups = (file.read_row_group(group, columns=[self._labels_in], use_threads=False) for group in range(file.num_row_groups))
+                return Classes((part for group in groups for part in group.column(0).chunks), self._class_names, self.record)
+        except TokbenchError:
+            raise
+        except Exception as error:  # as above
+            raise TokbenchError(f"column {self._labels_in} of {self.name} cannot be read ({error}); copy or download it again") from error
+
+
+class _Cells:
+    """The cells of a column, read row group by row group; that of the last cell is kept."""
+
+    def __init__(self, file: PerProcess[Any], starts: Sequence[int], leaf: str) -> None:
+        self._file, self._starts, self._leaf = file, starts, leaf
+        self._cached: tuple[int, Any] | None = None
+
+    def __getitem__(self, index: int) -> Any:
+        group = bisect_right(self._starts, index) - 1
+        with self._file.use() as file:
+            if self._cached is None or self._cached[0] != group:
+                self._cached = None
+                self._cached = (group, _flat(file.read_row_group(group, columns=[self._leaf], use_threads=False).column(0)))
+            return self._cached[1][index - self._starts[group]].as_py()
+
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the row group behind."""
         return {**self.__dict__, "_cached": None}
 
 

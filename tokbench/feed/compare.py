@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tokbench.bench.encode import reproducible
 from tokbench.bench.loader import Batch, LoadReport, load_batches
 from tokbench.bench.metrics.psnr import psnr
 from tokbench.bench.protocol import Protocol, get_protocol
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
-from tokbench.feed.encoding import decode_batch, encode_batch, reproducible
+from tokbench.feed.encoding import decode_batch, encode_batch
 from tokbench.feed.job import ExportJob
 from tokbench.feed.stored import as_tokens, stored
 from tokbench.tokenizers.base import Tokenizer
@@ -73,7 +74,7 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
         try:
             for batch in load_batches(source, [places[name] for name in sorted(places)], protocol, report, read_ahead=64, strict=False):
                 kept = [wanted[name] for name in batch.ids]
-                fresh = stored(encode_batch(tokenizer, batch, protocol), job)
+                fresh = stored(encode_batch(tokenizer, batch.images, batch.ids, protocol), job)
                 same = [bool((item.values == values).all()) for item, values in zip(kept, fresh, strict=True)]
                 equal += sum(same)
                 problems += _unequal(kept, same, report, job, tokenizer)

@@ -1,19 +1,17 @@
-"""Images to tokens as the bench does it: micro-batches of one fixed size, and an image's noise from its own seed."""
+"""Bytes to tokens and back as the bench does it, in micro-batches of one fixed size, and who a tokenizer is."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tokbench.bench.loader import Batch
+from tokbench.bench.encode import decode, encode
 from tokbench.bench.microbatch import padded
 from tokbench.bench.protocol import Protocol
-from tokbench.bench.runner import image_seed
 from tokbench.configs import plain
 from tokbench.feed.job import TokenizerIdentity
 from tokbench.images import to_float, to_uint8
@@ -38,29 +36,20 @@ def _state_sha256(tokenizer: Tokenizer) -> str | None:
     return total.hexdigest() if state else None
 
 
-@contextmanager
-def reproducible() -> Iterator[None]:
-    """Keep cuDNN from choosing algorithms by their speed, or rounding to TF32, within."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-        yield
-
-
-def encode_batch(tokenizer: Tokenizer, batch: Batch, protocol: Protocol) -> Tokens:
+def encode_batch(tokenizer: Tokenizer, images: UInt8[Tensor, "b 3 h w"], ids: Sequence[str], protocol: Protocol) -> Tokens:
     """Encode one micro-batch, padded to its full size.
 
     Args:
         tokenizer: On its device.
-        batch: At most ``protocol.micro_batch`` images.
+        images: At most ``protocol.micro_batch``, on the CPU.
+        ids: Of the images.
         protocol: Micro-batch, precision and seed.
 
     Returns:
         The tokens of the images alone, bit-equal to those a bench run under the protocol sees.
     """
-    images = to_float(padded(batch.images, protocol.micro_batch).to(tokenizer.device))
-    seeds = [image_seed(protocol.seed, name, "encode") for name in batch.ids]
-    with _autocast(tokenizer, protocol):
-        tokens = tokenizer.encode(images, seeds=seeds + [0] * (len(images) - len(seeds)))
-    return tokens.first(len(batch.ids))
+    tokens = encode(tokenizer, to_float(padded(images, protocol.micro_batch).to(tokenizer.device)), ids, protocol)
+    return tokens if len(ids) == len(tokens) else tokens.first(len(ids))
 
 
 def decode_batch(tokenizer: Tokenizer, tokens: Tokens, ids: Sequence[str], protocol: Protocol) -> UInt8[Tensor, "b 3 h w"]:
@@ -75,11 +64,4 @@ def decode_batch(tokenizer: Tokenizer, tokens: Tokens, ids: Sequence[str], proto
     Returns:
         Pixels on the CPU.
     """
-    seeds = [image_seed(protocol.seed, name, "decode") for name in ids]
-    with _autocast(tokenizer, protocol):
-        images = tokenizer.decode(tokens, seeds=seeds)
-    return to_uint8(images.float()).cpu()
-
-
-def _autocast(tokenizer: Tokenizer, protocol: Protocol) -> torch.autocast:
-    return torch.autocast(tokenizer.device.type, torch.bfloat16, enabled=protocol.precision == "bf16")
+    return to_uint8(decode(tokenizer, tokens, ids, protocol)).cpu()

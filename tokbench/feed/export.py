@@ -8,27 +8,30 @@ number of processes, and images that cannot be read shorten their own shard and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Literal
 
 import tokbench
-from tokbench.bench.loader import LoadReport, choose, load_batches
+from tokbench.bench.encode import reproducible
+from tokbench.bench.loader import Loaded, LoadReport, choose, in_background, load, micro_batches, none_readable, stacked
 from tokbench.bench.protocol import Protocol, get_protocol
 from tokbench.bench.record import SkippedImage
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.atomic import Busy, make_folder, remove_abandoned
-from tokbench.feed.encoding import encode_batch, identify, reproducible
+from tokbench.feed.encoding import encode_batch, identify
 from tokbench.feed.job import DataIdentity, ExportJob, Preparation, code_type, default_rows, differences, digest_of_ids
 from tokbench.feed.labels import Annotations, LabelRule
 from tokbench.feed.ranks import Ranks, ranks_from_environment
 from tokbench.feed.shards import DIGEST, ShardFacts, ShardRows, read_columns, read_facts
 from tokbench.feed.stored import stored
 from tokbench.feed.summary import SUMMARY, read_summary, summarise, write_summary
+from tokbench.feed.writing import ShardWriter
 from tokbench.images import UnreadableImage
 from tokbench.tokenizers.base import Tokenizer
 
@@ -131,7 +134,7 @@ def export(
     work.check_unchanged(kept)
     work.total, work.done = sum(len(work.job.span(number)) for number in mine), sum(len(work.job.span(number)) for number in kept)
     with reproducible():
-        made = {number: work.make(number) for number in mine if number not in kept}
+        made = work.make([number for number in mine if number not in kept])
     facts = [*kept.values(), *made.values()]
     skipped = tuple(image for item in sorted(facts, key=lambda item: item.number) for image in item.skipped)
     return ExportResult(out, sum(item.rows for item in facts), skipped, len(made), len(kept), _finish(out, work.job))
@@ -237,28 +240,41 @@ class _Work:
             if not same:
                 raise TokbenchError(f"{name} of {self.source.name} is not the image it was when {path} was made; choose another --out")
 
-    def make(self, number: int) -> ShardFacts:
-        """Encode and write one shard."""
-        rows, report = ShardRows(self.job, number), LoadReport()
-        indices = [self.indices[row] for row in self.job.span(number)]
-        index_of = {self.source.ids[index]: index for index in indices}
-        ahead, strict = self.options.batch_size, self.options.strict
-        try:
-            for batch in load_batches(self.source, indices, self.protocol, report, read_ahead=ahead, strict=strict):
-                values = stored(encode_batch(self.tokenizer, batch, self.protocol), self.job)
-                rows.append(batch.ids, values, [report.raw[name] for name in batch.ids])
-                rows.labels += [self.annotations.label(index_of[name]) for name in batch.ids]
-                rows.captions += [self.annotations.caption(index_of[name]) for name in batch.ids]
-                self.options.progress(self.done + len(report.raw) + len(report.skipped), self.total)
-        except TokbenchError:
-            if len(report.skipped) < len(indices) or self.job.shards == 1:
-                raise  # otherwise no image of this shard can be read, but those of others may
+    def make(self, numbers: list[int]) -> dict[int, ShardFacts]:
+        """Encode and write shards: images are read ahead by other threads, and a shard is written while the next one is encoded."""
+        indices = (self.indices[row] for number in numbers for row in self.job.span(number))
+        images = in_background(self._read, indices, ahead=max(self.options.batch_size, self.protocol.micro_batch))
+        with closing(images), ShardWriter(self.out) as writer:
+            for number in numbers:
+                rows, report = ShardRows(self.job, number), LoadReport(requested=len(self.job.span(number)))
+                self._fill(rows, images, report, writer)
+                writer.put(rows, enlarged=report.enlarged, skipped=report.skipped)
+                self.done += report.requested
+                self.options.progress(self.done, self.total)
+            return writer.finish()
+
+    def _read(self, index: int) -> Loaded | SkippedImage:
+        image = load(self.source, self.protocol, index)
+        if isinstance(image, SkippedImage) or not (self.annotations.has_labels or self.annotations.has_captions):
+            return image
+        return replace(image, label=self.annotations.label(index), caption=self.annotations.caption(index))
+
+    def _fill(self, rows: ShardRows, images: Iterator[Loaded | SkippedImage], report: LoadReport, writer: ShardWriter) -> None:
+        """Encode the images of one shard."""
+        of_shard = islice(images, report.requested)
+        for batch in micro_batches(of_shard, self.protocol, report, strict=self.options.strict):
+            ids = [image.id for image in batch]
+            tokens = encode_batch(self.tokenizer, stacked(batch), ids, self.protocol)
+            rows.append(ids, stored(tokens, self.job), [image.raw for image in batch])
+            rows.labels += [image.label for image in batch]
+            rows.captions += [image.caption for image in batch]
+            writer.check()
+            self.options.progress(self.done + len(report.raw) + len(report.skipped), self.total)
+        if not report.raw and self.job.shards == 1:
+            raise none_readable(self.source, report)  # of several shards, others may have images that can be read
         if report.skipped:
-            first = report.skipped[0]
-            logger.warning("%d of %d images cannot be read (the first: %s: %s)", len(report.skipped), len(indices), first.id, first.reason)
-        self.done += len(indices)
-        self.options.progress(self.done, self.total)
-        return rows.write(self.out, enlarged=report.enlarged, skipped=report.skipped)
+            first, count = report.skipped[0], len(report.skipped)
+            logger.warning("%d of %d images cannot be read (the first: %s: %s)", count, report.requested, first.id, first.reason)
 
 
 def preparation(tokenizer: Tokenizer, protocol: Protocol) -> Preparation:

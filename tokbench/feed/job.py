@@ -19,10 +19,12 @@ LATENT_TYPES = ("float32", "float16")
 """How continuous latents may be stored."""
 
 SHARD_BYTES = 64 * 2**20
-"""Most tokens of a shard, before compression, unless its rows are given; a shard is held in memory until it is written."""
+"""Most tokens of a shard, before compression, unless its rows are given; a shard is held in memory until it is written, while the
+next one is made."""
 
 SHARD_ROWS = 4096
-"""Most rows of a shard, unless they are given; a process that is killed loses at most one shard's work."""
+"""Most rows of a shard, unless they are given; a process that is killed loses at most the work of two shards, of which one
+was being written."""
 
 
 @dataclass(frozen=True)

@@ -3,28 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Literal
 
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 
 LabelRule = Literal["source", "folder", "none"]
-
-
-@runtime_checkable
-class Labelled(Protocol):
-    """A source that knows the class of every image; one with an attribute ``label_names`` also names the classes."""
-
-    def label(self, index: int) -> int | None:
-        """Number of an image's class, from 0; None if it has none."""
-
-
-@runtime_checkable
-class Captioned(Protocol):
-    """A source that has a text to every image."""
-
-    def caption(self, index: int) -> str | None:
-        """The text of an image; None if it has none."""
 
 
 class Annotations:
@@ -36,7 +20,7 @@ class Annotations:
             folders' names over the whole source, as torchvision's ``ImageFolder`` does; ``none`` leaves labels out.
 
     Raises:
-        TokbenchError: If ``folder`` is asked for and an id lies in none.
+        TokbenchError: If ``folder`` is asked for and an id lies in none, or the source finds its labels bad.
     """
 
     def __init__(self, source: ImageSource, rule: LabelRule) -> None:
@@ -50,21 +34,21 @@ class Annotations:
                 stray = next(name for name in source.ids if not _folder(name))
                 raise TokbenchError(f"{stray} of {source.name} lies in no folder that could name its class; sort images into folders")
             self._by_folder = {name: number for number, name in enumerate(names)}
-        elif rule == "source" and isinstance(source, Labelled):
-            names = getattr(source, "label_names", None) or ()
+        self.has_labels = rule == "folder" or (rule == "source" and source.has_labels)
+        self.has_captions = source.has_captions
+        if rule == "source" and self.has_labels:
+            names = source.label_names
         self.names = tuple(names)
-        self.has_labels = rule == "folder" or (rule == "source" and isinstance(source, Labelled))
-        self.has_captions = isinstance(source, Captioned)
 
     def label(self, index: int) -> int | None:
         """Class of one image; None if it has none."""
         if self._by_folder is not None:
             return self._by_folder[_folder(self._source.ids[index])]
-        return self._source.label(index) if self.has_labels and isinstance(self._source, Labelled) else None
+        return self._source.label(index) if self.has_labels else None
 
     def caption(self, index: int) -> str | None:
         """Text of one image; None if it has none."""
-        return self._source.caption(index) if isinstance(self._source, Captioned) else None
+        return self._source.caption(index) if self.has_captions else None
 
 
 def _folder(name: str) -> str:

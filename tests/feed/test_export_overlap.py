@@ -1,0 +1,188 @@
+"""While an export encodes, other threads read ahead and write: what that must not change, and how it ends when something fails."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import tokbench
+from tokbench.bench.loader import in_background
+from tokbench.bench.protocol import get_protocol
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.feed.export import ExportOptions, export
+from tokbench.feed.shards import ShardRows
+from tokbench.feed.summary import SUMMARY
+from tokbench.images import UnreadableImage
+
+PROTOCOL = get_protocol(changes={"size": 8, "micro_batch": 4})
+ROWS = ExportOptions(rows_per_shard=5, batch_size=4)
+COUNT = 40
+
+
+class Noise(ImageSource):
+    """Pictures that remember in which thread they were read."""
+
+    name, ready_size = "noise", 8
+
+    def __init__(self, broken=()):
+        self.ids = tuple(f"{number:04d}" for number in range(COUNT))
+        self.broken, self.readers, self.read_so_far = broken, set(), []
+
+    def read(self, index):
+        self.readers.add(threading.current_thread().name)
+        self.read_so_far.append(index)
+        if index in self.broken:
+            raise UnreadableImage("cut off")
+        return Image.fromarray(np.random.default_rng(index).integers(0, 256, (8, 8, 3), np.uint8))
+
+    def raw_digest(self, index):
+        return bytes([index]) * 32
+
+    def label(self, index):
+        self.readers.add(threading.current_thread().name)
+        return index
+
+
+@pytest.fixture
+def tokenizer():
+    return tokbench.load("pixel/rgb")
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    yield
+    assert [thread.name for thread in threading.enumerate() if thread.name.startswith("tokbench-")] == []
+
+
+def files(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def names(*numbers):
+    return [f"tokens-{number:05d}-of-00008.parquet" for number in numbers]
+
+
+def test_a_shard_is_written_while_the_next_one_is_encoded(tokenizer, tmp_path, monkeypatch):
+    begun, order = threading.Event(), []
+    write, encode = ShardRows.write, tokenizer._encode
+
+    def slow_write(rows, *arguments, **options):
+        order.append(("write", rows.number))
+        assert rows.number == 7 or begun.wait(60)  # until an image of the next shard is encoded
+        begun.clear()
+        return write(rows, *arguments, **options)
+
+    def spy(images, seeds):
+        order.append("encode")
+        begun.set()
+        return encode(images, seeds)
+
+    monkeypatch.setattr(ShardRows, "write", slow_write)
+    monkeypatch.setattr(tokenizer, "_encode", spy)
+    assert export(tokenizer, Noise(), tmp_path, protocol=PROTOCOL, options=ROWS).complete
+    assert [step[1] for step in order if step != "encode"] == list(range(8))
+    monkeypatch.undo()
+    export(tokenizer, Noise(), tmp_path / "plain", protocol=PROTOCOL, options=ROWS)
+    assert files(tmp_path / "plain") == {path.name: path.read_bytes() for path in tmp_path.iterdir() if path.is_file()}
+
+
+def test_images_and_labels_are_read_by_other_threads(tokenizer, tmp_path):
+    source = Noise()
+    export(tokenizer, source, tmp_path, protocol=PROTOCOL, options=ROWS)
+    assert source.readers
+    assert all(name.startswith("tokbench-read") for name in source.readers)
+
+
+def test_it_reads_on_across_the_ends_of_shards(tokenizer, tmp_path, monkeypatch):
+    """When the first of eight shards is whole, images of the next are read already."""
+    source, seen = Noise(), []
+    put = ShardRows.write
+    monkeypatch.setattr(
+        ShardRows, "write", lambda rows, *args, **options: seen.append(len(source.read_so_far)) or put(rows, *args, **options)
+    )
+    export(tokenizer, source, tmp_path, protocol=PROTOCOL, options=replace(ROWS, rows_per_shard=8, batch_size=16))
+    assert seen[0] > 8
+    assert sorted(source.read_so_far) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("done", [3, 5, 9, 21, 39])
+def test_an_interrupt_leaves_whole_shards_and_can_be_gone_on_from(done, tokenizer, tmp_path):
+    export(tokenizer, Noise(broken=(6, 7)), tmp_path / "whole", protocol=PROTOCOL, options=ROWS)
+
+    def interrupt(count, total):
+        assert total == COUNT
+        if count >= done:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        export(tokenizer, Noise(broken=(6, 7)), tmp_path / "out", protocol=PROTOCOL, options=replace(ROWS, progress=interrupt))
+    whole = files(tmp_path / "whole")
+    left = files(tmp_path / "out")
+    assert list(left) == names(*range(len(left)))
+    assert len(left) == (done - 1) // 5
+    assert all(data == whole[name] for name, data in left.items())
+    assert export(tokenizer, Noise(broken=(6, 7)), tmp_path / "out", protocol=PROTOCOL, options=ROWS).kept == len(left)
+    assert files(tmp_path / "out") == whole
+
+
+def test_a_write_that_fails_stops_the_export_before_the_shard_after_the_next(tokenizer, tmp_path, monkeypatch):
+    write, seen = ShardRows.write, []
+
+    def fail(rows, *arguments, **options):
+        if rows.number == 2:
+            raise TokbenchError("cannot write")
+        return write(rows, *arguments, **options)
+
+    monkeypatch.setattr(ShardRows, "write", fail)
+    options = replace(ROWS, progress=lambda count, total: seen.append(count))
+    with pytest.raises(TokbenchError, match=r"^cannot write$"):
+        export(tokenizer, Noise(), tmp_path, protocol=PROTOCOL, options=options)
+    assert max(seen) <= 20
+    assert list(files(tmp_path)) == names(0, 1)
+
+
+def test_a_failure_to_encode_lets_the_shard_before_be_written(tokenizer, tmp_path, monkeypatch):
+    encode, calls = tokenizer._encode, []
+
+    def fail(images, seeds):
+        calls.append(1)
+        if len(calls) == 3:
+            raise RuntimeError("out of memory")
+        return encode(images, seeds)
+
+    monkeypatch.setattr(tokenizer, "_encode", fail)
+    with pytest.raises(RuntimeError, match="out of memory"):
+        export(tokenizer, Noise(), tmp_path, protocol=PROTOCOL, options=ROWS)
+    assert list(files(tmp_path)) == names(0)
+
+
+def test_a_reader_s_error_comes_when_its_image_is_due(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setattr(Noise, "label", lambda source, index: index if index < 17 else 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        export(tokenizer, Noise(), tmp_path, protocol=PROTOCOL, options=ROWS)
+    assert list(files(tmp_path)) in (names(0, 1), names(0, 1, 2))
+    assert SUMMARY not in files(tmp_path)
+
+
+@pytest.mark.parametrize("ahead", [1, 2, 7, 64, 1000])
+@pytest.mark.parametrize("count", [0, 1, 9, 100])
+def test_what_is_read_in_the_background_comes_in_order_and_not_too_early(ahead, count):
+    started = []
+    results = in_background(lambda index: started.append(index) or index**2, range(count), ahead=ahead)
+    for position, result in enumerate(results):
+        assert result == position**2
+        assert len(started) <= position + ahead + 1
+    assert sorted(started) == list(range(count))
+
+
+def test_closing_ends_the_reading():
+    started = []
+    results = in_background(lambda index: started.append(index) or index, range(10_000), ahead=16)
+    assert next(results) == 0
+    results.close()
+    assert len(started) < 40
