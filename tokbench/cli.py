@@ -13,6 +13,7 @@ import typer
 
 from tokbench.cli_compare import FailIfOption, GateReportOption, compare, diff, finish_gate, gate_records, plot, print_records
 from tokbench.cli_feed import export
+from tokbench.cli_probe import probe
 from tokbench.cli_report import report as report_page
 from tokbench.cli_weights import convert, published, weights_app
 from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, bar, err, out, progress, say, settings
@@ -275,7 +276,7 @@ def reconstruct(
     say(f"wrote {output}")
 
 
-for _command in (export, convert, published):
+for _command in (export, probe, convert, published):
     app.command()(_command)
 
 

@@ -12,7 +12,7 @@ from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
     from tokbench.report.page.model import Group
-    from tokbench.report.page.render import Shown
+    from tokbench.report.page.render import Extra, Shown
 
 
 def report(
@@ -30,7 +30,7 @@ def report(
     found = [Measured(path.name, record, *_rows(path)) for path, record in find_records(places or [Path("runs")])]
     groups = arrange(found)
     shown = [_pictures(group, images, data) if images else None for group in groups]
-    page = render_page(groups, shown)
+    page = render_page(groups, shown, extra=_probes(places or [Path("runs")]))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding="utf-8")
@@ -41,6 +41,16 @@ def report(
         import webbrowser
 
         webbrowser.open(output.resolve().as_uri())
+
+
+def _probes(places: list[Path]) -> list[Extra]:
+    """A section for the records of probes, if there are any in the folders."""
+    from tokbench.bench.probe_store import find_probe_records
+    from tokbench.report.page.render import extra_tables
+    from tokbench.report.probe import probe_tables
+
+    found = [record for _, record in find_probe_records(place for place in places if place.is_dir())]
+    return [extra_tables("learnability", "Learnability", probe_tables(found))] if found else []
 
 
 def _rows(path: Path) -> tuple[dict[str, dict[str, float]], str | None]:

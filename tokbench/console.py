@@ -12,7 +12,9 @@ from tokbench.errors import TokbenchError
 
 out, err = Console(), Console(stderr=True)
 
-DataOption = Annotated[str, typer.Option("--data", help="photos, text, faces, faces:PLACE, a folder, a zip, tar shards, a parquet file, or hf:NAME.")]
+DataOption = Annotated[
+    str, typer.Option("--data", help="photos, text, faces, faces:PLACE, a folder, a zip, tar shards, a parquet file, or hf:NAME.")
+]
 SettingsOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the tokenizer's configuration.")]
 WeightsOption = Annotated[
     str | None, typer.Option(help="Weights to use instead of the variant's own: a file or folder, hf:OWNER/REPO/FILE, or a URL.")

@@ -1,0 +1,77 @@
+"""``tokbench probe`` on the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tokbench.bench.probe_store import find_probe_records
+from tokbench.feed.probe.saved import load_probe
+
+SMOKE = ("probe", "-t", "vqvae/tiny", "--budget", "smoke", "--images-seen", "16", "--limit", "12", "--size", "32")
+
+
+def test_a_probe_leaves_record_model_and_pictures(tokbench_cli, tmp_path: Path) -> None:
+    out = tmp_path / "probes"
+    status, text, log = tokbench_cli(*SMOKE, "--samples", "3", "--top-k", "5", "--coded-images", "2", "--out", out)
+    assert status == 0, log
+    assert "probe smoke+images_seen=16 v1 on photos-64+size=32+samples=12: bits per image of 12 held-out images of photos/test" in text
+    assert "read back without a difference" in text
+    [(path, record)] = find_probe_records([out])
+    assert record.coding.decoded
+    assert record.coding.images == 2
+    assert f"wrote {path} and the model {path.with_suffix('')}" in log
+    model, vocabulary = load_probe(path.with_suffix(""))
+    assert model.config.hidden_size == 32
+    assert vocabulary.image_tokenizer.weights_sha256 == record.tokenizer.weights_sha256
+    with Image.open(path.with_suffix("") / "samples.png") as picture:
+        assert picture.size == (4 + 3 * 68, 4 + 68)
+    assert not list(out.glob(".*"))
+
+    status, text, _ = tokbench_cli(*SMOKE, "--coded-images", "2", "--out", out, "--json")
+    assert status == 0
+    again = json.loads(text)
+    assert again["figures"] == json.loads(path.read_text())["figures"]
+    assert len(find_probe_records([out])) == 2
+    assert len(list((out / "tokens").iterdir())) == 2
+
+
+def test_folders_of_classes_condition_the_probe(tokbench_cli, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for kind in ("bright", "dark"):
+        (tmp_path / "images" / kind).mkdir(parents=True)
+        for i in range(8):
+            pixels = rng.integers(0, 100, size=(32, 32, 3), dtype=np.uint8) + (150 if kind == "bright" else 0)
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "images" / kind / f"{i}.png")
+    status, text, log = tokbench_cli(
+        *SMOKE, "--data", tmp_path / "images", "--labels", "folder", "--held-out", "0.4", "--json", "--out", tmp_path / "out"
+    )
+    assert status == 0, log
+    record = json.loads(text)
+    assert record["condition"] == "label"
+    assert record["train"]["count"] + record["held_out"]["count"] == 16
+    assert record["probe"]["held_out"] == 0.4
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("-t", "vqvae/tiny", "--budget", "huge"), "unknown budget 'huge'"),
+        (("-t", "vqvae/tiny", "--images-seen", "0"), "images_seen must be at least 1"),
+        (("-t", "vqvae/tiny", "--precision", "fp8"), "precision is one of fp32, bf16"),
+        (("-t", "vqvae/tiny", "--labels", "guess"), "--labels is source, folder or none, got 'guess'"),
+        (("-t", "vqvae/tiny", "--samples", "2", "--temperature", "0"), "--temperature 0.0: temperature must be positive"),
+        (("-t", "vqvae/tiny", "--data", "photos/train"), "names one part of the photos"),
+        (("-t", "vqvae/tiny", "--condition", "caption", "--limit", "4"), "has no captions; choose another --condition"),
+        (("-t", "vae/tiny", "--limit", "4"), "vae/tiny makes continuous latents; a probe predicts codes"),
+    ],
+)
+def test_mistakes_are_one_line(tokbench_cli, tmp_path: Path, arguments: tuple[str, ...], problem: str) -> None:
+    status, _, log = tokbench_cli("probe", *arguments, "--out", tmp_path / "out")
+    assert status == 2
+    assert problem in log
+    assert log.count("\n") == 1

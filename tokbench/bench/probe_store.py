@@ -1,0 +1,56 @@
+"""Records of probes on disk, placed and found as those of runs are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from tokbench.bench.probe_record import KIND, ProbeRecord, probe_record_from_dict, read_probe_record
+from tokbench.bench.store import Rows, write_named
+from tokbench.errors import TokbenchError
+
+
+def write_probe_record(record: ProbeRecord, rows: Rows, folder: Path) -> Path:
+    """Write a record and, beside it, its per-image rows as parquet.
+
+    Args:
+        record: The record.
+        rows: Per-image values.
+        folder: Made if missing.
+
+    Returns:
+        The record's path: tokenizer, budget and protocol, and a number if that is taken.
+
+    Raises:
+        TokbenchError: If the folder cannot be written.
+    """
+    return write_named(record.to_json(), rows, folder, f"{record.tokenizer.name}_{record.protocol_label}")
+
+
+def find_probe_records(places: Iterable[Path]) -> list[tuple[Path, ProbeRecord]]:
+    """Read the records of probes from files and folders.
+
+    Args:
+        places: Record files, or folders that are searched for them, recursively; records of other kinds in folders are passed over.
+
+    Raises:
+        TokbenchError: If a named file is no record of a probe, or one in a folder cannot be read.
+    """
+    found: dict[Path, ProbeRecord] = {}
+    for place in places:
+        if not place.is_dir():
+            found[place] = read_probe_record(place)
+            continue
+        for path in sorted(place.rglob("*.json")):
+            text = path.read_text(encoding="utf-8", errors="replace")
+            if f'"kind": "{KIND}"' in text:
+                found[path] = probe_record_from_dict(_parsed(text, path), origin=str(path))
+    return list(found.items())
+
+
+def _parsed(text: str, path: Path) -> object:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TokbenchError(f"{path} is not a readable record ({error})") from error

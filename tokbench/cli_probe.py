@@ -1,0 +1,114 @@
+"""The command that trains a small language model on a tokenizer's tokens and says how many bits they take."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, out, progress, say, settings
+from tokbench.errors import TokbenchError
+
+if TYPE_CHECKING:
+    from tokbench.bench.protocol import Protocol
+    from tokbench.feed.probe.run import ProbeResult
+    from tokbench.feed.probe.sample import SampleOptions
+    from tokbench.tokenizers.base import Tokenizer
+
+SAMPLES = "samples.png"
+
+
+def probe(
+    tokenizer: Annotated[str, typer.Option("--tokenizer", "-t", help="Name, or module:Class.")],
+    weights: WeightsOption = None,
+    setting: SettingsOption = None,
+    data: DataOption = "photos",
+    held_out: Annotated[float | None, typer.Option(help="Share of other data that is held out [default: 0.1].")] = None,
+    held_out_data: Annotated[str | None, typer.Option(help="Images held out, if not a part of --data.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Images of each part at most.")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the images in pixels [default: 64].")] = None,
+    labels: Annotated[str, typer.Option(help="source, folder (the one an image lies in), or none.")] = "source",
+    condition: Annotated[str | None, typer.Option(help="Before an image: auto, caption, label or none [default: auto].")] = None,
+    budget: Annotated[str, typer.Option(help="small, or smoke, which only shows that it runs.")] = "small",
+    images_seen: Annotated[int | None, typer.Option(help="Images trained on [default: the budget's].")] = None,
+    augment: Annotated[str | None, typer.Option(help="flip adds mirror images; none [default: the budget's].")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of weights, order, split and samples [default: 0].")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16, of training [default: the budget's].")] = None,
+    coded_images: Annotated[int | None, typer.Option(help="Images for the arithmetic coder [default: by length].", min=1)] = None,
+    samples: Annotated[int, typer.Option(help="Images to draw from the probe.", min=0)] = 0,
+    top_k: Annotated[int, typer.Option(help="Draw from so many of the likeliest codes; 0 means all.", min=0)] = 100,
+    temperature: Annotated[float, typer.Option(help="Of drawing.")] = 1.0,
+    device: DeviceOption = "cpu",
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the record, the model and the tokens.")] = Path("runs/probe"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of a table.")] = False,
+) -> None:
+    """Train a small language model on a tokenizer's tokens; report the bits it takes on held-out images."""
+    from tokbench.bench.probe_protocol import get_probe_protocol
+    from tokbench.bench.probe_store import write_probe_record
+    from tokbench.bench.protocol import get_protocol
+    from tokbench.feed.probe.parts import open_parts
+    from tokbench.feed.probe.run import ProbeOptions
+    from tokbench.feed.probe.run import probe as run_probe
+    from tokbench.report.probe import probe_tables
+    from tokbench.report.render import print_tables
+    from tokbench.tokenizers.zoo import load
+
+    changes = {"images_seen": images_seen, "augment": augment, "seed": seed, "precision": precision}
+    chosen = get_probe_protocol(budget, {**changes, "held_out": held_out, "condition": condition})
+    if labels not in ("source", "folder", "none"):
+        raise TokbenchError(f"--labels is source, folder or none, got {labels!r}")
+    drawing = _drawing(samples, top_k, temperature, chosen.seed)
+    protocol = get_protocol(changes={"samples": limit, "size": size})
+    model = load(tokenizer, weights, device, **{key.replace(".", "__"): value for key, value in settings(setting).items()})
+    parts = open_parts(data, size=protocol.size, share=chosen.held_out, seed=chosen.seed, held_out_data=held_out_data)
+    options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stage)  # type: ignore[arg-type]  # checked
+    result = run_probe(model, parts, out_dir / "tokens", protocol=protocol, budget=chosen, options=options)
+    folder = out_dir / f".model.{os.getpid()}"
+    _save(result, folder)
+    if drawing is not None:
+        _draw(result, model, protocol, drawing, folder / SAMPLES)
+    path = write_probe_record(result.record, result.rows, out_dir)
+    try:
+        os.replace(folder, path.with_suffix(""))
+    except OSError as error:
+        raise TokbenchError(f"wrote {path}, but cannot move its model from {folder} ({error.strerror}); move it by hand") from error
+    if as_json:
+        print(result.record.to_json(), end="")
+    else:
+        print_tables(probe_tables([result.record]), out)
+    say(f"wrote {path} and the model {path.with_suffix('')}")
+
+
+def _drawing(samples: int, top_k: int, temperature: float, seed: int) -> SampleOptions | None:
+    from tokbench.feed.probe.sample import SampleOptions
+
+    if not samples:
+        return None
+    try:
+        return SampleOptions(samples, top_k or None, temperature, seed)
+    except ValueError as error:
+        raise TokbenchError(f"--samples {samples}, --top-k {top_k}, --temperature {temperature}: {error}") from error
+
+
+@contextmanager
+def _stage(name: str, total: int) -> Iterator[Callable[[int, int], None]]:
+    with progress(name, total) as advance:
+        yield advance
+
+
+def _save(result: ProbeResult, folder: Path) -> None:
+    from tokbench.feed.probe.saved import save_probe
+
+    save_probe(result.model, result.vocabulary, folder)
+
+
+def _draw(result: ProbeResult, tokenizer: Tokenizer, protocol: Protocol, options: SampleOptions, path: Path) -> None:
+    from tokbench.feed.probe.sample import decode_samples, draw_samples, sample
+
+    say(f"drawing {options.count} images, {options.label}")
+    tokens = sample(result.model, result.vocabulary, result.record.tokens.grid, options, texts=result.texts)
+    draw_samples(decode_samples(tokenizer, tokens, protocol)).save(path)

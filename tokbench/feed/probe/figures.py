@@ -1,0 +1,85 @@
+"""From bits of codes to the figures of a record, with intervals over groups of images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from tokbench.bench.intervals import group_bootstrap
+from tokbench.bench.record import MetricResult
+from tokbench.layout import TokenLayout
+
+Rows = dict[str, dict[str, float]]
+"""Column to image id to value."""
+
+BITS, DECIBELS = "bits", "dB"
+
+
+class Figures:
+    """Gathers figures, and the values per image behind them.
+
+    Args:
+        ids: Of the held-out images.
+        groups: What each of them is a sample of.
+        layout: Of their tokens.
+
+    Attributes:
+        results: By name.
+        rows: Values per image, by name and id.
+    """
+
+    def __init__(self, ids: Sequence[str], groups: Sequence[str], layout: TokenLayout) -> None:
+        self.ids, self.layout = tuple(ids), layout
+        self.results: dict[str, MetricResult] = {}
+        self.rows: Rows = {}
+        self._group_of = dict(zip(ids, groups, strict=True))
+
+    def per_image(self, name: str, values: Mapping[str, float], *, unit: str = BITS, settings: dict[str, Any] | None = None) -> None:
+        """Add the mean of one value an image.
+
+        Args:
+            name: Of the figure.
+            values: By id; of all held-out images or some.
+            unit: Of the values.
+            settings: What they depend on.
+        """
+        self.rows[name] = dict(values)
+        numbers = list(values.values())
+        interval = group_bootstrap(numbers, [self._group_of[image] for image in values])
+        self.results[name] = MetricResult(math.fsum(numbers) / len(numbers), unit, unit == DECIBELS, settings or {}, interval)
+
+    def of_codes(self, name: str, bits: Float[ndarray, "n t"], *, settings: dict[str, Any] | None = None) -> None:
+        """Add bits of codes: per image, and per token of every codebook.
+
+        Args:
+            name: Of the figure per image.
+            bits: Of every held-out image's codes, codebook last.
+            settings: What they depend on.
+        """
+        exact = bits.astype(np.float64)
+        self.per_image(name, dict(zip(self.ids, exact.sum(axis=1).tolist(), strict=True)), settings=settings)
+        books = len(self.layout.codebook_sizes)
+        if books > 1:
+            by_book = tuple(float(exact[:, book::books].mean()) for book in range(books))
+            result = self.results[name]
+            self.results[name] = MetricResult(
+                result.value, result.unit, result.higher_is_better, result.settings, result.interval, by_codebook=by_book
+            )
+
+    def constant(self, name: str, bits: float, *, settings: dict[str, Any] | None = None) -> None:
+        """Add bits that are the same for every image, or of all of them together."""
+        self.results[name] = MetricResult(bits, BITS, False, settings or {})
+
+    def derive(self, name: str, source: str, divisor: int, unit: str) -> None:
+        """Add a figure that is another one divided, with its interval."""
+        result = self.results[source]
+        assert result.value is not None
+        interval = result.interval
+        if interval is not None:
+            interval = type(interval)(interval.low / divisor, interval.high / divisor, interval.method)
+        self.results[name] = MetricResult(result.value / divisor, unit, False, {"divisor": divisor}, interval)

@@ -1,0 +1,165 @@
+"""What is trained on and what is held out: parts of image sources, and images beside their mirror images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from PIL import Image, ImageOps
+
+from tokbench.data.open import PHOTO_SPECS, open_source
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+
+MIRRORED = "~mirrored"
+"""What the id of a mirror image ends in."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Two sets of images without a group in common.
+
+    Args:
+        train: To train on.
+        held_out: To measure on.
+    """
+
+    train: ImageSource
+    held_out: ImageSource
+
+
+def open_parts(data: str, *, size: int, share: float, seed: int, held_out_data: str | None = None) -> Parts:
+    """Open images to train on and images to measure on.
+
+    Args:
+        data: As for ``open_source``; ``photos`` trains on their training photos and holds out their test photos.
+        size: Side in pixels at which they will be used.
+        share: Of the groups of other data, that is held out.
+        seed: Of the choice of groups.
+        held_out_data: Where the images held out are, if not in ``data``.
+
+    Raises:
+        TokbenchError: If there is no such thing, or the share leaves one part without images.
+    """
+    if held_out_data is not None:
+        return Parts(open_source("photos/train" if data == "photos" else data, size=size), open_source(held_out_data, size=size))
+    if data == "photos":
+        return Parts(open_source("photos/train", size=size), open_source("photos/test", size=size))
+    if data in PHOTO_SPECS:
+        raise TokbenchError(f"--data {data} names one part of the photos; --data photos trains on one and holds out the other")
+    return split(open_source(data, size=size), share=share, seed=seed)
+
+
+def split(source: ImageSource, *, share: float, seed: int) -> Parts:
+    """Hold out a share of the groups, chosen by a hash of their names: images added later move no others.
+
+    Args:
+        source: Images.
+        share: Of the groups, 0 to 1.
+        seed: Of the hash.
+
+    Raises:
+        TokbenchError: If one part would be empty.
+    """
+    out = [_fraction(source.group(index), seed) < share for index in range(len(source))]
+    if all(out) or not any(out):
+        raise TokbenchError(
+            f"holding out {share:g} of the {len(source)} images of {source.name} leaves none to {'train on' if all(out) else 'measure on'}; "
+            "choose another --held-out or --seed, or name images with --held-out-data"
+        )
+    train, held_out = ([index for index, is_out in enumerate(out) if is_out == part] for part in (False, True))
+    return Parts(Part(source, train, f"{source.name} (train)"), Part(source, held_out, f"{source.name} (held out)"))
+
+
+def _fraction(name: str, seed: int) -> float:
+    return int.from_bytes(hashlib.sha256(f"{seed}\0held out\0{name}".encode()).digest()[:8], "big") / 2**64
+
+
+class Part(ImageSource):
+    """Some images of a source, with all that is known of them.
+
+    Args:
+        source: Of the images.
+        indices: Which.
+        name: What to call them.
+    """
+
+    def __init__(self, source: ImageSource, indices: Sequence[int], name: str) -> None:
+        self.source, self.indices, self.name = source, tuple(indices), name
+        self.ready_size = source.ready_size
+        self.ids = tuple(source.ids[index] for index in self.indices)
+
+    def read(self, index: int) -> Image.Image:
+        """Decode one image."""
+        return self.source.read(self.indices[index])
+
+    def open(self, index: int) -> tuple[Image.Image, bytes]:
+        """Decode and digest one image."""
+        return self.source.open(self.indices[index])
+
+    def group(self, index: int) -> str:
+        """Its group in the source."""
+        return self.source.group(self.indices[index])
+
+    def raw_digest(self, index: int) -> bytes:
+        """Its digest in the source."""
+        return self.source.raw_digest(self.indices[index])
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether the source has any."""
+        return self.source.has_labels
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """Those of the source."""
+        return self.source.label_names
+
+    def label(self, index: int) -> int | None:
+        """Its label in the source."""
+        return self.source.label(self.indices[index])
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether the source has any."""
+        return self.source.has_captions
+
+    def caption(self, index: int) -> str | None:
+        """Its caption in the source."""
+        return self.source.caption(self.indices[index])
+
+
+class WithMirrorImages(Part):
+    """Every image of a source and its mirror image, left for right.
+
+    Args:
+        source: Of the images.
+    """
+
+    def __init__(self, source: ImageSource) -> None:
+        count = len(source)
+        super().__init__(source, [*range(count), *range(count)], f"{source.name} and mirror images")
+        self.ids = (*source.ids, *(f"{name}{MIRRORED}" for name in source.ids))
+
+    def read(self, index: int) -> Image.Image:
+        """Decode one image, and turn it if it is a mirror image."""
+        image = super().read(index)
+        return ImageOps.mirror(image) if self._turned(index) else image
+
+    def open(self, index: int) -> tuple[Image.Image, bytes]:
+        """Decode, turn and digest one image."""
+        image, digest = super().open(index)
+        return (ImageOps.mirror(image), _turned_digest(digest)) if self._turned(index) else (image, digest)
+
+    def raw_digest(self, index: int) -> bytes:
+        """Its digest in the source; of mirror images a digest of that."""
+        digest = super().raw_digest(index)
+        return _turned_digest(digest) if self._turned(index) else digest
+
+    def _turned(self, index: int) -> bool:
+        return index % len(self.ids) >= len(self.source)
+
+
+def _turned_digest(digest: bytes) -> bytes:
+    return hashlib.sha256(digest + MIRRORED.encode()).digest()

@@ -1,0 +1,174 @@
+"""Records of probes to tables: bits beside bounds and quality, by part of the image, and while training; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from tokbench.bench.probe_record import ProbeRecord
+from tokbench.configs import flat
+from tokbench.report.table import Cell, Column, Table
+
+BITS = (
+    Column("uniform", "uniform_bits_per_image"),
+    Column("unigram", "unigram_bits_per_image"),
+    Column("n-gram", "ngram_bits_per_image"),
+    Column("probe", "bits_per_image"),
+)
+"""Bits per image, each with more knowledge than the one before."""
+
+RATES = (
+    Column("bits/token", "bits_per_token", 3),
+    Column("bits/pixel", "bits_per_pixel", 4),
+    Column("PSNR dB", "psnr", 2),
+)
+
+OTHER_CODES = (
+    Column("zlib", "zlib_bits_per_image"),
+    Column("coder", "coded_bits_per_image"),
+    Column("PNG of decoded", "png_reconstruction_bits_per_image"),
+    Column("WebP of decoded", "webp_reconstruction_bits_per_image"),
+)
+
+CODER = Column("coder/probe %", "coder_share", 2, 100.0)
+ENTROPY = Column("own entropy", "entropy_bits_per_image")
+
+QUARTERS = ("first quarter", "second", "third", "last")
+
+
+def probe_tables(records: Sequence[ProbeRecord]) -> list[Table]:
+    """Arrange records.
+
+    Args:
+        records: In the order rows shall have.
+
+    Returns:
+        For every budget, protocol, condition and data set: bits per image, other codes of the same tokens, bits by part of the image,
+        and the learning curve.
+    """
+    sections: dict[tuple[object, ...], list[ProbeRecord]] = {}
+    for record in records:
+        key = (
+            record.probe_label,
+            record.probe.version,
+            record.protocol_label,
+            record.condition,
+            record.train.digest,
+            record.held_out.digest,
+        )
+        sections.setdefault(key, []).append(record)
+    return [table for section in sections.values() for table in _section(section)]
+
+
+def _section(records: Sequence[ProbeRecord]) -> list[Table]:
+    names = _names(records)
+    return [_bits(names, records), _codes(names, records), _parts(names, records), _curve(names, records)]
+
+
+def _names(records: Sequence[ProbeRecord]) -> list[str]:
+    """Names of the rows; those of one tokenizer are followed by the settings, or the start of the weights' digest, that differ."""
+    settings = [flat(record.tokenizer.config) | {"weights": (record.tokenizer.weights_sha256 or "none")[:8]} for record in records]
+    names = []
+    for record, own in zip(records, settings, strict=True):
+        group = [other for another, other in zip(records, settings, strict=True) if another.tokenizer.name == record.tokenizer.name]
+        keys = [key for key in own if any(other.get(key) != own[key] for other in group)]
+        names.append(" ".join([record.tokenizer.name, *(f"{key}={own[key]}" for key in keys)]))
+    return names
+
+
+def _bits(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
+    first = records[0]
+    condition = "" if first.condition == "none" else f", {first.condition} given"
+    title = (
+        f"probe {first.probe_label} v{first.probe.version} on {first.protocol.label}: bits per image of {first.held_out.count} held-out "
+        f"images of {first.held_out.name} ({first.held_out.groups} groups, data {first.held_out.digest[:8]}){condition}"
+    )
+    sizes = sorted({record.parameters.non_embedding for record in records})
+    network = f"{' or '.join(f'{size:,}' for size in sizes)} parameters beside the embedding"
+    probe = first.probe
+    notes = [
+        f"the probe: Llama, {network}, {probe.images_seen} images seen of {first.train.name} ({first.train.count})",
+        "uniform: all codes equally likely; unigram: by their frequency in training; n-gram: by their neighbours, interpolated; "
+        "in brackets 95 % intervals over groups",
+        "bits pay for different quality: PSNR is that of what the tokens decode to, on the same images",
+    ]
+    png, webp = (first.figures.get(f"{codec}_bits_per_image") for codec in ("png", "webp"))
+    if png is not None and webp is not None and png.value is not None and webp.value is not None:
+        area = first.protocol.size**2
+        notes.append(
+            f"the original pixels without loss: PNG {png.value:.0f} bits per image ({png.value / area:.2f} per pixel), "
+            f"WebP {webp.value:.0f} ({webp.value / area:.2f})"
+        )
+    tokens = Column("tokens", "tokens_per_image")
+    rows = []
+    for name, record in zip(names, records, strict=True):
+        cells = [Cell(str(record.tokens.tokens_per_image), record.tokens.tokens_per_image)]
+        cells += [_cell(record, column, interval=column.key == "bits_per_image") for column in (*BITS, *RATES)]
+        rows.append((name, tuple(cells)))
+    return Table(title, (tokens, *BITS, *RATES), tuple(rows), tuple(notes))
+
+
+def _codes(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
+    rows, notes = [], []
+    for name, record in zip(names, records, strict=True):
+        coding = record.coding
+        share = coding.coded_bits_per_image / coding.reported_bits_per_image
+        cells = (_cell(record, ENTROPY), *(_cell(record, column) for column in OTHER_CODES), Cell(f"{share * CODER.scale:.2f}", share))
+        rows.append((name, cells))
+        state = "read back without a difference" if coding.decoded else "NOT read back alike"
+        notes.append(f"{name}: {coding.images} images written by an arithmetic coder under the probe and {state}")
+    notes.append(
+        "own entropy: of the held-out codes by their own frequencies; coder/probe: size of the files over the bits reported for them"
+    )
+    return Table("bits per image by other codes of the same tokens", (ENTROPY, *OTHER_CODES, CODER), tuple(rows), tuple(notes))
+
+
+def _parts(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
+    """Mean bits a position in each quarter of the sequence; on a 2D grid the first quarter is the upper one."""
+    rows = []
+    for name, record in zip(names, records, strict=True):
+        count = len(record.by_position)
+        ends = [count * i // 4 for i in range(5)]
+        rows.append((name, tuple(_mean(record.by_position[start:stop]) for start, stop in pairwise(ends))))
+    columns = tuple(Column(quarter, f"quarter_{i}", 3) for i, quarter in enumerate(QUARTERS, start=1))
+    note = "on a 2D grid from top to bottom; on a 1D grid in the order of the sequence"
+    return Table("bits per position, all codebooks together, by quarter of the sequence", columns, tuple(rows), (note,))
+
+
+def _curve(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
+    seen = sorted({point.images_seen for record in records for point in record.curve})
+    rows = []
+    for name, record in zip(names, records, strict=True):
+        at = {point.images_seen: point.held_out for point in record.curve}
+        rows.append((name, tuple(Cell(f"{at[count]:.3f}", at[count]) if count in at else Cell("-") for count in seen)))
+        last = record.curve[-1]
+        if last.train is not None:
+            rows.append((f"{name}, training", tuple(_trained(record, count) for count in seen)))
+    columns = tuple(Column(f"{count}", f"seen_{count}", 3) for count in seen)
+    first = records[0].probe
+    count = min(first.curve_images, records[0].held_out.count)
+    note = f"measured on {count} of the held-out images, evenly chosen; training: the mean since the column before"
+    return Table("bits per token by images seen", columns, tuple(rows), (note,))
+
+
+def _trained(record: ProbeRecord, count: int) -> Cell:
+    value = next((point.train for point in record.curve if point.images_seen == count), None)
+    return Cell("-") if value is None else Cell(f"{value:.3f}", value)
+
+
+def _mean(values: Sequence[float]) -> Cell:
+    if not values:
+        return Cell("-")
+    mean = sum(values) / len(values)
+    return Cell(f"{mean:.3f}", mean)
+
+
+def _cell(record: ProbeRecord, column: Column, *, interval: bool = False) -> Cell:
+    figure = record.figures.get(column.key)
+    if figure is None or figure.value is None:
+        return Cell("-")
+    write: Callable[[float], str] = lambda value: f"{value * column.scale:.{column.digits}f}"  # noqa: E731
+    text = write(figure.value)
+    if interval and figure.interval is not None:
+        text += f" [{write(figure.interval.low)}, {write(figure.interval.high)}]"
+    return Cell(text, figure.value)
