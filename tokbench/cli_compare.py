@@ -50,26 +50,27 @@ def compare(
     sort: Annotated[str | None, typer.Option(help="Metric to sort by, best first.")] = None,
     bold: Annotated[bool, typer.Option("--bold", help="The best figure in bold, where it is the best by more than chance.")] = False,
     published: Annotated[
-        bool, typer.Option("--published", help="Show what others published: beside the figures, if the protocols match.")
+        bool, typer.Option("--published", help="Show all that others published, also where protocols differ; what matches is always shown.")
     ] = False,
     fail_if: FailIfOption = None,
     gate_report: GateReportOption = None,
 ) -> None:
     """Put records into a table; those of different protocols or data into tables of their own."""
     from tokbench.bench.store import find_records, read_rows
-    from tokbench.report.published import published_tables
+    from tokbench.report.published import BESIDE, published_tables
     from tokbench.report.table import make_tables
+    from tokbench.tokenizers.published import DATA_SETS
 
     found = _sorted(find_records(places or [Path("runs")]), sort)
     records = [record for _, record in found]
-    rows = [read_rows(path) for path, _ in found] if bold or published else None
+    matching = any(record.data.count in DATA_SETS.values() for record in records)
+    rows = [read_rows(path) for path, _ in found] if bold or published or matching else None
     checks = gate_records(records, fail_if, gate_report)
     tables = make_tables(records, intervals=intervals, mix=mix, rows=rows if bold else None)
-    if published:
-        others = published_tables(records, rows)
-        if not others:
-            console.say("nothing published is known of these tokenizers")
-        tables += others
+    others = published_tables(records, rows) if published or matching else []
+    if published and not others:
+        console.say("nothing published is known of these tokenizers")
+    tables += [table for table in others if published or table.title == BESIDE]
     print_all(tables, form)
     finish_gate(checks)
 

@@ -8,6 +8,7 @@ import pytest
 
 from tokbench.bench.protocol import get_protocol
 from tokbench.bench.record import MetricResult
+from tokbench.bench.store import write_record
 from tokbench.configs import plain
 from tokbench.report.published import APART, BESIDE, keeps_apart, published_tables
 from tokbench.report.render import FORMATS, render
@@ -114,3 +115,13 @@ def test_every_format_writes_them(record):
 def test_tables_need_no_torch():
     script = "import sys, tokbench.report.published; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_compare_shows_what_matches_without_being_asked(record, tokbench_cli, tmp_path):
+    write_record(record, {}, tmp_path / "runs")
+    status, out, _ = tokbench_cli("compare")
+    assert status == 0
+    assert BESIDE in out
+    assert "+0.270" in out
+    assert APART not in out
+    assert APART in tokbench_cli("compare", "--published")[1]
