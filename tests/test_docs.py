@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/training.md", "results/README.md"]
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "docs/training.md", "docs/probe.md", "results/README.md"]
 
 
 def marked(text, name):
@@ -28,10 +28,20 @@ def results_table(folder):
         ("README.md", "results", "photos-64"),
         ("results/README.md", "results", "photos-64"),
         ("results/README.md", "flowmo", "flowmo-photos-64"),
+        ("results/README.md", "text", "text-64"),
     ],
 )
 def test_tables_are_made_from_the_committed_records(name, block, folder):
     assert marked((ROOT / name).read_text(), block) == results_table(folder)
+
+
+def test_the_tables_of_the_probe_are_made_from_the_committed_records():
+    from tokbench.bench.probe_store import find_probe_records
+    from tokbench.report.probe import probe_tables
+    from tokbench.report.render import render
+
+    records = [record for _, record in find_probe_records([ROOT / "results" / "probe-photos-64"])]
+    assert marked((ROOT / "docs" / "probe.md").read_text(), "probe") == render(probe_tables(records), "md").strip()
 
 
 def test_every_variant_that_works_out_of_the_box_has_a_committed_record_of_its_weights():
