@@ -15,8 +15,8 @@ from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
     from tokbench.bench.protocol import Protocol
+    from tokbench.feed.probe.drawing import SampleOptions
     from tokbench.feed.probe.run import ProbeResult
-    from tokbench.feed.probe.sample import SampleOptions
     from tokbench.tokenizers.base import Tokenizer
 
 SAMPLES = "samples.png"
@@ -40,7 +40,7 @@ def probe(
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16, of training [default: the budget's].")] = None,
     coded_images: Annotated[int | None, typer.Option(help="Images for the arithmetic coder [default: by length].", min=1)] = None,
     samples: Annotated[int, typer.Option(help="Images to draw from the probe.", min=0)] = 0,
-    top_k: Annotated[int, typer.Option(help="Draw from so many of the likeliest codes; 0 means all.", min=0)] = 100,
+    top_k: Annotated[int, typer.Option(help="Draw from so many of the likeliest codes; 0 means all.", min=0)] = 500,
     temperature: Annotated[float, typer.Option(help="Of drawing.")] = 1.0,
     device: DeviceOption = "cpu",
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the record, the model and the tokens.")] = Path("runs/probe"),
@@ -84,7 +84,7 @@ def probe(
 
 
 def _drawing(samples: int, top_k: int, temperature: float, seed: int) -> SampleOptions | None:
-    from tokbench.feed.probe.sample import SampleOptions
+    from tokbench.feed.probe.drawing import SampleOptions
 
     if not samples:
         return None
@@ -107,7 +107,7 @@ def _save(result: ProbeResult, folder: Path) -> None:
 
 
 def _draw(result: ProbeResult, tokenizer: Tokenizer, protocol: Protocol, options: SampleOptions, path: Path) -> None:
-    from tokbench.feed.probe.sample import decode_samples, draw_samples, sample
+    from tokbench.feed.probe.drawing import decode_samples, draw_samples, sample
 
     say(f"drawing {options.count} images, {options.label}")
     tokens = sample(result.model, result.vocabulary, result.record.tokens.grid, options, texts=result.texts)

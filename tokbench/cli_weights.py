@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from tokbench.console import SettingsOption, WeightsOption, bar, out, say, settings
+from tokbench import console
+from tokbench.console import SettingsOption, WeightsOption, bar, say, settings
 from tokbench.errors import TokbenchError, unknown_name
 
 weights_app = typer.Typer(help="Weights of tokenizers, and network files that metrics and training need.", no_args_is_help=True)
@@ -78,7 +79,7 @@ def weights_list() -> None:
                 rows.append((f"{family.name}/{variant.name}", weights_state(family, variant), f"{variant.source} ({variant.licence})"))
     width = max(len(name) for name, _, _ in rows) + 2
     for name, state, summary in rows:
-        out.print(f"{name:<{width}}{state:<10}{summary}", highlight=False, markup=False, soft_wrap=True)
+        console.out.print(f"{name:<{width}}{state:<10}{summary}", highlight=False, markup=False, soft_wrap=True)
 
 
 def convert(
@@ -126,7 +127,7 @@ def published(
         table.add_column(title, justify="right" if title == "value" else "left", no_wrap=title in ("tokenizer", "metric", "value"))
     for figure in figures:
         table.add_row(figure.tokenizer, figure.metric, f"{figure.value:g}", figure.protocol, figure.source)
-    out.print(table)
+    console.out.print(table)
 
 
 def _check(name: str) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from tokbench.lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from tokbench.feed.probe.drawing import SampleOptions, sample
     from tokbench.feed.probe.run import ProbeOptions, ProbeResult, probe
-    from tokbench.feed.probe.sample import SampleOptions, sample
     from tokbench.feed.probe.saved import load_probe, save_probe
 
 __all__ = ["ProbeOptions", "ProbeResult", "SampleOptions", "load_probe", "probe", "sample", "save_probe"]
@@ -18,10 +18,10 @@ __getattr__, __dir__ = lazy_exports(
     {
         "ProbeOptions": "tokbench.feed.probe.run",
         "ProbeResult": "tokbench.feed.probe.run",
-        "SampleOptions": "tokbench.feed.probe.sample",
+        "SampleOptions": "tokbench.feed.probe.drawing",
         "load_probe": "tokbench.feed.probe.saved",
         "probe": "tokbench.feed.probe.run",
-        "sample": "tokbench.feed.probe.sample",
+        "sample": "tokbench.feed.probe.drawing",
         "save_probe": "tokbench.feed.probe.saved",
     },
 )

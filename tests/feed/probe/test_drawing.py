@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tokbench.feed.probe.sample import Draw, SampleOptions, decode_samples, draw_samples, sample
+from tokbench.feed.probe.drawing import Draw, SampleOptions, decode_samples, draw_samples, sample
 from tokbench.tokens import DiscreteTokens
 
 SHAPES = [{"codebooks": 1, "axes": 2}, {"codebooks": 2, "axes": 1}, {"codebooks": 2, "axes": 2}]
@@ -69,3 +69,12 @@ def test_samples_are_decoded_and_put_side_by_side(blocks, small) -> None:
     np.testing.assert_array_equal(picture[2 + 3 * 26 : 2 + 3 * 26 + 24 : 3, 2 + 2 * 26 : 2 + 2 * 26 + 24 : 3], images[17].permute(1, 2, 0))
     assert (picture[:2] == 255).all()
     assert (picture[2 + 3 * 26 :, 2 + 3 * 26 :] == 255).all()
+
+
+def test_the_package_offers_what_it_names() -> None:
+    import tokbench.feed.probe as package
+
+    for name in package.__all__:
+        offered = getattr(package, name)
+        assert callable(offered), name
+        assert offered.__name__ == name

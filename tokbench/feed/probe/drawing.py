@@ -44,7 +44,7 @@ class SampleOptions:
     """
 
     count: int = 16
-    top_k: int | None = 100
+    top_k: int | None = 500
     temperature: float = 1.0
     seed: int = 0
     batch_size: int = 16
