@@ -243,8 +243,9 @@ def _subject(name: str, weights: str | None, device: str, overrides: dict[str, o
     return anchor
 
 
-for _command in (compare, diff, plot):
-    app.command()(_command)
+app.command()(compare)
+app.command()(diff)
+app.command()(plot)
 app.command("report")(report_page)
 
 
@@ -276,8 +277,10 @@ def reconstruct(
     say(f"wrote {output}")
 
 
-for _command in (export, probe, convert, published):
-    app.command()(_command)
+app.command()(export)
+app.command()(probe)
+app.command()(convert)
+app.command()(published)
 
 
 @app.command()

@@ -212,7 +212,7 @@ def _from_hub(place: HubPlace, *, root: Path | None = None) -> Path:
             check_pin(str(place), path)
             return path
         patterns = [f"{place.inside}/{pattern}" if place.inside else pattern for pattern in FOLDER_FILES]
-        found = huggingface_hub.snapshot_download(place.repo, allow_patterns=patterns, ignore_patterns=OTHER_COPIES, **options)
-        return Path(found) / place.inside
+        options |= {"allow_patterns": patterns, "ignore_patterns": list(OTHER_COPIES)}
+        return Path(huggingface_hub.snapshot_download(place.repo, **options)) / place.inside
     except (ValueError, HfHubHTTPError) as error:  # no such repository or file, not signed in, not in the cache
         raise OSError(reason(error)) from error
