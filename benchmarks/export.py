@@ -80,6 +80,7 @@ def measure(name: str, folder: Path, images: Tensor, root: Path, rounds: int) ->
         for path in sorted(folder.iterdir())[: protocol.micro_batch]:
             (few / path.name).write_bytes(path.read_bytes())
     encode_all(tokenizer, images[:32], protocol)
+    export_all(tokenizer, few, root / f"{tokenizer.name}-warm", protocol)
     for number in range(rounds):
         out, mapped = root / f"{tokenizer.name}-{number}", root / f"{tokenizer.name}-{number}-map"
         times["bare"].append(timed(encode_all, tokenizer, images, protocol))

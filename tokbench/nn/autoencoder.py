@@ -9,21 +9,32 @@
       | ... the decoder mirrors it, with one more block a level and nearest-neighbour upsampling
     image [B, 3, H, W]                           not clamped
 
+On a processor and without gradients, large maps go through the same layers in strips (``infer`` beside ``forward``).
+
 Source: Esser et al., "Taming Transformers for High-Resolution Image Synthesis" (VQGAN), CompVis/taming-transformers
 ``taming/modules/diffusionmodules/model.py``.
 """
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.nn.configs import AutoencoderConfig
+from tokbench.nn.strips import STRIP, doubling_conv, halving_conv, normed_conv
+
+
+class _Norm(nn.GroupNorm):
+    """Group normalisation; the base class refuses a single image of a single place where a group is one channel."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
 def _norm(channels: int, groups: int) -> nn.GroupNorm:
-    return nn.GroupNorm(groups, channels, eps=1e-6)
+    return _Norm(groups, channels, eps=1e-6)
 
 
 def _conv3(inputs: int, outputs: int) -> nn.Conv2d:
@@ -47,6 +58,12 @@ class ResBlock(nn.Module):
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
         return (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x) + h
+
+    def infer(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
+        """Transform a large map, see ``strips``."""
+        shortcut = self.nin_shortcut if hasattr(self, "nin_shortcut") else nn.Identity()
+        h = normed_conv(x, self.norm1, self.conv1)
+        return normed_conv(h, self.norm2, self.conv2, plus=lambda part: shortcut(x[part]), in_place=True)
 
 
 class AttentionBlock(nn.Module):
@@ -114,6 +131,16 @@ class _Level(nn.Module):
             x = x if resample is None else resample(x)
         return x
 
+    def infer(self, x: Tensor) -> Tensor:
+        for i, block in enumerate(self.block):
+            assert isinstance(block, ResBlock)
+            x = block.infer(x)
+            if len(self.attn):
+                x = _channels_last(self.attn[i](x))
+        if self.downsample is not None:
+            return halving_conv(x, self.downsample.conv)
+        return x if self.upsample is None else doubling_conv(x, self.upsample.conv)
+
 
 class _Middle(nn.Module):
     def __init__(self, channels: int, groups: int, *, attention: bool) -> None:
@@ -124,6 +151,9 @@ class _Middle(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block_2(self.attn_1(self.block_1(x)))
+
+    def infer(self, x: Tensor) -> Tensor:
+        return self.block_2.infer(_channels_last(self.attn_1(self.block_1.infer(x))))
 
 
 class Encoder(nn.Module):
@@ -146,10 +176,19 @@ class Encoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z h2 w2"]:
         """Encode images in [-1, 1]."""
+        if _takes_strips(self, images, scale=1):
+            return self._infer(images)
         x = self.conv_in(images)
         for level in self.down:
             x = level(x)
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+
+    def _infer(self, images: Tensor) -> Tensor:
+        x = self.conv_in(_channels_last(images))
+        for level in self.down:
+            assert isinstance(level, _Level)
+            x = level.infer(x)
+        return normed_conv(self.mid.infer(x), self.norm_out, self.conv_out).contiguous()
 
 
 class Decoder(nn.Module):
@@ -173,12 +212,52 @@ class Decoder(nn.Module):
 
     def forward(self, features: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 h2 w2"]:
         """Decode features; values may leave [-1, 1]."""
+        if _takes_strips(self, features, scale=2 ** (len(self.up) - 1)):
+            return self._infer(features)
         x = self.mid(self.conv_in(features))
         for level in reversed(self.up):
             x = level(x)
         return self.conv_out(F.silu(self.norm_out(x)))
 
+    def _infer(self, features: Tensor) -> Tensor:
+        x = self.mid.infer(self.conv_in(_channels_last(features)))
+        for level in reversed(self.up):
+            assert isinstance(level, _Level)
+            x = level.infer(x)
+        return normed_conv(x, self.norm_out, self.conv_out).contiguous()
+
     @property
     def last_weight(self) -> Tensor:
         """The weight at which adversarial training balances its gradients."""
         return self.conv_out.weight
+
+
+_LAYERS = frozenset(
+    {ResBlock, AttentionBlock, Downsample, Upsample, _Level, _Middle, _Norm, nn.Conv2d, nn.ModuleList, nn.Identity, Encoder, Decoder}
+)
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _takes_strips(network: Encoder | Decoder, x: Tensor, *, scale: int) -> bool:
+    """Whether to go by strips: on a processor, without gradients, with maps of more than one strip.
+
+    Only ``forward`` of a layer honours that it was replaced, wrapped or is watched, and only it can be traced.
+
+    Args:
+        network: The encoder or the decoder.
+        x: What it is given.
+        scale: Rows and columns of its largest map, in those of ``x``.
+    """
+    width = network.norm_out.num_channels if isinstance(network, Decoder) else network.conv_in.out_channels
+    if torch.is_grad_enabled() or x.device.type != "cpu" or width * x[:1].numel() // x.shape[1] * scale**2 <= STRIP:
+        return False
+    if x.dtype not in (torch.float32, torch.bfloat16) or torch.jit.is_tracing() or torch.compiler.is_compiling():
+        return False
+    return all(
+        type(part) in _LAYERS and not (part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part))
+        for part in network.modules()
+        if part is not network
+    )
