@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, out, progress, say, settings
+from tokbench import console
+from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, progress, say, settings
 from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def probe(
     if as_json:
         print(result.record.to_json(), end="")
     else:
-        print_tables(probe_tables([result.record]), out)
+        print_tables(probe_tables([result.record]), console.out)
     say(f"wrote {path} and the model {path.with_suffix('')}")
 
 
