@@ -12,7 +12,8 @@ test: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy tokbench
-	-$(BIN)/tokbench weights get lpips-vgg  # tests that need it are skipped where it cannot be had
+	-$(BIN)/tokbench weights get lpips-vgg  # tests that need these are skipped where they cannot be had
+	-$(BIN)/tokbench weights get faces
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 $(VENV)/.installed: pyproject.toml
