@@ -163,11 +163,17 @@ def test_filtering(opened, plain):
     assert len(names(page)) == 5
 
 
+def painted(page):
+    """Wait until the page has been painted as it stands."""
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def test_hints_by_pointer_and_keyboard(opened, plain):
     page = opened(plain)
     tip = page.locator("#tip")
     mark = page.locator("#rate-0 .mark[data-e='0'] .hit").first
     mark.scroll_into_view_if_needed()
+    painted(page)  # scrolling is told to the page with its next picture, and takes hints away
     mark.hover(force=True)
     assert "vq/plain" in tip.inner_text()  # another mark lies on this one: both speak
     assert "bits/flat" in tip.inner_text()

@@ -212,3 +212,28 @@ def test_weights_may_be_a_place_of_the_web(web: dict[str, bytes], tmp_path: Path
     assert file is not None
     web["https://x/vqvae.safetensors"] = file.read_bytes()
     assert zoo.load("vqvae/tiny", weights="https://x/vqvae.safetensors").weights_sha256 == zoo.load("vqvae/tiny").weights_sha256
+
+
+def test_a_torchscript_archive_is_loaded_only_if_asked_for_by_name(tmp_path: Path, cache: Path) -> None:
+    class Holder(torch.nn.Module):
+        def __init__(self, state: dict[str, torch.Tensor]) -> None:
+            super().__init__()
+            self.clusters = torch.nn.Parameter(state["clusters"])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    original = zoo.load("pixel/palette-512")
+    path = tmp_path / "palette.jit"
+    torch.jit.script(Holder(dict(original.state_dict()))).save(path)
+    with pytest.raises(TokbenchError, match=r"it is a TorchScript archive, which is a program; where you trust it, write torchscript:PATH"):
+        zoo.load("pixel/palette-512", weights=path)
+    for _ in range(2):
+        loaded = zoo.load("pixel/palette-512", weights=f"torchscript:{path}")
+        assert torch.equal(loaded.state_dict()["clusters"], original.state_dict()["clusters"])
+    assert len(list((cache / "weights" / "torchscript").iterdir())) == 1
+    torch.save({"clusters": torch.zeros(512, 3)}, tmp_path / "plain.pt")
+    with pytest.raises(TokbenchError, match=r"plain.pt is no TorchScript archive .*; without torchscript: it is read as weights"):
+        zoo.load("pixel/palette-512", weights=f"torchscript:{tmp_path / 'plain.pt'}")
+    with pytest.raises(TokbenchError, match=r"no TorchScript archive at none.jit; write torchscript:PATH"):
+        zoo.load("pixel/palette-512", weights="torchscript:none.jit")

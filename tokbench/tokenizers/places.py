@@ -19,6 +19,8 @@ from tokbench.errors import TokbenchError, missing_extra
 
 FILE_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".npy", ".json")
 """What tells a file of a hub repository from a folder."""
+TORCHSCRIPT = "torchscript:"
+"""What a user writes before a TorchScript archive, to have this program loaded for its weights."""
 FOLDER_FILES = ("*.json", "*.safetensors")
 """What is fetched of a folder."""
 OTHER_COPIES = ("*.fp16.*", "*.non_ema.*")
@@ -95,11 +97,44 @@ def parse_place(text: str) -> HubPlace | WebPlace | Path:
     return Path(text)
 
 
+def from_torchscript(path: Path) -> Path:
+    """Take the tensors out of a TorchScript archive, a program that PyTorch loads; only for files the user trusts and says so.
+
+    Args:
+        path: The archive.
+
+    Returns:
+        A safetensors file in the user's cache, named by the archive's digest.
+
+    Raises:
+        TokbenchError: If it is no TorchScript archive.
+    """
+    import torch
+    from safetensors.torch import save_file
+
+    if not path.is_file():
+        raise TokbenchError(f"no TorchScript archive at {path}; write {TORCHSCRIPT}PATH")
+    with path.open("rb") as file:
+        target = cache_dir() / "weights" / "torchscript" / f"{hashlib.file_digest(file, 'sha256').hexdigest()}.safetensors"
+    if not target.is_file():
+        try:
+            state = torch.jit.load(path, map_location="cpu").state_dict()
+        except (RuntimeError, ValueError, OSError) as error:
+            raise TokbenchError(
+                f"{path} is no TorchScript archive ({reason(error)}); without {TORCHSCRIPT} it is read as weights"
+            ) from error
+        target.parent.mkdir(parents=True, exist_ok=True)
+        partial = target.with_suffix(".partial")
+        save_file({name: value.clone().contiguous() for name, value in state.items()}, partial)
+        partial.replace(target)
+    return target
+
+
 def locate(place: str | Path, *, progress: Progress = lambda done, total: None) -> Path:
     """Bring weights here, unless they are.
 
     Args:
-        place: A path, or what ``parse_place`` reads.
+        place: A path, or what ``parse_place`` reads; behind ``torchscript:``, an archive that the user trusts.
         progress: Called with bytes done and bytes in all (0 if unknown).
 
     Returns:
@@ -108,6 +143,8 @@ def locate(place: str | Path, *, progress: Progress = lambda done, total: None) 
     Raises:
         TokbenchError: If the place cannot be reached, or what is there has changed since its first use.
     """
+    if isinstance(place, str) and place.startswith(TORCHSCRIPT):
+        return from_torchscript(locate(place.removeprefix(TORCHSCRIPT), progress=progress))
     parsed = parse_place(place) if isinstance(place, str) else place
     if isinstance(parsed, Path):
         return parsed

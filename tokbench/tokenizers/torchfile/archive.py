@@ -132,7 +132,7 @@ def read_archive(data: mmap) -> object:
         raise Unreadable(f"its zip archive has {len(roots) or 'no'} records data.pkl, so it is none of torch.save")
     root = roots[0]
     if any(name == f"{root}constants.pkl" or name.startswith(f"{root}code/") for name in archive.records):
-        raise Unreadable("it is a TorchScript archive, which is a program; where you trust it, save torch.jit.load(...).state_dict()")
+        raise Unreadable("it is a TorchScript archive, which is a program; where you trust it, write torchscript:PATH")
     if f"{root}byteorder" in archive.records:
         start, size = archive.span(f"{root}byteorder")
         if data[start : start + min(size, 16)] != b"little":
