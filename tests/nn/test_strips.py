@@ -153,6 +153,18 @@ class TestNetworks:
 
     @pytest.mark.usefixtures("strip")
     @torch.no_grad()
+    def test_digits_are_kept_where_means_are_far_from_zero(self, networks: Networks) -> None:
+        """As every normalisation's input has them here, attention's among them; whole layers keep theirs channels first."""
+        encoder = networks[0]
+        for name, parameter in encoder.named_parameters():
+            if name.endswith(("conv1.bias", "conv2.bias", "conv_in.bias")):
+                parameter.add_(100.0)
+        expected = layer_by_layer(copy.deepcopy(encoder).double(), batch().double())
+        apart = (layer_by_layer(encoder, batch()) - expected).abs().max()
+        assert float((encoder(batch()) - expected).abs().max()) < 3 * float(apart)
+
+    @pytest.mark.usefixtures("strip")
+    @torch.no_grad()
     def test_an_image_has_the_same_bits_whatever_its_neighbours_are(self, networks: Networks) -> None:
         for network, x in zip(networks, (batch(4, 16, 16), batch(4, 4, 4, channels=6)), strict=True):
             out = network(x)

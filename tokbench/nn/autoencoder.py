@@ -136,7 +136,7 @@ class _Level(nn.Module):
             assert isinstance(block, ResBlock)
             x = block.infer(x)
             if len(self.attn):
-                x = _channels_last(self.attn[i](x))
+                x = _in_turn(self.attn[i], x)
         if self.downsample is not None:
             return halving_conv(x, self.downsample.conv)
         return x if self.upsample is None else doubling_conv(x, self.upsample.conv)
@@ -153,7 +153,7 @@ class _Middle(nn.Module):
         return self.block_2(self.attn_1(self.block_1(x)))
 
     def infer(self, x: Tensor) -> Tensor:
-        return self.block_2.infer(_channels_last(self.attn_1(self.block_1.infer(x))))
+        return self.block_2.infer(_in_turn(self.attn_1, self.block_1.infer(x)))
 
 
 class Encoder(nn.Module):
@@ -239,6 +239,11 @@ _LAYERS = frozenset(
 
 def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last)
+
+
+def _in_turn(attention: nn.Module, x: Tensor) -> Tensor:
+    """Attend channels first: group normalisation of torch loses digits to means far from zero where channels are last."""
+    return _channels_last(attention(x.contiguous()))
 
 
 def _takes_strips(network: Encoder | Decoder, x: Tensor, *, scale: int) -> bool:
