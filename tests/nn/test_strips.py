@@ -154,7 +154,7 @@ class TestNetworks:
     @pytest.mark.usefixtures("strip")
     @torch.no_grad()
     def test_digits_are_kept_where_means_are_far_from_zero(self, networks: Networks) -> None:
-        """As every normalisation's input has them here, attention's among them; whole layers keep theirs channels first."""
+        """As every normalisation's input has them here."""
         encoder = networks[0]
         for name, parameter in encoder.named_parameters():
             if name.endswith(("conv1.bias", "conv2.bias", "conv_in.bias")):
