@@ -55,7 +55,7 @@ def compare(
     fail_if: FailIfOption = None,
     gate_report: GateReportOption = None,
 ) -> None:
-    """Put records into a table; those of different protocols or data into tables of their own."""
+    """Put records into tables, one for each protocol and data set."""
     from tokbench.bench.store import find_records, read_rows
     from tokbench.report.published import BESIDE, published_tables
     from tokbench.report.table import make_tables
@@ -85,7 +85,10 @@ def plot(
     width: Annotated[str, typer.Option(help="column (3.25 in, a file a panel) or page (6.75 in, panels side by side).")] = "column",
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the plots.")] = Path("plots"),
 ) -> None:
-    """Draw records at paper size: bits and speed against quality, use of codes, per-image values."""
+    """Draw records at paper size, as png, svg and pdf.
+
+    Bits and speed against quality, use of codes, per-image values.
+    """
     from tokbench.bench.store import find_records, read_rows
     from tokbench.report.figures import KINDS, write_plots
 
@@ -113,7 +116,10 @@ def diff(
     ] = None,
     gate_report: GateReportOption = None,
 ) -> None:
-    """Say what differs between two records, or between records of one tokenizer in two folders, and whether it is more than chance."""
+    """Say what differs between records, and whether by chance.
+
+    Two records, or records of one tokenizer in two folders.
+    """
     from tokbench.bench.store import find_records, read_rows
     from tokbench.report.diff import diff_records, match_records
     from tokbench.report.diff_tables import diff_tables

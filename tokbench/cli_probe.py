@@ -47,7 +47,10 @@ def probe(
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the record, the model and the tokens.")] = Path("runs/probe"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of a table.")] = False,
 ) -> None:
-    """Train a small language model on a tokenizer's tokens; report the bits it takes on held-out images."""
+    """Count the bits a small language model takes for tokens.
+
+    It is trained on the tokens of some images and measured on those of others.
+    """
     from tokbench.bench.probe_protocol import get_probe_protocol
     from tokbench.bench.probe_store import write_probe_record
     from tokbench.bench.protocol import get_protocol

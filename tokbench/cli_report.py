@@ -22,7 +22,10 @@ def report(
     data: Annotated[str | None, typer.Option("--data", help="Where the images are, if they are not the embedded photos.")] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
-    """Make one HTML page of records: tables, plots, pictures, and how to get it all again."""
+    """Make one HTML page of records, to read and to look at.
+
+    Tables, plots, pictures, and how to get it all again.
+    """
     from tokbench.bench.store import find_records
     from tokbench.report.page.model import Measured, arrange
     from tokbench.report.page.render import render_page

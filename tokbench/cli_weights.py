@@ -12,7 +12,7 @@ from tokbench import console
 from tokbench.console import SettingsOption, WeightsOption, bar, say, settings
 from tokbench.errors import TokbenchError, unknown_name
 
-weights_app = typer.Typer(help="Weights of tokenizers, and network files that metrics and training need.", no_args_is_help=True)
+weights_app = typer.Typer(help="Fetch, find and list weights and network files.", no_args_is_help=True)
 
 
 @weights_app.command("get")
@@ -89,7 +89,7 @@ def convert(
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16, or keep.")] = "keep",
     out_dir: Annotated[Path, typer.Option("--out", help="Folder to write: config.json and model.safetensors.")] = ...,  # type: ignore[assignment]  # required
 ) -> None:
-    """Write weights of any readable form as a folder that tokbench loads by its path."""
+    """Write weights as a folder that loads by its path."""
     kinds = ("keep", "float32", "float16", "bfloat16")
     if dtype not in kinds:
         raise TokbenchError(f"--dtype is one of {', '.join(kinds)}; got {dtype!r}")
@@ -108,7 +108,7 @@ def published(
     name: Annotated[str | None, typer.Argument(help="A tokenizer; without one, all of them.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List figures that others published for the tokenizers of the zoo, each with its source and protocol."""
+    """List figures that others published, with their sources."""
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
@@ -123,10 +123,17 @@ def published(
     if not figures:
         raise TokbenchError(f"no published figures of {name} are known here; tokbench published lists all that are")
     table = Table(header_style="bold", box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
-    for title in ("tokenizer", "metric", "value", "protocol", "source"):
+    for title in ("tokenizer", "metric", "value", "protocol", "source", "read"):
         table.add_column(title, justify="right" if title == "value" else "left", no_wrap=title in ("tokenizer", "metric", "value"))
     for figure in figures:
-        table.add_row(figure.tokenizer, figure.metric, f"{figure.value:g}", figure.protocol, figure.source)
+        table.add_row(
+            figure.tokenizer,
+            figure.metric,
+            f"{figure.value:g}",
+            figure.protocol,
+            figure.source,
+            "in source" if figure.verified else "second hand",
+        )
     console.out.print(table)
 
 

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tokbench.tokenizers import zoo
-from tokbench.tokenizers.published import FIGURES, PublishedFigure, published_figures
+from tokbench.tokenizers.published import FIGURES, FLOWMO, PublishedFigure, published_figures
 
 RANGES = {"rfid": (0, 40), "psnr": (15, 40), "ssim": (0.3, 1), "lpips": (0, 0.5), "psim": (0.3, 2)}
 
@@ -49,3 +49,13 @@ def test_figures_by_key() -> None:
 def test_figures_need_no_torch() -> None:
     script = "import sys, tokbench.tokenizers.published; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_figures_that_were_not_read_in_their_source_say_so() -> None:
+    second_hand = {figure.source for figure in FIGURES if not figure.verified}
+    assert second_hand == {FLOWMO}
+    assert all(figure.verified == (figure.source != FLOWMO) for figure in FIGURES)
+
+
+def test_a_configuration_that_nobody_published_is_marked() -> None:
+    assert "unverified" in zoo.resolve("vqgan/ldm-f16")[1].summary

@@ -126,14 +126,18 @@ def _beside(record: Record, figure: PublishedFigure) -> tuple[Cell, ...]:
         Cell(f"{figure.value:g}", figure.value),
         Cell(sign + column.write(change), change),
         Cell(figure.protocol),
-        Cell(figure.source),
+        Cell(_source(figure)),
     )
 
 
 def _apart(figure: PublishedFigure, why: str) -> tuple[Cell, ...]:
     title = _COLUMNS[figure.metric].title if figure.metric in _COLUMNS else figure.metric.upper()
-    texts = [Cell(text) for text in (figure.protocol, why, figure.source)]
+    texts = [Cell(text) for text in (figure.protocol, why, _source(figure))]
     return Cell(title), Cell(f"{figure.value:g}", figure.value), *texts
+
+
+def _source(figure: PublishedFigure) -> str:
+    return figure.source if figure.verified else f"{figure.source} (second hand)"
 
 
 def _table(title: str, columns: Sequence[Column], found: dict[tuple[str, PublishedFigure], tuple[Cell, ...]]) -> Table:

@@ -51,6 +51,7 @@ class PublishedFigure:
         data: See ``PublishedProtocol``.
         size: See there.
         differs: What is known to differ from how this package measures the metric; None if nothing is.
+        verified: Whether it was read in its source; if not, it is second hand, from those who quote the source.
     """
 
     tokenizer: str
@@ -61,18 +62,23 @@ class PublishedFigure:
     data: str | None = None
     size: int | None = None
     differs: str | None = None
+    verified: bool = True
 
 
 def _rows(tokenizer: str, protocol: PublishedProtocol | str, source: str, **values: float) -> tuple[PublishedFigure, ...]:
     known = PublishedProtocol(protocol) if isinstance(protocol, str) else protocol
     return tuple(
-        PublishedFigure(tokenizer, metric, value, known.text, source, known.data, known.size, known.differs.get(metric))
+        PublishedFigure(
+            tokenizer, metric, value, known.text, source, known.data, known.size, known.differs.get(metric), source not in SECOND_HAND
+        )
         for metric, value in values.items()
     )
 
 
 TAMING, LDM, LLAMAGEN = "CompVis/taming-transformers, README", "CompVis/latent-diffusion, README", "FoundationVision/LlamaGen, README"
 FLOWMO = "Sargent et al. 2025, table 1"
+SECOND_HAND = (FLOWMO,)
+"""Sources that were not read themselves."""
 
 PYTORCH_FID = "network and resize of pytorch-fid, on floats instead of bytes"
 UNIFORM = "uniform window of 7x7"

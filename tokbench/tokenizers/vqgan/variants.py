@@ -105,6 +105,11 @@ FAMILY = Family(
             256,
             "f8, 256 codes of 4 values, published for OpenImages at 256 px",
         ),
-        _latent_diffusion("f16", AutoencoderConfig(8), 16384, "f16, 16384 codes of 8 values, published for OpenImages at 256 px"),
+        _latent_diffusion(
+            "f16",
+            AutoencoderConfig(8),
+            16384,
+            "f16, 16384 codes of 8 values, published for OpenImages at 256 px; configuration from its README row, unverified",
+        ),
     ),
 )
