@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tokbench.bench.intervals import group_bootstrap, group_jackknife
+from tokbench.bench.intervals import Interval, group_bootstrap, group_jackknife, median_interval
 
 
 def test_bootstrap_is_about_two_standard_errors_of_group_means():
@@ -27,3 +27,25 @@ def test_jackknife_of_a_mean_equals_the_textbook():
     interval = group_jackknife(values.mean(), lambda keep: float(values[keep].mean()), [str(i) for i in range(10)])
     error = values.std(ddof=1) / np.sqrt(10)
     assert interval.high - interval.low == pytest.approx(2 * 2.262157 * error, rel=1e-5)
+
+
+def test_median_of_ten_lies_between_the_second_and_the_ninth():
+    values = [9.0, 1.0, 5.0, 3.0, 7.0, 2.0, 8.0, 4.0, 6.0, 1e9]  # tables of order statistics: 97.9 %
+    assert median_interval(values) == (2.0, 9.0)
+    assert median_interval([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]) == (1.0, 6.0)
+    assert median_interval([1.0] * 5) is None
+    assert median_interval([]) is None
+
+
+@pytest.mark.parametrize("count", [6, 17, 45])
+def test_intervals_of_medians_cover_what_they_say_for_lopsided_values(count):
+    rng = np.random.default_rng(count)
+    found = [median_interval(rng.exponential(size=count).tolist()) for _ in range(2000)]
+    covered = np.mean([low <= np.log(2) <= high for low, high in found])
+    assert 0.94 < covered < 0.99
+
+
+def test_ends_that_can_be_drawn():
+    assert Interval(0.25, 0.5, "any").ends(100.0) == (25.0, 50.0)
+    assert Interval(0.25, float("inf"), "any").ends() is None
+    assert Interval(float("nan"), 1.0, "any").ends() is None

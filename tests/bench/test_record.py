@@ -68,7 +68,7 @@ def test_rows_stand_beside_the_record(evaluation, tmp_path):
 def test_unknown_fields_of_a_record_are_ignored_and_newer_schemas_refused(evaluation):
     values = json.loads(evaluation.record.to_json())
     assert record_from_dict(values | {"later": 1}, origin="x") == evaluation.record
-    with pytest.raises(TokbenchError, match="x has schema 99, this tokbench reads up to 2"):
+    with pytest.raises(TokbenchError, match="x has schema 99, this tokbench reads up to 3"):
         record_from_dict(values | {"schema": 99}, origin="x")
     with pytest.raises(TokbenchError, match="x is not a tokbench record"):
         record_from_dict({"schema": 1, "metrics": {}}, origin="x")
@@ -116,6 +116,14 @@ def test_records_of_the_first_schema_are_read(evaluation):
     record = record_from_dict(values, origin="x")
     assert (record.schema, record.codebooks, record.tokenizer.weights_how) == (1, (), None)
     assert record.metrics == evaluation.record.metrics
+
+
+def test_records_of_the_second_schema_have_speeds_without_intervals(evaluation):
+    values = json.loads(evaluation.record.to_json()) | {"schema": 2}
+    del values["timing"]["encode_interval"], values["timing"]["decode_interval"]
+    record = record_from_dict(values, origin="x")
+    assert (record.timing.interval("encode"), record.timing.interval("decode"), record.timing.interval("parameters")) == (None, None, None)
+    assert record.timing.threads == evaluation.record.timing.threads
 
 
 def test_records_of_something_else_are_passed_over(evaluation, tmp_path):

@@ -65,6 +65,20 @@ class Shuffled(ImageSource):
         return self.source.raw_digest(self.order[index])
 
 
+def test_speeds_have_intervals_where_there_are_enough_micro_batches(folder):
+    def timing(micro_batch):
+        protocol = get_protocol(changes={"micro_batch": micro_batch})
+        return run(tokbench.load("pixel/palette-512"), folder, metrics=("psnr",), protocol=protocol).record.timing
+
+    many, few = timing(1), timing(4)
+    assert (few.encode_interval, few.decode_interval) == (None, None)
+    assert few.encode_images_per_second > 0
+    for direction in ("encode", "decode"):
+        interval = many.interval(direction)
+        assert interval.method == "order statistics of 11 micro-batches of one pass"
+        assert 0 < interval.low <= getattr(many, f"{direction}_images_per_second") <= interval.high
+
+
 @pytest.mark.parametrize("name", ["pixel/palette-512", "vqvae/tiny", "vae/tiny"])
 def test_batch_size_and_order_change_nothing(name, folder):
     tokenizer = tokbench.load(name)

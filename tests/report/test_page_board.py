@@ -91,6 +91,17 @@ def test_speeds_of_different_machines_are_marked(make_record):
     assert not any(cell.marks for cell in column(board, "parameters"))
 
 
+def test_speeds_show_how_steady_they_were(make_record):
+    a, b = make_record("family/a"), make_record("family/b", seed=1)
+    b = replace(b, record=replace(b.record, timing=replace(b.record.timing, decode_interval=None)))
+    board = board_of(a, b)
+    assert [cell.interval for cell in column(board, "decode")] == ["[45.0, 52.0]", ""]
+    assert [cell.interval for cell in column(board, "encode")] == ["[96.0, 105.0]", "[97.0, 106.0]"]
+    tips = {heading.column.key: heading.tip for heading in board.headings}
+    assert "in brackets: 95 %, order statistics of 45 micro-batches of one pass" in tips["encode"]
+    assert "brackets" not in tips["parameters"]
+
+
 def test_a_judge_that_trained_is_marked(make_record):
     board = board_of(with_metric(make_record("family/a"), "lpips", judged_by_training_network=True), make_record("family/b"))
     assert [cell.marks for cell in column(board, "lpips")] == [JUDGE_MARK, ""]

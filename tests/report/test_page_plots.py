@@ -97,6 +97,18 @@ def test_continuous_latents_and_codecs_have_their_place(make_record):
     assert missing_anchors(group) == ["anchor/webp-256", "anchor/jpeg-256"]
 
 
+def test_intervals_of_speeds_lie_across_their_marks(make_record):
+    a, b = make_record("family/a"), make_record("family/b", seed=1)
+    b = replace(b, record=replace(b.record, timing=replace(b.record.timing, decode_interval=Interval(-1.0, math.inf, "none"))))
+    (group,) = arrange([a, b])
+    marks = {mark.entry.name: mark for mark in plot_of(speed_plots(group), "PSNR").marks}
+    low, high = marks["family/a"].bar_across
+    assert low < marks["family/a"].x < high
+    assert "50 decoded images per second  [45, 52]" in marks["family/a"].tip
+    assert marks["family/b"].bar_across is None
+    assert all(mark.bar_across is None for mark in plot_of(rate_plots(group), "PSNR").marks)
+
+
 def test_a_crowd_names_only_its_front(make_record):
     (group,) = arrange([measured(make_record, f"family/{i:02d}", 0.5 + 0.1 * i, 30 - 0.3 * i, 10) for i in range(20)])
     plot = plot_of(rate_plots(group), "PSNR")

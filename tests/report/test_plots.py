@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokbench.bench.intervals import Interval
 from tokbench.bench.record import CodebookUse, MetricResult
 from tokbench.report.codebook_plots import rank_curves, use_histograms
 from tokbench.report.plots import Point, distributions, measured, metric_axis, pareto_front, rate_scatter, speed_scatter
@@ -74,6 +75,14 @@ def test_speeds_of_another_machine_are_left_out(make_record):
     assert data.left_out == ("c: not timed", "e: measured on another machine")
     assert [point.x for point in speed_scatter(records, ["a", "c", "e"], "psnr", direction="encode").points] == [100.0, 101.0]
     assert speed_scatter([], [], "psnr").points == ()
+
+
+def test_intervals_of_speeds_lie_across(make_record):
+    records = [make_record(name, seed=i).record for i, name in enumerate(("a/b", "c/d"))]
+    records[1] = replace(records[1], timing=replace(records[1].timing, decode_interval=Interval(0.0, 1.0, "from nothing")))
+    data = speed_scatter(records, ["a", "c"], "psnr")
+    assert [point.x_interval for point in data.points] == [(45.0, 52.0), None]
+    assert [point.x_interval for point in rate_scatter(records, ["a", "c"], "psnr").points] == [None, None]
 
 
 def test_measured_metrics(make_record):

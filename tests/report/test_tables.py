@@ -84,6 +84,17 @@ def test_intervals_on_request():
     assert "[24.00" not in render(make_tables([RECORD]), "md")
 
 
+def test_speeds_have_intervals_where_a_record_holds_them():
+    steady = replace(RECORD, timing=replace(RECORD.timing, decode_interval=Interval(47.0, 51.5, "order statistics")))
+    text = render(make_tables([steady, OTHER], intervals=True), "md")
+    assert "50.0 [47.0, 51.5]" in text
+    assert text.count("| 100.0 |") == 2
+    assert "47.0" not in render(make_tables([steady, OTHER]), "md")
+    rows = list(csv.DictReader(io.StringIO(render(make_tables([steady, OTHER], intervals=True), "csv"))))
+    assert [(row["decode_low"], row["decode_high"]) for row in rows] == [("47.0", "51.5"), ("", "")]
+    assert "encode_low" not in rows[0]
+
+
 def test_intervals_have_columns_of_their_own_for_machines():
     tables = make_tables([RECORD, OTHER], intervals=True)
     rows = list(csv.DictReader(io.StringIO(render(tables, "csv"))))

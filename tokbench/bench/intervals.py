@@ -25,6 +25,11 @@ class Interval:
     high: float
     method: str
 
+    def ends(self, scale: float = 1.0) -> tuple[float, float] | None:
+        """Both ends times ``scale``, to be drawn; None if one is not finite."""
+        low, high = scale * self.low, scale * self.high
+        return (low, high) if math.isfinite(low) and math.isfinite(high) else None
+
 
 def group_bootstrap(values: Sequence[float], groups: Sequence[str]) -> Interval | None:
     """Percentile bootstrap of a mean, resampling whole groups.
@@ -47,6 +52,28 @@ def group_bootstrap(values: Sequence[float], groups: Sequence[str]) -> Interval 
     means = sums[picks].sum(axis=1) / counts[picks].sum(axis=1)
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return Interval(float(low), float(high), f"bootstrap of {len(names)} groups, {RESAMPLES} resamples")
+
+
+def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
+    """Find the 95 % confidence interval of a median from order statistics, which supposes no distribution.
+
+    The k-th smallest and k-th largest of n independent values enclose the median with probability ``1 - 2 P(B < k)``, B binomial
+    with n tries of 1/2 (David and Nagaraja, "Order Statistics", 2003, section 7.1); k is the largest for which that is 95 %.
+
+    Args:
+        values: Finite, in any order.
+
+    Returns:
+        Low and high end; None of fewer than six values, which cannot enclose it that surely.
+    """
+    from scipy.stats import binom
+
+    count = len(values)
+    k = int(binom.ppf((1 - LEVEL) / 2, count, 0.5))
+    if count == 0 or k < 1:
+        return None
+    ordered = sorted(values)
+    return ordered[k - 1], ordered[-k]
 
 
 def group_jackknife(figure: float, without: Callable[[np.ndarray], float], groups: Sequence[str], *, folds: int = 10) -> Interval | None:

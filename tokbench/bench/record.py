@@ -15,8 +15,8 @@ from tokbench.bench.protocol import Protocol
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 
-SCHEMA = 2
-"""2 added ``tokenizer.weights_how`` and ``codebooks``; records of schema 1 are read without them."""
+SCHEMA = 3
+"""2 added ``tokenizer.weights_how`` and ``codebooks``, 3 the intervals of ``timing``; older records are read without them."""
 
 
 @dataclass(frozen=True)
@@ -143,6 +143,9 @@ class Timing:
         device: Where it ran.
         threads: CPU threads.
         total_seconds: The whole pass, metrics included.
+        encode_interval: 95 % confidence interval of that median; None of fewer than six micro-batches. It holds how unsteady this
+            pass was, and nothing of what another pass on a busier or hotter machine would give.
+        decode_interval: The same.
     """
 
     encode_images_per_second: float | None
@@ -151,6 +154,12 @@ class Timing:
     device: str
     threads: int
     total_seconds: float
+    encode_interval: Interval | None = None
+    decode_interval: Interval | None = None
+
+    def interval(self, direction: str) -> Interval | None:
+        """The one of ``encode`` or ``decode``; None for anything else."""
+        return {"encode": self.encode_interval, "decode": self.decode_interval}.get(direction)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from tokbench.bench.anchors import Anchor
 from tokbench.bench.context import MetricContext
 from tokbench.bench.encode import decode, encode, reproducible
 from tokbench.bench.environment import environment
+from tokbench.bench.intervals import Interval, median_interval
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.metrics import select
 from tokbench.bench.metrics.base import Metric
@@ -263,12 +264,26 @@ class UnderTest:
 
     def timing(self, total: float) -> Timing:
         """Median rates; the first micro-batch, which warms up, is left out."""
-        encode, decode = (_rate(self._seconds[what]) for what in ("encode", "decode"))
-        return Timing(encode, decode, self.protocol.micro_batch, str(self.device), torch.get_num_threads(), round(total, 3))
+        (encode, encode_interval), (decode, decode_interval) = (_rate(self._seconds[what][1:]) for what in ("encode", "decode"))
+        return Timing(
+            encode,
+            decode,
+            self.protocol.micro_batch,
+            str(self.device),
+            torch.get_num_threads(),
+            round(total, 3),
+            encode_interval,
+            decode_interval,
+        )
 
 
-def _rate(seconds: list[float]) -> float | None:
-    return 1.0 / statistics.median(seconds[1:]) if len(seconds) > 1 else None
+def _rate(seconds: list[float]) -> tuple[float | None, Interval | None]:
+    """Images per second, from the seconds an image took in each micro-batch, and how sure that is."""
+    if not seconds:
+        return None, None
+    ends = median_interval(seconds)
+    how = f"order statistics of {len(seconds)} micro-batches of one pass"
+    return 1.0 / statistics.median(seconds), Interval(1.0 / ends[1], 1.0 / ends[0], how) if ends else None
 
 
 def _prepare(classes: list[type[Metric]], subject: Subject, context: MetricContext) -> tuple[list[Metric], dict[str, MetricResult]]:

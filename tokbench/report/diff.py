@@ -19,6 +19,9 @@ from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED
 
 Verdict = Literal["better", "worse", "same", "unjudged"]
 
+BETWEEN_RUNS = "intervals of speeds hold within one run only"
+"""A machine under other load, or just warmer, moves a whole run by more than its micro-batches differ among themselves."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -99,7 +102,8 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
     keys = sorted(before.metrics.keys() | after.metrics.keys(), key=lambda key: (known.get(key, len(known)), key))
     metrics = [_metric_change(key, before, after, rows_before, rows_after) for key in keys]
     measured = [one for one in metrics if one.before is not None or one.after is not None]
-    others = [_plain_change(column.key, get(before), get(after)) for column, get in (*DERIVED, *SPEED)]
+    others = [_plain_change(column.key, get(before), get(after), "there is no interval") for column, get in DERIVED]
+    others += [_plain_change(column.key, get(before), get(after), BETWEEN_RUNS) for column, get in SPEED]
     known_of_one = [one for one in others if one.before is not None or one.after is not None]
     return Difference(before.tokenizer.name, after.tokenizer.name, tuple(differing(before, after)), (*measured, *known_of_one))
 
@@ -222,13 +226,11 @@ def _verdict(change: float, apart: bool, higher: bool | None) -> Verdict:
     return "better" if (change > 0) is higher else "worse"
 
 
-def _plain_change(key: str, before: float | None, after: float | None) -> Change:
+def _plain_change(key: str, before: float | None, after: float | None, untold: str) -> Change:
     if before is None or after is None:
         return Change(key, before, after, None, None, "unjudged", "one of the records has none")
     same = before == after
-    return Change(
-        key, before, after, _minus(after, before), None, "same" if same else "unjudged", "equal" if same else "there is no interval"
-    )
+    return Change(key, before, after, _minus(after, before), None, "same" if same else "unjudged", "equal" if same else untold)
 
 
 def _minus(after: float, before: float) -> float:

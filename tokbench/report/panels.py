@@ -38,6 +38,8 @@ def draw_scatter(axes: Axes, data: Scatter, paper: Paper) -> None:
         look = paper.look(point.name)
         if point.interval:
             axes.vlines(point.x, *point.interval, color=look["color"], linewidth=0.6, alpha=0.7, zorder=2)
+        if point.x_interval:
+            axes.hlines(point.y, *point.x_interval, color=look["color"], linewidth=0.6, alpha=0.7, zorder=2)
         faces: dict[str, Any] = (
             {"markerfacecolor": "white", "markeredgewidth": 1.0} if point.judged else {"markeredgecolor": "white", "markeredgewidth": 0.4}
         )

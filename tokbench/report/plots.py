@@ -51,6 +51,7 @@ class Point:
         interval: 95 %, where there is one.
         codec: ``webp`` or ``jpeg`` for an anchor, else None.
         judged: Whether the tokenizer was trained with the network that judges here.
+        x_interval: 95 % of the speed, where there is one.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Point:
     interval: tuple[float, float] | None = None
     codec: str | None = None
     judged: bool = False
+    x_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,7 @@ def speed_scatter(records: Sequence[Record], names: Sequence[str], key: str, *, 
         rate = timing.decode_images_per_second if direction == "decode" else timing.encode_images_per_second
         missing = NOT_TIMED if machine == usual else "measured on another machine"
         speeds.append(missing if rate is None or machine != usual else rate)
-    return _scatter(records, names, key, Axis(f"{direction} images/s →", True, True), speeds)
+    return _scatter(records, names, key, Axis(f"{direction} images/s →", True, True), speeds, timed=direction)
 
 
 def pareto_front(points: Sequence[Point], *, x_higher: bool, y_higher: bool) -> tuple[Point, ...]:
@@ -185,7 +187,9 @@ def distributions(rows: Sequence[Rows], names: Sequence[str], key: str) -> list[
     return found
 
 
-def _scatter(records: Sequence[Record], names: Sequence[str], key: str, x: Axis, places: Sequence[float | str]) -> Scatter:
+def _scatter(
+    records: Sequence[Record], names: Sequence[str], key: str, x: Axis, places: Sequence[float | str], *, timed: str = ""
+) -> Scatter:
     y = metric_axis(key)
     points, left_out = [], []
     for name, record, at in zip(names, records, places, strict=True):
@@ -199,9 +203,10 @@ def _scatter(records: Sequence[Record], names: Sequence[str], key: str, x: Axis,
         elif not math.isfinite(value) or (y.log and value <= 0) or not math.isfinite(at) or at <= 0:
             left_out.append(f"{name}: {_COLUMNS[key].title if key in _COLUMNS else key} is {value:g}")
         else:
-            ends, scale = metric.interval, _scale(key)
-            interval = (scale * ends.low, scale * ends.high) if ends and math.isfinite(ends.low) and math.isfinite(ends.high) else None
-            points.append(Point(name, at, scale * value, interval, _codec(record), metric.judged_by_training_network))
+            scale, steady = _scale(key), record.timing.interval(timed)
+            interval = metric.interval.ends(scale) if metric.interval else None
+            across = steady.ends() if steady and steady.low > 0 else None
+            points.append(Point(name, at, scale * value, interval, _codec(record), metric.judged_by_training_network, across))
     own = [point for point in points if point.codec is None]
     front = pareto_front(own, x_higher=bool(x.higher_is_better), y_higher=y.higher_is_better) if y.higher_is_better is not None else ()
     return Scatter(x, y, tuple(points), front, tuple(left_out))

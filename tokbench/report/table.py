@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from tokbench.bench.intervals import Interval
 from tokbench.bench.record import MetricResult, Record
 from tokbench.bench.store import Rows
 from tokbench.configs import flat
@@ -202,32 +203,37 @@ def _table(section: Section, records: Sequence[Record], images: Sequence[Rows] |
         found = [metric for record in records if (metric := record.metrics.get(column.key)) and metric.value is not None]
         if found:
             metrics.append(replace(column, ranged=intervals and any(metric.interval for metric in found)))
-    columns = (*(c for c, _ in DERIVED), *metrics, *(c for c, _ in SPEED))
+    speeds = [replace(c, ranged=intervals and any(record.timing.interval(c.key) for record in records)) for c, _ in SPEED]
+    columns = (*(c for c, _ in DERIVED), *metrics, *speeds)
     best = {c.key: [False] * len(records) if images is None else significantly_best(records, images, c.key) for c in metrics}
     rows = []
     for i, (name, record) in enumerate(zip(section.names, records, strict=True)):
         cells = [
             *(_number(column, get(record)) for column, get in DERIVED),
             *(_metric_cell(column, record.metrics.get(column.key), best[column.key][i]) for column in metrics),
-            *(_number(column, get(record)) for column, get in SPEED),
+            *(_number(column, get(record), record.timing.interval(column.key)) for column, (_, get) in zip(speeds, SPEED, strict=True)),
         ]
         rows.append((name, tuple(cells)))
     notes = [BOLD_NOTE] if any(map(any, best.values())) else []
     return Table(section.title, columns, tuple(rows), (*notes, *_notes(records)))
 
 
-def _number(column: Column, value: float | None) -> Cell:
-    return Cell("-") if value is None else Cell(column.write(value), value)
+def _number(column: Column, value: float | None, interval: Interval | None = None) -> Cell:
+    return Cell("-") if value is None else Cell(column.write(value), value, *_ends(column, interval))
 
 
 def _metric_cell(column: Column, metric: MetricResult | None, bold: bool) -> Cell:
     if metric is None or metric.value is None:
         return Cell("-")
     mark = JUDGE_MARK if metric.judged_by_training_network else ""
-    if not column.ranged or metric.interval is None:
-        return Cell(column.write(metric.value), metric.value, mark=mark, bold=bold)
-    low, high = metric.interval.low, metric.interval.high
-    return Cell(column.write(metric.value), metric.value, (column.write(low), column.write(high)), (low, high), mark, bold)
+    return Cell(column.write(metric.value), metric.value, *_ends(column, metric.interval), mark=mark, bold=bold)
+
+
+def _ends(column: Column, interval: Interval | None) -> tuple[tuple[str, str] | None, tuple[float, float] | None]:
+    """An interval as text and as numbers, where the column shows them."""
+    if not column.ranged or interval is None:
+        return None, None
+    return (column.write(interval.low), column.write(interval.high)), (interval.low, interval.high)
 
 
 def _notes(records: Sequence[Record]) -> list[str]:

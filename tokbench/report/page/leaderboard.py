@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from tokbench.bench.intervals import Interval
 from tokbench.bench.record import MetricResult, Record
 from tokbench.configs import canonical_json, flat, plain
 from tokbench.report.page.axes import short
@@ -116,7 +117,13 @@ def leaderboard(group: Group) -> Leaderboard:
         else:
             mark = SPEED_MARK if column.key in speeds and speed_differs else ""
             cells = [
-                Cell(_kept_short(cell.text, cell.value), value=cell.value, marks=mark if cell.value is not None else "") for cell in texts
+                Cell(
+                    _kept_short(cell.text, cell.value),
+                    _interval(entry.record.timing.interval(column.key), column),
+                    cell.value,
+                    mark if cell.value is not None else "",
+                )
+                for cell, entry in zip(texts, group.entries, strict=True)
             ]
         columns.append(cells)
         kind = "figure" if column.key in metrics else "rate" if column.key in rates else "speed"
@@ -141,8 +148,10 @@ def _heading(group: Group, column: Column, kind: str) -> Heading:
     if metric is not None:
         how = ", ".join(f"{key} {value}" for key, value in flat(metric.settings).items() if key not in COUNTED and "sha256" not in key)
         lines.append(clipped(how, 400))
-        if metric.interval is not None:
-            lines.append(f"in brackets: 95 %, {clipped(metric.interval.method)}")
+    steady = next((found for entry in group.entries if (found := entry.record.timing.interval(column.key))), None)
+    for interval in (metric.interval if metric else None, steady):
+        if interval is not None:
+            lines.append(f"in brackets: 95 %, {clipped(interval.method)}")
     return Heading(column, kind, f"N={count:,}" if column.key in FRECHET else "", better, "\n".join(line for line in lines if line))
 
 
@@ -162,7 +171,7 @@ def _metric_cells(group: Group, column: Column) -> tuple[list[Cell], bool]:
         marks = JUDGE_MARK if metric.judged_by_training_network else ""
         marks += SETTINGS_MARK if _settings(metric) != usual else ""
         text = _kept_short(f"{value * column.scale:.{column.digits}f}", value * column.scale)
-        cells.append(Cell(text, _interval(metric, column), value, marks, is_best, is_best_at_rate))
+        cells.append(Cell(text, _interval(metric.interval, column), value, marks, is_best, is_best_at_rate))
     return cells, any(best)
 
 
@@ -206,10 +215,10 @@ def _differing(group: Group, key: str) -> str:
     )
 
 
-def _interval(metric: MetricResult, column: Column) -> str:
-    if metric.interval is None:
+def _interval(interval: Interval | None, column: Column) -> str:
+    if interval is None:
         return ""
-    ends = [metric.interval.low * column.scale, metric.interval.high * column.scale]
+    ends = [interval.low * column.scale, interval.high * column.scale]
     return "[" + ", ".join(_kept_short(f"{end:.{column.digits}f}", end) for end in ends) + "]"
 
 

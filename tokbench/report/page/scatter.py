@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from tokbench.report.page.axes import Scale, Tick, fit_scale, short
@@ -51,7 +51,8 @@ class Mark:
         entry: The record.
         x: Pixel.
         y: Pixel.
-        bar: Ends of the confidence interval, in pixels, if there is one.
+        bar: Ends of the figure's confidence interval, in pixels, if there is one.
+        bar_across: Ends of that of the speed, likewise.
         tip: Lines for the reader who points at it.
         off: Whether its figure (zero, infinity) has no place on the axis, and it stands on the frame.
         label: Name to write beside it, if there is room, with the place.
@@ -61,6 +62,7 @@ class Mark:
     x: float
     y: float
     bar: tuple[float, float] | None
+    bar_across: tuple[float, float] | None
     tip: str
     off: bool
     label: tuple[str, float, float, str] | None = None
@@ -113,10 +115,11 @@ def speed_plots(group: Group) -> list[Scatter]:
 
     plots = []
     for column in [c for c in _plotted(group) if c.key in ("fd_efflite0", "rfid", "lpips", "psnr")]:
-        for get, label in ((decoding, "decoded images per second"), (encoding, "encoded images per second")):
-            if label.startswith("encoded") and column.key != "lpips":
+        for get, direction in ((decoding, "decode"), (encoding, "encode")):
+            if direction == "encode" and column.key != "lpips":
                 continue
-            plots.append(_scatter(group, column, get, label, more_is_better=True, absent="no speed measured"))
+            label = f"{direction}d images per second"
+            plots.append(_scatter(group, column, get, label, more_is_better=True, absent="no speed measured", timed=direction))
     return [plot for plot in plots if plot]
 
 
@@ -125,7 +128,14 @@ def _plotted(group: Group) -> list[Column]:
 
 
 def _scatter(
-    group: Group, column: Column, get: Callable[[Entry], float | None], x_label: str, *, more_is_better: bool, absent: str
+    group: Group,
+    column: Column,
+    get: Callable[[Entry], float | None],
+    x_label: str,
+    *,
+    more_is_better: bool,
+    absent: str,
+    timed: str = "",
 ) -> Scatter | None:
     found: list[tuple[Entry, float, float]] = []
     left_out = []
@@ -135,17 +145,18 @@ def _scatter(
             found.append((entry, across, up * column.scale))
         elif up is not None and not (entry.codec and more_is_better):
             left_out.append(f"{entry.label}: {absent}")
-    x = fit_scale((across for _, across, _ in found), LEFT, RIGHT, log=True)
+    steady = {entry.number: _speed_interval(entry, timed) for entry, _, _ in found}
+    x = fit_scale((end for entry, across, _ in found for end in (across, *steady[entry.number])), LEFT, RIGHT, log=True)
     y = _vertical(found, column)
     if x is None or y is None:
         return None
     found.sort(key=lambda item: (item[0].codec is None, item[1]))
-    marks = [_mark(entry, across, up, x, y, column, x_label) for entry, across, up in found]
+    marks = [_mark(entry, across, up, x, y, column, x_label, steady[entry.number]) for entry, across, up in found]
     boxes = [Box(mark.x - 6, mark.y - 6, mark.x + 6, mark.y + 6) for mark in marks]
     front = _front([item for item in found if item[0].codec is None], more=more_is_better, higher=column.arrow == "↑")
     texts = _texts([mark.entry for mark in marks], [entry for entry, _, _ in front])
     labels = place_labels([(m.x, m.y, text) for m, text in zip(marks, texts, strict=True)], boxes, Box(LEFT, 2, RIGHT + 12, BOTTOM))
-    marks = [Mark(m.entry, m.x, m.y, m.bar, m.tip, m.off, label) for m, label in zip(marks, labels, strict=True)]
+    marks = [replace(mark, label=label) for mark, label in zip(marks, labels, strict=True)]
     return Scatter(
         title=f"{column.title} against {x_label}",
         x=Axis(f"{x_label} (log) →" if more_is_better else f"← {x_label} (log)", tuple(x.ticks(5)), True),
@@ -171,21 +182,25 @@ def _vertical(found: Sequence[tuple[Entry, float, float]], column: Column) -> Sc
 
 def _interval(entry: Entry, column: Column) -> tuple[float, ...]:
     metric = entry.record.metrics.get(column.key)
-    if metric is None or metric.interval is None:
-        return ()
-    ends = (metric.interval.low * column.scale, metric.interval.high * column.scale)
-    return ends if all(map(math.isfinite, ends)) else ()
+    return () if metric is None or metric.interval is None else metric.interval.ends(column.scale) or ()
 
 
-def _mark(entry: Entry, across: float, up: float, x: Scale, y: Scale, column: Column, x_label: str) -> Mark:
+def _speed_interval(entry: Entry, timed: str) -> tuple[float, ...]:
+    """Ends of the interval of a speed that have a place on a logarithmic axis."""
+    interval = entry.record.timing.interval(timed)
+    return () if interval is None or interval.low <= 0 else interval.ends() or ()
+
+
+def _mark(entry: Entry, across: float, up: float, x: Scale, y: Scale, column: Column, x_label: str, steady: tuple[float, ...]) -> Mark:
     ends = _interval(entry, column)
     written = f"{up:.{column.digits}f}" if abs(up) < 1e7 else short(up)
     if ends:
         written += f"  [{ends[0]:.{column.digits}f}, {ends[1]:.{column.digits}f}]"
     off = not y.holds(up) or up < y.low or up > y.high
-    tip = "\n".join([entry.label, f"{column.title} {written}" + (" (no place on this axis)" if off else ""), f"{short(across)} {x_label}"])
+    place = f"{short(across)} {x_label}" + (f"  [{short(steady[0])}, {short(steady[1])}]" if steady else "")
+    tip = "\n".join([entry.label, f"{column.title} {written}" + (" (no place on this axis)" if off else ""), place])
     bar = None if off or not ends else (y(ends[0]), y(ends[1]))
-    return Mark(entry, x(across), y(up), bar, tip, off)
+    return Mark(entry, x(across), y(up), bar, (x(steady[0]), x(steady[1])) if steady else None, tip, off)
 
 
 def _texts(entries: Sequence[Entry], front: Sequence[Entry]) -> list[str]:
