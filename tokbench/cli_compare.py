@@ -52,6 +52,9 @@ def compare(
     published: Annotated[
         bool, typer.Option("--published", help="Show all that others published, also where protocols differ; what matches is always shown.")
     ] = False,
+    columns: Annotated[
+        str | None, typer.Option(help="Only these, in this order, by their keys: bits_per_image,lpips,psnr,decode. CSV and JSON name them.")
+    ] = None,
     fail_if: FailIfOption = None,
     gate_report: GateReportOption = None,
 ) -> None:
@@ -66,7 +69,8 @@ def compare(
     matching = any(record.data.count in DATA_SETS.values() for record in records)
     rows = [read_rows(path) for path, _ in found] if bold or published or matching else None
     checks = gate_records(records, fail_if, gate_report)
-    tables = make_tables(records, intervals=intervals, mix=mix, rows=rows if bold else None)
+    chosen = [key.strip() for key in columns.split(",") if key.strip()] if columns is not None else None
+    tables = make_tables(records, intervals=intervals, mix=mix, rows=rows if bold else None, columns=chosen)
     others = published_tables(records, rows) if published or matching else []
     if published and not others:
         console.say("nothing published is known of these tokenizers")

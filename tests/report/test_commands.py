@@ -54,6 +54,10 @@ def test_compare_in_bold_with_intervals(command, runs):
     row = next(line for line in bold.splitlines() if line.startswith("| c/d |"))
     assert row.count("**") == 8  # FD, LPIPS, PSNR, SSIM
     assert "bold: better than every other row by more than chance" in bold
+    few = command("compare", "--format", "csv", "--columns", "psnr, bits_per_image")[1]
+    assert few.splitlines()[0] == "protocol and data,tokenizer,psnr,bits_per_image"
+    with pytest.raises(TokbenchError, match="columns of these records are .*; got 'nonsense'"):
+        command("compare", "--columns", "psnr,nonsense")
     latex = command("compare", "--format", "latex", "--bold", "--intervals")[1]
     assert "\\textbf{" in latex
     assert "{\\scriptsize [" in latex

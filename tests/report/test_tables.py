@@ -84,6 +84,24 @@ def test_intervals_on_request():
     assert "[24.00" not in render(make_tables([RECORD]), "md")
 
 
+def test_columns_are_chosen_and_ordered_with_the_notes_they_need():
+    text = render(make_tables([RECORD, OTHER], columns=["psnr", "bits_per_image", "psnr"]), "md")
+    assert "| tokenizer | PSNR dB ↑ | bits/image |" in text
+    assert "| vqgan/tiny | 25.12 | 2560 |" in text
+    assert "trained with the network" not in text
+    assert "rfid" not in text
+    assert "trained with the network" in render(make_tables([RECORD], columns=["lpips_vgg"]), "md")
+    text_record = replace(LARGER, metrics={"text_accuracy": MetricResult(0.5, "share", True)})
+    first, second = make_tables([RECORD, text_record], columns=["text_accuracy", "bpp"])
+    assert [[column.key for column in table.columns] for table in (first, second)] == [["bpp"], ["text_accuracy", "bpp"]]
+
+
+@pytest.mark.parametrize(("columns", "got"), [(["psnr", "rfid"], "'rfid'"), (["PSNR"], "'PSNR'"), ([], "none")])
+def test_columns_that_no_record_has(columns, got):
+    with pytest.raises(TokbenchError, match=f"columns of these records are tokens_per_image, .*parameters; got {got}"):
+        make_tables([RECORD], columns=columns)
+
+
 def test_speeds_have_intervals_where_a_record_holds_them():
     steady = replace(RECORD, timing=replace(RECORD.timing, decode_interval=Interval(47.0, 51.5, "order statistics")))
     text = render(make_tables([steady, OTHER], intervals=True), "md")

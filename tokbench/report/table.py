@@ -10,6 +10,7 @@ from tokbench.bench.intervals import Interval
 from tokbench.bench.record import MetricResult, Record
 from tokbench.bench.store import Rows
 from tokbench.configs import flat
+from tokbench.errors import TokbenchError
 from tokbench.report.significance import significantly_best
 
 
@@ -150,7 +151,12 @@ def make_sections(records: Sequence[Record], *, mix: bool = False) -> list[Secti
 
 
 def make_tables(
-    records: Sequence[Record], *, intervals: bool = False, mix: bool = False, rows: Sequence[Rows] | None = None
+    records: Sequence[Record],
+    *,
+    intervals: bool = False,
+    mix: bool = False,
+    rows: Sequence[Rows] | None = None,
+    columns: Sequence[str] | None = None,
 ) -> list[Table]:
     """Arrange records.
 
@@ -160,19 +166,37 @@ def make_tables(
         mix: One table for all, with protocol and data in each row's name.
         rows: The per-image values of each record; given them, the best figure of a column is bold where it is better than
             every other by more than chance.
+        columns: Keys of the columns to keep, in this order; None keeps all.
 
     Returns:
         One table for every protocol and data set, or the one mixed table.
 
     Raises:
+        TokbenchError: If no record has a figure for a column, or none are given.
         ValueError: If records and rows are not equally many.
     """
     if rows is not None and len(rows) != len(records):
         raise ValueError(f"{len(records)} records with {len(rows)} sets of rows")
-    return [
-        _table(section, [records[i] for i in section.members], None if rows is None else [rows[i] for i in section.members], intervals)
-        for section in make_sections(records, mix=mix)
+    sections = [(section, [records[i] for i in section.members]) for section in make_sections(records, mix=mix)]
+    tables = [
+        _table(section, members, None if rows is None else [rows[i] for i in section.members], intervals) for section, members in sections
     ]
+    if columns is None:
+        return tables
+    known = dict.fromkeys(column.key for table in tables for column in table.columns)
+    wrong = next((key for key in columns if key not in known), None)
+    if wrong is not None or not columns:
+        raise TokbenchError(f"columns of these records are {', '.join(known)}; got {repr(wrong) if wrong is not None else 'none'}")
+    return [_chosen(table, columns, members) for table, (_, members) in zip(tables, sections, strict=True)]
+
+
+def _chosen(table: Table, keys: Sequence[str], records: Sequence[Record]) -> Table:
+    """Those columns of a table that it has, and what is to be said of these."""
+    places = {column.key: i for i, column in enumerate(table.columns)}
+    chosen = [places[key] for key in dict.fromkeys(keys) if key in places]
+    rows = tuple((name, tuple(cells[i] for i in chosen)) for name, cells in table.rows)
+    notes = [BOLD_NOTE] if any(cell.bold for _, cells in rows for cell in cells) else []
+    return replace(table, columns=tuple(table.columns[i] for i in chosen), rows=rows, notes=(*notes, *_notes(records, keys)))
 
 
 def _names(records: Sequence[Record]) -> list[str]:
@@ -236,18 +260,25 @@ def _ends(column: Column, interval: Interval | None) -> tuple[tuple[str, str] | 
     return (column.write(interval.low), column.write(interval.high)), (interval.low, interval.high)
 
 
-def _notes(records: Sequence[Record]) -> list[str]:
+def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list[str]:
+    """What there is to say of the columns ``keys``; None means all."""
     notes = []
-    if any(metric.judged_by_training_network for record in records for metric in record.metrics.values()):
+    judged = (key for record in records for key, metric in record.metrics.items() if metric.judged_by_training_network)
+    if any(keys is None or key in keys for key in judged):
         notes.append(JUDGE_NOTE)
-    if any(record.tokens.channels for record in records):
+    rates = keys is None or any(column.key in keys for column, _ in DERIVED)
+    if rates and any(record.tokens.channels for record in records):
         notes.append("continuous latents have no bits; what they take to store is in the record")
-    if any(record.tokenizer.name.startswith("anchor/") for record in records):
+    if rates and any(record.tokenizer.name.startswith("anchor/") for record in records):
         notes.append("anchors are codecs: bits are the mean size of the files, headers included")
     reasons: dict[str, set[str]] = {}
     for record in records:
         for key, metric in record.metrics.items():
-            if metric.reason is not None and key in ("rfid", "fd_efflite0", "lpips", "ssim", "text_accuracy", "face_distance"):
+            if (
+                keys is None
+                and metric.reason is not None
+                and key in ("rfid", "fd_efflite0", "lpips", "ssim", "text_accuracy", "face_distance")
+            ):
                 reasons.setdefault(f"{key}: {metric.reason}", set()).add(record.tokenizer.name)
     notes += sorted(reasons)
     skipped = max((len(record.data.skipped) for record in records), default=0)
