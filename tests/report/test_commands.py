@@ -56,7 +56,7 @@ def test_compare_in_bold_with_intervals(command, runs):
     assert "bold: better than every other row by more than chance" in bold
     few = command("compare", "--format", "csv", "--columns", "psnr, bits_per_image")[1]
     assert few.splitlines()[0] == "protocol and data,tokenizer,psnr,bits_per_image"
-    with pytest.raises(TokbenchError, match="columns of these records are .*; got 'nonsense'"):
+    with pytest.raises(TokbenchError, match=r"columns of these records are .*; got 'nonsense'"):
         command("compare", "--columns", "psnr,nonsense")
     latex = command("compare", "--format", "latex", "--bold", "--intervals")[1]
     assert "\\textbf{" in latex
