@@ -27,7 +27,7 @@ def make(tmp_path):
         if name == "rfid":
             pytest.skip("rfid is the same class as fd_efflite0 on another network, see test_networks.py")
         if name == "text_accuracy":
-            pytest.importorskip("rapidocr_onnxruntime", reason="text is read with the extra ocr, which needs Python below 3.13")
+            pytest.importorskip("onnxruntime", reason="text is read with the extra ocr")
         return cls.create(MetricContext(torch.device("cpu"), micro_batch=8, cache=tmp_path / "cache", source=Captioned()))
 
     return build

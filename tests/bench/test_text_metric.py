@@ -38,7 +38,7 @@ def pictures(pages):
 
 @pytest.fixture
 def build(pages):
-    pytest.importorskip("rapidocr_onnxruntime", reason="text is read with the extra ocr, which needs Python below 3.13")
+    pytest.importorskip("onnxruntime", reason="text is read with the extra ocr")
     return lambda source=pages: TextAccuracy.create(MetricContext(torch.device("cpu"), micro_batch=8, source=source))
 
 
@@ -102,8 +102,7 @@ def test_nothing_is_read_where_nothing_stands(build, observe, pages):
 
 
 def test_the_reader_reads_what_its_package_reads(build, pages):
-    from rapidocr_onnxruntime.ch_ppocr_rec import TextRecognizer
-
+    package = pytest.importorskip("rapidocr_onnxruntime.ch_ppocr_rec", reason="this package needs Python below 3.13")
     mine = open_reader()
     config = {
         "model_path": str(reader_module._model_path()),
@@ -114,7 +113,7 @@ def test_the_reader_reads_what_its_package_reads(build, pages):
         "use_cuda": False,
         "use_dml": False,
     }
-    theirs = TextRecognizer(config)
+    theirs = package.TextRecognizer(config)
     same = 0
     for index in range(0, 128, 8):
         pixels = np.asarray(pages.read(index))
@@ -152,18 +151,31 @@ def test_data_without_typed_text_give_a_reason(folder):
 
 
 def test_a_missing_extra_gives_a_reason(monkeypatch, pages):
-    expected = (
-        r"reading text needs the package rapidocr-onnxruntime, which is not installed; install it with: pip install 'tokbench\[ocr\]'"
-    )
+    expected = r"reading text needs the package {}, which is not installed; install it with: pip install 'tokbench\[ocr\]'"
     context = MetricContext(torch.device("cpu"), micro_batch=8, source=pages)
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(TokbenchError, match=expected):
+    with pytest.raises(TokbenchError, match=expected.format("onnxruntime")):
         TextAccuracy.create(context)
     monkeypatch.undo()
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(reader_module, "PACKAGE", "no_such_package")
-    with pytest.raises(TokbenchError, match=expected):
+    monkeypatch.setattr(reader_module, "PLACES", (("no_such_package", "a.onnx"), ("nor_this_one", "a.onnx")))
+    with pytest.raises(TokbenchError, match=expected.format("rapidocr-onnxruntime")):
         TextAccuracy.create(context)
+
+
+@pytest.mark.parametrize("name", ["ch_PP-OCRv4_rec_infer.onnx", "ch_PP-OCRv4_rec_mobile.onnx"])
+def test_either_package_may_bring_the_network(build, monkeypatch, tmp_path, name):
+    models = tmp_path / "rapidocr" / "models"
+    models.mkdir(parents=True)
+    (models.parent / "__init__.py").write_text("raise AssertionError('only its file is wanted')")
+    (models / name).write_bytes(reader_module._model_path().read_bytes())
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(reader_module, "PLACES", [place for place in reader_module.PLACES if place[0] == "rapidocr"])
+    assert reader_module._model_path() == models / name
+    assert open_reader().settings["weights_sha256"] == reader_module.READER_SHA256
+    (models / name).rename(models / "PP-OCRv6_rec_small.onnx")
+    with pytest.raises(TokbenchError, match=r"^rapidocr as installed brings no PP-OCRv4 recognition network; run: pip install "):
+        open_reader()
 
 
 def test_another_network_is_refused(monkeypatch, tmp_path):

@@ -1,4 +1,4 @@
-"""The network that reads: one line of text at a time, by the recognition network of the package ``rapidocr-onnxruntime``."""
+"""The network that reads: one line of text at a time, by the recognition network that the packages ``rapidocr-onnxruntime`` and ``rapidocr`` bring."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ from PIL import Image
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.tokenizers.checkpoints import sha256
 
-PACKAGE, MODEL = "rapidocr_onnxruntime", "ch_PP-OCRv4_rec_infer.onnx"
+PLACES = (
+    ("rapidocr_onnxruntime", "ch_PP-OCRv4_rec_infer.onnx"),
+    ("rapidocr", "ch_PP-OCRv4_rec_infer.onnx"),
+    ("rapidocr", "ch_PP-OCRv4_rec_mobile.onnx"),
+)
+"""Packages and names under which the file comes; of rapidocr, releases 2.0.7 to 3.8 bring it, later ones another network."""
+
+INSTALL = "pip install 'rapidocr-onnxruntime==1.4.4', or from Python 3.13 on 'rapidocr>=2.0.7,<3.9'"
 READER_SHA256 = "48fc40f24f6d2a207a2b1091d3437eb3cc3eb6b676dc3ef9c37384005483683b"
 
 HEIGHT, WIDTH = 48, 320
@@ -62,13 +69,11 @@ def open_reader() -> LineReader:
     try:
         import onnxruntime
     except ImportError as error:
-        raise missing_extra("rapidocr-onnxruntime", "ocr", "reading text") from error
+        raise missing_extra("onnxruntime", "ocr", "reading text") from error
     path = _model_path()
     digest = sha256(path)
     if digest != READER_SHA256:
-        raise TokbenchError(
-            f"{path.name} has SHA-256 {digest[:12]}, expected {READER_SHA256[:12]}; run: pip install --force-reinstall rapidocr-onnxruntime==1.4.4"
-        )
+        raise TokbenchError(f"{path.name} has SHA-256 {digest[:12]}, expected {READER_SHA256[:12]}; run: {INSTALL}")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 3
@@ -83,12 +88,13 @@ def open_reader() -> LineReader:
 
 
 def _model_path() -> Path:
-    spec = find_spec(PACKAGE)
-    if spec is None or spec.origin is None:
+    found = {package: Path(spec.origin).parent for package, _ in PLACES if (spec := find_spec(package)) and spec.origin}
+    if not found:
         raise missing_extra("rapidocr-onnxruntime", "ocr", "reading text")
-    path = Path(spec.origin).parent / "models" / MODEL
-    if not path.is_file():
-        raise TokbenchError(f"rapidocr-onnxruntime has no {MODEL}; run: pip install --force-reinstall rapidocr-onnxruntime==1.4.4")
+    paths = [found[package] / "models" / name for package, name in PLACES if package in found]
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        raise TokbenchError(f"{' and '.join(found)} as installed brings no PP-OCRv4 recognition network; run: {INSTALL}")
     return path
 
 
