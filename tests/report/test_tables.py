@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import math
 import re
 from dataclasses import replace
 
@@ -135,6 +136,9 @@ def test_bold_needs_rows_and_more_than_chance(make_record):
     for items in ([worse, best, near], [worse]):
         assert "**" not in bold(items).split("\n", 1)[1]
         assert "bold:" not in bold(items)
+    perfect = replace(best, record=replace(best.record, metrics=best.record.metrics | {"psnr": MetricResult(math.inf, "dB", True)}))
+    perfect = replace(perfect, rows=perfect.rows | {"psnr": dict.fromkeys(perfect.rows["psnr"], math.inf)})
+    assert "\\textbf{\\boldmath $\\infty$}" in bold([worse, perfect], "latex")
     assert f"\\textbf{{{best.record.metrics['psnr'].value:.2f}}}" in bold([worse, best], "latex")
     assert json.loads(bold([worse, best], "json"))[0]["rows"][1]["best"] == ["fd_efflite0", "lpips", "psnr", "ssim"]
     stream = io.StringIO()

@@ -145,7 +145,9 @@ def _latex(tables: Sequence[Table]) -> str:
 def _latex_cell(cell: Cell) -> str:
     number = "$\\infty$" if cell.number == "inf" else "$-\\infty$" if cell.number == "-inf" else _tex(cell.number)
     ends = f" {{\\scriptsize [{', '.join(map(_tex, cell.ends))}]}}" if cell.ends else ""
-    return (f"\\textbf{{{number}}}" if cell.bold else number) + ends + _tex(cell.mark)
+    if cell.bold:
+        number = f"\\textbf{{\\boldmath {number}}}" if "$" in number else f"\\textbf{{{number}}}"
+    return number + ends + _tex(cell.mark)
 
 
 _TEX = {character: f"\\{character}" for character in "_%&#${}"} | {
