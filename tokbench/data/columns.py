@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tokbench.data.annotations import LARGEST_LABEL, bad_label
+from tokbench.data.annotations import LARGEST_LABEL, as_caption, bad_caption, bad_label
+from tokbench.data.folder import StoredImages
 from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
@@ -20,6 +22,57 @@ LABEL_COLUMNS = ("label", "labels", "cls", "class")
 
 CAPTION_COLUMNS = ("caption", "text", "txt", "captions")
 """Names of a column of texts, or of lists of texts of which the first counts, in the order in which they are tried."""
+
+
+class AnnotatedRows(StoredImages):
+    """Images in the rows of a table that may have a column of labels and one of captions."""
+
+    _labels: Any
+    """The column of labels, or its name; None if there is none."""
+
+    _captions: Any
+    """The column of captions; None if there is none."""
+
+    @abstractmethod
+    def _read_classes(self) -> Classes:
+        """Read all labels."""
+
+    @abstractmethod
+    def _caption(self, index: int) -> object:
+        """Take one cell of the column of captions."""
+
+    @cached_property
+    def _classes(self) -> Classes:
+        return self._read_classes()
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether there is a column of labels."""
+        return self._labels is not None
+
+    @property
+    def label_names(self) -> tuple[str, ...]:
+        """The names stored with the table, or the distinct texts of its labels."""
+        return self._classes.names if self.has_labels else ()
+
+    def label(self, index: int) -> int | None:
+        """Take one label; all are read when the first is asked for."""
+        return self._classes[index] if self.has_labels else None
+
+    @property
+    def has_captions(self) -> bool:
+        """Whether there is a column of captions."""
+        return self._captions is not None
+
+    def caption(self, index: int) -> str | None:
+        """Take one caption."""
+        try:
+            value = None if self._captions is None else self._caption(index)
+        except UnicodeDecodeError as error:
+            raise bad_caption("is not UTF-8", self.record(index)) from error
+        except Exception as error:  # damaged files raise ArrowInvalid, OSError, ValueError, ...
+            raise bad_caption(f"cannot be read ({error})", self.record(index)) from error
+        return as_caption(value, self.record(index))
 
 
 def label_column(schema: pa.Schema) -> str | None:

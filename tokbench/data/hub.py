@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tokbench.data.annotations import as_caption, bad_caption
-from tokbench.data.columns import Classes, caption_column, class_names, label_column
-from tokbench.data.folder import StoredImages, no_images, read_file
+from tokbench.data.columns import AnnotatedRows, Classes, caption_column, class_names, label_column
+from tokbench.data.folder import no_images, read_file
 from tokbench.data.table import KEY_COLUMN, image_column, is_image_struct, row_ids
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.images import UnreadableImage
@@ -22,7 +20,7 @@ BATCH = 65536
 """Labels read at once."""
 
 
-class HubSource(StoredImages):
+class HubSource(AnnotatedRows):
     """The images of one split of a data set, in the order of its rows, undecoded by ``datasets``.
 
     Columns and ids are chosen as for a parquet file.
@@ -74,38 +72,11 @@ class HubSource(StoredImages):
             raise UnreadableImage("no bytes are stored in this row")
         return data
 
-    @property
-    def has_labels(self) -> bool:
-        """Whether there is a column of labels."""
-        return self._labels is not None
+    def _caption(self, index: int) -> object:
+        (value,) = self._captions[index].values()
+        return value
 
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """The names stored with the data set, or the distinct texts of its labels."""
-        return self._classes.names if self.has_labels else ()
-
-    def label(self, index: int) -> int | None:
-        """Take one label; all are read when the first is asked for."""
-        return self._classes[index] if self.has_labels else None
-
-    @property
-    def has_captions(self) -> bool:
-        """Whether there is a column of captions."""
-        return self._captions is not None
-
-    def caption(self, index: int) -> str | None:
-        """Take one caption."""
-        if self._captions is None:
-            return None
-        try:
-            (value,) = self._captions[index].values()
-        except Exception as error:  # as above, and UnicodeDecodeError
-            raise bad_caption(f"cannot be read ({error})", self.record(index)) from error
-        return as_caption(value, self.record(index))
-
-    @cached_property
-    def _classes(self) -> Classes:
-        assert self._labels is not None
+    def _read_classes(self) -> Classes:
         schema = self._labels.features.arrow_schema
         tables = self._labels.with_format("arrow").iter(batch_size=BATCH)
         return Classes((part for table in tables for part in table.column(0).chunks), class_names(schema, schema.names[0]), self.record)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from itertools import accumulate
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
-from tokbench.data.annotations import as_caption, bad_caption
 from tokbench.data.archives import PerProcess
-from tokbench.data.columns import Classes, caption_column, class_names, label_column
-from tokbench.data.folder import StoredImages, no_images, printable
+from tokbench.data.columns import AnnotatedRows, Classes, caption_column, class_names, label_column
+from tokbench.data.folder import no_images, printable
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
 
@@ -26,7 +25,7 @@ KEY_COLUMN = "__key__"
 """Where tables made from webdataset shards keep the sample's key."""
 
 
-class TableSource(StoredImages):
+class TableSource(AnnotatedRows):
     """The images of a parquet file, in the order of its rows.
 
     The column holds encoded bytes, or a struct of ``bytes`` and ``path`` as Hugging Face data sets have it. Its name is one of
@@ -49,8 +48,8 @@ class TableSource(StoredImages):
         try:
             with self._file.use() as file:
                 schema, metadata = file.schema_arrow, file.metadata
-                self._labels_in, self._captions_in = label_column(schema), caption_column(schema)
-                self._class_names = class_names(schema, self._labels_in) if self._labels_in else ()
+                self._labels, self._captions_in = label_column(schema), caption_column(schema)
+                self._class_names = class_names(schema, self._labels) if self._labels else ()
                 self._column = image_column(schema, str(path))
                 is_struct = is_image_struct(schema.field(self._column).type)
                 names = [f"{self._column}.path", KEY_COLUMN]
@@ -77,45 +76,18 @@ class TableSource(StoredImages):
             raise UnreadableImage("no bytes are stored in this row")
         return data
 
-    @property
-    def has_labels(self) -> bool:
-        """Whether there is a column of labels."""
-        return self._labels_in is not None
+    def _caption(self, index: int) -> object:
+        return self._captions[index]
 
-    @property
-    def label_names(self) -> tuple[str, ...]:
-        """The names stored with the table, or the distinct texts of its labels."""
-        return self._classes.names if self.has_labels else ()
-
-    def label(self, index: int) -> int | None:
-        """Take one label; all are read when the first is asked for."""
-        return self._classes[index] if self.has_labels else None
-
-    @property
-    def has_captions(self) -> bool:
-        """Whether there is a column of captions."""
-        return self._captions is not None
-
-    def caption(self, index: int) -> str | None:
-        """Take one caption; its row group is kept as that of an image."""
-        try:
-            value = None if self._captions is None else self._captions[index]
-        except UnicodeDecodeError as error:
-            raise bad_caption("is not UTF-8", self.record(index)) from error
-        except Exception as error:  # as above
-            raise bad_caption(f"cannot be read ({error})", self.record(index)) from error
-        return as_caption(value, self.record(index))
-
-    @cached_property
-    def _classes(self) -> Classes:
+    def _read_classes(self) -> Classes:
         try:
             with self._file.use() as file:
-                groups = (file.read_row_group(group, columns=[self._labels_in], use_threads=False) for group in range(file.num_row_groups))
+                groups = (file.read_row_group(group, columns=[self._labels], use_threads=False) for group in range(file.num_row_groups))
                 return Classes((part for group in groups for part in group.column(0).chunks), self._class_names, self.record)
         except TokbenchError:
             raise
         except Exception as error:  # as above
-            raise TokbenchError(f"column {self._labels_in} of {self.name} cannot be read ({error}); copy or download it again") from error
+            raise TokbenchError(f"column {self._labels} of {self.name} cannot be read ({error}); copy or download it again") from error
 
 
 class _Cells:
