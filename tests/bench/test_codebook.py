@@ -49,6 +49,45 @@ def test_skewed_histogram():
     assert metric.compute()["entropy_bits"] == pytest.approx(-(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25)), abs=1e-15)
 
 
+def test_intervals_are_those_of_other_images():
+    """Every image shows a few neighbouring codes, so what would change with other images is which codes there are."""
+    generator = torch.Generator().manual_seed(1)
+
+    def measure():
+        metric = Codebook()
+        first = (100 * torch.rand(300, 1, 1, generator=generator) ** 2).long()
+        metric.update(observation(first + torch.randint(8, (300, 16, 1), generator=generator), (128,)))
+        return metric.report()
+
+    found = [measure() for _ in range(40)]
+    for key in ("usage", "perplexity", "entropy_bits", "dead_codes"):
+        ours = [one[key] for one in found]
+        assert all(one.interval.low <= one.value <= one.interval.high for one in ours)
+        assert {one.interval.method for one in ours} == {"jackknife of 64 clusters in 10 folds"}
+        spread = 2 * 2.262 * torch.tensor([one.value for one in ours]).std().item()
+        assert sum(one.interval.high - one.interval.low for one in ours) / 40 == pytest.approx(spread, rel=0.4), key
+
+
+def test_intervals_stay_within_what_is_possible():
+    metric = Codebook()
+    codes = torch.arange(40)[:, None, None].expand(40, 4, 1)  # every image has a code of its own: each left out takes one away
+    metric.update(observation(codes, (40,)))
+    figures = metric.report()
+    assert figures["usage"].interval.high == 1
+    assert figures["usage"].interval.low < 1
+    assert figures["dead_codes"].interval.low == 0
+    assert figures["perplexity"].interval.high == 40
+    few = Codebook()
+    few.update(observation(codes[:3], (40,)))
+    assert {figure.interval for figure in few.report().values()} == {None}
+
+
+def test_what_is_kept_does_not_grow_with_the_images():
+    metric = Codebook()
+    metric.update(observation(torch.zeros(3000, 1, 1, dtype=torch.int64), (8,)))
+    assert len(metric._clusters) == 64
+
+
 def test_continuous_latents_give_reasons():
     subject = Subject(TokenLayout((8, 8), (2, 2), channels=4), 10, (8, 8))
     assert Codebook().not_applicable(subject) == "continuous latents have no codebook"

@@ -76,7 +76,7 @@ JUDGE_MARK = "†"
 JUDGE_NOTE = f"{JUDGE_MARK} the tokenizer was trained with the network that judges here"
 BOLD_NOTE = (
     "bold: better than every other row by more than chance (95 %, corrected after Holm; differences are paired by image and tested "
-    "over groups of images; Fréchet distances are compared by their intervals)"
+    "over groups of images; figures of a whole set, such as Fréchet distances, are compared by their intervals)"
 )
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 import torchmetrics
 
+from tokbench.bench.intervals import Interval, group_jackknife
 from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.observation import Observation, Subject
 from tokbench.bench.record import CodebookUse
@@ -17,13 +20,18 @@ from tokbench.tokens import DiscreteTokens
 CURVE_POINTS = 256
 """Points at most of the curve of a codebook's use over its ranks."""
 
+CLUSTERS = 64
+"""Groups of images are counted in so many clusters at most, by a hash of their names: intervals are taken over these, and what is
+kept does not grow with the number of images."""
+
 
 class Codebook(Metric):
     """Statistics of the histogram of codes, per codebook.
 
     ``usage`` is the share of codes that occur; ``entropy_bits`` the entropy of the histogram in bits a token;
     ``perplexity`` two to that power; ``dead_codes`` the number that never occur. With several codebooks the value is the
-    mean over them (the sum, for ``dead_codes``). All depend on how many tokens were seen; the settings say how many.
+    mean over them (the sum, for ``dead_codes``). All depend on how many tokens were seen; the settings say how many, and
+    intervals are those of other images of the same number.
     """
 
     name = "codebook"
@@ -37,13 +45,14 @@ class Codebook(Metric):
     def reset(self) -> None:
         """Forget everything."""
         super().reset()
-        self._counts: list[torch.Tensor] = []
+        self._clusters: dict[int, list[torch.Tensor]] = {}
         self._images = 0
 
     @property
     def settings(self) -> dict[str, Any]:
         """How much was seen."""
-        return {"images": self._images, "tokens_per_codebook": int(self._counts[0].sum()) if self._counts else 0}
+        counts = self._counts()
+        return {"images": self._images, "tokens_per_codebook": int(counts[0].sum()) if counts else 0}
 
     def not_applicable(self, subject: Subject) -> str | None:
         """Only codes have a codebook."""
@@ -56,35 +65,73 @@ class Codebook(Metric):
         tokens = observation.tokens
         if not isinstance(tokens, DiscreteTokens):
             raise ValueError("codebook statistics need discrete tokens")
-        counts = [torch.bincount(tokens.codes[..., k].flatten(), minlength=size).cpu() for k, size in enumerate(tokens.codebook_sizes)]
-        self._counts = [a + b for a, b in zip(self._counts, counts, strict=True)] if self._counts else counts
+        codes = tokens.codes.cpu()
+        clusters = torch.tensor([_cluster(group) for group in observation.groups])
+        for cluster in clusters.unique().tolist():
+            chosen = codes[clusters == cluster]
+            counts = [torch.bincount(chosen[..., k].flatten(), minlength=size).int() for k, size in enumerate(tokens.codebook_sizes)]
+            self._take(cluster, counts)
         self._images += len(observation)
+
+    def _take(self, cluster: int, counts: list[torch.Tensor]) -> None:
+        before = self._clusters.get(cluster)
+        self._clusters[cluster] = counts if before is None else [a + b for a, b in zip(before, counts, strict=True)]
+
+    def _counts(self, clusters: Sequence[int] | None = None) -> list[torch.Tensor]:
+        """The histogram of every codebook, of some clusters or of all."""
+        chosen = [self._clusters[cluster] for cluster in (self._clusters if clusters is None else clusters)]
+        return [torch.stack(parts).sum(dim=0) for parts in zip(*chosen, strict=True)]
 
     def report(self) -> dict[str, Figure]:
         """Return the four figures."""
-        entropies = [_entropy_bits(counts) for counts in self._counts]
-        dead = [float((counts == 0).sum()) for counts in self._counts]
-        usage = [1.0 - count / len(counts) for count, counts in zip(dead, self._counts, strict=True)]
-        perplexity = [2.0**bits for bits in entropies]
+        sizes = [float(len(counts)) for counts in self._counts()]
+        counts_of = cache(self._counts)  # the same clusters are left out for every figure
+
+        def figure(
+            statistic: Callable[[torch.Tensor], float],
+            unit: str,
+            higher: bool | None,
+            limits: tuple[float, float],
+            combine: Callable[[list[float]], Any] = np.mean,
+        ) -> Figure:
+            clusters = tuple(sorted(self._clusters))
+            values = [statistic(counts) for counts in counts_of(clusters)]
+
+            def without(kept: np.ndarray) -> float:
+                return float(combine([statistic(one) for one in counts_of(tuple(np.array(clusters)[kept].tolist()))]))
+
+            value = float(combine(values))
+            interval = group_jackknife(value, without, [f"{cluster:02d}" for cluster in clusters])
+            return Figure(value, unit, higher, interval and _within(interval, *limits), tuple(values) if len(values) > 1 else None)
+
         return {
-            "usage": _figure(usage, "share of codes", True),
-            "perplexity": _figure(perplexity, "codes", True),
-            "entropy_bits": _figure(entropies, "bits per token", None),
-            "dead_codes": _figure(dead, "codes", False, np.sum),
+            "usage": figure(_usage, "share of codes", True, (0.0, 1.0)),
+            "perplexity": figure(_perplexity, "codes", True, (1.0, float(np.mean(sizes)))),
+            "entropy_bits": figure(_entropy_bits, "bits per token", None, (0.0, float(np.mean(np.log2(sizes))))),
+            "dead_codes": figure(_dead, "codes", False, (0.0, sum(sizes)), np.sum),
         }
 
     def codebooks(self) -> tuple[CodebookUse, ...]:
         """One curve a codebook."""
-        return tuple(_use(counts) for counts in self._counts)
+        return tuple(_use(counts) for counts in self._counts())
 
     def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
         """Take in what another instance has seen of other images."""
         if not isinstance(incoming_state, Codebook):
             raise ValueError("Codebook merges with its own kind only")
-        other = incoming_state._counts
-        self._counts = [a + b for a, b in zip(self._counts, other, strict=True)] if self._counts and other else self._counts or other
+        for cluster, counts in incoming_state._clusters.items():
+            self._take(cluster, counts)
         self._images += incoming_state._images
         self._update_count += incoming_state._update_count
+
+
+def _within(interval: Interval, least: float, most: float) -> Interval:
+    """An interval of clusters, cut to what is possible."""
+    return Interval(max(least, interval.low), min(most, interval.high), interval.method.replace("groups", "clusters"))
+
+
+def _cluster(group: str) -> int:
+    return hashlib.sha256(group.encode()).digest()[0] % CLUSTERS
 
 
 def _use(counts: torch.Tensor) -> CodebookUse:
@@ -100,5 +147,13 @@ def _entropy_bits(counts: torch.Tensor) -> float:
     return max(0.0, float(-(share * share.log2()).sum()))
 
 
-def _figure(values: list[float], unit: str, higher: bool | None, combine: Callable[[list[float]], Any] = np.mean) -> Figure:
-    return Figure(float(combine(values)), unit, higher, by_codebook=tuple(values) if len(values) > 1 else None)
+def _perplexity(counts: torch.Tensor) -> float:
+    return float(2.0 ** _entropy_bits(counts))
+
+
+def _dead(counts: torch.Tensor) -> float:
+    return float((counts == 0).sum())
+
+
+def _usage(counts: torch.Tensor) -> float:
+    return 1.0 - _dead(counts) / len(counts)
