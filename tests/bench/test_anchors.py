@@ -31,7 +31,8 @@ def test_an_anchor_is_measured_like_a_tokenizer(folder):
     assert record.tokenizer.name == "anchor/webp-320"
     assert record.tokens.positions is None
     assert record.tokens.bits_are == "mean file size measured"
-    assert 1000 < record.tokens.bits_per_image < 4000
+    assert 1000 < record.interval("bits_per_image").low < record.tokens.bits_per_image < record.interval("bits_per_image").high < 4000
+    assert record.interval("bpp").low == record.interval("bits_per_image").low / 4096
     assert record.metrics["usage"].reason == "a codec without tokens"
     assert record.metrics["psnr"].value > 20
 

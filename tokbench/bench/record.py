@@ -16,7 +16,7 @@ from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 
 SCHEMA = 3
-"""2 added ``tokenizer.weights_how`` and ``codebooks``, 3 the intervals of ``timing``; older records are read without them."""
+"""2 added ``tokenizer.weights_how`` and ``codebooks``, 3 the intervals of ``timing`` and ``tokens``; older records are read without them."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class MetricResult:
 
 @dataclass(frozen=True)
 class TokensInfo:
-    """Derived from the layout: how many tokens and bits an image takes; for codecs, the bytes measured."""
+    """Derived from the layout: how many tokens and bits an image takes; for codecs, the bytes measured, whose mean has an interval."""
 
     positions: int | None
     tokens_per_image: int | None
@@ -111,6 +111,7 @@ class TokensInfo:
     channels: int = 0
     storage_bits_per_image: int | None = None
     bits_are: str = "ceiling of a uniform code"
+    bits_interval: Interval | None = None
 
 
 @dataclass(frozen=True)
@@ -157,10 +158,6 @@ class Timing:
     encode_interval: Interval | None = None
     decode_interval: Interval | None = None
 
-    def interval(self, direction: str) -> Interval | None:
-        """The one of ``encode`` or ``decode``; None for anything else."""
-        return {"encode": self.encode_interval, "decode": self.decode_interval}.get(direction)
-
 
 @dataclass(frozen=True)
 class Environment:
@@ -188,6 +185,14 @@ class Record:
     created: str
     codebooks: tuple[CodebookUse, ...] = ()
     schema: int = SCHEMA
+
+    def interval(self, key: str) -> Interval | None:
+        """The 95 % interval of ``encode``, ``decode``, ``bits_per_image`` or ``bpp``, where there is one; None for anything else."""
+        bits = self.tokens.bits_interval
+        if key == "bpp" and bits is not None:
+            pixels = self.protocol.size**2
+            return Interval(bits.low / pixels, bits.high / pixels, bits.method)
+        return {"encode": self.timing.encode_interval, "decode": self.timing.decode_interval, "bits_per_image": bits}.get(key)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; metrics without a figure keep only their reason."""

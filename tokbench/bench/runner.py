@@ -20,7 +20,7 @@ from tokbench.bench.anchors import Anchor
 from tokbench.bench.context import MetricContext
 from tokbench.bench.encode import decode, encode, reproducible
 from tokbench.bench.environment import environment
-from tokbench.bench.intervals import Interval, median_interval
+from tokbench.bench.intervals import Interval, group_bootstrap, median_interval
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.metrics import select
 from tokbench.bench.metrics.base import Metric
@@ -166,8 +166,8 @@ class UnderTest:
             self.trained_with = tuple(tokenizer.trained_with)
             self.device = tokenizer.device
         self._seconds: dict[str, list[float]] = {"encode": [], "decode": []}
-        self._bytes = 0
-        self._images = 0
+        self._bytes: list[int] = []
+        self._groups: list[str] = []
 
     def observe(self, batch: Batch) -> Observation:
         """Encode and decode one micro-batch; the padding is cut off again."""
@@ -178,13 +178,13 @@ class UnderTest:
             start = time.perf_counter()
             reconstruction, sizes = self.tokenizer.transcode(reference[:count])
             self._seconds["encode"].append((time.perf_counter() - start) / count)
-            self._bytes += sum(sizes)
+            self._bytes += sizes
+            self._groups += batch.groups
         else:
             everything = self._timed("encode", partial(self._encode, to_float(reference), batch.ids))
             images = self._timed("decode", partial(self._decode, everything, batch.ids))
             reconstruction = self._bytes_of(images)[:count]
             tokens = everything.first(count)
-        self._images += count
         return Observation(
             ids=batch.ids,
             groups=batch.groups,
@@ -247,8 +247,12 @@ class UnderTest:
         """Derived from the layout, or measured for an anchor."""
         layout = self.layout
         if layout is None:
-            bits = 8.0 * self._bytes / self._images
-            return TokensInfo(None, None, bits, bits / self.protocol.size**2, (), (), bits_are="mean file size measured")
+            sizes = [8.0 * size for size in self._bytes]
+            bits = sum(sizes) / len(sizes)
+            interval = group_bootstrap(sizes, self._groups)
+            return TokensInfo(
+                None, None, bits, bits / self.protocol.size**2, (), (), bits_are="mean file size measured", bits_interval=interval
+            )
         kind = "ceiling of a uniform code" if layout.discrete else "none: continuous latents"
         return TokensInfo(
             positions=layout.positions,

@@ -51,7 +51,7 @@ class Point:
         interval: 95 %, where there is one.
         codec: ``webp`` or ``jpeg`` for an anchor, else None.
         judged: Whether the tokenizer was trained with the network that judges here.
-        x_interval: 95 % of the speed, where there is one.
+        x_interval: 95 % of the rate or speed, where there is one.
     """
 
     name: str
@@ -125,7 +125,7 @@ def rate_scatter(records: Sequence[Record], names: Sequence[str], key: str) -> S
         The points. Continuous latents have no bits, and what a logarithm cannot show is left out, both with the reason.
     """
     rates = ["continuous latents have no bits" if record.tokens.bpp is None else record.tokens.bpp for record in records]
-    return _scatter(records, names, key, Axis("bits per pixel", True, False), rates)
+    return _scatter(records, names, key, Axis("bits per pixel", True, False), rates, x_key="bpp")
 
 
 def speed_scatter(records: Sequence[Record], names: Sequence[str], key: str, *, direction: str = "decode") -> Scatter:
@@ -148,7 +148,7 @@ def speed_scatter(records: Sequence[Record], names: Sequence[str], key: str, *, 
         rate = timing.decode_images_per_second if direction == "decode" else timing.encode_images_per_second
         missing = NOT_TIMED if machine == usual else "measured on another machine"
         speeds.append(missing if rate is None or machine != usual else rate)
-    return _scatter(records, names, key, Axis(f"{direction} images/s →", True, True), speeds, timed=direction)
+    return _scatter(records, names, key, Axis(f"{direction} images/s →", True, True), speeds, x_key=direction)
 
 
 def pareto_front(points: Sequence[Point], *, x_higher: bool, y_higher: bool) -> tuple[Point, ...]:
@@ -187,9 +187,7 @@ def distributions(rows: Sequence[Rows], names: Sequence[str], key: str) -> list[
     return found
 
 
-def _scatter(
-    records: Sequence[Record], names: Sequence[str], key: str, x: Axis, places: Sequence[float | str], *, timed: str = ""
-) -> Scatter:
+def _scatter(records: Sequence[Record], names: Sequence[str], key: str, x: Axis, places: Sequence[float | str], *, x_key: str) -> Scatter:
     y = metric_axis(key)
     points, left_out = [], []
     for name, record, at in zip(names, records, places, strict=True):
@@ -203,7 +201,7 @@ def _scatter(
         elif not math.isfinite(value) or (y.log and value <= 0) or not math.isfinite(at) or at <= 0:
             left_out.append(f"{name}: {_COLUMNS[key].title if key in _COLUMNS else key} is {value:g}")
         else:
-            scale, steady = _scale(key), record.timing.interval(timed)
+            scale, steady = _scale(key), record.interval(x_key)
             interval = metric.interval.ends(scale) if metric.interval else None
             across = steady.ends() if steady and steady.low > 0 else None
             points.append(Point(name, at, scale * value, interval, _codec(record), metric.judged_by_training_network, across))

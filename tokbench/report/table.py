@@ -227,15 +227,18 @@ def _table(section: Section, records: Sequence[Record], images: Sequence[Rows] |
         found = [metric for record in records if (metric := record.metrics.get(column.key)) and metric.value is not None]
         if found:
             metrics.append(replace(column, ranged=intervals and any(metric.interval for metric in found)))
-    speeds = [replace(c, ranged=intervals and any(record.timing.interval(c.key) for record in records)) for c, _ in SPEED]
-    columns = (*(c for c, _ in DERIVED), *metrics, *speeds)
+    rates, speeds = (
+        [(replace(c, ranged=intervals and any(record.interval(c.key) for record in records)), get) for c, get in derived]
+        for derived in (DERIVED, SPEED)
+    )
+    columns = (*(c for c, _ in rates), *metrics, *(c for c, _ in speeds))
     best = {c.key: [False] * len(records) if images is None else significantly_best(records, images, c.key) for c in metrics}
     rows = []
     for i, (name, record) in enumerate(zip(section.names, records, strict=True)):
         cells = [
-            *(_number(column, get(record)) for column, get in DERIVED),
+            *(_number(column, get(record), record.interval(column.key)) for column, get in rates),
             *(_metric_cell(column, record.metrics.get(column.key), best[column.key][i]) for column in metrics),
-            *(_number(column, get(record), record.timing.interval(column.key)) for column, (_, get) in zip(speeds, SPEED, strict=True)),
+            *(_number(column, get(record), record.interval(column.key)) for column, get in speeds),
         ]
         rows.append((name, tuple(cells)))
     notes = [BOLD_NOTE] if any(map(any, best.values())) else []

@@ -119,7 +119,7 @@ def leaderboard(group: Group) -> Leaderboard:
             cells = [
                 Cell(
                     _kept_short(cell.text, cell.value),
-                    _interval(entry.record.timing.interval(column.key), column),
+                    _interval(entry.record.interval(column.key), column),
                     cell.value,
                     mark if cell.value is not None else "",
                 )
@@ -148,7 +148,7 @@ def _heading(group: Group, column: Column, kind: str) -> Heading:
     if metric is not None:
         how = ", ".join(f"{key} {value}" for key, value in flat(metric.settings).items() if key not in COUNTED and "sha256" not in key)
         lines.append(clipped(how, 400))
-    steady = next((found for entry in group.entries if (found := entry.record.timing.interval(column.key))), None)
+    steady = next((found for entry in group.entries if (found := entry.record.interval(column.key))), None)
     for interval in (metric.interval if metric else None, steady):
         if interval is not None:
             lines.append(f"in brackets: 95 %, {clipped(interval.method)}")

@@ -52,7 +52,7 @@ class Mark:
         x: Pixel.
         y: Pixel.
         bar: Ends of the figure's confidence interval, in pixels, if there is one.
-        bar_across: Ends of that of the speed, likewise.
+        bar_across: Ends of that of the rate or speed, likewise.
         tip: Lines for the reader who points at it.
         off: Whether its figure (zero, infinity) has no place on the axis, and it stands on the frame.
         label: Name to write beside it, if there is room, with the place.
@@ -100,7 +100,11 @@ def rate_plots(group: Group) -> list[Scatter]:
     return [
         plot
         for column in _plotted(group)
-        if (plot := _scatter(group, column, rate, "bits per pixel", more_is_better=False, absent="no bits, its latents are continuous"))
+        if (
+            plot := _scatter(
+                group, column, rate, "bits per pixel", more_is_better=False, absent="no bits, its latents are continuous", x_key="bpp"
+            )
+        )
     ]
 
 
@@ -119,7 +123,7 @@ def speed_plots(group: Group) -> list[Scatter]:
             if direction == "encode" and column.key != "lpips":
                 continue
             label = f"{direction}d images per second"
-            plots.append(_scatter(group, column, get, label, more_is_better=True, absent="no speed measured", timed=direction))
+            plots.append(_scatter(group, column, get, label, more_is_better=True, absent="no speed measured", x_key=direction))
     return [plot for plot in plots if plot]
 
 
@@ -135,7 +139,7 @@ def _scatter(
     *,
     more_is_better: bool,
     absent: str,
-    timed: str = "",
+    x_key: str,
 ) -> Scatter | None:
     found: list[tuple[Entry, float, float]] = []
     left_out = []
@@ -145,7 +149,7 @@ def _scatter(
             found.append((entry, across, up * column.scale))
         elif up is not None and not (entry.codec and more_is_better):
             left_out.append(f"{entry.label}: {absent}")
-    steady = {entry.number: _speed_interval(entry, timed) for entry, _, _ in found}
+    steady = {entry.number: _interval_across(entry, x_key) for entry, _, _ in found}
     x = fit_scale((end for entry, across, _ in found for end in (across, *steady[entry.number])), LEFT, RIGHT, log=True)
     y = _vertical(found, column)
     if x is None or y is None:
@@ -185,9 +189,9 @@ def _interval(entry: Entry, column: Column) -> tuple[float, ...]:
     return () if metric is None or metric.interval is None else metric.interval.ends(column.scale) or ()
 
 
-def _speed_interval(entry: Entry, timed: str) -> tuple[float, ...]:
-    """Ends of the interval of a speed that have a place on a logarithmic axis."""
-    interval = entry.record.timing.interval(timed)
+def _interval_across(entry: Entry, x_key: str) -> tuple[float, ...]:
+    """Ends of the interval of a rate or speed that have a place on a logarithmic axis."""
+    interval = entry.record.interval(x_key)
     return () if interval is None or interval.low <= 0 else interval.ends() or ()
 
 
