@@ -63,6 +63,7 @@ def test_show_lists_what_can_be_set(tokbench_cli):
     assert "posterior = mean" in out
     assert "autoencoder.channel_multipliers = 1,1,4" in out
     assert json.loads(tokbench_cli("show", "vae", "--json")[1])["config"]["embed_dim"] == 4
+    assert "\n    latent_channels: 4\n" in tokbench_cli("show", "diffusers/kl")[1]
 
 
 def test_run_prints_json_for_machines(tokbench_cli, pictures):

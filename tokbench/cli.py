@@ -175,7 +175,10 @@ def show(name: str, as_json: Annotated[bool, typer.Option("--json", help="Print 
             out.print(f"{key.replace('_', ' '):<18}{text}", highlight=False, markup=False)
     out.print("config (change with --set key=value)", highlight=False)
     for key, value in flat(values["config"]).items():
-        out.print(f"  {key} = {value}", highlight=False, markup=False)
+        inner = json.loads(value) if isinstance(value, str) and value.startswith("{") else None  # a library's own settings
+        out.print(f"  {key} = {value if inner is None else 'one object of JSON:'}", highlight=False, markup=False)
+        for name, item in (inner or {}).items():
+            out.print(f"    {name}: {json.dumps(item)}", highlight=False, markup=False)
 
 
 @app.command()
