@@ -59,22 +59,27 @@ def compare(
     gate_report: GateReportOption = None,
 ) -> None:
     """Put records into tables, one for each protocol and data set."""
-    from tokbench.bench.store import find_records, read_rows
+    from tokbench.bench.probe_store import find_all_records
+    from tokbench.bench.store import read_rows
+    from tokbench.report.probe import probe_tables
     from tokbench.report.published import BESIDE, published_tables
     from tokbench.report.table import make_tables
     from tokbench.tokenizers.published import DATA_SETS
 
-    found = _sorted(find_records(places or [Path("runs")]), sort)
+    runs, probes = find_all_records(places or [Path("runs")])
+    found = _sorted(runs, sort)
     records = [record for _, record in found]
     matching = any(record.data.count in DATA_SETS.values() for record in records)
     rows = [read_rows(path) for path, _ in found] if bold or published or matching else None
     checks = gate_records(records, fail_if, gate_report)
     chosen = [key.strip() for key in columns.split(",") if key.strip()] if columns is not None else None
-    tables = make_tables(records, intervals=intervals, mix=mix, rows=rows if bold else None, columns=chosen)
+    tables = make_tables(records, intervals=intervals, mix=mix, rows=rows if bold else None, columns=chosen) if records else []
     others = published_tables(records, rows) if published or matching else []
     if published and not others:
         console.say("nothing published is known of these tokenizers")
     tables += [table for table in others if published or table.title == BESIDE]
+    if chosen is None:  # those are columns of runs
+        tables += probe_tables([record for _, record in probes])
     print_all(tables, form)
     finish_gate(checks)
 

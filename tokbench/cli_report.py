@@ -12,7 +12,7 @@ from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
     from tokbench.report.page.model import Group
-    from tokbench.report.page.render import Extra, Shown
+    from tokbench.report.page.render import Shown
 
 
 def report(
@@ -26,34 +26,24 @@ def report(
 
     Tables, plots, pictures, and how to get it all again.
     """
-    from tokbench.bench.store import find_records
+    from tokbench.bench.probe_store import find_all_records
     from tokbench.report.page.model import Measured, arrange
-    from tokbench.report.page.render import render_page
+    from tokbench.report.page.render import probe_section, render_page
 
-    found = [Measured(path.name, record, *_rows(path)) for path, record in find_records(places or [Path("runs")])]
-    groups = arrange(found)
+    runs, probes = find_all_records(places or [Path("runs")])
+    groups = arrange([Measured(path.name, record, *_rows(path)) for path, record in runs])
     shown = [_pictures(group, images, data) if images else None for group in groups]
-    page = render_page(groups, shown, extra=_probes(places or [Path("runs")]))
+    page = render_page(groups, shown, extra=[probe_section([record for _, record in probes], groups)] if probes else [])
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding="utf-8")
     except OSError as error:
         raise TokbenchError(f"cannot write {output} ({error.strerror or error}); choose another --output") from error
-    say(f"wrote {output}: {len(found)} records, {output.stat().st_size / 1e6:.1f} MB")
+    say(f"wrote {output}: {len(runs) + len(probes)} records, {output.stat().st_size / 1e6:.1f} MB")
     if open_page:
         import webbrowser
 
         webbrowser.open(output.resolve().as_uri())
-
-
-def _probes(places: list[Path]) -> list[Extra]:
-    """A section for the records of probes, if there are any in the folders."""
-    from tokbench.bench.probe_store import find_probe_records
-    from tokbench.report.page.render import extra_tables
-    from tokbench.report.probe import probe_tables
-
-    found = [record for _, record in find_probe_records(place for place in places if place.is_dir())]
-    return [extra_tables("learnability", "Learnability", probe_tables(found))] if found else []
 
 
 def _rows(path: Path) -> tuple[dict[str, dict[str, float]], str | None]:

@@ -10,6 +10,8 @@ import pytest
 
 from tokbench.bench.intervals import Interval
 from tokbench.bench.pictures_data import Picture, Pictures
+from tokbench.bench.probe_protocol import get_probe_protocol
+from tokbench.bench.probe_record import Coding, CurvePoint, Parameters, ProbeRecord, ProbeTiming, TokenSetInfo
 from tokbench.bench.protocol import get_protocol
 from tokbench.bench.record import CodebookUse, DataInfo, Environment, MetricResult, Record, Timing, TokenizerInfo, TokensInfo
 from tokbench.report.page.model import Group, Measured
@@ -93,6 +95,41 @@ def made_up_pictures(group: Group, ids: list[str], side: int = 16) -> tuple[list
     return chosen, Pictures(originals, tuple(made), tuple(None for _ in made), "someone, CC0")
 
 
+def probe_record(name: str = "vqvae/tiny", bits: float = 1877.4, *, scale: int = 1, **config: object) -> ProbeRecord:
+    """A record of 256 tokens, or of ``scale`` times as many with as many times the bits."""
+    figures = {
+        "uniform_bits_per_image": MetricResult(2560.0 * scale, "bits", False),
+        "unigram_bits_per_image": MetricResult(2460.6 * scale, "bits", False),
+        "ngram_bits_per_image": MetricResult(2111.1 * scale, "bits", False),
+        "bits_per_image": MetricResult(
+            bits * scale, "bits", False, interval=Interval((bits - 30) * scale, (bits + 30) * scale, "bootstrap")
+        ),
+        "bits_per_token": MetricResult(bits / 256, "bits", False),
+        "bits_per_pixel": MetricResult(bits * scale / 4096, "bits", False),
+        "png_bits_per_image": MetricResult(61440.0, "bits", False),
+        "webp_bits_per_image": MetricResult(40960.0, "bits", False),
+        "psnr": MetricResult(25.25, "dB", True),
+    }
+    return ProbeRecord(
+        tokenizer=TokenizerInfo(name, dict(config), None, 1),
+        tokens=TokensInfo(256 * scale, 256 * scale, 2560.0 * scale, 0.625 * scale, (16, 16 * scale), (1024,)),
+        protocol=get_protocol(),
+        probe=get_probe_protocol(),
+        probe_label="small",
+        condition="none",
+        train=TokenSetInfo("photos/train and mirror images", "1" * 64, "2" * 64, 3910, 111),
+        held_out=TokenSetInfo("photos/test", "3" * 64, "2" * 64, 736, 42),
+        parameters=Parameters(754_816, 164_864),
+        figures=figures,
+        by_position=(8.0,) * 64 + (7.0,) * 128 + (6.5,) * 64 if scale == 1 else (7.0,) * 256 * scale,
+        curve=(CurvePoint(0, None, 10.1), CurvePoint(1955, 8.5, 8.0), CurvePoint(3910, 7.5, 7.333)),
+        coding=Coding(736, 1877.4, 1881.2, True),
+        timing=ProbeTiming("cpu", 1, 60.0, 200.0),
+        environment=Environment("0.1.0", "3.11", "Linux x86_64", "some", {}),
+        created="2027-01-01T00:00:00+00:00",
+    )
+
+
 @pytest.fixture(scope="session")
 def make_record() -> Callable[..., Measured]:
     """Makes a record with rows."""
@@ -125,3 +162,9 @@ def report_cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
         return capsys.readouterr().err
 
     return run
+
+
+@pytest.fixture
+def make_probe() -> Callable[..., ProbeRecord]:
+    """``probe_record``, for tests to call."""
+    return probe_record

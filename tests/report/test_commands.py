@@ -10,7 +10,8 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tokbench import cli_compare, console
+from tokbench import cli_compare, cli_report, console
+from tokbench.bench.probe_store import write_probe_record
 from tokbench.bench.store import write_record
 from tokbench.errors import TokbenchError
 
@@ -21,7 +22,7 @@ def command(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     app = typer.Typer()
-    for function in (cli_compare.compare, cli_compare.plot, cli_compare.diff):
+    for function in (cli_compare.compare, cli_compare.plot, cli_compare.diff, cli_report.report):
         app.command()(function)
 
     def run(*arguments):
@@ -134,3 +135,20 @@ def test_nothing_here_imports_torch(runs):
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=runs, check=False)
     assert done.stdout.splitlines()[-1] == "False", done.stderr
+
+
+@pytest.mark.parametrize("beside_runs", [False, True])
+def test_records_of_probes_are_shown_alone_and_beside_runs(command, runs, make_probe, beside_runs):
+    path = write_probe_record(make_probe(), {}, runs / ("runs" if beside_runs else "probes"))
+    for place in (path, path.parent):
+        status, out, _ = command("compare", place, "--format", "md")
+        assert status == 0
+        assert "**probe small v1 on photos-64" in out
+        assert ("| a/b |" in out) is (beside_runs and place != path)
+        assert command("report", place, "-o", "page.html", "--images", "0")[0] == 0
+        assert 'id="learnability"' in (runs / "page.html").read_text()
+    with pytest.raises(TokbenchError, match=r"\.json is the record of a probe, not of a run; tokbench compare and tokbench report show it"):
+        command("diff", path, path)
+    (runs / "empty").mkdir()
+    with pytest.raises(TokbenchError, match=r"no records in .*empty"):
+        command("report", runs / "empty")

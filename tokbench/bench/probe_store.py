@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tokbench.bench.probe_record import KIND, ProbeRecord, probe_record_from_dict, read_probe_record
-from tokbench.bench.store import Rows, write_named
+from tokbench.bench.record import Record
+from tokbench.bench.store import Rows, find_records, write_named
 from tokbench.errors import TokbenchError
 
 
@@ -44,9 +45,31 @@ def find_probe_records(places: Iterable[Path]) -> list[tuple[Path, ProbeRecord]]
             continue
         for path in sorted(place.rglob("*.json")):
             text = path.read_text(encoding="utf-8", errors="replace")
-            if f'"kind": "{KIND}"' in text:
+            if _is_of_a_probe(text):
                 found[path] = probe_record_from_dict(_parsed(text, path), origin=str(path))
     return list(found.items())
+
+
+def find_all_records(places: Iterable[Path]) -> tuple[list[tuple[Path, Record]], list[tuple[Path, ProbeRecord]]]:
+    """Read the records of runs and of probes from files and folders.
+
+    Args:
+        places: Record files of either kind, or folders that are searched for them, recursively.
+
+    Returns:
+        Those of runs and those of probes, with their files.
+
+    Raises:
+        TokbenchError: If a place is missing, a file is no record, or there is none of either kind.
+    """
+    places = list(places)
+    named = {place for place in places if place.is_file() and _is_of_a_probe(place.read_text(encoding="utf-8", errors="replace"))}
+    probes = find_probe_records(place for place in places if place.is_dir() or place in named)
+    return find_records((place for place in places if place not in named), may_be_none=bool(probes)), probes
+
+
+def _is_of_a_probe(text: str) -> bool:
+    return f'"kind": "{KIND}"' in text
 
 
 def _parsed(text: str, path: Path) -> object:

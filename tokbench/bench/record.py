@@ -243,6 +243,8 @@ def record_from_dict(values: Any, *, origin: str) -> Record:
     """
     if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
         raise TokbenchError(f"{origin} is not a tokbench record: it names no schema")
+    if values.get("kind", "run") != "run":
+        raise TokbenchError(f"{origin} is the record of a {values['kind']}, not of a run; tokbench compare and tokbench report show it")
     if values["schema"] > SCHEMA:
         raise TokbenchError(f"{origin} has schema {values['schema']}, this tokbench reads up to {SCHEMA}; install a newer one")
     try:

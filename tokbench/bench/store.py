@@ -92,11 +92,12 @@ def read_rows(record: Path) -> dict[str, dict[str, float]]:
     return {name: dict(zip(ids, values, strict=True)) for name, values in table.items()}
 
 
-def find_records(places: Iterable[Path]) -> list[tuple[Path, Record]]:
+def find_records(places: Iterable[Path], *, may_be_none: bool = False) -> list[tuple[Path, Record]]:
     """Read records from files and folders.
 
     Args:
         places: Record files, or folders that are searched for them, recursively.
+        may_be_none: Whether it is no error that there are none.
 
     Raises:
         TokbenchError: If a place is missing, a named file is no record, or nothing is found.
@@ -110,7 +111,7 @@ def find_records(places: Iterable[Path]) -> list[tuple[Path, Record]]:
                     found[path] = read_record(path)
         else:
             found[place] = read_record(place)
-    if not found:
+    if not found and not may_be_none:
         raise TokbenchError(f"no records in {', '.join(map(str, places))}; make some with: tokbench run --tokenizer NAME")
     return list(found.items())
 

@@ -46,6 +46,11 @@ def probe_tables(records: Sequence[ProbeRecord]) -> list[Table]:
         For every budget, protocol, condition and data set: bits per image, other codes of the same tokens, bits by part of the image,
         and the learning curve.
     """
+    return [table for names, section in probe_sections(records) for table in _section(names, section)]
+
+
+def probe_sections(records: Sequence[ProbeRecord]) -> list[tuple[list[str], list[ProbeRecord]]]:
+    """Put records together that compare, with the names of their rows."""
     sections: dict[tuple[object, ...], list[ProbeRecord]] = {}
     for record in records:
         key = (
@@ -57,11 +62,10 @@ def probe_tables(records: Sequence[ProbeRecord]) -> list[Table]:
             record.held_out.digest,
         )
         sections.setdefault(key, []).append(record)
-    return [table for section in sections.values() for table in _section(section)]
+    return [(_names(section), section) for section in sections.values()]
 
 
-def _section(records: Sequence[ProbeRecord]) -> list[Table]:
-    names = _names(records)
+def _section(names: Sequence[str], records: Sequence[ProbeRecord]) -> list[Table]:
     return [_bits(names, records), _codes(names, records), _parts(names, records), _curve(names, records)]
 
 

@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
+from tokbench.bench.probe_protocol import PRESETS as PROBES
+from tokbench.bench.probe_record import ProbeRecord
 from tokbench.bench.protocol import PRESETS, Protocol
-from tokbench.bench.record import Record
+from tokbench.bench.record import Record, TokenizerInfo
 from tokbench.configs import flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.report.page.model import Group, clipped
@@ -17,11 +19,21 @@ from tokbench.report.page.model import Group, clipped
 OPTIONS = {"samples": "--limit", "size": "--size", "seed": "--seed", "precision": "--precision"}
 """Settings of a protocol that ``tokbench run`` has options for."""
 
+PROBE_OPTIONS = {
+    "images_seen": "--images-seen",
+    "augment": "--augment",
+    "condition": "--condition",
+    "held_out": "--held-out",
+    "seed": "--seed",
+    "precision": "--precision",
+}
+"""Settings of a budget that ``tokbench probe`` has options for."""
 
-def commands(groups: Sequence[Group]) -> list[str]:
-    """Every record's command once, then the one that makes the page."""
+
+def commands(groups: Sequence[Group], others: Sequence[str] = ()) -> list[str]:
+    """Every record's command once, those of other sections, then the one that makes the page."""
     runs = dict.fromkeys(run_command(entry.record) for group in groups for entry in group.entries)
-    return [*runs, "tokbench report results -o report.html"]
+    return [*runs, *others, "tokbench report results -o report.html"]
 
 
 def run_command(record: Record) -> str:
@@ -30,18 +42,64 @@ def run_command(record: Record) -> str:
     Args:
         record: Of the run.
     """
-    info, protocol = record.tokenizer, record.protocol
-    words = ["tokbench", "run", "-t", clipped(info.name)]
-    remarks = []
+    remarks: list[str] = []
+    words = ["tokbench", "run", *_subject(record.tokenizer, remarks)]
+    words += ["--data", "photos" if record.data.name == "photos/test" else clipped(record.data.name)]
+    if not record.data.name.startswith("photos/"):
+        remarks.append("give the place of the data if it is another one")
+    words += _protocol(record.protocol, remarks)
+    words += ["--metrics", ",".join(clipped(key) for key in record.metrics), "--out", "results"]
+    return _line(words, remarks)
+
+
+def probe_command(record: ProbeRecord) -> str:
+    """Write the command of a probe, likewise.
+
+    Args:
+        record: Of the probe.
+    """
+    remarks: list[str] = []
+    words = ["tokbench", "probe", *_subject(record.tokenizer, remarks)]
+    if (record.train.name, record.held_out.name) != ("photos/train and mirror images", "photos/test"):
+        words += ["--data", clipped(record.train.name)]
+        remarks.append(f"held out: {clipped(record.held_out.name)}; give the places of the data if they are others")
+    words += _protocol(record.protocol, remarks)
+    base = PROBES.get(record.probe.name)
+    if record.probe.name != "small":
+        words += ["--budget", clipped(record.probe.name)]
+    known = plain(base) if base is not None else {}
+    changed = {key: value for key, value in plain(record.probe).items() if key not in ("name", "version") and value != known.get(key)}
+    for key, value in changed.items():
+        if PROBE_OPTIONS.get(key) in words:  # the seed is the protocol's too
+            continue
+        if key in PROBE_OPTIONS:
+            words += [PROBE_OPTIONS[key], clipped(value)]
+        else:
+            remarks.append(f"budget with {key}={clipped(value)}, in Python: tokbench.feed.probe")
+    if base is None or base.version != record.probe.version:
+        remarks.append(f"budget {clipped(record.probe.name)} of version {clipped(record.probe.version)} is not known here")
+    return _line([*words, "--out", "results"], remarks)
+
+
+def _line(words: Sequence[str], remarks: Sequence[str]) -> str:
+    return shlex.join(words) + (f"  # {'; '.join(remarks)}" if remarks else "")
+
+
+def _subject(info: TokenizerInfo, remarks: list[str]) -> list[str]:
+    """Words that choose the tokenizer, with its settings and weights."""
+    words = ["-t", clipped(info.name)]
     if not info.name.startswith("anchor/"):
-        for key, value in _changed_settings(record).items():
+        for key, value in _changed_settings(info).items():
             words += ["--set", f"{clipped(key)}={clipped(value)}"]
         if info.weights_sha256 is not None and info.weights_sha256 != _own_weights(info.name):
             words += ["--weights", "WEIGHTS"]
             remarks.append(f"WEIGHTS has the SHA-256 {clipped(info.weights_sha256)}")
-    words += ["--data", _data(record)]
-    if not record.data.name.startswith("photos/"):
-        remarks.append("give the place of the data if it is another one")
+    return words
+
+
+def _protocol(protocol: Protocol, remarks: list[str]) -> list[str]:
+    """Words for what differs from the preset."""
+    words = []
     base = PRESETS.get(protocol.name)
     for key, value in _changed_protocol(protocol, base).items():
         if key in OPTIONS and value is not None:
@@ -52,12 +110,7 @@ def run_command(record: Record) -> str:
         remarks.append(f"protocol {clipped(protocol.name)} is not known here")
     elif base.version != protocol.version:
         remarks.append(f"measured under version {protocol.version} of the protocol, this is version {base.version}")
-    words += ["--metrics", ",".join(clipped(key) for key in record.metrics), "--out", "results"]
-    return shlex.join(words) + (f"  # {'; '.join(remarks)}" if remarks else "")
-
-
-def _data(record: Record) -> str:
-    return "photos" if record.data.name == "photos/test" else clipped(record.data.name)
+    return words
 
 
 def _changed_protocol(protocol: Protocol, base: Protocol | None) -> dict[str, object]:
@@ -66,13 +119,13 @@ def _changed_protocol(protocol: Protocol, base: Protocol | None) -> dict[str, ob
     return {key: value for key, value in values.items() if key not in ("name", "version", "data") and value != known.get(key)}
 
 
-def _changed_settings(record: Record) -> dict[str, object]:
+def _changed_settings(info: TokenizerInfo) -> dict[str, object]:
     """The configuration's settings that are not the named variant's own; all of them if there is no such variant."""
     from tokbench.tokenizers.zoo import resolve
 
-    own = flat(record.tokenizer.config)
+    own = flat(info.config)
     try:
-        _, variant = resolve(record.tokenizer.name)
+        _, variant = resolve(info.name)
     except TokbenchError:
         return own
     usual = flat(plain(variant.config))

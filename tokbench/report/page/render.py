@@ -12,16 +12,20 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from tokbench.report.page import facts, gallery, leaderboard, scatter, spread, tokens, usage
-from tokbench.report.page.commands import commands
+from tokbench.report.page.commands import commands, probe_command
 from tokbench.report.page.embed import script_json
+from tokbench.report.page.learned import learned_plots
 from tokbench.report.page.marks import CODEC_PATHS, SHAPE_PATHS
 from tokbench.report.page.model import Entry, Group, clipped
 from tokbench.report.pictures import ChosenImage, Pictures
+from tokbench.report.probe import probe_tables
 from tokbench.report.table import Table
 
 if TYPE_CHECKING:
     from jinja2 import Environment
     from markupsafe import Markup
+
+    from tokbench.bench.probe_record import ProbeRecord
 
 PICTURE_BYTES = 11_000_000
 """Most that all pictures of a page may take as text."""
@@ -51,11 +55,15 @@ class Extra:
         key: Its anchor, letters and hyphens.
         title: Its heading.
         body: Its HTML; styles and scripts of its own do not run.
+        records: How many it shows.
+        commands: That make these again.
     """
 
     key: str
     title: str
     body: Markup
+    records: int = 0
+    commands: tuple[str, ...] = ()
 
 
 def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra: Sequence[Extra] = ()) -> str:
@@ -70,9 +78,9 @@ def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra
         The HTML.
 
     Raises:
-        ValueError: If groups and pictures are not equally many, or there is no group.
+        ValueError: If groups and pictures are not equally many, or there is neither a group nor another section.
     """
-    if not groups or len(groups) != len(shown):
+    if not (groups or extra) or len(groups) != len(shown):
         raise ValueError(f"{len(groups)} groups with {len(shown)} sets of pictures")
     parts: list[dict[str, Any]] = []
     for group, pictures in zip(groups, shown, strict=True):
@@ -84,12 +92,13 @@ def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra
     return template.render(
         parts=parts,
         subjects=subjects,
-        heading=_heading(subjects),
+        heading=_heading(subjects) if groups else extra[0].title,
         extra=extra,
         warnings=facts.warnings(groups),
         published=facts.published(groups),
         environments=facts.environments(groups),
-        commands=commands(groups),
+        commands=commands(groups, [command for section in extra for command in section.commands]),
+        count=sum(len(group.entries) for group in groups) + sum(section.records for section in extra),
         data=script_json(_data(parts)),
         style=style,
         script=script,
@@ -110,6 +119,24 @@ def extra_tables(key: str, title: str, tables: Sequence[Table]) -> Extra:
     """
     module: Any = _environment().get_template("_facts.html.j2").module
     return Extra(key, title, module.plain(tables))
+
+
+def probe_section(records: Sequence[ProbeRecord], groups: Sequence[Group] = ()) -> Extra:
+    """The section on how learnable tokens are.
+
+    Args:
+        records: Of probes.
+        groups: Of the page, whose tokenizers keep their colours.
+    """
+    from markupsafe import Markup
+
+    environment = _environment()
+    looks = {entry.record.tokenizer.name: (entry.colour, entry.shape % 5) for entry in _subjects(groups)}
+    plots: Any = environment.get_template("_learned.html.j2").module
+    tables: Any = environment.get_template("_facts.html.j2").module
+    body = Markup(plots.curves(learned_plots(records, looks), scatter)) + Markup(tables.plain(probe_tables(records)))
+    made = tuple(dict.fromkeys(map(probe_command, records)))
+    return Extra("learnability", "Learnability", body, len(records), made)
 
 
 def _part(group: Group, shown: Shown | None, budget: int) -> dict[str, Any]:
