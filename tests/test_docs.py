@@ -29,6 +29,7 @@ def results_table(folder):
         ("results/README.md", "results", "photos-64"),
         ("results/README.md", "flowmo", "flowmo-photos-64"),
         ("results/README.md", "text", "text-64"),
+        ("results/README.md", "faces", "faces-64"),
     ],
 )
 def test_tables_are_made_from_the_committed_records(name, block, folder):
