@@ -97,7 +97,7 @@ def test_warnings(make_record):
     texts = {warned.text: warned.names for warned in facts.warnings(arrange([a, replace(odd, rows={}), elsewhere]))}
     for start, names in (
         ("2 protocols or data sets", ()),
-        ("Records of schema 1 lack", ("family/b",)),
+        ("Records of schema 1 lack codebook curves and intervals of speeds", ("family/b",)),
         ("No per-image values", ("family/b",)),
         ("Not a number: psnr", ("family/b",)),
         ("Trained on photos/test", ("family/b",)),

@@ -15,6 +15,9 @@ from tokbench.report.table import Table
 SHOWN_SKIPPED = 200
 """Skipped images the page names; the record names them all."""
 
+ADDED = {2: "codebook curves", 3: "intervals of speeds, codebook statistics and codecs' bits"}
+"""What the page shows that records of schemas below do not hold."""
+
 FEW_IMAGES = 10_000
 """Below so many images a Fréchet distance is clearly biased."""
 
@@ -126,9 +129,8 @@ def _record_warnings(entry: Entry) -> list[str]:
     record = entry.record
     found = []
     if record.schema < SCHEMA:
-        found.append(
-            f"Records of schema {record.schema} lack some of what this page shows, such as codebook curves; measure again to have it."
-        )
+        lacking = [what for schema, what in ADDED.items() if record.schema < schema]
+        found.append(f"Records of schema {record.schema} lack {' and '.join(lacking)}; measure again to have them.")
     if entry.problem:
         found.append(f"Per-image values could not be read ({clipped(entry.problem, 300)}).")
     elif not entry.rows:
