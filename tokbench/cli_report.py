@@ -19,7 +19,9 @@ def report(
     places: Annotated[list[Path] | None, typer.Argument(help="Record files, or folders of them [default: runs].")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("report.html"),
     images: Annotated[int, typer.Option(help="Images in the gallery at most; 0 makes no pictures.", min=0, max=500)] = 24,
-    data: Annotated[str | None, typer.Option("--data", help="Where the images are, if they are not the embedded photos.")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Where the images are that are neither the photos, the text nor the fetched faces.")
+    ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
     """Make one HTML page of records, to read and to look at.
@@ -52,8 +54,9 @@ def _rows(path: Path) -> tuple[dict[str, dict[str, float]], str | None]:
 
     try:
         return read_rows(path), None
-    except (OSError, ValueError, KeyError) as error:
-        return {}, str(error)
+    except TokbenchError as error:
+        beside = path.with_suffix(".parquet")
+        return {}, str(error).replace(str(beside), beside.name)
 
 
 def _pictures(group: Group, limit: int, data: str | None) -> Shown:

@@ -65,6 +65,24 @@ def test_rows_stand_beside_the_record(evaluation, tmp_path):
     assert len(table) == 12
 
 
+def test_damaged_rows_are_named_in_one_line(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"id": ["x"] * 1000, "psnr": [1.0] * 1000}), path)
+    whole = path.read_bytes()
+    for content in (b"", b"no parquet", whole[: len(whole) // 2], whole[:4] + bytes(len(whole) - 12) + whole[-8:]):
+        path.write_bytes(content)
+        with pytest.raises(
+            TokbenchError, match=r"^cannot read the per-image values in .*a\.parquet \(.+\); measure again, or remove the file$"
+        ):
+            read_rows(tmp_path / "a.json")
+    pq.write_table(pa.table({"psnr": [1.0]}), path)
+    with pytest.raises(TokbenchError, match="it has no column of ids"):
+        read_rows(tmp_path / "a.json")
+
+
 def test_unknown_fields_of_a_record_are_ignored_and_newer_schemas_refused(evaluation):
     values = json.loads(evaluation.record.to_json())
     assert record_from_dict(values | {"later": 1}, origin="x") == evaluation.record

@@ -54,7 +54,7 @@ def test_compare_in_bold_with_intervals(command, runs):
     bold = command("compare", "--format", "md", "--bold")[1]
     row = next(line for line in bold.splitlines() if line.startswith("| c/d |"))
     assert row.count("**") == 8  # FD, LPIPS, PSNR, SSIM
-    assert "bold: better than every other row by more than chance" in bold
+    assert "bold: better than every other row that has the figure, by more than chance" in bold
     few = command("compare", "--format", "csv", "--columns", "psnr, bits_per_image")[1]
     assert few.splitlines()[0] == "protocol and data,tokenizer,psnr,bits_per_image"
     with pytest.raises(TokbenchError, match=r"columns of these records are .*; got 'nonsense'"):
@@ -123,6 +123,20 @@ def test_plots_are_written_and_named(command, runs):
 def test_mistakes_are_one_line(command, runs, arguments, message):
     with pytest.raises(TokbenchError, match=message):
         command(*arguments)
+
+
+@pytest.mark.parametrize("arguments", [("compare", "--bold"), ("plot", "--format", "svg", "--kind", "rate"), ("diff", "runs", "later")])
+def test_damaged_rows_are_named_in_one_line(command, runs, arguments):
+    (runs / "runs" / "a-b_photos-64.parquet").write_bytes(b"no parquet")
+    with pytest.raises(
+        TokbenchError, match=r"^cannot read the per-image values in runs/a-b_photos-64\.parquet \(.+\); measure again"
+    ) as caught:
+        command(*arguments)
+    assert "\n" not in str(caught.value)
+    assert command("compare")[0] == 0
+    assert command("report", "--images", "0", "runs")[0] == 0
+    page = (runs / "report.html").read_text()
+    assert "cannot read the per-image values in a-b_photos-64.parquet" in page
 
 
 def test_nothing_here_imports_torch(runs):

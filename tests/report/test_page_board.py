@@ -37,6 +37,23 @@ def test_figures_are_those_of_the_tables(make_record):
     assert column(board, "psnr")[0].interval == f"[{ends.low:.2f}, {ends.high:.2f}]"
 
 
+def test_metrics_of_others_are_figures_with_a_best(make_record):
+    items = [make_record(f"family/{i}", seed=i, better=4.0 * i) for i in range(2)]
+    items = [
+        replace(
+            with_metric(item, "psnr"),
+            record=replace(item.record, metrics=item.record.metrics | {"contrast": item.record.metrics["lpips"]}),
+            rows=item.rows | {"contrast": item.rows["lpips"]},
+        )
+        for item in items
+    ]
+    board = board_of(*items)
+    heading = next(heading for heading in board.headings if heading.column.key == "contrast")
+    assert (heading.column.title, heading.kind, heading.better) == ("contrast", "figure", "lower")
+    assert [(cell.text, cell.best) for cell in column(board, "contrast")] == [(cell.text, cell.best) for cell in column(board, "lpips")]
+    assert [cell.best for cell in column(board, "contrast")] == [False, True]
+
+
 def test_best_needs_a_difference_beyond_chance(make_record):
     clear = board_of(make_record("family/a"), make_record("family/b", seed=1, better=2.0), make_record("family/c", seed=2))
     for key in ("psnr", "lpips", "ssim"):

@@ -25,6 +25,29 @@ def test_groups_are_those_of_the_tables(make_record):
     assert [entry.number for group in groups for entry in group.entries] == [0, 1, 2, 3]
 
 
+def test_groups_of_one_label_are_told_apart_by_their_protocols(make_record):
+    a = make_record("family/a")
+    mine = replace(a, record=replace(a.record, protocol=replace(a.record.protocol, name="mine"), protocol_label="mine"))
+    other = replace(mine, record=replace(mine.record, protocol=replace(mine.record.protocol, uint8="truncate")))
+    groups = arrange([mine, other])
+    assert [group.title.split(" v1")[0] for group in groups] == ["mine+uint8=round", "mine+uint8=truncate"]
+    assert [group.title for group in groups] == [table.title for table in make_tables([mine.record, other.record])]
+
+
+def test_metrics_of_others_have_columns_and_directions(make_record):
+    a = make_record("family/a")
+    long = "z" * 200
+    own = {"contrast": MetricResult(0.25, "1", False), long: MetricResult(0.5)}
+    a = replace(
+        a, record=replace(a.record, metrics=a.record.metrics | own), rows=a.rows | {"contrast": a.rows["ssim"], "z/rows": a.rows["psnr"]}
+    )
+    (group,) = arrange([a])
+    assert [column.key for column in group.metric_columns] == ["fd_efflite0", "lpips", "psnr", "ssim", "usage", "contrast", long]
+    assert group.metric_columns[-1].title == "z" * 120 + "… (200 characters)"
+    columns = [(column.key, column.arrow) for column in group.row_columns]
+    assert columns == [("lpips", "↓"), ("psnr", "↑"), ("ssim", "↑"), ("contrast", "↓"), ("z/rows", "")]
+
+
 def test_one_configuration_has_one_colour_and_records_of_it_are_told_apart(make_record):
     a = make_record("family/a")
     other = replace(a, record=replace(a.record, tokenizer=replace(a.record.tokenizer, config={"codebook_size": 7})))

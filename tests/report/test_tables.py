@@ -48,6 +48,35 @@ def test_different_protocols_and_data_get_tables_of_their_own():
     assert "N=736" in tables[0].title
 
 
+def test_protocols_of_one_label_do_not_share_a_table():
+    mine = replace(RECORD, protocol=replace(RECORD.protocol, name="mine"), protocol_label="mine")
+    truncated = replace(mine, protocol=replace(mine.protocol, uint8="truncate"))
+    tables = make_tables([mine, truncated, RECORD, replace(mine, tokenizer=OTHER.tokenizer)])
+    end = " v1, N=736 of photos/test (40 groups), data dddddddd"
+    assert [table.title for table in tables] == [f"mine+uint8=round{end}", f"mine+uint8=truncate{end}", f"photos-64{end}"]
+    assert [len(table.rows) for table in tables] == [2, 1, 1]
+    assert make_tables([mine])[0].title == f"mine{end}"
+    (mixed,) = make_tables([mine, truncated], mix=True)
+    assert [name for name, _ in mixed.rows] == [f"vqgan/tiny [mine+uint8={rule}{end}]" for rule in ("round", "truncate")]
+    elsewhere = replace(mine, data=replace(mine.data, pixels_digest="f" * 64))
+    assert [table.title for table in make_tables([mine, elsewhere])] == [f"mine{end}"] * 2
+
+
+def test_metrics_of_others_have_columns_too():
+    own = {"warmth": MetricResult(0.5), "contrast": MetricResult(0.25, "1", False, interval=Interval(0.2, 0.3, "bootstrap"))}
+    record = replace(RECORD, metrics=own | RECORD.metrics | {"nothing": MetricResult(reason="it cannot be"), "bpp": MetricResult(7.0)})
+    tables = make_tables([record, OTHER], intervals=True)
+    columns = [(column.title, column.arrow) for column in tables[0].columns]
+    assert columns[3:9] == [("LPIPS", "↓"), ("LPIPS-VGG", "↓"), ("PSNR dB", "↑"), ("usage %", "↑"), ("contrast", "↓"), ("warmth", "")]
+    assert [column.key for column in tables[0].columns].count("bpp") == 1
+    assert "| 97.5 | 0.2500 [0.2000, 0.3000] | 0.5000 |" in render(tables, "md")
+    (chosen,) = make_tables([record, OTHER], columns=["contrast"])
+    assert [[cell.text for cell in cells] for _, cells in chosen.rows] == [["0.2500"], ["-"]]
+    turned = replace(OTHER, metrics=OTHER.metrics | {"contrast": MetricResult(0.1, "1", True)})
+    (chosen,) = make_tables([record, turned], columns=["contrast"])
+    assert chosen.columns[0].arrow == ""
+
+
 def test_rows_of_one_tokenizer_say_what_differs():
     def changed(weights, **config):
         return replace(
@@ -140,7 +169,7 @@ def test_bold_needs_rows_and_more_than_chance(make_record):
 
     row = next(line for line in bold([worse, best]).splitlines() if line.startswith("| c/d |"))
     assert f"| **{best.record.metrics['psnr'].value:.2f}** |" in row
-    assert "bold: better than every other row" in bold([worse, best])
+    assert "bold: better than every other row that has the figure, by more than chance" in bold([worse, best])
     for items in ([worse, best, near], [worse]):
         assert "**" not in bold(items).split("\n", 1)[1]
         assert "bold:" not in bold(items)
@@ -209,6 +238,20 @@ def test_all_formats_hold_the_same_numbers():
     assert latex.count("\\\\") == 3
     assert "97.5" in latex
     assert "_" not in latex.replace("\\_", "").split("\\begin")[1].split("\\end")[0]
+
+
+def test_csv_of_several_tables_has_one_header():
+    elsewhere = replace(LARGER, metrics={"text_accuracy": MetricResult(0.5, "share", True), "psnr": MetricResult(20.0, "dB", True)})
+    tables = make_tables([elsewhere, RECORD], intervals=True)
+    text = render([*tables, replace(tables[0], lead="figure")], "csv")
+    lines = list(csv.reader(io.StringIO(text)))
+    assert {len(line) for line in lines} == {len(lines[0])}
+    assert len(set(lines[0])) == len(lines[0])
+    first, second, third = csv.DictReader(io.StringIO(text))
+    assert (first["tokenizer"], first["figure"], third["tokenizer"], third["figure"]) == ("vqgan/tiny", "", "", "vqgan/tiny")
+    assert (first["psnr"], first["psnr_low"], first["text_accuracy"], first["lpips"]) == ("20.0", "", "0.5", "")
+    assert (second["psnr"], second["psnr_low"], second["text_accuracy"], second["lpips"]) == ("25.1234", "24.0", "", "0.1")
+    assert first["protocol and data"] == tables[0].title
 
 
 @pytest.mark.parametrize("width", [60, 100, 240])

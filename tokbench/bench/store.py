@@ -81,14 +81,23 @@ def _write_rows(rows: Rows, path: Path) -> None:
 
 
 def read_rows(record: Path) -> dict[str, dict[str, float]]:
-    """Read the per-image rows beside a record; empty if there are none."""
+    """Read the per-image rows beside a record; empty if there are none.
+
+    Raises:
+        TokbenchError: If the file is damaged.
+    """
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     path = record.with_suffix(".parquet")
     if not path.is_file():
         return {}
-    table = pq.read_table(path).to_pydict()
-    ids = table.pop("id")
+    try:
+        table = pq.read_table(path).to_pydict()
+        ids = table.pop("id")
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        why = "it has no column of ids" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise TokbenchError(f"cannot read the per-image values in {path} ({why}); measure again, or remove the file") from error
     return {name: dict(zip(ids, values, strict=True)) for name, values in table.items()}
 
 

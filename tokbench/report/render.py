@@ -110,13 +110,23 @@ def _piped(text: str) -> str:
 def _csv(tables: Sequence[Table]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
+    ranged = {column.key for table in tables for column in table.columns if column.ranged}
+    leads = dict.fromkeys(table.lead for table in tables)
+    keys = dict.fromkeys(key for table in tables for column in table.columns for key in _keys(column.key, column.key in ranged))
+    header = ["protocol and data", *leads, *keys]
+    if tables:
+        writer.writerow(header)
     for table in tables:
-        ends = [[column.key, f"{column.key}_low", f"{column.key}_high"] if column.ranged else [column.key] for column in table.columns]
-        writer.writerow(["protocol and data", table.lead, *(key for keys in ends for key in keys)])
         for name, cells in table.rows:
-            values = [value for column, cell in zip(table.columns, cells, strict=True) for value in _values(column, cell)]
-            writer.writerow([table.title, name, *("" if value is None else value for value in values)])
+            row: dict[str, float | str | None] = {"protocol and data": table.title, table.lead: name}
+            for column, cell in zip(table.columns, cells, strict=True):
+                row |= dict(zip(_keys(column.key, column.ranged), _values(column, cell), strict=True))
+            writer.writerow(["" if (value := row.get(key)) is None else value for key in header])
     return stream.getvalue()
+
+
+def _keys(key: str, ranged: bool) -> list[str]:
+    return [key, f"{key}_low", f"{key}_high"] if ranged else [key]
 
 
 def _values(column: Column, cell: Cell) -> list[float | str | None]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
 from tokbench.bench.intervals import Interval
+from tokbench.bench.protocol import Protocol
 from tokbench.bench.record import MetricResult, Record
 from tokbench.bench.store import Rows
 from tokbench.configs import flat
@@ -75,7 +76,7 @@ SPEED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
 JUDGE_MARK = "†"
 JUDGE_NOTE = f"{JUDGE_MARK} the tokenizer was trained with the network that judges here"
 BOLD_NOTE = (
-    "bold: better than every other row by more than chance (95 %, corrected after Holm; differences are paired by image and tested "
+    "bold: better than every other row that has the figure, by more than chance (95 %, corrected after Holm; differences are paired by image and tested "
     "over groups of images; figures of a whole set, such as Fréchet distances, are compared by their intervals)"
 )
 
@@ -140,13 +141,16 @@ def make_sections(records: Sequence[Record], *, mix: bool = False) -> list[Secti
         mix: One section for all, with protocol and data in each name.
     """
     if mix:
-        names = tuple(f"{name} [{_where(record)}]" for name, record in zip(_names(records), records, strict=True))
+        where = _places(records)
+        names = tuple(f"{name} [{place}]" for name, place in zip(_names(records), where, strict=True))
         return [Section("different protocols and data, see the rows", names, tuple(range(len(records))))]
-    groups: dict[tuple[str, int, str], list[int]] = {}
+    groups: dict[tuple[str, Protocol, str], list[int]] = {}
     for i, record in enumerate(records):
-        groups.setdefault((record.protocol_label, record.protocol.version, record.data.pixels_digest), []).append(i)
+        groups.setdefault((record.protocol_label, record.protocol, record.data.pixels_digest), []).append(i)
+    titles = _places([records[members[0]] for members in groups.values()])
     return [
-        Section(_where(records[members[0]]), tuple(_names([records[i] for i in members])), tuple(members)) for members in groups.values()
+        Section(title, tuple(_names([records[i] for i in members])), tuple(members))
+        for title, members in zip(titles, groups.values(), strict=True)
     ]
 
 
@@ -214,19 +218,47 @@ def _names(records: Sequence[Record]) -> list[str]:
     return names
 
 
-def _where(record: Record) -> str:
-    data = record.data
-    return (
-        f"{record.protocol_label} v{record.protocol.version}, N={data.count} of {data.name} ({data.groups} groups), data {data.digest[:8]}"
-    )
+def _places(records: Sequence[Record]) -> list[str]:
+    """Protocol and data of each; where one label stands for several protocols, the settings that differ follow it."""
+    protocols: dict[str, dict[Protocol, None]] = {}
+    for record in records:
+        protocols.setdefault(record.protocol_label, {})[record.protocol] = None
+    names = [field.name for field in fields(Protocol) if field.name != "version"]  # the version is always there
+    places = []
+    for record in records:
+        data, protocol = record.data, record.protocol
+        differing = [name for name in names if len({getattr(other, name) for other in protocols[record.protocol_label]}) > 1]
+        label = "+".join([record.protocol_label, *(f"{name}={getattr(protocol, name)}" for name in differing)])
+        places.append(f"{label} v{protocol.version}, N={data.count} of {data.name} ({data.groups} groups), data {data.digest[:8]}")
+    return places
+
+
+def metric_columns(records: Sequence[Record]) -> list[Column]:
+    """The columns of metrics that at least one record has a figure of: the known ones first, then all others by their keys.
+
+    A metric that is named like a column of rates or speeds, such as ``bpp``, has none.
+    """
+    found: dict[str, list[MetricResult]] = {}
+    for record in records:
+        for key, metric in record.metrics.items():
+            if metric.value is not None:
+                found.setdefault(key, []).append(metric)
+    taken = {column.key for column in METRIC_COLUMNS} | {column.key for column, _ in (*DERIVED, *SPEED)}
+    others = [Column(key, key, 4, arrow=_arrow(found[key])) for key in sorted(found) if key not in taken]
+    return [*(column for column in METRIC_COLUMNS if column.key in found), *others]
+
+
+def _arrow(metrics: Sequence[MetricResult]) -> str:
+    """Empty where neither direction is better, or where records disagree."""
+    directions = {metric.higher_is_better for metric in metrics}
+    return {True: "↑", False: "↓", None: ""}[directions.pop()] if len(directions) == 1 else ""
 
 
 def _table(section: Section, records: Sequence[Record], images: Sequence[Rows] | None, intervals: bool) -> Table:
     metrics = []
-    for column in METRIC_COLUMNS:
+    for column in metric_columns(records):
         found = [metric for record in records if (metric := record.metrics.get(column.key)) and metric.value is not None]
-        if found:
-            metrics.append(replace(column, ranged=intervals and any(metric.interval for metric in found)))
+        metrics.append(replace(column, ranged=intervals and any(metric.interval for metric in found)))
     rates, speeds = (
         [(replace(c, ranged=intervals and any(record.interval(c.key) for record in records)), get) for c, get in derived]
         for derived in (DERIVED, SPEED)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from tokbench.bench.record import Record
 from tokbench.bench.store import Rows
 from tokbench.configs import canonical_json
-from tokbench.report.table import METRIC_COLUMNS, Column, Table, make_sections, make_tables
+from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED, Column, Table, make_sections, make_tables
 
 COLOURS, SHAPES = 8, 5
 """Together they make 40 looks; more tokenizers than that begin again."""
@@ -115,14 +115,14 @@ class Group:
     @property
     def metric_columns(self) -> list[Column]:
         """The table's columns that are metrics."""
-        known = {column.key for column in METRIC_COLUMNS}
-        return [column for column in self.table.columns if column.key in known]
+        derived = {column.key for column, _ in (*DERIVED, *SPEED)}
+        return [column for column in self.table.columns if column.key not in derived]
 
     @property
     def row_columns(self) -> list[Column]:
         """Metrics that at least one entry has per image, those of the table first."""
         found = dict.fromkeys(key for entry in self.entries for key in sorted(entry.rows))
-        known = {column.key: column for column in METRIC_COLUMNS}
+        known = {column.key: column for column in (*METRIC_COLUMNS, *self.metric_columns)}
         ordered = [key for key in known if key in found] + [key for key in found if key not in known]
         return [known.get(key, Column(clipped(key), key, 4)) for key in ordered]
 
@@ -141,6 +141,8 @@ def arrange(measured: Sequence[Measured]) -> list[Group]:
     for section in make_sections([item.record for item in measured]):
         members = [measured[i] for i in section.members]
         (table,) = make_tables([item.record for item in members])
+        columns = tuple(replace(column, title=clipped(column.title)) for column in table.columns)
+        table = replace(table, title=section.title, columns=columns)
         first = sum(len(group.entries) for group in groups)
         entries = [_entry(first + i, item, name, subjects) for i, (item, name) in enumerate(zip(members, section.names, strict=True))]
         groups.append(Group(len(groups), table, tuple(_told_apart(entries))))
