@@ -7,15 +7,21 @@ from typing import Annotated
 
 import typer
 
-from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, progress, say, settings
+from tokbench.console import DeviceOption, SettingsOption, WeightsOption, progress, say, settings
 from tokbench.errors import TokbenchError
 
 
 def export(
-    tokenizer: Annotated[str | None, typer.Option("--tokenizer", "-t", help="Name, or module:Class.")] = None,
+    tokenizer: Annotated[list[str] | None, typer.Option("--tokenizer", "-t", help="Name, or module:Class; one.")] = None,
     weights: WeightsOption = None,
     setting: SettingsOption = None,
-    data: DataOption = "photos",
+    data: Annotated[
+        str | None,
+        typer.Option(
+            help="photos, text, faces, faces:PLACE, a folder, a zip, tar shards, a parquet file, or hf:NAME "
+            "[default: photos; with --verify what was exported]."
+        ),
+    ] = None,
     limit: Annotated[int | None, typer.Option(help="Images at most, chosen by --seed.")] = None,
     size: Annotated[int | None, typer.Option(help="Side of the images in pixels [default: 64].")] = None,
     seed: Annotated[int | None, typer.Option(help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
@@ -28,27 +34,29 @@ def export(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     memmap: Annotated[Path | None, typer.Option(help="Also write one array for random access, into this folder.")] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the shards.")] = None,
-    verify: Annotated[Path | None, typer.Option(help="Check this export instead; with -t also against its images.")] = None,
+    verify: Annotated[Path | None, typer.Option(help="Check this export instead, also against its images.")] = None,
 ) -> None:
     """Encode images to Parquet shards of tokens, or verify them."""
+    if tokenizer is not None and len(tokenizer) > 1:
+        raise TokbenchError(f"export takes one --tokenizer, got {', '.join(tokenizer)}; run it once for each, with an --out of its own")
+    name = tokenizer[0] if tokenizer else None
     if verify is not None:
         if out_dir is not None:
             raise TokbenchError("--verify checks an export and writes nothing; leave --out out")
-        _verify(verify, tokenizer, weights, settings(setting), data, device)
+        _verify(verify, name, weights, settings(setting), data, device)
         return
-    if tokenizer is None or out_dir is None:
+    if name is None or out_dir is None:
         raise TokbenchError("export takes --tokenizer NAME and --out FOLDER, or --verify FOLDER; see tokbench export --help")
 
     from tokbench.bench.protocol import get_protocol
     from tokbench.data.open import open_source
     from tokbench.feed.export import ExportOptions
     from tokbench.feed.export import export as export_tokens
-    from tokbench.feed.memmap import write_memmap
     from tokbench.tokenizers.zoo import load
 
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
-    model = load(tokenizer, weights, device, **{key.replace(".", "__"): value for key, value in settings(setting).items()})
-    source = open_source(data, size=protocol.size)
+    model = load(name, weights, device, **{key.replace(".", "__"): value for key, value in settings(setting).items()})
+    source = open_source("photos" if data is None else data, size=protocol.size)
     with progress(model.name, len(source)) as advance:
         options = ExportOptions(
             rows_per_shard=rows,
@@ -56,28 +64,37 @@ def export(
             labels=_one_of("--labels", labels, ("source", "folder", "none")),  # type: ignore[arg-type]  # checked
             batch_size=batch_size,
             strict=strict,
+            memmap=memmap,
             progress=advance,
         )
         done = export_tokens(model, source, out_dir, protocol=protocol, options=options)
     rest = "" if done.complete else "; other ranks are not done yet"
     say(f"{done.rows} images in {done.made} new and {done.kept} kept shards of {done.folder}, {len(done.skipped)} skipped{rest}")
     if memmap is not None:
-        if not done.complete:
-            raise TokbenchError("--memmap needs a whole export; run the same command again once all ranks are done")
-        say(f"wrote {write_memmap(out_dir, memmap)}")
+        say(f"{done.memmap} holds them as one array" if done.memmap else f"the rank that finishes last writes {memmap}")
 
 
-def _verify(folder: Path, tokenizer: str | None, weights: str | None, overrides: dict[str, object], data: str, device: str) -> None:
+def _verify(folder: Path, tokenizer: str | None, weights: str | None, overrides: dict[str, object], data: str | None, device: str) -> None:
     from tokbench.data.open import open_source
-    from tokbench.feed.summary import read_summary
+    from tokbench.feed.audit import read_job
+    from tokbench.feed.origin import source_of, tokenizer_of
     from tokbench.feed.verify import VerifyOptions
     from tokbench.feed.verify import verify as verify_export
     from tokbench.tokenizers.zoo import load
 
-    model = source = None
+    job, model, source = read_job(folder), None, None
+    if tokenizer is None and (weights is not None or overrides):
+        raise TokbenchError("--weights and --set belong to a tokenizer; give it with -t")
     if tokenizer is not None:
         model = load(tokenizer, weights, device, **{key.replace(".", "__"): value for key, value in overrides.items()})
-        source = open_source(data, size=read_summary(folder).job.preparation.size)
+    if data is not None:
+        source = open_source(data, size=job.preparation.size)
+    missing = [option for option, given in (("-t", model), ("--data", source)) if given is None]
+    try:
+        model = tokenizer_of(job, device=device) if model is None else model
+        source = source_of(job) if source is None else source
+    except TokbenchError as error:
+        say(f"not compared with images: {error}; give {' and '.join(missing)}")
     with progress(f"{folder}", 0) as advance:
         found = verify_export(folder, tokenizer=model, data=source, options=VerifyOptions(progress=advance))
     for problem in found.problems:
@@ -87,7 +104,7 @@ def _verify(folder: Path, tokenizer: str | None, weights: str | None, overrides:
         again = found.comparison
         compared = f"; {again.equal} of {again.compared} images encode to the same tokens"
         compared += "" if again.psnr is None else f", which decode to {again.psnr:.2f} dB"
-    print(f"{found.shards} shards, {found.rows} images, {len(found.problems)} problems{compared}")
+    print(f"{found.shards} shard{'s' * (found.shards != 1)}, {found.rows} images, {len(found.problems)} problems{compared}")
     if not found.ok:
         raise typer.Exit(1)
 

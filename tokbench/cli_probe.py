@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
     from tokbench.bench.protocol import Protocol
-    from tokbench.feed.probe.drawing import SampleOptions
+    from tokbench.feed.probe.options import SampleOptions
     from tokbench.feed.probe.run import ProbeResult
     from tokbench.tokenizers.base import Tokenizer
 
@@ -24,7 +25,7 @@ SAMPLES = "samples.png"
 
 
 def probe(
-    tokenizer: Annotated[str, typer.Option("--tokenizer", "-t", help="Name, or module:Class.")],
+    tokenizer: Annotated[list[str], typer.Option("--tokenizer", "-t", help="Name, or module:Class; may be repeated.")],
     weights: WeightsOption = None,
     setting: SettingsOption = None,
     data: DataOption = "photos",
@@ -44,51 +45,64 @@ def probe(
     top_k: Annotated[int, typer.Option(help="Draw from so many of the likeliest codes; 0 means all.", min=0)] = 500,
     temperature: Annotated[float, typer.Option(help="Of drawing.")] = 1.0,
     device: DeviceOption = "cpu",
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the record, the model and the tokens.")] = Path("runs/probe"),
-    as_json: Annotated[bool, typer.Option("--json", help="Print the record instead of a table.")] = False,
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for records, models and tokens.")] = Path("runs/probe"),
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
 ) -> None:
     """Count the bits a small language model takes for tokens.
 
-    It is trained on the tokens of some images and measured on those of others.
+    It is trained on the tokens of some images and measured on those of others; of several tokenizers, on each one's in turn.
     """
     from tokbench.bench.probe_protocol import get_probe_protocol
-    from tokbench.bench.probe_store import write_probe_record
     from tokbench.bench.protocol import get_protocol
-    from tokbench.feed.probe.parts import open_parts
-    from tokbench.feed.probe.run import ProbeOptions
-    from tokbench.feed.probe.run import probe as run_probe
-    from tokbench.report.probe import probe_tables
-    from tokbench.report.render import print_tables
-    from tokbench.tokenizers.zoo import load
 
+    # Before torch and before the data: mistakes show at once.
     changes = {"images_seen": images_seen, "augment": augment, "seed": seed, "precision": precision}
     chosen = get_probe_protocol(budget, {**changes, "held_out": held_out, "condition": condition})
     if labels not in ("source", "folder", "none"):
         raise TokbenchError(f"--labels is source, folder or none, got {labels!r}")
     drawing = _drawing(samples, top_k, temperature, chosen.seed)
     protocol = get_protocol(changes={"samples": limit, "size": size})
-    model = load(tokenizer, weights, device, **{key.replace(".", "__"): value for key, value in settings(setting).items()})
-    parts = open_parts(data, size=protocol.size, share=chosen.held_out, seed=chosen.seed, held_out_data=held_out_data)
+    overrides = {key.replace(".", "__"): value for key, value in settings(setting).items()}
+    if weights is not None and len(tokenizer) > 1:
+        raise TokbenchError(f"--weights belongs to one tokenizer, {len(tokenizer)} are given; probe them one by one")
+
+    from tokbench.bench.probe_store import write_probe_record
+    from tokbench.feed.probe.parts import open_parts
+    from tokbench.feed.probe.run import ProbeOptions
+    from tokbench.feed.probe.run import probe as run_probe
+    from tokbench.feed.probe.tokens import check_codes
+    from tokbench.report.probe import probe_tables
+    from tokbench.report.render import print_tables
+    from tokbench.tokenizers.zoo import load
+
+    models = [load(name, weights, device, **overrides) for name in tokenizer]
+    for model in models:
+        check_codes(model, protocol)
+    with _stage("looking for repeats", 0) as advance:
+        parts = open_parts(data, size=protocol.size, share=chosen.held_out, seed=chosen.seed, held_out_data=held_out_data, progress=advance)
     options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stage)  # type: ignore[arg-type]  # checked
-    result = run_probe(model, parts, out_dir / "tokens", protocol=protocol, budget=chosen, options=options)
-    folder = out_dir / f".model.{os.getpid()}"
-    _save(result, folder)
-    if drawing is not None:
-        _draw(result, model, protocol, drawing, folder / SAMPLES)
-    path = write_probe_record(result.record, result.rows, out_dir)
-    try:
-        os.replace(folder, path.with_suffix(""))
-    except OSError as error:
-        raise TokbenchError(f"wrote {path}, but cannot move its model from {folder} ({error.strerror}); move it by hand") from error
+    records = []
+    for model in models:
+        result = run_probe(model, parts, out_dir / "tokens", protocol=protocol, budget=chosen, options=options)
+        folder = out_dir / f".model.{os.getpid()}"
+        _save(result, folder)
+        if drawing is not None:
+            _draw(result, model, protocol, drawing, folder / SAMPLES)
+        path = write_probe_record(result.record, result.rows, out_dir)
+        try:
+            os.replace(folder, path.with_suffix(""))
+        except OSError as error:
+            raise TokbenchError(f"wrote {path}, but cannot move its model from {folder} ({error.strerror}); move it by hand") from error
+        say(f"wrote {path} and the model {path.with_suffix('')}")
+        records.append(result.record)
     if as_json:
-        print(result.record.to_json(), end="")
+        print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, allow_nan=False))
     else:
-        print_tables(probe_tables([result.record]), console.out)
-    say(f"wrote {path} and the model {path.with_suffix('')}")
+        print_tables(probe_tables(records), console.out)
 
 
 def _drawing(samples: int, top_k: int, temperature: float, seed: int) -> SampleOptions | None:
-    from tokbench.feed.probe.drawing import SampleOptions
+    from tokbench.feed.probe.options import SampleOptions
 
     if not samples:
         return None
@@ -105,9 +119,11 @@ def _stage(name: str, total: int) -> Iterator[Callable[[int, int], None]]:
 
 
 def _save(result: ProbeResult, folder: Path) -> None:
-    from tokbench.feed.probe.saved import save_probe
+    from tokbench.feed.probe.saved import ProbeForm, save_probe
 
-    save_probe(result.model, result.vocabulary, folder)
+    record = result.record
+    form = ProbeForm(record.tokens.grid, (record.protocol.size, record.protocol.size), record.condition)  # type: ignore[arg-type]  # one of them
+    save_probe(result.model, result.vocabulary, folder, form=form)
 
 
 def _draw(result: ProbeResult, tokenizer: Tokenizer, protocol: Protocol, options: SampleOptions, path: Path) -> None:

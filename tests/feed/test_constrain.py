@@ -16,7 +16,7 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.constrain import ConstrainedDecoding
 from tokbench.feed.grammar import ImageGrammar
 from tokbench.feed.job import TokenizerIdentity
-from tokbench.feed.parse import parse
+from tokbench.feed.parsing import parse
 from tokbench.feed.sequence import build, prompt
 from tokbench.feed.text import ByteText
 from tokbench.feed.vocabulary import Vocabulary
@@ -220,6 +220,24 @@ def test_scores_of_allowed_ids_are_kept_and_all_others_forbidden() -> None:
         processor(ids, torch.zeros(1, 100))
 
 
+def test_what_was_forbidden_before_is_named() -> None:
+    vocabulary = vocabulary_of()
+    special = vocabulary.special
+    processor = ConstrainedDecoding(ImageGrammar(vocabulary, [(1, 2)]))
+    ids = build([image_of((7,), (1, 2))], vocabulary).ids[None]
+    at = ids[0].tolist().index(special.eol)
+    scores = torch.zeros(1, vocabulary.size)
+    scores[:, special.eol] = scores[:, special.pad] = -torch.inf
+    with pytest.raises(TokbenchError, match="row 0 may go on with EOL, but all of that was forbidden before; leave out what forbids it"):
+        processor(ids[:, :at], scores)
+    assert (processor(ids, scores) == -torch.inf).all()  # it has ended: what follows does not matter
+    scores = torch.full((1, vocabulary.size), -torch.inf)
+    with pytest.raises(
+        TokbenchError, match=r"go on with code 0 of codebook 0, code 1 of codebook 0, code 2 of codebook 0, \.\.\., but all"
+    ):
+        processor(ids[:, : at - 1], scores)
+
+
 class TestRefusals:
     vocabulary = vocabulary_of()
 
@@ -257,7 +275,9 @@ class TestRefusals:
             ImageGrammar(self.vocabulary, [(0, 4)])
 
     def test_parallel_streams(self) -> None:
-        with pytest.raises(ValueError, match="constrained decoding is for flat vocabularies"):
+        with pytest.raises(
+            ValueError, match="constrained decoding is for flat vocabularies; each head of a parallel one can emit other ids"
+        ):
             ImageGrammar(replace(self.vocabulary, arrangement="parallel"), [(2, 2)])
 
     @pytest.mark.usefixtures("unchecked_types")
@@ -268,10 +288,8 @@ class TestRefusals:
             ImageGrammar(self.vocabulary, [(2, 2)], max_length=0)
 
 
-@pytest.mark.parametrize("options", [{"do_sample": True}, {"num_beams": 3}, {"do_sample": True, "num_beams": 2, "top_k": 5}])
-def test_generate_of_transformers(options: dict[str, Any]) -> None:
+def language_model(vocabulary: Vocabulary) -> Any:
     transformers = pytest.importorskip("transformers")
-    vocabulary = vocabulary_of((6, 9))
     torch.manual_seed(0)
     special = vocabulary.special
     config = transformers.LlamaConfig(
@@ -284,7 +302,25 @@ def test_generate_of_transformers(options: dict[str, Any]) -> None:
         eos_token_id=special.eos,
         pad_token_id=special.pad,
     )
-    model = transformers.LlamaForCausalLM(config).eval()
+    return transformers.LlamaForCausalLM(config).eval()
+
+
+@pytest.mark.parametrize("options", [{"do_sample": True}, {"do_sample": False}])
+@pytest.mark.parametrize("forbids", [{"no_repeat_ngram_size": 1}, {"min_new_tokens": 50}])
+def test_generate_with_what_forbids_the_only_way_on_is_an_error(options: dict[str, Any], forbids: dict[str, int]) -> None:
+    vocabulary = vocabulary_of((30,))
+    start = prompt(["a"], vocabulary, grid=(2, 2)).ids[None]
+    processor = ConstrainedDecoding(ImageGrammar(vocabulary, [(2, 2)]))
+    with pytest.raises(TokbenchError, match=r"row 0 may go on with E.*, but all of that was forbidden before"):
+        language_model(vocabulary).generate(
+            start, attention_mask=torch.ones_like(start), logits_processor=[processor], max_new_tokens=60, **options, **forbids
+        )
+
+
+@pytest.mark.parametrize("options", [{"do_sample": True}, {"num_beams": 3}, {"do_sample": True, "num_beams": 2, "top_k": 5}])
+def test_generate_of_transformers(options: dict[str, Any]) -> None:
+    vocabulary = vocabulary_of((6, 9))
+    model, special = language_model(vocabulary), vocabulary.special
     starts = [prompt([text], vocabulary).ids for text in ("a", "bcd")]
     rows = torch.stack([torch.cat([torch.full((6 - len(start),), special.pad), start]) for start in starts])
     processor = ConstrainedDecoding(ImageGrammar(vocabulary, [(2, 2), (3, 1), (1, 2)]))

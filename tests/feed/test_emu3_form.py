@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokbench.feed.loss import IGNORED, labels, loss_mask
-from tokbench.feed.parse import parse
+from tokbench.feed.parsing import parse
 from tokbench.feed.sequence import build, prompt
 from tokbench.feed.special import EMU3_TEXT_SIZE
 from tokbench.feed.text_file import FileText

@@ -270,7 +270,7 @@ def test_a_rank_without_work_is_told(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         result = export(Means(), Levels(4), tmp_path, protocol=SMALL, options=replace(ROWS, ranks=Ranks(1, 2)))
     assert (result.made, result.complete) == (0, False)
-    assert "only 1 shards" in caplog.text
+    assert "rank 1 has nothing to do: there is only 1 shard; lower rows_per_shard" in caplog.text
 
 
 @pytest.mark.parametrize("given", [{"RANK": "1"}, {"WORLD_SIZE": "2"}, {"RANK": "2", "WORLD_SIZE": "2"}, {"RANK": "a", "WORLD_SIZE": "2"}])
@@ -357,6 +357,39 @@ def test_images_that_changed_under_their_names_are_noticed(tmp_path):
     (root / "2.png").write_bytes(b"no")
     with pytest.raises(TokbenchError, match=r"2\.png of images is not the image it was"):
         export(Means(), root, tmp_path / "out", protocol=SMALL, options=options)
+
+
+class Redescribed(Described):
+    """The same images with other labels, captions or both."""
+
+    def __init__(self, count, labels=0, captions=""):
+        super().__init__(count)
+        self.labels, self.captions = labels, captions
+
+    def label(self, index):
+        label = super().label(index)
+        return None if label is None else (label + self.labels) % 3
+
+    def caption(self, index):
+        return f"{super().caption(index)}{self.captions}"
+
+
+@pytest.mark.parametrize(
+    ("other", "problem"),
+    [
+        ({"labels": 1}, "has another label than when"),
+        ({"captions": "!"}, "has another caption than when"),
+        ({"labels": 1, "captions": "!"}, "has another label and caption than when"),
+    ],
+)
+def test_labels_and_captions_that_changed_are_noticed(other, problem, tmp_path):
+    export(Means(), Redescribed(6), tmp_path, protocol=SMALL, options=replace(ROWS, rows_per_shard=2))
+    (tmp_path / "tokens-00000-of-00003.parquet").unlink()
+    before = files(tmp_path)
+    with pytest.raises(TokbenchError, match=f"000002 of levels {problem} .*tokens-00001-of-00003.*; choose another --out"):
+        export(Means(), Redescribed(6, **other), tmp_path, protocol=SMALL, options=replace(ROWS, rows_per_shard=2))
+    assert files(tmp_path) == before
+    assert export(Means(), Redescribed(6), tmp_path, protocol=SMALL, options=replace(ROWS, rows_per_shard=2)).made == 1
 
 
 def test_foreign_and_damaged_files_are_refused(tmp_path):
@@ -489,6 +522,18 @@ def test_sources_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(TokbenchError, match="levels has two images with the id 000000"):
         export(Means(), twice, tmp_path, protocol=SMALL)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"labels": "guess"}, "labels must be one of source, folder, none, got 'guess'"),
+        ({"latents": "int8"}, "latents must be float32 or float16, got 'int8'"),
+    ],
+)
+def test_options_that_are_none_are_value_errors(given, problem, unchecked_types):
+    with pytest.raises(ValueError, match=problem):
+        ExportOptions(**given)
 
 
 @pytest.mark.parametrize("given", [{"rows_per_shard": 0}, {"batch_size": 0}])

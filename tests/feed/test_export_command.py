@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 
 def test_export_verify_and_memmap(tokbench_cli, tmp_path: Path) -> None:
@@ -32,11 +33,54 @@ def test_export_verify_and_memmap(tokbench_cli, tmp_path: Path) -> None:
     assert shard.name in log
 
 
+def test_verify_finds_tokenizer_and_images_by_itself(tokbench_cli, tmp_path: Path) -> None:
+    given = ("--data", "photos/train", "--limit", "5", "--size", "32")
+    status, _, log = tokbench_cli("export", "-t", "pixel/palette-512", *given, "--out", "tokens")
+    assert status == 0, log
+    for more in ((), ("-t", "pixel/palette-512"), ("--data", "photos/train")):
+        status, text, log = tokbench_cli("export", "--verify", "tokens", *more)
+        assert (status, log) == (0, "")
+        assert text.startswith("1 shards, 5 images, 0 problems; 5 of 5 images encode to the same tokens, which decode to ")
+    status, text, log = tokbench_cli("export", "--verify", "tokens", "--data", "photos")
+    assert status == 1
+    assert "5 of 5 sampled images are not in photos/test, such as" in log
+
+    rng = np.random.default_rng(0)
+    (tmp_path / "mine").mkdir()
+    for number in range(3):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / "mine" / f"{number}.png")
+    assert tokbench_cli("export", "-t", "pixel/palette-512", "--data", "mine", "--size", "32", "--out", "own")[0] == 0
+    assert "3 of 3 images encode to the same tokens" in tokbench_cli("export", "--verify", "own")[1]
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    status, text, log = tokbench_cli("export", "--verify", "own")
+    assert (status, text) == (0, "1 shards, 3 images, 0 problems\n")
+    assert log == "not compared with images: its images, mine, are not in this folder; give -t and --data\n"
+    assert "; give --data\n" in tokbench_cli("export", "--verify", "own", "-t", "pixel/palette-512")[2]
+    assert "3 of 3 images encode" in tokbench_cli("export", "--verify", "own", "--data", "moved")[1]
+
+
+def test_ranks_share_an_export_with_a_memory_map(tokbench_cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    again = ("export", "-t", "pixel/palette-512", "--limit", "5", "--size", "32", "--rows", "2", "--out", "tokens", "--memmap", "array")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    status, _, log = tokbench_cli(*again)
+    assert status == 0, log
+    assert "other ranks are not done yet" in log
+    assert "the rank that finishes last writes array" in log
+    monkeypatch.setenv("RANK", "0")
+    status, _, log = tokbench_cli(*again)
+    assert status == 0, log
+    assert "array/codes.npy holds them as one array" in log
+    assert np.load(tmp_path / "array" / "codes.npy").shape == (5, 1024, 1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
         ((), "export takes --tokenizer NAME and --out FOLDER"),
         (("-t", "vqvae"), "export takes --tokenizer NAME and --out FOLDER"),
+        (("-t", "pixel", "-t", "vqvae", "--out", "there"), "export takes one --tokenizer, got pixel, vqvae; run it once for each"),
+        (("-t", "pixel", "--out", "there", "--memmap", "there"), "there lies in there, whose readers expect Parquet files alone"),
         (("--verify", "nowhere"), "nowhere holds no exported tokens"),
         (("--verify", "nowhere", "--out", "there"), "leave --out out"),
         (("-t", "pixel", "--labels", "guess", "--out", "there"), "--labels is source, folder or none, got 'guess'"),

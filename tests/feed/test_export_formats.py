@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -15,9 +15,12 @@ from PIL import Image
 from tokbench.bench.protocol import get_protocol
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.feed.atomic import atomic_file
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.memmap import write_memmap
+from tokbench.feed.ranks import Ranks
+from tokbench.feed.verify import verify
 from tokbench.layout import TokenLayout
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
@@ -111,10 +114,12 @@ def test_pandas_reads_the_folder(case):
     assert [None if pd.isna(text) else text for text in frame["caption"]] == CAPTIONS
 
 
-def test_datasets_reads_the_shards(case, tmp_path):
+@pytest.mark.parametrize("given", ["data_dir", "data_files"])
+def test_datasets_reads_the_shards(given, case, tmp_path):
     datasets = pytest.importorskip("datasets")
     folder, column, expected = case
-    rows = datasets.load_dataset("parquet", data_files=f"{folder}/*.parquet", split="train", cache_dir=str(tmp_path / "cache"))
+    place = {"data_dir": str(folder)} if given == "data_dir" else {"data_files": f"{folder}/*.parquet"}
+    rows = datasets.load_dataset("parquet", **place, split="train", cache_dir=str(tmp_path / "cache"))
     assert rows["id"][:] == list(Pictures.ids)
     assert (rows["label"][:], rows["caption"][:]) == (LABELS, CAPTIONS)
     values = rows.with_format("numpy")[:][column]  # which widens them
@@ -149,7 +154,7 @@ def test_numpy_maps_the_array(case, tmp_path):
     assert calls == [(5, 23), (10, 23), (15, 23), (20, 23), (23, 23)]
     index = json.loads((path.parent / "index.json").read_text())
     assert (index["shape"], index["dtype"], index["file"]) == ([23, *values.shape[1:]], str(expected.dtype), path.name)
-    assert index["summary"] == json.loads((folder / "_export.json").read_text())
+    assert index["summary"] == json.loads((folder / ".export.json").read_text())
     frame = pd.read_feather(path.parent / "rows.arrow")
     assert frame["id"].tolist() == list(Pictures.ids)
     assert frame["source_sha256"][3] == bytes([3]) * 32
@@ -171,9 +176,100 @@ def test_a_memory_map_is_written_once_and_never_mixed(exported, tmp_path):
     with pytest.raises(TokbenchError, match=r"holds tokens of another export: tokenizer\.config\.sizes is 256 there and 128 here"):
         write_memmap(tmp_path / "other", tmp_path / "mapped")
     for inside in (exported, exported / "below"):
-        with pytest.raises(TokbenchError, match="whose readers expect Parquet files alone; choose another --out"):
+        with pytest.raises(TokbenchError, match="whose readers expect Parquet files alone; choose another folder"):
             write_memmap(exported, inside)
     assert not (exported / "below").exists()
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_memory_map_and_an_export_never_share_a_folder(exported, tmp_path):
+    export(Pieces(128), Pictures(), tmp_path / "other", protocol=PROTOCOL)
+    before = contents(tmp_path / "other")
+    for whole in (True, False):
+        if not whole:
+            (tmp_path / "other" / ".export.json").unlink()
+            del before[".export.json"]
+        with pytest.raises(TokbenchError, match=r"other holds an export, .*; choose another folder for the memory map"):
+            write_memmap(exported, tmp_path / "other")
+        assert contents(tmp_path / "other") == before
+    write_memmap(exported, tmp_path / "mapped")
+    before = contents(tmp_path / "mapped")
+    for _ in range(2):
+        with pytest.raises(TokbenchError, match=r"mapped holds index\.json or rows\.arrow of a memory map, .*; choose another --out"):
+            export(Pieces(256), Pictures(), tmp_path / "mapped", protocol=PROTOCOL)
+        assert contents(tmp_path / "mapped") == before
+        (tmp_path / "mapped" / "index.json").unlink(missing_ok=True)  # one that is not whole
+        before.pop("index.json", None)
+
+
+def test_a_folder_with_both_is_read_as_neither(exported, tmp_path):
+    write_memmap(exported, tmp_path / "mapped")
+    for path in (tmp_path / "mapped").iterdir():
+        path.rename(exported / path.name)
+    with pytest.raises(TokbenchError, match=r"holds an export and a memory map, .*; move index\.json, rows\.arrow and the \.npy file"):
+        TokenDataset(exported)
+    assert [problem for problem in verify(exported).problems if "memory map lie among the shards" in problem]
+
+
+@pytest.mark.parametrize(
+    ("make", "problem"),
+    [
+        (lambda root: root / "tokens" / "below", "whose readers expect Parquet files alone"),
+        (lambda root: root / "file", "is a file; choose a folder for the memory map"),
+        (lambda root: root / "file" / "map", "cannot write to"),
+        (lambda root: export(Pieces(128), Pictures(), root / "other", protocol=PROTOCOL).folder, "holds an export"),
+        (lambda root: mapped_of_another(root), r"holds tokens of another export: tokenizer\.config\.sizes is 128 there and 256 here"),
+    ],
+)
+def test_where_no_memory_map_can_be_is_said_before_anything_is_encoded(make, problem, tmp_path):
+    (tmp_path / "file").write_text("")
+    place = make(tmp_path)
+    with pytest.raises(TokbenchError, match=problem):
+        export(Pieces(256), Pictures(), tmp_path / "tokens", protocol=PROTOCOL, options=ExportOptions(memmap=place))
+    assert not list(tmp_path.glob("tokens/*"))
+
+
+def mapped_of_another(root):
+    export(Pieces(128), Pictures(), root / "other", protocol=PROTOCOL)
+    return write_memmap(root / "other", root / "mapped").parent
+
+
+def test_the_rank_that_finishes_writes_the_memory_map(exported, tmp_path):
+    expected = write_memmap(exported, tmp_path / "expected").read_bytes()
+    options = ExportOptions(rows_per_shard=5, memmap=tmp_path / "mapped")
+    first, last = (
+        export(Pieces(256), Pictures(), tmp_path / "ranked", protocol=PROTOCOL, options=replace(options, ranks=Ranks(rank, 2)))
+        for rank in (1, 0)
+    )
+    assert (first.complete, first.memmap) == (False, None)
+    assert (last.complete, last.memmap) == (True, tmp_path / "mapped" / "codes.npy")
+    assert last.memmap.read_bytes() == expected
+    assert len(TokenDataset(tmp_path / "mapped")) == 23
+    (tmp_path / "mapped" / "index.json").unlink()
+    with atomic_file(tmp_path / "mapped" / "codes.npy") as file:  # as another rank that finishes at the same time
+        file.write(expected)
+        again = export(Pieces(256), Pictures(), tmp_path / "ranked", protocol=PROTOCOL, options=options)
+    assert (again.complete, again.memmap) == (True, None)
+
+
+def test_whoever_writes_the_summary_writes_the_memory_map(exported, tmp_path):
+    (exported / ".export.json").unlink()
+    options = ExportOptions(rows_per_shard=5, memmap=tmp_path / "mapped")
+    with atomic_file(exported / ".export.json") as file:
+        result = export(Pieces(256), Pictures(), exported, protocol=PROTOCOL, options=options)
+        file.write(b"{}")
+    assert (result.complete, result.memmap) == (True, None)
+
+
+def test_places_may_be_text(exported, tmp_path):
+    path = write_memmap(str(exported), str(tmp_path / "mapped"))
+    assert path == tmp_path / "mapped" / "codes.npy"
+    options = ExportOptions(rows_per_shard=5, memmap=str(tmp_path / "mapped"))
+    assert export(Pieces(256), Pictures(), str(exported), protocol=PROTOCOL, options=options).memmap == path
+    assert verify(str(exported)).ok
 
 
 def test_a_memory_map_is_whole_or_absent(exported, tmp_path, monkeypatch):

@@ -138,7 +138,7 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def assert_all_equal(root: Path, results: dict[str, dict]) -> None:
     whole = files(root / "whole")
-    assert sorted(whole) == ["_export.json", *(f"tokens-{number:05d}-of-00007.parquet" for number in range(7))]
+    assert sorted(whole) == [".export.json", *(f"tokens-{number:05d}-of-00007.parquet" for number in range(7))]
     for out, result in results.items():
         assert result["status"] == 0, result
         assert files(root / out) == whole, out
@@ -153,7 +153,7 @@ def test_killed_ranked_and_out_of_space(pictures: Path, tmp_path: Path) -> None:
     assert results["moment0"]["left"] == [f".{names[2]}.partial", *names[:2]]
     assert results["moment1"]["left"] == names[:3]
     assert results["moment2"]["left"] == [f".{names[0]}.partial"]
-    assert results["moment3"]["left"] == ["._export.json.partial", *names]
+    assert results["moment3"]["left"] == ["..export.json.partial", *names]
     assert results["limit"]["failed"] == 2
     assert results["limit"]["error"].startswith(f"cannot write to {tmp_path / 'limit'} (File too large); make room or choose another --out")
     assert results["limit"]["left"] == []

@@ -14,11 +14,14 @@ from PIL import Image
 
 import tokbench
 from tokbench.bench.protocol import get_protocol
+from tokbench.data.folder import FolderSource
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.feed.audit import read_job
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.memmap import write_memmap
+from tokbench.feed.origin import source_of, tokenizer_of
 from tokbench.feed.summary import SUMMARY
 from tokbench.feed.verify import VerifyOptions, verify
 from tokbench.tokenizers.base import Tokenizer
@@ -139,7 +142,7 @@ def test_what_is_missing_or_too_much_is_found(copy):
     (folder / SECOND).unlink()
     assert problems(folder) == f"{SECOND} is missing; run the export again, it makes what is missing"
     (folder / SUMMARY).unlink()
-    assert "_export.json is missing: the export is not finished; run it again, it goes on where it stopped" in problems(folder)
+    assert ".export.json is missing: the export is not finished; run it again, it goes on where it stopped" in problems(folder)
     shutil.copy(folder / "tokens-00000-of-00003.parquet", folder / SECOND)
     assert f"{SECOND} says it is shard 0" in problems(folder)
     (folder / SECOND).write_bytes((folder / SECOND).read_bytes()[:-100])
@@ -168,7 +171,7 @@ def test_shards_of_another_export_are_found(copy, exported):
             with_column("codes", lambda rows: replaced(rows, 4, [*rows[4][:-1], 1024])),
             "has codes of codebook 0 up to 1024, allowed is 0..1023",
         ),
-        (with_column("source_sha256", lambda rows: replaced(rows, 4, b"\0" * 32)), "do not give the data digest of _export.json"),
+        (with_column("source_sha256", lambda rows: replaced(rows, 4, b"\0" * 32)), "do not give the data digest of .export.json"),
         (lambda table: [column.slice(0, 3).combine_chunks() for column in table.columns], "is damaged (it holds 3 rows and announces 5)"),
     ],
 )
@@ -205,15 +208,15 @@ def test_latents_are_held_against_their_moments(copy):
     values = json.loads((folder / SUMMARY).read_text())
     values["mean"][0] += 1
     (folder / SUMMARY).write_text(json.dumps(values))
-    assert "means and deviations of the shards do not give those of _export.json" in problems(folder)
+    assert "means and deviations of the shards do not give those of .export.json" in problems(folder)
 
 
 def test_the_summary_is_held_against_the_shards(copy):
     folder = copy("vqvae/tiny")
     whole = json.loads((folder / SUMMARY).read_text())
     for change, expected in (
-        ({"rows": [4, 5, 4]}, "the shards hold 12 rows, _export.json says 13"),
-        ({"skipped": []}, "the shards name 1 skipped images, _export.json names 0 or others"),
+        ({"rows": [4, 5, 4]}, "the shards hold 12 rows, .export.json says 13"),
+        ({"skipped": []}, "the shards name 1 skipped images, .export.json names 0 or others"),
         ({"data_digest": "0"}, "do not give the data digest"),
     ):
         (folder / SUMMARY).write_text(json.dumps(whole | change))
@@ -235,6 +238,11 @@ def test_tokens_that_are_not_those_of_the_source_are_found(copy, pictures, tmp_p
     assert "1 of 12 sampled images are not in pictures, such as 06.png" in found
     assert "02.png is not the image it was when it was exported" in found
     assert "05.png of pictures can no longer be read" in found
+    (tmp_path / "elsewhere").mkdir()
+    Image.new("RGB", (64, 64)).save(tmp_path / "elsewhere" / "a.png")
+    found = verify(folder, tokenizer=tokenizer, data=tmp_path / "elsewhere", options=every)
+    assert "12 of 12 sampled images are not in elsewhere, such as 00.png" in found.problems
+    assert (found.comparison.compared, found.comparison.equal, found.comparison.psnr) == (0, 0, None)
     for path in others.glob("*.png"):
         path.write_bytes(b"no")
     found = verify(folder, tokenizer=tokenizer, data=others, options=every)
@@ -262,6 +270,112 @@ def test_an_empty_shard_is_sound(pictures, tmp_path):
     assert (found.problems, found.shards, found.rows) == ((), 7, 7)
     mapped = TokenDataset(write_memmap(tmp_path / "out", tmp_path / "mapped").parent)
     assert [item["id"] for item in map(mapped.__getitem__, range(7))] == [TokenDataset(tmp_path / "out")[row]["id"] for row in range(7)]
+
+
+class Annotated(FolderSource):
+    """Pictures with labels and captions that change."""
+
+    label_names, shift = ("even", "odd"), 0
+    has_captions = True
+
+    def label(self, index):
+        return None if index == 3 else (index + self.shift) % 2
+
+    def caption(self, index):
+        if self.shift == 2:
+            raise TokbenchError("bad caption")
+        return None if index == 3 else f"picture {index}, {self.shift}"
+
+
+def test_labels_and_captions_that_are_not_those_of_the_source_are_found(pictures, tmp_path):
+    tokenizer, every = tokbench.load("pixel/rgb"), VerifyOptions(sample=100)
+    source = Annotated(pictures)
+    for rule in ("source", "none"):
+        export(tokenizer, source, tmp_path / rule, protocol=PROTOCOL, options=ExportOptions(labels=rule))
+        assert verify(tmp_path / rule, tokenizer=tokenizer, data=source, options=every).ok
+    source.shift = 1
+    found = verify(tmp_path / "source", tokenizer=tokenizer, data=source, options=every)
+    assert "00.png has the label 0, in pictures 1" in found.problems
+    assert "00.png has another caption than in pictures" in found.problems
+    assert len(found.problems) == 2 * 11  # one has neither
+    assert found.comparison.equal == 12
+    found = verify(tmp_path / "none", tokenizer=tokenizer, data=source, options=every)
+    assert len(found.problems) == 11
+    source.label_names, source.shift = ("one", "two"), 2
+    found = verify(tmp_path / "source", tokenizer=tokenizer, data=source, options=every)
+    assert found.problems == ("labels have other names in pictures", "bad caption")
+
+
+def test_an_unfinished_export_is_compared_as_far_as_it_is(copy, pictures):
+    folder = copy("vqvae/tiny")
+    (folder / SECOND).unlink()
+    (folder / SUMMARY).unlink()
+    found = verify(folder, tokenizer=tokbench.load("vqvae/tiny"), data=pictures, options=VerifyOptions(sample=100))
+    assert len(found.problems) == 2
+    assert (found.comparison.compared, found.comparison.equal) == (found.rows, found.rows)
+    assert read_job(folder).tokenizer.name == "vqvae/tiny"
+    with pytest.raises(TokbenchError, match=r"the export in .* is not finished: it has 2 shards and no \.export\.json; run it again"):
+        TokenDataset(folder)
+    for path in folder.glob("*.parquet"):
+        path.write_bytes(b"no")
+    with pytest.raises(TokbenchError, match="holds no whole shard of an export"):
+        read_job(folder)
+
+
+def test_a_memory_map_is_verified_through_its_shards(exported, tmp_path):
+    folder = write_memmap(exported / "pixel/rgb", tmp_path / "mapped").parent
+    for read in (verify, read_job):
+        with pytest.raises(TokbenchError, match="mapped is a memory map, which is verified through its shards"):
+            read(folder)
+
+
+def test_tokenizer_and_images_are_found_by_what_the_export_says(pictures, tmp_path, monkeypatch):
+    monkeypatch.chdir(pictures.parent)
+    protocol = replace(PROTOCOL, samples=7, seed=3)
+    tokenizer = tokbench.load("vae/tiny", posterior="sample")
+    export(tokenizer, pictures, tmp_path / "out", protocol=protocol)
+    job = read_job(tmp_path / "out")
+    assert tokenizer_of(job).config == tokenizer.config
+    assert source_of(job).ids == FolderSource(pictures).ids
+    found = verify(tmp_path / "out", tokenizer=tokenizer_of(job), data=source_of(job))
+    assert found.ok
+    assert found.comparison.compared == found.rows
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(TokbenchError, match="its images, pictures, are not in this folder"):
+        source_of(job)
+    (tmp_path / "pictures").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / "a.png")
+    with pytest.raises(TokbenchError, match=r"\./pictures does not hold the 7 images asked for"):
+        source_of(job)
+
+
+@pytest.mark.parametrize("name", ["photos/train", "photos/test", "text"])
+def test_images_of_the_package_are_found_by_name(name, tmp_path):
+    protocol = replace(PROTOCOL, samples=3)
+    export(tokbench.load("pixel/palette-512"), name, tmp_path, protocol=protocol)
+    source = source_of(read_job(tmp_path))
+    assert source.name == name
+    assert verify(tmp_path, tokenizer=tokenizer_of(read_job(tmp_path)), data=source).comparison.equal == 3
+
+
+def test_a_folder_with_the_name_of_the_text_is_not_taken_for_it(pictures, tmp_path, monkeypatch):
+    shutil.copytree(pictures, tmp_path / "text")
+    monkeypatch.chdir(tmp_path)
+    export(tokbench.load("pixel/palette-512"), "./text", tmp_path / "out", protocol=PROTOCOL)
+    assert source_of(read_job(tmp_path / "out")).ids == FolderSource(pictures).ids
+
+
+def test_tokenizers_that_cannot_be_found_are_named(exported):
+    job = read_job(exported / "pixel/rgb")
+    named = replace(job, tokenizer=replace(job.tokenizer, name="os:system"))
+    with pytest.raises(TokbenchError, match="os:system is no tokenizer of the zoo"):
+        tokenizer_of(named)
+    trained = replace(job, tokenizer=replace(job.tokenizer, weights_sha256="0" * 64))
+    with pytest.raises(TokbenchError, match=r"pixel/rgb was another one: tokenizer\.weights_sha256 is 0000000000000000\.\.\. there"):
+        tokenizer_of(trained)
+    elsewhere = replace(job, preparation=replace(job.preparation, device="cuda"))
+    with pytest.raises(TokbenchError, match=r"made on cuda and cpu may round otherwise \(--device cuda compares\)"):
+        tokenizer_of(elsewhere)
 
 
 class Missing(Tokenizer):

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokbench.errors import TokbenchError
-from tokbench.feed.fit import fit
+from tokbench.feed.fitting import fit
 from tokbench.feed.job import TokenizerIdentity
-from tokbench.feed.parse import parse
+from tokbench.feed.parsing import parse
 from tokbench.feed.sequence import Part, build, prompt
 from tokbench.feed.text import ByteText
 from tokbench.feed.vocabulary import Vocabulary

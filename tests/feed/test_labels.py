@@ -18,7 +18,7 @@ from tokbench.data.open import open_source
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
-from tokbench.feed.labels import Annotations
+from tokbench.feed.label_rules import Annotations
 from tokbench.feed.summary import read_summary
 from tokbench.layout import TokenLayout
 from tokbench.tokenizers.base import Tokenizer

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from tokbench.feed.fit import fit
+from tokbench.feed.fitting import fit
 from tokbench.feed.job import TokenizerIdentity
 from tokbench.feed.loss import labels, loss_mask
-from tokbench.feed.parse import annotate
+from tokbench.feed.parsing import annotate
 from tokbench.feed.sequence import TokenSequence, build
 from tokbench.feed.text import ByteText
 from tokbench.feed.vocabulary import Vocabulary

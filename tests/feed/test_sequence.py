@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tokbench.feed.job import TokenizerIdentity
-from tokbench.feed.parse import MalformedSequence, annotate, parse
+from tokbench.feed.parsing import MalformedSequence, annotate, parse
 from tokbench.feed.sequence import Part, TokenSequence, build, prompt
 from tokbench.feed.text import ByteText
 from tokbench.feed.vocabulary import Vocabulary
@@ -286,3 +286,38 @@ def test_other_parts_are_refused() -> None:
         build([torch.zeros(3)], vocabulary_of((8,)))  # type: ignore[list-item]
     with pytest.raises(ValueError, match=r"owners \[T\], got \(3,\) and \(2,\)"):
         TokenSequence(torch.zeros(3, dtype=torch.int64), torch.zeros(2, dtype=torch.int64))
+
+
+def test_ids_may_be_a_tensor_an_array_or_a_list() -> None:
+    for arrangement in ("flat", "parallel"):
+        vocabulary = vocabulary_of((5, 9), arrangement=arrangement)
+        image = DiscreteTokens(torch.tensor([[[1, 8], [4, 0]]]), (1, 2), (5, 9))
+        sequence = build(["ab", image], vocabulary)
+        ids = sequence.ids
+        for form in (ids, ids.int(), ids.numpy(), ids.numpy().astype("uint16"), ids.tolist(), tuple(ids.tolist())):
+            text, again = parse(form, vocabulary)
+            assert text == "ab"
+            assert torch.equal(again.codes, image.codes)
+            found = annotate(form, vocabulary)
+            assert torch.equal(found.ids, ids)
+            assert torch.equal(found.owners, sequence.owners)
+    with pytest.raises(MalformedSequence, match="position 0: expected BOS, found the end of the sequence"):
+        parse([], vocabulary_of((5,)))
+
+
+@pytest.mark.usefixtures("unchecked_types")
+@pytest.mark.parametrize(
+    ("ids", "given"),
+    [
+        ([0.5], "got torch.float32"),
+        (torch.zeros(3), "got torch.float32"),
+        ([True], "got torch.bool"),
+        ("abc", "got a text"),
+        (["a"], "got list"),
+        ([[1], [1, 2]], "got list"),
+        (None, "got NoneType"),
+    ],
+)
+def test_what_is_no_ids_is_a_type_error(ids: Any, given: str) -> None:
+    with pytest.raises(TypeError, match=f"ids are whole numbers.*{given}"):
+        parse(ids, vocabulary_of((5,)))

@@ -106,6 +106,14 @@ class TestFiles:
         assert ids.count(259) == text.count("ab")
         assert tokenizer.decode(ids) == text
 
+    @pytest.mark.usefixtures("unchecked_types")
+    def test_a_path_may_be_a_text(self, tmp_path: Path) -> None:
+        path = written(tmp_path / "tokenizer.json", byte_level([]))
+        opened = FileText.open(path)
+        assert FileText.open(str(path)) == opened
+        assert FileText.open(str(path)).path == path
+        assert FileText(opened.sha256, opened.size, path=str(path)).encode("a") == opened.encode("a")  # type: ignore[arg-type]
+
     def test_ids_from_size_on_are_not_text(self, tmp_path: Path) -> None:
         path = written(tmp_path / "tokenizer.json", byte_level([("<v>", False), ("<w>", False)]))
         whole = FileText.open(path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import reduce
 from itertools import pairwise
 from operator import add
@@ -18,6 +19,7 @@ from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 from tokbench.feed.compare import Kept
 from tokbench.feed.job import ExportJob, differences
+from tokbench.feed.memmap import INDEX, ROWS, holds_memmap
 from tokbench.feed.moments import Moments
 from tokbench.feed.shards import DIGEST, ShardFacts, read_columns, read_facts, shard_schema, token_values
 from tokbench.feed.summary import SUMMARY, Summary, read_summary
@@ -50,6 +52,9 @@ class Audit:
         self._last_id: str | None = None
         self._asked, self._made = hashlib.sha256(), hashlib.sha256()
         paths = sorted(folder.glob("*.parquet"))
+        _refuse_memmap(folder, paths)
+        if holds_memmap(folder):
+            self.problems.append(f"{INDEX} or {ROWS} of a memory map lie among the shards; move them and the .npy file elsewhere")
         self._summary = read_summary(folder) if (folder / SUMMARY).is_file() or not paths else None
         jobs: dict[str, ExportJob] = {}
         for path in paths:
@@ -58,7 +63,7 @@ class Audit:
             except TokbenchError as error:
                 self.problems.append(str(error))
         if self._summary is None and not jobs:
-            raise TokbenchError(f"{folder} holds no whole shard of an export; make some with tokbench export")
+            raise _no_whole_shard(folder)
         self.job = self._summary.job if self._summary is not None else next(iter(jobs.values()))
         for name, job in jobs.items():
             if different := differences(job, self.job):
@@ -159,8 +164,34 @@ class Audit:
             yield f"means and deviations of the shards do not give those of {SUMMARY}"
 
 
+def read_job(folder: Path) -> ExportJob:
+    """Read what an export is of, finished or not.
+
+    Raises:
+        TokbenchError: If there is none.
+    """
+    paths = sorted(folder.glob("*.parquet"))
+    _refuse_memmap(folder, paths)
+    if (folder / SUMMARY).is_file() or not paths:
+        return read_summary(folder).job
+    for path in paths:
+        with suppress(TokbenchError):
+            return read_facts(path)[0]
+    raise _no_whole_shard(folder)
+
+
+def _refuse_memmap(folder: Path, shards: list[Path]) -> None:
+    if not shards and holds_memmap(folder):
+        raise TokbenchError(f"{folder} is a memory map, which is verified through its shards; give the folder of the export")
+
+
+def _no_whole_shard(folder: Path) -> TokbenchError:
+    return TokbenchError(f"{folder} holds no whole shard of an export; make some with tokbench export")
+
+
 def _kept(table: pa.Table, values: np.ndarray, row: int) -> Kept:
-    return Kept(table.column("id")[row].as_py(), values[row].copy(), table.column(DIGEST)[row].as_py())
+    known = {name: table.column(name)[row].as_py() for name in ("label", "caption") if name in table.column_names}
+    return Kept(table.column("id")[row].as_py(), values[row].copy(), table.column(DIGEST)[row].as_py(), **known)
 
 
 def _close(one: Moments, other: Moments) -> bool:

@@ -1,31 +1,34 @@
-"""Exported rows against their source: the same images encoded afresh give the same tokens, which decode to something like them."""
+"""Exported rows against their source: encoded afresh it gives the same tokens, which decode to it, and has the same labels and captions."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from tokbench.bench.encode import reproducible
 from tokbench.bench.loader import Batch, LoadReport, load_batches
-from tokbench.bench.metrics.psnr import psnr
 from tokbench.bench.protocol import Protocol, get_protocol
+from tokbench.bench.psnr import psnr
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import decode_batch, encode_batch
 from tokbench.feed.job import ExportJob
+from tokbench.feed.label_rules import Annotations
 from tokbench.feed.stored import as_tokens, stored
 from tokbench.tokenizers.base import Tokenizer
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One row of an export."""
+    """One row of an export; label and caption are None if it has none."""
 
     id: str
     values: np.ndarray
     digest: bytes
+    label: int | None = None
+    caption: str | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
     places = {name: index for index, name in enumerate(source.ids) if name in wanted}
     missing = [name for name in wanted if name not in places]
     problems = [f"{len(missing)} of {len(rows)} sampled images are not in {source.name}, such as {missing[0]}"] if missing else []
+    if not places:
+        return Comparison(0, 0, None, tuple(problems))
+    problems += _annotated_otherwise([row for row in rows if row.id in places], places, job, source)
     report, decibels, equal = LoadReport(), list[float](), 0
     with reproducible():
         try:
@@ -84,6 +90,22 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
                 raise  # otherwise none of the images can be read, which is a finding
     problems += [f"{item.id} of {source.name} can no longer be read ({item.reason})" for item in report.skipped]
     return Comparison(len(report.pixels), equal, float(np.mean(decibels)) if decibels else None, tuple(problems))
+
+
+def _annotated_otherwise(rows: list[Kept], places: dict[str, int], job: ExportJob, source: ImageSource) -> Iterator[str]:
+    """Compare labels and captions, as far as the export has any, with those of the source."""
+    try:
+        annotations = Annotations(source, job.labels)  # type: ignore[arg-type]  # it was a rule when it was exported
+        if annotations.names != job.label_names:
+            yield f"labels have other names in {source.name}"
+        for row in rows:
+            index = places[row.id]
+            if job.labels != "none" and (label := annotations.label(index)) != row.label:
+                yield f"{row.id} has the label {row.label}, in {source.name} {label}"
+            if job.captions and annotations.caption(index) != row.caption:
+                yield f"{row.id} has another caption than in {source.name}"
+    except TokbenchError as error:  # labels or captions of the source are bad
+        yield str(error)
 
 
 def _unequal(kept: list[Kept], same: list[bool], report: LoadReport, job: ExportJob, tokenizer: Tokenizer) -> list[str]:

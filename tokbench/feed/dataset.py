@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from tokbench.feed.memmap import INDEX
+from tokbench.errors import TokbenchError
+from tokbench.feed.memmap import INDEX, ROWS, holds_export
 from tokbench.feed.rows import MemmapRows, ParquetRows, Row, RowStore
 from tokbench.feed.stored import as_tokens
 from tokbench.feed.summary import read_summary
@@ -33,7 +34,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
         blocks: Runs of rows that are read together.
 
     Raises:
-        TokbenchError: If the folder holds no whole export.
+        TokbenchError: If the folder holds no whole export, or an export and a memory map.
         ValueError: If ``cached_blocks`` is not positive.
     """
 
@@ -44,6 +45,11 @@ class TokenDataset(Dataset[dict[str, Any]]):
         folder = Path(folder)
         self._rows: RowStore
         if (folder / INDEX).is_file():
+            if holds_export(folder):
+                raise TokbenchError(
+                    f"{folder} holds an export and a memory map, maybe of another one; move {INDEX}, {ROWS} and the .npy file elsewhere, "
+                    "or the shards"
+                )
             mapped = MemmapRows(folder)
             self._rows, self.summary = mapped, mapped.summary
         else:

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import tokbench
 from tokbench.bench.encode import reproducible
@@ -25,10 +25,11 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.atomic import Busy, make_folder, remove_abandoned
 from tokbench.feed.encoding import encode_batch, identify
-from tokbench.feed.job import DataIdentity, ExportJob, Preparation, code_type, default_rows, differences, digest_of_ids
-from tokbench.feed.labels import Annotations, LabelRule
+from tokbench.feed.job import LATENT_TYPES, DataIdentity, ExportJob, Preparation, code_type, default_rows, differences, digest_of_ids
+from tokbench.feed.label_rules import Annotations, LabelRule
+from tokbench.feed.memmap import INDEX, ROWS, check_memmap, holds_memmap, write_memmap
 from tokbench.feed.ranks import Ranks, ranks_from_environment
-from tokbench.feed.shards import DIGEST, ShardFacts, ShardRows, read_columns, read_facts
+from tokbench.feed.shards import DIGEST, ShardFacts, ShardRows, read_columns, read_facts, shard_schema
 from tokbench.feed.stored import stored
 from tokbench.feed.summary import SUMMARY, read_summary, summarise, write_summary
 from tokbench.feed.writing import ShardWriter
@@ -50,11 +51,12 @@ class ExportOptions:
         labels: Where labels come from: ``source``, if it has any; the ``folder`` an image lies in; or ``none``.
         batch_size: Images read ahead; changes no byte. The network always sees ``protocol.micro_batch``.
         strict: Stop at the first image that cannot be read, instead of skipping it.
+        memmap: Folder in which the rank that finishes the export also writes it as one array; None writes none.
         ranks: Which process of how many this is; None reads ``RANK`` and ``WORLD_SIZE``.
         progress: Called after every micro-batch with this rank's images done and in all.
 
     Raises:
-        ValueError: If a number is not positive.
+        ValueError: If a number is not positive, or ``latents`` or ``labels`` is none of those named.
     """
 
     rows_per_shard: int | None = None
@@ -62,6 +64,7 @@ class ExportOptions:
     labels: LabelRule = "source"
     batch_size: int = 64
     strict: bool = False
+    memmap: str | Path | None = None
     ranks: Ranks | None = None
     progress: Progress = field(default=lambda done, total: None)
 
@@ -70,6 +73,10 @@ class ExportOptions:
             raise ValueError(f"rows_per_shard must be at least 1, got {self.rows_per_shard}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.latents not in LATENT_TYPES:
+            raise ValueError(f"latents must be {' or '.join(LATENT_TYPES)}, got {self.latents!r}")
+        if self.labels not in get_args(LabelRule):
+            raise ValueError(f"labels must be one of {', '.join(get_args(LabelRule))}, got {self.labels!r}")
 
 
 @dataclass(frozen=True)
@@ -83,6 +90,7 @@ class ExportResult:
         made: Shards written now.
         kept: Shards of this rank that were there already.
         complete: Whether all shards of all ranks are there, and so the summary.
+        memmap: The array, if it was asked for and this process found or wrote it whole; otherwise another rank writes it.
     """
 
     folder: Path
@@ -91,12 +99,13 @@ class ExportResult:
     made: int
     kept: int
     complete: bool
+    memmap: Path | None = None
 
 
 def export(
     tokenizer: Tokenizer,
     data: str | Path | ImageSource,
-    out: Path,
+    out: str | Path,
     *,
     protocol: Protocol | None = None,
     options: ExportOptions | None = None,
@@ -104,7 +113,7 @@ def export(
     """Encode images into Parquet shards; goes on where an earlier run of the same export stopped.
 
     A row is an image: ``id``, ``label`` and ``caption`` if there are any, ``codes`` as a list of L * K integers, position major (or
-    ``latents``, L * C floats), and ``source_sha256``. The metadata of every shard hold the whole job under ``tokbench``; ``_export.json``
+    ``latents``, L * C floats), and ``source_sha256``. The metadata of every shard hold the whole job under ``tokbench``; ``.export.json``
     appears once all shards are there.
 
     Args:
@@ -115,21 +124,27 @@ def export(
         options: How it is done.
 
     Raises:
-        TokbenchError: If tokenizer and data do not fit together, ``out`` holds other tokens or cannot be written, the data have
-            changed since a shard was made, or ``strict`` and an image cannot be read.
+        TokbenchError: If tokenizer and data do not fit together, ``out`` holds other tokens or cannot be written, or so the folder of
+            the memory map, the data have changed since a shard was made, or ``strict`` and an image cannot be read.
     """
-    options, protocol = options or ExportOptions(), protocol or get_protocol()
+    options, protocol, out = options or ExportOptions(), protocol or get_protocol(), Path(out)
     source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)
     if source.ready_size is not None and source.ready_size != protocol.size:
         raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
     work = _Work(tokenizer, source, choose(source, protocol), protocol, options, out)
+    memmap = None if options.memmap is None else Path(options.memmap)
+    if memmap is not None:
+        check_memmap(out, memmap, work.job)
     make_folder(out)
     there = survey(out, work.job)
+    if memmap is not None:
+        make_folder(memmap)  # now, so that what is in the way does not show after hours
     if work.ranks.rank == 0:
         remove_abandoned(out, {SUMMARY, *(work.job.shard_name(number) for number in range(work.job.shards) if number not in there)})
     mine = range(work.ranks.rank, work.job.shards, work.ranks.world_size)
     if not mine:
-        logger.warning("rank %d has nothing to do: there are only %d shards; lower rows_per_shard", work.ranks.rank, work.job.shards)
+        only = "is only 1 shard" if work.job.shards == 1 else f"are only {work.job.shards} shards"
+        logger.warning("rank %d has nothing to do: there %s; lower rows_per_shard", work.ranks.rank, only)
     kept = {number: there[number] for number in mine if number in there}
     work.check_unchanged(kept)
     work.total, work.done = sum(len(work.job.span(number)) for number in mine), sum(len(work.job.span(number)) for number in kept)
@@ -137,7 +152,9 @@ def export(
         made = work.make([number for number in mine if number not in kept])
     facts = [*kept.values(), *made.values()]
     skipped = tuple(image for item in sorted(facts, key=lambda item: item.number) for image in item.skipped)
-    return ExportResult(out, sum(item.rows for item in facts), skipped, len(made), len(kept), _finish(out, work.job))
+    complete = _finish(out, work.job)
+    array = _map(out, memmap) if complete and memmap is not None else None
+    return ExportResult(out, sum(item.rows for item in facts), skipped, len(made), len(kept), complete, array)
 
 
 def survey(folder: Path, job: ExportJob) -> dict[int, ShardFacts]:
@@ -151,8 +168,10 @@ def survey(folder: Path, job: ExportJob) -> dict[int, ShardFacts]:
         What they say of themselves, by number.
 
     Raises:
-        TokbenchError: If there are other Parquet files, or shards or a summary of another job, naming what differs.
+        TokbenchError: If there are other Parquet files, a memory map, or shards or a summary of another job, naming what differs.
     """
+    if holds_memmap(folder):
+        raise TokbenchError(f"{folder} holds {INDEX} or {ROWS} of a memory map, which TokenDataset would read; choose another --out")
     found = {}
     for path in sorted(folder.glob("*.parquet")):
         other, facts = read_facts(path)
@@ -187,6 +206,17 @@ def _finish(folder: Path, job: ExportJob) -> bool:
         except Busy:
             logger.info("another rank is writing the summary")
     return True
+
+
+def _map(folder: Path, out: Path) -> Path | None:
+    """Write the memory map, unless another rank does, as the one that writes the summary will."""
+    try:
+        if (folder / SUMMARY).is_file():
+            return write_memmap(folder, out)
+    except Busy:
+        pass
+    logger.info("another rank writes the memory map")
+    return None
 
 
 class _Work:
@@ -225,13 +255,15 @@ class _Work:
         )
 
     def check_unchanged(self, kept: dict[int, ShardFacts]) -> None:
-        """Compare the first image of every shard that is kept with the source."""
+        """Compare the first image of every shard that is kept, its label and its caption with the source."""
+        columns = [name for name in shard_schema(self.job).names if name != self.job.column]
         for number in kept:
             path = self.out / self.job.shard_name(number)
-            first = next((table for table in read_columns(path, ["id", DIGEST]) if len(table)), None)
+            first = next((table for table in read_columns(path, columns) if len(table)), None)
             if first is None:
                 continue
-            name, digest = first.column("id")[0].as_py(), first.column(DIGEST)[0].as_py()
+            row = first.slice(0, 1).to_pylist()[0]
+            name, digest = row["id"], row[DIGEST]
             index = next(self.indices[row] for row in self.job.span(number) if self.source.ids[self.indices[row]] == name)
             try:
                 same = self.source.raw_digest(index) == digest
@@ -239,6 +271,10 @@ class _Work:
                 same = False
             if not same:
                 raise TokbenchError(f"{name} of {self.source.name} is not the image it was when {path} was made; choose another --out")
+            here = {"label": self.annotations.label(index), "caption": self.annotations.caption(index)}
+            if changed := [what for what in ("label", "caption") if what in row and row[what] != here[what]]:
+                parts = " and ".join(changed)
+                raise TokbenchError(f"{name} of {self.source.name} has another {parts} than when {path} was made; choose another --out")
 
     def make(self, numbers: list[int]) -> dict[int, ShardFacts]:
         """Encode and write shards: images are read ahead by other threads, and a shard is written while the next one is encoded."""

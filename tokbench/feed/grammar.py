@@ -69,7 +69,10 @@ class ImageGrammar:
         max_length: int | None = None,
     ) -> None:
         if vocabulary.parallel:
-            raise ValueError("constrained decoding is for flat vocabularies; with parallel streams, codes cannot be mistaken for other ids")
+            raise ValueError(
+                "constrained decoding is for flat vocabularies; each head of a parallel one can emit other ids in the midst of an image, "
+                "so restrict every head to its codes there yourself"
+            )
         if not grids:
             raise ValueError("at least one grid must be allowed")
         if after_image not in ("eos", "continue") or (max_length is not None and max_length < 1):

@@ -16,15 +16,46 @@ import pyarrow as pa
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 from tokbench.feed.atomic import atomic_file, make_folder
-from tokbench.feed.job import differences
+from tokbench.feed.job import ExportJob, differences
 from tokbench.feed.shards import read_columns, shard_schema, token_values
-from tokbench.feed.summary import Summary, read_summary, summary_from_dict
+from tokbench.feed.summary import SUMMARY, Summary, read_summary, summary_from_dict
 
 INDEX, ROWS = "index.json", "rows.arrow"
 """Names of the files beside the array."""
 
 
-def write_memmap(folder: Path, out: Path, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Path:
+def holds_memmap(folder: Path) -> bool:
+    """Whether a folder holds a memory map, whole or begun."""
+    return (folder / INDEX).is_file() or (folder / ROWS).is_file()
+
+
+def holds_export(folder: Path) -> bool:
+    """Whether a folder holds an export, whole or begun, or other Parquet files."""
+    return (folder / SUMMARY).is_file() or next(folder.glob("*.parquet"), None) is not None
+
+
+def check_memmap(folder: Path, out: Path, job: ExportJob) -> None:
+    """Refuse a folder that cannot take the memory map of an export, which need not exist yet. Nothing is written.
+
+    Args:
+        folder: Of the export.
+        out: Of the memory map.
+        job: What the export is of.
+
+    Raises:
+        TokbenchError: If ``out`` is no folder, is inside ``folder``, or holds an export or the memory map of another one.
+    """
+    if out.resolve() == folder.resolve() or folder.resolve() in out.resolve().parents:
+        raise TokbenchError(f"{out} lies in {folder}, whose readers expect Parquet files alone; choose another folder")
+    if out.exists() and not out.is_dir():
+        raise TokbenchError(f"{out} is a file; choose a folder for the memory map")
+    if holds_export(out):
+        raise TokbenchError(f"{out} holds an export, whose readers expect Parquet files alone; choose another folder for the memory map")
+    if (out / INDEX).is_file() and (different := differences(read_index(out).job, job)):
+        raise TokbenchError(f"{out} holds tokens of another export: {different}; choose another folder for the memory map")
+
+
+def write_memmap(folder: str | Path, out: str | Path, *, progress: Callable[[int, int], None] = lambda done, total: None) -> Path:
     """Copy an export's shards into one array; memory stays flat.
 
     Args:
@@ -36,20 +67,18 @@ def write_memmap(folder: Path, out: Path, *, progress: Callable[[int, int], None
         The array's path.
 
     Raises:
-        TokbenchError: If the export is not whole or is damaged, or ``out`` is inside it, holds another one or cannot be written.
+        TokbenchError: If the export is not whole or is damaged, or ``out`` is inside it, holds an export or the memory map of
+            another one, or cannot be written.
+        Busy: If another process is writing the same memory map.
     """
+    folder, out = Path(folder), Path(out)
     summary = read_summary(folder)
     job = summary.job
-    if out.resolve() == folder.resolve() or folder.resolve() in out.resolve().parents:
-        raise TokbenchError(f"{out} lies in {folder}, whose readers expect Parquet files alone; choose another --out")
+    check_memmap(folder, out, job)
     make_folder(out)
     path = out / f"{job.column}.npy"
-    if (out / INDEX).is_file():
-        there = read_index(out)
-        if there == summary and path.is_file() and (out / ROWS).is_file():
-            return path
-        if different := differences(there.job, job):
-            raise TokbenchError(f"{out} holds tokens of another export: {different}; choose another --out")
+    if (out / INDEX).is_file() and read_index(out) == summary and path.is_file() and (out / ROWS).is_file():
+        return path
     others = [field for field in shard_schema(job) if field.name != job.column]
     little = np.dtype(job.dtype).newbyteorder("<")
     done = 0

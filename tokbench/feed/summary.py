@@ -18,8 +18,8 @@ from tokbench.feed.atomic import atomic_file
 from tokbench.feed.job import ExportJob, job_from_dict
 from tokbench.feed.shards import DIGEST, ShardFacts, read_columns
 
-SUMMARY = "_export.json"
-"""Its name; readers of Parquet folders pass over files that begin with an underscore."""
+SUMMARY = ".export.json"
+"""Its name; readers of Parquet folders pass over hidden files, and not all of them over those that begin with an underscore."""
 
 
 @dataclass(frozen=True)
@@ -101,8 +101,12 @@ def read_summary(folder: Path) -> Summary:
         return summary_from_dict(json.loads(path.read_text(encoding="utf-8")), origin=str(path))
     except FileNotFoundError as error:
         found = len(list(folder.glob("tokens-*.parquet")))
-        state = f"its export is not finished: it has {found} shards and no {SUMMARY}; run the export again, it goes on where it stopped"
-        raise TokbenchError(f"{folder} {state if found else 'holds no exported tokens; make some with tokbench export'}") from error
+        if not found:
+            raise TokbenchError(f"{folder} holds no exported tokens; make some with tokbench export") from error
+        raise TokbenchError(
+            f"the export in {folder} is not finished: it has {found} shard{'s' * (found > 1)} and no {SUMMARY}; run it again, it goes on "
+            "where it stopped"
+        ) from error
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
         raise TokbenchError(f"{path} is damaged ({error}); delete it and run the export again") from error
 

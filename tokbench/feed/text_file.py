@@ -28,7 +28,7 @@ class FileText(TextTokenizer):
         sha256: Digest of the file.
         size: Ids at or above are not text, though the file may name them.
         reserved: Ids below ``size`` of its special tokens, and those it does not use.
-        path: The file; no part of the identity.
+        path: The file; no part of the identity. A text is taken for a path.
 
     Raises:
         ValueError: If ``size`` is not positive.
@@ -42,9 +42,11 @@ class FileText(TextTokenizer):
     def __post_init__(self) -> None:
         if self.size < 1:
             raise ValueError(f"size must be positive, got {self.size}")
+        if self.path is not None:
+            object.__setattr__(self, "path", Path(self.path))
 
     @classmethod
-    def open(cls, path: Path, *, size: int | None = None) -> FileText:
+    def open(cls, path: str | Path, *, size: int | None = None) -> FileText:
         """Read a tokenizer.
 
         Args:
@@ -54,6 +56,7 @@ class FileText(TextTokenizer):
         Raises:
             TokbenchError: If it cannot be read or is no such file, ``tokenizers`` is not installed, or it loses digits or ``*``.
         """
+        path = Path(path)
         tokenizer, digest = _load(path, size)
         numbers = tokenizer.get_vocab(with_added_tokens=True).values()
         if not numbers:

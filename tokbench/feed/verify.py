@@ -61,7 +61,7 @@ class Verification:
 
 
 def verify(
-    folder: Path,
+    folder: str | Path,
     *,
     tokenizer: Tokenizer | None = None,
     data: str | Path | ImageSource | None = None,
@@ -72,7 +72,7 @@ def verify(
     Args:
         folder: Where the shards lie.
         tokenizer: The one that made them, which encodes the sample afresh and decodes it.
-        data: The images they were made from. Without both, nothing is compared.
+        data: The images they were made from. Without both, nothing is compared; ``tokenizer_of`` and ``source_of`` may find them.
         options: How.
 
     Returns:
@@ -81,7 +81,7 @@ def verify(
     Raises:
         TokbenchError: If there is no export, or the tokenizer is another one.
     """
-    options = options or VerifyOptions()
+    options, folder = options or VerifyOptions(), Path(folder)
     audit = Audit(folder)
     if tokenizer is not None:
         different = differences(audit.job, replace(audit.job, tokenizer=identify(tokenizer)))

@@ -11,7 +11,7 @@ import torch
 
 from tokbench.bench.probe_protocol import get_probe_protocol
 from tokbench.errors import TokbenchError
-from tokbench.feed.parse import parse
+from tokbench.feed.parsing import parse
 from tokbench.feed.probe.network import code_bits, count_parameters, make_network
 from tokbench.feed.probe.sequences import SequenceBatch, choose_condition
 from tokbench.feed.probe.training import batches, measure_bits, train

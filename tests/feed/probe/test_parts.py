@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from tokbench.bench.protocol import get_protocol
+from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.probe.parts import WithMirrorImages, open_parts, split
 from tokbench.feed.probe.tokens import TokenSet, describe, export_tokens, read_codes
 from tokbench.feed.ranks import Ranks
+from tokbench.images import UnreadableImage
 
 
 def test_photos_are_split_as_they_come() -> None:
@@ -43,6 +47,48 @@ def test_a_part_knows_what_its_source_knows(ramps) -> None:
         index = source.ids.index(name)
         assert (part.label(i), part.caption(i), part.group(i)) == (source.label(index), source.caption(index), source.group(index))
         np.testing.assert_array_equal(np.asarray(part.read(i)), np.asarray(source.read(index)))
+
+
+class Repeats(ImageSource):
+    """Images of which every seventh has the bytes of number 0, and 40 to 49 those of the ten before; number 5 cannot be read."""
+
+    name = "repeats"
+    ids = tuple(f"{i:03d}" for i in range(200))
+
+    def read(self, index: int) -> Image.Image:
+        return Image.new("RGB", (8, 8), (index, 0, 0))
+
+    def raw_digest(self, index: int) -> bytes:
+        if index == 5:
+            raise UnreadableImage("broken")
+        shown = 0 if index % 7 == 0 else index - 10 if 40 <= index < 50 else index
+        return shown.to_bytes(32, "big")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_repeated_images_are_one_group_on_one_side(seed: int) -> None:
+    seen = []
+    parts = split(Repeats(), share=0.4, seed=seed, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(i + 1, 200) for i in range(200)]
+    sides = [{part.raw_digest(i) for i in range(len(part)) if part.ids[i] != "005"} for part in (parts.train, parts.held_out)]
+    assert sides[0].isdisjoint(sides[1])
+    groups = {name: part.group(i) for part in (parts.train, parts.held_out) for i, name in enumerate(part.ids)}
+    assert set(groups) == set(Repeats.ids)
+    assert {groups[f"{i:03d}"] for i in range(0, 200, 7)} == {"000"}
+    assert (groups["041"], groups["005"], groups["048"]) == ("031", "005", "038")
+    different = {Repeats().raw_digest(i) for i in range(200) if i != 5}
+    assert len(set(groups.values())) == len(different) + 1 == 165
+
+
+def test_without_repeats_the_split_is_that_of_the_groups_names(ramps) -> None:
+    source = ramps(300)
+    parts = split(source, share=0.3, seed=0)
+    own = {name: source.group(i) for i, name in enumerate(source.ids)}
+    for part in (parts.train, parts.held_out):
+        assert [part.group(i) for i in range(len(part))] == [own[name] for name in part.ids]
+    first = min(parts.held_out.ids)
+    digest = hashlib.sha256(f"0\0held out\0{own[first]}".encode()).digest()
+    assert int.from_bytes(digest[:8], "big") / 2**64 < 0.3
 
 
 @pytest.mark.parametrize("share", [1e-9, 1 - 1e-9])

@@ -17,7 +17,7 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.probe.codecs import file_bits
 from tokbench.feed.probe.parts import Parts
 from tokbench.feed.probe.run import ProbeOptions, ProbeResult, probe
-from tokbench.feed.probe.saved import load_probe, save_probe
+from tokbench.feed.probe.saved import ProbeForm, load_probe, read_probe_form, save_probe
 from tokbench.feed.probe.sequences import Sequences
 from tokbench.feed.probe.tokens import export_tokens
 from tokbench.feed.probe.training import make_optimizer, measure_bits, train_step
@@ -141,6 +141,42 @@ def test_a_saved_probe_is_the_same_and_can_be_trained_further(made: ProbeResult,
     for start in range(0, 96, 8):
         train_step(model, optimizer, more, range(start, start + 8), budget)
     assert measure_bits(model.eval(), sequences, range(30), batch_size=8).mean() < bits.mean()
+
+
+def test_a_saved_probe_says_on_what_grid_it_is(made: ProbeResult, tmp_path: Path) -> None:
+    save_probe(made.model, made.vocabulary, str(tmp_path / "plain"))
+    load_probe(str(tmp_path / "plain"))  # as older versions wrote it
+    with pytest.raises(TokbenchError, match=r"has no probe\.json; grid and condition are in the record beside it"):
+        read_probe_form(tmp_path / "plain")
+    form = ProbeForm(made.record.tokens.grid, (8, 8), "none")
+    save_probe(made.model, made.vocabulary, tmp_path / "model", form=form)
+    assert read_probe_form(str(tmp_path / "model")) == form
+    load_probe(tmp_path / "model")
+    save_probe(made.model, made.vocabulary, tmp_path / "model", form=ProbeForm((4, 4), (8, 8)))
+    with pytest.raises(TokbenchError, match=r"has the grid \(4, 4\) for a vocabulary of 1 axes; make the probe again"):
+        load_probe(tmp_path / "model")
+    for text in ("{", "[]", '{"grid": [4]}', '{"grid": [0], "image_size": [8, 8], "condition": "none"}'):
+        (tmp_path / "model" / "probe.json").write_text(text)
+        with pytest.raises(TokbenchError, match=r"probe\.json is damaged"):
+            read_probe_form(tmp_path / "model")
+
+
+@pytest.mark.usefixtures("unchecked_types")
+def test_forms_that_cannot_be_are_refused() -> None:
+    for grid, size, condition in [((0,), (8, 8), "none"), ((2, 2, 2), (8, 8), "none"), ((4,), (8,), "none"), ((4,), (8, 8), "size")]:
+        with pytest.raises(ValueError, match="got"):
+            ProbeForm(grid, size, condition)
+
+
+def test_a_condition_the_data_do_not_offer_is_refused_before_anything_is_encoded(ramps, blocks, small, budget, tmp_path: Path) -> None:
+    for condition, parts, name in (
+        ("label", Parts(ramps(30), ramps(20, first=42, name="other ramps")), "ramps"),
+        ("caption", Parts(ramps(30, described=True), ramps(20, first=42, name="other ramps")), "other ramps"),
+    ):
+        changed = replace(budget, condition=condition)
+        with pytest.raises(TokbenchError, match=f"^{name} has no {condition}s; choose another --condition"):
+            probe(blocks(), parts, tmp_path / "tokens", protocol=small, budget=changed)
+    assert not (tmp_path / "tokens").exists()
 
 
 def test_folders_without_a_probe_are_named(made: ProbeResult, tmp_path: Path) -> None:

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from tokbench.bench.metrics.base import PerImageMetric
 from tokbench.bench.observation import Observation
+from tokbench.bench.psnr import psnr
 
-
-def psnr(a: Tensor, b: Tensor) -> Tensor:
-    """Peak signal-to-noise ratio of two batches of bytes.
-
-    Args:
-        a: ``[B, C, H, W]``, values 0 to 255.
-        b: The same shape.
-
-    Returns:
-        Decibels ``[B]``, float64; infinite where images are identical.
-    """
-    return 10.0 * torch.log10(255.0**2 / (a.cpu().double() - b.cpu().double()).square().mean(dim=(1, 2, 3)))
+__all__ = ["PSNR", "psnr"]
 
 
 class PSNR(PerImageMetric):

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from tokbench.bench.encode import reproducible
 from tokbench.bench.loader import LoadReport, choose, load_batches
-from tokbench.bench.metrics.psnr import psnr
 from tokbench.bench.protocol import Protocol
+from tokbench.bench.psnr import psnr
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,8 @@ from tokbench.bench.protocol import Protocol
 from tokbench.feed.constrain import ConstrainedDecoding
 from tokbench.feed.encoding import decode_batch
 from tokbench.feed.grammar import ImageGrammar
-from tokbench.feed.parse import parse
+from tokbench.feed.parsing import parse
+from tokbench.feed.probe.options import SampleOptions
 from tokbench.feed.sequence import build, prompt
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.tokenizers.base import Tokenizer
@@ -26,39 +26,6 @@ from tokbench.tokens import DiscreteTokens
 if TYPE_CHECKING:
     from PIL import Image
     from transformers import LlamaForCausalLM
-
-
-@dataclass(frozen=True)
-class SampleOptions:
-    """How images are drawn.
-
-    Args:
-        count: How many.
-        top_k: Codes to choose among, the likeliest ones; None takes all.
-        temperature: Divides the scores; below 1 makes likely codes likelier.
-        seed: Of all of them.
-        batch_size: Images at once; changes no choice, but for rounding.
-
-    Raises:
-        ValueError: If a value is out of range.
-    """
-
-    count: int = 16
-    top_k: int | None = 500
-    temperature: float = 1.0
-    seed: int = 0
-    batch_size: int = 16
-
-    def __post_init__(self) -> None:
-        if self.count < 1 or self.batch_size < 1 or (self.top_k is not None and self.top_k < 1):
-            raise ValueError(f"count, batch_size and top_k must be at least 1, got {self.count}, {self.batch_size} and {self.top_k}")
-        if not 0 < self.temperature < float("inf"):
-            raise ValueError(f"temperature must be positive, got {self.temperature}")
-
-    @property
-    def label(self) -> str:
-        """In words."""
-        return f"{'all codes' if self.top_k is None else f'top-{self.top_k}'}, temperature {self.temperature:g}, seed {self.seed}"
 
 
 class Draw:
@@ -111,7 +78,7 @@ def sample(
     Returns:
         Their tokens, on the CPU.
     """
-    options = options or SampleOptions()
+    options, grid = options or SampleOptions(), tuple(grid)
     asked = [texts[number % len(texts)] if texts else "" for number in range(options.count)]
     prompts = [prompt([text] if text else [], vocabulary, grid=grid).ids for text in asked]
     grammar, found = ImageGrammar(vocabulary, [grid]), []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from PIL import Image, ImageOps
@@ -11,6 +11,10 @@ from PIL import Image, ImageOps
 from tokbench.data.open import PHOTO_SPECS, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.images import UnreadableImage
+
+Progress = Callable[[int, int], None]
+"""Takes images done and in all."""
 
 MIRRORED = "~mirrored"
 """What the id of a mirror image ends in."""
@@ -29,7 +33,15 @@ class Parts:
     held_out: ImageSource
 
 
-def open_parts(data: str, *, size: int, share: float, seed: int, held_out_data: str | None = None) -> Parts:
+def open_parts(
+    data: str,
+    *,
+    size: int,
+    share: float,
+    seed: int,
+    held_out_data: str | None = None,
+    progress: Progress = lambda done, total: None,
+) -> Parts:
     """Open images to train on and images to measure on.
 
     Args:
@@ -38,6 +50,7 @@ def open_parts(data: str, *, size: int, share: float, seed: int, held_out_data: 
         share: Of the groups of other data, that is held out.
         seed: Of the choice of groups.
         held_out_data: Where the images held out are, if not in ``data``.
+        progress: Called as ``split`` does.
 
     Raises:
         TokbenchError: If there is no such thing, or the share leaves one part without images.
@@ -48,28 +61,55 @@ def open_parts(data: str, *, size: int, share: float, seed: int, held_out_data: 
         return Parts(open_source("photos/train", size=size), open_source("photos/test", size=size))
     if data in PHOTO_SPECS:
         raise TokbenchError(f"--data {data} names one part of the photos; --data photos trains on one and holds out the other")
-    return split(open_source(data, size=size), share=share, seed=seed)
+    return split(open_source(data, size=size), share=share, seed=seed, progress=progress)
 
 
-def split(source: ImageSource, *, share: float, seed: int) -> Parts:
-    """Hold out a share of the groups, chosen by a hash of their names: images added later move no others.
+def split(source: ImageSource, *, share: float, seed: int, progress: Progress = lambda done, total: None) -> Parts:
+    """Hold out a share of the groups, chosen by a hash of their names: images added later move no others, unless they repeat them.
+
+    Groups that have an image in common are one group, so that no image is on both sides.
 
     Args:
-        source: Images.
+        source: Images; the bytes of all of them are read.
         share: Of the groups, 0 to 1.
         seed: Of the hash.
+        progress: Called with images read and in all.
 
     Raises:
         TokbenchError: If one part would be empty.
     """
-    out = [_fraction(source.group(index), seed) < share for index in range(len(source))]
+    groups = _groups(source, progress)
+    out = [_fraction(group, seed) < share for group in groups]
     if all(out) or not any(out):
         raise TokbenchError(
             f"holding out {share:g} of the {len(source)} images of {source.name} leaves none to {'train on' if all(out) else 'measure on'}; "
             "choose another --held-out or --seed, or name images with --held-out-data"
         )
     train, held_out = ([index for index, is_out in enumerate(out) if is_out == part] for part in (False, True))
-    return Parts(Part(source, train, f"{source.name} (train)"), Part(source, held_out, f"{source.name} (held out)"))
+    return Parts(Part(source, train, f"{source.name} (train)", groups), Part(source, held_out, f"{source.name} (held out)", groups))
+
+
+def _groups(source: ImageSource, progress: Progress) -> list[str]:
+    """Group of every image; of groups with an image in common, the first name for all. Images that cannot be read repeat none."""
+    names = [source.group(index) for index in range(len(source))]
+    parent = {name: name for name in names}
+    first: dict[bytes, str] = {}
+
+    def root(name: str) -> str:
+        while parent[name] != name:
+            parent[name] = name = parent[parent[name]]
+        return name
+
+    for index, name in enumerate(names):
+        try:
+            digest = source.raw_digest(index)
+        except UnreadableImage:
+            continue
+        finally:
+            progress(index + 1, len(names))
+        one, other = sorted((root(name), root(first.setdefault(digest, name))))
+        parent[other] = one
+    return [root(name) for name in names]
 
 
 def _fraction(name: str, seed: int) -> float:
@@ -83,12 +123,14 @@ class Part(ImageSource):
         source: Of the images.
         indices: Which.
         name: What to call them.
+        groups: Of all images of the source; None takes its own.
     """
 
-    def __init__(self, source: ImageSource, indices: Sequence[int], name: str) -> None:
+    def __init__(self, source: ImageSource, indices: Sequence[int], name: str, groups: Sequence[str] | None = None) -> None:
         self.source, self.indices, self.name = source, tuple(indices), name
         self.ready_size = source.ready_size
         self.ids = tuple(source.ids[index] for index in self.indices)
+        self._groups = groups
 
     def read(self, index: int) -> Image.Image:
         """Decode one image."""
@@ -99,8 +141,8 @@ class Part(ImageSource):
         return self.source.open(self.indices[index])
 
     def group(self, index: int) -> str:
-        """Its group in the source."""
-        return self.source.group(self.indices[index])
+        """What it is a sample of."""
+        return self.source.group(self.indices[index]) if self._groups is None else self._groups[self.indices[index]]
 
     def raw_digest(self, index: int) -> bytes:
         """Its digest in the source."""

@@ -22,15 +22,15 @@ from tokbench.bench.protocol import Protocol, get_protocol
 from tokbench.bench.record import TokenizerInfo, TokensInfo
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
-from tokbench.feed.labels import LabelRule
+from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.probe.codecs import SETTINGS, measure_pixels
 from tokbench.feed.probe.coding import decode_images, encode_images, zlib_bits
 from tokbench.feed.probe.counts import entropy_bits, ngram_bits, unigram_bits
 from tokbench.feed.probe.figures import DECIBELS, Figures
 from tokbench.feed.probe.network import count_parameters, make_network
 from tokbench.feed.probe.parts import Parts, WithMirrorImages
-from tokbench.feed.probe.sequences import Sequences, choose_condition, probe_vocabulary
-from tokbench.feed.probe.tokens import TokenSet, describe, export_tokens, read_codes
+from tokbench.feed.probe.sequences import Sequences, check_condition, choose_condition, probe_vocabulary
+from tokbench.feed.probe.tokens import TokenSet, check_codes, describe, export_tokens, read_codes
 from tokbench.feed.probe.training import measure_bits, train
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.layout import TokenLayout
@@ -139,6 +139,9 @@ class _Work:
         self, tokenizer: Tokenizer, parts: Parts, folder: Path, protocol: Protocol, budget: ProbeProtocol, options: ProbeOptions
     ) -> None:
         self.tokenizer, self.protocol, self.budget, self.options = tokenizer, protocol, budget, options
+        check_codes(tokenizer, protocol)
+        for source in (parts.train, parts.held_out):
+            check_condition(budget.condition, source, options.labels)
         training = WithMirrorImages(parts.train) if budget.augment == "flip" else parts.train
         self.train_tokens, self.held_out_tokens = (
             self._export(source, folder, what) for source, what in ((training, "training"), (parts.held_out, "held-out"))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
+from tokbench.configs import plain
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.feed.atomic import atomic_file, cannot_write, make_folder
 from tokbench.feed.vocabulary import Vocabulary
@@ -17,19 +19,47 @@ if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 VOCABULARY = "vocabulary.json"
+FORM = "probe.json"
 
 
-def save_probe(model: LlamaForCausalLM, vocabulary: Vocabulary, folder: Path) -> None:
+@dataclass(frozen=True)
+class ProbeForm:
+    """What the sequences that a probe was trained on look like.
+
+    Args:
+        grid: Of their images, in positions.
+        image_size: Height and width in pixels.
+        condition: What text stands before them.
+
+    Raises:
+        ValueError: If a value is not allowed.
+    """
+
+    grid: tuple[int, ...]
+    image_size: tuple[int, int]
+    condition: Literal["caption", "label", "none"] = "none"
+
+    def __post_init__(self) -> None:
+        numbers = (*self.grid, *self.image_size)
+        if not all(type(number) is int and number > 0 for number in numbers) or len(self.grid) not in (1, 2) or len(self.image_size) != 2:
+            raise ValueError(f"grid and image_size are 1 or 2 and 2 positive numbers, got {self.grid} and {self.image_size}")
+        if self.condition not in ("caption", "label", "none"):
+            raise ValueError(f"condition is caption, label or none, got {self.condition!r}")
+
+
+def save_probe(model: LlamaForCausalLM, vocabulary: Vocabulary, folder: str | Path, *, form: ProbeForm | None = None) -> None:
     """Write a probe.
 
     Args:
         model: The network.
         vocabulary: Of its ids.
         folder: Made if missing.
+        form: Of its sequences; with None, who samples from it must know the grid.
 
     Raises:
         TokbenchError: If it cannot be written.
     """
+    folder = Path(folder)
     make_folder(folder)
     try:
         with _without_progress_bars():
@@ -38,9 +68,12 @@ def save_probe(model: LlamaForCausalLM, vocabulary: Vocabulary, folder: Path) ->
         raise cannot_write(folder, error) from error
     with atomic_file(folder / VOCABULARY) as file:
         file.write(vocabulary_to_json(vocabulary).encode())
+    if form is not None:
+        with atomic_file(folder / FORM) as file:
+            file.write((json.dumps(plain(form), indent=1, sort_keys=True) + "\n").encode())
 
 
-def load_probe(folder: Path, *, device: str = "cpu") -> tuple[LlamaForCausalLM, Vocabulary]:
+def load_probe(folder: str | Path, *, device: str = "cpu") -> tuple[LlamaForCausalLM, Vocabulary]:
     """Read a probe, to sample from it or to train it further.
 
     Args:
@@ -48,11 +81,12 @@ def load_probe(folder: Path, *, device: str = "cpu") -> tuple[LlamaForCausalLM, 
         device: Where to put it.
 
     Returns:
-        The network, ready to evaluate, and its vocabulary.
+        The network, ready to evaluate, and its vocabulary; ``read_probe_form`` says on what grid its images are.
 
     Raises:
-        TokbenchError: If the folder holds no probe, or ``transformers`` is not installed.
+        TokbenchError: If the folder holds no probe or one whose files do not fit together, or ``transformers`` is not installed.
     """
+    folder = Path(folder)
     try:
         from transformers import LlamaConfig, LlamaForCausalLM
     except ImportError as error:
@@ -64,11 +98,32 @@ def load_probe(folder: Path, *, device: str = "cpu") -> tuple[LlamaForCausalLM, 
         config = LlamaConfig.from_dict(json.loads(settings.read_text(encoding="utf-8")))
         if config.vocab_size != vocabulary.size:
             raise TokbenchError(f"{folder} has {config.vocab_size} embeddings for {vocabulary.size} ids; make the probe again")
+        if (folder / FORM).is_file() and len(grid := read_probe_form(folder).grid) != vocabulary.grid_axes:
+            raise TokbenchError(f"{folder} has the grid {grid} for a vocabulary of {vocabulary.grid_axes} axes; make the probe again")
         with _without_progress_bars():
             model = LlamaForCausalLM.from_pretrained(folder, config=config, local_files_only=True)
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise TokbenchError(f"{folder} holds no probe ({error}); make one with: tokbench probe --tokenizer NAME") from error
     return model.eval().to(device), vocabulary
+
+
+def read_probe_form(folder: str | Path) -> ProbeForm:
+    """Read what the sequences of a saved probe look like.
+
+    Args:
+        folder: What ``save_probe`` wrote, with ``form``.
+
+    Raises:
+        TokbenchError: If that is not there, as in folders of older versions, or damaged.
+    """
+    path = Path(folder) / FORM
+    try:
+        values: Any = json.loads(path.read_text(encoding="utf-8"))
+        return ProbeForm(tuple(values["grid"]), tuple(values["image_size"]), values["condition"])
+    except FileNotFoundError as error:
+        raise TokbenchError(f"{folder} has no {FORM}; grid and condition are in the record beside it") from error
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise TokbenchError(f"{path} is damaged ({error}); make the probe again") from error
 
 
 @contextmanager

@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Int64
 from torch import Tensor
 
+from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
+from tokbench.feed.label_rules import Annotations, LabelRule
 from tokbench.feed.loss import loss_mask
 from tokbench.feed.sequence import build
 from tokbench.feed.text import ByteText
@@ -58,7 +60,7 @@ class Sequences:
 
     def __init__(self, dataset: TokenDataset, vocabulary: Vocabulary, condition: Condition) -> None:
         if condition != "none" and condition not in _offered(dataset):
-            raise TokbenchError(f"{dataset.job.data.name} has no {condition}s; choose another --condition")
+            raise _without(dataset.job.data.name, condition)
         self.dataset, self.vocabulary, self.condition = dataset, vocabulary, condition
         layout = dataset.job.layout
         blank = DiscreteTokens(
@@ -129,6 +131,26 @@ def choose_condition(wanted: Literal["auto", "caption", "label", "none"], *datas
         return wanted
     offers: tuple[Condition, ...] = ("caption", "label")
     return next((offer for offer in offers if all(offer in _offered(dataset) for dataset in datasets)), "none")
+
+
+def check_condition(wanted: Literal["auto", "caption", "label", "none"], source: ImageSource, rule: LabelRule) -> None:
+    """Refuse a condition that images do not offer, before any of them is encoded.
+
+    Args:
+        wanted: As for ``choose_condition``.
+        source: Images.
+        rule: Where labels come from.
+
+    Raises:
+        TokbenchError: If they do not offer it, or as ``Annotations``.
+    """
+    found = Annotations(source, rule)
+    if (wanted == "caption" and not found.has_captions) or (wanted == "label" and not found.has_labels):
+        raise _without(source.name, wanted)
+
+
+def _without(name: str, condition: str) -> TokbenchError:
+    return TokbenchError(f"{name} has no {condition}s; choose another --condition")
 
 
 def _offered(dataset: TokenDataset) -> set[str]:

@@ -20,7 +20,7 @@ from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.encoding import identify
 from tokbench.feed.export import ExportOptions, export, preparation
 from tokbench.feed.job import digest_of_ids
-from tokbench.feed.labels import LabelRule
+from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.ranks import Ranks
 from tokbench.feed.shards import DIGEST, read_columns
 from tokbench.tokenizers.base import Tokenizer
@@ -54,6 +54,16 @@ class TokenSet:
         return {digest for path in paths for table in read_columns(path, [DIGEST]) for digest in table.column(DIGEST).to_pylist()}
 
 
+def check_codes(tokenizer: Tokenizer, protocol: Protocol) -> None:
+    """Refuse a tokenizer without codes.
+
+    Raises:
+        TokbenchError: If there are none.
+    """
+    if not tokenizer.layout(protocol.size, protocol.size).discrete:
+        raise TokbenchError(f"{tokenizer.name} makes continuous latents; a probe predicts codes, so choose a tokenizer with a codebook")
+
+
 def export_tokens(
     tokenizer: Tokenizer,
     source: ImageSource,
@@ -76,8 +86,7 @@ def export_tokens(
     Raises:
         TokbenchError: If the tokenizer makes no codes, or as ``export``.
     """
-    if not tokenizer.layout(protocol.size, protocol.size).discrete:
-        raise TokbenchError(f"{tokenizer.name} makes continuous latents; a probe predicts codes, so choose a tokenizer with a codebook")
+    check_codes(tokenizer, protocol)
     key = [plain(identify(tokenizer)), plain(preparation(tokenizer, protocol)), source.name, digest_of_ids(source.ids), labels]
     out = folder / hashlib.sha256(canonical_json(key).encode()).hexdigest()[:16]
     options = ExportOptions(labels=labels, ranks=Ranks(), progress=progress)

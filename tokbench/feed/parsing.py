@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from einops import rearrange
-from jaxtyping import Int64
+from jaxtyping import Integer
+from numpy import ndarray
 from torch import Tensor
 
 from tokbench.feed.sequence import NO_PART, Part, TokenSequence, read_size
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.tokens import DiscreteTokens
+
+Ids = Integer[Tensor, "t ..."] | Integer[ndarray, "t ..."] | Sequence[int] | Sequence[Sequence[int]]
+"""Whole numbers in one of the forms a sequence may have: a tensor, an array, a list (of lists)."""
 
 
 class MalformedSequence(ValueError):
@@ -44,11 +49,11 @@ class Span:
     part: Part
 
 
-def parse(ids: Int64[Tensor, "t ..."], vocabulary: Vocabulary, *, bos: bool = True, eos: bool = True) -> list[Part]:
+def parse(ids: Ids, vocabulary: Vocabulary, *, bos: bool = True, eos: bool = True) -> list[Part]:
     """Read a sequence.
 
     Args:
-        ids: ``[T]``, or ``[T, K]`` with parallel streams; PAD before and behind is passed over.
+        ids: ``[T]``, or ``[T, K]`` with parallel streams, of any integer type; PAD before and behind is passed over.
         vocabulary: Meaning of the ids.
         bos: Whether it must begin with BOS; else it may.
         eos: Whether it must end with EOS; else it may, and otherwise ends behind a whole part.
@@ -59,35 +64,56 @@ def parse(ids: Int64[Tensor, "t ..."], vocabulary: Vocabulary, *, bos: bool = Tr
     Raises:
         MalformedSequence: At the first id that does not belong where it stands, e.g. ``position 17: expected EOL after row 2 of a 3*4
             image, found code 5 of codebook 0``.
+        TypeError: If the ids are no whole numbers.
         ValueError: If the shape is not that of the vocabulary's sequences.
     """
     return [span.part for span in _Reader(ids, vocabulary).spans(bos, eos)]
 
 
-def annotate(ids: Int64[Tensor, "t ..."], vocabulary: Vocabulary, *, bos: bool = True, eos: bool = True) -> TokenSequence:
+def annotate(ids: Ids, vocabulary: Vocabulary, *, bos: bool = True, eos: bool = True) -> TokenSequence:
     """Find out which part every step of a sequence belongs to; arguments and errors are those of ``parse``.
 
     Returns:
         The sequence as ``build`` made it, with parts counted as ``parse`` returns them.
     """
-    spans = list(_Reader(ids, vocabulary).spans(bos, eos))
-    ids = ids.cpu()
-    owners = torch.full((len(ids),), NO_PART)
+    reader = _Reader(ids, vocabulary)
+    spans = list(reader.spans(bos, eos))
+    owners = torch.full((len(reader.ids),), NO_PART)
     for index, span in enumerate(spans):
         owners[span.start : span.stop] = index
-    owners[vocabulary.stream_0(ids) == vocabulary.special.eos] = len(spans) - 1
-    return TokenSequence(ids, owners)
+    owners[reader.lead == vocabulary.special.eos] = len(spans) - 1
+    return TokenSequence(reader.ids, owners)
+
+
+def _as_tensor(ids: Any) -> Tensor:
+    """Ids on the CPU, int64.
+
+    Raises:
+        TypeError: If they are no whole numbers.
+    """
+    if isinstance(ids, str):
+        raise TypeError("ids are whole numbers, got a text; build makes ids of texts")
+    if isinstance(ids, Sequence) and not len(ids):
+        ids = torch.empty(0, dtype=torch.int64)
+    try:
+        found = torch.as_tensor(ids)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"ids are whole numbers in a tensor, an array or a list, got {type(ids).__name__} ({error})") from error
+    if found.dtype == torch.bool or found.is_floating_point() or found.is_complex():
+        raise TypeError(f"ids are whole numbers, got {found.dtype}")
+    return found.to("cpu", torch.int64)
 
 
 class _Reader:
     """Goes through a sequence from part to part; never from id to id."""
 
-    def __init__(self, ids: Tensor, vocabulary: Vocabulary) -> None:
+    def __init__(self, ids: Ids, vocabulary: Vocabulary) -> None:
+        ids = _as_tensor(ids)
         shape = (vocabulary.codebooks,) if vocabulary.parallel else ()
         if ids.ndim == 0 or ids.shape[1:] != shape:
             raise ValueError(f"this vocabulary's sequences have shape {('T', *shape)}, got {tuple(ids.shape)}")
         self.vocabulary, self.special = vocabulary, vocabulary.special
-        self.ids = ids.cpu()
+        self.ids = ids
         self.lead = vocabulary.stream_0(self.ids)
         self.streams = self.ids if vocabulary.parallel else self.ids[:, None]
         self.lonely = (self.streams[:, 1:] == self.special.pad).all(dim=1)

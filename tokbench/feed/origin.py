@@ -1,0 +1,77 @@
+"""From what an export says of itself back to its tokenizer and its images, where both are at hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from tokbench.bench.loader import choose
+from tokbench.bench.protocol import get_protocol
+from tokbench.configs import flat
+from tokbench.data.open import FACES_SPEC, PHOTO_SPECS, TEXT_SPEC, open_source
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.feed.encoding import identify
+from tokbench.feed.job import DataIdentity, ExportJob, differences, digest_of_ids
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.zoo import load, names, usable_device
+
+
+def tokenizer_of(job: ExportJob, *, device: str = "cpu") -> Tokenizer:
+    """Load the tokenizer that made an export, by its name in the zoo.
+
+    Args:
+        job: The export.
+        device: Where it shall run.
+
+    Returns:
+        A tokenizer with the configuration and the weights of the export.
+
+    Raises:
+        TokbenchError: If it is not of the zoo, its weights are not at hand or others, or the device is of another kind.
+    """
+    name = job.tokenizer.name
+    if usable_device(device).type != job.preparation.device:
+        kind = job.preparation.device
+        raise TokbenchError(f"the tokens were made on {kind} and {device} may round otherwise (--device {kind} compares)")
+    if name not in names():  # neither modules nor places: an export of somebody else must not choose what is imported
+        raise TokbenchError(f"{name} is no tokenizer of the zoo")
+    model = load(name, None, device)
+    there, here = flat(job.tokenizer.config), flat(identify(model).config)
+    changed = {key.replace(".", "__"): value for key, value in there.items() if here.get(key) != value}
+    if changed:
+        model = load(name, None, device, **changed)
+    if different := differences(job, replace(job, tokenizer=identify(model))):
+        raise TokbenchError(f"{name} was another one: {different}")
+    return model
+
+
+def source_of(job: ExportJob) -> ImageSource:
+    """Open the images an export was made from: what comes with the package, or what has their name in the current folder.
+
+    Args:
+        job: The export.
+
+    Returns:
+        A source in which the export's protocol chooses images of the same ids; their bytes are not looked at.
+
+    Raises:
+        TokbenchError: If there is none, or it cannot be opened or has other images.
+    """
+    name = job.data.name
+    places = [name] if name in (*PHOTO_SPECS, TEXT_SPEC, FACES_SPEC) else []
+    if Path(name).name == name and Path(name).exists():
+        places.append(f"./{name}")
+    reason = f"its images, {name}, are not in this folder"
+    for place in places:
+        source = open_source(place, size=job.preparation.size)
+        if _identity(source, job) == job.data:
+            return source
+        reason = f"{place} does not hold the {job.data.count} images asked for"
+    raise TokbenchError(reason)
+
+
+def _identity(source: ImageSource, job: ExportJob) -> DataIdentity:
+    how = job.preparation
+    chosen = choose(source, get_protocol(changes={"size": how.size, "samples": how.samples, "seed": how.seed}))
+    return DataIdentity(source.name, len(chosen), digest_of_ids(source.ids[index] for index in chosen))
