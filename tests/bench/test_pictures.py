@@ -7,6 +7,7 @@ import pytest
 import torch
 
 import tokbench
+from tokbench.assets import asset_path
 from tokbench.bench.anchors import parse_anchor
 from tokbench.bench.metrics.psnr import psnr
 from tokbench.bench.pictures import make_pictures
@@ -121,6 +122,49 @@ def test_images_of_a_folder(folder):
     assert made.missing == (None,)
     assert list(made.originals) == ["03.png", "00.png"]
     assert made.attribution == ""
+
+
+@pytest.mark.parametrize(("spec", "size"), [("text", 64), ("photos/train", 32)])
+def test_what_comes_with_the_package_needs_no_place(spec, size, folder):
+    """A place given is for others."""
+    evaluation = run(tokbench.load("pixel/rgb"), spec, metrics=("psnr",), protocol=get_protocol(changes={"size": size, "samples": 5}))
+    name = min(evaluation.rows["psnr"])
+    for data in (None, str(folder), "nowhere/at/all"):
+        made = make_pictures([evaluation.record], [name], data=data)
+        assert made.missing == (None,)
+        assert np.array_equal(made.originals[name], made.by_record[0][name].reconstruction)
+    assert ("ATTRIBUTION.csv" in made.attribution) is (spec == "text")
+
+
+def test_a_folder_called_text_is_found_at_its_place(folder, tmp_path):
+    (tmp_path / "text").symlink_to(folder)
+    evaluation = run(tokbench.load("pixel/rgb"), str(tmp_path / "text"), metrics=("psnr",))
+    record = evaluation.record
+    assert record.data.name == "text"
+    assert make_pictures([record], ["00.png"], data=str(tmp_path / "text")).missing == (None,)
+    (reason,) = make_pictures([record], ["00.png"]).missing
+    assert reason == "text gives 128 images, the record was measured on 12; name its images with --data"
+    (reason,) = make_pictures([record], ["00.png"], data="nowhere").missing
+    assert "text gives 128 images" in reason
+    assert "; of --data: --data nowhere does not exist" in reason
+
+
+def test_faces_are_named_where_they_have_not_been_fetched(evaluations, monkeypatch, tmp_path):
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path))
+    record = evaluations[3].record
+    made = make_pictures([replace(record, data=replace(record.data, name="faces"))], [])
+    assert made.missing == ("the images of faces are not here; run: tokbench weights get faces",)
+
+
+def test_pictures_of_faces():
+    if not asset_path("faces").is_file():
+        pytest.skip("the face networks have not been fetched: tokbench weights get faces")
+    evaluation = run(tokbench.load("pixel/rgb"), "faces", metrics=("psnr",))
+    name = min(evaluation.rows["psnr"])
+    made = make_pictures([evaluation.record], [name], data="nowhere")
+    assert made.missing == (None,)
+    assert list(made.originals) == [name]
+    assert "MIT" in made.attribution
 
 
 def test_pictures_are_checked_at_birth():

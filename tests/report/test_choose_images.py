@@ -48,6 +48,35 @@ def test_one_tokenizer_has_nothing_to_differ_from(make_record):
     assert not [image for image in chosen if "difference" in image.why or "mean of" in image.why]
 
 
+def differing(records, rows):
+    """The reason with the largest difference in LPIPS, and its image."""
+    found = choose_images(records, rows, 100)
+    return next((image.image_id, why) for image in found for why in image.why.split("; ") if why.startswith("largest difference in LPIPS"))
+
+
+def test_codecs_and_the_lossless_differ_most_only_where_two_others_lack(make_record):
+    a, b = make_record("a/b", seed=1), make_record("c/d", seed=2)
+    codec, lossless = make_record("anchor/webp-160", seed=3, better=-20), make_record("pixel/rgb", seed=4)
+    lossless.rows.update(
+        {key: dict.fromkeys(lossless.rows[key], value) for key, value in (("psnr", math.inf), ("lpips", 0.0), ("ssim", 1.0))}
+    )
+
+    def of(*items):
+        return differing([item.record for item in items], [item.rows for item in items])
+
+    name, why = of(codec, a, lossless, b)
+    assert (name, why) == of(a, b)
+    assert "a/b" in why
+    assert "c/d" in why
+    assert "anchor/webp-160" in of(codec, a)[1]
+    assert "pixel/rgb" in of(lossless, a)[1]
+    assert "anchor" not in of(lossless, a, codec)[1]
+    del lossless.rows["psnr"]  # the metric alone shows it
+    assert of(codec, a, lossless, b) == (name, why)
+    means = choose_images([i.record for i in (codec, a, b)], [i.rows for i in (codec, a, b)], 100)[0].why
+    assert "mean of 3 tokenizers" in means
+
+
 def test_infinite_values_and_other_images_stay_out(make_record):
     lossless, usual = make_record("pixel/rgb", seed=1), make_record("c/d", seed=2)
     lossless.rows["psnr"] = dict.fromkeys(lossless.rows["psnr"], math.inf)

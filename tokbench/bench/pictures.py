@@ -8,15 +8,19 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from tokbench.assets import asset_path
 from tokbench.bench.anchors import Anchor, parse_anchor
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.pictures_data import Picture, Pictures
 from tokbench.bench.record import Record
 from tokbench.bench.runner import UnderTest
 from tokbench.configs import flat
-from tokbench.data.open import PHOTO_SPECS, open_source
+from tokbench.data.face_package import ASSET as FACES_ASSET
+from tokbench.data.faces import FaceCrops
+from tokbench.data.open import FACES_SPEC, PHOTO_SPECS, TEXT_SPEC, open_source
 from tokbench.data.photos import PhotoCrops
 from tokbench.data.source import ImageSource
+from tokbench.data.text import TextImages
 from tokbench.errors import TokbenchError
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.zoo import load
@@ -37,7 +41,8 @@ def make_pictures(records: Sequence[Record], image_ids: Sequence[str], *, data: 
     Args:
         records: All measured on the same images as the first; others get a reason.
         image_ids: Which images, as in the per-image rows.
-        data: Where they come from, as for ``--data``; None finds the embedded photos alone.
+        data: Where they come from, as for ``--data``; only looked at if the records' own photos, text or faces are not here, or
+            are not those that were measured.
         device: Where the tokenizers run.
 
     Returns:
@@ -66,9 +71,26 @@ def make_pictures(records: Sequence[Record], image_ids: Sequence[str], *, data: 
 
 
 def _open(record: Record, data: str | None) -> ImageSource:
-    if data is None and record.data.name not in PHOTO_SPECS:
-        raise TokbenchError(f"the images of {record.data.name} do not come with the package; name them with --data")
-    source = open_source(data or record.data.name, size=record.protocol.size)
+    """The images of the record's own name if they are here, else those of ``data``."""
+    own = record.data.name
+    try:
+        if own not in (*PHOTO_SPECS, TEXT_SPEC, FACES_SPEC):
+            raise TokbenchError(f"the images of {own} do not come with the package; name them with --data")
+        if own == FACES_SPEC and not asset_path(FACES_ASSET).is_file():
+            raise TokbenchError(f"the images of {own} are not here; run: tokbench weights get {FACES_ASSET}")
+        return _measured(own, record)
+    except TokbenchError as error:
+        if data is None:
+            raise
+        try:
+            return _measured(data, record)
+        except TokbenchError as other:
+            raise TokbenchError(f"{error}; of --data: {other}") from other
+
+
+def _measured(spec: str, record: Record) -> ImageSource:
+    """Open images and hold them to the record's digest."""
+    source = open_source(spec, size=record.protocol.size)
     indices = choose(source, record.protocol)
     if len(indices) != record.data.requested:
         raise TokbenchError(
@@ -90,6 +112,10 @@ def _load(source: ImageSource, record: Record, image_ids: Sequence[str]) -> tupl
     if unknown:
         raise TokbenchError(f"{source.name} has no image {unknown[0]!r}; name the images of the record with --data")
     credits = []
+    if isinstance(source, FaceCrops) and source.name == FACES_SPEC:
+        credits.append("faces: photos of the package @vladmandic/face-api 1.7.15, MIT")
+    if isinstance(source, TextImages):
+        credits.append("photos behind the words: those of photos/test, by the authors in tokbench/data/photos/ATTRIBUTION.csv")
     for index in indices:
         if isinstance(source, PhotoCrops):
             photo = source.photo(index)

@@ -35,6 +35,8 @@ class _Judged:
     higher_is_better: bool
     names: tuple[str, ...]
     values: dict[str, tuple[float, ...]]
+    told_apart: tuple[int, ...]
+    """Which of them may differ most."""
 
     @property
     def from_worst(self) -> list[str]:
@@ -54,7 +56,8 @@ def choose_images(records: Sequence[Record], rows: Sequence[Rows], limit: int) -
 
     For every metric with per-image values: the image with the worst mean over the tokenizers, the one on which two of them
     differ most, the median and the best one; those of LPIPS, PSNR and SSIM come first. Values that are infinite on some
-    image leave their tokenizer out of the metric.
+    image leave their tokenizer out of the metric. Codecs, and what is without error on every image, count among those that
+    differ only where fewer than two others remain.
 
     Args:
         records: Those measured on other images than the first record with rows are left out.
@@ -90,17 +93,34 @@ def _judged(records: Sequence[Record], rows: Sequence[Rows]) -> list[_Judged]:
     found = []
     for key in ordered:
         directions = {metric.higher_is_better for record, _ in same if (metric := record.metrics.get(key))} - {None}
-        finite = [
-            (r.tokenizer.name, c[key]) for r, c in same if key in c and all(v is not None and math.isfinite(v) for v in c[key].values())
-        ]
+        finite = [(r, c) for r, c in same if key in c and all(v is not None and math.isfinite(v) for v in c[key].values())]
         if len(directions) != 1 or not finite:
             continue
-        ids = set.intersection(*(set(column) for _, column in finite))
-        values = {name: tuple(column[name] for _, column in finite) for name in ids}
+        ids = set.intersection(*(set(c[key]) for _, c in finite))
+        values = {name: tuple(c[key][name] for _, c in finite) for name in ids}
         if values:
             column = _COLUMNS.get(key, Column(key, key, 4))
-            found.append(_Judged(column, directions == {True}, tuple(name for name, _ in finite), values))
+            higher = directions == {True}
+            names = tuple(r.tokenizer.name for r, _ in finite)
+            found.append(_Judged(column, higher, names, values, _told_apart(names, [_lossless(c, key, higher) for _, c in finite])))
     return found
+
+
+def _told_apart(names: Sequence[str], lossless: Sequence[bool]) -> tuple[int, ...]:
+    """Places of those whose difference says something; codecs and the lossless stay where fewer than two others remain."""
+    kept = tuple(range(len(names)))
+    for rest in (tuple(i for i in kept if not names[i].startswith("anchor/")), tuple(i for i in kept if not lossless[i])):
+        both = tuple(i for i in kept if i in rest)
+        kept = both if len(both) > 1 else kept
+    return kept
+
+
+def _lossless(rows: Rows, key: str, higher_is_better: bool) -> bool:
+    """Whether every image comes back as it was: by its PSNR, or by a metric that is 0 or 1 without error."""
+    psnr = rows.get("psnr", {})
+    if psnr and all(value == math.inf for value in psnr.values()):
+        return True
+    return all(value == (1.0 if higher_is_better else 0.0) for value in rows[key].values())
 
 
 def _worst(metric: _Judged) -> Iterator[tuple[str, str]]:
@@ -122,8 +142,9 @@ def _ranked(metric: _Judged, word: str, place: int) -> tuple[str, str]:
 
 
 def _apart(metric: _Judged) -> Iterator[tuple[str, str]]:
-    name = min(metric.values, key=lambda name: (min(metric.values[name]) - max(metric.values[name]), name))
-    low, high = min(metric.values[name]), max(metric.values[name])
+    among = {name: tuple(values[i] for i in metric.told_apart) for name, values in metric.values.items()}
+    name = min(among, key=lambda name: (min(among[name]) - max(among[name]), name))
+    low, high = min(among[name]), max(among[name])
     if low < high:
-        of = {value: who for who, value in reversed(list(zip(metric.names, metric.values[name], strict=True)))}
+        of = {value: metric.names[i] for i, value in reversed(list(zip(metric.told_apart, among[name], strict=True)))}
         yield name, f"largest difference in {metric.column.title} ({of[low]} {metric.text(low)}, {of[high]} {metric.text(high)})"

@@ -29,11 +29,19 @@ PROBE_OPTIONS = {
 }
 """Settings of a budget that ``tokbench probe`` has options for."""
 
+PLACELESS = ("photos/test", "photos/train", "text", "faces")
+"""Data that ``--data`` finds by their names."""
+
+NETWORKS = {"lpips_vgg": "lpips-vgg", "face_distance": "faces", "face_match": "faces"}
+"""Network files to fetch first, by the metrics that need them."""
+
 
 def commands(groups: Sequence[Group], others: Sequence[str] = ()) -> list[str]:
-    """Every record's command once, those of other sections, then the one that makes the page."""
-    runs = dict.fromkeys(run_command(entry.record) for group in groups for entry in group.entries)
-    return [*runs, *others, "tokbench report results -o report.html"]
+    """What fetches networks, every record's command once, those of other sections, then the one that makes the page."""
+    records = [entry.record for group in groups for entry in group.entries]
+    networks = dict.fromkeys(name for record in records for name in _networks(record))
+    runs = dict.fromkeys(run_command(record) for record in records)
+    return [*(f"tokbench weights get {name}" for name in networks), *runs, *others, "tokbench report results -o report.html"]
 
 
 def run_command(record: Record) -> str:
@@ -45,11 +53,17 @@ def run_command(record: Record) -> str:
     remarks: list[str] = []
     words = ["tokbench", "run", *_subject(record.tokenizer, remarks)]
     words += ["--data", "photos" if record.data.name == "photos/test" else clipped(record.data.name)]
-    if not record.data.name.startswith("photos/"):
+    if record.data.name not in PLACELESS:
         remarks.append("give the place of the data if it is another one")
     words += _protocol(record.protocol, remarks)
     words += ["--metrics", ",".join(clipped(key) for key in record.metrics), "--out", "results"]
     return _line(words, remarks)
+
+
+def _networks(record: Record) -> list[str]:
+    """Network files that its figures, or its images, need."""
+    figures = [NETWORKS[key] for key, metric in record.metrics.items() if key in NETWORKS and metric.value is not None]
+    return figures + ["faces"] * (record.data.name.partition(":")[0] == "faces")
 
 
 def probe_command(record: ProbeRecord) -> str:
