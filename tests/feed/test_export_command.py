@@ -40,7 +40,7 @@ def test_verify_finds_tokenizer_and_images_by_itself(tokbench_cli, tmp_path: Pat
     for more in ((), ("-t", "pixel/palette-512"), ("--data", "photos/train")):
         status, text, log = tokbench_cli("export", "--verify", "tokens", *more)
         assert (status, log) == (0, "")
-        assert text.startswith("1 shards, 5 images, 0 problems; 5 of 5 images encode to the same tokens, which decode to ")
+        assert text.startswith("1 shard, 5 images, 0 problems; 5 of 5 images encode to the same tokens, which decode to ")
     status, text, log = tokbench_cli("export", "--verify", "tokens", "--data", "photos")
     assert status == 1
     assert "5 of 5 sampled images are not in photos/test, such as" in log
@@ -53,7 +53,7 @@ def test_verify_finds_tokenizer_and_images_by_itself(tokbench_cli, tmp_path: Pat
     assert "3 of 3 images encode to the same tokens" in tokbench_cli("export", "--verify", "own")[1]
     (tmp_path / "mine").rename(tmp_path / "moved")
     status, text, log = tokbench_cli("export", "--verify", "own")
-    assert (status, text) == (0, "1 shards, 3 images, 0 problems\n")
+    assert (status, text) == (0, "1 shard, 3 images, 0 problems\n")
     assert log == "not compared with images: its images, mine, are not in this folder; give -t and --data\n"
     assert "; give --data\n" in tokbench_cli("export", "--verify", "own", "-t", "pixel/palette-512")[2]
     assert "3 of 3 images encode" in tokbench_cli("export", "--verify", "own", "--data", "moved")[1]
