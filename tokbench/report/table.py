@@ -76,8 +76,8 @@ SPEED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
 JUDGE_MARK = "†"
 JUDGE_NOTE = f"{JUDGE_MARK} the tokenizer was trained with the network that judges here"
 BOLD_NOTE = (
-    "bold: better than every other row that has the figure, by more than chance (95 %, corrected after Holm; differences are paired by image and tested "
-    "over groups of images; figures of a whole set, such as Fréchet distances, are compared by their intervals)"
+    "bold: better than every other row that has the figure, by more than chance (95 %, corrected after Holm; differences are paired "
+    "by image and tested over groups of images; figures of a whole set, such as Fréchet distances, are compared by their intervals)"
 )
 
 

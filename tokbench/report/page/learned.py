@@ -9,15 +9,12 @@ from dataclasses import dataclass
 
 from tokbench.bench.probe_record import ProbeRecord
 from tokbench.report.page.axes import Tick, fit_scale
-from tokbench.report.page.model import clipped
+from tokbench.report.page.model import COLOURS, SHAPES, clipped
 from tokbench.report.page.scatter import BOTTOM, LEFT, RIGHT, TOP
 from tokbench.report.probe import probe_sections
 
 STRETCHES = 32
 """Parts of the sequence at most that a curve along it has."""
-
-COLOURS, DASHES = 8, 5
-"""Of the page's style, by which curves differ."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +76,8 @@ def learned_plots(records: Sequence[ProbeRecord], looks: Mapping[str, tuple[int,
 
 def _looks(records: Sequence[ProbeRecord], known: Mapping[str, tuple[int, int]]) -> list[tuple[int, int]]:
     """Those of the page, each once; others take the first colours that are free."""
-    free = [(colour, colour % DASHES) for colour in range(COLOURS) if colour not in {colour for colour, _ in known.values()}]
-    free = free or [(colour, (colour + 1) % DASHES) for colour in range(COLOURS)]
+    free = [(colour, colour % SHAPES) for colour in range(COLOURS) if colour not in {colour for colour, _ in known.values()}]
+    free = free or [(colour, (colour + 1) % SHAPES) for colour in range(COLOURS)]
     others = [record.tokenizer.name for record in records if record.tokenizer.name not in known]
     return [known.get(record.tokenizer.name) or free[others.index(record.tokenizer.name) % len(free)] for record in records]
 

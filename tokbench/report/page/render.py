@@ -7,7 +7,7 @@ import hashlib
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -128,15 +128,11 @@ def probe_section(records: Sequence[ProbeRecord], groups: Sequence[Group] = ()) 
         records: Of probes.
         groups: Of the page, whose tokenizers keep their colours.
     """
-    from markupsafe import Markup
-
-    environment = _environment()
-    looks = {entry.record.tokenizer.name: (entry.colour, entry.shape % 5) for entry in _subjects(groups)}
-    plots: Any = environment.get_template("_learned.html.j2").module
-    tables: Any = environment.get_template("_facts.html.j2").module
-    body = Markup(plots.curves(learned_plots(records, looks), scatter)) + Markup(tables.plain(probe_tables(records)))
-    made = tuple(dict.fromkeys(map(probe_command, records)))
-    return Extra("learnability", "Learnability", body, len(records), made)
+    looks = {entry.record.tokenizer.name: (entry.colour, entry.shape) for entry in _subjects(groups)}
+    plots: Any = _environment().get_template("_learned.html.j2").module
+    curves: Markup = plots.curves(learned_plots(records, looks), scatter)
+    tables = extra_tables("learnability", "Learnability", probe_tables(records))
+    return replace(tables, body=curves + tables.body, records=len(records), commands=tuple(dict.fromkeys(map(probe_command, records))))
 
 
 def _part(group: Group, shown: Shown | None, budget: int) -> dict[str, Any]:
