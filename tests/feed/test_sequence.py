@@ -201,6 +201,8 @@ class TestMalformed:
             (4, [*b"6"], 3, 4, r"expected a size such as 16\*16, found the text '6'"),
             (4, [*b"2*0"], 3, 4, r"found the text '2\*0'"),
             (4, [*"²*3".encode()], 3, 4, r"found the text '²\*3'"),
+            (4, [*b"\t2*3"], 3, 4, r"found the text '\\t2\*3'"),
+            (4, [*b"2* 3"], 3, 4, r"found the text '2\* 3'"),
             (4, [*b"2*3*1"], 3, 4, r"found the text '2\*3\*1'"),
             (7, [], 1, 7, "expected IMG behind the size, found code . of codebook 0"),
             (9, [265], 1, 9, r"expected a code of codebook 1 at row 0, column 0 of a 2\*3 image, found code 1 of codebook 0"),

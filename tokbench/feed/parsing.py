@@ -162,7 +162,7 @@ class _Reader:
         self.take(self.special.boi, "BOI")
         start = self.at
         size = self.text(form)
-        grid = read_size(size, axes)
+        grid = read_size(size, self.vocabulary)
         if grid is None:
             self.at = start
             raise self.malformed(form, f"the text {size!r}")

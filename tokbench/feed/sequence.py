@@ -114,20 +114,21 @@ def image_opening(grid: tuple[int, ...], vocabulary: Vocabulary) -> Int64[Tensor
     return vocabulary.in_stream_0([special.boi, *vocabulary.text.encode("*".join(map(str, grid))), special.img])
 
 
-def read_size(text: str, axes: int) -> tuple[int, ...] | None:
+def read_size(text: str, vocabulary: Vocabulary) -> tuple[int, ...] | None:
     """Read what stands between BOI and IMG.
 
     Args:
         text: As the text tokenizer decodes it; some put spaces between.
-        axes: 1 or 2.
+        vocabulary: Whose text tokenizer and kind of grid.
 
     Returns:
-        The grid; None if it is none.
+        The grid; None if it is none, or is spelled otherwise than ``build`` spells it.
     """
-    text = "".join(text.split())
-    number = "[1-9][0-9]{0,8}"
-    form = number if axes == 1 else rf"{number}\*{number}"
-    return tuple(map(int, text.split("*"))) if re.fullmatch(form, text) else None
+    found = "".join(text.split())
+    form = r"\*".join(["[1-9][0-9]{0,8}"] * vocabulary.grid_axes)
+    if not re.fullmatch(form, found) or text != vocabulary.text.decode(vocabulary.text.encode(found)):
+        return None
+    return tuple(map(int, found.split("*")))
 
 
 def _part(part: Part, index: int, vocabulary: Vocabulary) -> Tensor:
