@@ -3,12 +3,17 @@
 Bare encoding runs over pictures that lie in memory as bytes, in the same micro-batches, and drops the tokens; an export also reads,
 decodes and cuts the files, digests them, and writes shards. Run by hand: ``python benchmarks/export.py``; with ``--stages`` it times
 every stage of an export alone, and with ``--memory`` it measures how much memory exports of few and of many images take at most.
+
+Every tokenizer has a process of its own, and glibc keeps what is freed (``KEPT``): left to itself it gives large blocks back to the
+system and gets them again, filled with zeros, until its thresholds have grown with what the process did before, and bare encoding has
+two speeds, a quarter apart. ``--own-malloc`` leaves it to itself.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import os
 import statistics
 import subprocess
 import sys
@@ -41,8 +46,21 @@ from tokbench.images import load_rgb, to_float
 from tokbench.tokenizers.base import Tokenizer
 
 SIZE = 64
-TOKENIZERS = ("pixel/palette-512", "vqvae/tiny", "vae/tiny")
-"""One that costs next to nothing, one with codes and one with latents."""
+KEPT = {"MALLOC_MMAP_THRESHOLD_": str(2**30), "MALLOC_TRIM_THRESHOLD_": str(2**32)}
+"""Variables of glibc's allocator; others ignore them."""
+
+ROWS = 128
+"""Of a shard: whole micro-batches, and so few that only the last of several shards is written while nothing is encoded."""
+
+HEADS = (
+    "tokenizer | bare, images/s | export, images/s | export / bare | by processor time | µs an image beside encoding | ms once "
+    "| bytes an image | rows/s from shards | rows/s from a map",
+    "tokenizer, µs an image | read | digest | decode | pixels | stack | floats | encode | rows | write",
+)
+"""Of the table of rates, and of that of stages."""
+
+TOKENIZERS = ("pixel/palette-512", "vqvae/tiny", "vqgan/tiny", "flowmo/tiny", "vae/tiny")
+"""One that costs next to nothing, three with codes and one with latents."""
 
 
 def timed(action: Callable[..., object], *arguments: object) -> tuple[float, float]:
@@ -60,7 +78,7 @@ def encode_all(tokenizer: Tokenizer, images: Tensor, protocol: Protocol) -> None
 
 def export_all(tokenizer: Tokenizer, folder: Path, out: Path, protocol: Protocol) -> None:
     """Everything."""
-    export(tokenizer, folder, out, protocol=protocol, options=ExportOptions())
+    export(tokenizer, folder, out, protocol=protocol, options=ExportOptions(rows_per_shard=ROWS))
 
 
 def read_all(folder: Path) -> None:
@@ -169,11 +187,13 @@ def peak(count: int) -> str:
 def main() -> None:
     """Print the tables asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=256, help="PNG files that are exported")
+    parser.add_argument("--images", type=int, default=640, help="PNG files that are exported")
     parser.add_argument("--rounds", type=int, default=3, help="of which the median is taken")
     parser.add_argument("--tokenizers", nargs="+", default=TOKENIZERS)
     parser.add_argument("--stages", action="store_true", help="time the stages of an export instead")
     parser.add_argument("--memory", type=int, nargs="*", metavar="IMAGES", help="measure memory instead (200 and 2000 images; Linux)")
+    parser.add_argument("--own-malloc", action="store_true", help="leave the C library's allocator as it is")
+    parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)  # of one tokenizer, in this process
     given = parser.parse_args()
     if given.memory is not None and len(given.memory) == 1:
         print(peak(given.memory[0]))
@@ -184,29 +204,32 @@ def main() -> None:
             done = subprocess.run([sys.executable, __file__, "--memory", str(count)], check=True, capture_output=True, text=True)
             print(f"| {count} | {done.stdout.strip()} |", flush=True)
         return
+    if given.row:
+        print(row(given), flush=True)
+        return
+    print(f"{torch.get_num_threads()} threads, {given.images} PNG files of {SIZE} px, median of {given.rounds} rounds")
+    head = HEADS[given.stages]
+    print(f"| {head} |\n|{'---|' * (head.count('|') + 1)}", flush=True)
+    options = ["--row", "--images", str(given.images), "--rounds", str(given.rounds), *["--stages"] * given.stages]
+    for name in given.tokenizers:
+        command = [sys.executable, __file__, *options, "--tokenizers", name]
+        subprocess.run(command, check=True, env=dict(os.environ) | ({} if given.own_malloc else KEPT))
+
+
+def row(given: argparse.Namespace) -> str:
+    """The figures of one tokenizer, as a row of a table."""
     source = PhotoCrops("test", SIZE)
     pixels = [np.asarray(source.read(index)) for index in range(given.images)]
     images = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous()
-    print(f"{torch.get_num_threads()} threads, {len(images)} PNG files of {SIZE} px, median of {given.rounds} rounds")
-    heads = [
-        "tokenizer | bare, images/s | export, images/s | export / bare | by processor time | µs an image beside encoding | ms once "
-        "| bytes an image | rows/s from shards | rows/s from a map",
-        "tokenizer, µs an image | read | digest | decode | pixels | stack | floats | encode | rows | write",
-    ]
-    head = heads[given.stages]
-    print(f"| {head} |\n|{'---|' * (head.count('|') + 1)}")
+    (name,) = given.tokenizers
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "pictures"
         folder.mkdir()
         for index, picture in enumerate(pixels):
             Image.fromarray(picture).save(folder / f"{index:05d}.png")
-        for name in given.tokenizers:
-            row = (
-                stages(name, folder, Path(place), given.rounds)
-                if given.stages
-                else measure(name, folder, images, Path(place), given.rounds)
-            )
-            print(row, flush=True)
+        if given.stages:
+            return stages(name, folder, Path(place), given.rounds)
+        return measure(name, folder, images, Path(place), given.rounds)
 
 
 if __name__ == "__main__":

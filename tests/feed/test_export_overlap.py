@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import tokbench
@@ -98,8 +100,63 @@ def test_images_and_labels_are_read_by_other_threads(tokenizer, tmp_path):
     assert all(name.startswith("tokbench-read") for name in source.readers)
 
 
-def test_it_reads_on_across_the_ends_of_shards(tokenizer, tmp_path, monkeypatch):
-    """When the first of eight shards is whole, images of the next are read already."""
+def together(tokenizer, monkeypatch, threads):
+    """Whether two micro-batches are at some time encoded at once, in which threads, and with how many of torch's."""
+    encode, meeting, seen = tokenizer._encode, threading.Barrier(2), []
+
+    def spy(images, seeds):
+        seen.append((threading.current_thread().name, torch.get_num_threads()))
+        if not meeting.broken:
+            with suppress(threading.BrokenBarrierError):
+                meeting.wait(20 if threads == 2 else 0.2)
+                meeting.abort()  # once is enough
+        return encode(images, seeds)
+
+    monkeypatch.setattr(tokenizer, "_encode", spy)
+    return seen
+
+
+@pytest.fixture
+def four_threads():
+    usual = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(usual)
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_on_a_cpu_two_threads_encode_with_half_of_the_threads_each(tokenizer, tmp_path, monkeypatch):
+    seen = together(tokenizer, monkeypatch, 2)
+    export(tokenizer, Noise(broken=(6, 7)), tmp_path / "two", protocol=PROTOCOL, options=ROWS)
+    assert {name.rpartition("_")[0] for name, _ in seen} == {"tokbench-read"}
+    assert len({name for name, _ in seen}) == 2
+    assert {count for _, count in seen} == {2}
+    fresh = []
+    thread = threading.Thread(target=lambda: fresh.append(torch.get_num_threads()))
+    thread.start()
+    thread.join()
+    assert [torch.get_num_threads(), *fresh] == [4, 4]
+    monkeypatch.undo()
+    monkeypatch.setattr(type(tokenizer), "thread_safe", False)
+    export(tokenizer, Noise(broken=(6, 7)), tmp_path / "one", protocol=PROTOCOL, options=ROWS)
+    assert files(tmp_path / "two") == files(tmp_path / "one")
+
+
+@pytest.mark.parametrize(("safe", "threads"), [(False, 4), (True, 1)])
+@pytest.mark.usefixtures("four_threads")
+def test_otherwise_the_caller_s_thread_encodes(safe, threads, tokenizer, tmp_path, monkeypatch):
+    torch.set_num_threads(threads)
+    monkeypatch.setattr(type(tokenizer), "thread_safe", safe)
+    seen = together(tokenizer, monkeypatch, 1)
+    export(tokenizer, Noise(), tmp_path, protocol=PROTOCOL, options=ROWS)
+    assert set(seen) == {(threading.current_thread().name, threads)}
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.usefixtures("four_threads")
+def test_it_reads_on_across_the_ends_of_shards(threads, tokenizer, tmp_path, monkeypatch):
+    """When the first of five shards is whole, images of the next are read already."""
+    torch.set_num_threads(threads)
     source, seen = Noise(), []
     put = ShardRows.write
     monkeypatch.setattr(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import pytest
@@ -102,6 +103,16 @@ def test_an_image_does_not_depend_on_its_batch(tokenizer: Tokenizer, coded: Code
         torch.testing.assert_close(values(alone), values(together), atol=1e-4, rtol=0)
         image = tokenizer.decode(together, seeds=coded.seeds[i : i + 1])
         torch.testing.assert_close(image, coded.decoded[i : i + 1], atol=1e-3, rtol=0)
+
+
+def test_one_that_says_so_may_be_called_by_several_threads_at_once(tokenizer: Tokenizer, coded: Coded) -> None:
+    if not tokenizer.thread_safe:
+        pytest.skip(f"{tokenizer.name} does not say that threads may call it at once")
+    with ThreadPoolExecutor(2) as pool:
+        orders = [torch.roll(torch.arange(4), i) for i in range(6)]
+        found = pool.map(lambda order: tokenizer.encode(coded.images[order], seeds=[coded.seeds[i] for i in order]), orders)
+        for order, tokens in zip(orders, found, strict=True):
+            assert torch.equal(values(tokens), values(coded.tokens)[order])
 
 
 def test_encoding_and_decoding_repeat_exactly_and_leave_their_input_alone(tokenizer: Tokenizer, coded: Coded) -> None:

@@ -29,7 +29,7 @@ FILTERS = {
     "box": Image.Resampling.BOX,
 }
 
-
+Given = TypeVar("Given")
 Item = TypeVar("Item")
 
 
@@ -128,22 +128,25 @@ def load_batches(
         raise none_readable(source, report)
 
 
-def in_background(read: Callable[[int], Item], indices: Iterable[int], *, ahead: int) -> Generator[Item, None, None]:
-    """Read in two other threads what is going to be asked for.
+def in_background(
+    work: Callable[[Given], Item], items: Iterable[Given], *, ahead: int, start: Callable[[], None] | None = None
+) -> Generator[Item, None, None]:
+    """Do in two other threads what is going to be asked for.
 
     Args:
-        read: What to do with an index.
-        indices: In order.
+        work: What to do with an item.
+        items: In order; drawn from in this thread.
         ahead: Results at most that wait to be asked for.
+        start: Called once in each of the threads.
 
     Yields:
-        What ``read`` returns, in the order of the indices; closing the generator ends the threads.
+        What ``work`` returns, in the order of the items; closing the generator ends the threads.
     """
-    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokbench-read") as pool:
+    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokbench-read", initializer=start) as pool:
         waiting: deque[Future[Item]] = deque()
         try:
-            for index in indices:
-                waiting.append(pool.submit(read, index))
+            for item in items:
+                waiting.append(pool.submit(work, item))
                 if len(waiting) > ahead:
                     yield waiting.popleft().result()
             while waiting:
@@ -182,20 +185,37 @@ def micro_batches(
     """
     ready: list[Loaded] = []
     for item in items:
-        if isinstance(item, SkippedImage):
-            if strict:
-                raise TokbenchError(f"{item.id} cannot be read ({item.reason}); leave --strict out to skip and count such images")
-            report.skipped.append(item)
-            continue
-        report.raw[item.id] = item.raw
-        report.groups.add(item.group)
-        report.enlarged += item.enlarged
-        ready.append(item)
+        ready += readable([item], report, strict=strict)
         if len(ready) == protocol.micro_batch:
             yield ready
             ready = []
     if ready:
         yield ready
+
+
+def readable(items: Iterable[Loaded | SkippedImage], report: LoadReport, *, strict: bool) -> list[Loaded]:
+    """Keep the images that can be read, and report all.
+
+    Args:
+        items: Images, in order.
+        report: Filled, but for the digests of their pixels.
+        strict: Stop at the first image that cannot be read.
+
+    Raises:
+        TokbenchError: If ``strict`` and an image cannot be read.
+    """
+    kept = []
+    for item in items:
+        if isinstance(item, Loaded):
+            report.raw[item.id] = item.raw
+            report.groups.add(item.group)
+            report.enlarged += item.enlarged
+            kept.append(item)
+        elif strict:
+            raise TokbenchError(f"{item.id} cannot be read ({item.reason}); leave --strict out to skip and count such images")
+        else:
+            report.skipped.append(item)
+    return kept
 
 
 def none_readable(source: ImageSource, report: LoadReport) -> TokbenchError:

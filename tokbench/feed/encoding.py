@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from functools import partial
 
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
 from tokbench.bench.encode import decode, encode
+from tokbench.bench.loader import Loaded, in_background, stacked
 from tokbench.bench.microbatch import padded
 from tokbench.bench.protocol import Protocol
+from tokbench.bench.record import SkippedImage
 from tokbench.configs import plain
 from tokbench.feed.job import TokenizerIdentity
 from tokbench.images import to_float, to_uint8
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import Tokens
+
+Encoded = tuple[list[Loaded | SkippedImage], Tokens | None]
+"""What was read for a micro-batch, and the tokens of the images that could be; None if there are none."""
 
 
 def identify(tokenizer: Tokenizer) -> TokenizerIdentity:
@@ -50,6 +57,49 @@ def encode_batch(tokenizer: Tokenizer, images: UInt8[Tensor, "b 3 h w"], ids: Se
     """
     tokens = encode(tokenizer, to_float(padded(images, protocol.micro_batch).to(tokenizer.device)), ids, protocol)
     return tokens if len(ids) == len(tokens) else tokens.first(len(ids))
+
+
+def read_and_encode(
+    tokenizer: Tokenizer,
+    read: Callable[[int], Loaded | SkippedImage],
+    batches: Iterable[Sequence[int]],
+    protocol: Protocol,
+    *,
+    ahead: int,
+) -> Generator[Encoded, None, None]:
+    """Read images and encode them, with all cores at work.
+
+    On a CPU, if several threads may call the tokenizer, two of them read and encode a micro-batch of their own, each with half of torch's
+    threads: they meet less often than all of torch's threads do in every operation on one micro-batch, and nobody takes a core from a
+    network whose other threads then wait. Elsewhere two threads read ahead, and this one encodes.
+
+    Args:
+        tokenizer: On its device.
+        read: Reads an image; called in other threads.
+        batches: Which images each micro-batch has, ``protocol.micro_batch`` at most.
+        protocol: Micro-batch, precision and seed.
+        ahead: Images at most that wait, read, for this thread.
+
+    Yields:
+        The micro-batches, in order.
+    """
+
+    def load(batch: Sequence[int]) -> list[Loaded | SkippedImage]:
+        return [read(index) for index in batch]
+
+    def encoded(items: list[Loaded | SkippedImage]) -> Encoded:
+        images = [item for item in items if isinstance(item, Loaded)]
+        return items, encode_batch(tokenizer, stacked(images), [image.id for image in images], protocol) if images else None
+
+    threads = torch.get_num_threads()
+    if threads == 1 or tokenizer.device.type != "cpu" or not tokenizer.thread_safe:
+        with closing(in_background(load, batches, ahead=max(1, ahead // protocol.micro_batch))) as loaded:
+            yield from map(encoded, loaded)
+        return
+    try:
+        yield from in_background(lambda batch: encoded(load(batch)), batches, ahead=2, start=partial(torch.set_num_threads, threads // 2))
+    finally:
+        torch.set_num_threads(threads)  # for threads to come; this one's own number never changed
 
 
 def decode_batch(tokenizer: Tokenizer, tokens: Tokens, ids: Sequence[str], protocol: Protocol) -> UInt8[Tensor, "b 3 h w"]:

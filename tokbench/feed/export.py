@@ -8,7 +8,7 @@ number of processes, and images that cannot be read shorten their own shard and 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
@@ -17,14 +17,14 @@ from typing import Literal, get_args
 
 import tokbench
 from tokbench.bench.encode import reproducible
-from tokbench.bench.loader import Loaded, LoadReport, choose, in_background, load, micro_batches, none_readable, stacked
+from tokbench.bench.loader import Loaded, LoadReport, choose, load, none_readable, readable
 from tokbench.bench.protocol import Protocol, get_protocol
 from tokbench.bench.record import SkippedImage
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.atomic import Busy, make_folder, remove_abandoned
-from tokbench.feed.encoding import encode_batch, identify
+from tokbench.feed.encoding import Encoded, identify, read_and_encode
 from tokbench.feed.job import LATENT_TYPES, DataIdentity, ExportJob, Preparation, code_type, default_rows, differences, digest_of_ids
 from tokbench.feed.label_rules import Annotations, LabelRule
 from tokbench.feed.memmap import INDEX, ROWS, check_memmap, holds_memmap, write_memmap
@@ -277,35 +277,39 @@ class _Work:
                 raise TokbenchError(f"{name} of {self.source.name} has another {parts} than when {path} was made; choose another --out")
 
     def make(self, numbers: list[int]) -> dict[int, ShardFacts]:
-        """Encode and write shards: images are read ahead by other threads, and a shard is written while the next one is encoded."""
-        indices = (self.indices[row] for number in numbers for row in self.job.span(number))
-        images = in_background(self._read, indices, ahead=max(self.options.batch_size, self.protocol.micro_batch))
-        with closing(images), ShardWriter(self.out) as writer:
+        """Encode and write shards: a shard is written while the next one is encoded."""
+        batches = (batch for number in numbers for batch in self._batches(number))
+        encoded = read_and_encode(self.tokenizer, self._read, batches, self.protocol, ahead=self.options.batch_size)
+        with closing(encoded), ShardWriter(self.out) as writer:
             for number in numbers:
                 rows, report = ShardRows(self.job, number), LoadReport(requested=len(self.job.span(number)))
-                self._fill(rows, images, report, writer)
+                self._fill(rows, islice(encoded, len(self._batches(number))), report, writer)
                 writer.put(rows, enlarged=report.enlarged, skipped=report.skipped)
                 self.done += report.requested
-                self.options.progress(self.done, self.total)
             return writer.finish()
 
-    def _read(self, index: int) -> Loaded | SkippedImage:
+    def _batches(self, number: int) -> list[range]:
+        """The micro-batches of one shard, as places among the images asked for."""
+        span = self.job.span(number)
+        return [span[start : start + self.protocol.micro_batch] for start in range(0, len(span), self.protocol.micro_batch)]
+
+    def _read(self, row: int) -> Loaded | SkippedImage:
+        index = self.indices[row]
         image = load(self.source, self.protocol, index)
         if isinstance(image, SkippedImage) or not (self.annotations.has_labels or self.annotations.has_captions):
             return image
         return replace(image, label=self.annotations.label(index), caption=self.annotations.caption(index))
 
-    def _fill(self, rows: ShardRows, images: Iterator[Loaded | SkippedImage], report: LoadReport, writer: ShardWriter) -> None:
-        """Encode the images of one shard."""
-        of_shard = islice(images, report.requested)
-        for batch in micro_batches(of_shard, self.protocol, report, strict=self.options.strict):
-            ids = [image.id for image in batch]
-            tokens = encode_batch(self.tokenizer, stacked(batch), ids, self.protocol)
-            rows.append(ids, stored(tokens, self.job), [image.raw for image in batch])
-            rows.labels += [image.label for image in batch]
-            rows.captions += [image.caption for image in batch]
+    def _fill(self, rows: ShardRows, batches: Iterable[Encoded], report: LoadReport, writer: ShardWriter) -> None:
+        """Gather the micro-batches of one shard."""
+        for items, tokens in batches:
+            images = readable(items, report, strict=self.options.strict)
+            if tokens is not None:
+                rows.append([image.id for image in images], stored(tokens, self.job), [image.raw for image in images])
+                rows.labels += [image.label for image in images]
+                rows.captions += [image.caption for image in images]
             writer.check()
-            self.options.progress(self.done + len(report.raw) + len(report.skipped), self.total)
+            self.options.progress(self.done + len(rows.ids) + len(report.skipped), self.total)
         if not report.raw and self.job.shards == 1:
             raise none_readable(self.source, report)  # of several shards, others may have images that can be read
         if report.skipped:

@@ -32,6 +32,8 @@ class Tokenizer(nn.Module, ABC):
         config: The frozen dataclass it was built from.
         encode_is_stochastic: Whether encode draws noise and so needs ``seeds``; otherwise it ignores them.
         decode_is_stochastic: The same for decode.
+        thread_safe: Whether several threads may call encode at once, on the CPU: it must keep nothing in the tokenizer between or during
+            calls. An export then encodes two micro-batches at a time.
         trained_with: The networks and data its training used, so that a bench can mark figures those networks judge.
         weights_sha256: Digest of the weights it was loaded from, if any.
         weights_how: Which entry of that file was taken, under which prefix, and what was left out, in words.
@@ -39,6 +41,7 @@ class Tokenizer(nn.Module, ABC):
 
     encode_is_stochastic: bool = False
     decode_is_stochastic: bool = False
+    thread_safe: bool = False
     name: str = ""
     config: Any
     trained_with: tuple[str, ...] = ()

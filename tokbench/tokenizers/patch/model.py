@@ -23,6 +23,7 @@ class PatchKMeans(Tokenizer):
         config: Patch and codebook size; the patches are its weights.
     """
 
+    thread_safe = True
     config: PatchConfig
     codebook: Tensor
 

@@ -27,6 +27,7 @@ from tokbench.tokens import DiscreteTokens
 class PixelRGB(Tokenizer):
     """The three bytes of every pixel; decoding returns the very same bytes."""
 
+    thread_safe = True
     config: RGBConfig
 
     def __init__(self, config: RGBConfig) -> None:
@@ -53,6 +54,7 @@ class PixelPalette(Tokenizer):
         config: Size of the palette; the colours are its weights, named ``clusters`` as in Image-GPT's files.
     """
 
+    thread_safe = True
     config: PaletteConfig
     clusters: Tensor
 

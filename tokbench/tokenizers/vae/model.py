@@ -61,6 +61,7 @@ class VAE(Tokenizer):
         config: Shape of the network; with ``posterior="sample"`` encoding needs seeds.
     """
 
+    thread_safe = True
     config: VAEConfig
 
     def __init__(self, config: VAEConfig) -> None:
