@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+import typer
 from PIL import Image
 
 import tokbench
@@ -195,7 +196,48 @@ def test_every_mistake_gives_one_line_and_status_2(tokbench_cli, tmp_path, argum
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_unknown_options_are_usage_errors(tokbench_cli):
-    status, _, err = tokbench_cli("run", "--tokeniser", "vqgan")
+MISUSES = [
+    (["run", "--tokeniser", "vqgan"], "unknown option '--tokeniser'; did you mean --tokenizer"),
+    (["plot", "--formt", "png"], "unknown option '--formt'; did you mean --format"),
+    (["weights", "get", "--quiet"], "unknown option '--quiet'; allowed: --help. See: tokbench weights get --help"),
+    (["report", "--images", "501"], "--images takes a whole number from 0 to 500, got '501'. See: tokbench report --help"),
+    (["report", "--images", "few"], "--images takes a whole number from 0 to 500, got 'few'"),
+    (["export", "--rows", "0"], "--rows takes a whole number of at least 1, got '0'. See: tokbench export --help"),
+    (["run", "-t", "vqvae", "--size", "1.5"], "--size takes a whole number, got '1.5'. See: tokbench run --help"),
+    (["compare", "--format", "markdown"], "unknown --format 'markdown'; allowed: csv, json, latex, md, terminal."),
+    (["diff", "runs", "--format", "lates"], "unknown --format 'lates'; did you mean latex"),
+    (["compare", "--sort"], "--sort needs a value, got none. See: tokbench compare --help"),
+    (["compare", "--bold=yes"], "--bold takes no value, got one. See: tokbench compare --help"),
+    (["diff", "runs"], "diff needs B (What to compare with it), got none. See: tokbench diff --help"),
+    (["run"], "run needs --tokenizer (Name, module:Class, or anchor/webp-BYTES; may be repeated), got none. See: tokbench run --help"),
+    (["weights", "path"], "weights path needs NAME (A tokenizer, or a network file of: tokbench weights list), got none."),
+    (["show", "vqvae", "vqgan (old)"], "show takes fewer arguments, got also 'vqgan (old)'. See: tokbench show --help"),
+    (["cmpare"], "unknown command 'cmpare'; did you mean compare"),
+    (["weights", "gett"], "unknown command 'gett'; did you mean get? See: tokbench weights --help"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "expected"), MISUSES, ids=[" ".join(arguments) for arguments, _ in MISUSES])
+def test_misuse_of_a_command_is_one_line_like_every_other_mistake(tokbench_cli, arguments, expected):
+    status, out, err = tokbench_cli(*arguments)
     assert status == 2
-    assert "--tokeniser" in err
+    assert err.startswith(f"tokbench: {expected}")
+    assert err.count("\n") == 1, err
+    assert out == ""
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt, typer.Abort])
+def test_an_interrupt_says_so(tokbench_cli, monkeypatch, stop):
+    def interrupted():
+        raise stop
+
+    monkeypatch.setattr("tokbench.tokenizers.zoo.families", interrupted)
+    assert tokbench_cli("list") == (130, "", "tokbench: interrupted\n")
+
+
+@pytest.mark.parametrize("group", [[], ["weights"]])
+def test_a_group_of_commands_alone_shows_its_help(tokbench_cli, group):
+    status, out, err = tokbench_cli(*group)
+    assert status == 2
+    assert "Commands:" in out + err
+    assert not err.startswith("tokbench: ")

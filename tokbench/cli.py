@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokbench.cli_compare import FailIfOption, GateReportOption, compare, diff, finish_gate, gate_records, plot, print_records
+from tokbench.cli_errors import UsageError, usage_error
 from tokbench.cli_feed import export
 from tokbench.cli_probe import probe
 from tokbench.cli_report import report as report_page
@@ -33,6 +34,9 @@ app = typer.Typer(
 )
 app.add_typer(weights_app, name="weights")
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+
 WIDE = 140
 """Columns of a terminal that also shows bits per pixel and what each tokenizer is."""
 
@@ -41,16 +45,24 @@ def main() -> None:
     """Entry point: what a user can fix is one line on stderr and exit status 2."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     try:
-        app()
+        status = app(standalone_mode=False)
+    except UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # the help is the answer
+            error.show()
+        else:
+            say(f"tokbench: {usage_error(error, typer.main.get_command(app), sys.argv[1:])}")
+        sys.exit(2)
     except TokbenchError as error:
         say(f"tokbench: {error}")
         sys.exit(2)
-    except KeyboardInterrupt:
-        err.print("tokbench: interrupted")
-        sys.exit(130)
+    except (KeyboardInterrupt, typer.Abort):
+        status = INTERRUPTED
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(141)
+    if status == INTERRUPTED:
+        err.print("tokbench: interrupted")
+    sys.exit(status)
 
 
 def _version(asked: bool) -> bool:

@@ -1,0 +1,87 @@
+"""Mistakes on the command line itself, each as one line: what was given, what is allowed, what to do next."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from enum import Enum
+from typing import Any
+
+import typer
+
+from tokbench.errors import TokbenchError, unknown_name
+
+UsageError: Any = typer.BadParameter.__base__
+"""What is raised where words do not fit a command: of typer's own copy of click in newer versions, of click in older ones."""
+
+NUMBERS = {int: "a whole number", float: "a number"}
+
+
+def usage_error(error: Any, root: Any, words: Sequence[str]) -> TokbenchError:
+    """Word a usage error.
+
+    Args:
+        error: A ``UsageError``.
+        root: The command that was called.
+        words: What it was called with.
+
+    Returns:
+        The error in the form of all others, to be printed.
+    """
+    path, command = _called(root, words)
+    hint = f"See: {' '.join(path)} --help"
+    unknown = re.match(r"No such command '(.*?)'", error.message)
+    if unknown is not None:
+        return unknown_name("command", unknown[1], command.commands, hint=hint)
+    name = getattr(error, "option_name", None)
+    parameter = getattr(error, "param", None)
+    if name is not None and hasattr(error, "possibilities"):
+        options = [option for own in command.params for option in own.opts if option.startswith("--")]
+        return unknown_name("option", name, [*options, "--help"], hint=hint)
+    if name is not None:
+        return TokbenchError(
+            f"{name} {'takes no value, got one' if 'does not take' in error.message else 'needs a value, got none'}. {hint}"
+        )
+    if parameter is not None and hasattr(error, "param_type"):
+        what = f" ({parameter.help.rstrip('.')})" if parameter.help else ""
+        return TokbenchError(f"{' '.join(path[1:])} needs {_name(parameter)}{what}, got none. {hint}")
+    if parameter is not None:
+        return _refused(error, parameter, hint)
+    extra = re.match(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", error.message)
+    if extra is not None:
+        return TokbenchError(f"{' '.join(path[1:])} takes fewer arguments, got also {extra[1]!r}. {hint}")
+    return TokbenchError(f"{error.format_message().rstrip('.')}. {hint}")
+
+
+def _called(root: Any, words: Sequence[str]) -> tuple[list[str], Any]:
+    """The words that lead to a command, and the command."""
+    path, command = ["tokbench"], root
+    for word in words:
+        if word not in getattr(command, "commands", {}):
+            break
+        path.append(word)
+        command = command.commands[word]
+    return path, command
+
+
+def _refused(error: Any, parameter: Any, hint: str) -> TokbenchError:
+    """A value that an option or argument does not take."""
+    name, kind = _name(parameter), getattr(parameter, "type_descriptor", None)
+    details: list[Any] = getattr(error.__cause__, "errors", list)()
+    if kind is None or not details:  # older versions: the message names what was given
+        return TokbenchError(f"{name}: {error.message.rstrip('.')}. {hint}")
+    given = details[0]["input"]
+    if kind.choices:
+        return unknown_name(name, given, [choice.value if isinstance(choice, Enum) else str(choice) for choice in kind.choices], hint=hint)
+    if kind.annotation not in NUMBERS:
+        return TokbenchError(f"{name} cannot be {given!r}: {error.message.rstrip('.')}. {hint}")
+    low, high = kind.parameter_info.min, kind.parameter_info.max
+    limits = " of at least {}" if high is None else " of at most {1}" if low is None else " from {} to {}"
+    limits = "" if low is None and high is None else limits.format(low, high)
+    return TokbenchError(f"{name} takes {NUMBERS[kind.annotation]}{limits}, got {given!r}. {hint}")
+
+
+def _name(parameter: Any) -> str:
+    """An option as it is written, an argument as help texts name it."""
+    option = next((option for option in parameter.opts if option.startswith("--")), None)
+    return option or str(parameter.metavar or parameter.name).upper()
