@@ -48,7 +48,9 @@ def compare(
     intervals: Annotated[bool, typer.Option("--intervals", help="Write 95 % intervals beside the figures.")] = False,
     mix: Annotated[bool, typer.Option("--mix", help="One table even for different protocols and data, each row marked.")] = False,
     sort: Annotated[str | None, typer.Option(help="Metric to sort by, best first.")] = None,
-    bold: Annotated[bool, typer.Option("--bold", help="The best figure in bold, where it is the best by more than chance.")] = False,
+    bold: Annotated[
+        bool, typer.Option("--bold", help="The best figure in bold, where it is the best by more than chance; in CSV and JSON, KEY_best.")
+    ] = False,
     published: Annotated[
         bool, typer.Option("--published", help="Show all that others published, also where protocols differ; what matches is always shown.")
     ] = False,
@@ -179,7 +181,7 @@ def gate_records(records: Sequence[Record], conditions: Sequence[str] | None, re
         TokbenchError: If a condition is none, or names an unknown metric.
     """
     from tokbench.report.gate import check, known_names, parse_conditions, record_values, write_checks
-    from tokbench.report.table import make_sections
+    from tokbench.report.sections import make_sections
 
     parsed = parse_conditions(conditions or [], known=known_names(records))
     _needs_conditions(conditions, report)

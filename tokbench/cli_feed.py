@@ -9,6 +9,7 @@ import typer
 
 from tokbench.console import DeviceOption, SettingsOption, WeightsOption, progress, say, settings
 from tokbench.errors import TokbenchError
+from tokbench.report.words import counted
 
 
 def export(
@@ -69,7 +70,7 @@ def export(
         )
         done = export_tokens(model, source, out_dir, protocol=protocol, options=options)
     rest = "" if done.complete else "; other ranks are not done yet"
-    say(f"{done.rows} images in {done.made} new and {done.kept} kept shards of {done.folder}, {len(done.skipped)} skipped{rest}")
+    say(f"{counted(done.rows, 'image')} in {done.made} new and {done.kept} kept shards of {done.folder}, {len(done.skipped)} skipped{rest}")
     if memmap is not None:
         say(f"{done.memmap} holds them as one array" if done.memmap else f"the rank that finishes last writes {memmap}")
 
@@ -102,9 +103,9 @@ def _verify(folder: Path, tokenizer: str | None, weights: str | None, overrides:
     compared = ""
     if found.comparison is not None:
         again = found.comparison
-        compared = f"; {again.equal} of {again.compared} images encode to the same tokens"
+        compared = f"; {again.equal} of {counted(again.compared, 'image')} encode to the same tokens"
         compared += "" if again.psnr is None else f", which decode to {again.psnr:.2f} dB"
-    print(f"{found.shards} shard{'s' * (found.shards != 1)}, {found.rows} images, {len(found.problems)} problems{compared}")
+    print(f"{counted(found.shards, 'shard')}, {counted(found.rows, 'image')}, {counted(len(found.problems), 'problem')}{compared}")
     if not found.ok:
         raise typer.Exit(1)
 

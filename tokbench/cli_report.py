@@ -9,6 +9,7 @@ import typer
 
 from tokbench.console import say
 from tokbench.errors import TokbenchError
+from tokbench.report.words import counted
 
 if TYPE_CHECKING:
     from tokbench.report.page.model import Group
@@ -29,19 +30,22 @@ def report(
     Tables, plots, pictures, and how to get it all again.
     """
     from tokbench.bench.probe_store import find_all_records
+    from tokbench.report.page.commands import Asked
     from tokbench.report.page.model import Measured, arrange
     from tokbench.report.page.render import probe_section, render_page
 
-    runs, probes = find_all_records(places or [Path("runs")])
+    places = places or [Path("runs")]
+    runs, probes = find_all_records(places)
     groups = arrange([Measured(path.name, record, *_rows(path)) for path, record in runs])
     shown = [_pictures(group, images, data) if images else None for group in groups]
-    page = render_page(groups, shown, extra=[probe_section([record for _, record in probes], groups)] if probes else [])
+    extra = [probe_section([record for _, record in probes], groups)] if probes else []
+    page = render_page(groups, shown, extra=extra, asked=Asked(tuple(map(str, places)), str(output), images, data))
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(page, encoding="utf-8")
     except OSError as error:
         raise TokbenchError(f"cannot write {output} ({error.strerror or error}); choose another --output") from error
-    say(f"wrote {output}: {len(runs) + len(probes)} records, {output.stat().st_size / 1e6:.1f} MB")
+    say(f"wrote {output}: {counted(len(runs) + len(probes), 'record')}, {output.stat().st_size / 1e6:.1f} MB")
     if open_page:
         import webbrowser
 
@@ -67,5 +71,5 @@ def _pictures(group: Group, limit: int, data: str | None) -> Shown:
 
     records = [entry.record for entry in group.entries]
     chosen = choose_images(records, [entry.rows for entry in group.entries], limit)
-    say(f"{group.title}: {len(chosen)} images through {len(records)} tokenizers")
+    say(f"{group.title}: {counted(len(chosen), 'image')} through {counted(len(records), 'tokenizer')}")
     return Shown(chosen, make_pictures(records, [item.image_id for item in chosen], data=data))

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import tokbench
 from tokbench.assets import asset_path
@@ -14,7 +15,8 @@ from tokbench.bench.pictures import make_pictures
 from tokbench.bench.pictures_data import Picture, Pictures
 from tokbench.bench.protocol import get_protocol
 from tokbench.bench.runner import run
-from tokbench.data.photos import PhotoCrops
+from tokbench.data.photos import PhotoCrops, photo_rows
+from tokbench.images import load_rgb
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +65,9 @@ def test_whose_the_originals_are(evaluations):
     source = PhotoCrops("test", 64)
     photo = source.photo(source.ids.index(name))
     made = make_pictures([evaluations[3].record], [name])
-    assert made.attribution.startswith(f"{name}: {photo.author or 'unknown author'}, {photo.licence}")
+    assert list(made.credits) == [name]
+    assert made.credits[name].startswith(f"{photo.author or 'unknown author'}, {photo.licence}")
+    assert made.credits[name].endswith(photo.origin)
     assert np.array_equal(made.originals[name], np.asarray(source.read(source.ids.index(name))))
 
 
@@ -122,6 +126,7 @@ def test_images_of_a_folder(folder):
     assert made.missing == (None,)
     assert list(made.originals) == ["03.png", "00.png"]
     assert made.attribution == ""
+    assert made.credits == {}
 
 
 @pytest.mark.parametrize(("spec", "size"), [("text", 64), ("photos/train", 32)])
@@ -133,7 +138,26 @@ def test_what_comes_with_the_package_needs_no_place(spec, size, folder):
         made = make_pictures([evaluation.record], [name], data=data)
         assert made.missing == (None,)
         assert np.array_equal(made.originals[name], made.by_record[0][name].reconstruction)
-    assert ("ATTRIBUTION.csv" in made.attribution) is (spec == "text")
+    assert set(made.credits) == ({name} if spec == "photos/train" or "/photo-" in name else set())
+
+
+def test_photos_behind_words_are_credited_one_by_one():
+    """Those of the pictures asked for, and of no others."""
+    evaluation = run(tokbench.load("pixel/rgb"), "text", metrics=("psnr",), protocol=get_protocol(changes={"size": 64}))
+    behind = sorted(name for name in evaluation.rows["psnr"] if "/photo-" in name)
+    asked = [behind[0], "sans/10px/paper-0", behind[-1]]
+    made = make_pictures([evaluation.record], asked)
+    assert list(made.credits) == [behind[0], behind[-1]]
+    rows = {photo.credit: photo for photo in photo_rows("test")}
+    for name, credit in made.credits.items():
+        photo = rows[credit.partition(" is by ")[2]]
+        ground = load_rgb(photo.read_bytes())
+        side = min(ground.size)
+        corner = ((ground.width - side) // 2, (ground.height - side) // 2)
+        square = ground.resize((64, 64), Image.Resampling.LANCZOS, box=(*corner, corner[0] + side, corner[1] + side))
+        shown = made.originals[name].astype(int)
+        without_words = (shown != 255).any(axis=2) & (np.abs(shown - np.asarray(square, int) * 2 // 5).max(axis=2) <= 1)
+        assert without_words.mean() > 0.3, (name, credit)
 
 
 def test_a_folder_called_text_is_found_at_its_place(folder, tmp_path):

@@ -1,7 +1,10 @@
 """The choice of images to look at: found again by looking through all of them."""
 
 import math
+import re
+import statistics
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
@@ -75,6 +78,53 @@ def test_codecs_and_the_lossless_differ_most_only_where_two_others_lack(make_rec
     assert of(codec, a, lossless, b) == (name, why)
     means = choose_images([i.record for i in (codec, a, b)], [i.rows for i in (codec, a, b)], 100)[0].why
     assert "mean of 3 tokenizers" in means
+
+
+def pairs_apart(items):
+    """For every metric the two that differ most, by the gallery."""
+    chosen = choose_images([item.record for item in items], [item.rows for item in items], 100)
+    found = {}
+    for image in chosen:
+        for title, names in re.findall(r"largest difference in (\w+)[^(]* \((?:of this pair: )?([^)]*)\)", image.why):
+            found[title.lower()] = (image.image_id, tuple(part.split(" ")[0] for part in names.split(", ")))
+    return found
+
+
+def test_different_pairs_have_the_places_of_those_that_differ_most(make_record):
+    """One tokenizer is far from all others, and so is another of its family."""
+    names = ("far/one", "far/two", "a/x", "b/x", "c/x", "d/x", "e/x")
+    items = [make_record(name, seed=i, better=-30 - 10 * i if i < 2 else 0.1 * i) for i, name in enumerate(names)]
+    found = pairs_apart(items)
+    assert set(found) == {"lpips", "psnr", "ssim"}
+    families = [name.split("/")[0] for _, pair in found.values() for name in pair]
+    assert sorted(families) == ["a", "b", "c", "d", "e", "far"]
+    odd = pairs_apart(items[:-1])  # five families: all have a place, and one a second
+    families = [name.split("/")[0] for _, pair in odd.values() for name in pair]
+    assert set(families) == {"a", "b", "c", "d", "far"}
+    alone = pairs_apart(items[:2])  # one family, one pair
+    assert {pair for _, pair in alone.values()} == {("far/one", "far/two"), ("far/two", "far/one")}
+    three = [make_record(f"same/{i}", seed=i) for i in range(3)]
+    assert len({frozenset(pair) for _, pair in pairs_apart(three).values()}) == 3
+
+
+def test_the_first_pair_differs_most_over_the_spread_of_the_metric(make_record):
+    items = [make_record(f"{name}/x", seed=i, better=2.0 * i) for i, name in enumerate("abcd")]
+    wild = make_record("wild/x", seed=9)
+    wild.rows["lpips"] = {name: 0.5 + 200 * (value - 0.1) for name, value in wild.rows["lpips"].items()}  # far, but far from itself too
+    items.append(wild)
+    image_id, pair = pairs_apart(items)["lpips"]
+    rows = {item.record.tokenizer.name: item.rows["lpips"] for item in items}
+
+    def largest(a, b):
+        usual = math.sqrt((statistics.pvariance(rows[a].values()) + statistics.pvariance(rows[b].values())) / 2)
+        name = max(rows[a], key=lambda name: abs(rows[a][name] - rows[b][name]))
+        return abs(rows[a][name] - rows[b][name]) / usual, name, {a, b}
+
+    by_hand = [largest(a, b) for a, b in combinations(rows, 2)]
+    assert (image_id, set(pair)) == max(by_hand, key=lambda item: item[0])[1:]
+    absolute = max(combinations(rows, 2), key=lambda two: max(abs(rows[two[0]][name] - rows[two[1]][name]) for name in rows[two[0]]))
+    assert "wild/x" in absolute
+    assert "wild/x" not in pair
 
 
 def test_infinite_values_and_other_images_stay_out(make_record):

@@ -1,5 +1,8 @@
 """Differences: what differs is named, changes are judged where they can be, and records find their like."""
 
+import csv
+import io
+import json
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -136,6 +139,34 @@ def test_tables_of_a_difference(make_record):
     assert len(diff_tables(diff_records(before.record, before.record, {}, {}))) == 1
     for form in FORMATS[1:]:
         assert "worse" in render([settings, figures], form)
+
+
+def test_figures_of_a_training_network_and_few_images_are_marked(make_record):
+    before, after = make_record("a/b", images=6), make_record("c/d", images=6)
+    after.record.metrics["lpips"] = replace(after.record.metrics["lpips"], judged_by_training_network=True)
+    tables = diff_tables(diff_records(before.record, after.record, before.rows, after.rows))
+    rows = dict(tables[1].rows)
+    assert [cell.mark for cell in rows["lpips"]] == ["", "†", "", "", ""]
+    assert not any(cell.mark for name, cells in rows.items() if name != "lpips" for cell in cells)
+    assert rows["psnr"][4].text == "6 pairs, 1 group, p 1"
+    judged, few = tables[1].notes
+    assert judged == "† the tokenizer was trained with the network that judges here"
+    assert few.startswith("6 images of 1 group: intervals over fewer than 6 groups mean little")
+    assert "†" in render(tables, "md")
+    assert "$^\\dagger$" in render(tables, "latex")
+    (row,) = [row for row in csv.DictReader(io.StringIO(render(tables, "csv"))) if row["figure"] == "lpips"]
+    assert (row["second_note"], row.get("first_note")) == ("trained with the network that judges", None)
+    (row,) = [row for row in json.loads(render(tables, "json"))[1]["rows"] if row["figure"] == "lpips"]
+    assert row["second_note"] == "trained with the network that judges"
+    plain = diff_tables(diff_records(make_record("a/b").record, make_record("c/d").record, {}, {}))
+    assert plain[1].notes == ()
+    assert "note" not in render(plain, "csv").splitlines()[0]
+
+
+def test_speeds_and_their_intervals_are_no_settings(make_record):
+    before, after = make_record("a/b"), make_record("a/b", seed=1)
+    assert before.record.timing != after.record.timing
+    assert differing(before.record, after.record) == []
 
 
 def test_records_find_their_like(make_record):

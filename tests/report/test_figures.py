@@ -1,5 +1,7 @@
 """Plots as files: paper size, text as text, the same bytes again, and nothing drawn that is not there."""
 
+import itertools
+import math
 import re
 import subprocess
 import sys
@@ -8,9 +10,10 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from tokbench.bench.record import MetricResult
 from tokbench.errors import TokbenchError
 from tokbench.report import paper
-from tokbench.report.figures import draw_plots, write_plots
+from tokbench.report.figures import KINDS, draw_plots, write_plots
 
 
 @pytest.fixture
@@ -79,7 +82,9 @@ def test_drawn_points_are_the_data(items):
     names = [record.tokenizer.name for record in records]
     plots = {plot.name: plot for plot in draw_plots(records, rows, names, kinds=("rate",))}
     axes = plots["rate-psnr"].figure.axes[0]
-    drawn = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines}
+    marks = [line for line in axes.lines if line.get_linestyle() == "None" and len(line.get_xdata()) == 1]
+    names[3] = next(line.get_label() for line in marks if line.get_marker() == "*")  # a codec's entry of the legend is for all its rates
+    drawn = {line.get_label(): (line.get_xdata()[0], line.get_ydata()[0]) for line in marks}
     for name, record in zip(names, records, strict=True):
         if record.tokens.bpp is None:
             assert name not in drawn
@@ -89,6 +94,106 @@ def test_drawn_points_are_the_data(items):
     assert hollow.get_markerfacecolor() == "white"
     texts = [text.get_text() for text in plots["rate-lpips"].figure.legends[0].texts]
     assert texts[-1] == "hollow: trained with the judge"
+
+
+def at_bpp(item, bpp, **metrics):
+    record = replace(item.record, tokens=replace(item.record.tokens, bpp=bpp), metrics=item.record.metrics | metrics)
+    return replace(item, record=record)
+
+
+def figures_of(items, **options):
+    names = [item.record.tokenizer.name for item in items]
+    return {plot.name: plot for plot in draw_plots([item.record for item in items], [item.rows for item in items], names, **options)}
+
+
+@pytest.mark.parametrize(("key", "value", "word"), [("lpips", 0.0, "0"), ("lpips", 1e-12, "≈ 0"), ("psnr", math.inf, "∞")])
+def test_figures_without_a_place_stand_at_the_end_of_the_axis_with_a_word(make_record, key, value, word):
+    exact = make_record("pixel/rgb")
+    exact.rows[key] = dict.fromkeys(exact.rows[key], value)
+    perfect = MetricResult(value, "1", key == "psnr")
+    items = [make_record("a/b"), at_bpp(make_record("c/d", seed=1, better=2), 1.0), at_bpp(exact, 24.0, **{key: perfect})]
+    plot = figures_of(items, kinds=("rate",))[f"rate-{key}"]
+    assert plot.left_out == ()
+    (axes,) = plot.figure.axes
+    (mark,) = [line for line in axes.lines if line.get_label() == "pixel/rgb"]
+    labels = dict(zip((label.get_text() for label in axes.get_yticklabels()), axes.get_yticks(), strict=True))
+    assert labels[word] == mark.get_ydata()[0]
+    others = [line.get_ydata()[0] for line in axes.lines if line.get_label() in ("a/b", "c/d")]
+    assert mark.get_ydata()[0] > max(others) if key == "psnr" else mark.get_ydata()[0] < min(others)
+    (front,) = [line for line in axes.lines if line.get_label() == "Pareto front"]
+    assert front.get_xdata()[-1] == 24.0
+    assert front.get_ydata()[-1] == mark.get_ydata()[0]
+    low, high = axes.get_ylim()
+    assert low < mark.get_ydata()[0] < high
+
+
+def test_infinite_images_are_counted_in_words(make_record):
+    all_of_them, some = make_record("pixel/rgb"), make_record("a/b", seed=1)
+    all_of_them.rows["psnr"] = dict.fromkeys(all_of_them.rows["psnr"], math.inf)
+    some.rows["psnr"] |= dict.fromkeys(list(some.rows["psnr"])[:7], math.inf)
+    plot = figures_of([make_record("c/d", seed=2), all_of_them, some], kinds=("images",))["images-psnr"]
+    assert plot.left_out == ()
+    assert [text.get_text() for text in plot.figure.axes[0].texts] == ["∞ for all images", "∞ for 7 of 60 images"]
+
+
+def test_one_entry_of_the_legend_stands_for_all_rates_of_a_codec(make_record):
+    items = [make_record("a/b")]
+    for i, (codec, size) in enumerate(itertools.product(("jpeg", "webp"), (160, 320, 640)), start=1):
+        items.append(at_bpp(make_record(f"anchor/{codec}-{size}", seed=i, better=i % 3), size / 512))
+    plot = figures_of(items, kinds=("rate",))["rate-psnr"]
+    assert [text.get_text() for text in plot.figure.legends[0].texts] == ["a/b", "JPEG (codec)", "WebP (codec)"]
+    joined = [line for line in plot.figure.axes[0].lines if line.get_linestyle() == ":" and len(line.get_xdata())]
+    assert [list(line.get_xdata()) for line in joined] == [[160 / 512, 320 / 512, 640 / 512]] * 2
+    assert len(plot.figure.axes[0].lines) > 6
+
+
+@pytest.mark.parametrize("width", ["column", "page"])
+@pytest.mark.parametrize("span", [1.05, 1.5, 4.0, 30.0, 200.0, 1e4, 1e7])
+def test_labels_of_ticks_never_touch(make_record, width, span):
+    items = []
+    for i in range(4):
+        share = span ** (i / 3)
+        made = make_record(f"t/{i}", seed=i)
+        figures = {key: MetricResult(0.003 * share, "1", False) for key in ("lpips", "fd_efflite0", "rfid")}
+        made = at_bpp(made, 0.07 * share, **figures, psnr=MetricResult(math.inf if i == 3 else 20 + i, "dB", True))
+        speed = replace(made.record.timing, encode_images_per_second=3 * share, encode_interval=None)
+        items.append(replace(made, record=replace(made.record, timing=speed)))
+    items[0].record.metrics["lpips"] = MetricResult(0.0, "1", False)
+    for plot in figures_of(items, kinds=("rate", "encode", "codebook"), width=width).values():
+        with paper.paper_style():
+            plot.figure.canvas.draw()
+            for axes in plot.figure.axes:
+                for labels in (axes.get_xticklabels(), axes.get_yticklabels()):
+                    boxes = [label.get_window_extent() for label in labels if label.get_text()]
+                    assert len(boxes) >= 2, (plot.name, axes.get_xlim(), axes.get_ylim())
+                    assert not [pair for pair in itertools.combinations(boxes, 2) if pair[0].overlaps(pair[1])], plot.name
+
+
+@pytest.mark.parametrize("width", ["column", "page"])
+def test_endless_names_leave_a_figure_its_size(make_record, tmp_path, width):
+    items = [at_bpp(make_record(f"{'long ' * 76}$/{'y' * 20}{i:02d}", seed=i, better=i / 40), 1 + i / 10) for i in range(40)]
+    measured = [item.record for item in items], [item.rows for item in items]
+    written = write_plots(*measured, tmp_path, kinds=("rate", "images"), formats=("png",), width=width)
+    for path in written.paths:
+        with Image.open(path) as picture:
+            assert picture.width == paper.WIDTHS[width] * 300
+            assert picture.height < 10 * 300, path.name  # a page
+    plot = next(iter(figures_of(items, kinds=("rate",), width=width).values()))
+    texts = [text.get_text() for text in plot.figure.legends[0].texts]
+    assert len(set(texts[1:])) == 40  # both ends are kept, and tell them apart
+    assert all(len(text) <= 80 and "…" in text for text in texts[1:])
+    few = figures_of(items[:1], kinds=KINDS, width=width)
+    assert max(plot.figure.get_figheight() for plot in few.values()) < 4
+
+
+def test_text_and_faces_have_plots_of_their_own(make_record):
+    own = {key: MetricResult(0.5 + 0.1 * i, "1", i != 1) for i, key in enumerate(("text_accuracy", "face_distance", "face_match"))}
+    items = [at_bpp(make_record(name, seed=i), 1.0 + i, **own) for i, name in enumerate(("a/b", "c/d"))]
+    for item in items:
+        item.rows.update({key: dict.fromkeys(item.rows["psnr"], 0.5) for key in ("text_accuracy", "face_distance")})
+    plots = figures_of(items, kinds=("rate", "images"))
+    assert {"rate-text_accuracy", "rate-face_distance", "rate-face_match", "images-text_accuracy", "images-face_distance"} <= plots.keys()
+    assert plots["rate-text_accuracy"].figure.axes[0].get_ylabel() == "text % ↑"
 
 
 def test_protocols_are_drawn_apart(items, tmp_path):

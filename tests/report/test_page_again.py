@@ -57,8 +57,15 @@ def test_pictures_are_made_again_from_the_records(report_cli, tmp_path):
     assert "name them with --data" in (tmp_path / "report.html").read_text()
 
 
-def test_error_maps_have_the_gain_of_the_grid():
+def test_error_maps_have_the_gain_of_the_grid_and_say_it(make_record, make_pictures):
     from tokbench.report.grid import ERROR_GAIN
+    from tokbench.report.page.model import arrange
+    from tokbench.report.page.render import Shown, render_page
 
     assert f"GAIN = {ERROR_GAIN}," in (ROOT / "tokbench/report/page/page.js").read_text()
-    assert f'value="{ERROR_GAIN}"' in (ROOT / "tokbench/report/page/templates/_gallery.html.j2").read_text()
+    item = make_record("family/a")
+    (group,) = arrange([item])
+    page = render_page([group], [Shown(*make_pictures(group, sorted(item.rows["psnr"])[:1]))])
+    assert f'id="gain" min="1" max="32" value="{ERROR_GAIN}"' in page
+    assert f"Error maps: grey is 255 \N{MINUS SIGN} {ERROR_GAIN} \N{MULTIPLICATION SIGN} <i>d</i>" in page
+    assert page.count(f'<span class="scale-end">{255 / ERROR_GAIN}</span> and more') == 2

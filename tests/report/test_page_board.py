@@ -7,7 +7,7 @@ import pytest
 
 from tokbench.bench.intervals import Interval
 from tokbench.bench.record import MetricResult
-from tokbench.report.page.leaderboard import SETTINGS_MARK, SPEED_MARK, leaderboard
+from tokbench.report.page.leaderboard import NONE, SETTINGS_MARK, SPEED_MARK, leaderboard
 from tokbench.report.page.model import arrange
 from tokbench.report.significance import significantly_best
 from tokbench.report.table import JUDGE_MARK, make_tables
@@ -141,7 +141,7 @@ def test_odd_figures(make_record, metric, text, value):
     cell = column(board_of(a, make_record("family/b")), "psnr")[0]
     assert (cell.text, cell.value) == (text, value)
     if metric.reason:
-        assert "it cannot be" in cell.tip
+        assert cell.reason == "it cannot be"
 
 
 def test_frechet_distances_say_their_number_of_images(make_record):
@@ -151,3 +151,23 @@ def test_frechet_distances_say_their_number_of_images(make_record):
     assert notes["psnr"] == ""
     directions = {heading.column.key: heading.better for heading in board.headings}
     assert (directions["fd_efflite0"], directions["psnr"], directions["bpp"]) == ("lower", "higher", "")
+
+
+def test_every_missing_figure_has_its_reason(make_record):
+    a, vae = make_record("family/a"), make_record("vae/a", seed=1, bits=None)
+    codec = make_record("anchor/webp-320", seed=2)
+    undecoded = replace(codec.record.timing, decode_images_per_second=None)
+    codec = replace(codec, record=replace(codec.record, timing=undecoded, tokens=replace(codec.record.tokens, tokens_per_image=None)))
+    untimed = replace(a.record.timing, encode_images_per_second=None, decode_images_per_second=math.nan)
+    a = with_metric(replace(a, record=replace(a.record, timing=untimed)), "lpips", value=None, reason="it cannot be")
+    board = board_of(a, vae, codec)
+    assert board.absent == (
+        (("tokens",), "a codec without tokens", ("anchor/webp-320",)),
+        (("bits/image", "bpp"), "continuous latents have no bits", ("vae/a",)),
+        (("LPIPS",), "it cannot be", ("family/a",)),
+        (("encode img/s",), "a speed needs more than one micro-batch", ("family/a",)),
+        (("decode img/s",), "the figure is not a number", ("family/a",)),
+        (("decode img/s",), "a codec's decoding is timed within its encoding", ("anchor/webp-320",)),
+    )
+    for _, cells in board.rows:
+        assert all(bool(cell.reason) == (cell.value is None) == (cell.text == NONE) for cell in cells)

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import itertools
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from PIL import Image
 
 from tokbench.bench.record import MetricResult
+from tokbench.bench.store import find_records
 from tokbench.report.page.model import Measured, arrange
 from tokbench.report.page.render import Shown, render_page
 
@@ -269,7 +271,9 @@ def picture(page, selector):
 
 def test_error_maps_are_those_of_the_grid(opened, plain):
     page = opened(plain)
+    assert not page.locator(".gallery .error-scale").first.is_visible()
     page.click(".errors")
+    assert "255 \N{MINUS SIGN} 4 \N{MULTIPLICATION SIGN} d" in page.locator(".gallery .error-scale").first.inner_text()
     shot = ".gallery .image:first-of-type .shot[data-e='1']"
     page.locator(f"{shot} canvas").wait_for(state="attached")
     original, made = picture(page, ".gallery .image:first-of-type .original img"), picture(page, f"{shot} img")
@@ -279,12 +283,17 @@ def test_error_maps_are_those_of_the_grid(opened, plain):
     assert page.locator(".shots canvas").count() == 0
     page.locator(f"{shot} .open").click()
     page.click("#mode-error")
-    page.wait_for_function("document.querySelector('#error-layer canvas').width === 16")
+    page.wait_for_function("() => document.querySelector('#error-layer canvas').width === 16")
     assert np.abs(picture(page, "#error-layer canvas") - expected).max() <= 1
     page.locator("#gain").fill("8")
-    page.wait_for_function("document.querySelector('#error-layer canvas').dataset.drawn === '8'")
+    page.wait_for_function("() => document.querySelector('#error-layer canvas').dataset.drawn === '8'")
     darker = 255 - np.clip(np.abs(original.astype(int) - made).mean(axis=2) * 8, 0, 255)
     assert np.abs(picture(page, "#error-layer canvas")[..., 0] - darker).max() <= 1
+    scale = page.locator("#gain-scale").inner_text()
+    assert "255 \N{MINUS SIGN} 8 \N{MULTIPLICATION SIGN} d" in scale
+    assert "31.88 and more" in scale
+    page.click("#mode-wipe")
+    assert not page.locator("#gain-scale").is_visible()
     page.click("#close")
 
 
@@ -447,3 +456,263 @@ def test_without_scripts_all_figures_are_there(browser, plain):
     assert page.get_by_text("Without scripts this page shows everything").is_visible()
     assert page.locator(".sort:enabled, .chip:enabled, .open:enabled").count() == 0
     context.close()
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("vq dead codes < 3", ["vq/plain"]),
+        ("Dead_Codes<3 VQ", ["vq/plain"]),
+        ("dead<=3 dead codes >= 3 better", ["vq/better"]),
+        ("FD-EffLite0 < 95", ["vq/better"]),
+        ("fd > 95 vq", ["vq/plain"]),
+        ("vq psnr dB>25.5", ["vq/better"]),
+        ("vq usage % ≥ 97% lpips<0.08", ["vq/better"]),
+        ("params>1e0 encode img/s = 101", ["vq/plain"]),
+        ("psnr = ∞", ["pixel/rgb"]),
+        ("bits/image>90000", ["pixel/rgb"]),
+    ],
+)
+def test_conditions_name_columns_as_they_are_shown(opened, counted, text, left):
+    page = opened(counted)
+    page.fill("#filter", text)
+    assert page.locator("#filter-says").inner_text() == ""
+    assert names(page) == left
+    assert page.locator("#filter").get_attribute("aria-invalid") == "false"
+
+
+@pytest.fixture(scope="module")
+def counted(folder, make_record, make_pictures):
+    """Three tokenizers with dead codes, 2 to 4 of them; one perfect."""
+    items = [make_record("vq/plain", seed=1), make_record("vq/better", seed=2, better=2.0), make_record("pixel/rgb", seed=4, bits=98304.0)]
+    items = [
+        replace(item, record=replace(item.record, metrics=item.record.metrics | {"dead_codes": MetricResult(2.0 + i, "codes", False)}))
+        for i, item in enumerate(items)
+    ]
+    perfect = items[2].record.metrics | {"psnr": MetricResult(math.inf, "dB", True)}
+    items[2] = replace(items[2], record=replace(items[2].record, metrics=perfect))
+    return write(folder / "counted.html", items, make_pictures)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("fid<3 vq", "no column fid; columns are tokens, bits/image, bpp, FD-EffLite0, LPIPS, PSNR dB, SSIM, usage %, dead codes,"),
+        ("vq p>3", "p may be PSNR dB or M params: write more of it"),
+        ("vq psnr >", "PSNR dB > needs a number after it"),
+        ("vq psnr > abc", "PSNR dB > needs a number after it"),
+        ("< 3 vq", "a column's title belongs before <"),
+    ],
+)
+def test_a_condition_that_is_not_understood_is_told_and_hides_nothing(opened, counted, text, said):
+    page = opened(counted)
+    page.fill("#filter", text)
+    assert page.locator("#filter-says").inner_text().startswith(said)
+    assert page.locator("#filter-says").get_attribute("role") == "status"
+    assert page.locator("#filter").get_attribute("aria-invalid") == "true"
+    assert names(page) == ["vq/plain", "vq/better"]
+    page.fill("#filter", "")
+    assert page.locator("#filter-says").is_hidden()
+
+
+def test_a_table_without_the_column_says_so(opened, folder, make_record, make_pictures):
+    a, b = make_record("family/a"), make_record("family/b", seed=1)
+    metrics = b.record.metrics | {"contrast": MetricResult(0.5, "1", True)}
+    b = replace(b, record=replace(b.record, data=replace(b.record.data, pixels_digest="f" * 64), metrics=metrics))
+    page = opened(write(folder / "two.html", [a, b], make_pictures, count=0))
+    page.fill("#filter", "contrast > 0.4")
+    assert names(page) == ["family/b"]
+    assert page.locator(".nothing:visible").all_inner_texts() == ["This table has no column contrast."]
+    page.fill("#filter", "contrast > 0.6 nobody")
+    assert page.locator(".nothing:visible").all_inner_texts() == ["This table has no column contrast.", "No tokenizer fits the filter."]
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_how_to_filter_is_there_to_read(opened, plain, width):
+    page = opened(plain, viewport={"width": width, "height": 800})
+    help_text = page.locator("#filter-help")
+    assert help_text.is_visible()
+    assert help_text.bounding_box()["height"] > 12
+    example = help_text.locator("code").inner_text()
+    page.fill("#filter", example.replace("dead codes", "lpips"))
+    assert page.locator("#filter-says").inner_text() == ""
+
+
+def corners(chart, selector=".front"):
+    """Ends of the steps of a line, rounded to what differences of drawing do not change."""
+    path = chart.locator(selector).get_attribute("d")
+    return [tuple(round(float(part), 2) for part in point.split()) for point in path.removeprefix("M").split("L") if point]
+
+
+def test_the_front_is_that_of_the_rows_shown(opened, folder, make_record, make_pictures):
+    rng = np.random.default_rng(5)
+    rates = 2 ** rng.uniform(5, 12, size=14)
+    items = [make_record(f"{'ab'[i % 2]}/{i}", seed=i, better=float(rng.uniform(-3, 3)), bits=float(rates[i])) for i in range(14)]
+    codecs = [make_record(f"anchor/{kind}-{size}", seed=20, bits=8.0 * size) for kind in ("webp", "jpeg") for size in (160, 320, 640)]
+    page = opened(write(folder / "front.html", [*items, *codecs], make_pictures, count=0))
+    charts = page.locator("#rate-0 .chart, #speed-0 .chart")
+    assert charts.count() >= 5
+    first = [corners(charts.nth(i)) for i in range(charts.count())]
+    for text in ("", "a/", "psnr<25", "bpp>0.05 b/"):
+        page.fill("#filter", text)
+        for i in range(charts.count()):
+            chart = charts.nth(i)
+            title, bits = chart.get_attribute("aria-label"), "bits per pixel" in chart.get_attribute("aria-label")
+            shown = chart.locator(".mark:not(.off):not(.codec)").evaluate_all("all => all.map(e => [e.dataset.x, e.dataset.y].map(Number))")
+            # in pixels: rates to the left and speeds to the right are better; errors are better below, PSNR and SSIM above
+            across, up = (1 if bits else -1), (-1 if "PSNR" in title or "SSIM" in title else 1)
+            good = [(across * x, -up * y) for x, y in shown]
+            unbeaten = [
+                xy for xy, (x, y) in zip(shown, good, strict=True) if not any(a <= x and b <= y and (a, b) != (x, y) for a, b in good)
+            ]
+            drawn = corners(chart)
+            assert {tuple(xy) for xy in unbeaten} <= set(drawn), (text, title)
+            assert not {tuple(xy) for xy in shown if xy not in unbeaten} & set(drawn), (text, title)
+            assert len(drawn) == 2 * len(unbeaten)  # a corner between two marks, and the end at the frame
+            if text == "":
+                assert drawn == first[i]
+    chart = charts.first
+    page.fill("#filter", "")
+    every = corners(chart, ".codec-line[data-codec=webp]")
+    assert len(every) == 3
+    page.fill("#filter", "bits/image > 2000")
+    assert corners(chart, ".codec-line[data-codec=webp]") == every[1:]
+    page.fill("#filter", "bits/image > 4000")
+    assert corners(chart, ".codec-line[data-codec=webp]") == []  # one anchor is no line
+    page.fill("#filter", "nothing-like-it")
+    assert corners(chart) == []
+
+
+def accessible(page):
+    """Role, name and description of everything the browser tells a reader of the screen."""
+    session = page.context.new_cdp_session(page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    session.detach()
+
+    def text(node, part):
+        return str(node.get(part, {}).get("value", ""))
+
+    return [(text(node, "role"), text(node, "name"), text(node, "description")) for node in nodes if not node.get("ignored")]
+
+
+def test_readers_of_the_screen_have_every_mark_and_reason(opened, counted, plain):
+    page = opened(counted)
+    nodes = accessible(page)
+    images = [name for role, name, _ in nodes if role in ("img", "image")]
+    for selector in ("#rate-0 .mark", "#speed-0 .mark", "#codebooks-0 .mark", "#codebooks-0 .bar", "#spread-0 .mark"):
+        tips = page.locator(selector).evaluate_all("all => all.map(e => e.dataset.tip.replaceAll('\\n', ', ').replace(/ +/g, ' '))")
+        assert tips, selector
+        assert set(tips) <= set(images), selector
+    assert any(name.startswith("vq/plain, LPIPS 0.") and "bits per pixel" in name for name in images)
+    assert any(name.startswith("vq/plain, 768 of 1,024 codes used") for name in images)
+    cells = [name for role, name, _ in nodes if role in ("cell", "gridcell")]
+    assert any(name.endswith("] the best") for name in cells)
+    assert not [name for role, name, _ in nodes if role == "StaticText" and name == "∅"]  # ticks are for the eye
+    nodes = accessible(opened(plain))
+    cells = [name for role, name, _ in nodes if role in ("cell", "gridcell")]
+    assert any(name.endswith("] the best at these bits") for name in cells)
+    assert "none: not measured" in cells
+    assert "none: a codec without tokens" in cells
+    assert "\N{EN DASH}" not in cells
+
+
+def test_reasons_are_there_without_a_pointer(opened, plain):
+    page = opened(plain)
+    reasons = page.locator("#figures-0 .absent")
+    assert reasons.locator("li").first.is_hidden()
+    reasons.locator("summary").press("Enter")
+    assert "LPIPS: not measured (bits/flat)" in reasons.inner_text()
+    assert "tokens: a codec without tokens (anchor/webp-320)" in reasons.inner_text()
+    page = opened(plain, has_touch=True)
+    cell = page.locator(".figures td[data-tip]").first
+    cell.scroll_into_view_if_needed()
+    cell.tap()
+    assert "no " in page.locator("#tip").inner_text()
+
+
+def test_marks_and_bars_are_reached_by_keyboard(opened, plain):
+    page = opened(plain)
+    tip = page.locator("#tip")
+    for selector, said in (
+        ("#rate-0 .chart", "bits per pixel"),
+        ("#codebooks-0 .ranks > .plot .chart", "codes used by"),
+        ("#codebooks-0 .mini .chart", "of the codes"),
+    ):
+        chart = page.locator(selector).first
+        parts = chart.locator(".mark, .bar").count()
+        chart.focus()
+        seen = []
+        for _ in range(parts):
+            page.keyboard.press("ArrowRight")
+            assert said in tip.inner_text()
+            assert page.evaluate("document.activeElement.getAttribute('role')") == "img"
+            seen.append(page.evaluate("document.activeElement.getAttribute('aria-label')"))
+        assert len(seen) == parts > 2
+        page.keyboard.press("Home")
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == seen[0]
+        page.keyboard.press("ArrowLeft")
+        assert page.evaluate("document.activeElement.getAttribute('aria-label')") == seen[-1]
+        page.keyboard.press("Tab")  # one stop a chart: the next one is elsewhere
+        assert not page.evaluate("element => element.contains(document.activeElement)", chart.element_handle())
+        assert tip.is_hidden() or said not in tip.inner_text()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_targets_are_large_enough(opened, plain, width):
+    page = opened(plain, viewport={"width": width, "height": 800})
+    small = page.locator("button:visible, summary:visible, select:visible, input:not([type=range]):visible, nav a:visible").evaluate_all(
+        "all => all.map(e => [e.id || e.className || e.textContent, e.getBoundingClientRect()]).filter(([_, b]) => b.width < 24 || b.height < 24).map(([n, b]) => [n, b.width, b.height])"
+    )
+    assert small == []
+
+
+def test_nothing_in_a_distribution_lies_on_anything(opened, folder, make_record, make_pictures):
+    items = [
+        make_record("family/a", better=8.0),
+        make_record("family/" + "long-" * 14, seed=1),
+        make_record("family/c", seed=2, better=-8.0),
+    ]
+    page = opened(write(folder / "hills.html", items, make_pictures, count=0))
+    rows = page.locator(".spread-row")
+    assert rows.count() == 9
+    for i in range(rows.count()):
+        boxes = rows.nth(i).evaluate(
+            "row => ['text:not(.number)', '.number', '.hill', '.median'].map(s => row.querySelector(s).getBoundingClientRect()).map(b => [b.left, b.top, b.right, b.bottom])"
+        )
+        for one, other in itertools.combinations(boxes, 2):
+            assert one[2] <= other[0] or other[2] <= one[0] or one[3] <= other[1] + 0.5 or other[3] <= one[1] + 0.5, (i, one, other)
+        row = rows.nth(i).bounding_box()
+        assert all(row["x"] <= box[0] and box[2] <= row["x"] + row["width"] and box[3] <= row["y"] + row["height"] for box in boxes)
+
+
+@pytest.fixture(scope="module")
+def committed(folder, make_pictures):
+    items = [Measured(path.name, record, {}) for path, record in find_records([Path(__file__).parents[2] / "results" / "photos-64"])]
+    return write(folder / "committed.html", items, make_pictures, count=0)
+
+
+def test_the_usual_table_fits_and_stands_still(opened, committed):
+    page = opened(committed, viewport={"width": 1265, "height": 900})  # 1280 less a scroll bar
+    box = page.locator(".scroll:has(.figures)")
+    assert page.locator(".figures thead th").count() >= 16
+    assert box.evaluate("e => e.scrollWidth - e.clientWidth") <= 0
+    assert page.locator(".goes-on").is_hidden()
+    assert page.locator(".figures td small").first.evaluate("e => parseFloat(getComputedStyle(e).fontSize)") >= 11
+
+    def places():
+        return page.locator(".figures thead th, .figures thead .sort").evaluate_all(
+            "all => all.map(e => JSON.stringify(e.getBoundingClientRect()))"
+        )
+
+    before = places()
+    for key in ("psnr", "perplexity", "dead_codes"):
+        for _ in range(3):
+            column(page, key).get_by_role("button").click()
+            page.mouse.move(2, 2)
+            assert places() == before
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.wait_for_function("() => document.querySelector('.scroll:has(.figures)').classList.contains('more')")
+    assert page.locator(".goes-on").is_visible()
+    box.evaluate("e => { e.scrollLeft = 1e6; }")
+    page.wait_for_function("() => !document.querySelector('.scroll:has(.figures)').classList.contains('more')")
+    assert page.locator(".goes-on").is_hidden()

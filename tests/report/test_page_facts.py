@@ -101,7 +101,8 @@ def test_warnings(make_record):
         ("No per-image values", ("family/b",)),
         ("Not a number: psnr", ("family/b",)),
         ("Trained on photos/test", ("family/b",)),
-        ("1 images could not be read", ()),
+        ("1 image could not be read and was left out", ()),
+        ("2 images were enlarged", ()),
         ("Records were made with different versions of torch", ()),
         ("Records were made with different versions of tokbench", ()),
     ):
@@ -110,6 +111,25 @@ def test_warnings(make_record):
     assert facts.warnings(arrange([changed(a, schema=1), changed(b, schema=1)]))[-1].names == ()  # all of them
     broken = facts.warnings(arrange([replace(a, rows={}, problem="bad magic")]))
     assert any("bad magic" in warned.text for warned in broken)
+
+
+def test_warnings_of_few_images(make_record):
+    """Intervals mean little there, whether there is one image, or several of few groups."""
+
+    def said(images, groups):
+        item = make_record("family/a")
+        data = replace(item.record.data, count=images, groups=groups, skipped=(SkippedImage("x", "y"),) * 2, enlarged=1)
+        return [warned.text for warned in facts.warnings(arrange([changed(item, data=data)]))]
+
+    assert any(text.startswith("Measured on 1 image: there are no intervals") for text in said(1, 1))
+    assert any(text.startswith("60 images of 5 groups: intervals over fewer than 6 groups mean little") for text in said(60, 5))
+    assert any(text.startswith("2 images of 1 group:") for text in said(2, 1))
+    assert not any("interval" in text for text in said(60, 6))
+    assert {"2 images could not be read and were left out.", "1 image was enlarged to the protocol's size."} <= set(said(60, 6))
+    item = make_record("family/a")
+    alone = changed(item, data=replace(item.record.data, count=1, groups=1, pixels_digest="f" * 64))
+    (text,) = [w.text for w in facts.warnings(arrange([item, alone])) if "1 image:" in w.text]
+    assert text.endswith("N=1 of photos/test (1 group), data dddddddd)]")  # which of the two it is about
 
 
 def test_environments_are_told_once(make_record):

@@ -20,7 +20,7 @@ from tokbench.report.page.embed import data_uri, script_json
 from tokbench.report.page.gallery import make_gallery
 from tokbench.report.page.model import Measured, arrange
 from tokbench.report.page.render import PICTURE_BYTES, Extra, Shown, extra_tables, render_page
-from tokbench.report.page.tokens import CHANGED, distinct_colours, token_images
+from tokbench.report.page.tokens import CHANGED, distinct_colours, token_pictures
 from tokbench.report.table import make_tables
 
 ROOT = Path(__file__).parents[2]
@@ -200,7 +200,7 @@ def test_token_pictures_show_codes_bits_and_changes(make_record, make_pictures):
     )
     ids = ["000/00"]
     _, pictures = make_pictures(group, ids)
-    (image,) = token_images(group, ids, pictures)
+    (image,) = token_pictures(group, ids, pictures, 10**9)[0].images
     two, one = image.views
     codes, again = pictures.by_record[0]["000/00"].codes[..., 0], pictures.by_record[0]["000/00"].codes_again[..., 0]
     assert (decoded(two.maps[0].source) == distinct_colours(codes)).all()

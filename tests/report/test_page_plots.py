@@ -11,8 +11,8 @@ from tokbench.bench.record import CodebookUse, MetricResult
 from tokbench.report.page.model import arrange
 from tokbench.report.page.render import missing_anchors
 from tokbench.report.page.scatter import BOTTOM, RIGHT, TOP, rate_plots, speed_plots
-from tokbench.report.page.spread import BINS, HILL, spreads
-from tokbench.report.page.usage import OCTAVES, rank_plot, usage_histograms
+from tokbench.report.page.spread import BASE, BINS, HILL, spreads
+from tokbench.report.page.usage import BARS_BASE, BARS_TOP, OCTAVES, rank_plot, usage_histograms
 
 
 def measured(make_record, name, bpp, psnr, fd, seed=0):
@@ -126,7 +126,7 @@ def test_hills_are_histograms(make_record):
         place, _, upright = part.rstrip("Z").partition("V")
         step = round((float(place) - 10) / (400 / BINS))
         heights[at:step] = height
-        at, height = step, (33 - float(upright)) / HILL
+        at, height = step, (BASE - float(upright)) / HILL
     low, high = min(v.min() for v in every), max(v.max() for v in every)
     margin = 0.07 * (high - low)
     counts = np.histogram(every[1], np.linspace(low - margin, high + margin, BINS + 1))[0]
@@ -168,6 +168,24 @@ def test_usage_histograms_count_codes(make_record):
     plot = rank_plot(group)
     assert len(plot.curves) == 2
     assert "codebook 2 of 2" in plot.curves[1].tip
+
+
+def test_histograms_of_a_group_share_one_scale(make_record):
+    even = CodebookUse(8, 800, 8, tuple(range(1, 9)), (0.125,) * 8)
+    half = CodebookUse(8, 800, 4, tuple(range(1, 5)), (0.25,) * 4)
+    items = [
+        replace(item, record=replace(item.record, codebooks=(use,)))
+        for item, use in ((make_record("family/a"), even), (make_record("family/b", seed=1), half))
+    ]
+    (group,) = arrange(items)
+    all_alike, half_used = usage_histograms(group)
+    assert max(bar.height for bar in all_alike.bars) == BARS_BASE - BARS_TOP
+    assert half_used.never.height == pytest.approx((BARS_BASE - BARS_TOP) / 2)
+    assert max(bar.height for bar in half_used.bars) == pytest.approx((BARS_BASE - BARS_TOP) / 2)
+    assert [(tick.text, tick.at) for tick in all_alike.ticks] == [
+        (f"{percent}", pytest.approx(BARS_BASE - (BARS_BASE - BARS_TOP) * percent / 100, abs=0.01)) for percent in (0, 25, 50, 75, 100)
+    ]
+    assert half_used.ticks == all_alike.ticks
 
 
 @pytest.mark.parametrize(

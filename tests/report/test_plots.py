@@ -13,8 +13,10 @@ from tokbench.bench.intervals import Interval
 from tokbench.bench.record import CodebookUse, MetricResult
 from tokbench.report.codebook_plots import rank_curves, use_histograms
 from tokbench.report.plots import Point, distributions, measured, metric_axis, pareto_front, rate_scatter, speed_scatter
+from tokbench.report.ticks import even_steps, labels_fit, log_ticks
+from tokbench.report.words import counted, shortened
 
-COORDINATES = st.integers(0, 6).map(float)
+COORDINATES = st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, math.inf])
 
 
 @given(points=st.lists(st.tuples(COORDINATES, COORDINATES), max_size=12), x_higher=st.booleans(), y_higher=st.booleans())
@@ -42,17 +44,26 @@ def test_rate_points_and_what_has_no_place(make_record):
     lossless.record.metrics["lpips"] = MetricResult(0.0, "1", False)
     records = [item.record for item in (plain, bits, codec, judged, lossless)]
     data = rate_scatter(records, ["p", "v", "w", "j", "l"], "lpips")
-    assert [point.name for point in data.points] == ["p", "w", "j"]
+    assert [(point.name, point.off) for point in data.points] == [("p", False), ("w", False), ("j", False), ("l", True)]
     assert data.points[0].x == 8 * 8 * 10 / 4096
     assert data.points[0].y == records[0].metrics["lpips"].value
     assert data.points[0].interval == (records[0].metrics["lpips"].interval.low, records[0].metrics["lpips"].interval.high)
-    assert [point.codec for point in data.points] == [None, "webp", None]
-    assert [point.judged for point in data.points] == [False, False, True]
-    assert data.left_out == ("v: continuous latents have no bits", "l: LPIPS is 0")
-    assert [point.name for point in data.front] == ["j"]
+    assert [point.codec for point in data.points] == [None, "webp", None, None]
+    assert [point.judged for point in data.points] == [False, False, True, False]
+    assert data.left_out == ("v: continuous latents have no bits",)
+    assert [point.name for point in data.front] == ["l"]  # of the same bits as j, and exact
     assert (data.x.log, data.y.log, data.y.higher_is_better) == (True, True, False)
     records[0].metrics["psnr"] = MetricResult(math.inf, "dB", True)
-    assert rate_scatter(records, ["p", "v", "w", "j", "l"], "psnr").left_out[0] == "p: PSNR dB is inf"
+    data = rate_scatter(records, ["p", "v", "w", "j", "l"], "psnr")
+    assert (data.points[0].y, data.points[0].off, data.points[0].interval) == (math.inf, True, None)
+    assert [point.name for point in data.front] == ["j", "p"]
+    records[2].metrics["psnr"] = MetricResult(math.nan, "dB", True)
+    records[3] = replace(records[3], tokens=replace(records[3].tokens, bpp=0.0))
+    assert rate_scatter(records, ["p", "v", "w", "j", "l"], "psnr").left_out == (
+        "v: continuous latents have no bits", "w: PSNR dB is nan", "j: bits per pixel is 0"
+    )  # fmt: skip
+    (alone,) = [rate_scatter([lossless.record], ["l"], "lpips")]
+    assert (alone.points, alone.left_out) == ((), ("l: LPIPS is 0",))
     assert not rate_scatter(records, ["p", "v", "w", "j", "l"], "rfid").points
 
 
@@ -92,8 +103,9 @@ def test_measured_metrics(make_record):
 def test_quantiles_are_numpy_s_and_infinite_values_stay_out(make_record):
     item = make_record("a/b")
     values = np.array(list(item.rows["psnr"].values()))
-    boxes = distributions([item.rows, {"psnr": {"x": math.inf}}, {}], ["a", "b", "c"], "psnr")
-    assert [box.name for box in boxes] == ["a"]
+    boxes = distributions([item.rows, {"psnr": {"x": math.inf}}, {}, {"psnr": {"x": math.nan}}], ["a", "b", "c", "d"], "psnr")
+    assert [(box.name, box.count, box.infinite) for box in boxes] == [("a", 60, 0), ("b", 1, 1)]
+    assert boxes[1].quantiles == ()
     assert boxes[0].quantiles == tuple(np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95]))
     assert boxes[0].mean == pytest.approx(values.mean())
 
@@ -140,3 +152,26 @@ def test_several_codebooks_are_one_histogram_and_several_curves(make_record):
     assert list(made.shares) == pytest.approx(by_hand)
     assert made.dead == 3 / 8
     assert [(curve.name, curve.size) for curve in rank_curves([older, record], ["old", "a"])] == [("a", 4), ("a", 4)]
+
+
+@given(low=st.floats(1e-9, 1e6), span=st.floats(1.01, 1e9), room=st.floats(0.8, 6.0), upright=st.booleans())
+def test_ticks_lie_on_their_axis_and_keep_apart(low, span, room, upright):
+    ticks = log_ticks(low, low * span, room, upright=upright)
+    assert all(low <= tick <= low * span for tick in ticks)
+    assert ticks == sorted(set(ticks))
+    places = [math.log(tick / low) / math.log(span) * room for tick in ticks]
+    assert labels_fit(places, ["0"] * len(ticks), upright=upright)
+
+
+def test_ticks_are_round_numbers():
+    assert log_ticks(0.4, 30, 2.6) == [0.5, 1, 2, 5, 10, 20]
+    assert log_ticks(3, 30000, 1.6) == [10, 100, 1000, 10000]
+    assert log_ticks(3, 30000, 0.9) == [100, 10000]
+    assert log_ticks(0.14, 0.23, 1.1, upright=True) == [0.14, 0.16, 0.18, 0.2, 0.22]
+    assert even_steps(19.2, 23.4, 4) == [20, 22]
+    assert even_steps(-0.3, 0.31, 4) == [-0.2, 0, 0.2]
+
+
+def test_words():
+    assert [counted(1, "image"), counted(2000, "image"), counted(0, "class", "classes")] == ["1 image", "2,000 images", "0 classes"]
+    assert [shortened("abcdefgh", limit) for limit in (8, 7, 3)] == ["abcdefgh", "abc…fgh", "a…h"]

@@ -1,5 +1,6 @@
 """Published figures stand beside measured ones only where everything known of their protocols agrees."""
 
+import html
 import subprocess
 import sys
 from dataclasses import replace
@@ -10,6 +11,8 @@ from tokbench.bench.protocol import get_protocol
 from tokbench.bench.record import MetricResult
 from tokbench.bench.store import write_record
 from tokbench.configs import plain
+from tokbench.report.page.model import Measured, arrange
+from tokbench.report.page.render import render_page
 from tokbench.report.published import APART, BESIDE, keeps_apart, published_tables
 from tokbench.report.render import FORMATS, render
 from tokbench.tokenizers.published import DATA_SETS, FIGURES, PublishedProtocol
@@ -125,3 +128,12 @@ def test_compare_shows_what_matches_without_being_asked(record, tokbench_cli, tm
     assert "+0.270" in out
     assert APART not in out
     assert APART in tokbench_cli("compare", "--published")[1]
+
+
+def test_the_page_shows_the_whole_name_of_a_row(record):
+    trained = replace(record, data=replace(record.data, name=f"imagenet-{'very-' * 20}val"))
+    names = [name for table in published_tables([trained]) for name, _ in table.rows if "very-" in name]
+    assert names
+    assert all(len(name) > 120 for name in names)  # more than a cell shows
+    page = html.unescape(render_page(arrange([Measured("record.json", trained, {})]), [None]))
+    assert all(name in page for name in names)

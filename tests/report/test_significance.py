@@ -9,7 +9,7 @@ import pytest
 
 from tokbench.bench.intervals import Interval
 from tokbench.bench.record import MetricResult
-from tokbench.report.significance import image_groups, interval_of_difference, paired_best, paired_difference, significantly_best
+from tokbench.report.significance import image_groups, interval_of_difference, paired_best, paired_difference, significantly_best, too_few
 
 
 def crops(photos, per_photo, seed, *, shift=0.0, within=0.1):
@@ -175,3 +175,14 @@ def test_interval_of_a_difference():
     assert (mirrored.low, mirrored.high) == pytest.approx((-found.high, -found.low))
     assert interval_of_difference(a, MetricResult(4.0)) is None
     assert interval_of_difference(MetricResult(reason="no"), b) is None
+
+
+def test_too_few_groups_are_those_that_nothing_could_set_apart():
+    for photos in range(2, 9):
+        rows = {f"{i:03d}/{j}": 1.0 + 0.01 * i for i in range(photos) for j in range(2)}  # each group says the same
+        assert (too_few(2 * photos, photos) is not None) is not paired_difference(rows, zeros(rows), groups_of(rows)).significant
+    assert too_few(8, 5) == (
+        "8 images of 5 groups: intervals over fewer than 6 groups mean little, and no difference paired by image is beyond chance"
+    )
+    assert too_few(2000, 1).startswith("2,000 images of 1 group: ")
+    assert too_few(1, 1).startswith("measured on 1 image: there are no intervals")

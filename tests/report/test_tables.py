@@ -220,6 +220,77 @@ def test_latex_is_ready_to_paste():
     assert "0.2000$^\\dagger$" in text
 
 
+def rows_of(tables, form):
+    text = render(tables, form)
+    return list(csv.DictReader(io.StringIO(text))) if form == "csv" else [row for table in json.loads(text) for row in table["rows"]]
+
+
+def test_figures_of_other_settings_are_marked_in_every_format():
+    def measured(name, window, **counts):
+        ssim = MetricResult(0.8, "1", True, {"window": window, **counts})
+        return replace(RECORD, tokenizer=replace(RECORD.tokenizer, name=name), metrics=RECORD.metrics | {"ssim": ssim})
+
+    records = [measured("a/b", 7), measured("c/d", 11, images=3), measured("e/f", 11, images=4)]
+    tables = make_tables(records, columns=["ssim"])
+    note = "≠ SSIM with other settings than most of this table: window 7 or 11"
+    assert [cells[0].text for _, cells in tables[0].rows] == ["0.8000≠", "0.8000", "0.8000"]
+    assert tables[0].notes == (note,)
+    assert note in render(tables, "md")
+    assert "0.8000$^{\\neq}$" in render(tables, "latex")
+    assert "\\item $^{\\neq}$ SSIM with other settings" in render(tables, "latex")
+    for form, nothing in (("csv", ""), ("json", None)):
+        assert [row.get("ssim_note") for row in rows_of(tables, form)] == ["measured otherwise than most of this table", nothing, nothing]
+    assert not make_tables(records, columns=["psnr"])[0].notes
+    assert "note" not in render(make_tables(records[1:], columns=["ssim"]), "csv")
+
+
+def test_figures_of_another_protocol_or_data_are_marked_where_they_are_mixed():
+    elsewhere = replace(RECORD, data=replace(RECORD.data, pixels_digest="f" * 64))
+    (table,) = make_tables([RECORD, OTHER, LARGER, elsewhere], mix=True, columns=["bpp", "psnr"])
+    assert [cells[1].mark for _, cells in table.rows] == ["", "", "≠", "≠"]
+    assert not any(cells[0].mark for _, cells in table.rows)
+    assert "≠ under another protocol or on other data than most of this table: such figures do not compare" in table.notes
+    for apart in make_tables([RECORD, OTHER, LARGER, elsewhere]):
+        assert "≠" not in render([apart], "md")
+
+
+def test_machines_are_told_of_judges_that_trained():
+    clean = replace(OTHER, metrics=OTHER.metrics | {"lpips_vgg": MetricResult(0.3, "1", False)})
+    tables = make_tables([RECORD, clean])
+    for form, nothing in (("csv", ""), ("json", None)):
+        first, second = rows_of(tables, form)
+        assert first["lpips_vgg_note"] == "trained with the network that judges"
+        assert second.get("lpips_vgg_note") == nothing
+    header = render(tables, "csv").splitlines()[0].split(",")
+    assert header.index("lpips_vgg_note") == header.index("lpips_vgg") + 1
+    assert sum(name.endswith("_note") for name in header) == 1
+
+
+def test_machines_are_told_what_is_best_where_it_was_looked_for(make_record):
+    worse, best = make_record("a/b", seed=1), make_record("c/d", seed=1, better=3)
+    del worse.record.metrics["ssim"]
+    records, rows = [worse.record, best.record], [worse.rows, best.rows]
+    found = rows_of(make_tables(records, rows=rows), "csv")
+    assert [row["psnr_best"] for row in found] == ["false", "true"]
+    assert [row["ssim_best"] for row in found] == ["", "false"]  # alone it is the best of nothing
+    assert "bpp_best" not in found[0]
+    found = rows_of(make_tables(records, rows=rows), "json")
+    assert [row["psnr_best"] for row in found] == [False, True]
+    assert "_best" not in render(make_tables(records), "csv")
+    named = {"psnr_best": MetricResult(1.0, "1", True)}
+    text = render(make_tables([replace(item, metrics=item.metrics | named) for item in records], rows=rows), "csv")
+    assert text.splitlines()[0].split(",").count("psnr_best") == 1
+
+
+@pytest.mark.parametrize(("images", "warning"), [(1, "measured on 1 image: there are no intervals"), (12, "12 images of 2 groups: ")])
+def test_few_images_are_warned_of_below_the_table(make_record, images, warning):
+    (table,) = make_tables([make_record("a/b", images=images).record], columns=["psnr"])
+    assert sum(note.startswith(warning) for note in table.notes) == 1
+    few = replace(RECORD, data=replace(RECORD.data, groups=1, count=5))
+    assert "(1 group)" in make_tables([few])[0].title
+    assert not make_tables([make_record("a/b").record], columns=["psnr"])[0].notes
+
+
 def test_nothing_is_minus_zero():
     tiny = replace(RECORD, metrics={"lpips": MetricResult(-1e-9, "1", False), "psnr": MetricResult(-0.5, "dB", True)})
     text = render(make_tables([tiny]), "md")

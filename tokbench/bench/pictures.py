@@ -31,6 +31,9 @@ logger = logging.getLogger(__name__)
 CHECKED_IMAGES = 2048
 """Up to so many images the data are read whole, to see that they are those the record was measured on."""
 
+FACES_CREDIT = "faces: photos of the package @vladmandic/face-api 1.7.15, MIT"
+"""Whose the fetched faces are."""
+
 
 def make_pictures(records: Sequence[Record], image_ids: Sequence[str], *, data: str | None = None, device: str = "cpu") -> Pictures:
     """Make the pictures of some images again, by every record's tokenizer, protocol and seeds.
@@ -53,7 +56,7 @@ def make_pictures(records: Sequence[Record], image_ids: Sequence[str], *, data: 
     first = records[0]
     try:
         source = _open(first, data)
-        batches, attribution = _load(source, first, image_ids)
+        batches, credits = _load(source, first, image_ids)
     except TokbenchError as error:
         return Pictures({}, tuple({} for _ in records), tuple(str(error) for _ in records))
     originals = {name: pixels for batch in batches for name, pixels in zip(batch.ids, _pixels(batch.images), strict=True)}
@@ -67,7 +70,9 @@ def make_pictures(records: Sequence[Record], image_ids: Sequence[str], *, data: 
             logger.info("no pictures of %s", record.tokenizer.name, exc_info=True)
             made.append({})
             missing.append(str(error) if isinstance(error, TokbenchError) else f"{type(error).__name__}: {error}")
-    return Pictures({name: originals[name] for name in image_ids if name in originals}, tuple(made), tuple(missing), attribution)
+    attribution = FACES_CREDIT if isinstance(source, FaceCrops) and source.name == FACES_SPEC else ""
+    shown = {name: originals[name] for name in image_ids if name in originals}
+    return Pictures(shown, tuple(made), tuple(missing), attribution, {name: credits[name] for name in shown if credits.get(name)})
 
 
 def _open(record: Record, data: str | None) -> ImageSource:
@@ -105,25 +110,17 @@ def _measured(spec: str, record: Record) -> ImageSource:
     return source
 
 
-def _load(source: ImageSource, record: Record, image_ids: Sequence[str]) -> tuple[list[Batch], str]:
+def _load(source: ImageSource, record: Record, image_ids: Sequence[str]) -> tuple[list[Batch], dict[str, str]]:
+    """The images, and whose they are."""
     wanted = set(image_ids)
     indices = sorted((i for i, name in enumerate(source.ids) if name in wanted), key=source.ids.__getitem__)
     unknown = sorted(wanted - {source.ids[i] for i in indices})
     if unknown:
         raise TokbenchError(f"{source.name} has no image {unknown[0]!r}; name the images of the record with --data")
-    credits = []
-    if isinstance(source, FaceCrops) and source.name == FACES_SPEC:
-        credits.append("faces: photos of the package @vladmandic/face-api 1.7.15, MIT")
-    if isinstance(source, TextImages):
-        credits.append("photos behind the words: those of photos/test, by the authors in tokbench/data/photos/ATTRIBUTION.csv")
-    for index in indices:
-        if isinstance(source, PhotoCrops):
-            photo = source.photo(index)
-            parts = [photo.author or "unknown author", photo.licence, photo.origin]
-            credits.append(f"{source.ids[index]}: {', '.join(part for part in parts if part)}")
     if not indices:
-        return [], ""
-    return list(load_batches(source, indices, record.protocol, LoadReport(), read_ahead=64, strict=False)), "\n".join(credits)
+        return [], {}
+    credits = {source.ids[i]: source.credit(i) for i in indices} if isinstance(source, PhotoCrops | TextImages) else {}
+    return list(load_batches(source, indices, record.protocol, LoadReport(), read_ahead=64, strict=False)), credits
 
 
 def _pictures(record: Record, first: Record, batches: Sequence[Batch], device: str) -> dict[str, Picture]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -44,7 +44,8 @@ class Pictures:
         originals: Image id to bytes ``[H, W, 3]``, in the order asked for.
         by_record: For every record, image id to picture; empty where ``missing`` says why.
         missing: For every record, why its pictures are not there; None where they are.
-        attribution: Whose the originals are, one line each; empty if unknown.
+        attribution: Whose all originals are, in lines; empty if unknown.
+        credits: Whose single ones are: image id to author, licence and place.
 
     Raises:
         ValueError: If ``by_record`` and ``missing`` are not equally many.
@@ -54,6 +55,7 @@ class Pictures:
     by_record: tuple[dict[str, Picture], ...]
     missing: tuple[str | None, ...]
     attribution: str = ""
+    credits: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.by_record) != len(self.missing):

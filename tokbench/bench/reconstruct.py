@@ -61,9 +61,8 @@ def read_pictures(specs: Sequence[str], size: int) -> tuple[list[tuple[str, np.n
             if name not in source.ids:
                 raise TokbenchError(f"there is no embedded crop {spec!r} at {size} px; they are named like photos/test/{source.ids[0]}")
             index = source.ids.index(name)
-            photo = source.photo(index)
             pictures.append((name, np.asarray(source.read(index))))
-            credits.append(f"{name}: {photo.author or 'unknown author'}, {photo.licence}{', ' + photo.origin if photo.origin else ''}")
+            credits.append(f"{name}: {source.credit(index)}")
             continue
         try:
             image = load_rgb(Path(spec).expanduser())

@@ -53,6 +53,11 @@ class Photo:
         """The WebP file."""
         return (resources.files("tokbench.data") / "photos" / f"{self.id}.webp").read_bytes()
 
+    @property
+    def credit(self) -> str:
+        """Author, licence and place, as far as they are known."""
+        return ", ".join(part for part in (self.author or "unknown author", self.licence, self.origin) if part)
+
 
 @cache
 def photo_rows(split: Split) -> tuple[Photo, ...]:
@@ -161,6 +166,10 @@ class PhotoCrops(ImageSource):
     def photo(self, index: int) -> Photo:
         """The photo a crop was cut from."""
         return self._cuts[index][0]
+
+    def credit(self, index: int) -> str:
+        """Whose the photo is that a crop was cut from."""
+        return self.photo(index).credit
 
     def group(self, index: int) -> str:
         """The photo a crop was cut from."""

@@ -134,6 +134,11 @@ class TextImages(TypedSource):
             picture.paste(page.ink, place, draw_text(text, page.font, page.px))
         return picture
 
+    def credit(self, index: int) -> str:
+        """Whose the photo behind the words is; empty if there is none."""
+        photo = self._pages[index].photo
+        return f"the photo behind the words, cut and darkened, is by {photo.credit}" if photo else ""
+
     def raw_digest(self, index: int) -> bytes:
         """Digest of the page, the letters and the photo behind it."""
         page = self._pages[index]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,8 +14,9 @@ from tokbench.bench.store import Rows
 from tokbench.configs import canonical_json, flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.report.gate import CHANGE
-from tokbench.report.significance import image_groups, interval_of_difference, paired_difference
+from tokbench.report.significance import image_groups, interval_of_difference, paired_difference, too_few
 from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED
+from tokbench.report.words import counted
 
 Verdict = Literal["better", "worse", "same", "unjudged"]
 
@@ -52,6 +53,7 @@ class Change:
         interval: 95 % interval of the change, if there is one.
         verdict: Of the second against the first: ``same`` is no difference beyond chance, ``unjudged`` no telling.
         why: What the verdict rests on, or why there is none.
+        judged: Whether the tokenizer of the first record, and that of the second, was trained with the network that judges here.
     """
 
     key: str
@@ -61,16 +63,18 @@ class Change:
     interval: Interval | None
     verdict: Verdict
     why: str
+    judged: tuple[bool, bool] = (False, False)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """What there is to say of two records: settings first, then figures."""
+    """What there is to say of two records: settings first, then figures, then warnings."""
 
     before: str
     after: str
     settings: tuple[Setting, ...]
     changes: tuple[Change, ...]
+    warnings: tuple[str, ...] = ()
 
     @property
     def title(self) -> str:
@@ -100,12 +104,22 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
     """
     known = {column.key: i for i, column in enumerate(METRIC_COLUMNS)}
     keys = sorted(before.metrics.keys() | after.metrics.keys(), key=lambda key: (known.get(key, len(known)), key))
-    metrics = [_metric_change(key, before, after, rows_before, rows_after) for key in keys]
+    metrics = [
+        replace(_metric_change(key, before, after, rows_before, rows_after), judged=(_is_judged(before, key), _is_judged(after, key)))
+        for key in keys
+    ]
     measured = [one for one in metrics if one.before is not None or one.after is not None]
     others = [_plain_change(column.key, get(before), get(after), "there is no interval") for column, get in DERIVED]
     others += [_plain_change(column.key, get(before), get(after), BETWEEN_RUNS) for column, get in SPEED]
     known_of_one = [one for one in others if one.before is not None or one.after is not None]
-    return Difference(before.tokenizer.name, after.tokenizer.name, tuple(differing(before, after)), (*measured, *known_of_one))
+    few = dict.fromkeys(too_few(record.data.count, record.data.groups) for record in (before, after))
+    return Difference(
+        before.tokenizer.name,
+        after.tokenizer.name,
+        tuple(differing(before, after)),
+        (*measured, *known_of_one),
+        tuple(warning for warning in few if warning is not None),
+    )
 
 
 def differing(before: Record, after: Record) -> list[Setting]:
@@ -162,7 +176,7 @@ def _areas(record: Record) -> list[dict[str, Any]]:
     tokenizer, data, timing, environment = (plain(part) for part in (record.tokenizer, record.data, record.timing, record.environment))
     config = flat(tokenizer.pop("config"))
     data["skipped"] = len(data["skipped"])
-    speeds = ("encode_images_per_second", "decode_images_per_second", "total_seconds")
+    speeds = ("encode_images_per_second", "decode_images_per_second", "total_seconds", "encode_interval", "decode_interval")
     timing = {key: value for key, value in timing.items() if key not in speeds}
     return [tokenizer, config, plain(record.protocol), data, timing, flat(environment)]
 
@@ -180,6 +194,11 @@ def _by_subject(found: Sequence[tuple[Path, Record]]) -> dict[tuple[str, str, st
         subject = (record.tokenizer.name, record.protocol_label, record.data.name)
         subjects.setdefault(subject, {})[canonical_json(record.tokenizer.config)] = (path, record)
     return subjects
+
+
+def _is_judged(record: Record, key: str) -> bool:
+    metric = record.metrics.get(key)
+    return metric is not None and metric.value is not None and metric.judged_by_training_network
 
 
 def _metric_change(key: str, before: Record, after: Record, rows_before: Rows, rows_after: Rows) -> Change:
@@ -206,7 +225,7 @@ def _judged(
     paired = paired_difference(after, before, groups) if before and after and groups is not None else None
     higher = second.higher_is_better
     if paired is not None:
-        over = f"{paired.images} pairs, {paired.groups} groups, p {paired.p:.2g}"
+        over = f"{counted(paired.images, 'pair')}, {counted(paired.groups, 'group')}, p {paired.p:.2g}"
         verdict = _verdict(paired.mean, paired.significant, higher)
         return Change(one.key, one.before, one.after, one.change, paired.interval, verdict, over)
     if one.before == one.after:

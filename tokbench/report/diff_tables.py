@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 from tokbench.report.diff import Change, Difference
-from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED, Cell, Column, Table
+from tokbench.report.table import DERIVED, JUDGE_MARK, JUDGE_NOTE, METRIC_COLUMNS, SPEED, Cell, Column, Table
 
 _COLUMNS = {column.key: column for column in (*METRIC_COLUMNS, *(c for c, _ in DERIVED), *(c for c, _ in SPEED))}
 
@@ -27,12 +27,16 @@ def diff_tables(difference: Difference) -> list[Table]:
         Column("judged by", "why", align="left"),
     )
     tables = [Table(f"{difference.title}: what differs", columns, settings, (), "setting")] if settings else []
-    return [*tables, Table(f"{difference.title}: figures", figure_columns, figures, (), "figure")]
+    notes = (*[JUDGE_NOTE] * any(any(one.judged) for one in difference.changes), *difference.warnings)
+    return [*tables, Table(f"{difference.title}: figures", figure_columns, figures, notes, "figure")]
 
 
 def _figure_cells(one: Change) -> tuple[Cell, ...]:
     column = _column(one.key)
-    before, after = (Cell("-") if value is None else Cell(column.write(value), value) for value in (one.before, one.after))
+    before, after = (
+        Cell("-") if value is None else Cell(column.write(value), value, mark=JUDGE_MARK * judged)
+        for value, judged in zip((one.before, one.after), one.judged, strict=True)
+    )
     change = Cell("-")
     if one.change is not None:
         ends = (one.interval.low, one.interval.high) if one.interval else None

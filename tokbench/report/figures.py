@@ -14,9 +14,21 @@ from tokbench.bench.store import Rows
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.report.codebook_plots import rank_curves, use_histograms
 from tokbench.report.panels import EQUAL_USE, FRONT, HOLLOW, NAME_LIMIT, draw_boxes, draw_histogram, draw_ranks, draw_scatter
-from tokbench.report.paper import FORMATS, WIDTHS, Paper, add_legend, legend_size, paper_style, save_figure, wrapped
-from tokbench.report.plots import Distribution, Scatter, distributions, measured, metric_axis, rate_scatter, speed_scatter
-from tokbench.report.table import make_sections
+from tokbench.report.paper import (
+    FORMATS,
+    WIDTHS,
+    Paper,
+    add_legend,
+    codec_label,
+    fitted,
+    legend_size,
+    panel_height,
+    paper_style,
+    save_figure,
+)
+from tokbench.report.plots import NOTE_NAME, Distribution, Scatter, distributions, measured, metric_axis, rate_scatter, speed_scatter
+from tokbench.report.sections import make_sections
+from tokbench.report.words import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -25,7 +37,7 @@ if TYPE_CHECKING:
 KINDS = ("rate", "encode", "decode", "codebook", "images")
 """Bits a pixel, and the speed of either way, against quality; the use of codes; per-image values."""
 
-IMAGE_METRICS = ("lpips", "lpips_vgg", "psnr", "ssim", "stability")
+IMAGE_METRICS = ("lpips", "lpips_vgg", "psnr", "ssim", "text_accuracy", "face_distance", "stability")
 ACROSS = 3
 """Panels in a row at the width of a page."""
 
@@ -150,7 +162,8 @@ def _scatter_panels(records: Sequence[Record], paper: Paper, kind: str) -> list[
     for key in measured(records):
         data = rate_scatter(records, paper.names, key) if kind == "rate" else speed_scatter(records, paper.names, key, direction=kind)
         if data.points:
-            labels = (*([FRONT] if len(data.front) > 1 else []), *(point.name for point in data.points))
+            names = dict.fromkeys(point.name if point.codec is None else codec_label(point.codec) for point in data.points)
+            labels = (*([FRONT] if len(data.front) > 1 else []), *names)
             labels += (HOLLOW,) * any(point.judged for point in data.points)
             panels.append(_Panel(key, partial(_points, data=data, paper=paper), labels, data.left_out))
     return panels
@@ -174,15 +187,15 @@ def _image_panels(rows: Sequence[Rows], paper: Paper, *, together: bool) -> list
     for key, boxes in found.items():
         shown = {box.name for group in (found.values() if together else [boxes]) for box in group}
         names = [name for name in paper.names if name in shown]
-        infinite = [name for name, row in zip(paper.names, rows, strict=True) if key in row and name not in {box.name for box in boxes}]
+        broken = [name for name, row in zip(paper.names, rows, strict=True) if key in row and name not in {box.name for box in boxes}]
         draw = partial(_boxes, boxes=boxes, names=names, key=key, paper=paper)
-        panels.append(_Panel(key, draw, (), tuple(f"{name}: not finite" for name in infinite), _height(names)))
+        panels.append(_Panel(key, draw, (), tuple(f"{shortened(name, NOTE_NAME)}: not a number" for name in broken), _height(names)))
     return panels
 
 
 def _height(names: Sequence[str]) -> float:
-    """Inches for rows with names of several lines."""
-    return 0.5 + len(names) * max(0.22, 0.08 + 0.14 * max(wrapped(name, NAME_LIMIT).count("\n") + 1 for name in names))
+    """Inches for rows with names of one or two lines."""
+    return 0.5 + len(names) * max(0.22, 0.08 + 0.14 * max(name.count("\n") + 1 for name in fitted(names, NAME_LIMIT)))
 
 
 def _points(axes: Axes, first: bool, *, data: Scatter, paper: Paper) -> None:
@@ -194,14 +207,16 @@ def _boxes(axes: Axes, first: bool, *, boxes: Sequence[Distribution], names: Seq
 
 
 def _drawn(panels: Sequence[_Panel], names: Sequence[str], width: float, across: int) -> Figure:
-    order = [FRONT, *names, EQUAL_USE, HOLLOW]
+    found = dict.fromkeys(label for panel in panels for label in panel.labels)
+    last = [label for label in (EQUAL_USE, HOLLOW) if label in found]
+    labels = [label for label in (FRONT, *names) if label in found]
+    labels += [label for label in found if label not in (*labels, *last)] + last
     with paper_style():
         from matplotlib.figure import Figure
 
         columns = min(across, len(panels))
         lines = -(-len(panels) // columns)
-        labels = sorted({label for panel in panels for label in panel.labels}, key=order.index)
-        height = panels[0].height or 0.45 + 0.5 * min(width / columns, 3.25)
+        height = panels[0].height or 0.45 + panel_height(width / columns)
         figure = Figure(figsize=(width, lines * height + legend_size(labels, width)[1]), layout="constrained")
         axes = [figure.add_subplot(lines, columns, i + 1) for i in range(len(panels))]
         for i, (panel, place) in enumerate(zip(panels, axes, strict=True)):

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from tokbench.bench.reconstruct import GridRow
+if TYPE_CHECKING:
+    from tokbench.bench.reconstruct import GridRow
 
 ERROR_GAIN = 4
 """Error maps show the absolute difference, averaged over channels, this many times enlarged."""
+
+SCALE = f"error maps: grey is 255 - {ERROR_GAIN} x d, at least 0; d is the absolute difference from the original (0 to 255), averaged over R, G and B"
+"""What their grey values mean."""
 
 BACKGROUND, INK, FAINT = (255, 255, 255), (24, 24, 24), (110, 110, 110)
 
 
 def draw_grid(rows: Sequence[GridRow], columns: Sequence[str], *, tile: int = 192, footer: Sequence[str] = ()) -> Image.Image:
-    """Draw the picture.
+    """Draw the picture, with a line on what the error maps' grey values mean.
 
     Args:
         rows: At least one image.
@@ -29,10 +34,10 @@ def draw_grid(rows: Sequence[GridRow], columns: Sequence[str], *, tile: int = 19
     """
     gap, title, caption, error = 10, 26, 20, tile
     heading, small = ImageFont.load_default(size=15), ImageFont.load_default(size=12)
-    name_lines = 16 * len(footer) + (gap if footer else 0)
     row_height = tile + caption + error + gap + gap
     width = gap + (1 + len(columns)) * (tile + gap)
-    height = title + gap + len(rows) * row_height + name_lines + gap
+    below = [line for text in (SCALE, *footer) for line in _wrapped(text, small, width - 2 * gap)]
+    height = title + gap + len(rows) * row_height + 16 * len(below) + 2 * gap
     canvas = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     for i, name in enumerate(("original", *columns)):
@@ -41,14 +46,14 @@ def draw_grid(rows: Sequence[GridRow], columns: Sequence[str], *, tile: int = 19
     for row in rows:
         canvas.paste(_tile(row.original, tile), (gap, top))
         draw.text((gap, top + tile + 3), _shortened(row.name, small, tile), font=small, fill=INK)
-        draw.text((gap, top + tile + caption + 3), f"error maps: |difference| x {ERROR_GAIN}", font=small, fill=FAINT)
+        draw.text((gap, top + tile + caption + 3), _shortened("error maps", small, tile), font=small, fill=FAINT)
         for i, cell in enumerate(row.cells, start=1):
             left = gap + i * (tile + gap)
             canvas.paste(_tile(cell.pixels, tile), (left, top))
             draw.text((left, top + tile + 3), cell.caption, font=small, fill=INK)
             canvas.paste(_tile(error_map(row.original, cell.pixels), tile), (left, top + tile + caption))
         top += row_height
-    for line in footer:
+    for line in below:
         draw.text((gap, top), line, font=small, fill=FAINT)
         top += 16
     return canvas
@@ -71,6 +76,21 @@ def _tile(pixels: np.ndarray, tile: int) -> Image.Image:
     framed = Image.new("RGB", (tile, tile), BACKGROUND)
     framed.paste(resized, ((tile - resized.width) // 2, (tile - resized.height) // 2))
     return framed
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> list[str]:
+    """Lines of whole words; a word that is too long for a line goes on in the next."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and font.getlength(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+            continue
+        lines.append("")
+        for character in word:
+            if lines[-1] and font.getlength(lines[-1] + character) > width:
+                lines.append("")
+            lines[-1] += character
+    return lines
 
 
 def _shortened(text: str, font: ImageFont.FreeTypeFont | ImageFont.ImageFont, width: int) -> str:

@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tokbench.report.codebook_plots import RankCurve, UseHistogram
-from tokbench.report.paper import GREY, Paper, wrapped
+from tokbench.report.paper import GREY, PALE, WIDTHS, Paper, codec_label, fitted, panel_height
 from tokbench.report.plots import Axis, Distribution, Scatter
+from tokbench.report.strips import Span, vertical_span
+from tokbench.report.ticks import even_steps, labels_fit, log_ticks, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import XAxis, YAxis
 
 RANK, SHARE = Axis("rank of the code", True, None), Axis("share of tokens", True, None)
 USE, CODES = Axis("use of a code / equal use", True, None), Axis("codes %", False, None)
@@ -19,37 +22,58 @@ USE, CODES = Axis("use of a code / equal use", True, None), Axis("codes %", Fals
 FRONT, EQUAL_USE, HOLLOW = "Pareto front", "equal use", "hollow: trained with the judge"
 """Entries of the legend beside the records."""
 
+STRIP_ROOM = 0.28
+"""Inches from an end of the axis to the first tick beyond the label of a strip."""
+
 NAME_LIMIT = 26
 """Characters a line of a name beside its box."""
 
 
 def draw_scatter(axes: Axes, data: Scatter, paper: Paper) -> None:
-    """Points with intervals; the Pareto front as dashed steps, one codec's anchors joined by dots, hollow where the judge trained."""
+    """Points with intervals; the Pareto front as dashed steps, one codec's anchors joined by dots, hollow where the judge trained.
+
+    Figures that have no place on the axis stand in a grey strip at its end, whose label is what they are.
+    """
     _scale(axes, data.x, data.y)
+    span = vertical_span(data)
+    axes.set_ylim(*span.ends)
+    for strip in span.strips:
+        axes.axhspan(strip.low, strip.high, color=PALE, linewidth=0, zorder=0)
     if len(data.front) > 1:
         where: Literal["post", "pre"] = "pre" if data.x.higher_is_better else "post"
-        line = [[point.x for point in data.front], [point.y for point in data.front]]
+        line = [[point.x for point in data.front], [span.place(point) for point in data.front]]
         axes.step(*line, where=where, color=GREY, linestyle=(0, (3, 2)), linewidth=0.8, label=FRONT, zorder=1)
     for codec in dict.fromkeys(point.codec for point in data.points if point.codec):
-        rates = sorted((point.x, point.y) for point in data.points if point.codec == codec)
-        if len(rates) > 1:
-            axes.plot(*zip(*rates, strict=True), color="black", linewidth=0.6, linestyle=":", zorder=1)
+        rates = sorted((point.x, span.place(point), point.name) for point in data.points if point.codec == codec)
+        joined: Any = {"linewidth": 0.6, "linestyle": ":"} if len(rates) > 1 else {"linestyle": "none"}
+        axes.plot([x for x, _, _ in rates], [y for _, y, _ in rates], color="black", zorder=1, **joined)
+        axes.plot(
+            [],
+            [],
+            label=codec_label(codec),
+            markersize=5.5,
+            markeredgecolor="white",
+            markeredgewidth=0.4,
+            **paper.look(rates[0][2]),
+            **joined,
+        )
     for point in data.points:
-        look = paper.look(point.name)
+        look, height = paper.look(point.name), span.place(point)
         if point.interval:
             axes.vlines(point.x, *point.interval, color=look["color"], linewidth=0.6, alpha=0.7, zorder=2)
         if point.x_interval:
-            axes.hlines(point.y, *point.x_interval, color=look["color"], linewidth=0.6, alpha=0.7, zorder=2)
+            axes.hlines(height, *point.x_interval, color=look["color"], linewidth=0.6, alpha=0.7, zorder=2)
         faces: dict[str, Any] = (
             {"markerfacecolor": "white", "markeredgewidth": 1.0} if point.judged else {"markeredgecolor": "white", "markeredgewidth": 0.4}
         )
-        axes.plot([point.x], [point.y], label=point.name, linestyle="none", markersize=5.5, zorder=3, **look, **faces)
+        label = point.name if point.codec is None else None
+        axes.plot([point.x], [height], label=label, linestyle="none", markersize=5.5, zorder=3, **look, **faces)
     if any(point.judged for point in data.points):
         axes.plot([], [], label=HOLLOW, linestyle="none", marker="o", markersize=5.5, color=GREY, markerfacecolor="white")
     places = {point.x for point in data.points}
     if len(places) == 1 and data.x.log:
         axes.set_xlim(min(places) / 2, min(places) * 2)
-    _ticks(axes, data.x, data.y)
+    _ticks(axes, data.x, data.y, span)
 
 
 def draw_ranks(axes: Axes, curves: Sequence[RankCurve], paper: Paper) -> None:
@@ -80,17 +104,25 @@ def draw_histogram(axes: Axes, histograms: Sequence[UseHistogram], paper: Paper)
 
 
 def draw_boxes(axes: Axes, found: Sequence[Distribution], names: Sequence[str], axis: Axis, paper: Paper, *, named: bool = True) -> None:
-    """One row a record: a line from 5 to 95 % of the images, a box from 25 to 75 %, a bar at the median, a ring at the mean."""
+    """One row a record: a line from 5 to 95 % of the images, a box from 25 to 75 %, a bar at the median, a ring at the mean.
+
+    Where values are infinite, words say of how many images.
+    """
     for one in found:
         i = names.index(one.name)
-        low, first, middle, third, high = one.quantiles
         colour = paper.look(one.name)["color"]
+        if one.infinite:
+            of = "all" if one.infinite == one.count else f"{one.infinite:,} of {one.count:,}"
+            sign = "-∞" if one.lowest == -math.inf else "∞"
+            axes.text(0.98, i, f"{sign} for {of} images", color=colour, ha="right", va="center", transform=axes.get_yaxis_transform())
+            continue
+        low, first, middle, third, high = one.quantiles
         axes.hlines(i, low, high, color=colour, linewidth=0.8)
         axes.barh(i, third - first, left=first, height=0.55, color=colour, alpha=0.35, linewidth=0)
         axes.vlines(middle, i - 0.3, i + 0.3, color=colour, linewidth=1.6)
         axes.plot([one.mean], [i], marker="o", markersize=3, markerfacecolor="white", color=colour, clip_on=False)
     axes.use_sticky_edges = False  # values at an end of the scale keep their distance from the frame
-    axes.set_yticks(range(len(names)), [wrapped(name, NAME_LIMIT) for name in names] if named else [""] * len(names))
+    axes.set_yticks(range(len(names)), fitted(names, NAME_LIMIT) if named else [""] * len(names))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(axis.label)
     axes.grid(visible=False, axis="y")
@@ -104,35 +136,57 @@ def _scale(axes: Axes, x: Axis, y: Axis) -> None:
     axes.set_ylabel(y.label)
 
 
-def _ticks(axes: Axes, x: Axis, y: Axis) -> None:
-    """Plain numbers on logarithmic axes, at 1, 2 and 5 where they span little, else at powers of ten."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
+def _ticks(axes: Axes, x: Axis, y: Axis, span: Span | None = None) -> None:
+    """Plain numbers on logarithmic axes, and the words of strips."""
+    across, up = _room(axes)
+    if x.log:
+        ticks = log_ticks(*axes.get_xlim(), across)
+        _fix(axes.xaxis, ticks, [plain(tick) for tick in ticks])
+    strips = span.strips if span else []
+    if y.log or strips:
+        bottom, top = axes.get_ylim()
+        first, last = (
+            (0.0 if span is None or span.below is None else STRIP_ROOM),
+            (up if span is None or span.above is None else up - STRIP_ROOM),
+        )
+        low, high = (_value(bottom, top, inches / up, log=y.log) for inches in (first, last))
+        ticks = log_ticks(low, high, last - first, upright=True) if y.log else even_steps(low, high, 4)
+        _fix(axes.yaxis, [*ticks, *(strip.at for strip in strips)], [*map(plain, ticks), *(strip.label for strip in strips)])
 
-    for axis, log, ends in ((axes.xaxis, x.log, axes.get_xlim()), (axes.yaxis, y.log, axes.get_ylim())):
-        if log:
-            few = abs(math.log10(ends[1]) - math.log10(ends[0])) < 2.2
-            axis.set_major_locator(LogLocator(subs=(1, 2, 5) if few else (1,), numticks=12))
-            axis.set_major_formatter(FuncFormatter(_plain))
-            axis.set_minor_locator(NullLocator())
-            axis.set_minor_formatter(NullFormatter())
+
+def _room(axes: Axes) -> tuple[float, float]:
+    """Inches of the axes across and up, about as the layout will make them."""
+    figure, spec = axes.get_figure(), axes.get_subplotspec()
+    width = figure.bbox.width / figure.dpi if figure is not None else WIDTHS["column"]
+    panel = width / (spec.get_gridspec().ncols if spec is not None else 1)
+    return panel - 0.65, panel_height(panel)
 
 
-def _plain(value: float, position: int | None = None) -> str:
-    return f"{value:g}" if 1e-4 <= value < 1e6 else f"{value:.0e}"
+def _value(low: float, high: float, share: float, *, log: bool) -> float:
+    """What stands at a share of an axis."""
+    return float(low * (high / low) ** share) if log else low + (high - low) * share
+
+
+def _fix(axis: XAxis | YAxis, places: Sequence[float], labels: Sequence[str]) -> None:
+    """Ticks here and nowhere else."""
+    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
+
+    axis.set_major_locator(FixedLocator(list(places)))
+    axis.set_ticklabels(list(labels))
+    axis.set_minor_locator(NullLocator())
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _power_ticks(axes: Axes, low: float, high: float, *, never: float | None) -> None:
-    """Powers of two on the horizontal axis, at most seven, one always among them; left of them the place of what never occurs."""
-    from matplotlib.ticker import FixedLocator, NullFormatter, NullLocator
-
+    """Powers of two on the horizontal axis, as many as have room, one always among them; left of them the place of what never occurs."""
     powers = range(round(math.log2(low)), round(math.log2(high)) + 1)
-    step = -(-len(powers) // 7)
-    chosen = [power for power in powers if power % step == 0 and not (never and power == powers[0])]
-    labels = [f"{2**power}" if power >= 0 else f"1/{2**-power}" for power in chosen]
-    places: list[Any] = [2.0**power for power in chosen]
-    if never is not None:
-        places, labels = [never, *places], ["never", *labels]
-    axes.xaxis.set_major_locator(FixedLocator(places))
-    axes.xaxis.set_ticklabels(labels)
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    start, inches = math.log2(never / 2 if never else low), _room(axes)[0]
+    for step in range(1, len(powers) + 1):
+        chosen = [power for power in powers if power % step == 0 and not (never and power == powers[0])]
+        labels = [f"{2**power}" if power >= 0 else f"1/{2**-power}" for power in chosen]
+        places = [float(power) for power in chosen]
+        if never is not None:
+            places, labels = [math.log2(never), *places], ["never", *labels]
+        if labels_fit([(place - start) / (powers[-1] - start) * inches for place in places], labels):
+            break
+    _fix(axes.xaxis, [2.0**place for place in places], labels)

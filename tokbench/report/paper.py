@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokbench.errors import TokbenchError, missing_extra
+from tokbench.report.words import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,9 +30,14 @@ DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (7, 2)))
 CODECS = {"anchor/webp": "*", "anchor/jpeg": "p"}
 """Markers of the anchors, which are black."""
 
-GREY = "#666666"
+CODEC_NAMES = {"webp": "WebP", "jpeg": "JPEG"}
+
+GREY, PALE = "#666666", "#efefef"
 LINE = 0.16
 """Inches a line of the legend takes."""
+
+CROWD, CROWD_LIMIT, MOST_LIMIT = 12, 38, 80
+"""Up to so many names may have two lines each, more of them one; characters of a line of the legend in a crowd, and else."""
 
 STYLE: Any = {
     "font.family": "sans-serif",
@@ -106,6 +112,16 @@ def paper_style() -> Iterator[None]:
         yield
 
 
+def codec_label(codec: str) -> str:
+    """The entry of the legend for all rates of a codec."""
+    return f"{CODEC_NAMES.get(codec, codec)} (codec)"
+
+
+def panel_height(width: float) -> float:
+    """Inches that the axes of a panel take in height; what stands below them comes on top."""
+    return 0.5 * min(width, WIDTHS["column"])
+
+
 def legend_size(labels: Sequence[str], width: float) -> tuple[int, float]:
     """Lay a legend out.
 
@@ -118,9 +134,10 @@ def legend_size(labels: Sequence[str], width: float) -> tuple[int, float]:
     """
     if not labels:
         return 1, 0.0
-    longest = min(max(map(len, labels)), int(width * 12))
+    texts = fitted(labels, _line_limit(labels, width))
+    longest = max(len(line) for text in texts for line in text.split("\n"))
     columns = max(1, min(len(labels), int(width * 13 / (longest + 4))))
-    lines = [wrapped(label, int(width * 12)).count("\n") + 1 for label in labels]
+    lines = [text.count("\n") + 1 for text in texts]
     per_column = -(-len(labels) // columns)
     return columns, LINE * max(sum(lines[start : start + per_column]) for start in range(0, len(lines), per_column))
 
@@ -135,7 +152,7 @@ def add_legend(figure: Figure, axes: Sequence[Axes], labels: Sequence[str], widt
     if present:
         figure.legend(
             [found[label] for label in present],
-            [wrapped(label, int(width * 12)) for label in present],
+            fitted(present, _line_limit(present, width)),
             loc="outside lower center",
             ncols=legend_size(present, width)[0],
             handlelength=1.8,
@@ -145,9 +162,31 @@ def add_legend(figure: Figure, axes: Sequence[Axes], labels: Sequence[str], widt
         )
 
 
-def wrapped(text: str, limit: int) -> str:
-    """A name in lines of so many characters; its dollars are no formulas."""
-    return "\n".join(textwrap.wrap(text, limit)).replace("$", r"\$")
+def _line_limit(labels: Sequence[str], width: float) -> int:
+    """Characters of a line of the legend."""
+    return min(int(width * 12), CROWD_LIMIT if len(labels) > CROWD else MOST_LIMIT)
+
+
+def fitted(names: Sequence[str], limit: int) -> list[str]:
+    """Names in lines of so many characters, two at most, one in a crowd; of longer ones the middle is left out.
+
+    Args:
+        names: All that are shown together.
+        limit: Characters of a line.
+
+    Returns:
+        The names for matplotlib, which takes none of their dollars for formulas.
+    """
+    most = 2 if len(names) <= CROWD else 1
+    return [_fitted(" ".join(name.split()), limit, most).replace("$", r"\$") for name in names]
+
+
+def _fitted(name: str, limit: int, most: int) -> str:
+    for length in range(most * limit, 0, -1):
+        lines = textwrap.wrap(shortened(name, length), limit)
+        if len(lines) <= most:
+            return "\n".join(lines)
+    return ""
 
 
 def save_figure(figure: Figure, path: Path, form: str) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 from tokbench.bench.pictures_data import Picture, Pictures
 from tokbench.bench.record import Record
@@ -35,6 +37,8 @@ class _Judged:
     higher_is_better: bool
     names: tuple[str, ...]
     values: dict[str, tuple[float, ...]]
+    members: tuple[int, ...]
+    """Places of their records among all that are looked at."""
     told_apart: tuple[int, ...]
     """Which of them may differ most."""
 
@@ -56,8 +60,14 @@ def choose_images(records: Sequence[Record], rows: Sequence[Rows], limit: int) -
 
     For every metric with per-image values: the image with the worst mean over the tokenizers, the one on which two of them
     differ most, the median and the best one; those of LPIPS, PSNR and SSIM come first. Values that are infinite on some
-    image leave their tokenizer out of the metric. Codecs, and what is without error on every image, count among those that
-    differ only where fewer than two others remain.
+    image leave their tokenizer out of the metric.
+
+    The two that differ most are another pair for every metric, so that no tokenizer far from all others takes all places.
+    A pair stands for the image on which it differs most, and the pairs are ranked by that difference over the metric's
+    spread over images (the root mean square of the two standard deviations). No pair has a second place before all have had
+    one, and no family of tokenizers (the name up to the slash) before all families have had one; of an odd number of
+    families the last shares its pair with one that had a place. Codecs, and what is without error on every image, count
+    only where fewer than two others remain.
 
     Args:
         records: Those measured on other images than the first record with rows are left out.
@@ -76,11 +86,12 @@ def choose_images(records: Sequence[Record], rows: Sequence[Rows], limit: int) -
         raise ValueError(f"limit must not be negative, got {limit}")
     reasons: dict[str, list[str]] = {}
     judged = _judged(records, rows)
+    pairs = _different_pairs(judged)
     for first in (True, False):
         for kind in (_worst, _apart, _median, _best):
-            for metric in judged:
+            for metric, pair in zip(judged, pairs, strict=True):
                 if (metric.column.key in LOOKED_AT) is first:
-                    for name, why in kind(metric):
+                    for name, why in kind(metric, pair):
                         reasons.setdefault(name, []).append(why)
     return [ChosenImage(name, "; ".join(why)) for name, why in reasons.items()][:limit]
 
@@ -93,16 +104,18 @@ def _judged(records: Sequence[Record], rows: Sequence[Rows]) -> list[_Judged]:
     found = []
     for key in ordered:
         directions = {metric.higher_is_better for record, _ in same if (metric := record.metrics.get(key))} - {None}
-        finite = [(r, c) for r, c in same if key in c and all(v is not None and math.isfinite(v) for v in c[key].values())]
-        if len(directions) != 1 or not finite:
+        members = tuple(i for i, (_, c) in enumerate(same) if key in c and all(v is not None and math.isfinite(v) for v in c[key].values()))
+        if len(directions) != 1 or not members:
             continue
+        finite = [same[i] for i in members]
         ids = set.intersection(*(set(c[key]) for _, c in finite))
         values = {name: tuple(c[key][name] for _, c in finite) for name in ids}
         if values:
             column = _COLUMNS.get(key, Column(key, key, 4))
             higher = directions == {True}
             names = tuple(r.tokenizer.name for r, _ in finite)
-            found.append(_Judged(column, higher, names, values, _told_apart(names, [_lossless(c, key, higher) for _, c in finite])))
+            told_apart = _told_apart(names, [_lossless(c, key, higher) for _, c in finite])
+            found.append(_Judged(column, higher, names, values, members, told_apart))
     return found
 
 
@@ -123,28 +136,88 @@ def _lossless(rows: Rows, key: str, higher_is_better: bool) -> bool:
     return all(value == (1.0 if higher_is_better else 0.0) for value in rows[key].values())
 
 
-def _worst(metric: _Judged) -> Iterator[tuple[str, str]]:
+@dataclass(frozen=True)
+class _Pair:
+    """Two tokenizers under one metric, and the image on which they differ most.
+
+    Args:
+        members: Places of their records.
+        families: Theirs: two, or the one both are of.
+        image_id: The image.
+        low: Name of the one with the lower value there, and that value.
+        high: The same of the higher.
+        relative: The difference over the metric's spread over images.
+    """
+
+    members: tuple[int, int]
+    families: frozenset[str]
+    image_id: str
+    low: tuple[str, float]
+    high: tuple[str, float]
+    relative: float
+
+
+def _different_pairs(judged: Sequence[_Judged]) -> list[_Pair | None]:
+    """For every metric the pair that differs most on some image, of those whose turn it is; None where no two differ."""
+    had: set[tuple[int, int]] = set()
+    had_families: set[str] = set()
+    chosen: list[_Pair | None] = []
+    for metric in judged:
+        pairs = sorted(_pairs(metric), key=lambda pair: (-pair.relative, pair.low[1] - pair.high[1], pair.members))
+        if not pairs:
+            chosen.append(None)
+            continue
+        if had.issuperset(pair.members for pair in pairs):
+            had = set()
+        if had_families.issuperset(family for pair in pairs for family in pair.families):
+            had_families = set()
+        turn = [pair for pair in pairs if pair.members not in had]
+        pair = min(turn, key=lambda pair: len(pair.families & had_families))
+        chosen.append(pair)
+        had.add(pair.members)
+        had_families |= pair.families
+    return chosen
+
+
+def _pairs(metric: _Judged) -> Iterator[_Pair]:
+    """Every two that may differ, where they do."""
+    spread = {i: statistics.pvariance([values[i] for values in metric.values.values()]) for i in metric.told_apart}
+    for i, j in combinations(metric.told_apart, 2):
+        image_id = min(metric.values, key=lambda name: (-abs(metric.values[name][i] - metric.values[name][j]), name))
+        values = metric.values[image_id]
+        low, high = (i, j) if values[i] <= values[j] else (j, i)
+        if values[low] < values[high]:
+            usual = math.sqrt((spread[i] + spread[j]) / 2)
+            yield _Pair(
+                members=(metric.members[i], metric.members[j]),
+                families=frozenset(metric.names[k].partition("/")[0] for k in (i, j)),
+                image_id=image_id,
+                low=(metric.names[low], values[low]),
+                high=(metric.names[high], values[high]),
+                relative=(values[high] - values[low]) / usual if usual else math.inf,
+            )
+
+
+def _worst(metric: _Judged, pair: _Pair | None) -> Iterator[tuple[str, str]]:
     yield _ranked(metric, "worst", 0)
 
 
-def _median(metric: _Judged) -> Iterator[tuple[str, str]]:
+def _median(metric: _Judged, pair: _Pair | None) -> Iterator[tuple[str, str]]:
     yield _ranked(metric, "median", (len(metric.values) - 1) // 2)
 
 
-def _best(metric: _Judged) -> Iterator[tuple[str, str]]:
+def _best(metric: _Judged, pair: _Pair | None) -> Iterator[tuple[str, str]]:
     yield _ranked(metric, "best", -1)
+
+
+def _apart(metric: _Judged, pair: _Pair | None) -> Iterator[tuple[str, str]]:
+    if pair is not None:
+        of = "of this pair: " if len(metric.told_apart) > 2 else ""
+        both = ", ".join(f"{name} {metric.text(value)}" for name, value in (pair.low, pair.high))
+        yield pair.image_id, f"largest difference in {metric.column.title} ({of}{both})"
 
 
 def _ranked(metric: _Judged, word: str, place: int) -> tuple[str, str]:
     name = metric.from_worst[place]
     over = "" if len(metric.names) == 1 else f", mean of {len(metric.names)} tokenizers"
     return name, f"{word} {metric.column.title} ({metric.text(metric.mean(name))}{over})"
-
-
-def _apart(metric: _Judged) -> Iterator[tuple[str, str]]:
-    among = {name: tuple(values[i] for i in metric.told_apart) for name, values in metric.values.items()}
-    name = min(among, key=lambda name: (min(among[name]) - max(among[name]), name))
-    low, high = min(among[name]), max(among[name])
-    if low < high:
-        of = {value: metric.names[i] for i, value in reversed(list(zip(metric.told_apart, among[name], strict=True)))}
-        yield name, f"largest difference in {metric.column.title} ({of[low]} {metric.text(low)}, {of[high]} {metric.text(high)})"

@@ -12,13 +12,21 @@ import numpy as np
 from tokbench.bench.record import Record
 from tokbench.bench.store import Rows
 from tokbench.report.table import METRIC_COLUMNS, Column
+from tokbench.report.words import shortened
 
-RATE_METRICS = ("fd_efflite0", "rfid", "lpips", "lpips_vgg", "psnr", "ssim")
+RATE_METRICS = ("fd_efflite0", "rfid", "lpips", "lpips_vgg", "psnr", "ssim", "text_accuracy", "face_distance", "face_match")
 """Metrics drawn against rate and speed, where they were measured."""
 
 LOGARITHMIC = ("fd_efflite0", "rfid", "lpips", "lpips_vgg")
+"""Distances get a logarithmic axis; decibels are one already."""
+
+NEARLY_ZERO = 1e-6
+"""Share of the largest figure up to which one counts as zero on a logarithmic axis."""
 
 NOT_TIMED = "not timed"
+
+NOTE_NAME = 60
+"""Characters of a name in a note on what is left out."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -52,6 +60,7 @@ class Point:
         codec: ``webp`` or ``jpeg`` for an anchor, else None.
         judged: Whether the tokenizer was trained with the network that judges here.
         x_interval: 95 % of the rate or speed, where there is one.
+        off: Whether its figure (zero on a logarithmic axis, infinity) has no place on the axis, and it stands at the axis' end.
     """
 
     name: str
@@ -61,6 +70,7 @@ class Point:
     codec: str | None = None
     judged: bool = False
     x_interval: tuple[float, float] | None = None
+    off: bool = False
 
 
 @dataclass(frozen=True)
@@ -88,10 +98,12 @@ class Distribution:
 
     Args:
         name: Of the record's row.
-        quantiles: At ``QUANTILES``.
+        quantiles: At ``QUANTILES``; empty where some values are infinite.
         mean: Of all.
         lowest: Of all.
         highest: Of all.
+        count: How many there are.
+        infinite: How many are infinite.
     """
 
     name: str
@@ -99,6 +111,8 @@ class Distribution:
     mean: float
     lowest: float
     highest: float
+    count: int
+    infinite: int = 0
 
 
 def metric_axis(key: str) -> Axis:
@@ -122,7 +136,7 @@ def rate_scatter(records: Sequence[Record], names: Sequence[str], key: str) -> S
         key: Of the metric.
 
     Returns:
-        The points. Continuous latents have no bits, and what a logarithm cannot show is left out, both with the reason.
+        The points; none if no figure has a place on its axis. What has no bits is left out with the reason.
     """
     rates = ["continuous latents have no bits" if record.tokens.bpp is None else record.tokens.bpp for record in records]
     return _scatter(records, names, key, Axis("bits per pixel", True, False), rates, x_key="bpp")
@@ -167,29 +181,33 @@ def pareto_front(points: Sequence[Point], *, x_higher: bool, y_higher: bool) -> 
         return -point.x if x_higher else point.x, -point.y if y_higher else point.y
 
     front: list[Point] = []
-    best = math.inf
     for point in sorted(points, key=costs):
-        if costs(point)[1] < best or (front and costs(point) == costs(front[-1])):
+        if not front or costs(point)[1] < costs(front[-1])[1] or costs(point) == costs(front[-1]):
             front.append(point)
-            best = costs(point)[1]
     return tuple(sorted(front, key=lambda point: point.x))
 
 
 def distributions(rows: Sequence[Rows], names: Sequence[str], key: str) -> list[Distribution]:
-    """Quantiles of the per-image values of one metric; records without values, or with infinite ones, are left out."""
+    """Quantiles of the per-image values of one metric; records without values, or with NaN among them, are left out."""
     found = []
     for name, columns in zip(names, rows, strict=True):
         values = np.array([value for value in columns.get(key, {}).values() if value is not None], dtype=np.float64)
-        if len(values) and np.isfinite(values).all():
+        if len(values) and not np.isnan(values).any():
             values *= _scale(key)
-            quantiles = tuple(map(float, np.quantile(values, QUANTILES)))
-            found.append(Distribution(name, quantiles, float(values.mean()), float(values.min()), float(values.max())))
+            infinite = int(np.isinf(values).sum())
+            quantiles = () if infinite else tuple(map(float, np.quantile(values, QUANTILES)))
+            found.append(
+                Distribution(name, quantiles, float(values.mean()), float(values.min()), float(values.max()), len(values), infinite)
+            )
     return found
 
 
 def _scatter(records: Sequence[Record], names: Sequence[str], key: str, x: Axis, places: Sequence[float | str], *, x_key: str) -> Scatter:
     y = metric_axis(key)
+    title = _COLUMNS[key].title if key in _COLUMNS else key
     points, left_out = [], []
+    figures = [metric.value for record in records if (metric := record.metrics.get(key)) and metric.value is not None]
+    nearly_zero = NEARLY_ZERO * max(filter(math.isfinite, figures), default=0.0)
     for name, record, at in zip(names, records, places, strict=True):
         metric = record.metrics.get(key)
         if metric is None or metric.value is None:
@@ -197,14 +215,19 @@ def _scatter(records: Sequence[Record], names: Sequence[str], key: str, x: Axis,
         value = metric.value
         if isinstance(at, str):
             if at != NOT_TIMED or _codec(record) is None:  # codecs are timed as a whole, as encoding
-                left_out.append(f"{name}: {at}")
-        elif not math.isfinite(value) or (y.log and value <= 0) or not math.isfinite(at) or at <= 0:
-            left_out.append(f"{name}: {_COLUMNS[key].title if key in _COLUMNS else key} is {value:g}")
+                left_out.append(f"{shortened(name, NOTE_NAME)}: {at}")
+        elif math.isnan(value):
+            left_out.append(f"{shortened(name, NOTE_NAME)}: {title} is nan")
+        elif not math.isfinite(at) or at <= 0:
+            left_out.append(f"{shortened(name, NOTE_NAME)}: {x.label.removesuffix(' →')} is {at:g}")
         else:
+            off = math.isinf(value) or (y.log and value <= nearly_zero)
             scale, steady = _scale(key), record.interval(x_key)
-            interval = metric.interval.ends(scale) if metric.interval else None
+            interval = metric.interval.ends(scale) if metric.interval and not off else None
             across = steady.ends() if steady and steady.low > 0 else None
-            points.append(Point(name, at, scale * value, interval, _codec(record), metric.judged_by_training_network, across))
+            points.append(Point(name, at, scale * value, interval, _codec(record), metric.judged_by_training_network, across, off))
+    if all(point.off for point in points):
+        return Scatter(x, y, (), (), (*left_out, *(f"{shortened(point.name, NOTE_NAME)}: {title} is {point.y:g}" for point in points)))
     own = [point for point in points if point.codec is None]
     front = pareto_front(own, x_higher=bool(x.higher_is_better), y_higher=y.higher_is_better) if y.higher_is_better is not None else ()
     return Scatter(x, y, tuple(points), front, tuple(left_out))

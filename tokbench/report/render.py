@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 from tokbench.configs import plain
 from tokbench.errors import unknown_name
-from tokbench.report.table import Cell, Column, Table
+from tokbench.report.comparable import SETTINGS_MARK
+from tokbench.report.table import JUDGE_MARK, Cell, Column, Table
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
 FORMATS = ("terminal", "md", "csv", "latex", "json")
+
+MARK_WORDS = {JUDGE_MARK: "trained with the network that judges", SETTINGS_MARK: "measured otherwise than most of this table"}
+"""Marks in the formats for machines, which have a column or field of words for them."""
+
+BESIDE = ("low", "high", "best", "note")
+"""What follows a column's key in the names of what stands beside its values."""
 
 
 def render(tables: Sequence[Table], form: str) -> str:
@@ -110,30 +117,43 @@ def _piped(text: str) -> str:
 def _csv(tables: Sequence[Table]) -> str:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    ranged = {column.key for table in tables for column in table.columns if column.ranged}
+    found = [(column, cells[i]) for table in tables for _, cells in table.rows for i, column in enumerate(table.columns)]
+    beside = {name for column, cell in found for name in _beside(column, cell)}
+    keys = dict.fromkeys(column.key for table in tables for column in table.columns)
     leads = dict.fromkeys(table.lead for table in tables)
-    keys = dict.fromkeys(key for table in tables for column in table.columns for key in _keys(column.key, column.key in ranged))
-    header = ["protocol and data", *leads, *keys]
+    names = dict.fromkeys(name for key in keys for name in (key, *(f"{key}_{end}" for end in BESIDE)))
+    columns = [name for name in names if name in keys or name in beside]
+    header = ["protocol and data", *leads, *columns]
     if tables:
         writer.writerow(header)
     for table in tables:
         for name, cells in table.rows:
-            row: dict[str, float | str | None] = {"protocol and data": table.title, table.lead: name}
+            row: dict[str, Any] = {"protocol and data": table.title, table.lead: name}
             for column, cell in zip(table.columns, cells, strict=True):
-                row |= dict(zip(_keys(column.key, column.ranged), _values(column, cell), strict=True))
-            writer.writerow(["" if (value := row.get(key)) is None else value for key in header])
+                row |= {column.key: _value(column, cell)} | _beside(column, cell)
+            writer.writerow([_csv_text(row.get(key)) for key in header])
     return stream.getvalue()
 
 
-def _keys(key: str, ranged: bool) -> list[str]:
-    return [key, f"{key}_low", f"{key}_high"] if ranged else [key]
+def _csv_text(value: Any) -> Any:
+    return "" if value is None else str(value).lower() if isinstance(value, bool) else value
 
 
-def _values(column: Column, cell: Cell) -> list[float | str | None]:
-    """A cell's value, or its words; in a column with intervals, low and high ends follow."""
-    if column.align == "left":
-        return [cell.number]
-    return [cell.value, *(cell.interval or (None, None))] if column.ranged else [cell.value]
+def _value(column: Column, cell: Cell) -> float | str | None:
+    """A cell's value, or its words."""
+    return cell.number if column.align == "left" else cell.value
+
+
+def _beside(column: Column, cell: Cell) -> dict[str, Any]:
+    """What machines are told beside a value: the ends of its interval, whether it is the best, its marks in words."""
+    found: dict[str, Any] = {}
+    if column.ranged:
+        found |= dict(zip((f"{column.key}_low", f"{column.key}_high"), cell.interval or (None, None), strict=True))
+    if column.tested:
+        found[f"{column.key}_best"] = cell.bold if cell.value is not None else None
+    if cell.mark:
+        found[f"{column.key}_note"] = "; ".join(words for mark, words in MARK_WORDS.items() if mark in cell.mark)
+    return found
 
 
 def _latex(tables: Sequence[Table]) -> str:
@@ -169,6 +189,7 @@ _TEX = {character: f"\\{character}" for character in "_%&#${}"} | {
     "|": "\\textbar{}",
     "[": "{[}",  # after the end of a row it would begin an optional argument
     "†": "$^\\dagger$",
+    "≠": "$^{\\neq}$",
     "↑": "$\\uparrow$",
     "↓": "$\\downarrow$",
 }
@@ -185,7 +206,7 @@ def _json(tables: Sequence[Table]) -> str:
         for name, cells in table.rows:
             row: dict[str, Any] = {table.lead: name}
             for column, cell in zip(table.columns, cells, strict=True):
-                row |= dict(zip((column.key, f"{column.key}_low", f"{column.key}_high"), plain(_values(column, cell)), strict=False))
+                row |= plain({column.key: _value(column, cell)} | _beside(column, cell))
             best = [column.key for column, cell in zip(table.columns, cells, strict=True) if cell.bold]
             rows.append(row | ({"best": best} if best else {}))
         values.append({"title": table.title, "rows": rows, "notes": list(table.notes)})

@@ -11,10 +11,14 @@ import numpy as np
 from tokbench.bench.intervals import LEVEL, Interval, group_bootstrap
 from tokbench.bench.record import MetricResult, Record
 from tokbench.bench.store import Rows
+from tokbench.report.words import counted
 
 ALPHA = 1 - LEVEL
 EXACT_BLOCKS, FLIPS, MAX_BLOCKS = 12, 9999, 1024
 """All patterns of signs up to so many blocks, else so many random ones; more groups than the last are dealt into that many."""
+
+FEWEST_GROUPS = 6
+"""Below so many, no pattern of signs is rarer than 5 %, whatever the differences."""
 
 FEWEST_DEGREES = 4
 """Of freedom an interval in a record may have had (a jackknife of five folds), for its tails when they are corrected."""
@@ -42,6 +46,20 @@ class PairedDifference:
     def significant(self) -> bool:
         """Whether the test rejects at 5 % and the interval, where there is one, leaves zero out."""
         return self.p <= ALPHA and (self.interval is None or self.interval.low > 0 or self.interval.high < 0)
+
+
+def too_few(images: int, groups: int) -> str | None:
+    """Warn of data that are too few for intervals and tests to mean much; None where they are not.
+
+    Args:
+        images: Measured.
+        groups: What they are samples of.
+    """
+    if images == 1:
+        return "measured on 1 image: there are no intervals, and other images may give any other figure"
+    if groups < FEWEST_GROUPS:
+        return f"{counted(images, 'image')} of {counted(groups, 'group')}: intervals over fewer than {FEWEST_GROUPS} groups mean little, and no difference paired by image is beyond chance"
+    return None
 
 
 def image_groups(record: Record, ids: Iterable[str]) -> dict[str, str] | None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from tokbench.bench.intervals import Interval
-from tokbench.bench.protocol import Protocol
 from tokbench.bench.record import MetricResult, Record
 from tokbench.bench.store import Rows
-from tokbench.configs import flat
 from tokbench.errors import TokbenchError
-from tokbench.report.significance import significantly_best
+from tokbench.report.comparable import SETTINGS_MARK, differing_settings, settings_of, unlike_most
+from tokbench.report.sections import Section, make_sections, place_of
+from tokbench.report.significance import significantly_best, too_few
+from tokbench.report.words import counted
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class Column:
         arrow: ``↑`` if more is better, ``↓`` if less is, else empty.
         align: Left for text.
         ranged: Whether its cells may hold intervals.
+        tested: Whether it was looked for a best figure, which may have found none.
     """
 
     title: str
@@ -36,6 +38,7 @@ class Column:
     arrow: str = ""
     align: Literal["left", "right"] = "right"
     ranged: bool = False
+    tested: bool = False
 
     def write(self, value: float) -> str:
         """The number as text; none is minus zero."""
@@ -75,6 +78,7 @@ SPEED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
 
 JUDGE_MARK = "†"
 JUDGE_NOTE = f"{JUDGE_MARK} the tokenizer was trained with the network that judges here"
+MIXED_NOTE = f"{SETTINGS_MARK} under another protocol or on other data than most of this table: such figures do not compare"
 BOLD_NOTE = (
     "bold: better than every other row that has the figure, by more than chance (95 %, corrected after Holm; differences are paired "
     "by image and tested over groups of images; figures of a whole set, such as Fréchet distances, are compared by their intervals)"
@@ -116,42 +120,6 @@ class Table:
     rows: tuple[tuple[str, tuple[Cell, ...]], ...]
     notes: tuple[str, ...]
     lead: str = "tokenizer"
-
-
-@dataclass(frozen=True)
-class Section:
-    """Records that compare: one protocol, one data set.
-
-    Args:
-        title: What they have in common.
-        names: Of the rows: the tokenizers, told apart where needed.
-        members: Their places among all records.
-    """
-
-    title: str
-    names: tuple[str, ...]
-    members: tuple[int, ...]
-
-
-def make_sections(records: Sequence[Record], *, mix: bool = False) -> list[Section]:
-    """Put records together that compare.
-
-    Args:
-        records: In any order.
-        mix: One section for all, with protocol and data in each name.
-    """
-    if mix:
-        where = _places(records)
-        names = tuple(f"{name} [{place}]" for name, place in zip(_names(records), where, strict=True))
-        return [Section("different protocols and data, see the rows", names, tuple(range(len(records))))]
-    groups: dict[tuple[str, Protocol, str], list[int]] = {}
-    for i, record in enumerate(records):
-        groups.setdefault((record.protocol_label, record.protocol, record.data.pixels_digest), []).append(i)
-    titles = _places([records[members[0]] for members in groups.values()])
-    return [
-        Section(title, tuple(_names([records[i] for i in members])), tuple(members))
-        for title, members in zip(titles, groups.values(), strict=True)
-    ]
 
 
 def make_tables(
@@ -203,36 +171,6 @@ def _chosen(table: Table, keys: Sequence[str], records: Sequence[Record]) -> Tab
     return replace(table, columns=tuple(table.columns[i] for i in chosen), rows=rows, notes=(*notes, *_notes(records, keys)))
 
 
-def _names(records: Sequence[Record]) -> list[str]:
-    """Names of the rows; those of one tokenizer are followed by the settings, or the start of the weights' digest, that differ."""
-    settings = [flat(record.tokenizer.config) | {"weights": (record.tokenizer.weights_sha256 or "none")[:8]} for record in records]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for record, own in zip(records, settings, strict=True):
-        groups.setdefault(record.tokenizer.name, []).append(own)
-    names = []
-    for record, own in zip(records, settings, strict=True):
-        group = groups[record.tokenizer.name]
-        keys = dict.fromkeys(key for other in group for key in other)
-        differing = [key for key in keys if any(other.get(key) != own.get(key) for other in group)]
-        names.append(" ".join([record.tokenizer.name, *(f"{key}={own[key]}" for key in differing if key in own)]))
-    return names
-
-
-def _places(records: Sequence[Record]) -> list[str]:
-    """Protocol and data of each; where one label stands for several protocols, the settings that differ follow it."""
-    protocols: dict[str, dict[Protocol, None]] = {}
-    for record in records:
-        protocols.setdefault(record.protocol_label, {})[record.protocol] = None
-    names = [field.name for field in fields(Protocol) if field.name != "version"]  # the version is always there
-    places = []
-    for record in records:
-        data, protocol = record.data, record.protocol
-        differing = [name for name in names if len({getattr(other, name) for other in protocols[record.protocol_label]}) > 1]
-        label = "+".join([record.protocol_label, *(f"{name}={getattr(protocol, name)}" for name in differing)])
-        places.append(f"{label} v{protocol.version}, N={data.count} of {data.name} ({data.groups} groups), data {data.digest[:8]}")
-    return places
-
-
 def metric_columns(records: Sequence[Record]) -> list[Column]:
     """The columns of metrics that at least one record has a figure of: the known ones first, then all others by their keys.
 
@@ -263,13 +201,15 @@ def _table(section: Section, records: Sequence[Record], images: Sequence[Rows] |
         [(replace(c, ranged=intervals and any(record.interval(c.key) for record in records)), get) for c, get in derived]
         for derived in (DERIVED, SPEED)
     )
+    metrics = [replace(column, tested=images is not None and bool(column.arrow)) for column in metrics]
     columns = (*(c for c, _ in rates), *metrics, *(c for c, _ in speeds))
+    marks = {column.key: _marks(records, column.key) for column in metrics}
     best = {c.key: [False] * len(records) if images is None else significantly_best(records, images, c.key) for c in metrics}
     rows = []
     for i, (name, record) in enumerate(zip(section.names, records, strict=True)):
         cells = [
             *(_number(column, get(record), record.interval(column.key)) for column, get in rates),
-            *(_metric_cell(column, record.metrics.get(column.key), best[column.key][i]) for column in metrics),
+            *(_metric_cell(column, record.metrics.get(column.key), marks[column.key][i], best[column.key][i]) for column in metrics),
             *(_number(column, get(record), record.interval(column.key)) for column, get in speeds),
         ]
         rows.append((name, tuple(cells)))
@@ -281,11 +221,20 @@ def _number(column: Column, value: float | None, interval: Interval | None = Non
     return Cell("-") if value is None else Cell(column.write(value), value, *_ends(column, interval))
 
 
-def _metric_cell(column: Column, metric: MetricResult | None, bold: bool) -> Cell:
+def _metric_cell(column: Column, metric: MetricResult | None, mark: str, bold: bool) -> Cell:
     if metric is None or metric.value is None:
         return Cell("-")
-    mark = JUDGE_MARK if metric.judged_by_training_network else ""
     return Cell(column.write(metric.value), metric.value, *_ends(column, metric.interval), mark=mark, bold=bold)
+
+
+def _marks(records: Sequence[Record], key: str) -> list[str]:
+    """What follows each figure of a metric."""
+    metrics = [record.metrics.get(key) for record in records]
+    figures = [settings_of(metric) for metric in metrics]
+    elsewhere = unlike_most([None if one is None else place_of(record) for one, record in zip(figures, records, strict=True)])
+    unlike = map(any, zip(unlike_most(figures), elsewhere, strict=True))
+    judged = [metric is not None and metric.judged_by_training_network for metric in metrics]
+    return [JUDGE_MARK * own + SETTINGS_MARK * other for own, other in zip(judged, unlike, strict=True)]
 
 
 def _ends(column: Column, interval: Interval | None) -> tuple[tuple[str, str] | None, tuple[float, float] | None]:
@@ -295,12 +244,28 @@ def _ends(column: Column, interval: Interval | None) -> tuple[tuple[str, str] | 
     return (column.write(interval.low), column.write(interval.high)), (interval.low, interval.high)
 
 
+def _unlike_notes(records: Sequence[Record], keys: Sequence[str] | None) -> list[str]:
+    """What differs between figures of one column."""
+    notes = []
+    columns = [column for column in metric_columns(records) if keys is None or column.key in keys]
+    if columns and len({place_of(record) for record in records}) > 1:
+        notes.append(MIXED_NOTE)
+    for column in columns:
+        metrics = [record.metrics.get(column.key) for record in records]
+        if any(unlike_most([settings_of(metric) for metric in metrics])):
+            notes.append(f"{SETTINGS_MARK} {column.title} with other settings than most of this table: {differing_settings(metrics)}")
+    return notes
+
+
 def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list[str]:
     """What there is to say of the columns ``keys``; None means all."""
     notes = []
     judged = (key for record in records for key, metric in record.metrics.items() if metric.judged_by_training_network)
     if any(keys is None or key in keys for key in judged):
         notes.append(JUDGE_NOTE)
+    notes += _unlike_notes(records, keys)
+    few = dict.fromkeys(too_few(record.data.count, record.data.groups) for record in records)
+    notes += [note for note in few if note is not None]
     rates = keys is None or any(column.key in keys for column, _ in DERIVED)
     if rates and any(record.tokens.channels for record in records):
         notes.append("continuous latents have no bits; what they take to store is in the record")
@@ -318,5 +283,5 @@ def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list
     notes += sorted(reasons)
     skipped = max((len(record.data.skipped) for record in records), default=0)
     if skipped:
-        notes.append(f"{skipped} images could not be read and were skipped; the records name them")
+        notes.append(f"{counted(skipped, 'image')} could not be read, and left out; the records name {'it' if skipped == 1 else 'them'}")
     return notes

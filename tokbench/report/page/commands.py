@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +17,7 @@ from tokbench.bench.record import Record, TokenizerInfo
 from tokbench.configs import flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.report.page.model import Group, clipped
+from tokbench.report.table import METRIC_COLUMNS
 
 OPTIONS = {"samples": "--limit", "size": "--size", "seed": "--seed", "precision": "--precision"}
 """Settings of a protocol that ``tokbench run`` has options for."""
@@ -32,16 +35,47 @@ PROBE_OPTIONS = {
 PLACELESS = ("photos/test", "photos/train", "text", "faces")
 """Data that ``--data`` finds by their names."""
 
-NETWORKS = {"lpips_vgg": "lpips-vgg", "face_distance": "faces", "face_match": "faces"}
+NETWORKS = {"lpips_vgg": "lpips-vgg", "rfid": "inception", "face_distance": "faces", "face_match": "faces"}
 """Network files to fetch first, by the metrics that need them."""
 
+OUT = "results"
+"""Folder of the records that the commands make."""
 
-def commands(groups: Sequence[Group], others: Sequence[str] = ()) -> list[str]:
-    """What fetches networks, every record's command once, those of other sections, then the one that makes the page."""
+
+@dataclass(frozen=True)
+class Asked:
+    """What ``tokbench report`` was asked for when it made a page.
+
+    Args:
+        places: Record files and folders.
+        output: File of the page.
+        images: What ``--images`` was given; None leaves it out.
+        data: What ``--data`` was given.
+    """
+
+    places: tuple[str, ...] = (OUT,)
+    output: str = "report.html"
+    images: int | None = None
+    data: str | None = None
+
+
+def commands(groups: Sequence[Group], others: Sequence[str] = (), asked: Asked | None = None) -> list[str]:
+    """What fetches networks, every record's command once, those of other sections, then the ones that make the page.
+
+    Args:
+        groups: Of the page.
+        others: Commands that make the records of its other sections.
+        asked: How the page was made. If it was not from ``OUT``, the page of the records made again has one command, and that of
+            the same records another.
+    """
+    asked = asked or Asked()
     records = [entry.record for group in groups for entry in group.entries]
     networks = dict.fromkeys(name for record in records for name in _networks(record))
     runs = dict.fromkeys(run_command(record) for record in records)
-    return [*(f"tokbench weights get {name}" for name in networks), *runs, *others, "tokbench report results -o report.html"]
+    pages = [_page_command(asked, (OUT,), "")]
+    if asked.places != (OUT,):
+        pages.append(_page_command(asked, asked.places, "of the records this page is made of"))
+    return [*(f"tokbench weights get {name}" for name in networks), *runs, *others, *pages]
 
 
 def run_command(record: Record) -> str:
@@ -51,13 +85,64 @@ def run_command(record: Record) -> str:
         record: Of the run.
     """
     remarks: list[str] = []
-    words = ["tokbench", "run", *_subject(record.tokenizer, remarks)]
-    words += ["--data", "photos" if record.data.name == "photos/test" else clipped(record.data.name)]
-    if record.data.name not in PLACELESS:
-        remarks.append("give the place of the data if it is another one")
-    words += _protocol(record.protocol, remarks)
-    words += ["--metrics", ",".join(clipped(key) for key in record.metrics), "--out", "results"]
-    return _line(words, remarks)
+    return _run_line(_subject(record.tokenizer, remarks), record, list(record.metrics), remarks)
+
+
+def anchor_command(group: Group, names: Sequence[str]) -> str:
+    """Write the command that measures anchors as a group's tokenizers were.
+
+    Args:
+        group: Whose protocol, data and metrics they take.
+        names: Of the anchors.
+
+    Returns:
+        The command; empty if there are no names.
+    """
+    if not names:
+        return ""
+    figures = dict.fromkeys(key for entry in group.entries for key, metric in entry.record.metrics.items() if metric.value is not None)
+    return _run_line([word for name in names for word in ("-t", name)], group.entries[0].record, sorted(figures), [])
+
+
+def _run_line(subject: Sequence[str], record: Record, metrics: Sequence[str], remarks: list[str]) -> str:
+    """The command that measures something as a record was."""
+    words = ["tokbench", "run", *subject, "--data", _data(record.data.name, remarks), *_protocol(record.protocol, remarks)]
+    known = {column.key for column in METRIC_COLUMNS}
+    others = [clipped(key) for key in metrics if key not in known]
+    if others:
+        remarks.append(f"MODULE:CLASS names the metric that gives {', '.join(others)}: the record does not say which class it is")
+    chosen = [key for key in metrics if key in known] + ["MODULE:CLASS"] * bool(others)
+    return _line([*words, *(["--metrics", ",".join(chosen)] if chosen else []), "--out", OUT], remarks)
+
+
+def _data(name: str, remarks: list[str]) -> str:
+    """What to give after ``--data`` for images of this name."""
+    if name in PLACELESS:
+        return "photos" if name == "photos/test" else name
+    faces, place = ("faces:", name.removeprefix("faces:")) if name.startswith("faces:") else ("", name)
+    if re.fullmatch(r"[^:/]+:[^:/]+", place):
+        remarks.append("a data set of the hub that has an owner is hf:OWNER/NAME:SPLIT")
+        return clipped(f"{faces}hf:{place}")
+    remarks.append("give the place of the data if it is another one")
+    return clipped(name)
+
+
+def _page_command(asked: Asked, places: Sequence[str], remark: str) -> str:
+    """The command that makes a page; of absolute paths, which say where things lie on one machine, only the names are kept."""
+    shown = [_name_of(place) for place in places]
+    words = ["tokbench", "report", *shown]
+    if asked.images is not None:
+        words += ["--images", str(asked.images)]
+    data = [asked.data] if asked.data is not None else []
+    words += ["--data", *map(_name_of, data)] if data else []
+    words += ["-o", _name_of(asked.output)]
+    shortened = any(_name_of(path) != path for path in (*places, asked.output, *data))
+    return _line(words, [*filter(None, [remark]), *["absolute paths are shortened to names"] * shortened])
+
+
+def _name_of(path: str) -> str:
+    kind, place = ("faces:", path.removeprefix("faces:")) if path.startswith("faces:") else ("", path)
+    return kind + (Path(place).name or place if Path(place).is_absolute() else place)
 
 
 def _networks(record: Record) -> list[str]:
@@ -92,7 +177,7 @@ def probe_command(record: ProbeRecord) -> str:
             remarks.append(f"budget with {key}={clipped(value)}, in Python: tokbench.feed.probe")
     if base is None or base.version != record.probe.version:
         remarks.append(f"budget {clipped(record.probe.name)} of version {clipped(record.probe.version)} is not known here")
-    return _line([*words, "--out", "results"], remarks)
+    return _line([*words, "--out", OUT], remarks)
 
 
 def _line(words: Sequence[str], remarks: Sequence[str]) -> str:

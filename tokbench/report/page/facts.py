@@ -8,9 +8,12 @@ from dataclasses import dataclass, fields
 
 from tokbench.bench.record import SCHEMA
 from tokbench.configs import plain
+from tokbench.report.page.headings import headings
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.published import published_tables
+from tokbench.report.significance import too_few
 from tokbench.report.table import Table
+from tokbench.report.words import counted
 
 SHOWN_SKIPPED = 200
 """Skipped images the page names; the record names them all."""
@@ -61,7 +64,7 @@ def sources(group: Group) -> Sources:
         ("name", clipped(first.data.name)),
         ("images", f"{first.data.count:,} measured of {first.data.requested:,} asked for"),
         ("groups", f"{first.data.groups:,} (what the images are samples of; intervals are taken over them)"),
-        ("enlarged", f"{first.data.enlarged:,} images whose source was smaller than the protocol's size"),
+        ("enlarged", f"{counted(first.data.enlarged, 'image')} whose source was smaller than the protocol's size"),
         ("digest of source bytes and crops", " ".join(_each(entry.record.data.digest for entry in group.entries))),
         ("digest of pixels", " ".join(_each(entry.record.data.pixels_digest for entry in group.entries))),
     ]
@@ -93,8 +96,8 @@ def warnings(groups: Sequence[Group]) -> list[Warned]:
     found: dict[str, list[str]] = {}
     if len(groups) > 1:
         found[f"{len(groups)} protocols or data sets are on this page; figures of different parts do not compare."] = []
-    for group in groups:
-        where = f" ({group.title})" if len(groups) > 1 else ""
+    for group, heading in zip(groups, headings(groups), strict=True):
+        where = f" [{heading}]" if len(groups) > 1 else ""
         for text in _group_warnings(group):
             found.setdefault(clipped(text + where, TEXT_LIMIT), [])
     for entry in _entries(groups):
@@ -109,13 +112,17 @@ def _group_warnings(group: Group) -> list[str]:
     found = []
     frechet = [c.title for c in group.metric_columns if c.key in ("fd_efflite0", "rfid")]
     count = records[0].data.count
+    few = too_few(count, records[0].data.groups)
+    if few is not None:
+        found.append(f"{few[0].upper()}{few[1:]}.")
     if frechet and count < FEW_IMAGES:
         found.append(f"{' and '.join(frechet)} at N={count:,}: biased upwards at so few images; compare at equal N only.")
     skipped = max(len(record.data.skipped) for record in records)
     if skipped:
-        found.append(f"{skipped:,} images could not be read and were left out.")
-    if records[0].data.enlarged:
-        found.append(f"{records[0].data.enlarged:,} images were enlarged to the protocol's size.")
+        found.append(f"{counted(skipped, 'image')} could not be read and {'was' if skipped == 1 else 'were'} left out.")
+    enlarged = max(record.data.enlarged for record in records)
+    if enlarged:
+        found.append(f"{counted(enlarged, 'image was', 'images were')} enlarged to the protocol's size.")
     versions = sorted({f"{name} {version}" for record in records for name, version in record.environment.packages.items()})
     several = sorted({name.split(" ")[0] for name in versions if sum(other.split(" ")[0] == name.split(" ")[0] for other in versions) > 1})
     if several:

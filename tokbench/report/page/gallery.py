@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tokbench.report.page.embed import data_uri
+from tokbench.report.page.budget import take_fitting
+from tokbench.report.page.embed import data_uri, script_json
+from tokbench.report.page.environment import macros
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.pictures import ChosenImage, Pictures
 from tokbench.report.table import Column
@@ -62,6 +64,14 @@ class GalleryImage:
         """The kinds of reasons, without names and figures: ``worst PSNR dB``."""
         return tuple(dict.fromkeys(reason.partition(" (")[0] for reason in self.why))
 
+    @property
+    def figures(self) -> dict[int, dict[str, float | str]]:
+        """For the script: entry number to column key to value, infinity as a word."""
+        return {
+            shot.entry.number: {key: value if math.isfinite(value) else str(value) for key, value in shot.values.items()}
+            for shot in self.shots
+        }
+
 
 @dataclass(frozen=True)
 class Gallery:
@@ -72,14 +82,14 @@ class Gallery:
         columns: Per-image metrics there are.
         left_out: Records without pictures, each with the reason.
         dropped: Chosen images that did not fit the page.
-        attribution: Lines on where the originals come from.
+        no_room: Names of records whose reconstruction of the first image did not fit.
     """
 
     images: tuple[GalleryImage, ...]
     columns: tuple[Column, ...]
     left_out: tuple[str, ...]
     dropped: int
-    attribution: tuple[str, ...]
+    no_room: tuple[str, ...]
 
 
 def make_gallery(group: Group, chosen: Sequence[ChosenImage], pictures: Pictures, budget: int) -> tuple[Gallery, int]:
@@ -89,29 +99,54 @@ def make_gallery(group: Group, chosen: Sequence[ChosenImage], pictures: Pictures
         group: The records.
         chosen: Which images, and why.
         pictures: Of the group's records, in their order.
-        budget: Bytes there are for the pictures.
+        budget: Bytes there are for the pictures with what is written about them.
 
     Returns:
-        The gallery, and the bytes its pictures take.
+        The gallery, and the bytes its images take.
     """
     columns = tuple(group.row_columns)
-    images: list[GalleryImage] = []
-    spent = 0
     wanted = [item for item in chosen if item.image_id in pictures.originals]
-    for item in wanted:
-        image = _image(group, item, pictures, columns)
-        size = len(image.source) + sum(len(shot.source) for shot in image.shots)
-        if spent + size > budget:
-            break
-        images.append(image)
-        spent += size
+    images, spent = take_fitting((_image(group, item, pictures, columns) for item in wanted), _weight, _shortened, budget)
+    shown = {shot.entry.number for image in images[:1] for shot in image.shots}
+    no_room = [
+        entry.label
+        for entry, made in zip(group.entries, pictures.by_record, strict=True)
+        if images and images[0].name in made and entry.number not in shown
+    ]
     reasons: dict[str, list[str]] = {}
     for entry, reason in zip(group.entries, pictures.missing, strict=True):
         if reason is not None:
             reasons.setdefault(clipped(reason, TEXT_LIMIT), []).append(entry.label)
     left_out = tuple(f"{', '.join(names)}: {reason}" for reason, names in reasons.items())
-    lines = tuple(clipped(line, 400) for line in pictures.attribution.splitlines() if line.strip())
-    return Gallery(tuple(images), columns, left_out, len(wanted) - len(images), lines), spent
+    return Gallery(tuple(images), columns, left_out, len(wanted) - len(images), tuple(no_room)), spent
+
+
+def _weight(image: GalleryImage) -> int:
+    """Bytes on the page, with a long number."""
+    return len(macros("_gallery.html.j2").article(image, 10**6).encode()) + len(script_json(image.figures).encode())
+
+
+def _shortened(image: GalleryImage) -> GalleryImage | None:
+    return replace(image, shots=image.shots[:-1]) if image.shots else None
+
+
+def credit_lines(pictures: Pictures, names: Iterable[str]) -> list[str]:
+    """Say whose originals are.
+
+    Args:
+        pictures: Made again.
+        names: Ids of the images shown; others are not named.
+
+    Returns:
+        Lines on all originals, then one for each owner; empty if nothing is shown.
+    """
+    names = dict.fromkeys(names)
+    owned: dict[str, list[str]] = {}
+    for name in names:
+        if name in pictures.credits:
+            owned.setdefault(pictures.credits[name], []).append(clipped(name))
+    lines = [line for line in pictures.attribution.splitlines() if line.strip()] if names else []
+    return [clipped(line, TEXT_LIMIT) for line in [*lines, *(f"{', '.join(images)}: {owner}" for owner, images in owned.items())]]
 
 
 def _image(group: Group, item: ChosenImage, pictures: Pictures, columns: Sequence[Column]) -> GalleryImage:

@@ -7,17 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokbench.bench.intervals import Interval
-from tokbench.bench.record import MetricResult, Record
-from tokbench.configs import canonical_json, flat, plain
+from tokbench.bench.record import Record
+from tokbench.configs import flat
+from tokbench.report.comparable import COUNTED, SETTINGS_MARK, settings_of, unlike_most
 from tokbench.report.page.axes import short
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.significance import significantly_best
 from tokbench.report.table import DERIVED, JUDGE_MARK, SPEED, Column
 
-SETTINGS_MARK, SPEED_MARK, NONE = "≠", "‡", "\N{EN DASH}"
-
-COUNTED = ("images", "tokens_per_codebook")
-"""Settings of a metric that follow from the tokenizer and the data, and say nothing about how it was measured."""
+SPEED_MARK, NONE = "‡", "\N{EN DASH}"
 
 MEANINGS = {
     "tokens_per_image": "tokens that stand for one image",
@@ -71,7 +69,7 @@ class Cell:
         marks: Signs that follow it.
         best: Whether it is better than all others in its column beyond chance.
         best_at_rate: Whether it is so among the tokenizers of equal bits.
-        tip: Lines for the reader who points at it; the reason where there is no figure.
+        reason: Why there is no figure, empty where there is one.
     """
 
     text: str
@@ -80,7 +78,7 @@ class Cell:
     marks: str = ""
     best: bool = False
     best_at_rate: bool = False
-    tip: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -91,11 +89,13 @@ class Leaderboard:
         headings: Of the columns after the name.
         rows: Records with their cells.
         notes: Below it.
+        absent: Why figures are missing, once for all rows and columns: titles of columns, the reason, labels of rows.
     """
 
     headings: tuple[Heading, ...]
     rows: tuple[tuple[Entry, tuple[Cell, ...]], ...]
     notes: tuple[str, ...]
+    absent: tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...] = ()
 
 
 def leaderboard(group: Group) -> Leaderboard:
@@ -112,19 +112,9 @@ def leaderboard(group: Group) -> Leaderboard:
             cells, tested = _metric_cells(group, column)
             if not tested and column.arrow and len(group.entries) > 1:
                 untested.append(column.title)
-            if any(SETTINGS_MARK in cell.marks for cell in cells):
-                notes.append(f"{SETTINGS_MARK} {column.title} with other settings than most of this table: {_differing(group, column.key)}")
         else:
             mark = SPEED_MARK if column.key in speeds and speed_differs else ""
-            cells = [
-                Cell(
-                    _kept_short(cell.text, cell.value),
-                    _interval(entry.record.interval(column.key), column),
-                    cell.value,
-                    mark if cell.value is not None else "",
-                )
-                for cell, entry in zip(texts, group.entries, strict=True)
-            ]
+            cells = [_plain_cell(entry, column, cell.text, cell.value, mark) for cell, entry in zip(texts, group.entries, strict=True)]
         columns.append(cells)
         kind = "figure" if column.key in metrics else "rate" if column.key in rates else "speed"
         headings.append(_heading(group, column, kind))
@@ -135,7 +125,39 @@ def leaderboard(group: Group) -> Leaderboard:
             f"nothing is called best in {', '.join(untested)}: no record is better than every other beyond chance, or it cannot be tested"
         )
     rows = [(entry, tuple(column[j] for column in columns)) for j, entry in enumerate(group.entries)]
-    return Leaderboard(tuple(headings), tuple(rows), tuple(clipped(note, TEXT_LIMIT) for note in notes))
+    return Leaderboard(tuple(headings), tuple(rows), tuple(clipped(note, TEXT_LIMIT) for note in notes), _absent(headings, rows))
+
+
+def _absent(
+    headings: Sequence[Heading], rows: Sequence[tuple[Entry, tuple[Cell, ...]]]
+) -> tuple[tuple[tuple[str, ...], str, tuple[str, ...]], ...]:
+    lacking: dict[tuple[str, str], list[str]] = {}
+    for i, heading in enumerate(headings):
+        for entry, cells in rows:
+            if cells[i].reason:
+                lacking.setdefault((heading.column.title, cells[i].reason), []).append(entry.label)
+    alike: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    for (title, reason), names in lacking.items():
+        alike.setdefault((reason, tuple(names)), []).append(title)
+    return tuple((tuple(titles), reason, names) for (reason, names), titles in alike.items())
+
+
+def _plain_cell(entry: Entry, column: Column, text: str, value: float | None, mark: str) -> Cell:
+    """The cell of a rate or speed."""
+    if value is None:
+        return Cell(NONE, reason=_without(entry, column.key))
+    if math.isnan(value):
+        return Cell(NONE, reason="the figure is not a number")
+    return Cell(_kept_short(text, value), _interval(entry.record.interval(column.key), column), value, mark)
+
+
+def _without(entry: Entry, key: str) -> str:
+    """Why a record has no such rate or speed."""
+    if key in ("encode", "decode"):
+        return "a speed needs more than one micro-batch" if entry.codec is None else "a codec's decoding is timed within its encoding"
+    if entry.codec is not None:
+        return "a codec without tokens"
+    return "continuous latents have no bits" if entry.record.tokens.channels else "not in the record"
 
 
 def _heading(group: Group, column: Column, kind: str) -> Heading:
@@ -159,17 +181,17 @@ def _metric_cells(group: Group, column: Column) -> tuple[list[Cell], bool]:
     """The cells of a metric, and whether one of them is best."""
     best = significantly_best([e.record for e in group.entries], [e.rows for e in group.entries], column.key)
     at_rate = _best_at_rate(group.entries, column.key)
-    usual = _usual_settings(group, column.key)
+    unlike = unlike_most([settings_of(entry.record.metrics.get(column.key)) for entry in group.entries])
     cells = []
-    for entry, is_best, is_best_at_rate in zip(group.entries, best, at_rate, strict=True):
+    for entry, is_best, is_best_at_rate, is_unlike in zip(group.entries, best, at_rate, unlike, strict=True):
         metric = entry.record.metrics.get(column.key)
         value = entry.figure(column.key)
         if metric is None or value is None:
             reason = "not measured" if metric is None else metric.reason or "the figure is not a number"
-            cells.append(Cell(NONE, tip=f"{entry.label}\nno {column.title}: {clipped(reason, 400)}"))
+            cells.append(Cell(NONE, reason=clipped(reason, 400)))
             continue
         marks = JUDGE_MARK if metric.judged_by_training_network else ""
-        marks += SETTINGS_MARK if _settings(metric) != usual else ""
+        marks += SETTINGS_MARK if is_unlike else ""
         text = _kept_short(f"{value * column.scale:.{column.digits}f}", value * column.scale)
         cells.append(Cell(text, _interval(metric.interval, column), value, marks, is_best, is_best_at_rate))
     return cells, any(best)
@@ -191,30 +213,6 @@ def _best_at_rate(entries: Sequence[Entry], key: str) -> list[bool]:
     return best
 
 
-def _settings(metric: MetricResult) -> str:
-    return canonical_json({key: value for key, value in metric.settings.items() if key not in COUNTED})
-
-
-def _usual_settings(group: Group, key: str) -> str:
-    found = [_settings(m) for entry in group.entries if (m := entry.record.metrics.get(key)) and m.value is not None]
-    return max(found, key=found.count) if found else ""
-
-
-def _differing(group: Group, key: str) -> str:
-    """The settings whose values are not the same everywhere, with the values."""
-    values: dict[str, dict[str, None]] = {}
-    for entry in group.entries:
-        metric = entry.record.metrics.get(key)
-        if metric is not None and metric.value is not None:
-            for name, value in flat(plain(metric.settings)).items():
-                if name not in COUNTED:
-                    values.setdefault(name, {})[clipped(value, 40)] = None
-    return (
-        "; ".join(f"{clipped(name, 40)} {' or '.join(options)}" for name, options in values.items() if len(options) > 1)
-        or "some are missing"
-    )
-
-
 def _interval(interval: Interval | None, column: Column) -> str:
     if interval is None:
         return ""
@@ -227,8 +225,8 @@ def _machine(record: Record) -> tuple[object, ...]:
     return record.environment.processor, record.environment.platform, timing.device, timing.threads, timing.micro_batch
 
 
-def _kept_short(text: str, value: float | None) -> str:
-    if value is None or math.isnan(value):
+def _kept_short(text: str, value: float) -> str:
+    if math.isnan(value):
         return NONE
     if math.isinf(value):
         return "∞" if value > 0 else "-∞"

@@ -26,39 +26,79 @@
     });
   }
 
+  // Conditions of the filter: "dead codes < 3" by a column's title or key, or the beginning of either where only one column has it.
+  // Returns words of names, conditions by key, and what could not be understood.
+  function readFilter(text, columns) {
+    const plain = (name) => name.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "");
+    const having = (holds) => columns.filter((column) => [column.key, column.title].map(plain).some(holds));
+    const looks = [(name) => having((own) => own === name), (name) => having((own) => own.startsWith(name))];
+    const inside = (name) => columns.filter((column) => column.title.split(/[\s/-]+/).some((part) => plain(part).startsWith(name)));
+    // The longest run of words before the sign that names a column is the column; words before it belong to the tokenizer's name.
+    function take(words) {
+      for (const look of looks) {
+        for (let first = 0; first < words.length; first += 1) {
+          const run = plain(words.slice(first).join("")), found = run ? look(run) : [];
+          if (found.length) return [words.slice(0, first), found];
+        }
+      }
+      const last = plain(words.at(-1) || "");
+      return [words.slice(0, -1), last ? inside(last) : []];
+    }
+    const read = { words: [], conditions: [], problems: [] };
+    const sign = /(<=|>=|==|[<>=≤≥])/, number = /^\s*([+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|inf\b|∞))\s*%?(?=\s|$)/iu;
+    const parts = text.split(sign);
+    let before = parts[0];
+    for (let i = 1; i < parts.length; i += 2) {
+      const words = before.split(/\s+/).filter(Boolean), operator = { "==": "=", "≤": "<=", "≥": ">=" }[parts[i]] || parts[i];
+      const [rest, found] = take(words), value = number.exec(parts[i + 1]), asked = words.at(-1) || "";
+      read.words.push(...rest);
+      before = value ? parts[i + 1].slice(value[0].length) : i + 2 < parts.length ? parts[i + 1] : parts[i + 1].replace(/^\s*\S+/, "");
+      if (!words.length) read.problems.push(`a column's title belongs before ${parts[i]}`);
+      else if (!found.length) read.problems.push(`no column ${asked}; columns are ${columns.map((column) => column.title).join(", ")}`);
+      else if (found.length > 1) read.problems.push(`${asked} may be ${found.map((column) => column.title).join(" or ")}: write more of it`);
+      else if (!value) read.problems.push(`${found[0].title} ${parts[i]} needs a number after it`);
+      else read.conditions.push({ ...found[0], operator, number: Number(value[1].toLowerCase().replace(/∞|inf/, "Infinity")) });
+    }
+    read.words.push(...before.split(/\s+/).filter(Boolean));
+    return read;
+  }
+
   // Which tokenizers are shown: chips switch subjects, words and figures in the filter choose rows of the tables.
   function startFilter() {
-    const chips = all(".chip"), rows = all(".figures tbody tr"), filter = $("filter");
+    const chips = all(".chip"), rows = all(".figures tbody tr"), filter = $("filter"), says = $("filter-says");
     const marked = all("[data-e]").filter((element) => !element.matches(".figures tbody tr"));
-    const subjectOf = new Map(), keysOf = new Map();
-    const names = chips.map((chip) => chip.textContent);
-    for (const row of rows) {
-      const table = row.closest("table");
-      if (!keysOf.has(table)) keysOf.set(table, all("thead th[data-key]", table).map((th) => [th.dataset.key.toLowerCase(), Number(th.dataset.scale)]));
-      subjectOf.set(row, row.dataset.t);
-    }
-    const comparisons = { "<": (a, b) => a < b, ">": (a, b) => a > b, "<=": (a, b) => a <= b, ">=": (a, b) => a >= b, "=": (a, b) => a === b };
-    const parse = (text) => text.toLowerCase().split(/\s+/).filter(Boolean).map((word) => {
-      const found = /^([a-z_]\w*)(<=|>=|<|>|=)(-?\d+(?:\.\d*)?(?:e-?\d+)?)$/.exec(word);
-      return found ? { key: found[1], test: comparisons[found[2]], number: Number(found[3]) } : { word };
-    });
-    const holds = (row, terms) => terms.every((term) => {
-      if (term.word !== undefined) return row.querySelector(".name").textContent.toLowerCase().includes(term.word);
-      const column = keysOf.get(row.closest("table")).findIndex(([key]) => key === term.key);
-      const value = column < 0 ? null : figure(row.cells[column + 1].dataset.v);
-      return value !== null && term.test(value * keysOf.get(row.closest("table"))[column][1], term.number);
-    });
+    const columnsOf = new Map(all(".figures").map((table) => [table, all("thead th[data-key]", table).map(({ dataset }) => ({ key: dataset.key, title: dataset.title, scale: Number(dataset.scale) }))]));
+    const columns = [...new Map([...columnsOf.values()].flat().map((column) => [column.key, column])).values()];
+    const holds = (row, { words, conditions }) => {
+      const name = row.querySelector(".name").textContent.toLowerCase(), own = columnsOf.get(row.closest("table"));
+      return words.every((word) => name.includes(word.toLowerCase())) && conditions.every((condition) => {
+        const place = own.findIndex((column) => column.key === condition.key), cell = row.cells[place + 1];
+        const value = place < 0 ? null : figure(cell.dataset.v);
+        if (value === null) return false;
+        const [a, b] = [value * own[place].scale, condition.number];
+        // A figure equals what is written of it, too.
+        return { "<": a < b, ">": a > b, "<=": a <= b, ">=": a >= b, "=": a === b || parseFloat(cell.textContent) === b }[condition.operator];
+      });
+    };
     function apply() {
       const on = new Set(chips.filter((chip) => chip.getAttribute("aria-pressed") === "true").map((chip) => chip.dataset.t));
-      const terms = parse(filter.value), shown = new Set(), subjects = new Set();
+      const asked = readFilter(filter.value, columns), shown = new Set(), subjects = new Set();
       for (const row of rows) {
-        const visible = on.has(row.dataset.t) && holds(row, terms);
+        const visible = on.has(row.dataset.t) && holds(row, asked);
         row.hidden = !visible;
         if (visible) { shown.add(row.dataset.e); subjects.add(row.dataset.t); }
       }
       for (const element of marked) element.classList.toggle("off", !shown.has(element.dataset.e));
-      for (const section of all("main section:has(> .scroll > .figures)")) section.querySelector(".nothing").hidden = all("tbody tr:not([hidden])", section).length > 0;
-      $("count").textContent = `${subjects.size} of ${names.length} shown`;
+      for (const section of all("main section:has(> .scroll > .figures)")) {
+        const nothing = section.querySelector(".nothing"), own = columnsOf.get(section.querySelector(".figures")).map(({ key }) => key);
+        const lacking = asked.conditions.filter(({ key }) => !own.includes(key)).map(({ title }) => title);
+        nothing.textContent = lacking.length ? `This table has no column ${lacking.join(", ")}.` : "No tokenizer fits the filter.";
+        nothing.hidden = all("tbody tr:not([hidden])", section).length > 0;
+      }
+      all(".scatter").forEach(drawLines);
+      says.textContent = asked.problems.join("; ");
+      filter.setAttribute("aria-invalid", String(asked.problems.length > 0));
+      $("count").textContent = `${subjects.size} of ${chips.length} shown`;
       all(".dimmed").forEach((element) => element.classList.remove("dimmed"));
     }
     for (const chip of chips) chip.addEventListener("click", () => { chip.setAttribute("aria-pressed", String(chip.getAttribute("aria-pressed") !== "true")); apply(); });
@@ -69,6 +109,25 @@
     filter.addEventListener("keydown", (event) => { if (event.key === "Escape" && filter.value) { filter.value = ""; apply(); event.preventDefault(); } });
     for (const control of [...chips, filter, $("all"), $("none")]) control.disabled = false;
     apply();
+  }
+
+  // The front and the codecs' lines of the marks that are shown, by the rule of the page's own.
+  function drawLines(chart) {
+    const marks = all(".mark:not(.off)", chart).map(({ dataset }) => ({ ...dataset, place: `${dataset.x} ${dataset.y}`, figures: [figure(dataset.across), figure(dataset.up)] }));
+    const front = chart.querySelector(".front");
+    if (front) {
+      const across = Number(front.dataset.more) ? -1 : 1, up = Number(front.dataset.higher) ? -1 : 1, kept = [];
+      const order = (a, b) => across * (a.figures[0] - b.figures[0]) || (a.figures[1] === b.figures[1] ? 0 : up * (a.figures[1] - b.figures[1]));
+      for (const mark of marks.filter((one) => one.codec === undefined).sort(order)) {
+        if (!kept.length || up * mark.figures[1] < up * kept.at(-1).figures[1]) kept.push(mark);
+      }
+      const steps = kept.map((mark, i) => (i ? `L${mark.x} ${kept[i - 1].y}L${mark.place}` : `M${mark.place}`));
+      front.setAttribute("d", kept.length ? `${steps.join("")}L${front.dataset.end} ${kept.at(-1).y}` : "");
+    }
+    for (const line of all(".codec-line", chart)) {
+      const places = marks.filter((mark) => mark.codec === line.dataset.codec).map((mark) => mark.place);
+      line.setAttribute("d", places.length > 1 ? `M${places.join("L")}` : "");
+    }
   }
 
   function startSorting() {
@@ -96,9 +155,10 @@
     }
   }
 
-  // Hints: whatever has data-tip says it at the pointer and at the keyboard's focus; a mark lights up its tokenizer everywhere.
+  // Hints: whatever has data-tip says it at the pointer, at a touch and at the keyboard's focus; a mark lights up its tokenizer everywhere.
   function startHints() {
     const tip = $("tip");
+    const stood = new Map();
     let at = null;
     function place(x, y) {
       const width = tip.offsetWidth, height = tip.offsetHeight;
@@ -114,8 +174,9 @@
         at = element;
         tip.textContent = text;
         tip.hidden = false;
+        element.classList.add("at");
+        if (element.matches("button")) element.setAttribute("aria-describedby", "tip");
         for (const mark of together.filter((one) => one.matches(".mark"))) {
-          if (mark === element) mark.classList.add("at");
           const chart = mark.closest(".chart");
           if (chart) chart.classList.add("dimmed");
           for (const twin of all(`.mark[data-e="${mark.dataset.e}"]`)) twin.classList.add("hot");
@@ -126,33 +187,35 @@
     function hide() {
       if (!at) return;
       tip.hidden = true;
-      all(".mark.hot, .mark.at").forEach((mark) => mark.classList.remove("hot", "at"));
+      at.classList.remove("at");
+      if (at.matches("button")) at.removeAttribute("aria-describedby");
+      all(".mark.hot").forEach((mark) => mark.classList.remove("hot"));
       all(".chart.dimmed").forEach((chart) => chart.classList.remove("dimmed"));
       at = null;
     }
     const below = (element) => { const box = element.getBoundingClientRect(); return [box.left + box.width / 2, Math.min(box.bottom - 8, box.top + 22)]; };
-    document.addEventListener("pointermove", (event) => {
+    const point = (event) => {
       const element = event.target instanceof Element ? event.target.closest("[data-tip]") : null;
       if (element && element.matches(".mark")) {
         const under = document.elementsFromPoint(event.clientX, event.clientY).map((one) => one.closest(".mark")).filter(Boolean);
         show(element, event.clientX, event.clientY, [...new Set(under)]);
       } else if (element) show(element, event.clientX, event.clientY);
-      else if (at && !at.contains(document.activeElement) && !at.closest(".chart:focus")) hide();
-    }, { passive: true });
+      else if (at && !at.matches(":focus-visible")) hide();
+    };
+    for (const kind of ["pointermove", "pointerdown"]) document.addEventListener(kind, point, { passive: true });
     document.addEventListener("focusin", (event) => { if (event.target.matches("[data-tip]:focus-visible")) show(event.target, ...below(event.target)); });
     document.addEventListener("focusout", hide);
-    document.addEventListener("scroll", () => { if (at && at.closest(".chart:focus")) place(...below(at)); else hide(); }, { passive: true, capture: true });
+    document.addEventListener("scroll", () => { if (at && at.matches(":focus-visible")) place(...below(at)); else hide(); }, { passive: true, capture: true });
     document.addEventListener("keydown", (event) => { if (event.key === "Escape") hide(); });
     for (const chart of all(".chart[tabindex]")) {
       chart.addEventListener("keydown", (event) => {
-        const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-        if (!step) return;
+        const marks = all(":is(.mark:not(.off), .bar)", chart), here = marks.indexOf(stood.get(chart)), last = marks.length - 1;
+        const next = { ArrowRight: here < last ? here + 1 : 0, ArrowLeft: here > 0 ? here - 1 : last, Home: 0, End: last };
+        const mark = marks[{ ...next, ArrowDown: next.ArrowRight, ArrowUp: next.ArrowLeft }[event.key]];
+        if (!mark) return;
         event.preventDefault();
-        const marks = all(".mark:not(.off)", chart);
-        if (!marks.length) return;
-        const here = marks.findIndex((mark) => mark.classList.contains("at"));
-        const mark = marks[here < 0 ? (step > 0 ? 0 : marks.length - 1) : (here + step + marks.length) % marks.length];
-        show(mark, ...below(mark));
+        stood.set(chart, mark);
+        mark.focus();
       });
     }
   }
@@ -213,6 +276,7 @@
       button.addEventListener("click", () => {
         const on = button.getAttribute("aria-pressed") !== "true";
         button.setAttribute("aria-pressed", String(on));
+        gallery.querySelector(".error-scale").hidden = !on;
         for (const image of all(".image", gallery)) {
           if (on) seen.observe(image);
           else { seen.unobserve(image); all("canvas", image).forEach((canvas) => canvas.remove()); }
@@ -273,11 +337,13 @@
       $("mode-wipe").setAttribute("aria-pressed", String(!errors));
       $("mode-error").setAttribute("aria-pressed", String(errors));
       $("gain-label").hidden = $("right-layer").hidden = $("left-layer").hidden = false;
-      $("gain-label").hidden = !errors;
+      $("gain-label").hidden = $("gain-scale").hidden = !errors;
       $("error-layer").hidden = !errors;
       wipe.disabled = errors;
       $("wipe-line").hidden = errors;
       $("gain-value").textContent = `×${gain.value}`;
+      $("gain-factor").textContent = gain.value;
+      $("gain-scale").querySelector(".scale-end").textContent = Number((255 / gain.value).toFixed(2));
       if (!errors) return;
       const turn = ++drawing, fresh = document.createElement("canvas");
       await drawErrors(fresh, source(left), source(right), Number(gain.value));

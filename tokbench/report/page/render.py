@@ -5,30 +5,32 @@ from __future__ import annotations
 import base64
 import hashlib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from tokbench.report.page import facts, gallery, leaderboard, scatter, spread, tokens, usage
-from tokbench.report.page.commands import commands, probe_command
+from tokbench.report.page.commands import Asked, anchor_command, commands, probe_command
 from tokbench.report.page.embed import script_json
+from tokbench.report.page.environment import environment, macros
+from tokbench.report.page.headings import headings
 from tokbench.report.page.learned import learned_plots
-from tokbench.report.page.marks import CODEC_PATHS, SHAPE_PATHS
-from tokbench.report.page.model import Entry, Group, clipped
+from tokbench.report.page.model import Entry, Group
 from tokbench.report.pictures import ChosenImage, Pictures
 from tokbench.report.probe import probe_tables
 from tokbench.report.table import Table
 
 if TYPE_CHECKING:
-    from jinja2 import Environment
     from markupsafe import Markup
 
     from tokbench.bench.probe_record import ProbeRecord
 
 PICTURE_BYTES = 11_000_000
-"""Most that all pictures of a page may take as text."""
+"""Most that the galleries and token pictures of a page may take, with what is written in them."""
+
+TOKEN_SHARE = 0.25
+"""Most of a group's part of it that its token pictures may take."""
 
 TOKEN_IMAGES = 4
 """Images whose tokens a group shows."""
@@ -66,13 +68,14 @@ class Extra:
     commands: tuple[str, ...] = ()
 
 
-def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra: Sequence[Extra] = ()) -> str:
+def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra: Sequence[Extra] = (), asked: Asked | None = None) -> str:
     """Write the page.
 
     Args:
         groups: From ``arrange``.
         shown: Pictures of every group; None where there are none.
         extra: Further sections, after the groups.
+        asked: What the page was asked for, for the command that makes it again.
 
     Returns:
         The HTML.
@@ -83,12 +86,15 @@ def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra
     if not (groups or extra) or len(groups) != len(shown):
         raise ValueError(f"{len(groups)} groups with {len(shown)} sets of pictures")
     parts: list[dict[str, Any]] = []
-    for group, pictures in zip(groups, shown, strict=True):
+    left = PICTURE_BYTES
+    for i, (group, heading, pictures) in enumerate(zip(groups, headings(groups), shown, strict=True)):
         first = sum(len(part["gallery"].images) for part in parts if part["gallery"])
-        parts.append(_part(group, pictures, PICTURE_BYTES // len(groups)) | {"first_image": first})
+        part, spent = _part(group, pictures, left // max(1, sum(other is not None for other in shown[i:])))
+        parts.append(part | {"heading": heading, "first_image": first})
+        left -= spent
     subjects = _subjects(groups)
     style, script = _asset("style.css"), _asset("page.js")
-    template = _environment().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
     return template.render(
         parts=parts,
         subjects=subjects,
@@ -97,7 +103,7 @@ def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra
         warnings=facts.warnings(groups),
         published=facts.published(groups),
         environments=facts.environments(groups),
-        commands=commands(groups, [command for section in extra for command in section.commands]),
+        commands=commands(groups, [command for section in extra for command in section.commands], asked),
         count=sum(len(group.entries) for group in groups) + sum(section.records for section in extra),
         data=script_json(_data(parts)),
         style=style,
@@ -117,8 +123,7 @@ def extra_tables(key: str, title: str, tables: Sequence[Table]) -> Extra:
         title: Its heading.
         tables: What it holds.
     """
-    module: Any = _environment().get_template("_facts.html.j2").module
-    return Extra(key, title, module.plain(tables))
+    return Extra(key, title, macros("_facts.html.j2").plain(tables))
 
 
 def probe_section(records: Sequence[ProbeRecord], groups: Sequence[Group] = ()) -> Extra:
@@ -129,33 +134,38 @@ def probe_section(records: Sequence[ProbeRecord], groups: Sequence[Group] = ()) 
         groups: Of the page, whose tokenizers keep their colours.
     """
     looks = {entry.record.tokenizer.name: (entry.colour, entry.shape) for entry in _subjects(groups)}
-    plots: Any = _environment().get_template("_learned.html.j2").module
-    curves: Markup = plots.curves(learned_plots(records, looks), scatter)
+    curves: Markup = macros("_learned.html.j2").curves(learned_plots(records, looks), scatter)
     tables = extra_tables("learnability", "Learnability", probe_tables(records))
     return replace(tables, body=curves + tables.body, records=len(records), commands=tuple(dict.fromkeys(map(probe_command, records))))
 
 
-def _part(group: Group, shown: Shown | None, budget: int) -> dict[str, Any]:
-    pictures, seen = None, []
+def _part(group: Group, shown: Shown | None, budget: int) -> tuple[dict[str, Any], int]:
+    """What the templates show of a group, and the bytes its pictures take."""
+    pictures, seen, credits, spent = None, tokens.TokenPictures(()), [], 0
     if shown is not None:
-        pictures, _ = gallery.make_gallery(group, shown.chosen, shown.pictures, budget)
-        seen = tokens.token_images(group, [image.name for image in pictures.images[:TOKEN_IMAGES]], shown.pictures)
-    return {
+        names = [item.image_id for item in shown.chosen][:TOKEN_IMAGES]
+        seen, by_tokens = tokens.token_pictures(group, names, shown.pictures, int(budget * TOKEN_SHARE))
+        pictures, by_gallery = gallery.make_gallery(group, shown.chosen, shown.pictures, budget - by_tokens)
+        credits = gallery.credit_lines(shown.pictures, [*(image.name for image in pictures.images), *(image.name for image in seen.images)])
+        spent = by_tokens + by_gallery
+    part = {
         "group": group,
         "size": len(group.entries),
         "shown": shown is not None,
         "board": leaderboard.leaderboard(group),
         "rates": scatter.rate_plots(group),
         "speeds": scatter.speed_plots(group),
-        "anchors": missing_anchors(group),
+        "anchors": anchor_command(group, missing_anchors(group)),
         "ranks": usage.rank_plot(group),
         "usage": usage.usage_histograms(group),
         "spreads": spread.spreads(group),
         "gallery": pictures,
         "reasons": sorted({reason for image in pictures.images for reason in image.reasons}) if pictures else [],
         "tokens": seen,
+        "credits": credits,
         "sources": facts.sources(group),
     }
+    return part, spent
 
 
 def missing_anchors(group: Group) -> list[str]:
@@ -198,32 +208,8 @@ def _data(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             continue
         for column in pictures.columns:
             columns[column.key] = {"title": column.title, "arrow": column.arrow, "digits": column.digits, "scale": column.scale}
-        for image in pictures.images:
-            values = {shot.entry.number: {key: _number(value) for key, value in shot.values.items()} for shot in image.shots}
-            images.append({"group": part["group"].number, "values": values})
+        images += [{"group": part["group"].number, "values": image.figures} for image in pictures.images]
     return {"columns": columns, "images": images}
-
-
-def _number(value: float) -> float | str:
-    return value if math.isfinite(value) else str(value)
-
-
-def _environment() -> Environment:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("tokbench.report.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters |= {"clip": clipped, "breakable": _breakable}
-    environment.globals |= {"shapes": SHAPE_PATHS, "codec_shapes": CODEC_PATHS}
-    return environment
-
-
-def _breakable(text: str) -> Markup:
-    """Text that may go on in the next line after a slash or hyphen."""
-    from markupsafe import Markup, escape
-
-    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[/-])", text))
 
 
 def _asset(name: str) -> Markup:

@@ -10,22 +10,18 @@ from itertools import pairwise
 from tokbench.report.page.axes import Scale, Tick, fit_scale, short
 from tokbench.report.page.labels import Box, place_labels
 from tokbench.report.page.model import Entry, Group
+from tokbench.report.plots import LOGARITHMIC, NEARLY_ZERO, RATE_METRICS
 from tokbench.report.table import Column
 
 WIDTH, HEIGHT = 420, 312
 LEFT, RIGHT, TOP, BOTTOM = 54, 404, 14, 262
 """The frame inside the plot."""
 
-LOG_METRICS = ("fd_efflite0", "rfid", "lpips", "lpips_vgg")
-"""Distances get a logarithmic axis; decibels are one already."""
-
-NEARLY_ZERO = 1e-6
-"""Share of the largest figure below which one counts as zero on a logarithmic axis."""
+SPEED_METRICS = ("fd_efflite0", "rfid", "lpips", "psnr")
+"""Metrics drawn against speed."""
 
 CROWD = 14
 """More marks than this are not all named."""
-
-PLOTTED = ("fd_efflite0", "rfid", "lpips", "lpips_vgg", "psnr", "ssim")
 
 
 @dataclass(frozen=True)
@@ -49,6 +45,7 @@ class Mark:
 
     Args:
         entry: The record.
+        figures: Across and up, as the front is judged by them.
         x: Pixel.
         y: Pixel.
         bar: Ends of the figure's confidence interval, in pixels, if there is one.
@@ -59,6 +56,7 @@ class Mark:
     """
 
     entry: Entry
+    figures: tuple[float, float]
     x: float
     y: float
     bar: tuple[float, float] | None
@@ -78,6 +76,9 @@ class Scatter:
         y: Vertical axis.
         marks: The records, codecs first, so that tokenizers lie on top.
         front: Points of the Pareto front of the tokenizers as a path, empty if there is none.
+        front_end: Pixel at which the front's path ends, across.
+        more: Whether more is better across.
+        higher: Whether higher is better.
         codec_paths: Codec to the path through its rates.
         left_out: Names that have no place here, and why.
     """
@@ -87,6 +88,9 @@ class Scatter:
     y: Axis
     marks: tuple[Mark, ...]
     front: str
+    front_end: float
+    more: bool
+    higher: bool
     codec_paths: dict[str, str]
     left_out: tuple[str, ...]
 
@@ -118,7 +122,7 @@ def speed_plots(group: Group) -> list[Scatter]:
         return None if entry.codec else entry.record.timing.encode_images_per_second
 
     plots = []
-    for column in [c for c in _plotted(group) if c.key in ("fd_efflite0", "rfid", "lpips", "psnr")]:
+    for column in [c for c in _plotted(group) if c.key in SPEED_METRICS]:
         for get, direction in ((decoding, "decode"), (encoding, "encode")):
             if direction == "encode" and column.key != "lpips":
                 continue
@@ -128,7 +132,7 @@ def speed_plots(group: Group) -> list[Scatter]:
 
 
 def _plotted(group: Group) -> list[Column]:
-    return [column for column in group.metric_columns if column.key in PLOTTED]
+    return [column for column in group.metric_columns if column.key in RATE_METRICS]
 
 
 def _scatter(
@@ -157,7 +161,9 @@ def _scatter(
     found.sort(key=lambda item: (item[0].codec is None, item[1]))
     marks = [_mark(entry, across, up, x, y, column, x_label, steady[entry.number]) for entry, across, up in found]
     boxes = [Box(mark.x - 6, mark.y - 6, mark.x + 6, mark.y + 6) for mark in marks]
-    front = _front([item for item in found if item[0].codec is None], more=more_is_better, higher=column.arrow == "↑")
+    higher = column.arrow == "↑"
+    front = _front([item for item in found if item[0].codec is None], more=more_is_better, higher=higher)
+    front_end = LEFT if more_is_better else RIGHT
     texts = _texts([mark.entry for mark in marks], [entry for entry, _, _ in front])
     labels = place_labels([(m.x, m.y, text) for m, text in zip(marks, texts, strict=True)], boxes, Box(LEFT, 2, RIGHT + 12, BOTTOM))
     marks = [replace(mark, label=label) for mark, label in zip(marks, labels, strict=True)]
@@ -166,7 +172,10 @@ def _scatter(
         x=Axis(f"{x_label} (log) →" if more_is_better else f"← {x_label} (log)", tuple(x.ticks(5)), True),
         y=Axis(f"{column.title} {column.arrow}".strip(), tuple(y.ticks(6)), y.log),
         marks=tuple(marks),
-        front=_steps([(x(across), y(up)) for _, across, up in front], LEFT if more_is_better else RIGHT),
+        front=_steps([(x(across), y(up)) for _, across, up in front], front_end),
+        front_end=front_end,
+        more=more_is_better,
+        higher=higher,
         codec_paths={} if more_is_better else _codec_paths(found, x, y),
         left_out=tuple(dict.fromkeys(left_out)),
     )
@@ -174,7 +183,7 @@ def _scatter(
 
 def _vertical(found: Sequence[tuple[Entry, float, float]], column: Column) -> Scale | None:
     """A scale for the figures and their intervals; figures that are zero, or nearly, against the largest stay off a logarithmic one."""
-    log = column.key in LOG_METRICS
+    log = column.key in LOGARITHMIC
     largest = max((up for _, _, up in found if math.isfinite(up)), default=0.0)
     kept = [(entry, up) for entry, _, up in found if math.isfinite(up) and (not log or up > largest * NEARLY_ZERO > 0)]
     if not kept:
@@ -204,7 +213,7 @@ def _mark(entry: Entry, across: float, up: float, x: Scale, y: Scale, column: Co
     place = f"{short(across)} {x_label}" + (f"  [{short(steady[0])}, {short(steady[1])}]" if steady else "")
     tip = "\n".join([entry.label, f"{column.title} {written}" + (" (no place on this axis)" if off else ""), place])
     bar = None if off or not ends else (y(ends[0]), y(ends[1]))
-    return Mark(entry, x(across), y(up), bar, (x(steady[0]), x(steady[1])) if steady else None, tip, off)
+    return Mark(entry, (across, up), x(across), y(up), bar, (x(steady[0]), x(steady[1])) if steady else None, tip, off)
 
 
 def _texts(entries: Sequence[Entry], front: Sequence[Entry]) -> list[str]:

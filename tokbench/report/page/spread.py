@@ -7,13 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokbench.report.page.axes import Tick, fit_scale
+from tokbench.report.page.axes import Tick, fit_scale, short
+from tokbench.report.page.labels import CHARACTER
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.table import Column
+from tokbench.report.words import counted
 
 WIDTH, LEFT, RIGHT = 420, 10, 410
-ROW, HILL, BASE = 42, 20, 33
-"""Height of a row and of the hill in it, and where the hill stands."""
+ROW, TEXT, HILL, BASE, STRIP = 52, 12, 20, 38, 45
+"""Height of a row and, from top to bottom, where its text stands, the hill's height, where the hill stands, and the middle of the
+strip of quantiles: nothing lies on anything else."""
 
 BINS = 64
 
@@ -28,6 +31,7 @@ class SpreadRow:
         quartiles: Pixels of the first quartile, the median and the third.
         ends: Pixels of the 5th and 95th percentile.
         tip: Lines for the reader who points at it.
+        label: The tokenizer, cut to the room beside the median.
         text: The median, in figures.
     """
 
@@ -36,6 +40,7 @@ class SpreadRow:
     quartiles: tuple[float, float, float]
     ends: tuple[float, float]
     tip: str
+    label: str
     text: str
 
 
@@ -70,7 +75,7 @@ def _spread(group: Group, column: Column) -> Spread | None:
         if len(finite):
             values.append((entry, finite, len(every) - len(finite)))
         elif len(every):
-            left_out.append(f"{entry.label}: {len(every)} images, all infinite")
+            left_out.append(f"{entry.label}: {counted(len(every), 'image')}, all infinite")
     scale = fit_scale((float(end) for _, finite, _ in values for end in (finite.min(), finite.max())), LEFT, RIGHT)
     if scale is None:
         return None
@@ -83,22 +88,19 @@ def _spread(group: Group, column: Column) -> Spread | None:
             entry.label,
             f"median {middle:.{digits}f}, quartiles {first:.{digits}f} and {third:.{digits}f}",
             f"5 % below {five:.{digits}f}, 5 % above {rest:.{digits}f}",
-            f"{len(finite)} images" + (f", {infinite} more infinite" if infinite else ""),
+            counted(len(finite), "image") + (f", {infinite} more infinite" if infinite else ""),
         ]
         quartiles = (scale(first), scale(middle), scale(third))
         hill = _hill(np.histogram(finite, edges)[0], scale(scale.low), scale(scale.high))
-        rows.append(
-            SpreadRow(
-                entry,
-                hill,
-                quartiles,
-                (scale(five), scale(rest)),
-                "\n".join(tip),
-                f"{middle:.{digits}f}" if abs(middle) < 1e7 else "",
-            )
-        )
+        text = f"{middle:.{digits}f}" if abs(middle) < 1e7 else short(middle)
+        label = _cut(entry.label, int((RIGHT - LEFT) / CHARACTER) - len(text) - 2)
+        rows.append(SpreadRow(entry, hill, quartiles, (scale(five), scale(rest)), "\n".join(tip), label, text))
     title = f"{column.title} {column.arrow}".strip()
     return Spread(title, tuple(scale.ticks(5)), tuple(rows), tuple(left_out))
+
+
+def _cut(label: str, most: int) -> str:
+    return label if len(label) <= most else label[: most - 1] + "…"
 
 
 def _hill(counts: np.ndarray, left: float, right: float) -> str:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tokbench.report.page.budget import take_fitting
 from tokbench.report.page.embed import data_uri
+from tokbench.report.page.environment import macros
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.pictures import Picture, Pictures
 
@@ -69,39 +71,77 @@ class TokenImage:
     views: tuple[TokenView, ...]
 
 
-def token_images(group: Group, names: Sequence[str], pictures: Pictures) -> list[TokenImage]:
-    """Draw the tokens of some images.
+@dataclass(frozen=True)
+class TokenPictures:
+    """The tokens of some images.
+
+    Args:
+        images: In the order asked for.
+        dropped: Images asked for whose tokens did not fit the page.
+        no_room: Names of records whose tokens of the first image did not fit.
+    """
+
+    images: tuple[TokenImage, ...]
+    dropped: int = 0
+    no_room: tuple[str, ...] = ()
+
+
+def token_pictures(group: Group, names: Sequence[str], pictures: Pictures, budget: int) -> tuple[TokenPictures, int]:
+    """Draw the tokens of some images, as long as they fit.
 
     Args:
         group: The records.
-        names: Ids of the images.
+        names: Ids of the images; those without an original are passed over.
         pictures: Of the group's records, in their order.
+        budget: Bytes there are for the pictures with what is written about them.
+
+    Returns:
+        The pictures, and the bytes they take.
     """
-    found = []
-    for name in names:
-        original = pictures.originals[name]
-        views = [
-            view
-            for entry, made in zip(group.entries, pictures.by_record, strict=True)
-            if name in made and (view := _view(entry, made[name])) is not None
-        ]
-        if views:
-            found.append(TokenImage(name, data_uri(np.ascontiguousarray(original)), original.shape[1], original.shape[0], tuple(views)))
-    return found
+    wanted = [name for name in names if name in pictures.originals and _coded(group, name, pictures)]
+    images, spent = take_fitting((_image(group, name, pictures) for name in wanted), _weight, _shortened, budget)
+    shown = {view.entry.number for image in images[:1] for view in image.views}
+    first = _coded(group, images[0].name, pictures) if images else []
+    no_room = tuple(entry.label for entry, _ in first if entry.number not in shown)
+    return TokenPictures(tuple(images), len(wanted) - len(images), no_room), spent
 
 
-def _view(entry: Entry, picture: Picture) -> TokenView | None:
-    codes, again = picture.codes, picture.codes_again
+def _weight(image: TokenImage) -> int:
+    return len(macros("_gallery.html.j2").token_article(image).encode())
+
+
+def _shortened(image: TokenImage) -> TokenImage | None:
+    return replace(image, views=image.views[:-1]) if len(image.views) > 1 else None
+
+
+def _image(group: Group, name: str, pictures: Pictures) -> TokenImage:
+    original = pictures.originals[name]
+    views = tuple(
+        _view(entry, picture.codes, picture.codes_again) for entry, picture in _coded(group, name, pictures) if picture.codes is not None
+    )
+    return TokenImage(name, data_uri(np.ascontiguousarray(original)), original.shape[1], original.shape[0], views)
+
+
+def _coded(group: Group, name: str, pictures: Pictures) -> list[tuple[Entry, Picture]]:
+    """The records whose codes of an image can be drawn, each with its picture."""
+    found = [(entry, made[name]) for entry, made in zip(group.entries, pictures.by_record, strict=True) if name in made]
+    return [(entry, picture) for entry, picture in found if _drawable(picture.codes, len(entry.record.tokens.codebook_sizes))]
+
+
+def _drawable(codes: np.ndarray | None, books: int) -> bool:
+    return codes is not None and codes.ndim in (2, 3) and codes.shape[-1] == books and codes.size > 0
+
+
+def _view(entry: Entry, codes: np.ndarray, again: np.ndarray | None) -> TokenView:
     sizes = entry.record.tokens.codebook_sizes
-    if codes is None or codes.ndim not in (2, 3) or codes.shape[-1] != len(sizes) or not codes.size:
-        return None
     flat = codes.ndim == 2
     shown = range(min(codes.shape[-1], MOST_BOOKS))
     maps = []
     for k in shown:
         title = ("bits" if flat else "codes") + (f", codebook {k + 1}" if len(sizes) > 1 else "")
         maps.append(_map(title, _bits(codes[:, k], sizes[k]) if flat else distinct_colours(codes[..., k])))
-    words = [" x ".join(map(str, codes.shape[:-1])) + " positions", _books(sizes)]
+    positions = math.prod(codes.shape[:-1])
+    words = [" x ".join(map(str, codes.shape[:-1])) + (" position" if positions == 1 else " positions"), _books(sizes)]
     changed = None
     if again is not None and again.shape == codes.shape:
         differs = codes != again

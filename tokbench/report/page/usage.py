@@ -8,14 +8,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from tokbench.bench.record import CodebookUse
-from tokbench.report.page.axes import Tick, fit_scale, short
+from tokbench.report.page.axes import Scale, Tick, fit_scale, short
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.page.scatter import BOTTOM, LEFT, RIGHT, TOP
+from tokbench.report.words import counted
 
 OCTAVES = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
 """Borders of the histogram: powers of two of the even share, one divided by the codebook's size."""
 
-BAR_WIDTH, BAR_HEIGHT, BARS_WIDTH, BARS_HEIGHT = 17, 74, 222, 112
+BAR_WIDTH, BARS_WIDTH, BARS_HEIGHT = 17, 250, 112
+BARS_LEFT, BARS_TOP, BARS_BASE = 32, 8, 82
+"""The frame of a histogram: codes never used stand at its left, the others begin one bar and a gap after them."""
+
+BARS_FIRST = BARS_LEFT + 24
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,14 @@ class UsageBars:
         summary: Codes, codebooks and tokens in words.
         never: The bar of codes that never occur.
         bars: The others, rare to frequent.
+        ticks: Of the axis of shares of the codes, in per cent; the same for all histograms of a group.
     """
 
     entry: Entry
     summary: str
     never: UsageBar
     bars: tuple[UsageBar, ...]
+    ticks: tuple[Tick, ...]
 
 
 def rank_plot(group: Group) -> RankPlot | None:
@@ -89,7 +96,7 @@ def rank_plot(group: Group) -> RankPlot | None:
         which = f", codebook {number + 1} of {len(entry.record.codebooks)}" if len(entry.record.codebooks) > 1 else ""
         tip = [
             entry.label + which,
-            f"{use.used:,} of {use.size:,} codes used by {use.tokens:,} tokens",
+            f"{use.used:,} of {use.size:,} codes used by {counted(use.tokens, 'token')}",
             f"the most used takes {use.shares[0]:.2%}, the least used {use.shares[-1]:.2g} of them",
         ]
         curves.append(RankCurve(entry, "M" + "L".join(points) + ("h1" if len(points) == 1 else ""), "\n".join(tip)))
@@ -97,8 +104,13 @@ def rank_plot(group: Group) -> RankPlot | None:
 
 
 def usage_histograms(group: Group) -> list[UsageBars]:
-    """A histogram for every record that holds curves."""
-    return [bars for entry in group.entries if (bars := _bars(entry))]
+    """A histogram for every record that holds curves, all on one scale."""
+    counted = [(entry, uses, _counts(uses)) for entry in group.entries if (uses := [u for u in entry.record.codebooks if _sound(u)])]
+    if not counted:
+        return []
+    top = max(count / sum(counts) for _, _, counts in counted for count in counts)
+    scale = Scale(0, 100 * top, False, BARS_BASE, BARS_TOP)
+    return [_bars(entry, uses, counts, scale) for entry, uses, counts in counted]
 
 
 def _sound(use: CodebookUse) -> bool:
@@ -109,26 +121,33 @@ def _sound(use: CodebookUse) -> bool:
     )
 
 
-def _bars(entry: Entry) -> UsageBars | None:
-    uses = [use for use in entry.record.codebooks if _sound(use)]
-    if not uses:
-        return None
-    codes = sum(use.size for use in uses)
+def _counts(uses: Sequence[CodebookUse]) -> list[float]:
+    """How many codes never occur, and how many lie between the borders, rare to frequent."""
     counts = [0.0] * (len(OCTAVES) + 1)
     for use in uses:
         above = [_codes_above(use, 2.0**octave / use.size) for octave in OCTAVES]
         for i, (more, less) in enumerate(zip([float(use.ranks[-1]), *above], [*above, 0.0], strict=True)):
             counts[i] += more - less
-    never = codes - sum(counts)
-    top = max(never, *counts)
-    bars = [_bar(30 + BAR_WIDTH * i + 2, count, top, codes, words) for i, (count, words) in enumerate(zip(counts, _words(), strict=True))]
-    summary = f"{codes:,} codes" + (f" in {len(uses)} codebooks" if len(uses) > 1 else "") + f", {sum(use.tokens for use in uses):,} tokens"
-    return UsageBars(entry, summary, _bar(6, never, top, codes, "never used"), tuple(bars))
+    return [max(0.0, sum(use.size for use in uses) - sum(counts)), *counts]
 
 
-def _bar(x: float, count: float, top: float, codes: int, words: str) -> UsageBar:
-    height = round(BAR_HEIGHT * count / top, 1) if top else 0.0
-    return UsageBar(x, round(8 + BAR_HEIGHT - height, 1), height, f"{count / codes:.1%} of the codes\n{words}")
+def _bars(entry: Entry, uses: Sequence[CodebookUse], counts: Sequence[float], scale: Scale) -> UsageBars:
+    codes = sum(use.size for use in uses)
+    places = [BARS_LEFT, *(BARS_FIRST + BAR_WIDTH * i for i in range(len(OCTAVES) + 1))]
+    never, *bars = (
+        _bar(x, 100 * count / codes, words, scale) for x, count, words in zip(places, counts, ("never used", *_words()), strict=True)
+    )
+    summary = (
+        f"{codes:,} codes"
+        + (f" in {len(uses)} codebooks" if len(uses) > 1 else "")
+        + f", {counted(sum(use.tokens for use in uses), 'token')}"
+    )
+    return UsageBars(entry, summary, never, tuple(bars), tuple(scale.ticks(4)))
+
+
+def _bar(x: float, percent: float, words: str, scale: Scale) -> UsageBar:
+    y = scale(percent)
+    return UsageBar(x, y, round(BARS_BASE - y, 2), f"{percent:.1f}% of the codes\n{words}")
 
 
 def _words() -> Iterator[str]:

@@ -1,0 +1,39 @@
+"""Whether the figures of a column were measured alike, and what differs where they were not; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+from tokbench.bench.record import MetricResult
+from tokbench.configs import canonical_json, flat, plain
+from tokbench.report.words import shortened
+
+SETTINGS_MARK = "≠"
+COUNTED = ("images", "tokens_per_codebook")
+"""Settings of a metric that follow from the tokenizer and the data, and say nothing about how it was measured."""
+
+
+def settings_of(metric: MetricResult | None) -> str | None:
+    """How a figure was measured, to be compared; None where there is no figure."""
+    if metric is None or metric.value is None:
+        return None
+    return canonical_json({key: value for key, value in metric.settings.items() if key not in COUNTED})
+
+
+def unlike_most(values: Sequence[Hashable | None]) -> list[bool]:
+    """Which values are not the most frequent one; of several as frequent, the first counts as that. None is never unlike."""
+    found = [value for value in values if value is not None]
+    usual = max(found, key=found.count) if found else None
+    return [value is not None and value != usual for value in values]
+
+
+def differing_settings(metrics: Sequence[MetricResult | None]) -> str:
+    """The settings whose values are not the same in all figures, with the values."""
+    values: dict[str, dict[str, None]] = {}
+    for metric in metrics:
+        if metric is not None and metric.value is not None:
+            for name, value in flat(plain(metric.settings)).items():
+                if name not in COUNTED:
+                    values.setdefault(name, {})[shortened(str(value), 40)] = None
+    differing = [f"{shortened(name, 40)} {' or '.join(options)}" for name, options in values.items() if len(options) > 1]
+    return "; ".join(differing) or "some are missing"

@@ -1,0 +1,45 @@
+"""Headings of the groups of a page, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokbench.report.page.model import Group, clipped
+
+OWN_SETS = {
+    "photos/test": ("Photos", None),
+    "photos/train": ("Photos to train on", None),
+    "text": ("Rendered text", "text_accuracy"),
+    "faces": ("Faces", "face_distance"),
+}
+"""Data that ``--data`` finds by their names: what they show, and a metric of their own that tells them from a folder so called."""
+
+
+def headings(groups: Sequence[Group]) -> list[str]:
+    """Say what each group shows, and under which protocol: ``Rendered text (photos-64 protocol, v1)``.
+
+    Args:
+        groups: Of the page. Where this would be the same for several, the groups' titles stand in brackets instead.
+    """
+    subjects = [_subject(group) for group in groups]
+    found = [f"{subject} ({_protocol(group)})" for subject, group in zip(subjects, groups, strict=True)]
+    return [
+        clipped(f"{subject} ({group.title})", 300) if found.count(heading) > 1 else heading
+        for heading, subject, group in zip(found, subjects, groups, strict=True)
+    ]
+
+
+def _subject(group: Group) -> str:
+    name = group.entries[0].record.data.name
+    words, metric = OWN_SETS.get(name, (None, None))
+    if words and (metric is None or any(metric in entry.record.metrics for entry in group.entries)):
+        return words
+    return f"Faces in {clipped(name.removeprefix('faces:'))}" if name.startswith("faces:") else clipped(name)
+
+
+def _protocol(group: Group) -> str:
+    record = group.entries[0].record
+    name, *changes = record.protocol_label.split("+")
+    changed = [change for change in changes if not change.startswith("data=")]
+    settings = f" with {', '.join(changed)}" if changed else ""
+    return f"{clipped(f'{name} protocol{settings}', 200)}, v{record.protocol.version}"

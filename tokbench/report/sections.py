@@ -1,0 +1,85 @@
+"""Records that compare, put together: one section for every protocol and data set; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+from tokbench.bench.protocol import Protocol
+from tokbench.bench.record import Record
+from tokbench.configs import flat
+from tokbench.report.words import counted
+
+
+@dataclass(frozen=True)
+class Section:
+    """Records that compare: one protocol, one data set.
+
+    Args:
+        title: What they have in common.
+        names: Of the rows: the tokenizers, told apart where needed.
+        members: Their places among all records.
+    """
+
+    title: str
+    names: tuple[str, ...]
+    members: tuple[int, ...]
+
+
+def make_sections(records: Sequence[Record], *, mix: bool = False) -> list[Section]:
+    """Put records together that compare.
+
+    Args:
+        records: In any order.
+        mix: One section for all, with protocol and data in each name.
+    """
+    if mix:
+        where = _places(records)
+        names = tuple(f"{name} [{place}]" for name, place in zip(_names(records), where, strict=True))
+        return [Section("different protocols and data, see the rows", names, tuple(range(len(records))))]
+    groups: dict[tuple[str, Protocol, str], list[int]] = {}
+    for i, record in enumerate(records):
+        groups.setdefault(place_of(record), []).append(i)
+    titles = _places([records[members[0]] for members in groups.values()])
+    return [
+        Section(title, tuple(_names([records[i] for i in members])), tuple(members))
+        for title, members in zip(titles, groups.values(), strict=True)
+    ]
+
+
+def place_of(record: Record) -> tuple[str, Protocol, str]:
+    """Records that share it compare."""
+    return record.protocol_label, record.protocol, record.data.pixels_digest
+
+
+def _names(records: Sequence[Record]) -> list[str]:
+    """Names of the rows; those of one tokenizer are followed by the settings, or the start of the weights' digest, that differ."""
+    settings = [flat(record.tokenizer.config) | {"weights": (record.tokenizer.weights_sha256 or "none")[:8]} for record in records]
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for record, own in zip(records, settings, strict=True):
+        groups.setdefault(record.tokenizer.name, []).append(own)
+    names = []
+    for record, own in zip(records, settings, strict=True):
+        group = groups[record.tokenizer.name]
+        keys = dict.fromkeys(key for other in group for key in other)
+        differing = [key for key in keys if any(other.get(key) != own.get(key) for other in group)]
+        names.append(" ".join([record.tokenizer.name, *(f"{key}={own[key]}" for key in differing if key in own)]))
+    return names
+
+
+def _places(records: Sequence[Record]) -> list[str]:
+    """Protocol and data of each; where one label stands for several protocols, the settings that differ follow it."""
+    protocols: dict[str, dict[Protocol, None]] = {}
+    for record in records:
+        protocols.setdefault(record.protocol_label, {})[record.protocol] = None
+    names = [field.name for field in fields(Protocol) if field.name != "version"]  # the version is always there
+    places = []
+    for record in records:
+        data, protocol = record.data, record.protocol
+        differing = [name for name in names if len({getattr(other, name) for other in protocols[record.protocol_label]}) > 1]
+        label = "+".join([record.protocol_label, *(f"{name}={getattr(protocol, name)}" for name in differing)])
+        places.append(
+            f"{label} v{protocol.version}, N={data.count} of {data.name} ({counted(data.groups, 'group')}), data {data.digest[:8]}"
+        )
+    return places

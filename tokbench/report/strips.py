@@ -1,0 +1,97 @@
+"""The vertical span of a plot, with strips at its ends for figures that have no place on its axis; nothing is drawn here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tokbench.report.plots import Point, Scatter
+
+MARGIN, STRIP = 0.06, 0.16
+"""Of the figures' own span: what is free above and below them, and how high a strip is."""
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Where figures stand that have no place on the axis.
+
+    Args:
+        low: Where it begins on the axis.
+        high: Where it ends.
+        at: Where the marks stand.
+        label: What the figures are.
+    """
+
+    low: float
+    high: float
+    at: float
+    label: str
+
+
+@dataclass(frozen=True)
+class Span:
+    """A vertical axis.
+
+    Args:
+        low: Where the part for figures with a place begins.
+        high: Where it ends.
+        below: The strip under it, if one is needed.
+        above: The strip over it.
+    """
+
+    low: float
+    high: float
+    below: Strip | None = None
+    above: Strip | None = None
+
+    @property
+    def strips(self) -> list[Strip]:
+        """Those there are, the lower one first."""
+        return [strip for strip in (self.below, self.above) if strip is not None]
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """Of the whole axis."""
+        return self.below.low if self.below else self.low, self.above.high if self.above else self.high
+
+    def place(self, point: Point) -> float:
+        """Where a point stands."""
+        strip = self.above if point.y == math.inf else self.below
+        return strip.at if point.off and strip is not None else point.y
+
+
+def vertical_span(data: Scatter) -> Span:
+    """The span of a scatter's figures and their intervals.
+
+    Args:
+        data: With at least one figure that has a place.
+    """
+    log = data.y.log
+    values = [value for point in data.points if not point.off for value in (point.y, *(point.interval or ())) if value > 0 or not log]
+    lowest, highest = min(values), max(values)
+    if log:
+        lowest, highest = math.log10(lowest), math.log10(highest)
+    width = highest - lowest or (0.3 if log else max(abs(highest) * 0.05, 0.1))
+    low, high = lowest - MARGIN * width, highest + MARGIN * width
+    below = [point.y for point in data.points if point.off and point.y != math.inf]
+    above = [point.y for point in data.points if point.y == math.inf]
+    ends = [
+        _strip(low - STRIP * width, low, _word(below), log) if below else None,
+        _strip(high, high + STRIP * width, "∞", log) if above else None,
+    ]
+    return Span(_number(low, log), _number(high, log), *ends)
+
+
+def _strip(low: float, high: float, label: str, log: bool) -> Strip:
+    return Strip(_number(low, log), _number(high, log), _number((low + high) / 2, log), label)
+
+
+def _word(values: Sequence[float]) -> str:
+    if all(value == -math.inf for value in values):
+        return "-∞"
+    return "0" if not any(values) else "≈ 0"
+
+
+def _number(place: float, log: bool) -> float:
+    return 10.0**place if log else place
