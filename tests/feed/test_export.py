@@ -392,6 +392,16 @@ def test_labels_and_captions_that_changed_are_noticed(other, problem, tmp_path):
     assert export(Means(), Redescribed(6), tmp_path, protocol=SMALL, options=replace(ROWS, rows_per_shard=2)).made == 1
 
 
+def test_a_label_or_caption_of_any_image_of_a_shard_that_is_kept_counts(tmp_path):
+    class LastOtherwise(Described):
+        def caption(self, index):
+            return "another" if index == len(self) - 1 else super().caption(index)
+
+    export(Means(), Described(7), tmp_path, protocol=SMALL, options=ROWS)
+    with pytest.raises(TokbenchError, match=r"^\S+6\S* of \S+ has another caption than when"):
+        export(Means(), LastOtherwise(7), tmp_path, protocol=SMALL, options=ROWS)
+
+
 def test_foreign_and_damaged_files_are_refused(tmp_path):
     import pyarrow as pa
 

@@ -255,26 +255,26 @@ class _Work:
         )
 
     def check_unchanged(self, kept: dict[int, ShardFacts]) -> None:
-        """Compare the first image of every shard that is kept, its label and its caption with the source."""
+        """Compare the first image of every shard that is kept, and all labels and captions, with the source."""
         columns = [name for name in shard_schema(self.job).names if name != self.job.column]
         for number in kept:
             path = self.out / self.job.shard_name(number)
-            first = next((table for table in read_columns(path, columns) if len(table)), None)
-            if first is None:
-                continue
-            row = first.slice(0, 1).to_pylist()[0]
-            name, digest = row["id"], row[DIGEST]
-            index = next(self.indices[row] for row in self.job.span(number) if self.source.ids[self.indices[row]] == name)
-            try:
-                same = self.source.raw_digest(index) == digest
-            except UnreadableImage:
-                same = False
-            if not same:
-                raise TokbenchError(f"{name} of {self.source.name} is not the image it was when {path} was made; choose another --out")
-            here = {"label": self.annotations.label(index), "caption": self.annotations.caption(index)}
-            if changed := [what for what in ("label", "caption") if what in row and row[what] != here[what]]:
-                parts = " and ".join(changed)
-                raise TokbenchError(f"{name} of {self.source.name} has another {parts} than when {path} was made; choose another --out")
+            places = {self.source.ids[self.indices[row]]: self.indices[row] for row in self.job.span(number)}
+            rows = (row for table in read_columns(path, columns) for row in table.to_pylist())
+            for count, row in enumerate(rows):
+                name, index = row["id"], places[row["id"]]
+                if count == 0 and not self._is_same_image(index, row[DIGEST]):
+                    raise TokbenchError(f"{name} of {self.source.name} is not the image it was when {path} was made; choose another --out")
+                here = {"label": self.annotations.label(index), "caption": self.annotations.caption(index)}
+                if changed := [what for what in ("label", "caption") if what in row and row[what] != here[what]]:
+                    parts = " and ".join(changed)
+                    raise TokbenchError(f"{name} of {self.source.name} has another {parts} than when {path} was made; choose another --out")
+
+    def _is_same_image(self, index: int, digest: bytes) -> bool:
+        try:
+            return self.source.raw_digest(index) == digest
+        except UnreadableImage:
+            return False
 
     def make(self, numbers: list[int]) -> dict[int, ShardFacts]:
         """Encode and write shards: a shard is written while the next one is encoded."""
