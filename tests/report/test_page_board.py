@@ -7,7 +7,8 @@ import pytest
 
 from tokbench.bench.intervals import Interval
 from tokbench.bench.record import MetricResult
-from tokbench.report.page.leaderboard import NONE, SETTINGS_MARK, SPEED_MARK, leaderboard
+from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK
+from tokbench.report.page.leaderboard import NONE, leaderboard
 from tokbench.report.page.model import arrange
 from tokbench.report.significance import significantly_best
 from tokbench.report.table import JUDGE_MARK, make_tables

@@ -244,6 +244,25 @@ def test_figures_of_other_settings_are_marked_in_every_format():
     assert "note" not in render(make_tables(records[1:], columns=["ssim"]), "csv")
 
 
+def test_speeds_of_different_machines_are_marked_in_every_format():
+    elsewhere = replace(RECORD, environment=replace(RECORD.environment, processor="another"))
+    untimed = replace(elsewhere, timing=replace(RECORD.timing, encode_images_per_second=None, decode_images_per_second=None))
+    note = "‡ measured on different machines, devices, threads or micro-batches: these speeds do not compare"
+    for other in (elsewhere, replace(RECORD, timing=replace(RECORD.timing, threads=RECORD.timing.threads + 1))):
+        tables = make_tables([RECORD, other], columns=["encode", "parameters"])
+        assert [cells[0].mark for _, cells in tables[0].rows] == ["‡", "‡"]
+        assert not any(cells[1].mark for _, cells in tables[0].rows)
+        assert note in tables[0].notes
+        assert note in render(tables, "md")
+        assert render(tables, "latex").count("$^\\ddagger$ &") == 2
+        for form in ("csv", "json"):
+            words = "measured on different machines, devices, threads or micro-batches"
+            assert [row["encode_note"] for row in rows_of(tables, form)] == [words, words]
+    for alike in ([RECORD, RECORD], [RECORD, untimed]):
+        assert "‡" not in render(make_tables(alike), "md")
+    assert note not in make_tables([RECORD, elsewhere], columns=["psnr"])[0].notes
+
+
 def test_figures_of_another_protocol_or_data_are_marked_where_they_are_mixed():
     elsewhere = replace(RECORD, data=replace(RECORD.data, pixels_digest="f" * 64))
     (table,) = make_tables([RECORD, OTHER, LARGER, elsewhere], mix=True, columns=["bpp", "psnr"])

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from tokbench.bench.record import MetricResult
+from tokbench.bench.record import MetricResult, Record
 from tokbench.configs import canonical_json, flat, plain
 from tokbench.report.words import shortened
 
-SETTINGS_MARK = "≠"
+SETTINGS_MARK, SPEED_MARK = "≠", "‡"
 COUNTED = ("images", "tokens_per_codebook")
 """Settings of a metric that follow from the tokenizer and the data, and say nothing about how it was measured."""
 
@@ -18,6 +18,18 @@ def settings_of(metric: MetricResult | None) -> str | None:
     if metric is None or metric.value is None:
         return None
     return canonical_json({key: value for key, value in metric.settings.items() if key not in COUNTED})
+
+
+def machine_of(record: Record) -> Hashable:
+    """What speeds depend on besides the tokenizer: the machine, and how it was used."""
+    timing, where = record.timing, record.environment
+    return where.processor, where.platform, timing.device, timing.threads, timing.micro_batch
+
+
+def on_one_machine(records: Sequence[Record]) -> bool:
+    """Whether the speeds of all records that have one compare."""
+    speeds = ((r.timing.encode_images_per_second, r.timing.decode_images_per_second) for r in records)
+    return len({machine_of(record) for record, found in zip(records, speeds, strict=True) if found != (None, None)}) < 2
 
 
 def unlike_most(values: Sequence[Hashable | None]) -> list[bool]:

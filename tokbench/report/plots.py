@@ -11,6 +11,7 @@ import numpy as np
 
 from tokbench.bench.record import Record
 from tokbench.bench.store import Rows
+from tokbench.report.comparable import machine_of
 from tokbench.report.table import METRIC_COLUMNS, Column
 from tokbench.report.words import shortened
 
@@ -154,7 +155,7 @@ def speed_scatter(records: Sequence[Record], names: Sequence[str], key: str, *, 
     Returns:
         The points of the machine that most records were made on; those of others are left out: speeds do not compare.
     """
-    machines = [(r.timing.device, r.timing.threads, r.environment.processor, r.environment.platform) for r in records]
+    machines = [machine_of(record) for record in records]
     usual = Counter(machines).most_common(1)[0][0] if machines else None
     speeds: list[float | str] = []
     for record, machine in zip(records, machines, strict=True):

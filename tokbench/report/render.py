@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokbench.configs import plain
 from tokbench.errors import unknown_name
-from tokbench.report.comparable import SETTINGS_MARK
+from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK
 from tokbench.report.table import JUDGE_MARK, Cell, Column, Table
 
 if TYPE_CHECKING:
@@ -19,7 +19,11 @@ if TYPE_CHECKING:
 
 FORMATS = ("terminal", "md", "csv", "latex", "json")
 
-MARK_WORDS = {JUDGE_MARK: "trained with the network that judges", SETTINGS_MARK: "measured otherwise than most of this table"}
+MARK_WORDS = {
+    JUDGE_MARK: "trained with the network that judges",
+    SETTINGS_MARK: "measured otherwise than most of this table",
+    SPEED_MARK: "measured on different machines, devices, threads or micro-batches",
+}
 """Marks in the formats for machines, which have a column or field of words for them."""
 
 BESIDE = ("low", "high", "best", "note")
@@ -190,6 +194,7 @@ _TEX = {character: f"\\{character}" for character in "_%&#${}"} | {
     "[": "{[}",  # after the end of a row it would begin an optional argument
     "†": "$^\\dagger$",
     "≠": "$^{\\neq}$",
+    "‡": "$^\\ddagger$",
     "↑": "$\\uparrow$",
     "↓": "$\\downarrow$",
 }

@@ -10,7 +10,7 @@ from tokbench.bench.intervals import Interval
 from tokbench.bench.record import MetricResult, Record
 from tokbench.bench.store import Rows
 from tokbench.errors import TokbenchError
-from tokbench.report.comparable import SETTINGS_MARK, differing_settings, settings_of, unlike_most
+from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK, differing_settings, on_one_machine, settings_of, unlike_most
 from tokbench.report.sections import Section, make_sections, place_of
 from tokbench.report.significance import significantly_best, too_few
 from tokbench.report.words import counted
@@ -76,8 +76,12 @@ SPEED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
     (Column("M params", "parameters", 2, 1e-6), lambda r: float(r.tokenizer.parameters)),
 )
 
+TIMED = ("encode", "decode")
+"""Columns of speeds."""
+
 JUDGE_MARK = "†"
 JUDGE_NOTE = f"{JUDGE_MARK} the tokenizer was trained with the network that judges here"
+SPEED_NOTE = f"{SPEED_MARK} measured on different machines, devices, threads or micro-batches: these speeds do not compare"
 MIXED_NOTE = f"{SETTINGS_MARK} under another protocol or on other data than most of this table: such figures do not compare"
 BOLD_NOTE = (
     "bold: better than every other row that has the figure, by more than chance (95 %, corrected after Holm; differences are paired "
@@ -205,20 +209,21 @@ def _table(section: Section, records: Sequence[Record], images: Sequence[Rows] |
     columns = (*(c for c, _ in rates), *metrics, *(c for c, _ in speeds))
     marks = {column.key: _marks(records, column.key) for column in metrics}
     best = {c.key: [False] * len(records) if images is None else significantly_best(records, images, c.key) for c in metrics}
+    speed_mark = "" if on_one_machine(records) else SPEED_MARK
     rows = []
     for i, (name, record) in enumerate(zip(section.names, records, strict=True)):
         cells = [
             *(_number(column, get(record), record.interval(column.key)) for column, get in rates),
             *(_metric_cell(column, record.metrics.get(column.key), marks[column.key][i], best[column.key][i]) for column in metrics),
-            *(_number(column, get(record), record.interval(column.key)) for column, get in speeds),
+            *(_number(column, get(record), record.interval(column.key), speed_mark * (column.key in TIMED)) for column, get in speeds),
         ]
         rows.append((name, tuple(cells)))
     notes = [BOLD_NOTE] if any(map(any, best.values())) else []
     return Table(section.title, columns, tuple(rows), (*notes, *_notes(records)))
 
 
-def _number(column: Column, value: float | None, interval: Interval | None = None) -> Cell:
-    return Cell("-") if value is None else Cell(column.write(value), value, *_ends(column, interval))
+def _number(column: Column, value: float | None, interval: Interval | None, mark: str = "") -> Cell:
+    return Cell("-") if value is None else Cell(column.write(value), value, *_ends(column, interval), mark=mark)
 
 
 def _metric_cell(column: Column, metric: MetricResult | None, mark: str, bold: bool) -> Cell:
@@ -264,6 +269,8 @@ def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list
     if any(keys is None or key in keys for key in judged):
         notes.append(JUDGE_NOTE)
     notes += _unlike_notes(records, keys)
+    if (keys is None or set(keys).intersection(TIMED)) and not on_one_machine(records):
+        notes.append(SPEED_NOTE)
     few = dict.fromkeys(too_few(record.data.count, record.data.groups) for record in records)
     notes += [note for note in few if note is not None]
     rates = keys is None or any(column.key in keys for column, _ in DERIVED)

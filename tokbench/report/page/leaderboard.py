@@ -7,15 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokbench.bench.intervals import Interval
-from tokbench.bench.record import Record
 from tokbench.configs import flat
 from tokbench.report.comparable import COUNTED, SETTINGS_MARK, settings_of, unlike_most
 from tokbench.report.page.axes import short
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.significance import significantly_best
-from tokbench.report.table import DERIVED, JUDGE_MARK, SPEED, Column
+from tokbench.report.table import DERIVED, JUDGE_MARK, Column
 
-SPEED_MARK, NONE = "‡", "\N{EN DASH}"
+NONE = "\N{EN DASH}"
 
 MEANINGS = {
     "tokens_per_image": "tokens that stand for one image",
@@ -101,11 +100,9 @@ class Leaderboard:
 def leaderboard(group: Group) -> Leaderboard:
     """Make the table of a group."""
     metrics = {column.key for column in group.metric_columns}
-    speeds = {column.key for column, _ in SPEED if column.key != "parameters"}
     rates = {column.key for column, _ in DERIVED}
     columns, headings, notes = [], [], list(group.table.notes)
     untested = []
-    speed_differs = len({_machine(entry.record) for entry in group.entries}) > 1
     for i, column in enumerate(group.table.columns):
         texts = [cells[i] for _, cells in group.table.rows]
         if column.key in metrics:
@@ -113,13 +110,12 @@ def leaderboard(group: Group) -> Leaderboard:
             if not tested and column.arrow and len(group.entries) > 1:
                 untested.append(column.title)
         else:
-            mark = SPEED_MARK if column.key in speeds and speed_differs else ""
-            cells = [_plain_cell(entry, column, cell.text, cell.value, mark) for cell, entry in zip(texts, group.entries, strict=True)]
+            cells = [
+                _plain_cell(entry, column, cell.number, cell.value, cell.mark) for cell, entry in zip(texts, group.entries, strict=True)
+            ]
         columns.append(cells)
         kind = "figure" if column.key in metrics else "rate" if column.key in rates else "speed"
         headings.append(_heading(group, column, kind))
-    if speed_differs:
-        notes.append(f"{SPEED_MARK} measured on different machines, devices, threads or micro-batches: these speeds do not compare")
     if untested:
         notes.append(
             f"nothing is called best in {', '.join(untested)}: no record is better than every other beyond chance, or it cannot be tested"
@@ -218,11 +214,6 @@ def _interval(interval: Interval | None, column: Column) -> str:
         return ""
     ends = [interval.low * column.scale, interval.high * column.scale]
     return "[" + ", ".join(_kept_short(f"{end:.{column.digits}f}", end) for end in ends) + "]"
-
-
-def _machine(record: Record) -> tuple[object, ...]:
-    timing = record.timing
-    return record.environment.processor, record.environment.platform, timing.device, timing.threads, timing.micro_batch
 
 
 def _kept_short(text: str, value: float) -> str:
