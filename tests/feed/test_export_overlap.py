@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
 
@@ -12,16 +14,20 @@ import torch
 from PIL import Image
 
 import tokbench
-from tokbench.bench.loader import in_background
+from tokbench.bench.loader import Loaded, in_background
 from tokbench.bench.protocol import get_protocol
+from tokbench.data.photos import PhotoCrops
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.feed.encoding import read_and_encode
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.shards import ShardRows
 from tokbench.feed.summary import SUMMARY
+from tokbench.feed.verify import VerifyOptions, verify
 from tokbench.images import UnreadableImage
+from tokbench.tokenizers.pixel.model import PixelRGB
 
-PROTOCOL = get_protocol(changes={"size": 8, "micro_batch": 4})
+PROTOCOL = get_protocol(changes={"size": 8, "micro_batch": 4})  # on fewer than 4 threads one thread encodes
 ROWS = ExportOptions(rows_per_shard=5, batch_size=4)
 COUNT = 40
 
@@ -150,6 +156,110 @@ def test_otherwise_the_caller_s_thread_encodes(safe, threads, tokenizer, tmp_pat
     seen = together(tokenizer, monkeypatch, 1)
     export(tokenizer, Noise(), tmp_path, protocol=PROTOCOL, options=ROWS)
     assert set(seen) == {(threading.current_thread().name, threads)}
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize(("threads", "micro_batch", "workers"), [(4, 4, 2), (3, 4, 1), (2, 15, 1), (2, 16, 2), (3, 16, 2), (1, 16, 1)])
+def test_small_micro_batches_are_not_left_to_one_thread_each(threads, micro_batch, workers, tokenizer, tmp_path, monkeypatch):
+    """PyTorch computes 1x1 convolutions of fewer than 16 images otherwise on one thread."""
+    torch.set_num_threads(threads)
+    seen = together(tokenizer, monkeypatch, workers)
+    export(tokenizer, Noise(), tmp_path, protocol=replace(PROTOCOL, micro_batch=micro_batch), options=replace(ROWS, rows_per_shard=40))
+    assert {count for _, count in seen} == {max(1, threads // workers)}
+    assert len({name for name, _ in seen}) == workers
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("micro_batch", [4, 16])
+def test_the_number_of_threads_changes_no_byte(threads, micro_batch, tmp_path):
+    """Held against one micro-batch at a time on two threads, as the bench encodes."""
+    vae, protocol = tokbench.load("vae/tiny"), get_protocol(changes={"size": 64, "micro_batch": micro_batch})
+    source = PhotoCrops("test", 64)
+    source.ids = source.ids[:32]
+    torch.set_num_threads(threads)
+    export(vae, source, tmp_path, protocol=protocol)
+    assert verify(tmp_path, tokenizer=vae, data=source, options=VerifyOptions(sample=32)).ok
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_a_subclass_must_say_again_that_it_is_safe_and_hooks_are_not(tmp_path, monkeypatch):
+    class Keeps(PixelRGB):
+        def _encode(self, images, seeds):
+            self.last = images
+            return super()._encode(self.last, seeds)
+
+    class Says(Keeps):
+        thread_safe = True
+
+    hooked = Says(tokbench.load("pixel/rgb").config)
+    hooked.register_forward_hook(lambda module, inputs, output: None)
+    for number, (one, workers) in enumerate([(Keeps(hooked.config), 1), (Says(hooked.config), 2), (hooked, 1)]):
+        seen = together(one, monkeypatch, workers)
+        export(one, Noise(), tmp_path / str(number), protocol=PROTOCOL, options=ROWS)
+        assert len({name for name, _ in seen}) == workers
+
+
+class Layer(torch.nn.Module):
+    """Notes that it was entered; the first one takes a while."""
+
+    def __init__(self, number, entered):
+        super().__init__()
+        self.number, self.entered, self.at = number, entered, threading.Event()
+
+    def forward(self, images):
+        self.entered.append(self.number)
+        self.at.set()
+        if self.number == 0:
+            time.sleep(1)
+        return images
+
+
+@pytest.mark.usefixtures("four_threads")
+def test_what_ends_an_export_ends_the_other_thread_at_its_next_layer(monkeypatch):
+    vae, entered = tokbench.load("vae/tiny"), []
+    layers = [Layer(0, entered), Layer(1, entered)]
+    monkeypatch.setattr(vae, "encoder", torch.nn.Sequential(*layers, vae.encoder))
+
+    def read(index):
+        if index == 0:
+            assert layers[0].at.wait(60)
+            raise RuntimeError("the first one fails")
+        return Loaded(str(index), "", np.zeros((64, 64, 3), np.uint8), b"", enlarged=False)
+
+    protocol = get_protocol(changes={"size": 64, "micro_batch": 4})
+    with pytest.raises(RuntimeError, match="the first one fails"):
+        list(read_and_encode(vae, read, [range(i, i + 4) for i in range(0, 16, 4)], protocol, ahead=4))
+    assert set(entered) == {0}
+    assert not any(module._forward_pre_hooks for module in vae.modules())
+
+
+@pytest.mark.usefixtures("four_threads")
+@pytest.mark.parametrize("safe", [True, False])
+def test_strict_encodes_nothing_of_a_micro_batch_that_cannot_be_read(safe, tokenizer, tmp_path, monkeypatch):
+    def fail(images, seeds):
+        raise RuntimeError("it also fails to encode")
+
+    monkeypatch.setattr(type(tokenizer), "thread_safe", safe)
+    monkeypatch.setattr(tokenizer, "_encode", fail)
+    with pytest.raises(TokbenchError, match=r"^0002 cannot be read \(cut off\)"):
+        export(tokenizer, Noise(broken=(2,)), tmp_path, protocol=PROTOCOL, options=replace(ROWS, strict=True))
+
+
+def test_a_second_interrupt_leaves_no_thread(monkeypatch):
+    shut, calls = ThreadPoolExecutor.shutdown, []
+
+    def interrupted(pool, *arguments, **options):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyboardInterrupt
+        shut(pool, *arguments, **options)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", interrupted)
+    results = in_background(lambda index: index, range(100), ahead=4)
+    next(results)
+    results.close()
+    assert len(calls) == 2
 
 
 @pytest.mark.parametrize("threads", [1, 2])

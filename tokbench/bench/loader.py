@@ -129,7 +129,12 @@ def load_batches(
 
 
 def in_background(
-    work: Callable[[Given], Item], items: Iterable[Given], *, ahead: int, start: Callable[[], None] | None = None
+    work: Callable[[Given], Item],
+    items: Iterable[Given],
+    *,
+    ahead: int,
+    start: Callable[[], object] = lambda: None,
+    stop: Callable[[], object] = lambda: None,
 ) -> Generator[Item, None, None]:
     """Do in two other threads what is going to be asked for.
 
@@ -138,22 +143,29 @@ def in_background(
         items: In order; drawn from in this thread.
         ahead: Results at most that wait to be asked for.
         start: Called once in each of the threads.
+        stop: Called when no result is asked for any more, before the threads are waited for.
 
     Yields:
-        What ``work`` returns, in the order of the items; closing the generator ends the threads.
+        What ``work`` returns, in the order of the items; closing the generator ends the threads, which a second interrupt does not hinder.
     """
-    with ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokbench-read", initializer=start) as pool:
-        waiting: deque[Future[Item]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(work, item))
-                if len(waiting) > ahead:
-                    yield waiting.popleft().result()
-            while waiting:
+    pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokbench-read", initializer=start)
+    waiting: deque[Future[Item]] = deque()
+    try:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > ahead:
                 yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        stop()
+        running = True
+        while running:
+            try:
+                pool.shutdown(cancel_futures=True)
+                running = False
+            except KeyboardInterrupt:  # the first one is on its way; threads left behind would end the process by an abort
+                continue
 
 
 def load(source: ImageSource, protocol: Protocol, index: int) -> Loaded | SkippedImage:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from functools import partial
 
 import torch
 from jaxtyping import UInt8
-from torch import Tensor
+from torch import Tensor, nn
 
 from tokbench.bench.encode import decode, encode
 from tokbench.bench.loader import Loaded, in_background, stacked
@@ -66,19 +67,22 @@ def read_and_encode(
     protocol: Protocol,
     *,
     ahead: int,
+    strict: bool = False,
 ) -> Generator[Encoded, None, None]:
     """Read images and encode them, with all cores at work.
 
     On a CPU, if several threads may call the tokenizer, two of them read and encode a micro-batch of their own, each with half of torch's
     threads: they meet less often than all of torch's threads do in every operation on one micro-batch, and nobody takes a core from a
-    network whose other threads then wait. Elsewhere two threads read ahead, and this one encodes.
+    network whose other threads then wait. This takes the memory of two micro-batches. Elsewhere two threads read ahead, and this one
+    encodes.
 
     Args:
         tokenizer: On its device.
         read: Reads an image; called in other threads.
         batches: Which images each micro-batch has, ``protocol.micro_batch`` at most.
         protocol: Micro-batch, precision and seed.
-        ahead: Images at most that wait, read, for this thread.
+        ahead: Images at most that wait, read, for this thread, where it encodes.
+        strict: Encode nothing of a micro-batch of which an image cannot be read.
 
     Yields:
         The micro-batches, in order.
@@ -89,17 +93,41 @@ def read_and_encode(
 
     def encoded(items: list[Loaded | SkippedImage]) -> Encoded:
         images = [item for item in items if isinstance(item, Loaded)]
-        return items, encode_batch(tokenizer, stacked(images), [image.id for image in images], protocol) if images else None
+        if not images or (strict and len(images) < len(items)):
+            return items, None
+        return items, encode_batch(tokenizer, stacked(images), [image.id for image in images], protocol)
 
     threads = torch.get_num_threads()
-    if threads == 1 or tokenizer.device.type != "cpu" or not tokenizer.thread_safe:
+    if not _by_two(tokenizer, protocol, threads):
         with closing(in_background(load, batches, ahead=max(1, ahead // protocol.micro_batch))) as loaded:
             yield from map(encoded, loaded)
         return
+    stopped = threading.Event()
+
+    def check(module: nn.Module, inputs: object) -> None:
+        if stopped.is_set():
+            raise InterruptedError("the export has ended")
+
+    hooks = [module.register_forward_pre_hook(check) for module in tokenizer.modules()]  # a micro-batch may take half a minute
     try:
-        yield from in_background(lambda batch: encoded(load(batch)), batches, ahead=2, start=partial(torch.set_num_threads, threads // 2))
+        start = partial(torch.set_num_threads, threads // 2)
+        yield from in_background(lambda batch: encoded(load(batch)), batches, ahead=2, start=start, stop=stopped.set)
     finally:
         torch.set_num_threads(threads)  # for threads to come; this one's own number never changed
+        for hook in hooks:
+            hook.remove()
+
+
+def _by_two(tokenizer: Tokenizer, protocol: Protocol, threads: int) -> bool:
+    """Whether two micro-batches may be encoded at a time, and give what one at a time gives to the bit.
+
+    For fewer than 16 images PyTorch computes 1x1 convolutions otherwise on one thread than on several (``use_mkldnn`` in
+    aten/src/ATen/native/Convolution.cpp). A subclass must say again that it is safe, and hooks may keep what they see.
+    """
+    if threads < 2 or (threads < 4 and protocol.micro_batch < 16) or tokenizer.device.type != "cpu":
+        return False
+    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in tokenizer.modules())
+    return bool(vars(type(tokenizer)).get("thread_safe")) and not hooked
 
 
 def decode_batch(tokenizer: Tokenizer, tokens: Tokens, ids: Sequence[str], protocol: Protocol) -> UInt8[Tensor, "b 3 h w"]:

@@ -49,7 +49,7 @@ class ExportOptions:
         rows_per_shard: Images asked for in a shard; None takes 4096, or as many as fill 64 MiB if those are fewer.
         latents: Type in which continuous latents are stored.
         labels: Where labels come from: ``source``, if it has any; the ``folder`` an image lies in; or ``none``.
-        batch_size: Images read ahead; changes no byte. The network always sees ``protocol.micro_batch``.
+        batch_size: Images read ahead, where one thread encodes; changes no byte. The network always sees ``protocol.micro_batch``.
         strict: Stop at the first image that cannot be read, instead of skipping it.
         memmap: Folder in which the rank that finishes the export also writes it as one array; None writes none.
         ranks: Which process of how many this is; None reads ``RANK`` and ``WORLD_SIZE``.
@@ -279,7 +279,9 @@ class _Work:
     def make(self, numbers: list[int]) -> dict[int, ShardFacts]:
         """Encode and write shards: a shard is written while the next one is encoded."""
         batches = (batch for number in numbers for batch in self._batches(number))
-        encoded = read_and_encode(self.tokenizer, self._read, batches, self.protocol, ahead=self.options.batch_size)
+        encoded = read_and_encode(
+            self.tokenizer, self._read, batches, self.protocol, ahead=self.options.batch_size, strict=self.options.strict
+        )
         with closing(encoded), ShardWriter(self.out) as writer:
             for number in numbers:
                 rows, report = ShardRows(self.job, number), LoadReport(requested=len(self.job.span(number)))

@@ -9,11 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-ROWS, COLUMNS = 1024, 1024
-"""Tile of the search for each of up to ``CORES`` threads: 4 MB of float32 scores, since threads that share a smaller one meet too often."""
-
-CORES = 8
-"""Threads that are given a tile of their own."""
+ROWS, COLUMNS = 2048, 1024
+"""Tile of the search: 8 MB of float32 scores, since threads that share a smaller one meet too often."""
 
 BLOCK = 32
 """Codebook rows of which only the largest score is found at first; below, its vectorized search stops paying."""
@@ -24,7 +21,7 @@ def nearest_codes(
     vectors: Float[Tensor, "n d"],
     codebook: Float[Tensor, "k d"],
     *,
-    rows: int | None = None,
+    rows: int = ROWS,
     columns: int = COLUMNS,
 ) -> Int64[Tensor, " n"]:
     """Find the codebook row with the smallest Euclidean distance to every vector.
@@ -35,7 +32,7 @@ def nearest_codes(
     Args:
         vectors: Queries.
         codebook: Rows to choose from.
-        rows: Queries a tile; None takes ``ROWS`` for every thread.
+        rows: Queries a tile.
         columns: Codebook rows a tile.
 
     Returns:
@@ -55,7 +52,7 @@ def highest_codes(
     codebook: Float[Tensor, "k d"],
     bias: Float[Tensor, " k"] | None = None,
     *,
-    rows: int | None = None,
+    rows: int = ROWS,
     columns: int = COLUMNS,
 ) -> Int64[Tensor, " n"]:
     """Find the codebook row with the largest product with every vector.
@@ -66,7 +63,7 @@ def highest_codes(
         vectors: Queries.
         codebook: Rows to choose from.
         bias: Added to the product with each row; None adds nothing.
-        rows: Queries a tile; None takes ``ROWS`` for every thread.
+        rows: Queries a tile.
         columns: Codebook rows a tile.
 
     Returns:
@@ -80,9 +77,8 @@ def highest_codes(
         return _lowest_equal(codes, codebook if bias is None else torch.cat([codebook, offset[:, None]], dim=1))
 
 
-def _search(vectors: Tensor, codebook: Tensor, bias: Tensor, centre: Tensor, rows: int | None, columns: int) -> Tensor:
+def _search(vectors: Tensor, codebook: Tensor, bias: Tensor, centre: Tensor, rows: int, columns: int) -> Tensor:
     """The row with the largest ``(vector - centre) . row + bias``, tile by tile."""
-    rows = rows or ROWS * min(torch.get_num_threads(), CORES)
     best = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
     spans = [*range(0, len(codebook), columns), len(codebook)]
     whole = len(codebook) - len(codebook) % BLOCK

@@ -33,7 +33,7 @@ class Tokenizer(nn.Module, ABC):
         encode_is_stochastic: Whether encode draws noise and so needs ``seeds``; otherwise it ignores them.
         decode_is_stochastic: The same for decode.
         thread_safe: Whether several threads may call encode at once, on the CPU: it must keep nothing in the tokenizer between or during
-            calls. An export then encodes two micro-batches at a time.
+            calls. An export then encodes two micro-batches at a time. Each class says so for itself; a subclass must say it again.
         trained_with: The networks and data its training used, so that a bench can mark figures those networks judge.
         weights_sha256: Digest of the weights it was loaded from, if any.
         weights_how: Which entry of that file was taken, under which prefix, and what was left out, in words.

@@ -44,7 +44,6 @@ class ConvVQTokenizer(Tokenizer):
         config: Shape of the network and of the codebook.
     """
 
-    thread_safe = True
     config: ConvVQConfig
     quantize: Any  # a VectorQuantizer, or a GumbelQuantizer if the configuration says so
 

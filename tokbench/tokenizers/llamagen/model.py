@@ -15,3 +15,5 @@ from tokbench.tokenizers.conv_vq import ConvVQTokenizer
 
 class LlamaGen(ConvVQTokenizer):
     """Convolutional VQ tokenizer whose codes are unit vectors."""
+
+    thread_safe = True

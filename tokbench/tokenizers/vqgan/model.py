@@ -15,3 +15,5 @@ from tokbench.tokenizers.conv_vq import ConvVQTokenizer
 
 class VQGAN(ConvVQTokenizer):
     """Convolutional VQ tokenizer trained with perceptual and adversarial losses."""
+
+    thread_safe = True

@@ -12,3 +12,5 @@ from tokbench.tokenizers.conv_vq import ConvVQTokenizer
 
 class VQVAE(ConvVQTokenizer):
     """Convolutional VQ tokenizer trained on squared error."""
+
+    thread_safe = True
