@@ -214,7 +214,7 @@ def _sorted(found: list[tuple[Path, Record]], key: str | None) -> list[tuple[Pat
         return found
     known = {name for _, record in found for name in record.metrics}
     if key not in known:
-        raise unknown_name("metric", key, known)
+        raise unknown_name("metric", key, known, hint="--sort takes metrics only.")
 
     def rank(item: tuple[Path, Record]) -> tuple[bool, float]:
         metric = item[1].metrics.get(key)

@@ -34,6 +34,8 @@ def report(
     from tokbench.report.page.model import Measured, arrange
     from tokbench.report.page.render import probe_section, render_page
 
+    if output.is_dir():
+        raise TokbenchError(f"{str(output)!r} is a folder; give --output a file, such as {output / 'report.html'}")
     places = places or [Path("runs")]
     runs, probes = find_all_records(places)
     groups = arrange([Measured(path.name, record, *_rows(path)) for path, record in runs])

@@ -103,3 +103,9 @@ def test_junit_and_json(tmp_path):
         write_checks(checks, tmp_path / "gate.txt")
     with pytest.raises(TokbenchError, match="cannot write"):
         write_checks(checks, tmp_path / "gate.JSON" / "x.xml")
+
+
+def test_a_number_beyond_all_figures_is_refused():
+    with pytest.raises(TokbenchError, match="'lpips>1e999' has a number too large for a figure"):
+        parse_conditions(["lpips>1e999"])
+    assert parse_conditions(["psnr<inf"])[0].bound == float("inf")

@@ -131,3 +131,11 @@ def test_what_the_command_was_given_stands_on_its_page(make_record, report_cli, 
     before = (tmp_path / "mine.html").read_bytes()
     report_cli(*shlex.split(lines[-1], comments=True)[2:])
     assert (tmp_path / "mine.html").read_bytes() == before
+
+
+@pytest.mark.parametrize("given", ["", "."])
+def test_a_folder_is_no_page_and_is_refused_before_pictures_are_made(given, tokbench_cli, make_record, tmp_path):
+    write_record(make_record("pixel/rgb").record, {}, tmp_path / "runs")
+    status, out, err = tokbench_cli("report", str(tmp_path / "runs"), "-o", given)
+    assert (status, out) == (2, "")
+    assert err == "tokbench: '.' is a folder; give --output a file, such as report.html\n"

@@ -365,3 +365,35 @@ def test_names_are_text_not_markup():
 def test_unknown_format():
     with pytest.raises(TokbenchError, match="unknown format 'mdd'; did you mean md"):
         render([], "mdd")
+
+
+HOSTILE = "<b>a</b>|\u202eb\nc\x1b[31m"
+
+
+def test_hostile_names_are_text_in_every_format():
+    named = replace(RECORD, tokenizer=replace(RECORD.tokenizer, name=HOSTILE))
+    shown = "<b>a</b>|\\u202eb\\nc\\x1b[31m"
+    tables = make_tables([named], columns=["psnr"])
+    (line,) = [line for line in render(tables, "md").splitlines() if "31m" in line]
+    assert line.startswith("| &lt;b&gt;a&lt;/b&gt;\\|\\u202eb\\nc\\x1b[31m | ")
+    assert [row["tokenizer"] for form in ("csv", "json") for row in rows_of(tables, form)] == [shown, shown]
+    for form in ("md", "latex", "csv", "json"):
+        assert all(character.isprintable() or character == "\n" for character in render(tables, form))
+    assert len(render(tables, "latex").splitlines()) == len(render(make_tables([RECORD], columns=["psnr"]), "latex").splitlines())
+
+
+def test_endless_names_and_figures_are_short_where_people_read_them():
+    endless = replace(RECORD, tokenizer=replace(RECORD.tokenizer, name="n" * 20_000), metrics={"psnr": MetricResult(1e308, "dB", True)})
+    tables = make_tables([endless], columns=["psnr"])
+    for form in ("md", "latex"):
+        assert max(map(len, render(tables, form).splitlines())) < 500
+        assert "1e+308" in render(tables, form)
+    assert rows_of(tables, "json")[0]["tokenizer"] == "n" * 20_000
+
+
+@pytest.mark.parametrize(
+    ("name", "cell"), [("=cmd|'/c calc'!A1", "'=cmd|'/c calc'!A1"), ("@x", "'@x"), ("a=b", "a=b"), ("-", "-"), ("-1.5", "-1.5")]
+)
+def test_csv_has_no_formulas(name, cell):
+    named = replace(RECORD, tokenizer=replace(RECORD.tokenizer, name=name))
+    assert rows_of(make_tables([named], columns=["psnr"]), "csv")[0]["tokenizer"] == cell

@@ -16,7 +16,7 @@ from tokbench.errors import TokbenchError
 from tokbench.report.gate import CHANGE
 from tokbench.report.significance import image_groups, interval_of_difference, paired_difference, too_few
 from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED
-from tokbench.report.words import counted
+from tokbench.report.words import counted, visible
 
 Verdict = Literal["better", "worse", "same", "unjudged"]
 
@@ -114,8 +114,8 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
     known_of_one = [one for one in others if one.before is not None or one.after is not None]
     few = dict.fromkeys(too_few(record.data.count, record.data.groups) for record in (before, after))
     return Difference(
-        before.tokenizer.name,
-        after.tokenizer.name,
+        visible(before.tokenizer.name),
+        visible(after.tokenizer.name),
         tuple(differing(before, after)),
         (*measured, *known_of_one),
         tuple(warning for warning in few if warning is not None),

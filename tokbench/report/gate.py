@@ -86,6 +86,8 @@ def parse_conditions(texts: Sequence[str], *, known: Iterable[str] | None = None
         match = PATTERN.fullmatch(text)
         if match is None:
             raise TokbenchError(f"--fail-if takes a metric, one of < <= > >= and a number, e.g. 'lpips>0.15'; got {text!r}")
+        if math.isinf(float(match[3])) and "inf" not in match[3]:
+            raise TokbenchError(f"--fail-if {text!r} has a number too large for a figure; give a smaller one, or inf")
         name = match[1]
         base = name.removesuffix(CHANGE)
         if names is not None and base not in names:

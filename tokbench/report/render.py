@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import io
 import json
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from tokbench.configs import plain
 from tokbench.errors import unknown_name
 from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK
 from tokbench.report.table import JUDGE_MARK, Cell, Column, Table
+from tokbench.report.words import shortened
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -25,6 +27,12 @@ MARK_WORDS = {
     SPEED_MARK: "measured on different machines, devices, threads or micro-batches",
 }
 """Marks in the formats for machines, which have a column or field of words for them."""
+
+TEXT_LIMIT = 400
+"""Characters of a name or a note in formats for people."""
+
+FORMULA = ("=", "+", "-", "@")
+"""What a formula of a spreadsheet begins with."""
 
 BESIDE = ("low", "high", "best", "note")
 """What follows a column's key in the names of what stands beside its values."""
@@ -101,21 +109,23 @@ def _title(column: Column) -> str:
 def _markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
-        lines = [f"**{table.title}**", ""]
+        lines = [f"**{_marked_down(table.title)}**", ""]
         lines.append(f"| {table.lead} | " + " | ".join(_title(column) for column in table.columns) + " |")
         lines.append("|---|" + "".join("---:|" if column.align == "right" else "---|" for column in table.columns))
-        lines += ["| " + " | ".join([_piped(name), *map(_markdown_cell, cells)]) + " |" for name, cells in table.rows]
-        lines += [""] + [f"- {note}" for note in table.notes] if table.notes else []
+        lines += ["| " + " | ".join([_marked_down(name), *map(_markdown_cell, cells)]) + " |" for name, cells in table.rows]
+        lines += [""] + [f"- {_marked_down(note)}" for note in table.notes] if table.notes else []
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
 def _markdown_cell(cell: Cell) -> str:
-    return _piped(f"**{cell.number}**" + cell.text[len(cell.number) :] if cell.bold else cell.text)
+    number = _marked_down(cell.number)
+    return (f"**{number}**" if cell.bold else number) + _marked_down(cell.text[len(cell.number) :])
 
 
-def _piped(text: str) -> str:
-    return text.replace("|", "\\|")
+def _marked_down(text: str) -> str:
+    """Text as itself: not a cell's end, not HTML, not endless."""
+    return html.escape(shortened(text, TEXT_LIMIT), quote=False).replace("|", "\\|")
 
 
 def _csv(tables: Sequence[Table]) -> str:
@@ -140,7 +150,18 @@ def _csv(tables: Sequence[Table]) -> str:
 
 
 def _csv_text(value: Any) -> Any:
+    """A value as spreadsheets take it: text that would be a formula begins with an apostrophe."""
+    if isinstance(value, str) and value[:1] in FORMULA and len(value) > 1 and not _is_number(value):
+        return f"'{value}"
     return "" if value is None else str(value).lower() if isinstance(value, bool) else value
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _value(column: Column, cell: Cell) -> float | str | None:
@@ -168,7 +189,7 @@ def _latex(tables: Sequence[Table]) -> str:
         lines += ["\\begin{threeparttable}", f"\\begin{{tabular}}{{{aligned}}}", "\\toprule"]
         lines.append(" & ".join([table.lead, *(_tex(_title(column)) for column in table.columns)]) + " \\\\")
         lines.append("\\midrule")
-        lines += [" & ".join([_tex(name), *map(_latex_cell, cells)]) + " \\\\" for name, cells in table.rows]
+        lines += [" & ".join([_tex(shortened(name, TEXT_LIMIT)), *map(_latex_cell, cells)]) + " \\\\" for name, cells in table.rows]
         lines += ["\\bottomrule", "\\end{tabular}"]
         if table.notes:
             lines += ["\\begin{tablenotes}", "\\footnotesize", *(f"\\item {_tex(note)}" for note in table.notes), "\\end{tablenotes}"]

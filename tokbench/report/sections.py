@@ -9,7 +9,7 @@ from typing import Any
 from tokbench.bench.protocol import Protocol
 from tokbench.bench.record import Record
 from tokbench.configs import flat
-from tokbench.report.words import counted
+from tokbench.report.words import counted, visible
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _names(records: Sequence[Record]) -> list[str]:
         group = groups[record.tokenizer.name]
         keys = dict.fromkeys(key for other in group for key in other)
         differing = [key for key in keys if any(other.get(key) != own.get(key) for other in group)]
-        names.append(" ".join([record.tokenizer.name, *(f"{key}={own[key]}" for key in differing if key in own)]))
+        names.append(visible(" ".join([record.tokenizer.name, *(f"{key}={own[key]}" for key in differing if key in own)])))
     return names
 
 
@@ -79,7 +79,6 @@ def _places(records: Sequence[Record]) -> list[str]:
         data, protocol = record.data, record.protocol
         differing = [name for name in names if len({getattr(other, name) for other in protocols[record.protocol_label]}) > 1]
         label = "+".join([record.protocol_label, *(f"{name}={getattr(protocol, name)}" for name in differing)])
-        places.append(
-            f"{label} v{protocol.version}, N={data.count} of {data.name} ({counted(data.groups, 'group')}), data {data.digest[:8]}"
-        )
+        groups = counted(data.groups, "group")
+        places.append(visible(f"{label} v{protocol.version}, N={data.count} of {data.name} ({groups}), data {data.digest[:8]}"))
     return places

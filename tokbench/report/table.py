@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -42,9 +43,13 @@ class Column:
 
     def write(self, value: float) -> str:
         """The number as text; none is minus zero."""
-        text = f"{value * self.scale:.{self.digits}f}"
+        scaled = value * self.scale
+        text = f"{scaled:.{self.digits}f}" if not HUGE <= abs(scaled) < math.inf else f"{scaled:.4g}"
         return text.removeprefix("-") if float(text) == 0 else text
 
+
+HUGE = 1e15
+"""Figures from here on are written with a power of ten."""
 
 METRIC_COLUMNS = (
     Column("FD-EffLite0", "fd_efflite0", 2, arrow="↓"),

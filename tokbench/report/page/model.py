@@ -11,6 +11,7 @@ from tokbench.bench.record import Record
 from tokbench.bench.store import Rows
 from tokbench.configs import canonical_json
 from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED, Column, Table, make_sections, make_tables
+from tokbench.report.words import visible
 
 COLOURS, SHAPES = 8, 5
 """Together they make 40 looks; more tokenizers than that begin again."""
@@ -197,5 +198,5 @@ def clipped(text: object, limit: int = NAME_LIMIT) -> str:
         text: Anything that has a text.
         limit: Characters to keep.
     """
-    line = " ".join(str(text).split())
+    line = visible(" ".join(str(text).split()))
     return line if len(line) <= limit else f"{line[:limit]}… ({len(line):,} characters)"
