@@ -11,6 +11,7 @@ import typer
 
 from tokbench import console
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.report.words import counted
 
 if TYPE_CHECKING:
     from tokbench.bench.record import Record
@@ -100,11 +101,23 @@ def plot(
 
     Bits and speed against quality, use of codes, per-image values.
     """
-    from tokbench.bench.store import find_records, read_rows
+    from tokbench.bench.probe_store import find_all_records
+    from tokbench.bench.store import read_rows
     from tokbench.report.figures import KINDS, write_plots
+    from tokbench.report.paper import FORMATS
 
-    found = find_records(places or [Path("runs")])
     formats = [part.strip() for part in form.split(",") if part.strip()]
+    if not formats:
+        raise TokbenchError(f"--format needs some of {', '.join(FORMATS)}, got {form!r}")
+    places = places or [Path("runs")]
+    found, probes = find_all_records(places)
+    if not found:
+        where = " ".join(map(str, places))
+        raise TokbenchError(
+            f"plot draws records of tokbench run, and {where} holds those of probes; show them with: tokbench report {where}"
+        )
+    if probes:
+        console.say(f"plot draws records of tokbench run, and leaves out {counted(len(probes), 'record')} of probes")
     records, rows = [record for _, record in found], [read_rows(path) for path, _ in found]
     written = write_plots(records, rows, out_dir, kinds=tuple(kind or KINDS), formats=formats, width=width)
     for note in written.notes:

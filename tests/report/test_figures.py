@@ -10,7 +10,11 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
+from tokbench import cli_compare
+from tokbench.bench.intervals import Interval
+from tokbench.bench.probe_store import write_probe_record
 from tokbench.bench.record import MetricResult
+from tokbench.bench.store import write_record
 from tokbench.errors import TokbenchError
 from tokbench.report import paper
 from tokbench.report.figures import KINDS, draw_plots, write_plots
@@ -106,7 +110,17 @@ def figures_of(items, **options):
     return {plot.name: plot for plot in draw_plots([item.record for item in items], [item.rows for item in items], names, **options)}
 
 
-@pytest.mark.parametrize(("key", "value", "word"), [("lpips", 0.0, "0"), ("lpips", 1e-12, "≈ 0"), ("psnr", math.inf, "∞")])
+@pytest.mark.parametrize(
+    ("key", "value", "word"),
+    [
+        ("lpips", 0.0, "0"),
+        ("lpips", 1e-12, "≈ 0"),
+        ("lpips", 1e-300, "≈ 0"),
+        ("lpips", -0.1, "≤ 0"),
+        ("psnr", math.inf, "∞"),
+        ("psnr", 1e308, "> 1e15"),
+    ],
+)
 def test_figures_without_a_place_stand_at_the_end_of_the_axis_with_a_word(make_record, key, value, word):
     exact = make_record("pixel/rgb")
     exact.rows[key] = dict.fromkeys(exact.rows[key], value)
@@ -127,6 +141,47 @@ def test_figures_without_a_place_stand_at_the_end_of_the_axis_with_a_word(make_r
     assert low < mark.get_ydata()[0] < high
 
 
+@pytest.mark.parametrize(
+    ("values", "word"),
+    [((1e308, math.inf), "> 1e15"), ((-1e308, -1e16), "< -1e15"), ((-math.inf, -math.inf), "-∞"), ((1e300, 1e16), "> 1e15")],
+)
+def test_huge_figures_share_a_strip_and_leave_the_axis_to_the_others(make_record, tmp_path, values, word):
+    ordinary = MetricResult(20.0, "dB", True, interval=Interval(-1e300, 1e300, "by hand"))
+    items = [at_bpp(make_record("a/b"), 0.5, psnr=ordinary), at_bpp(make_record("g/h", seed=3), 0.6)]
+    items += [at_bpp(make_record(f"c/{i}", seed=1 + i), 1.0 + i, psnr=MetricResult(value, "dB", True)) for i, value in enumerate(values)]
+    (axes,) = figures_of(items, kinds=("rate",))["rate-psnr"].figure.axes
+    labels = dict(zip((label.get_text() for label in axes.get_yticklabels()), axes.get_yticks(), strict=True))
+    marks = {line.get_label(): line.get_ydata()[0] for line in axes.lines if line.get_marker() != "None" and len(line.get_ydata())}
+    assert marks["c/0"] == marks["c/1"] == labels[word]
+    assert -100 < axes.get_ylim()[0] < axes.get_ylim()[1] < 100
+    records, rows = [item.record for item in items], [item.rows for item in items]
+    assert write_plots(records, rows, tmp_path, kinds=("rate", "decode"), formats=("png", "svg", "pdf")).paths
+
+
+@pytest.mark.parametrize("width", ["column", "page"])
+def test_figures_of_other_settings_have_a_mark_and_a_note(make_record, tmp_path, width):
+    items = [at_bpp(make_record(name, seed=i), 1.0 + i) for i, name in enumerate(("a/b", "c/d", "e/f"))]
+    items[2].record.metrics["lpips"] = replace(items[2].record.metrics["lpips"], settings={"net": "other"})
+    plots = figures_of(items, kinds=("rate", "images"), width=width)
+    for kind in ("rate", "images"):
+        plot = plots[kind if width == "page" else f"{kind}-lpips"]
+        (axes,) = [axes for axes in plot.figure.axes if any("LPIPS" in label for label in (axes.get_xlabel(), axes.get_ylabel()))]
+        (mark,) = [text for text in axes.texts if text.get_text() == "≠"]
+        if kind == "rate":
+            (point,) = [line for line in axes.lines if line.get_label() == "e/f"]
+            assert mark.xy == (point.get_xdata()[0], point.get_ydata()[0])
+        else:
+            assert mark.xy[1] == 2  # the row of e/f
+        assert not [text for other in plot.figure.axes if other is not axes for text in other.texts]
+        assert [text.get_text() for text in plot.figure.legends[0].texts][-1] == "measured otherwise than most"
+        assert [note[:50] for note in plot.notes] == ["≠ LPIPS with other settings than most of this plot"]
+    if width == "column":
+        assert plots["rate-psnr"].notes == ()
+        assert "measured otherwise than most" not in [text.get_text() for text in plots["rate-psnr"].figure.legends[0].texts]
+    written = write_plots([item.record for item in items], [item.rows for item in items], tmp_path, formats=("svg",), width=width)
+    assert sum("≠ LPIPS with other settings" in note for note in written.notes) == 4  # rate, encode, decode, images
+
+
 def test_infinite_images_are_counted_in_words(make_record):
     all_of_them, some = make_record("pixel/rgb"), make_record("a/b", seed=1)
     all_of_them.rows["psnr"] = dict.fromkeys(all_of_them.rows["psnr"], math.inf)
@@ -134,6 +189,10 @@ def test_infinite_images_are_counted_in_words(make_record):
     plot = figures_of([make_record("c/d", seed=2), all_of_them, some], kinds=("images",))["images-psnr"]
     assert plot.left_out == ()
     assert [text.get_text() for text in plot.figure.axes[0].texts] == ["∞ for all images", "∞ for 7 of 60 images"]
+    all_of_them.rows["psnr"] = dict.fromkeys(all_of_them.rows["psnr"], -1e308)
+    some.rows["psnr"] |= dict.fromkeys(list(some.rows["psnr"])[:7], 1e300)
+    plot = figures_of([all_of_them, some], kinds=("images",))["images-psnr"]
+    assert [text.get_text() for text in plot.figure.axes[0].texts] == ["< -1e15 for all images", "> 1e15 for 7 of 60 images"]
 
 
 def test_one_entry_of_the_legend_stands_for_all_rates_of_a_codec(make_record):
@@ -238,3 +297,25 @@ def test_without_matplotlib_the_extra_is_named(items, tmp_path, monkeypatch):
 def test_nothing_is_drawn_at_import():
     script = "import sys, tokbench.report.figures, tokbench.report.panels; print('matplotlib' in sys.modules, 'torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False False\n"
+
+
+@pytest.mark.parametrize("given", ["", " , "])
+def test_no_format_is_a_mistake(tmp_path, given):
+    with pytest.raises(TokbenchError, match=f"^--format needs some of png, svg, pdf, got {given!r}$"):
+        cli_compare.plot([tmp_path], form=given)
+
+
+def test_of_records_of_probes_it_is_said_what_shows_them(make_record, make_probe, tmp_path, capsys):
+    path, out = write_probe_record(make_probe(), {}, tmp_path / "probes"), tmp_path / "drawn"
+    for place in (path, path.parent):
+        message = f"plot draws records of tokbench run, and {place} holds those of probes; show them with: tokbench report {place}"
+        with pytest.raises(TokbenchError, match=f"^{re.escape(message)}$"):
+            cli_compare.plot([place], out_dir=out)
+    item = make_record("a/b")
+    write_record(item.record, item.rows, path.parent)
+    cli_compare.plot([path.parent], form="svg", kind=["rate"], out_dir=out)
+    assert "plot draws records of tokbench run, and leaves out 1 record of probes" in " ".join(capsys.readouterr().err.split())
+    assert (out / "rate-psnr.svg").exists()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(TokbenchError, match="no records in"):
+        cli_compare.plot([tmp_path / "empty"], out_dir=out)

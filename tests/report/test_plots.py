@@ -13,7 +13,7 @@ from tokbench.bench.intervals import Interval
 from tokbench.bench.record import CodebookUse, MetricResult
 from tokbench.report.codebook_plots import rank_curves, use_histograms
 from tokbench.report.plots import Point, distributions, measured, metric_axis, pareto_front, rate_scatter, speed_scatter
-from tokbench.report.ticks import even_steps, labels_fit, log_ticks
+from tokbench.report.ticks import even_steps, labels_fit, log_ticks, plain
 from tokbench.report.words import counted, shortened
 
 COORDINATES = st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, math.inf])
@@ -67,6 +67,41 @@ def test_rate_points_and_what_has_no_place(make_record):
     assert not rate_scatter(records, ["p", "v", "w", "j", "l"], "rfid").points
 
 
+@pytest.mark.parametrize("value", [1e308, -1e308, 1e300, 1e16, math.inf])
+def test_what_an_axis_cannot_hold_is_off_it_and_pulls_nothing_else_along(make_record, value):
+    records = [make_record(name, seed=i).record for i, name in enumerate(("a/b", "c/d", "e/f"))]
+    for key in ("lpips", "ssim", "usage"):
+        records[1].metrics[key] = replace(records[1].metrics[key], value=value)
+        data = rate_scatter(records, ["a", "c", "e"], key)
+        assert [point.off for point in data.points] == [False, True, False], key
+        assert data.points[1].interval is None
+    records[0].metrics["ssim"] = MetricResult(0.8, "1", True, interval=Interval(-1e300, 1e300, "by hand"))
+    assert rate_scatter(records, ["a", "c", "e"], "ssim").points[0].interval == (-1e15, 1e15)
+    records[2] = replace(records[2], tokens=replace(records[2].tokens, bpp=1e300))
+    data = rate_scatter(records, ["a", "c", "e"], "ssim")
+    assert [point.name for point in data.points] == ["a", "c"]
+    assert data.left_out == ("e: bits per pixel is 1e+300",)
+
+
+def test_distances_below_what_a_logarithmic_axis_holds_are_off_it(make_record):
+    records = [make_record(name, seed=i).record for i, name in enumerate(("a/b", "c/d"))]
+    records[0].metrics["lpips"], records[1].metrics["lpips"] = MetricResult(1e-14, "1", False), MetricResult(1e-16, "1", False)
+    assert [point.off for point in rate_scatter(records, ["a", "c"], "lpips").points] == [False, True]
+
+
+def test_figures_of_other_settings_are_marked_and_those_settings_named(make_record):
+    records = [make_record(name, seed=i).record for i, name in enumerate(("a/b", "c/d", "e/f", "vae/x"))]
+    for record, net in zip(records, ("alex", "alex", "vgg", "squeeze"), strict=True):
+        record.metrics["lpips"] = replace(record.metrics["lpips"], settings={"net": net})
+    records[3] = replace(records[3], tokens=replace(records[3].tokens, bpp=None))
+    data = rate_scatter(records, ["a", "c", "e", "v"], "lpips")
+    assert [(point.name, point.unlike) for point in data.points] == [("a", False), ("c", False), ("e", True)]
+    assert data.note == "≠ LPIPS with other settings than most of this plot: net alex or vgg"  # v is not in it
+    data = rate_scatter(records, ["a", "c", "e", "v"], "psnr")
+    assert data.note == ""
+    assert not any(point.unlike for point in data.points)
+
+
 def test_shares_are_drawn_in_per_cent(make_record):
     record = make_record("a/b").record
     data = rate_scatter([record], ["a"], "usage")
@@ -104,10 +139,12 @@ def test_quantiles_are_numpy_s_and_infinite_values_stay_out(make_record):
     item = make_record("a/b")
     values = np.array(list(item.rows["psnr"].values()))
     boxes = distributions([item.rows, {"psnr": {"x": math.inf}}, {}, {"psnr": {"x": math.nan}}], ["a", "b", "c", "d"], "psnr")
-    assert [(box.name, box.count, box.infinite) for box in boxes] == [("a", 60, 0), ("b", 1, 1)]
+    assert [(box.name, box.count, box.beyond) for box in boxes] == [("a", 60, 0), ("b", 1, 1)]
     assert boxes[1].quantiles == ()
     assert boxes[0].quantiles == tuple(np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95]))
     assert boxes[0].mean == pytest.approx(values.mean())
+    (huge,) = distributions([{"stability": {"x": 1e308, "y": 1e308, "z": 0.5}}], ["a"], "stability")
+    assert (huge.count, huge.beyond, huge.quantiles) == (3, 2, ())
 
 
 def used(counts, points=10**9):
@@ -170,6 +207,7 @@ def test_ticks_are_round_numbers():
     assert log_ticks(0.14, 0.23, 1.1, upright=True) == [0.14, 0.16, 0.18, 0.2, 0.22]
     assert even_steps(19.2, 23.4, 4) == [20, 22]
     assert even_steps(-0.3, 0.31, 4) == [-0.2, 0, 0.2]
+    assert [plain(value) for value in (-20, -0.2, 0.0, 0.2, 2e6, -2e6)] == ["-20", "-0.2", "0", "0.2", "2e+06", "-2e+06"]
 
 
 def test_words():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,7 +13,7 @@ from tokbench.bench.record import Record
 from tokbench.bench.store import Rows
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.report.codebook_plots import rank_curves, use_histograms
-from tokbench.report.panels import EQUAL_USE, FRONT, HOLLOW, NAME_LIMIT, draw_boxes, draw_histogram, draw_ranks, draw_scatter
+from tokbench.report.panels import EQUAL_USE, FRONT, HOLLOW, NAME_LIMIT, UNLIKE, draw_boxes, draw_histogram, draw_ranks, draw_scatter
 from tokbench.report.paper import (
     FORMATS,
     WIDTHS,
@@ -26,7 +26,17 @@ from tokbench.report.paper import (
     paper_style,
     save_figure,
 )
-from tokbench.report.plots import NOTE_NAME, Distribution, Scatter, distributions, measured, metric_axis, rate_scatter, speed_scatter
+from tokbench.report.plots import (
+    NOTE_NAME,
+    Distribution,
+    Scatter,
+    distributions,
+    measured,
+    measured_otherwise,
+    metric_axis,
+    rate_scatter,
+    speed_scatter,
+)
 from tokbench.report.sections import make_sections
 from tokbench.report.words import shortened
 
@@ -50,16 +60,18 @@ class Plot:
         name: Of its files, without suffix.
         figure: matplotlib's.
         left_out: What it does not show, and why.
+        notes: Which of its figures do not compare, and why.
     """
 
     name: str
     figure: Figure
     left_out: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Written:
-    """The files of a set of plots, and a line for every plot that does not show everything."""
+    """The files of a set of plots, and a line for every plot that does not show everything, or shows what does not compare."""
 
     paths: tuple[Path, ...]
     notes: tuple[str, ...]
@@ -73,6 +85,7 @@ class _Panel:
     labels: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
     height: float | None = None
+    note: str = ""
 
 
 def write_plots(
@@ -115,6 +128,7 @@ def write_plots(
                 save_figure(plot.figure, paths[-1], form)
             if plot.left_out:
                 notes.append(f"{plot.name} leaves out {'; '.join(plot.left_out)}")
+            notes += [f"{plot.name}: {note}" for note in plot.notes]
     if not paths:
         raise TokbenchError(f"the records hold nothing to draw for {', '.join(kinds)}; measure more metrics, or choose another --kind")
     return Written(tuple(paths), tuple(notes))
@@ -146,15 +160,17 @@ def draw_plots(
         if kind == "codebook":
             panels = _codebook_panels(records, paper)
         elif kind == "images":
-            panels = _image_panels(rows, paper, together=width == "page")
+            panels = _image_panels(records, rows, paper, together=width == "page")
         else:
             panels = _scatter_panels(records, paper, kind)
         if width == "page" and panels:
             left_out = tuple(f"{panel.name}: {line}" for panel in panels for line in panel.left_out)
-            yield Plot(kind, _drawn(panels, names, WIDTHS[width], ACROSS), left_out)
+            yield Plot(kind, _drawn(panels, names, WIDTHS[width], ACROSS), left_out, tuple(panel.note for panel in panels if panel.note))
         elif width == "column":
             for panel in panels:
-                yield Plot(f"{kind}-{panel.name}", _drawn([panel], names, WIDTHS[width], 1), panel.left_out)
+                yield Plot(
+                    f"{kind}-{panel.name}", _drawn([panel], names, WIDTHS[width], 1), panel.left_out, (panel.note,) if panel.note else ()
+                )
 
 
 def _scatter_panels(records: Sequence[Record], paper: Paper, kind: str) -> list[_Panel]:
@@ -164,8 +180,8 @@ def _scatter_panels(records: Sequence[Record], paper: Paper, kind: str) -> list[
         if data.points:
             names = dict.fromkeys(point.name if point.codec is None else codec_label(point.codec) for point in data.points)
             labels = (*([FRONT] if len(data.front) > 1 else []), *names)
-            labels += (HOLLOW,) * any(point.judged for point in data.points)
-            panels.append(_Panel(key, partial(_points, data=data, paper=paper), labels, data.left_out))
+            labels += (HOLLOW,) * any(point.judged for point in data.points) + (UNLIKE,) * bool(data.note)
+            panels.append(_Panel(key, partial(_points, data=data, paper=paper), labels, data.left_out, note=data.note))
     return panels
 
 
@@ -180,7 +196,7 @@ def _codebook_panels(records: Sequence[Record], paper: Paper) -> list[_Panel]:
     ]
 
 
-def _image_panels(rows: Sequence[Rows], paper: Paper, *, together: bool) -> list[_Panel]:
+def _image_panels(records: Sequence[Record], rows: Sequence[Rows], paper: Paper, *, together: bool) -> list[_Panel]:
     keys = [key for key in IMAGE_METRICS if any(key in row for row in rows)]
     found = {key: boxes for key in keys if (boxes := distributions(rows, paper.names, key))}
     panels = []
@@ -188,8 +204,12 @@ def _image_panels(rows: Sequence[Rows], paper: Paper, *, together: bool) -> list
         shown = {box.name for group in (found.values() if together else [boxes]) for box in group}
         names = [name for name in paper.names if name in shown]
         broken = [name for name, row in zip(paper.names, rows, strict=True) if key in row and name not in {box.name for box in boxes}]
-        draw = partial(_boxes, boxes=boxes, names=names, key=key, paper=paper)
-        panels.append(_Panel(key, draw, (), tuple(f"{shortened(name, NOTE_NAME)}: not a number" for name in broken), _height(names)))
+        drawn = {box.name for box in boxes}
+        unlike, note = measured_otherwise([record for name, record in zip(paper.names, records, strict=True) if name in drawn], key)
+        marked = [box.name for box, other in zip(boxes, unlike, strict=True) if other]
+        draw = partial(_boxes, boxes=boxes, names=names, key=key, paper=paper, unlike=marked)
+        left_out = tuple(f"{shortened(name, NOTE_NAME)}: not a number" for name in broken)
+        panels.append(_Panel(key, draw, (UNLIKE,) * bool(note), left_out, _height(names), note))
     return panels
 
 
@@ -202,13 +222,15 @@ def _points(axes: Axes, first: bool, *, data: Scatter, paper: Paper) -> None:
     draw_scatter(axes, data, paper)
 
 
-def _boxes(axes: Axes, first: bool, *, boxes: Sequence[Distribution], names: Sequence[str], key: str, paper: Paper) -> None:
-    draw_boxes(axes, boxes, names, metric_axis(key), paper, named=first)
+def _boxes(
+    axes: Axes, first: bool, *, boxes: Sequence[Distribution], names: Sequence[str], key: str, paper: Paper, unlike: Collection[str]
+) -> None:
+    draw_boxes(axes, boxes, names, metric_axis(key), paper, named=first, unlike=unlike)
 
 
 def _drawn(panels: Sequence[_Panel], names: Sequence[str], width: float, across: int) -> Figure:
     found = dict.fromkeys(label for panel in panels for label in panel.labels)
-    last = [label for label in (EQUAL_USE, HOLLOW) if label in found]
+    last = [label for label in (EQUAL_USE, HOLLOW, UNLIKE) if label in found]
     labels = [label for label in (FRONT, *names) if label in found]
     labels += [label for label in found if label not in (*labels, *last)] + last
     with paper_style():

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tokbench.report.codebook_plots import RankCurve, UseHistogram
+from tokbench.report.comparable import SETTINGS_MARK
 from tokbench.report.paper import GREY, PALE, WIDTHS, Paper, codec_label, fitted, panel_height
-from tokbench.report.plots import Axis, Distribution, Scatter
+from tokbench.report.plots import HUGE, Axis, Distribution, Scatter, beyond_word
 from tokbench.report.strips import Span, vertical_span
 from tokbench.report.ticks import even_steps, labels_fit, log_ticks, plain
 
@@ -20,6 +21,7 @@ RANK, SHARE = Axis("rank of the code", True, None), Axis("share of tokens", True
 USE, CODES = Axis("use of a code / equal use", True, None), Axis("codes %", False, None)
 
 FRONT, EQUAL_USE, HOLLOW = "Pareto front", "equal use", "hollow: trained with the judge"
+UNLIKE = "measured otherwise than most"
 """Entries of the legend beside the records."""
 
 STRIP_ROOM = 0.28
@@ -30,7 +32,8 @@ NAME_LIMIT = 26
 
 
 def draw_scatter(axes: Axes, data: Scatter, paper: Paper) -> None:
-    """Points with intervals; the Pareto front as dashed steps, one codec's anchors joined by dots, hollow where the judge trained.
+    """Points with intervals; the Pareto front as dashed steps, one codec's anchors joined by dots, hollow where the judge trained;
+    a mark beside those that were measured with other settings than most.
 
     Figures that have no place on the axis stand in a grey strip at its end, whose label is what they are.
     """
@@ -68,8 +71,12 @@ def draw_scatter(axes: Axes, data: Scatter, paper: Paper) -> None:
         )
         label = point.name if point.codec is None else None
         axes.plot([point.x], [height], label=label, linestyle="none", markersize=5.5, zorder=3, **look, **faces)
+        if point.unlike:
+            _mark_unlike(axes, point.x, height, look["color"])
     if any(point.judged for point in data.points):
         axes.plot([], [], label=HOLLOW, linestyle="none", marker="o", markersize=5.5, color=GREY, markerfacecolor="white")
+    if data.note:
+        _explain_unlike(axes)
     places = {point.x for point in data.points}
     if len(places) == 1 and data.x.log:
         axes.set_xlim(min(places) / 2, min(places) * 2)
@@ -103,30 +110,55 @@ def draw_histogram(axes: Axes, histograms: Sequence[UseHistogram], paper: Paper)
     axes.set_xlim(low / 8 if dead else low, high)
 
 
-def draw_boxes(axes: Axes, found: Sequence[Distribution], names: Sequence[str], axis: Axis, paper: Paper, *, named: bool = True) -> None:
+def draw_boxes(
+    axes: Axes,
+    found: Sequence[Distribution],
+    names: Sequence[str],
+    axis: Axis,
+    paper: Paper,
+    *,
+    named: bool = True,
+    unlike: Collection[str] = (),
+) -> None:
     """One row a record: a line from 5 to 95 % of the images, a box from 25 to 75 %, a bar at the median, a ring at the mean.
 
-    Where values are infinite, words say of how many images.
+    Where values are infinite, or beyond what an axis can hold, words say of how many images. Names in ``unlike``, measured with other
+    settings than most, have a mark.
     """
     for one in found:
         i = names.index(one.name)
         colour = paper.look(one.name)["color"]
-        if one.infinite:
-            of = "all" if one.infinite == one.count else f"{one.infinite:,} of {one.count:,}"
-            sign = "-∞" if one.lowest == -math.inf else "∞"
-            axes.text(0.98, i, f"{sign} for {of} images", color=colour, ha="right", va="center", transform=axes.get_yaxis_transform())
+        mark = f"{SETTINGS_MARK} " if one.name in unlike else ""
+        if one.beyond:
+            of = "all" if one.beyond == one.count else f"{one.beyond:,} of {one.count:,}"
+            word = beyond_word([one.lowest if one.lowest < -HUGE else one.highest])
+            axes.text(0.98, i, f"{mark}{word} for {of} images", color=colour, ha="right", va="center", transform=axes.get_yaxis_transform())
             continue
         low, first, middle, third, high = one.quantiles
         axes.hlines(i, low, high, color=colour, linewidth=0.8)
         axes.barh(i, third - first, left=first, height=0.55, color=colour, alpha=0.35, linewidth=0)
         axes.vlines(middle, i - 0.3, i + 0.3, color=colour, linewidth=1.6)
         axes.plot([one.mean], [i], marker="o", markersize=3, markerfacecolor="white", color=colour, clip_on=False)
+        if mark:
+            _mark_unlike(axes, high, i, colour)
+    if unlike:
+        _explain_unlike(axes)
     axes.use_sticky_edges = False  # values at an end of the scale keep their distance from the frame
     axes.set_yticks(range(len(names)), fitted(names, NAME_LIMIT) if named else [""] * len(names))
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xlabel(axis.label)
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
+
+
+def _mark_unlike(axes: Axes, x: float, y: float, colour: str) -> None:
+    """Beside what stands here."""
+    axes.annotate(SETTINGS_MARK, (x, y), xytext=(4, 0), textcoords="offset points", va="center", color=colour)
+
+
+def _explain_unlike(axes: Axes) -> None:
+    """What the mark means, for the legend."""
+    axes.plot([], [], label=UNLIKE, linestyle="none", marker=r"$\neq$", markersize=7, markeredgewidth=0, color=GREY)
 
 
 def _scale(axes: Axes, x: Axis, y: Axis) -> None:

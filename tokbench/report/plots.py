@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tokbench.bench.intervals import Interval
 from tokbench.bench.record import Record
 from tokbench.bench.store import Rows
-from tokbench.report.comparable import machine_of
+from tokbench.report.comparable import SETTINGS_MARK, differing_settings, machine_of, settings_of, unlike_most
 from tokbench.report.table import METRIC_COLUMNS, Column
 from tokbench.report.words import shortened
 
@@ -23,6 +24,9 @@ LOGARITHMIC = ("fd_efflite0", "rfid", "lpips", "lpips_vgg")
 
 NEARLY_ZERO = 1e-6
 """Share of the largest figure up to which one counts as zero on a logarithmic axis."""
+
+TINY, HUGE = 1e-15, 1e15
+"""What an axis can hold: magnitudes up to ``HUGE``, and from ``TINY`` on where it is logarithmic."""
 
 NOT_TIMED = "not timed"
 
@@ -61,7 +65,9 @@ class Point:
         codec: ``webp`` or ``jpeg`` for an anchor, else None.
         judged: Whether the tokenizer was trained with the network that judges here.
         x_interval: 95 % of the rate or speed, where there is one.
-        off: Whether its figure (zero on a logarithmic axis, infinity) has no place on the axis, and it stands at the axis' end.
+        off: Whether its figure (zero on a logarithmic axis, infinity, beyond ``HUGE``) has no place on the axis, and it stands at
+            the axis' end.
+        unlike: Whether its figure was measured with other settings than most in the plot.
     """
 
     name: str
@@ -72,6 +78,7 @@ class Point:
     judged: bool = False
     x_interval: tuple[float, float] | None = None
     off: bool = False
+    unlike: bool = False
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,7 @@ class Scatter:
         points: In the order of the records.
         front: The tokenizers that no other one beats in both directions, by x; anchors take no part.
         left_out: What could not be drawn, and why, a line each.
+        note: Which settings of the metric differ among the points; empty if none do.
     """
 
     x: Axis
@@ -91,6 +99,7 @@ class Scatter:
     points: tuple[Point, ...]
     front: tuple[Point, ...]
     left_out: tuple[str, ...]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -99,12 +108,12 @@ class Distribution:
 
     Args:
         name: Of the record's row.
-        quantiles: At ``QUANTILES``; empty where some values are infinite.
-        mean: Of all.
+        quantiles: At ``QUANTILES``; empty where some values are beyond ``HUGE``.
+        mean: Of all; infinite where some values are beyond ``HUGE`` and their sum is not a float.
         lowest: Of all.
         highest: Of all.
         count: How many there are.
-        infinite: How many are infinite.
+        beyond: How many are beyond ``HUGE``, or infinite.
     """
 
     name: str
@@ -113,7 +122,7 @@ class Distribution:
     lowest: float
     highest: float
     count: int
-    infinite: int = 0
+    beyond: int = 0
 
 
 def metric_axis(key: str) -> Axis:
@@ -194,44 +203,79 @@ def distributions(rows: Sequence[Rows], names: Sequence[str], key: str) -> list[
     for name, columns in zip(names, rows, strict=True):
         values = np.array([value for value in columns.get(key, {}).values() if value is not None], dtype=np.float64)
         if len(values) and not np.isnan(values).any():
-            values *= _scale(key)
-            infinite = int(np.isinf(values).sum())
-            quantiles = () if infinite else tuple(map(float, np.quantile(values, QUANTILES)))
-            found.append(
-                Distribution(name, quantiles, float(values.mean()), float(values.min()), float(values.max()), len(values), infinite)
-            )
+            with np.errstate(over="ignore", invalid="ignore"):
+                values *= _scale(key)
+                mean = float(values.mean())
+            beyond = int((np.abs(values) > HUGE).sum())
+            quantiles = () if beyond else tuple(map(float, np.quantile(values, QUANTILES)))
+            found.append(Distribution(name, quantiles, mean, float(values.min()), float(values.max()), len(values), beyond))
     return found
+
+
+def beyond_word(values: Sequence[float]) -> str:
+    """What figures beyond ``HUGE``, all of one sign, are called: infinite if all are, else by the bound that they are beyond."""
+    sign = "-" if values[0] < 0 else ""
+    return f"{sign}∞" if all(map(math.isinf, values)) else f"{'<' if sign else '>'} {sign}{HUGE:.0e}".replace("e+", "e")
+
+
+def measured_otherwise(records: Sequence[Record], key: str) -> tuple[list[bool], str]:
+    """Find the records whose figure was measured with other settings than most of them.
+
+    Args:
+        records: Those of one plot.
+        key: Of the metric.
+
+    Returns:
+        A flag a record, and a line on what differs; an empty one if nothing does.
+    """
+    metrics = [record.metrics.get(key) for record in records]
+    unlike = unlike_most([settings_of(metric) for metric in metrics])
+    note = f"{SETTINGS_MARK} {_title(key)} with other settings than most of this plot: {differing_settings(metrics)}"
+    return unlike, note if any(unlike) else ""
 
 
 def _scatter(records: Sequence[Record], names: Sequence[str], key: str, x: Axis, places: Sequence[float | str], *, x_key: str) -> Scatter:
     y = metric_axis(key)
-    title = _COLUMNS[key].title if key in _COLUMNS else key
-    points, left_out = [], []
-    figures = [metric.value for record in records if (metric := record.metrics.get(key)) and metric.value is not None]
-    nearly_zero = NEARLY_ZERO * max(filter(math.isfinite, figures), default=0.0)
+    title, scale = _title(key), _scale(key)
+    points, drawn, left_out = [], [], []
+    figures = [scale * metric.value for record in records if (metric := record.metrics.get(key)) and metric.value is not None]
+    nearly_zero = max(TINY, NEARLY_ZERO * max((figure for figure in figures if abs(figure) <= HUGE), default=0.0))
     for name, record, at in zip(names, records, places, strict=True):
         metric = record.metrics.get(key)
         if metric is None or metric.value is None:
             continue
-        value = metric.value
+        value = scale * metric.value
         if isinstance(at, str):
             if at != NOT_TIMED or _codec(record) is None:  # codecs are timed as a whole, as encoding
                 left_out.append(f"{shortened(name, NOTE_NAME)}: {at}")
         elif math.isnan(value):
             left_out.append(f"{shortened(name, NOTE_NAME)}: {title} is nan")
-        elif not math.isfinite(at) or at <= 0:
+        elif not TINY <= at <= HUGE:
             left_out.append(f"{shortened(name, NOTE_NAME)}: {x.label.removesuffix(' →')} is {at:g}")
         else:
-            off = math.isinf(value) or (y.log and value <= nearly_zero)
-            scale, steady = _scale(key), record.interval(x_key)
-            interval = metric.interval.ends(scale) if metric.interval and not off else None
-            across = steady.ends() if steady and steady.low > 0 else None
-            points.append(Point(name, at, scale * value, interval, _codec(record), metric.judged_by_training_network, across, off))
+            off = abs(value) > HUGE or (y.log and value <= nearly_zero)
+            steady = record.interval(x_key)
+            interval = _held(metric.interval, scale, -HUGE) if metric.interval and not off else None
+            across = _held(steady, 1.0, TINY) if steady and steady.low > 0 else None
+            points.append(Point(name, at, value, interval, _codec(record), metric.judged_by_training_network, across, off))
+            drawn.append(record)
     if all(point.off for point in points):
         return Scatter(x, y, (), (), (*left_out, *(f"{shortened(point.name, NOTE_NAME)}: {title} is {point.y:g}" for point in points)))
+    unlike, note = measured_otherwise(drawn, key)
+    points = [replace(point, unlike=other) for point, other in zip(points, unlike, strict=True)]
     own = [point for point in points if point.codec is None]
     front = pareto_front(own, x_higher=bool(x.higher_is_better), y_higher=y.higher_is_better) if y.higher_is_better is not None else ()
-    return Scatter(x, y, tuple(points), front, tuple(left_out))
+    return Scatter(x, y, tuple(points), front, tuple(left_out), note)
+
+
+def _held(interval: Interval, scale: float, least: float) -> tuple[float, float] | None:
+    """The part of an interval, from ``least`` on, that an axis can hold; None if an end is not finite."""
+    ends = interval.ends(scale)
+    return (max(ends[0], least), min(ends[1], HUGE)) if ends else None
+
+
+def _title(key: str) -> str:
+    return _COLUMNS[key].title if key in _COLUMNS else key
 
 
 def _scale(key: str) -> float:

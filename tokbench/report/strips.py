@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokbench.report.plots import Point, Scatter
+from tokbench.report.plots import HUGE, TINY, Point, Scatter, beyond_word
 
 MARGIN, STRIP = 0.06, 0.16
 """Of the figures' own span: what is free above and below them, and how high a strip is."""
@@ -57,30 +57,32 @@ class Span:
 
     def place(self, point: Point) -> float:
         """Where a point stands."""
-        strip = self.above if point.y == math.inf else self.below
+        strip = self.above if point.y > HUGE else self.below
         return strip.at if point.off and strip is not None else point.y
 
 
 def vertical_span(data: Scatter) -> Span:
-    """The span of a scatter's figures and their intervals.
+    """The span of a scatter's figures and their intervals; what of an interval an axis cannot hold leaves the span.
 
     Args:
         data: With at least one figure that has a place.
     """
     log = data.y.log
-    values = [value for point in data.points if not point.off for value in (point.y, *(point.interval or ())) if value > 0 or not log]
+    shown = [point for point in data.points if not point.off]
+    ends = [end for point in shown for end in point.interval or () if abs(end) < HUGE and (end >= TINY or not log)]
+    values = [*(point.y for point in shown), *ends]
     lowest, highest = min(values), max(values)
     if log:
         lowest, highest = math.log10(lowest), math.log10(highest)
     width = highest - lowest or (0.3 if log else max(abs(highest) * 0.05, 0.1))
     low, high = lowest - MARGIN * width, highest + MARGIN * width
-    below = [point.y for point in data.points if point.off and point.y != math.inf]
-    above = [point.y for point in data.points if point.y == math.inf]
-    ends = [
+    below = [point.y for point in data.points if point.off and point.y <= HUGE]
+    above = [point.y for point in data.points if point.y > HUGE]
+    strips = [
         _strip(low - STRIP * width, low, _word(below), log) if below else None,
-        _strip(high, high + STRIP * width, "∞", log) if above else None,
+        _strip(high, high + STRIP * width, beyond_word(above), log) if above else None,
     ]
-    return Span(_number(low, log), _number(high, log), *ends)
+    return Span(_number(low, log), _number(high, log), *strips)
 
 
 def _strip(low: float, high: float, label: str, log: bool) -> Strip:
@@ -88,9 +90,11 @@ def _strip(low: float, high: float, label: str, log: bool) -> Strip:
 
 
 def _word(values: Sequence[float]) -> str:
-    if all(value == -math.inf for value in values):
-        return "-∞"
-    return "0" if not any(values) else "≈ 0"
+    if max(values) < -HUGE:
+        return beyond_word(values)
+    if not any(values):
+        return "0"
+    return "≤ 0" if max(values) <= 0 else "≈ 0"
 
 
 def _number(place: float, log: bool) -> float:

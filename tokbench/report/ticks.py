@@ -14,7 +14,7 @@ MOST = 8
 
 def plain(value: float) -> str:
     """A tick's label: a plain number where it is short."""
-    return f"{value:g}" if 1e-4 <= value < 1e6 else f"{value:.0e}"
+    return f"{value:g}" if value == 0 or 1e-4 <= abs(value) < 1e6 else f"{value:.0e}"
 
 
 def log_ticks(low: float, high: float, room: float, *, upright: bool = False) -> list[float]:
