@@ -14,7 +14,7 @@ from PIL import Image
 from tokbench.bench.record import MetricResult
 from tokbench.bench.store import find_records
 from tokbench.report.page.model import Measured, arrange
-from tokbench.report.page.render import Shown, render_page
+from tokbench.report.page.render import Shown, probe_section, render_page
 
 CHROMIUM = Path("/usr/bin/chromium")
 SWITCHES = [
@@ -471,6 +471,26 @@ def test_without_scripts_all_figures_are_there(browser, plain):
         ("params>1e0 encode img/s = 101", ["vq/plain"]),
         ("psnr = ∞", ["pixel/rgb"]),
         ("bits/image>90000", ["pixel/rgb"]),
+        ("dead!=3", ["vq/plain", "pixel/rgb"]),
+        ("dead codes ≠ 2 vq", ["vq/better"]),
+        ("dead ! = 3 vq", ["vq/plain"]),
+        ("dead > 2 and psnr < 99", ["vq/better"]),
+        ("vq AND dead > 2", ["vq/better"]),
+        ("dead>2&psnr<99", ["vq/better"]),
+        ("dead > 2 && psnr < 99 && vq", ["vq/better"]),
+        ("dead>2,psnr<99", ["vq/better"]),
+        ("vq, dead > 2, psnr < 99", ["vq/better"]),
+        ("2<dead<4", ["vq/better"]),
+        ("vq 2 <= dead codes < 3 psnr > 0", ["vq/plain"]),
+        ("4 > dead > 2", ["vq/better"]),
+        ("25.5 dB < psnr < 99 dB", ["vq/better"]),
+        ("3 < dead", ["pixel/rgb"]),
+        ("psnr > 25.5dB vq", ["vq/better"]),
+        ("psnr > 25.5 dB lpips < 1 vq", ["vq/better"]),
+        ("psnr>\N{MINUS SIGN}5 dead<3", ["vq/plain"]),
+        ("parameters > 2M dead < 3", ["vq/plain"]),
+        ("parameters > 3M", []),
+        ("dead<4 dead>2", ["vq/better"]),
     ],
 )
 def test_conditions_name_columns_as_they_are_shown(opened, counted, text, left):
@@ -502,6 +522,24 @@ def counted(folder, make_record, make_pictures):
         ("vq psnr >", "PSNR dB > needs a number after it"),
         ("vq psnr > abc", "PSNR dB > needs a number after it"),
         ("< 3 vq", "a column's title belongs before <"),
+        ("vq psnr > 1,000", "PSNR dB > needs a number after it, got 1,000"),
+        ("vq psnr > 1,000 lpips < 9", "PSNR dB > needs a number after it, got 1,000"),
+        ("vq psnr > 99%", "PSNR dB > needs a number after it, got 99%"),
+        ("vq tokens > 1k lpips < 9", "tokens > needs a number after it, got 1k"),
+        ("vq dead > 9 or psnr < 1", "conditions are joined; there is no or"),
+        ("vq dead > 9 || psnr < 1", "conditions are joined; there is no or"),
+        ("vq dead>9|psnr<1", "conditions are joined; there is no or"),
+        ("dead < 4 dead < 2 or rgb", "conditions are joined; there is no or"),
+        ("dead < 4 rgb or dead < 2", "conditions are joined; there is no or"),
+        ("vq not dead > 2", "conditions are joined; there is no not"),
+        ("vq and !dead > 2", "conditions are joined; there is no not"),
+        ("vq psnr > 0 and not dead > 2", "conditions are joined; there is no not"),
+        ("vq 99 < psnr < abc", "PSNR dB < needs a number after it, got abc"),
+        ("vq 9,000 < psnr < 1", "no column 9,000; columns are tokens,"),
+        ("vq psnr > 99 < 3", "a column's title belongs before <"),
+        ("vq 3<fid<9", "no column fid; columns are tokens,"),
+        ("vq tokenizer=rgb", "names are just written as words"),
+        ("name = rgb dead < 4", "names are just written as words"),
     ],
 )
 def test_a_condition_that_is_not_understood_is_told_and_hides_nothing(opened, counted, text, said):
@@ -513,6 +551,20 @@ def test_a_condition_that_is_not_understood_is_told_and_hides_nothing(opened, co
     assert names(page) == ["vq/plain", "vq/better"]
     page.fill("#filter", "")
     assert page.locator("#filter-says").is_hidden()
+
+
+def test_a_section_that_filters_do_not_reach_says_so(opened, folder, make_record, make_probe):
+    said = "The filter and the choice of tokenizers do not reach this section."
+    groups, probes = arrange([make_record("family/a"), make_record("family/b", seed=1)]), [make_probe("vqvae/tiny")]
+    path = folder / "probed.html"
+    path.write_text(render_page(groups, [None], extra=[probe_section(probes, groups)]), encoding="utf-8")
+    page = opened(path)
+    page.click("#none")
+    assert page.locator("#learnability").get_by_text(said).is_visible()
+    assert page.locator("#learnability .curve").first.is_visible()
+    assert page.get_by_text(said).count() == 1
+    path.write_text(render_page([], [], extra=[probe_section(probes)]), encoding="utf-8")
+    assert opened(path).get_by_text(said).count() == 0  # there is no filter
 
 
 def test_a_table_without_the_column_says_so(opened, folder, make_record, make_pictures):

@@ -109,6 +109,27 @@ def test_intervals_of_speeds_lie_across_their_marks(make_record):
     assert all(mark.bar_across is None for mark in plot_of(rate_plots(group), "PSNR").marks)
 
 
+def test_no_mark_says_minus_zero(make_record):
+    exact = measured(make_record, "pixel/rgb", 24.0, math.inf, -1e-13)
+    tiny = MetricResult(-1e-13, "squared feature distance", False, {}, Interval(-2e-13, 3e-13, "jackknife"))
+    exact = replace(exact, record=replace(exact.record, metrics=exact.record.metrics | {"fd_efflite0": tiny}))
+    (group,) = arrange([measured(make_record, "family/a", 0.5, 25, 100.0), exact])
+    mark = next(mark for mark in plot_of(rate_plots(group), "FD").marks if mark.entry.name == "pixel/rgb")
+    assert mark.tip.split("\n")[1] == "FD-EffLite0 0.00  [0.00, 0.00] (no place on this axis)"
+
+
+def test_marks_say_which_figures_were_measured_otherwise(make_record):
+    items = [measured(make_record, f"family/{i}", 0.5 + i, 25 + i, 100.0 - i, seed=i) for i in range(3)]
+    lpips = replace(items[2].record.metrics["lpips"], value=0.1234, settings={"network": "another"}, interval=None)
+    items[2] = replace(items[2], record=replace(items[2].record, metrics=items[2].record.metrics | {"lpips": lpips}))
+    (group,) = arrange(items)
+    for plots in (rate_plots(group), speed_plots(group)):
+        tips = {mark.entry.name: mark.tip for mark in plot_of(plots, "LPIPS").marks}
+        assert tips["family/2"].split("\n")[1] == "LPIPS 0.1234 ≠ measured with other settings"
+        assert "≠" not in tips["family/0"] + tips["family/1"]
+        assert not any("≠" in mark.tip for mark in plot_of(plots, "PSNR").marks)
+
+
 def test_a_crowd_names_only_its_front(make_record):
     (group,) = arrange([measured(make_record, f"family/{i:02d}", 0.5 + 0.1 * i, 30 - 0.3 * i, 10) for i in range(20)])
     plot = plot_of(rate_plots(group), "PSNR")

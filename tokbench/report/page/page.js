@@ -26,40 +26,126 @@
     });
   }
 
-  // Conditions of the filter: "dead codes < 3" by a column's title or key, or the beginning of either where only one column has it.
-  // Returns words of names, conditions by key, and what could not be understood.
+  const SIGN = /(<=|>=|==|!\s*=|<>|[<>=≤≥≠])/, OPERATORS = { "==": "=", "≤": "<=", "≥": ">=", "≠": "!=", "<>": "!=" };
+  const NUMBER = /^([+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?|inf|∞))(.*)$/iu, FLIPPED = { "<": ">", ">": "<", "<=": ">=", ">=": "<=" };
+
+  // The number a text begins with, which may have a unit: one of the words given. Without one, what stands there instead; and the text after it.
+  function readNumber(text, units, more) {
+    const [whole, word] = /^\s*((?:[^\s,&|]|,(?=\d))*)/.exec(text), [, digits, unit] = NUMBER.exec(word.replace("−", "-")) || [];
+    let after = text.slice(whole.length);
+    if (digits === undefined || (unit && !units.includes(unit.toLowerCase()))) return { number: null, got: word, after };
+    // A unit that stands alone before the next sign is the next column.
+    for (let next; (next = /^\s+([^\s,&|]+)/.exec(after)) && units.includes(next[1].toLowerCase());) {
+      if (more && !after.slice(next[0].length).trim()) break;
+      after = after.slice(next[0].length);
+    }
+    return { number: Number(digits.toLowerCase().replace(/∞|inf/, "Infinity")), got: word, after };
+  }
+
+  // What stands between conditions, as words of names. "and", & and commas beside a condition join it; "or" and "not" beside one are
+  // not understood, and take what they stand between along.
+  function readBetween(text, afterOne, beforeOne) {
+    const words = text.replace(/^[\s,&|!]+|[\s,&|!]+$/g, (signs) => ` ${signs.match(/\S+/g)?.join(" ") ?? ""} `).split(/\s+/).filter(Boolean);
+    const joins = (word) => /^(?:and|[,&]+)$/i.test(word), either = (word) => /^(?:or|,*\|+)$/i.test(word), negates = (word) => /^(?:not|[,&]*!+)$/i.test(word);
+    const signs = (word) => word !== undefined && (joins(word) || either(word) || negates(word));
+    const first = [], last = [];
+    while (afterOne && signs(words[0])) first.push(words.shift());
+    while (beforeOne && signs(words.at(-1))) last.push(words.pop());
+    const denied = [...first, ...last].filter((word) => !joins(word)).map((word) => (either(word) ? "or" : "not"));
+    let left = first.some(either), right = last.some((word) => !joins(word));
+    if (first.some((word) => !joins(word))) { if (words.length) words.shift(); else right = true; }
+    if (last.some(either)) { if (words.length) words.pop(); else left = true; }
+    return { words, denied, left, right };
+  }
+
+  // Conditions of the filter: "dead codes < 3" by a column's title or key, or the beginning of either where only one column has it;
+  // "2 < dead codes < 9" are two. Returns words of names, conditions by key, and what could not be understood.
   function readFilter(text, columns) {
     const plain = (name) => name.toLowerCase().replace(/[^\p{L}\p{N}]/gu, "");
     const having = (holds) => columns.filter((column) => [column.key, column.title].map(plain).some(holds));
     const looks = [(name) => having((own) => own === name), (name) => having((own) => own.startsWith(name))];
     const inside = (name) => columns.filter((column) => column.title.split(/[\s/-]+/).some((part) => plain(part).startsWith(name)));
-    // The longest run of words before the sign that names a column is the column; words before it belong to the tokenizer's name.
-    function take(words) {
+    const named = (text) => [...text.matchAll(/(?:[^\s,&|!]|(?<=\d),(?=\d))+/g)];
+    // The longest run of words at an end of a text that names a column is the column; other words belong to the tokenizer's name.
+    function run(tokens, cut) {
       for (const look of looks) {
-        for (let first = 0; first < words.length; first += 1) {
-          const run = plain(words.slice(first).join("")), found = run ? look(run) : [];
-          if (found.length) return [words.slice(0, first), found];
+        for (let out = 0; out < tokens.length; out += 1) {
+          const kept = cut(out), name = plain(kept.map(([word]) => word).join("")), found = name ? look(name) : [];
+          if (found.length) return { kept, found };
         }
       }
-      const last = plain(words.at(-1) || "");
-      return [words.slice(0, -1), last ? inside(last) : []];
+      return null;
+    }
+    function columnBefore(text) {
+      const tokens = named(text), last = tokens.at(-1), taken = run(tokens, (out) => tokens.slice(out));
+      if (!last) return { rest: text, asked: "", found: [] };
+      const found = taken ? taken.found : plain(last[0]) ? inside(plain(last[0])) : [];
+      return { rest: text.slice(0, (taken ? taken.kept[0] : last).index), asked: last[0], found };
+    }
+    function columnAfter(text) {
+      const tokens = named(text), taken = run(tokens, (out) => tokens.slice(0, tokens.length - out)), end = taken ? taken.kept.at(-1) : tokens[0];
+      if (!end) return { asked: "", found: [], after: text };
+      return { asked: tokens[0][0], found: taken ? taken.found : inside(plain(tokens[0][0]) || " "), after: text.slice(end.index + end[0].length) };
+    }
+    const unitsOf = (found) => found.flatMap((column) => column.title.toLowerCase().split(/\s+/));
+    const every = unitsOf(columns);
+    // Where the number at the end of a text begins, and whether a unit stands apart after it; null where there is none.
+    function numberAtEnd(text, units) {
+      const [apart, last] = [undefined, undefined, ...named(text)].slice(-2), is = (token) => token && readNumber(token[0], every, false).number !== null;
+      if (is(last)) return { index: last.index, unit: false };
+      return is(apart) && units.includes(last[0].toLowerCase()) ? { index: apart.index, unit: true } : null;
     }
     const read = { words: [], conditions: [], problems: [] };
-    const sign = /(<=|>=|==|[<>=≤≥])/, number = /^\s*([+-]?(?:\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|inf\b|∞))\s*%?(?=\s|$)/iu;
-    const parts = text.split(sign);
-    let before = parts[0];
+    const say = (problem) => { if (!read.problems.includes(problem)) read.problems.push(problem); };
+    const which = (asked, found) => {
+      if (!found.length && /^(?:tokenizer|name)s?$/i.test(asked)) say("names are just written as words");
+      else if (!found.length) say(`no column ${asked}; columns are ${columns.map((column) => column.title).join(", ")}`);
+      else if (found.length > 1) say(`${asked} may be ${found.map((column) => column.title).join(" or ")}: write more of it`);
+      return found.length === 1;
+    };
+    const parts = text.split(SIGN);
+    let before = parts[0], last = [], chained = false, broken = false, misread = false;
+    const take = (between, afterOne, beforeOne) => {
+      // What stood where a number was expected is no word of a name.
+      const { words, denied, left, right } = readBetween(misread ? between.replace(/^\s*(?:[^\s,&|]|,(?=\d))+/, "") : between, afterOne, beforeOne);
+      denied.forEach((word) => say(`conditions are joined; there is no ${word}`));
+      if (left) read.conditions = read.conditions.filter((condition) => !last.includes(condition));
+      read.words.push(...words);
+      return !right;
+    };
     for (let i = 1; i < parts.length; i += 2) {
-      const words = before.split(/\s+/).filter(Boolean), operator = { "==": "=", "≤": "<=", "≥": ">=" }[parts[i]] || parts[i];
-      const [rest, found] = take(words), value = number.exec(parts[i + 1]), asked = words.at(-1) || "";
-      read.words.push(...rest);
-      before = value ? parts[i + 1].slice(value[0].length) : i + 2 < parts.length ? parts[i + 1] : parts[i + 1].replace(/^\s*\S+/, "");
-      if (!words.length) read.problems.push(`a column's title belongs before ${parts[i]}`);
-      else if (!found.length) read.problems.push(`no column ${asked}; columns are ${columns.map((column) => column.title).join(", ")}`);
-      else if (found.length > 1) read.problems.push(`${asked} may be ${found.map((column) => column.title).join(" or ")}: write more of it`);
-      else if (!value) read.problems.push(`${found[0].title} ${parts[i]} needs a number after it`);
-      else read.conditions.push({ ...found[0], operator, number: Number(value[1].toLowerCase().replace(/∞|inf/, "Infinity")) });
+      const sign = parts[i].replace(/\s/g, ""), operator = OPERATORS[sign] || sign, right = parts[i + 1], more = i + 2 < parts.length;
+      let { rest, asked, found } = columnBefore(before), condition = null;
+      const column = columnAfter(right), number = numberAtEnd(before, unitsOf(column.found)), wasChained = chained;
+      const turned = number && column.asked && (!found.length || number.unit) && readNumber(right, every, false).number === null;
+      chained = false;
+      if (turned) {
+        const value = readNumber(before.slice(number.index), unitsOf(column.found), false);
+        rest = before.slice(0, number.index);
+        if (which(column.asked, column.found)) {
+          if (value.number === null) say(`${column.found[0].title} ${FLIPPED[operator] || operator} needs a number after it, got ${value.got}`);
+          else condition = { ...column.found[0], operator: FLIPPED[operator] || operator, number: value.number };
+        }
+        chained = more && !column.after.trim();
+        before = chained ? right : column.after;
+      } else {
+        const value = readNumber(right, found.length === 1 ? unitsOf(found) : every, more);
+        before = value.number === null && more ? right : value.after;
+        if (!asked) say(`a column's title belongs before ${sign}`);
+        else if (which(asked, found)) {
+          if (value.number === null) say(`${found[0].title} ${sign} needs a number after it${value.got && `, got ${value.got}`}`);
+          else condition = { ...found[0], operator, number: value.number };
+        }
+      }
+      const stands = take(rest, i > 1, true) && !broken;
+      misread = before === right && !chained;
+      // Of conditions on one figure, such as 20 < psnr < 30, all hold or none.
+      broken = !condition && misread && column.found.length > 0 && !column.after.trim();
+      if (!condition && (wasChained || !asked)) read.conditions = read.conditions.filter((one) => !last.includes(one));
+      last = condition && stands ? [...(wasChained ? last : []), condition] : [];
+      if (last.length) read.conditions.push(condition);
     }
-    read.words.push(...before.split(/\s+/).filter(Boolean));
+    take(before, parts.length > 1, false);
     return read;
   }
 
@@ -77,7 +163,8 @@
         if (value === null) return false;
         const [a, b] = [value * own[place].scale, condition.number];
         // A figure equals what is written of it, too.
-        return { "<": a < b, ">": a > b, "<=": a <= b, ">=": a >= b, "=": a === b || parseFloat(cell.textContent) === b }[condition.operator];
+        const equal = a === b || parseFloat(cell.textContent) === b;
+        return { "<": a < b, ">": a > b, "<=": a <= b, ">=": a >= b, "=": equal, "!=": !equal }[condition.operator];
       });
     };
     function apply() {

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from tokbench.report.comparable import SETTINGS_MARK, settings_of, unlike_most
 from tokbench.report.page.axes import Scale, Tick, fit_scale, short
 from tokbench.report.page.labels import Box, place_labels
 from tokbench.report.page.model import Entry, Group
@@ -159,7 +160,10 @@ def _scatter(
     if x is None or y is None:
         return None
     found.sort(key=lambda item: (item[0].codec is None, item[1]))
-    marks = [_mark(entry, across, up, x, y, column, x_label, steady[entry.number]) for entry, across, up in found]
+    unlike = _measured_otherwise(group, column)
+    marks = [
+        _mark(entry, across, up, x, y, column, x_label, steady[entry.number], unlike=entry.number in unlike) for entry, across, up in found
+    ]
     boxes = [Box(mark.x - 6, mark.y - 6, mark.x + 6, mark.y + 6) for mark in marks]
     higher = column.arrow == "↑"
     front = _front([item for item in found if item[0].codec is None], more=more_is_better, higher=higher)
@@ -204,16 +208,31 @@ def _interval_across(entry: Entry, x_key: str) -> tuple[float, ...]:
     return () if interval is None or interval.low <= 0 else interval.ends() or ()
 
 
-def _mark(entry: Entry, across: float, up: float, x: Scale, y: Scale, column: Column, x_label: str, steady: tuple[float, ...]) -> Mark:
+def _measured_otherwise(group: Group, column: Column) -> set[int]:
+    """Numbers of the records whose figure the table marks: it was measured with other settings than most."""
+    unlike = unlike_most([settings_of(entry.record.metrics.get(column.key)) for entry in group.entries])
+    return {entry.number for entry, other in zip(group.entries, unlike, strict=True) if other}
+
+
+def _mark(
+    entry: Entry, across: float, up: float, x: Scale, y: Scale, column: Column, x_label: str, steady: tuple[float, ...], *, unlike: bool
+) -> Mark:
     ends = _interval(entry, column)
-    written = f"{up:.{column.digits}f}" if abs(up) < 1e7 else short(up)
+    written = _written(up, column)
     if ends:
-        written += f"  [{ends[0]:.{column.digits}f}, {ends[1]:.{column.digits}f}]"
+        written += f"  [{_written(ends[0], column)}, {_written(ends[1], column)}]"
+    if unlike:
+        written += f" {SETTINGS_MARK} measured with other settings"
     off = not y.holds(up) or up < y.low or up > y.high
     place = f"{short(across)} {x_label}" + (f"  [{short(steady[0])}, {short(steady[1])}]" if steady else "")
     tip = "\n".join([entry.label, f"{column.title} {written}" + (" (no place on this axis)" if off else ""), place])
     bar = None if off or not ends else (y(ends[0]), y(ends[1]))
     return Mark(entry, (across, up), x(across), y(up), bar, (x(steady[0]), x(steady[1])) if steady else None, tip, off)
+
+
+def _written(scaled: float, column: Column) -> str:
+    """A figure, already in the unit of the column's title, as text; none is minus zero."""
+    return replace(column, scale=1.0).write(scaled) if abs(scaled) < 1e7 else short(scaled)
 
 
 def _texts(entries: Sequence[Entry], front: Sequence[Entry]) -> list[str]:
