@@ -563,8 +563,12 @@ def test_a_section_that_filters_do_not_reach_says_so(opened, folder, make_record
     assert page.locator("#learnability").get_by_text(said).is_visible()
     assert page.locator("#learnability .curve").first.is_visible()
     assert page.get_by_text(said).count() == 1
+    path = folder / "probes.html"
     path.write_text(render_page([], [], extra=[probe_section(probes)]), encoding="utf-8")
-    assert opened(path).get_by_text(said).count() == 0  # there is no filter
+    page = opened(path)  # without a filter: nothing to say, and the rest works
+    assert page.get_by_text(said).count() == 0
+    page.locator("#learnability .chart").first.press("ArrowRight")
+    assert "of uniform codes at first" in page.locator("#tip").inner_text()
 
 
 def test_a_table_without_the_column_says_so(opened, folder, make_record, make_pictures):

@@ -152,6 +152,7 @@
   // Which tokenizers are shown: chips switch subjects, words and figures in the filter choose rows of the tables.
   function startFilter() {
     const chips = all(".chip"), rows = all(".figures tbody tr"), filter = $("filter"), says = $("filter-says");
+    if (!filter) return;
     const marked = all("[data-e]").filter((element) => !element.matches(".figures tbody tr"));
     const columnsOf = new Map(all(".figures").map((table) => [table, all("thead th[data-key]", table).map(({ dataset }) => ({ key: dataset.key, title: dataset.title, scale: Number(dataset.scale) }))]));
     const columns = [...new Map([...columnsOf.values()].flat().map((column) => [column.key, column])).values()];
