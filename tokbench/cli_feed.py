@@ -30,7 +30,7 @@ def export(
     labels: Annotated[str, typer.Option(help="source, folder (the one an image lies in), or none.")] = "source",
     latents: Annotated[str, typer.Option(help="float32 or float16, of continuous tokenizers.")] = "float32",
     rows: Annotated[int | None, typer.Option(help="Images a shard [default: 4096, or 64 MiB].", min=1)] = None,
-    batch_size: Annotated[int, typer.Option(help="Images read ahead; changes no byte.", min=1)] = 64,
+    batch_size: Annotated[int, typer.Option(help="Images read ahead, where one thread encodes; changes no byte.", min=1)] = 64,
     device: DeviceOption = "cpu",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     memmap: Annotated[Path | None, typer.Option(help="Also write one array for random access, into this folder.")] = None,

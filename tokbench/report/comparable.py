@@ -39,6 +39,11 @@ def unlike_most(values: Sequence[Hashable | None]) -> list[bool]:
     return [value is not None and value != usual for value in values]
 
 
+def with_other_settings(records: Sequence[Record], key: str) -> list[bool]:
+    """Which records have a figure of a metric that was measured with other settings than most."""
+    return unlike_most([settings_of(record.metrics.get(key)) for record in records])
+
+
 def differing_settings(metrics: Sequence[MetricResult | None]) -> str:
     """The settings whose values are not the same in all figures, with the values."""
     values: dict[str, dict[str, None]] = {}

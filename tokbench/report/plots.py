@@ -12,8 +12,8 @@ import numpy as np
 from tokbench.bench.intervals import Interval
 from tokbench.bench.record import Record
 from tokbench.bench.store import Rows
-from tokbench.report.comparable import SETTINGS_MARK, differing_settings, machine_of, settings_of, unlike_most
-from tokbench.report.table import METRIC_COLUMNS, Column
+from tokbench.report.comparable import SETTINGS_MARK, differing_settings, machine_of, with_other_settings
+from tokbench.report.table import HUGE, METRIC_COLUMNS, Column
 from tokbench.report.words import shortened
 
 RATE_METRICS = ("fd_efflite0", "rfid", "lpips", "lpips_vgg", "psnr", "ssim", "text_accuracy", "face_distance", "face_match")
@@ -25,8 +25,8 @@ LOGARITHMIC = ("fd_efflite0", "rfid", "lpips", "lpips_vgg")
 NEARLY_ZERO = 1e-6
 """Share of the largest figure up to which one counts as zero on a logarithmic axis."""
 
-TINY, HUGE = 1e-15, 1e15
-"""What an axis can hold: magnitudes up to ``HUGE``, and from ``TINY`` on where it is logarithmic."""
+TINY = 1e-15
+"""The least that a logarithmic axis can hold; the most that any can is ``HUGE``."""
 
 NOT_TIMED = "not timed"
 
@@ -229,7 +229,7 @@ def measured_otherwise(records: Sequence[Record], key: str) -> tuple[list[bool],
         A flag a record, and a line on what differs; an empty one if nothing does.
     """
     metrics = [record.metrics.get(key) for record in records]
-    unlike = unlike_most([settings_of(metric) for metric in metrics])
+    unlike = with_other_settings(records, key)
     note = f"{SETTINGS_MARK} {_title(key)} with other settings than most of this plot: {differing_settings(metrics)}"
     return unlike, note if any(unlike) else ""
 

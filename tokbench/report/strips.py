@@ -6,7 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokbench.report.plots import HUGE, TINY, Point, Scatter, beyond_word
+from tokbench.report.plots import TINY, Point, Scatter, beyond_word
+from tokbench.report.table import HUGE
 
 MARGIN, STRIP = 0.06, 0.16
 """Of the figures' own span: what is free above and below them, and how high a strip is."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tokbench.bench.intervals import Interval
 from tokbench.configs import flat
-from tokbench.report.comparable import COUNTED, SETTINGS_MARK, settings_of, unlike_most
+from tokbench.report.comparable import COUNTED, SETTINGS_MARK, with_other_settings
 from tokbench.report.page.axes import short
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.significance import significantly_best
@@ -177,7 +177,7 @@ def _metric_cells(group: Group, column: Column) -> tuple[list[Cell], bool]:
     """The cells of a metric, and whether one of them is best."""
     best = significantly_best([e.record for e in group.entries], [e.rows for e in group.entries], column.key)
     at_rate = _best_at_rate(group.entries, column.key)
-    unlike = unlike_most([settings_of(entry.record.metrics.get(column.key)) for entry in group.entries])
+    unlike = with_other_settings([entry.record for entry in group.entries], column.key)
     cells = []
     for entry, is_best, is_best_at_rate, is_unlike in zip(group.entries, best, at_rate, unlike, strict=True):
         metric = entry.record.metrics.get(column.key)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from tokbench.report.comparable import SETTINGS_MARK, settings_of, unlike_most
+from tokbench.report.comparable import SETTINGS_MARK, with_other_settings
 from tokbench.report.page.axes import Scale, Tick, fit_scale, short
 from tokbench.report.page.labels import Box, place_labels
 from tokbench.report.page.model import Entry, Group
@@ -160,7 +160,8 @@ def _scatter(
     if x is None or y is None:
         return None
     found.sort(key=lambda item: (item[0].codec is None, item[1]))
-    unlike = _measured_otherwise(group, column)
+    others = with_other_settings([entry.record for entry in group.entries], column.key)
+    unlike = {entry.number for entry, other in zip(group.entries, others, strict=True) if other}
     marks = [
         _mark(entry, across, up, x, y, column, x_label, steady[entry.number], unlike=entry.number in unlike) for entry, across, up in found
     ]
@@ -206,12 +207,6 @@ def _interval_across(entry: Entry, x_key: str) -> tuple[float, ...]:
     """Ends of the interval of a rate or speed that have a place on a logarithmic axis."""
     interval = entry.record.interval(x_key)
     return () if interval is None or interval.low <= 0 else interval.ends() or ()
-
-
-def _measured_otherwise(group: Group, column: Column) -> set[int]:
-    """Numbers of the records whose figure the table marks: it was measured with other settings than most."""
-    unlike = unlike_most([settings_of(entry.record.metrics.get(column.key)) for entry in group.entries])
-    return {entry.number for entry, other in zip(group.entries, unlike, strict=True) if other}
 
 
 def _mark(

@@ -105,12 +105,12 @@ def rank_plot(group: Group) -> RankPlot | None:
 
 def usage_histograms(group: Group) -> list[UsageBars]:
     """A histogram for every record that holds curves, all on one scale."""
-    counted = [(entry, uses, _counts(uses)) for entry in group.entries if (uses := [u for u in entry.record.codebooks if _sound(u)])]
-    if not counted:
+    found = [(entry, uses, _counts(uses)) for entry in group.entries if (uses := [u for u in entry.record.codebooks if _sound(u)])]
+    if not found:
         return []
-    top = max(count / sum(counts) for _, _, counts in counted for count in counts)
+    top = max(count / sum(counts) for _, _, counts in found for count in counts)
     scale = Scale(0, 100 * top, False, BARS_BASE, BARS_TOP)
-    return [_bars(entry, uses, counts, scale) for entry, uses, counts in counted]
+    return [_bars(entry, uses, counts, scale) for entry, uses, counts in found]
 
 
 def _sound(use: CodebookUse) -> bool:
