@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import pytest
@@ -37,7 +38,14 @@ def test_a_walk_has_steps() -> None:
 def test_the_published_interval_guides_6_of_25_steps() -> None:
     low, high = time_of_sigma(0.17), time_of_sigma(1.02)
     assert (low, high) == pytest.approx((0.1453, 0.5050), abs=1e-4)
-    assert sum(low < time < high for time in schedule_times("pow_0.25", 25)[:-1]) == 6
+    assert sum(low <= time <= high for time in schedule_times("pow_0.25", 25)[:-1]) == 6
+
+
+def test_ratios_of_noise_to_image_are_times_up_to_an_infinite_one() -> None:
+    assert [time_of_sigma(sigma) for sigma in (0.0, 1.0, 3.0, math.inf)] == [0.0, 0.5, 0.75, 1.0]
+    for sigma in (-0.1, math.nan, -math.inf):
+        with pytest.raises(ValueError, match="a number from 0"):
+            time_of_sigma(sigma)
 
 
 def test_path_and_estimate_are_inverse() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -127,10 +129,28 @@ def test_guidance_doubles_the_batch_within_its_interval_only(golden: Golden) -> 
         ({"steps": 25, "guidance": 1.0}, {2: 25}),
         ({"steps": 4, "schedule": "linear"}, {2: 2, 4: 2}),
         ({"steps": 8, "guidance_sigmas": (0.0, 1e9)}, {2: 1, 4: 7}),
+        ({"steps": 8, "guidance_sigmas": (0.0, math.inf)}, {4: 8}),
+        ({"steps": 4, "schedule": "linear", "guidance_sigmas": (1.0, 1.0)}, {2: 3, 4: 1}),  # sigma 1 is time 0.5
+        ({"steps": 4, "schedule": "linear", "guidance_sigmas": (1.0, 3.0)}, {2: 2, 4: 2}),  # both ends are times
+        ({"steps": 4, "schedule": "linear", "guidance_sigmas": (1.01, 2.99)}, {2: 4}),
+        ({"steps": 1, "guidance_sigmas": (0.0, math.inf)}, {4: 1}),
     ):
         model = golden.configured(**changes)
         sizes = count_calls(model, lambda model=model: model.decode(tokens, seeds=[1, 2]))  # type: ignore[misc]
         assert {size: sizes.count(size) for size in set(sizes)} == expected
+
+
+@torch.no_grad()
+def test_a_walk_guided_at_every_step_is_upstreams_without_an_interval(golden: Golden) -> None:
+    model = golden.configured(guidance_sigmas=(0.0, math.inf))
+    signs = model.quantize.lookup(model.encode(golden.io["image"]).codes)  # type: ignore[union-attr]
+    code, state = model.context(signs), golden.io["noise"]
+    times = [((SMALL.steps - i) / SMALL.steps) ** 4 for i in range(SMALL.steps + 1)]
+    for (now, then), ours in zip(pairwise(times), model.walk(signs, golden.io["noise"]), strict=True):
+        at = torch.full((len(state),), now)
+        with_code, without = model.velocity(state, code, at), model.velocity(state, torch.zeros_like(code), at)
+        state = state - (now - then) * (without + SMALL.guidance * (with_code - without))
+        close(ours, state, 1e-6)
 
 
 def test_settings_change_the_image(golden: Golden) -> None:
@@ -227,7 +247,9 @@ def test_codes_of_another_length_are_refused(golden: Golden) -> None:
         ({"steps": 0}, "must be positive"),
         ({"image_size": 30}, "multiple of the patch size 4"),
         ({"schedule": "cosine"}, "a schedule is"),
-        ({"guidance": -1.0}, "must not be negative"),
+        *(({"guidance": value}, "guidance must be a finite number from 0") for value in (-1.0, math.nan, math.inf)),
+        *(({"guidance_sigmas": ends}, "two rising numbers") for ends in ((-1.0, 1.0), (math.nan, 1.0), (0.0, math.nan), (math.inf,) * 2)),
+        *(({"entropy_weight": value}, "finite numbers from 0") for value in (-1.0, math.nan, math.inf)),
         ({"guidance_sigmas": (1.0, 0.5)}, "two rising numbers"),
         ({"precision": "fp16"}, "fp32 or bf16"),
         ({"code_places": "circle"}, "diagonal or grid"),

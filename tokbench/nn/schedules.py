@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 
 
@@ -25,5 +26,11 @@ def schedule_times(name: str, steps: int) -> list[float]:
 
 
 def time_of_sigma(sigma: float) -> float:
-    """The time at which the ratio of noise to image is ``sigma``."""
-    return sigma / (1.0 + sigma)
+    """The time at which the ratio of noise to image is ``sigma``, from 0; an infinite ratio is all noise, at time 1.
+
+    Raises:
+        ValueError: If there is no such ratio.
+    """
+    if not sigma >= 0:
+        raise ValueError(f"a ratio of noise to image is a number from 0, got {sigma}")
+    return 1.0 if math.isinf(sigma) else sigma / (1.0 + sigma)

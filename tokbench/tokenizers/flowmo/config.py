@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -27,7 +28,8 @@ class FlowMoConfig:
         steps: Euler steps of decoding.
         schedule: ``linear`` or ``pow_P``, see ``tokbench.nn.schedules``.
         guidance: Scale of classifier-free guidance; 1 is none.
-        guidance_sigmas: Guidance acts where the ratio of noise to image is strictly between these.
+        guidance_sigmas: Guidance acts where the ratio of noise to image is from the first to the second, both ends
+            included; ``(0, inf)`` guides every step, as upstream does without an interval.
         precision: ``bf16`` runs the networks under autocast, as the published evaluation does.
         entropy_weight: Of the quantizer's entropy term; matters in training only.
         commitment_weight: Of the quantizer's commitment term; matters in training only.
@@ -58,10 +60,12 @@ class FlowMoConfig:
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size must be a multiple of the patch size {self.patch_size}, got {self.image_size}")
         low, high = self.guidance_sigmas
-        if not 0 <= low <= high:
-            raise ValueError(f"guidance_sigmas must be two rising numbers from 0, got {self.guidance_sigmas}")
-        if not self.guidance >= 0:
-            raise ValueError(f"guidance must not be negative, got {self.guidance}")
+        if not 0 <= low <= high or math.isinf(low):
+            raise ValueError(f"guidance_sigmas must be two rising numbers from 0, the second may be inf; got {self.guidance_sigmas}")
+        if not all(0 <= weight < math.inf for weight in (self.entropy_weight, self.commitment_weight)):
+            raise ValueError(f"entropy_weight and commitment_weight must be finite numbers from 0, got {self}")
+        if not 0 <= self.guidance < math.inf:
+            raise ValueError(f"guidance must be a finite number from 0, got {self.guidance}")
         if self.code_places not in ("diagonal", "grid"):
             raise ValueError(f"code_places is diagonal or grid, got {self.code_places!r}")
         if self.precision not in ("fp32", "bf16"):

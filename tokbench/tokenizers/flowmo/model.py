@@ -110,14 +110,16 @@ class FlowMo(Tokenizer):
         null = self.decoder.embed(code.new_zeros(1, config.code_length, config.context_dim + 1)).expand_as(code)
         both = torch.cat([code, null])
         low, high = map(time_of_sigma, config.guidance_sigmas)
+        schedule = schedule_times(config.schedule, config.steps)
+        times = [torch.tensor([time]) for time in schedule]
+        guided = {float(rounded) for rounded, time in zip(times, schedule, strict=True) if low <= time <= high}
 
         def velocity(patches: Tensor, time: Tensor) -> Tensor:
-            if config.guidance == 1.0 or not low < float(time) < high:
+            if config.guidance == 1.0 or float(time) not in guided:
                 return self.decoder(patches, code, by, time.to(device)).float()
             with_code, without = self.decoder(torch.cat([patches, patches]), both, by, time.to(device)).float().chunk(2)
             return without + config.guidance * (with_code - without)
 
-        times = [torch.tensor([time]) for time in schedule_times(config.schedule, config.steps)]
         states = euler(velocity, patchify(noise, config.patch_size), times)
         return [unpatchify(state, config.patch_size, config.grid) for state in states]
 
