@@ -1,10 +1,12 @@
 """Records survive the trip to JSON and back, are never overwritten, and old or foreign files are met with one line."""
 
 import json
+import os
 
 import pytest
 
 import tokbench
+from tokbench.bench.probe_store import find_probe_records
 from tokbench.bench.record import SCHEMA, read_record, record_from_dict
 from tokbench.bench.runner import run
 from tokbench.bench.store import find_records, read_rows, write_record
@@ -65,6 +67,19 @@ def test_rows_stand_beside_the_record(evaluation, tmp_path):
     assert len(table) == 12
 
 
+def test_a_record_that_is_being_written_or_was_abandoned_is_not_read(evaluation, tmp_path):
+    path = write_record(evaluation.record, evaluation.rows, tmp_path / "first")
+    draft = tmp_path / "out" / f".{path.name}.draft"
+    draft.parent.mkdir()
+    path.parent.rename(draft)
+    (draft / "lock").write_text("")
+    assert find_records([tmp_path / "out"], may_be_none=True) == []
+    assert find_probe_records([tmp_path / "out"]) == []
+    again = write_record(evaluation.record, evaluation.rows, tmp_path / "out")
+    assert [found for found, _ in find_records([tmp_path / "out"])] == [again]
+    assert sorted(os.listdir(again.parent)) == [again.name, again.with_suffix(".parquet").name]
+
+
 def test_damaged_rows_are_named_in_one_line(tmp_path):
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -109,7 +124,7 @@ def test_missing_records_say_what_to_do(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_named(evaluation, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(TokbenchError, match=r"cannot write to .*file .*--out"):
+    with pytest.raises(TokbenchError, match=r"cannot write to .*file \(.*\); choose another place"):
         write_record(evaluation.record, {}, tmp_path / "file")
 
 

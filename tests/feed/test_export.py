@@ -23,12 +23,12 @@ from tokbench.bench.protocol import get_protocol
 from tokbench.data.folder import FolderSource
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
-from tokbench.feed.atomic import atomic_file
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.job import code_type, default_rows
 from tokbench.feed.moments import Moments
 from tokbench.feed.ranks import Ranks, ranks_from_environment
 from tokbench.feed.summary import SUMMARY, read_summary
+from tokbench.files import atomic_file
 from tokbench.images import UnreadableImage, to_float
 from tokbench.layout import TokenLayout
 from tokbench.tokenizers.base import Tokenizer
@@ -556,7 +556,7 @@ def test_options_out_of_range_are_value_errors(given):
 
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(TokbenchError, match=r"cannot write to .*file/out \(Not a directory\); make room or choose another --out") as caught:
+    with pytest.raises(TokbenchError, match=r"cannot write to .*file/out \(Not a directory\); choose another place") as caught:
         export(Means(), Levels(6), tmp_path / "file" / "out", protocol=SMALL)
     assert "\n" not in str(caught.value)
 
@@ -566,7 +566,7 @@ def test_a_failing_disk_leaves_nothing_half_written(step, tmp_path, monkeypatch)
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(f"tokbench.feed.atomic.os.{step}", fail)
+    monkeypatch.setattr(f"tokbench.files.os.{step}", fail)
     with pytest.raises(TokbenchError, match=r"cannot write to .* \(No space left on device\); make room"):
         export(Means(), Levels(12), tmp_path, protocol=SMALL, options=ROWS)
     assert not list(tmp_path.iterdir())

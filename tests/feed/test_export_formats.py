@@ -15,12 +15,12 @@ from PIL import Image
 from tokbench.bench.protocol import get_protocol
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
-from tokbench.feed.atomic import atomic_file
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.memmap import write_memmap
 from tokbench.feed.ranks import Ranks
 from tokbench.feed.verify import verify
+from tokbench.files import atomic_file
 from tokbench.layout import TokenLayout
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
@@ -276,8 +276,8 @@ def test_a_memory_map_is_whole_or_absent(exported, tmp_path, monkeypatch):
     def fail(*args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("tokbench.feed.atomic.os.fsync", fail)
-    with pytest.raises(TokbenchError, match=r"cannot write to .*mapped \(No space left on device\)"):
+    monkeypatch.setattr("tokbench.files.os.fsync", fail)
+    with pytest.raises(TokbenchError, match=r"cannot write to .*mapped/.* \(No space left on device\); make room"):
         write_memmap(exported, tmp_path / "mapped")
     assert not list((tmp_path / "mapped").iterdir())
     monkeypatch.undo()

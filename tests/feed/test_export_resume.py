@@ -23,7 +23,7 @@ import torch
 import tokbench
 from pathlib import Path
 from tokbench.bench.protocol import get_protocol
-from tokbench.feed import atomic
+from tokbench import files
 from tokbench.feed.export import ExportOptions, export
 
 torch.set_num_threads(1)
@@ -70,7 +70,7 @@ def deadly(function, moment, number):
             os.kill(os.getpid(), signal.SIGKILL)
         return result
 
-    setattr(atomic.os, function, call)
+    setattr(files.os, function, call)
 
 
 def wait(pid):
@@ -155,7 +155,7 @@ def test_killed_ranked_and_out_of_space(pictures: Path, tmp_path: Path) -> None:
     assert results["moment2"]["left"] == [f".{names[0]}.partial"]
     assert results["moment3"]["left"] == ["..export.json.partial", *names]
     assert results["limit"]["failed"] == 2
-    assert results["limit"]["error"].startswith(f"cannot write to {tmp_path / 'limit'} (File too large); make room or choose another --out")
+    assert results["limit"]["error"].startswith(f"cannot write to {tmp_path / 'limit' / names[0]} (File too large); choose another place")
     assert results["limit"]["left"] == []
 
 

@@ -10,6 +10,7 @@ from tokbench.bench.probe_record import KIND, ProbeRecord, probe_record_from_dic
 from tokbench.bench.record import Record
 from tokbench.bench.store import Rows, find_records, write_named
 from tokbench.errors import TokbenchError
+from tokbench.files import is_draft
 
 
 def write_probe_record(record: ProbeRecord, rows: Rows, folder: Path) -> Path:
@@ -44,6 +45,8 @@ def find_probe_records(places: Iterable[Path]) -> list[tuple[Path, ProbeRecord]]
             found[place] = read_probe_record(place)
             continue
         for path in sorted(place.rglob("*.json")):
+            if is_draft(path.relative_to(place)):
+                continue
             text = path.read_text(encoding="utf-8", errors="replace")
             if _is_of_a_probe(text):
                 found[path] = probe_record_from_dict(_parsed(text, path), origin=str(path))

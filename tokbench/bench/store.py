@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from tokbench.bench.record import Record, read_record
 from tokbench.errors import TokbenchError
+from tokbench.files import Busy, Taken, atomic_unit, is_draft
 
 Rows = Mapping[str, Mapping[str, float]]
 """Column to image id to value."""
@@ -42,28 +42,17 @@ def write_named(text: str, rows: Rows, folder: Path, name: str) -> Path:
         name: Of the file; what file names cannot have is replaced.
     """
     stem = _slug(name)
-    draft = folder / f".{stem}.{os.getpid()}.partial"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8")
-        path = _place(draft, folder, stem)
-        if rows:
-            _write_rows(rows, path.with_suffix(".parquet"))
-    except OSError as error:
-        raise TokbenchError(f"cannot write to {folder} ({error.strerror or error}); choose another --out") from error
-    finally:
-        if folder.is_dir():
-            draft.unlink(missing_ok=True)
-    return path
-
-
-def _place(draft: Path, folder: Path, stem: str) -> Path:
-    """Give a finished file the first free name; linking fails where a name is taken, so nothing is ever overwritten."""
     for number in range(1, 100_000):
-        path = folder / (f"{stem}.json" if number == 1 else f"{stem}_{number}.json")
+        own = stem if number == 1 else f"{stem}_{number}"
+        path = folder / f"{own}.json"
+        if path.exists():
+            continue
         try:
-            os.link(draft, path)
-        except FileExistsError:
+            with atomic_unit(folder, [f"{own}.parquet", own, path.name]) as draft:
+                if rows:
+                    _write_rows(rows, draft / f"{own}.parquet")
+                (draft / path.name).write_text(text, encoding="utf-8")
+        except (Taken, Busy):
             continue
         return path
     raise TokbenchError(f"{folder} holds 100000 records of {stem}; choose another --out")
@@ -75,9 +64,7 @@ def _write_rows(rows: Rows, path: Path) -> None:
 
     ids = sorted({image for column in rows.values() for image in column})
     table = {"id": ids} | {name: [column.get(image) for image in ids] for name, column in sorted(rows.items())}
-    partial = path.with_suffix(".parquet.partial")
-    pq.write_table(pa.table(table), partial)
-    os.replace(partial, path)
+    pq.write_table(pa.table(table), path)
 
 
 def read_rows(record: Path) -> dict[str, dict[str, float]]:
@@ -116,7 +103,7 @@ def find_records(places: Iterable[Path], *, may_be_none: bool = False) -> list[t
     for place in places:
         if place.is_dir():
             for path in sorted(place.rglob("*.json")):
-                if _of_a_run(path.read_text(encoding="utf-8", errors="replace")):
+                if not is_draft(path.relative_to(place)) and _of_a_run(path.read_text(encoding="utf-8", errors="replace")):
                     found[path] = read_record(path)
         else:
             found[place] = read_record(place)

@@ -23,7 +23,6 @@ from tokbench.bench.record import SkippedImage
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
-from tokbench.feed.atomic import Busy, make_folder, remove_abandoned
 from tokbench.feed.encoding import Encoded, identify, read_and_encode
 from tokbench.feed.job import LATENT_TYPES, DataIdentity, ExportJob, Preparation, code_type, default_rows, differences, digest_of_ids
 from tokbench.feed.label_rules import Annotations, LabelRule
@@ -33,6 +32,7 @@ from tokbench.feed.shards import DIGEST, ShardFacts, ShardRows, read_columns, re
 from tokbench.feed.stored import stored
 from tokbench.feed.summary import SUMMARY, read_summary, summarise, write_summary
 from tokbench.feed.writing import ShardWriter
+from tokbench.files import Busy, make_folder, remove_abandoned
 from tokbench.images import UnreadableImage
 from tokbench.tokenizers.base import Tokenizer
 

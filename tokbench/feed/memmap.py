@@ -15,10 +15,10 @@ import pyarrow as pa
 
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
-from tokbench.feed.atomic import atomic_file, make_folder
 from tokbench.feed.job import ExportJob, differences
 from tokbench.feed.shards import read_columns, shard_schema, token_values
 from tokbench.feed.summary import SUMMARY, Summary, read_summary, summary_from_dict
+from tokbench.files import atomic_file, make_folder
 
 INDEX, ROWS = "index.json", "rows.arrow"
 """Names of the files beside the array."""

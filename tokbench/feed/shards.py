@@ -16,9 +16,9 @@ import pyarrow.parquet as pq
 from tokbench.bench.record import SkippedImage
 from tokbench.configs import canonical_json
 from tokbench.errors import TokbenchError
-from tokbench.feed.atomic import atomic_file
 from tokbench.feed.job import ExportJob, job_from_dict
 from tokbench.feed.moments import Moments
+from tokbench.files import atomic_file
 
 KEY = b"tokbench"
 """Where the schema's metadata hold the job and the shard's own facts, as JSON."""

@@ -14,9 +14,9 @@ from typing import Any
 from tokbench.bench.record import SkippedImage
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
-from tokbench.feed.atomic import atomic_file
 from tokbench.feed.job import ExportJob, job_from_dict
 from tokbench.feed.shards import DIGEST, ShardFacts, read_columns
+from tokbench.files import atomic_file
 
 SUMMARY = ".export.json"
 """Its name; readers of Parquet folders pass over hidden files, and not all of them over those that begin with an underscore."""

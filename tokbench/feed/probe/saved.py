@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError, missing_extra
-from tokbench.feed.atomic import atomic_file, cannot_write, make_folder
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.feed.vocabulary_json import vocabulary_from_json, vocabulary_to_json
+from tokbench.files import atomic_file, cannot_write, make_folder
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM

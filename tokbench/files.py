@@ -1,0 +1,372 @@
+"""Files that appear whole or not at all, whenever the process is killed: whatever this package writes, it writes through here.
+
+A file is written under a hidden name beside its place and moved there. What a killed process leaves is never looked at by readers, and is
+taken away by the next write to the same place: its lock went with the process.
+
+    .NAME.partial   a file until it is whole; locked by the process that writes it
+    .NAME.draft/    several files that belong together, until NAME, the last of them, is there; its ``lock`` is locked
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from tokbench.errors import TokbenchError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no such locks; there nothing guards against two processes with one file
+    fcntl = None  # type: ignore[assignment]
+
+LONGEST_NAME = 255
+"""Bytes of a file name on most file systems."""
+
+_PARTIAL, _DRAFT, _LOCK = ".partial", ".draft", "lock"
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+_ADVICE = {
+    errno.ENOSPC: "make room or choose another place",
+    errno.EDQUOT: "make room or choose another place",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.EISDIR: "that is a folder; give a file",
+}
+"""What to do about an error, where choosing another place is not all."""
+
+
+class Busy(TokbenchError):
+    """Another process is writing the same file."""
+
+
+class Taken(TokbenchError):
+    """What must not be overwritten is there already."""
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Write a file under a hidden name and move it to its own once it is on the disk.
+
+    What a symbolic link points to is written, and the link stays. Devices and pipes are written as they are.
+
+    Args:
+        path: Of the finished file, in a folder that exists.
+
+    Yields:
+        The open file.
+
+    Raises:
+        Busy: If another process is writing it.
+        TokbenchError: If it cannot be written, as on a full disk; nothing is left then.
+    """
+    try:
+        place = Path(os.path.realpath(path)) if os.path.islink(path) else path
+        if _is_special(place):
+            with place.open("wb") as stream:
+                yield stream
+            return
+        partial = partial_name(place)
+        with _locked(partial) as file:
+            try:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+                if fcntl is None:
+                    file.close()  # Windows moves no open file
+                os.replace(partial, place)
+            except BaseException as error:
+                with suppress(OSError, ValueError):
+                    os.ftruncate(file.fileno(), 0)  # makes room for what is still buffered, which closing the file writes
+                with suppress(OSError):
+                    partial.unlink()
+                if isinstance(error, Exception) and (failure := getattr(file.raw, "failure", None)) is not None:
+                    raise failure from error  # libraries wrap what they meet
+                raise
+        _sync_folder(place.parent)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically; its folder is made if missing. Errors are those of ``atomic_file``."""
+    make_folder(path.parent)
+    with atomic_file(path) as file:
+        file.write(data)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 atomically; the folder is made if missing. Halves of characters, as odd file names hold, are written as escapes."""
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
+
+
+@contextmanager
+def atomic_unit(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Write new files, or folders of files, that belong together; nothing is overwritten.
+
+    They are linked to their names one by one, the last last. Readers must start from that one: without it, the others do not count, and
+    the next unit that is written into the folder takes them away.
+
+    Args:
+        folder: Made if missing.
+        names: Of what may be written, the last of which must be.
+
+    Yields:
+        A hidden folder to write them in.
+
+    Raises:
+        Taken: If one of the names is there.
+        Busy: If another process is writing a unit of that last name.
+        TokbenchError: If they cannot be written; nothing is left then.
+    """
+    make_folder(folder)
+    remove_abandoned_units(folder)
+    draft = folder / f".{names[-1]}{_DRAFT}"
+    try:
+        with _locked_draft(draft):
+            try:
+                taken = next((folder / name for name in names if os.path.lexists(folder / name)), None)
+                if taken is not None:
+                    raise Taken(f"{taken} is there already, and nothing is overwritten; choose another place")
+                yield draft
+                _link_all(draft, folder, names)
+            finally:
+                _remove_unit(draft)
+        _sync_folder(folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def remove_abandoned_units(folder: Path) -> None:
+    """Remove what killed processes left half-written of units, in their hidden folders and out of them."""
+    for draft in folder.glob(f".*{_DRAFT}"):
+        with suppress(OSError, Busy):
+            if draft.is_symlink() or not draft.is_dir() or (any(draft.iterdir()) and not (draft / _LOCK).is_file()):
+                continue  # not of this package
+            with _locked_draft(draft):
+                _remove_unit(draft)
+
+
+def is_draft(path: Path) -> bool:
+    """Whether a path leads through the hidden folder of a unit that is not whole; who walks through folders passes it over."""
+    return any(part.startswith(".") and part.endswith(_DRAFT) for part in path.parts)
+
+
+def partial_name(path: Path) -> Path:
+    """Where a file is written before it is whole."""
+    name = f".{path.name}{_PARTIAL}"
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f".{hashlib.sha256(os.fsencode(path.name)).hexdigest()[:32]}{_PARTIAL}"
+    return path.with_name(name)
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder and those above it.
+
+    Raises:
+        TokbenchError: If it cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+def remove_abandoned(folder: Path, wanted: set[str]) -> None:
+    """Remove what killed processes left half-written of files that nobody is going to write.
+
+    Args:
+        folder: To look into; of this package alone.
+        wanted: Names of the files that are still to be written, whose drafts will be overwritten.
+    """
+    kept = {partial_name(folder / name).name for name in wanted}
+    for partial in folder.glob(f".*{_PARTIAL}"):
+        if partial.name not in kept:
+            with suppress(OSError, Busy), _locked(partial):
+                partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_lock(folder: Path, use: str) -> Iterator[None]:
+    """Keep other processes out of a folder; a killed one keeps nobody out.
+
+    Args:
+        folder: That exists.
+        use: What for, such as ``train``; other uses are not kept out.
+
+    Raises:
+        Busy: If another process has it.
+        TokbenchError: If the folder cannot be written.
+    """
+    lock = folder / f".{use}.lock"
+    try:
+        with _locked(lock):
+            try:
+                yield
+            finally:
+                with suppress(OSError):
+                    lock.unlink()
+    except OSError as error:
+        if error.filename is not None and Path(error.filename) == lock:
+            raise cannot_write(folder, error) from error
+        raise
+
+
+def cannot_write(place: Path, error: OSError) -> TokbenchError:
+    """Build the error for a file or folder that cannot be written, to be raised by the caller."""
+    reason = error.strerror or str(error) or type(error).__name__
+    advice = _ADVICE.get(error.errno or 0, "choose another place")
+    return TokbenchError(f"cannot write to {place} ({reason}); {advice}")
+
+
+class _Draft(io.FileIO):
+    """A file that remembers why it could not be written, whatever becomes of the error on its way through a library."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> Any:
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            raise
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[io.BufferedRandom]:
+    """Open a file that no other process writes, emptied. The lock goes with the process, however it ends."""
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
+    descriptor = os.open(path, flags, 0o666)
+    with io.BufferedRandom(_Draft(descriptor, "r+b")) as file:
+        if fcntl is not None:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise Busy(f"another process is writing into {path.parent}; wait for it to end") from error
+            except OSError:
+                pass  # a file system without locks
+        if not _is_still_at(descriptor, path):
+            raise Busy(f"another process has just written into {path.parent}; start again")
+        os.ftruncate(descriptor, 0)
+        yield file
+
+
+@contextmanager
+def _locked_draft(draft: Path) -> Iterator[None]:
+    draft.mkdir(exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_locked(draft / _LOCK))
+        except FileNotFoundError as error:  # whoever tidied up took it for abandoned
+            raise Busy(f"another process has just written into {draft.parent}; start again") from error
+        except OSError:
+            with suppress(OSError):
+                draft.rmdir()
+            raise
+        yield
+
+
+def _is_still_at(descriptor: int, path: Path) -> bool:
+    """Whether an open file still has its name: who held the lock before may have given it another one."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _is_special(path: Path) -> bool:
+    """Whether something is there that is neither file nor folder: a device, a pipe."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def _link_all(draft: Path, folder: Path, names: Sequence[str]) -> None:
+    for name in names:
+        for file in _files(draft / name):
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+    for name in names:
+        for file in _files(draft / name):
+            place = folder / file.relative_to(draft)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            _give_name(file, place)
+
+
+def _files(place: Path) -> list[Path]:
+    """The files of a folder, or the file itself; none if nothing is there."""
+    if place.is_symlink() or not place.is_dir():
+        return [place] if place.is_file() else []
+    return [Path(folder, name) for folder, _, names in os.walk(place) for name in sorted(names)]
+
+
+def _give_name(file: Path, place: Path) -> None:
+    """Name a file; what is there already stays.
+
+    Raises:
+        Taken: If something is.
+    """
+    try:
+        os.link(file, place)
+    except FileExistsError as error:
+        raise Taken(f"{place} is there already, and nothing is overwritten; choose another place") from error
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        try:
+            os.close(os.open(place, os.O_CREAT | os.O_EXCL))
+        except FileExistsError as taken:
+            raise Taken(f"{place} is there already, and nothing is overwritten; choose another place") from taken
+        os.replace(file, place)
+
+
+def _remove_unit(draft: Path) -> None:
+    """Remove a draft and, if its last file has not got its name, the names that others of its files have got."""
+    folder, last = draft.parent, draft.name[1 : -len(_DRAFT)]
+    if not _is_same(draft / last, folder / last):
+        for file in _files(draft):
+            place = folder / file.relative_to(draft)
+            if _is_same(file, place):
+                with suppress(OSError):
+                    place.unlink()
+            with suppress(OSError):  # not empty
+                while place.parent != folder:
+                    place = place.parent
+                    place.rmdir()
+    order = [last, _LOCK]  # at the end, so that this can be gone on with
+    for entry in sorted(draft.iterdir(), key=lambda entry: order.index(entry.name) if entry.name in order else -1):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                entry.unlink()
+    with suppress(OSError):
+        draft.rmdir()
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    try:
+        return os.path.samestat(a.lstat(), b.lstat())
+    except OSError:
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a new name on the disk, where the system can do that."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
