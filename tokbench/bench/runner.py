@@ -294,23 +294,24 @@ def _prepare(classes: list[type[Metric]], subject: Subject, context: MetricConte
     active: list[Metric] = []
     results: dict[str, MetricResult] = {}
     for cls in classes:
+        keys = cls.figure_names()
         try:
             metric = cls.create(context)
-            reason = metric.not_applicable(subject)
+            keys, reason = metric.keys, metric.not_applicable(subject)
         except TokbenchError as error:
             logger.info("%s is left out: %s", cls.name, error)
             reason = str(error)
         if reason is None:
             active.append(metric)
         else:
-            results |= {key: MetricResult(reason=reason) for key in cls.figure_names()}
+            results |= {key: MetricResult(reason=reason) for key in keys}
     return active, results
 
 
 def _results(metric: Metric, measured: Subject, trained_with: tuple[str, ...]) -> dict[str, MetricResult]:
     reason = metric.not_applicable(measured)  # images may have been skipped
     if reason is not None:
-        return {key: MetricResult(reason=reason) for key in metric.figure_names()}
+        return {key: MetricResult(reason=reason) for key in metric.keys}
     judged = any(network in trained_with for network in metric.networks)
     return {
         key: MetricResult(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tokbench.assets import need_asset
+from tokbench.assets import get_asset, need_asset
 from tokbench.data.folder import StoredImages
 from tokbench.errors import TokbenchError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tokbench.nn.face_embedding import FaceEmbedder
 
 ASSET = "faces"
-PACKAGE_SHA256 = "0d77fffeef362ef9c0939cf6c567f3a2e8e177f114fa257a3270cbd2e509b031"
+PACKAGE_SHA256 = get_asset(ASSET).sha256
 DETECTOR, EMBEDDER = "tiny_face_detector_model", "face_recognition_model"
 PHOTOS = tuple(f"sample{number}" for number in range(1, 7))
 

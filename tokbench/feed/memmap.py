@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from tokbench.arrays import open_array
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 from tokbench.feed.job import ExportJob, differences
@@ -124,7 +125,7 @@ def open_values(folder: Path, summary: Summary) -> np.ndarray:
     """
     path = folder / f"{summary.job.column}.npy"
     try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        values = open_array(path)
     except (OSError, ValueError) as error:
         raise TokbenchError(f"{path} is damaged ({error}); write the memory map again") from error
     if values.shape != _shape(summary) or values.dtype != summary.job.dtype:

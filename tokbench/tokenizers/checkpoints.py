@@ -130,6 +130,26 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, origin: str)
         TokbenchError: Naming the keys that are not finite.
     """
     own = model.state_dict()
+    check_fit(own, state, origin=origin, what=type(model).__name__)
+    broken = [key for key, value in state.items() if value.is_floating_point() and not _all_finite(value)]
+    if broken:
+        count = f"{len(broken)} tensors: {_first(broken)}"
+        raise TokbenchError(f"{origin} holds NaN or infinity in {count}; the file is damaged or training diverged")
+    model.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, strict=True)
+
+
+def check_fit(own: Mapping[str, Tensor], state: Mapping[str, Tensor], *, origin: str, what: str) -> None:
+    """Compare names and shapes of tensors with those of a model.
+
+    Args:
+        own: The model's, perhaps without memory.
+        state: Those that shall be loaded.
+        origin: What to call the file in errors.
+        what: What to call the model.
+
+    Raises:
+        DoesNotFit: Naming the keys that are missing, unknown or of another shape (first ten and the count).
+    """
     problems = []
     for word, keys in (
         ("missing", [key for key in own if key not in state]),
@@ -139,12 +159,7 @@ def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, origin: str)
         if keys:
             problems.append(f"{len(keys)} {word}: {_first(keys)}")
     if problems:
-        raise DoesNotFit(f"{origin} does not fit {type(model).__name__}: {'; '.join(problems)}. Is it of another variant?")
-    broken = [key for key, value in state.items() if value.is_floating_point() and not _all_finite(value)]
-    if broken:
-        count = f"{len(broken)} tensors: {_first(broken)}"
-        raise TokbenchError(f"{origin} holds NaN or infinity in {count}; the file is damaged or training diverged")
-    model.load_state_dict({key: value.to(own[key].dtype) for key, value in state.items()}, strict=True)
+        raise DoesNotFit(f"{origin} does not fit {what}: {'; '.join(problems)}. Is it of another variant?")
 
 
 def save_weights(state: Mapping[str, Tensor], path: Path, *, about: Mapping[str, object], dtype: torch.dtype | None = None) -> str:

@@ -16,11 +16,12 @@ from urllib.parse import unquote, urlsplit
 from tokbench.assets import cache_dir
 from tokbench.download import Progress, download, reason
 from tokbench.errors import TokbenchError, missing_extra
+from tokbench.files import atomic_file, make_folder
 
 FILE_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".npy", ".json")
 """What tells a file of a hub repository from a folder."""
 TORCHSCRIPT = "torchscript:"
-"""What a user writes before a TorchScript archive, to have this program loaded for its weights."""
+"""What a user writes before a TorchScript archive, to have its tensors taken out of it; the program in it is not run."""
 FOLDER_FILES = ("*.json", "*.safetensors")
 """What is fetched of a folder."""
 OTHER_COPIES = ("*.fp16.*", "*.non_ema.*")
@@ -98,7 +99,7 @@ def parse_place(text: str) -> HubPlace | WebPlace | Path:
 
 
 def from_torchscript(path: Path) -> Path:
-    """Take the tensors out of a TorchScript archive, a program that PyTorch loads; only for files the user trusts and says so.
+    """Take the tensors out of a TorchScript archive; the program that it also is is not loaded.
 
     Args:
         path: The archive.
@@ -109,24 +110,23 @@ def from_torchscript(path: Path) -> Path:
     Raises:
         TokbenchError: If it is no TorchScript archive.
     """
-    import torch
-    from safetensors.torch import save_file
+    from safetensors.torch import save
+
+    from tokbench.tokenizers.torchfile.script import read_script
+    from tokbench.tokenizers.torchfile.words import Unreadable
 
     if not path.is_file():
         raise TokbenchError(f"no TorchScript archive at {path}; write {TORCHSCRIPT}PATH")
     with path.open("rb") as file:
-        target = cache_dir() / "weights" / "torchscript" / f"{hashlib.file_digest(file, 'sha256').hexdigest()}.safetensors"
-    if not target.is_file():
-        try:
-            state = torch.jit.load(path, map_location="cpu").state_dict()
-        except (RuntimeError, ValueError, OSError) as error:
-            raise TokbenchError(
-                f"{path} is no TorchScript archive ({reason(error)}); without {TORCHSCRIPT} it is read as weights"
-            ) from error
-        target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_suffix(".partial")
-        save_file({name: value.clone().contiguous() for name, value in state.items()}, partial)
-        partial.replace(target)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    target = cache_dir() / "weights" / "torchscript" / f"{digest}.safetensors"
+    try:
+        state = read_script(path)
+    except (Unreadable, OSError, ValueError) as error:
+        raise TokbenchError(f"{path} is no TorchScript archive ({reason(error)}); without {TORCHSCRIPT} it is read as weights") from error
+    make_folder(target.parent)
+    with atomic_file(target) as file:
+        file.write(save(state))
     return target
 
 
@@ -134,7 +134,7 @@ def locate(place: str | Path, *, progress: Progress = lambda done, total: None) 
     """Bring weights here, unless they are.
 
     Args:
-        place: A path, or what ``parse_place`` reads; behind ``torchscript:``, an archive that the user trusts.
+        place: A path, or what ``parse_place`` reads; behind ``torchscript:``, an archive whose tensors are wanted.
         progress: Called with bytes done and bytes in all (0 if unknown).
 
     Returns:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +23,10 @@ from tokbench.images import to_float, to_uint8
 from tokbench.plugins import import_class
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.checkpoints import load_strictly, read_state, save_weights
+from tokbench.tokenizers.judges import read_judge
 from tokbench.tokenizers.obtain import weights_path
+from tokbench.tokenizers.torchfile.reader import read_torch_file
+from tokbench.tokenizers.torchfile.words import Unreadable
 from tokbench.tokenizers.zoo import resolve, usable_device
 from tokbench.train.crops import RandomCrops
 from tokbench.train.objective import Objective
@@ -119,10 +124,9 @@ def _build(recipe: Recipe, options: TrainOptions, size: int) -> Objective:
 
 
 def _perceptual(name: str) -> nn.Module:
-    from tokbench.assets import need_asset
     from tokbench.nn.perceptual import LpipsDistance, build_logit_distance, build_lpips
 
-    state = read_state(need_asset(name))[0]
+    state = read_judge(name)[0]
     if name == "resnet50":
         return build_logit_distance(state)
     return LpipsDistance(build_lpips("alex" if name == "lpips-alex" else "vgg", state))
@@ -145,22 +149,51 @@ def _resume(settings: dict[str, Any], options: TrainOptions, objective: Objectiv
     path = options.out / CHECKPOINT
     if not path.is_file():
         raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        step, saved = int(state["step"]), {key: state.get(key, value) for key, value in settings.items()}
-    except Exception as error:  # a damaged file can raise anything
-        raise TokbenchError(f"{path} is not a readable checkpoint ({type(error).__name__}); start again in another --out") from error
+    state = _read_checkpoint(path)
+    step, saved = state["step"], {key: state.get(key, value) for key, value in settings.items()}
     other = [key for key, value in settings.items() if saved[key] != value]
     if other:
         raise TokbenchError(f"{options.out} holds a run of another {' and '.join(other)}; repeat the options it was started with")
-    objective.load_state_dict(state["objective"])
-    for key, value in averaged.items():
-        value.copy_(state["averaged"][key])
+    try:
+        if state["averaged"].keys() != averaged.keys():
+            raise ValueError("its averages have other names")
+        objective.load_state_dict(state["objective"])
+        for key, value in averaged.items():
+            value.copy_(state["averaged"][key])
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:  # whatever a part that does not fit leads to
+        raise _damaged(path, " ".join(str(error).split())[:200] or type(error).__name__) from error
     log = options.out / LOG
-    lines = log.read_text(encoding="utf-8").splitlines(keepends=True) if log.exists() else []
-    kept = [line for line in lines if line.endswith("\n") and json.loads(line)["step"] <= step]
-    log.write_text("".join(kept), encoding="utf-8")
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if log.exists() else []
+    log.write_text("".join(line for line in lines if _step_of(line) <= step), encoding="utf-8")
     return step
+
+
+def _read_checkpoint(path: Path) -> dict[str, Any]:
+    """What a run was at; nothing in the file is run.
+
+    Raises:
+        TokbenchError: If it is no checkpoint.
+    """
+    try:
+        state, _ = read_torch_file(path)
+    except (Unreadable, OSError) as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(state, dict) or type(state.get("step")) is not int or state["step"] < 0:
+        raise _damaged(path, "it has no number of steps")
+    return state
+
+
+def _damaged(path: Path, why: str) -> TokbenchError:
+    return TokbenchError(f"{path} is not a readable checkpoint ({why}); start again in another --out")
+
+
+def _step_of(line: str) -> float:
+    """Step of a whole line of the log; beyond all steps for any other, which is left out."""
+    try:
+        step = json.loads(line)["step"] if line.endswith("\n") else None
+    except (ValueError, TypeError, KeyError, RecursionError):
+        step = None
+    return step if isinstance(step, int) else math.inf
 
 
 def _save(

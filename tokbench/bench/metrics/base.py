@@ -77,6 +77,11 @@ class Metric(torchmetrics.Metric):
         """What the figure depends on, recorded with it."""
         return {}
 
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Keys of the figures that this instance gives, whose name may say more than its class's."""
+        return self.figures or (self.name,)
+
     @classmethod
     def figure_names(cls) -> tuple[str, ...]:
         """Keys of its figures."""

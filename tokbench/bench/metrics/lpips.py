@@ -7,13 +7,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokbench.assets import need_asset
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import PerImageMetric
 from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.observation import Observation, Subject
 from tokbench.nn.perceptual import LpipsNet, build_lpips, lpips_rows
-from tokbench.tokenizers.checkpoints import read_state
+from tokbench.tokenizers.judges import read_judge
 
 MIN_SIZE = 32
 """Smaller images leave AlexNet's last maps empty or one position wide."""
@@ -41,7 +40,7 @@ class LPIPS(PerImageMetric):
     @classmethod
     def create(cls, context: MetricContext) -> LPIPS:
         """Build it with the weights of this package or those fetched."""
-        state, digest = read_state(need_asset(f"lpips-{cls.net}"))
+        state, digest = read_judge(f"lpips-{cls.net}")
         return cls(build_lpips(cls.net, state).to(context.device), digest, micro_batch=context.micro_batch)
 
     @property

@@ -12,29 +12,46 @@ from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.frechet import FrechetMetric
 from tokbench.bench.networks import inception
 from tokbench.errors import TokbenchError
+from tokbench.tokenizers.judges import check_file
 
 
 class RFID(FrechetMetric):
-    """FID between originals and their reconstructions; no other network is ever measured under this name."""
+    """FID between originals and their reconstructions.
+
+    With other weights than the published ones it is ``fd[inception:DIGEST]``, by the first 8 digits of the file's SHA-256: another
+    figure, never ``rfid``.
+    """
 
     name = "rfid"
-    networks = ("inception",)
+    networks: tuple[str, ...] = ("inception",)
 
     @classmethod
     def create(cls, context: MetricContext) -> RFID:
-        """Build it with the Inception weights: given, fetched, or in torch's hub cache."""
-        network = inception(_find(context.feature_weights), context.device)
-        return cls(network, FeatureCache(context.cache, network) if context.cache else None, micro_batch=context.micro_batch)
+        """Build it with the Inception weights: given, fetched, or in torch's hub cache.
+
+        Raises:
+            TokbenchError: If there are none, or those in a cache are not the published ones.
+        """
+        given = context.feature_weights
+        network = inception(_fetched() if given is None else _given(given), context.device)
+        metric = cls(network, FeatureCache(context.cache, network) if context.cache else None, micro_batch=context.micro_batch)
+        digest = network.settings["weights_sha256"]
+        if digest != get_asset("inception").sha256:
+            metric.name, metric.networks = f"fd[inception:{digest[:8]}]", ()
+        return metric
 
 
-def _find(given: Path | None) -> Path:
-    if given is not None:
-        if not given.is_file():
-            raise TokbenchError(f"no file at {given}; --feature-weights takes the Inception weights of 2015-12-05")
-        return given
-    fetched = asset_path("inception")
+def _given(path: Path) -> Path:
+    if not path.is_file():
+        raise TokbenchError(f"no file at {path}; --feature-weights takes the Inception weights of 2015-12-05")
+    return path
+
+
+def _fetched() -> Path:
+    asset = get_asset("inception")
     hub = Path(torch.hub.get_dir()) / "checkpoints"
-    for path in (fetched, hub / get_asset("inception").file, hub / "weights-inception-2015-12-05-6726825d.pth"):
+    for path in (asset_path("inception"), hub / asset.file, hub / "weights-inception-2015-12-05-6726825d.pth"):
         if path.is_file():
+            check_file(asset, path)
             return path
     raise TokbenchError("the Inception weights are not here; run: tokbench weights get inception (or pass --feature-weights PATH)")

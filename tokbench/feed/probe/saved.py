@@ -9,17 +9,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import torch
+from torch import Tensor
+
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.feed.vocabulary_json import vocabulary_from_json, vocabulary_to_json
 from tokbench.files import atomic_file, cannot_write, make_folder
+from tokbench.tokenizers.checkpoints import check_fit, load_strictly, read_state
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
 
 VOCABULARY = "vocabulary.json"
 FORM = "probe.json"
+WEIGHTS = "model.safetensors"
+TIED, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
 
 @dataclass(frozen=True)
@@ -100,11 +106,29 @@ def load_probe(folder: str | Path, *, device: str = "cpu") -> tuple[LlamaForCaus
             raise TokbenchError(f"{folder} has {config.vocab_size} embeddings for {vocabulary.size} ids; make the probe again")
         if (folder / FORM).is_file() and len(grid := read_probe_form(folder).grid) != vocabulary.grid_axes:
             raise TokbenchError(f"{folder} has the grid {grid} for a vocabulary of {vocabulary.grid_axes} axes; make the probe again")
-        with _without_progress_bars():
-            model = LlamaForCausalLM.from_pretrained(folder, config=config, local_files_only=True)
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise TokbenchError(f"{folder} holds no probe ({error}); make one with: tokbench probe --tokenizer NAME") from error
+        with torch.device("meta"):
+            model = LlamaForCausalLM(config)
+        state = _tensors(folder, model)
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
+        why = " ".join(str(error).split())[:300] or type(error).__name__
+        raise TokbenchError(f"{folder} holds no probe ({why}); make one with: tokbench probe --tokenizer NAME") from error
+    model = LlamaForCausalLM(config)
+    load_strictly(model, state, origin=str(folder / WEIGHTS))
     return model.eval().to(device), vocabulary
+
+
+def _tensors(folder: Path, model: LlamaForCausalLM) -> dict[str, Tensor]:
+    """The tensors of a saved model, read by this package, with those that ``transformers`` ties to others and leaves out.
+
+    Raises:
+        DoesNotFit: If they are not those of the model, before memory is taken for it.
+    """
+    state = read_state(folder / WEIGHTS)[0]
+    own = model.state_dict()
+    if model.config.tie_word_embeddings and TIED not in state and EMBEDDING in state:
+        state[TIED] = state[EMBEDDING]
+    check_fit(own, state, origin=str(folder / WEIGHTS), what=type(model).__name__)
+    return state
 
 
 def read_probe_form(folder: str | Path) -> ProbeForm:

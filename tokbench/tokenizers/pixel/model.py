@@ -13,6 +13,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
+from tokbench.arrays import open_array
 from tokbench.errors import TokbenchError
 from tokbench.images import to_uint8
 from tokbench.layout import TokenLayout
@@ -74,9 +75,9 @@ class PixelPalette(Tokenizer):
         if path.suffix not in (".npy", ".json"):
             return super().read_weights(path)
         try:
-            values = np.load(path, allow_pickle=False) if path.suffix == ".npy" else json.loads(path.read_text())["clusters"]
+            values = open_array(path) if path.suffix == ".npy" else json.loads(path.read_text(encoding="utf-8"))["clusters"]
             clusters = torch.tensor(np.asarray(values, dtype=np.float32))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise TokbenchError(
                 f"{path} holds no palette ({error}); give an array of colours [N, 3] in [-1, 1], as .npy or in JSON as clusters"
             ) from error

@@ -17,6 +17,8 @@ from tokbench.tokenizers.torchfile.words import Inert, Unreadable, printable
 
 MAX_RECORDS = 250_000
 """Records an archive may have; one is a storage."""
+MAX_TEXT = 2**23
+"""Bytes of a record of text."""
 DAMAGED = "the directory of its zip archive is damaged"
 
 
@@ -24,6 +26,7 @@ DAMAGED = "the directory of its zip archive is damaged"
 class _Record:
     header: int
     size: int
+    packed: int
     crc: int
     stored: bool  # neither compressed nor encrypted
 
@@ -68,6 +71,27 @@ class Archive:
             raise Unreadable(f"its record {printable(name)} is damaged, the checksum differs")
         return start, record.size
 
+    def text(self, name: str) -> str:
+        """A record of text, which may be compressed; none is longer than ``MAX_TEXT``.
+
+        Raises:
+            Unreadable: If there is none of that name, or it is longer or damaged.
+        """
+        if name not in self.records:
+            raise Unreadable(f"its record {printable(name)} is missing")
+        record = self.records[name]
+        *_, name_size, extra_size = self._unpack("<4s5H3I2H", record.header)
+        start = record.header + 30 + name_size + extra_size
+        held = self.data[start : start + min(record.packed, MAX_TEXT)]
+        inflater = zlib.decompressobj(-15)
+        try:
+            text = held if record.stored else inflater.decompress(held, MAX_TEXT)
+        except zlib.error:
+            text = b""
+        if len(text) != record.size or zlib.crc32(text) != record.crc:
+            raise Unreadable(f"its record {printable(name)} is damaged, or longer than {MAX_TEXT} bytes")
+        return text.decode("utf-8", "replace")
+
     def _find_directory(self) -> tuple[int, int]:
         end = self.data.rfind(b"PK\x05\x06", max(0, len(self.data) - 22 - 0xFFFF))
         if end < 0:
@@ -97,7 +121,7 @@ class Archive:
             raise Unreadable(DAMAGED) from None
         if name in self.records or len(self.records) == MAX_RECORDS:
             raise Unreadable(f"its zip archive has the record {printable(name)} twice, or more than {MAX_RECORDS} records")
-        self.records[name] = _Record(header, size, crc, stored=not method and not flags & 1 and packed == size)
+        self.records[name] = _Record(header, size, packed, crc, stored=not method and not flags & 1 and packed == size)
         return stop
 
     def _unpack(self, form: str, position: int) -> tuple[Any, ...]:
@@ -127,19 +151,41 @@ def read_archive(data: mmap) -> object:
         Unreadable: If it is damaged, no archive of ``torch.save``, or one that was saved on another kind of machine.
     """
     archive = Archive(data)
+    root = root_of(archive)
+    if any(name == f"{root}constants.pkl" or name.startswith(f"{root}code/") for name in archive.records):
+        raise Unreadable("it is a TorchScript archive, which is a program; to take its tensors alone, write torchscript:PATH")
+    return read_data(archive, root)
+
+
+def root_of(archive: Archive) -> str:
+    """The folder that all records of an archive are in.
+
+    Raises:
+        Unreadable: If there is no one folder with a ``data.pkl``.
+    """
     roots = [name.removesuffix("data.pkl") for name in archive.records if name.count("/") == 1 and name.endswith("/data.pkl")]
     if len(roots) != 1:
         raise Unreadable(f"its zip archive has {len(roots) or 'no'} records data.pkl, so it is none of torch.save")
-    root = roots[0]
-    if any(name == f"{root}constants.pkl" or name.startswith(f"{root}code/") for name in archive.records):
-        raise Unreadable("it is a TorchScript archive, which is a program; where you trust it, write torchscript:PATH")
+    return roots[0]
+
+
+def read_data(archive: Archive, root: str) -> object:
+    """Read the pickle ``data.pkl`` and the tensors that it names.
+
+    Args:
+        archive: What was opened.
+        root: Folder of its records.
+
+    Raises:
+        Unreadable: If it is damaged, or was saved on another kind of machine.
+    """
     if f"{root}byteorder" in archive.records:
         start, size = archive.span(f"{root}byteorder")
-        if data[start : start + min(size, 16)] != b"little":
+        if archive.data[start : start + min(size, 16)] != b"little":
             raise Unreadable("its byte order is not little-endian")
     find = _Storages(archive, f"{root}data/").find
     start, size = archive.span(f"{root}data.pkl")
-    return read_pickle(data, start, start + size, vocabulary(find))[0]
+    return read_pickle(archive.data, start, start + size, vocabulary(find))[0]
 
 
 class _Storages:
