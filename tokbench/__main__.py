@@ -1,6 +1,6 @@
 """``python -m tokbench``."""
 
-from tokbench.cli import main
+from tokbench.entry import main
 
 if __name__ == "__main__":
     main()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +21,8 @@ from tokbench.cli_report import report as report_page
 from tokbench.cli_weights import convert, published, weights_app
 from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, bar, err, out, progress, say, settings
 from tokbench.errors import TokbenchError
+from tokbench.files import write_bytes
+from tokbench.signals import exit_status
 
 if TYPE_CHECKING:
     from tokbench.bench.runner import Evaluation
@@ -36,6 +40,9 @@ app.add_typer(weights_app, name="weights")
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C."""
+
+PICTURES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+"""Formats of pictures, by the ending of their files."""
 
 WIDE = 140
 """Columns of a terminal that also shows bits per pixel and what each tokenizer is."""
@@ -275,6 +282,8 @@ def reconstruct(
     seed: Annotated[int, typer.Option(help="Of stochastic tokenizers.")] = 0,
 ) -> None:
     """Draw originals, reconstructions and error maps side by side."""
+    if output.suffix.lower() not in PICTURES:
+        raise TokbenchError(f"--output {str(output)!r} must end in {', '.join(PICTURES)}")
     from tokbench.bench.reconstruct import read_pictures
     from tokbench.bench.reconstruct import reconstruct as reconstruct_pictures
     from tokbench.report.grid import draw_grid
@@ -284,11 +293,12 @@ def reconstruct(
     pictures, attribution = read_pictures(images, size)
     rows = reconstruct_pictures(pictures, tokenizers, seed=seed)
     grid = draw_grid(rows, [item.name for item in tokenizers], tile=tile, footer=attribution)
+    stream = io.BytesIO()
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        grid.save(output)
-    except (OSError, ValueError) as error:
-        raise TokbenchError(f"cannot write {output} ({error}); choose another --output, ending in .png, .webp or .jpg") from error
+        grid.save(stream, PICTURES[output.suffix.lower()])
+    except (OSError, ValueError) as error:  # too large for the format
+        raise TokbenchError(f"cannot draw {output} ({error}); choose fewer images, a smaller --tile, or .png") from error
+    write_bytes(output, stream.getvalue())
     say(f"wrote {output}")
 
 
@@ -356,3 +366,4 @@ def train(
         err.print(
             f"stopped after step {result.steps} of {chosen.steps}; go on with the same command and --resume", markup=False, highlight=False
         )
+        raise typer.Exit(exit_status(result.signal or signal.SIGINT))

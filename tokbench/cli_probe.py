@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ import typer
 from tokbench import console
 from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, progress, say, settings
 from tokbench.errors import TokbenchError
+from tokbench.files import write_bytes
 
 if TYPE_CHECKING:
     from tokbench.bench.protocol import Protocol
@@ -84,15 +85,14 @@ def probe(
     records = []
     for model in models:
         result = run_probe(model, parts, out_dir / "tokens", protocol=protocol, budget=chosen, options=options)
-        folder = out_dir / f".model.{os.getpid()}"
-        _save(result, folder)
-        if drawing is not None:
-            _draw(result, model, protocol, drawing, folder / SAMPLES)
-        path = write_probe_record(result.record, result.rows, out_dir)
-        try:
-            os.replace(folder, path.with_suffix(""))
-        except OSError as error:
-            raise TokbenchError(f"wrote {path}, but cannot move its model from {folder} ({error.strerror}); move it by hand") from error
+        picture = None if drawing is None else _drawn(result, model, protocol, drawing)
+
+        def save(folder: Path, result: ProbeResult = result, picture: bytes | None = picture) -> None:
+            _save(result, folder)
+            if picture is not None:
+                write_bytes(folder / SAMPLES, picture)
+
+        path = write_probe_record(result.record, result.rows, out_dir, model=save)
         say(f"wrote {path} and the model {path.with_suffix('')}")
         records.append(result.record)
     if as_json:
@@ -126,9 +126,11 @@ def _save(result: ProbeResult, folder: Path) -> None:
     save_probe(result.model, result.vocabulary, folder, form=form)
 
 
-def _draw(result: ProbeResult, tokenizer: Tokenizer, protocol: Protocol, options: SampleOptions, path: Path) -> None:
+def _drawn(result: ProbeResult, tokenizer: Tokenizer, protocol: Protocol, options: SampleOptions) -> bytes:
     from tokbench.feed.probe.drawing import decode_samples, draw_samples, sample
 
     say(f"drawing {options.count} images, {options.label}")
     tokens = sample(result.model, result.vocabulary, result.record.tokens.grid, options, texts=result.texts)
-    draw_samples(decode_samples(tokenizer, tokens, protocol)).save(path)
+    stream = io.BytesIO()
+    draw_samples(decode_samples(tokenizer, tokens, protocol)).save(stream, "PNG")
+    return stream.getvalue()

@@ -9,6 +9,7 @@ import typer
 
 from tokbench.console import say
 from tokbench.errors import TokbenchError
+from tokbench.files import write_text
 from tokbench.report.words import counted
 
 if TYPE_CHECKING:
@@ -42,11 +43,7 @@ def report(
     shown = [_pictures(group, images, data) if images else None for group in groups]
     extra = [probe_section([record for _, record in probes], groups)] if probes else []
     page = render_page(groups, shown, extra=extra, asked=Asked(tuple(map(str, places)), str(output), images, data))
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise TokbenchError(f"cannot write {output} ({error.strerror or error}); choose another --output") from error
+    write_text(output, page)
     say(f"wrote {output}: {counted(len(runs) + len(probes), 'record')}, {output.stat().st_size / 1e6:.1f} MB")
     if open_page:
         import webbrowser

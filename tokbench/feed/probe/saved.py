@@ -16,7 +16,7 @@ from tokbench.configs import plain
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.feed.vocabulary_json import vocabulary_from_json, vocabulary_to_json
-from tokbench.files import atomic_file, cannot_write, make_folder
+from tokbench.files import cannot_write, replace_files, scratch_folder, write_text
 from tokbench.tokenizers.checkpoints import check_fit, load_strictly, read_state
 
 if TYPE_CHECKING:
@@ -66,17 +66,16 @@ def save_probe(model: LlamaForCausalLM, vocabulary: Vocabulary, folder: str | Pa
         TokbenchError: If it cannot be written.
     """
     folder = Path(folder)
-    make_folder(folder)
-    try:
-        with _without_progress_bars():
-            model.save_pretrained(folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    with atomic_file(folder / VOCABULARY) as file:
-        file.write(vocabulary_to_json(vocabulary).encode())
-    if form is not None:
-        with atomic_file(folder / FORM) as file:
-            file.write((json.dumps(plain(form), indent=1, sort_keys=True) + "\n").encode())
+    with scratch_folder(folder, VOCABULARY) as draft:
+        try:
+            with _without_progress_bars():
+                model.save_pretrained(draft)
+            write_text(draft / VOCABULARY, vocabulary_to_json(vocabulary))
+            if form is not None:
+                write_text(draft / FORM, json.dumps(plain(form), indent=1, sort_keys=True) + "\n")
+        except OSError as error:
+            raise cannot_write(folder, error) from error
+        replace_files(draft, folder, last=VOCABULARY)
 
 
 def load_probe(folder: str | Path, *, device: str = "cpu") -> tuple[LlamaForCausalLM, Vocabulary]:

@@ -1,0 +1,118 @@
+"""Signals that ask a process to end: Ctrl-C (SIGINT), SIGTERM as schedulers send it, SIGHUP of a terminal that is closed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import Any
+
+ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+"""The signals, as far as the system has them."""
+
+_SHOW_CURSOR = "\x1b[?25h"
+
+
+class Ended(BaseException):
+    """A signal asked this process to end; raised in the main thread, and no error that anybody handles on the way.
+
+    Args:
+        number: Of the signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def exit_status(number: int) -> int:
+    """What a process that a signal ended exits with, as shells count: 130 after Ctrl-C, 143 after SIGTERM."""
+    return 128 + number
+
+
+def farewell(number: int) -> str:
+    """The line such a process says at the end."""
+    return "tokbench: interrupted" if number == signal.SIGINT else f"tokbench: ended by {signal.Signals(number).name}"
+
+
+@contextmanager
+def ending_at_signals() -> Iterator[None]:
+    """Raise ``Ended`` at the first signal, and end at once at the second, or at one during an import, which must not be left half-way.
+
+    Signals that are ignored stay so, as under ``nohup``. Does nothing within itself, and in other threads than the main one.
+    """
+    if any(isinstance(signal.getsignal(number), _Handler) for number in ENDING):
+        yield
+        return
+    with _handled(_Handler()):
+        yield
+
+
+@contextmanager
+def asked_to_end() -> Iterator[Callable[[], int | None]]:
+    """Note the first signal instead of ending, for work that ends by itself soon after; a second one ends as without this.
+
+    Yields:
+        What gives the number of the signal, or None as long as there was none.
+    """
+    asked: int | None = None
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal asked
+        asked = number
+        restore()
+
+    with _handled(note) as restore:
+        yield lambda: asked
+
+
+class _Handler:
+    def __init__(self) -> None:
+        self.called = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if not self.called and not _importing(frame):
+            self.called = True
+            raise Ended(number)
+        end_now(number)
+
+
+def end_now(number: int) -> None:
+    """End this process, with the line and the status of a signal; nothing is cleaned up."""
+    with suppress(OSError):
+        if sys.stderr is not None and sys.stderr.isatty():
+            os.write(2, _SHOW_CURSOR.encode())  # a progress bar may have hidden it
+        os.write(2, f"{farewell(number)}\n".encode())
+    os._exit(exit_status(number))
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[Callable[[], None]]:
+    """Have signals handled in this way; yields what puts back the ways of before."""
+    before: dict[int, Any] = {}
+
+    def restore() -> None:
+        while before:
+            signal.signal(*before.popitem())
+
+    try:
+        for number in ENDING:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                before[number] = signal.signal(number, handler)
+    except ValueError:  # not in the main thread
+        pass
+    try:
+        yield restore
+    finally:
+        restore()
+
+
+def _importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
