@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import sys
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,6 +26,7 @@ from tokbench.files import write_bytes
 from tokbench.signals import exit_status
 
 if TYPE_CHECKING:
+    from tokbench.bench.anchors import Anchor
     from tokbench.bench.runner import Evaluation
     from tokbench.tokenizers.base import Tokenizer
     from tokbench.tokenizers.family import Family, Variant
@@ -227,6 +229,7 @@ def run(
     from tokbench.bench.store import write_record
     from tokbench.data.open import open_source
     from tokbench.report.gate import parse_conditions
+    from tokbench.tokenizers.conduct import Misbehaved
 
     parse_conditions(fail_if or [])  # before the run: mistakes show at once
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
@@ -234,23 +237,58 @@ def run(
     overrides = settings(setting)
     if weights is not None and len(tokenizer) > 1:
         raise TokbenchError(f"--weights belongs to one tokenizer, {len(tokenizer)} are given; run them one by one")
-    subjects = [_subject(name, weights, device, overrides) for name in tokenizer]  # before the data: mistakes show at once
-    source = open_source(data, size=protocol.size)
-    options = RunOptions(batch_size=batch_size, strict=strict, feature_weights=feature_weights)
-    done: list[Evaluation] = []
-    for subject in subjects:
-        with progress(subject.name, len(source)) as advance:
-            evaluation = run_bench(subject, source, metrics=names, protocol=protocol, options=replace(options, progress=advance))
-        path = write_record(evaluation.record, evaluation.rows, out_dir)
-        say(f"{subject.name}: {evaluation.record.timing.total_seconds:.1f} s, record {path}")
-        done.append(evaluation)
+    with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
+        subjects, failed = _subjects(tokenizer, weights, device, overrides, protocol.size)  # before the data: mistakes show at once
+        source = open_source(data, size=protocol.size)
+        options = RunOptions(batch_size=batch_size, strict=strict, feature_weights=feature_weights)
+        done: list[Evaluation] = []
+        for subject in subjects:
+            try:
+                with progress(subject.name, len(source)) as advance:
+                    evaluation = run_bench(subject, source, metrics=names, protocol=protocol, options=replace(options, progress=advance))
+            except Misbehaved as error:
+                say(f"tokbench: {error}")
+                failed = True
+                continue
+            path = write_record(evaluation.record, evaluation.rows, out_dir)
+            say(f"{subject.name}: {evaluation.record.timing.total_seconds:.1f} s, record {path}")
+            for failure in evaluation.failures:
+                say(f"tokbench: {subject.name}: {failure}")
+            failed = failed or bool(evaluation.failures)
+            done.append(evaluation)
     records = [evaluation.record for evaluation in done]
     checks = gate_records(records, fail_if, gate_report)
     if as_json:
         print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
-    else:
+    elif records:
         print_records(records)
     finish_gate(checks)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _subjects(
+    names: list[str], weights: str | None, device: str, overrides: dict[str, object], size: int
+) -> tuple[list[Tokenizer | Anchor], bool]:
+    """Load what is to be measured; of several, those whose own code fails are named and left out, and so the second value."""
+    from tokbench.tokenizers.conduct import Misbehaved, layout_of
+
+    subjects: list[Tokenizer | Anchor] = []
+    failures: list[Misbehaved] = []
+    for name in names:
+        try:
+            subject = _subject(name, weights, device, overrides)
+            if hasattr(subject, "layout"):  # codecs have none
+                layout_of(subject, size, size)
+        except Misbehaved as error:
+            failures.append(error)
+        else:
+            subjects.append(subject)
+    for failure in failures[: None if subjects else -1]:
+        say(f"tokbench: {failure}")
+    if not subjects:
+        raise failures[-1]
+    return subjects, bool(failures)
 
 
 def _subject(name: str, weights: str | None, device: str, overrides: dict[str, object]) -> Any:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -74,31 +75,42 @@ def probe(
     from tokbench.feed.probe.tokens import check_codes
     from tokbench.report.probe import probe_tables
     from tokbench.report.render import print_tables
+    from tokbench.tokenizers.conduct import Misbehaved
     from tokbench.tokenizers.zoo import load
 
-    models = [load(name, weights, device, **overrides) for name in tokenizer]
-    for model in models:
-        check_codes(model, protocol)
-    with _stage("looking for repeats", 0) as advance:
-        parts = open_parts(data, size=protocol.size, share=chosen.held_out, seed=chosen.seed, held_out_data=held_out_data, progress=advance)
     options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stage)  # type: ignore[arg-type]  # checked
-    records = []
-    for model in models:
-        result = run_probe(model, parts, out_dir / "tokens", protocol=protocol, budget=chosen, options=options)
-        picture = None if drawing is None else _drawn(result, model, protocol, drawing)
+    records, failed = [], False
+    with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
+        models = [load(name, weights, device, **overrides) for name in tokenizer]
+        for model in models:
+            check_codes(model, protocol)
+        with _stage("looking for repeats", 0) as advance:
+            parts = open_parts(
+                data, size=protocol.size, share=chosen.held_out, seed=chosen.seed, held_out_data=held_out_data, progress=advance
+            )
+        for model in models:
+            try:
+                result = run_probe(model, parts, out_dir / "tokens", protocol=protocol, budget=chosen, options=options)
+                picture = None if drawing is None else _drawn(result, model, protocol, drawing)
+            except Misbehaved as error:
+                say(f"tokbench: {error}")
+                failed = True
+                continue
 
-        def save(folder: Path, result: ProbeResult = result, picture: bytes | None = picture) -> None:
-            _save(result, folder)
-            if picture is not None:
-                write_bytes(folder / SAMPLES, picture)
+            def save(folder: Path, result: ProbeResult = result, picture: bytes | None = picture) -> None:
+                _save(result, folder)
+                if picture is not None:
+                    write_bytes(folder / SAMPLES, picture)
 
-        path = write_probe_record(result.record, result.rows, out_dir, model=save)
-        say(f"wrote {path} and the model {path.with_suffix('')}")
-        records.append(result.record)
+            path = write_probe_record(result.record, result.rows, out_dir, model=save)
+            say(f"wrote {path} and the model {path.with_suffix('')}")
+            records.append(result.record)
     if as_json:
         print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, allow_nan=False))
-    else:
+    elif records:
         print_tables(probe_tables(records), console.out)
+    if failed:
+        raise typer.Exit(1)
 
 
 def _drawing(samples: int, top_k: int, temperature: float, seed: int) -> SampleOptions | None:

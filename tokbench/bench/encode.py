@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from tokbench.bench.protocol import Protocol
+from tokbench.layout import TokenLayout
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.conduct import blamed, check_images, check_tokens, check_unwritten, layout_of, name_of, values_of
 from tokbench.tokens import Tokens
 
 
@@ -22,6 +24,14 @@ def image_seed(run_seed: int, image_id: str, purpose: Literal["encode", "decode"
     return int.from_bytes(digest[:8], "big") >> 1
 
 
+Timed = Callable[[Callable[[], Any]], Any]
+
+
+def untimed(action: Callable[[], Any]) -> Any:
+    """Just do it."""
+    return action()
+
+
 @contextmanager
 def reproducible() -> Iterator[None]:
     """Keep cuDNN from choosing algorithms by their speed, or rounding to TF32, within."""
@@ -29,40 +39,76 @@ def reproducible() -> Iterator[None]:
         yield
 
 
-def encode(tokenizer: Tokenizer, images: Float[Tensor, "b 3 h w"], ids: Sequence[str], protocol: Protocol) -> Tokens:
-    """Encode a micro-batch.
+def encode(
+    tokenizer: Tokenizer,
+    images: Float[Tensor, "b 3 h w"],
+    ids: Sequence[str],
+    protocol: Protocol,
+    *,
+    layout: TokenLayout | None = None,
+    timed: Timed = untimed,
+) -> Tokens:
+    """Encode a micro-batch, in the number format of the tokenizer's weights.
 
     Args:
         tokenizer: On its device.
         images: RGB in [-1, 1], on the same; those beyond ``ids`` are padding.
         ids: Of the images.
         protocol: Precision and seed.
+        layout: What it announced for this size; None asks it.
+        timed: Calls what it is given; whatever is checked is not within.
 
     Returns:
         The tokens, padding included.
+
+    Raises:
+        Misbehaved: If the tokenizer fails, or what it returns is not what it announced.
     """
-    with _autocast(tokenizer, protocol):
-        return tokenizer.encode(images, seeds=_seeds(ids, "encode", len(images), protocol))
+    name = name_of(tokenizer)
+    layout = layout_of(tokenizer, *images.shape[2:]) if layout is None else layout
+    with blamed(name, "encode"):
+        given = images.to(_number_format(tokenizer))
+        before, seeds = given.clone(), _seeds(ids, "encode", len(images), protocol)
+        with _autocast(tokenizer, protocol):
+            tokens = timed(lambda: tokenizer.encode(given, seeds=seeds))
+    return check_tokens(tokens, layout, given, before, name)
 
 
-def decode(tokenizer: Tokenizer, tokens: Tokens, ids: Sequence[str], protocol: Protocol) -> Float[Tensor, "b 3 h w"]:
+def decode(
+    tokenizer: Tokenizer, tokens: Tokens, ids: Sequence[str], protocol: Protocol, *, timed: Timed = untimed
+) -> Float[Tensor, "b 3 h w"]:
     """Decode a micro-batch.
 
     Args:
         tokenizer: On its device.
         tokens: On the same; those beyond ``ids`` are padding.
         ids: Of the images.
-        protocol: Precision and seed.
+        protocol: Size, precision and seed.
+        timed: Calls what it is given; whatever is checked is not within.
 
     Returns:
         RGB as float32, padding included.
+
+    Raises:
+        Misbehaved: If the tokenizer fails, or what it returns are no such images.
     """
-    with _autocast(tokenizer, protocol):
-        return tokenizer.decode(tokens, seeds=_seeds(ids, "decode", len(tokens), protocol)).float()
+    name, values = name_of(tokenizer), values_of(tokens)
+    with blamed(name, "decode"):
+        before, seeds = values.clone(), _seeds(ids, "decode", len(tokens), protocol)
+        with _autocast(tokenizer, protocol):
+            images = timed(lambda: tokenizer.decode(tokens, seeds=seeds))
+    check_unwritten(tokens, before, name)
+    return check_images(images, (len(tokens), 3, protocol.size, protocol.size), values.device, name).float()
 
 
 def _autocast(tokenizer: Tokenizer, protocol: Protocol) -> torch.autocast:
     return torch.autocast(tokenizer.device.type, torch.bfloat16, enabled=protocol.precision == "bf16")
+
+
+def _number_format(tokenizer: Tokenizer) -> torch.dtype:
+    """That of its first weight with a point; single precision if it has none."""
+    tensors = (*tokenizer.parameters(), *tokenizer.buffers())
+    return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
 
 def _seeds(ids: Sequence[str], purpose: Literal["encode", "decode"], count: int, protocol: Protocol) -> list[int]:

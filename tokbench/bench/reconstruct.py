@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tokbench.bench.encode import image_seed
+from tokbench.bench.encode import decode, encode
 from tokbench.bench.loader import fit
 from tokbench.bench.metrics.psnr import psnr
 from tokbench.bench.protocol import get_protocol
@@ -18,6 +18,7 @@ from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage, load_rgb, to_float, to_uint8
 from tokbench.nn.perceptual import build_lpips, lpips_rows
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.conduct import layout_of
 from tokbench.tokenizers.judges import read_judge
 
 
@@ -83,14 +84,14 @@ def reconstruct(pictures: Sequence[tuple[str, np.ndarray]], tokenizers: Sequence
         One row a picture, captions with PSNR, LPIPS (AlexNet) and bits.
     """
     references = torch.from_numpy(np.stack([pixels for _, pixels in pictures])).permute(0, 3, 1, 2).contiguous()
-    names = [name for name, _ in pictures]
+    names, protocol = [name for name, _ in pictures], get_protocol(changes={"size": references.shape[2], "seed": seed})
     lpips = build_lpips("alex", read_judge("lpips-alex")[0])
     columns: list[list[GridCell]] = []
     for tokenizer in tokenizers:
-        tokens = tokenizer.encode(to_float(references.to(tokenizer.device)), seeds=[image_seed(seed, name, "encode") for name in names])
-        images = tokenizer.decode(tokens, seeds=[image_seed(seed, name, "decode") for name in names])
-        result = to_uint8(images.float()).cpu()
-        bits = tokenizer.layout(*references.shape[2:]).bits_per_image
+        layout = layout_of(tokenizer, *references.shape[2:])
+        tokens = encode(tokenizer, to_float(references.to(tokenizer.device)), names, protocol, layout=layout)
+        result = to_uint8(decode(tokenizer, tokens, names, protocol)).cpu()
+        bits = layout.bits_per_image
         distances = lpips_rows(lpips, to_float(references), to_float(result)).tolist()
         cells = []
         for i, decibels in enumerate(psnr(references, result).tolist()):

@@ -18,16 +18,16 @@ from torch import Tensor
 from tokbench.assets import cache_dir
 from tokbench.bench.anchors import Anchor
 from tokbench.bench.context import MetricContext
-from tokbench.bench.encode import decode, encode, reproducible
+from tokbench.bench.encode import Timed, decode, encode, reproducible, untimed
 from tokbench.bench.environment import environment
 from tokbench.bench.intervals import Interval, group_bootstrap, median_interval
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.metrics import select
-from tokbench.bench.metrics.base import Metric
 from tokbench.bench.microbatch import padded
 from tokbench.bench.observation import Observation, Subject
+from tokbench.bench.panel import Panel
 from tokbench.bench.protocol import CHANGEABLE, Protocol, get_protocol
-from tokbench.bench.record import DataInfo, MetricResult, Record, Timing, TokenizerInfo, TokensInfo
+from tokbench.bench.record import DataInfo, Record, Timing, TokenizerInfo, TokensInfo
 from tokbench.configs import plain
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
@@ -35,6 +35,7 @@ from tokbench.errors import TokbenchError
 from tokbench.images import to_float, to_uint8
 from tokbench.layout import TokenLayout
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.conduct import blamed, layout_of, name_of
 from tokbench.tokens import Tokens
 
 logger = logging.getLogger(__name__)
@@ -63,10 +64,17 @@ class RunOptions:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A record and the per-image rows behind it (column to image id to value)."""
+    """A record and the per-image rows behind it.
+
+    Args:
+        record: The record.
+        rows: Column to image id to value.
+        failures: One line for every metric that failed; its reason in the record says the same.
+    """
 
     record: Record
     rows: dict[str, dict[str, float]]
+    failures: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -90,9 +98,13 @@ def evaluate(
         The record.
 
     Raises:
+        Misbehaved: If the tokenizer fails, or breaks its contract.
         TokbenchError: If data, metrics or tokenizer do not fit together.
     """
-    return run(tokenizer, data, metrics=metrics, protocol=protocol, options=options).record
+    evaluation = run(tokenizer, data, metrics=metrics, protocol=protocol, options=options)
+    for failure in evaluation.failures:
+        logger.warning("%s", failure)
+    return evaluation.record
 
 
 def run(
@@ -120,7 +132,7 @@ def run(
     context = MetricContext(
         under_test.device, protocol.micro_batch, cache_dir() / "features" if options.cache else None, options.feature_weights, source
     )
-    active, results = _prepare(classes, subject, context)
+    panel = Panel(classes, subject, context)
 
     started = time.perf_counter()
     report = LoadReport()
@@ -128,29 +140,24 @@ def run(
     with reproducible():
         for batch in load_batches(source, indices, protocol, report, read_ahead=options.batch_size, strict=options.strict):
             observation = under_test.observe(batch)
-            for metric in active:
-                metric.update(observation)
+            panel.update(observation)
             done += len(batch.ids)
             options.progress(done, len(indices))
-    rows: dict[str, dict[str, float]] = {}
     measured = Subject(under_test.layout, done, subject.image_size)
-    for metric in active:
-        metric.finish()
-        results |= _results(metric, measured, under_test.trained_with)
-        rows |= metric.rows()
+    results, rows, codebooks = panel.finish(measured, under_test.trained_with)
     record = Record(
         tokenizer=under_test.info(),
         data=_data_info(source, report),
         protocol=protocol,
         protocol_label=protocol.label,
-        metrics=dict(sorted(results.items())),
+        metrics=results,
         tokens=under_test.tokens_info(),
         timing=under_test.timing(time.perf_counter() - started),
         environment=environment(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
-        codebooks=tuple(use for metric in active for use in metric.codebooks()),
+        codebooks=codebooks,
     )
-    return Evaluation(record, rows)
+    return Evaluation(record, rows, tuple(panel.failures))
 
 
 class UnderTest:
@@ -162,9 +169,9 @@ class UnderTest:
         self.device = torch.device("cpu")
         self.trained_with: tuple[str, ...] = ()
         if isinstance(tokenizer, Tokenizer):
-            self.layout = tokenizer.layout(protocol.size, protocol.size)
-            self.trained_with = tuple(tokenizer.trained_with)
-            self.device = tokenizer.device
+            self.layout = layout_of(tokenizer, protocol.size, protocol.size)
+            with blamed(name_of(tokenizer), "answering for its device and training"):
+                self.trained_with, self.device = tuple(tokenizer.trained_with), tokenizer.device
         self._seconds: dict[str, list[float]] = {"encode": [], "decode": []}
         self._bytes: list[int] = []
         self._groups: list[str] = []
@@ -181,9 +188,9 @@ class UnderTest:
             self._bytes += sizes
             self._groups += batch.groups
         else:
-            everything = self._timed("encode", partial(self._encode, to_float(reference), batch.ids))
-            images = self._timed("decode", partial(self._decode, everything, batch.ids))
-            reconstruction = self._bytes_of(images)[:count]
+            everything = self._encode(to_float(reference), batch.ids, self._timer("encode"))
+            images = decode(self.tokenizer, everything, batch.ids, self.protocol, timed=self._timer("decode"))
+            reconstruction = to_uint8(images, rule=self.protocol.uint8)[:count]
             tokens = everything.first(count)
         return Observation(
             ids=batch.ids,
@@ -195,35 +202,24 @@ class UnderTest:
             reencode=partial(self._reencode, reconstruction, batch.ids),
         )
 
-    def _encode(self, images: Tensor, ids: tuple[str, ...]) -> Tokens:
+    def _encode(self, images: Tensor, ids: tuple[str, ...], timed: Timed = untimed) -> Tokens:
         assert isinstance(self.tokenizer, Tokenizer)
-        return encode(self.tokenizer, images, ids, self.protocol)
-
-    def _decode(self, tokens: Tokens, ids: tuple[str, ...]) -> Tensor:
-        assert isinstance(self.tokenizer, Tokenizer)
-        return decode(self.tokenizer, tokens, ids, self.protocol)
+        return encode(self.tokenizer, images, ids, self.protocol, layout=self.layout, timed=timed)
 
     def _reencode(self, reconstruction: Tensor, ids: tuple[str, ...]) -> Tokens:
         images = to_float(padded(reconstruction, self.protocol.micro_batch))
         return self._encode(images, ids).first(len(reconstruction))
 
-    def _bytes_of(self, images: Tensor) -> Tensor:
-        expected = (self.protocol.micro_batch, 3, self.protocol.size, self.protocol.size)
-        if tuple(images.shape) != expected:
-            raise TokbenchError(
-                f"{self.tokenizer.name} decoded {tuple(images.shape)}, expected {expected}: its decode does not undo its encode"
-            )
-        if bool(torch.isnan(images).any()):
-            raise TokbenchError(f"{self.tokenizer.name} decoded NaN pixels; its weights are damaged, or it needs another precision")
-        return to_uint8(images, rule=self.protocol.uint8)
+    def _timer(self, what: str) -> Timed:
+        def timed(action: Callable[[], Any]) -> Any:
+            self._wait()
+            start = time.perf_counter()
+            result = action()
+            self._wait()
+            self._seconds[what].append((time.perf_counter() - start) / self.protocol.micro_batch)
+            return result
 
-    def _timed(self, what: str, action: Callable[[], Any]) -> Any:
-        self._wait()
-        start = time.perf_counter()
-        result = action()
-        self._wait()
-        self._seconds[what].append((time.perf_counter() - start) / self.protocol.micro_batch)
-        return result
+        return timed
 
     def _wait(self) -> None:
         if self.device.type == "cuda":
@@ -288,43 +284,6 @@ def _rate(seconds: list[float]) -> tuple[float | None, Interval | None]:
     ends = median_interval(seconds)
     how = f"order statistics of {len(seconds)} micro-batches of one pass"
     return 1.0 / statistics.median(seconds), Interval(1.0 / ends[1], 1.0 / ends[0], how) if ends else None
-
-
-def _prepare(classes: list[type[Metric]], subject: Subject, context: MetricContext) -> tuple[list[Metric], dict[str, MetricResult]]:
-    active: list[Metric] = []
-    results: dict[str, MetricResult] = {}
-    for cls in classes:
-        keys = cls.figure_names()
-        try:
-            metric = cls.create(context)
-            keys, reason = metric.keys, metric.not_applicable(subject)
-        except TokbenchError as error:
-            logger.info("%s is left out: %s", cls.name, error)
-            reason = str(error)
-        if reason is None:
-            active.append(metric)
-        else:
-            results |= {key: MetricResult(reason=reason) for key in keys}
-    return active, results
-
-
-def _results(metric: Metric, measured: Subject, trained_with: tuple[str, ...]) -> dict[str, MetricResult]:
-    reason = metric.not_applicable(measured)  # images may have been skipped
-    if reason is not None:
-        return {key: MetricResult(reason=reason) for key in metric.keys}
-    judged = any(network in trained_with for network in metric.networks)
-    return {
-        key: MetricResult(
-            value=figure.value,
-            unit=figure.unit,
-            higher_is_better=figure.higher_is_better,
-            settings=metric.settings,
-            interval=figure.interval,
-            by_codebook=figure.by_codebook,
-            judged_by_training_network=judged,
-        )
-        for key, figure in metric.report().items()
-    }
 
 
 def _data_info(source: ImageSource, report: LoadReport) -> DataInfo:

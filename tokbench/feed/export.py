@@ -35,6 +35,7 @@ from tokbench.feed.writing import ShardWriter
 from tokbench.files import Busy, make_folder, remove_abandoned
 from tokbench.images import UnreadableImage
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.conduct import layout_of
 
 logger = logging.getLogger(__name__)
 
@@ -238,7 +239,7 @@ class _Work:
         twice = next((a for a, b in pairwise(ids) if a == b), None)
         if twice is not None:
             raise TokbenchError(f"{self.source.name} has two images with the id {twice}; give every image its own name")
-        layout = self.tokenizer.layout(protocol.size, protocol.size)
+        layout = layout_of(self.tokenizer, protocol.size, protocol.size)
         dtype = code_type(layout.codebook_sizes) if layout.discrete else self.options.latents
         return ExportJob(
             tokenizer=identify(self.tokenizer),

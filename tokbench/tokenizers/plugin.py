@@ -2,46 +2,145 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from tokbench.configs import with_overrides
-from tokbench.errors import TokbenchError
+import torch
+
+from tokbench.configs import canonical_json, with_overrides
+from tokbench.errors import TokbenchError, printable
 from tokbench.plugins import import_class
+from tokbench.tokenizers.conduct import Misbehaved, blamed
 
 if TYPE_CHECKING:
     from tokbench.tokenizers.base import Tokenizer
 
+NAME_LIMIT = 200
+"""Characters of the name a class may give itself."""
 
-def load_plugin(reference: str, weights: str | Path | None, overrides: dict[str, object]) -> Tokenizer:
-    """Build a tokenizer from ``package.module:Class``.
+
+def is_plugin(name: str) -> bool:
+    """Whether a name is of the form ``package.module:Class``, and not that of a place."""
+    return ":" in name and not name.startswith("hf:")
+
+
+def plugin_class(reference: str) -> type[Tokenizer]:
+    """Import the class of a tokenizer, and see that it is one.
+
+    Args:
+        reference: ``package.module:Class``.
+
+    Raises:
+        Misbehaved: If it cannot be imported, is no ``Tokenizer``, lacks a method, or its ``Config`` is no frozen dataclass.
+    """
+    from tokbench.tokenizers.base import Tokenizer
+
+    with blamed(reference, "its import"):
+        cls: Any = import_class(reference)
+    if not (inspect.isclass(cls) and issubclass(cls, Tokenizer)):
+        raise Misbehaved(f"{reference!r} is not a subclass of tokbench.tokenizers.Tokenizer; CONTRIBUTING.md shows one")
+    lacking = sorted(getattr(cls, "__abstractmethods__", ()))
+    if lacking:
+        raise Misbehaved(f"{reference} lacks {' and '.join(lacking)}; write {'it' if len(lacking) == 1 else 'them'}, see CONTRIBUTING.md")
+    config = getattr(cls, "Config", None)
+    if config is not None and not (inspect.isclass(config) and dataclasses.is_dataclass(config)):
+        raise Misbehaved(f"Config of {reference} is no dataclass; write @dataclass(frozen=True) above it")
+    if config is not None and not vars(config)["__dataclass_params__"].frozen:
+        raise Misbehaved(f"Config of {reference} is not frozen; write @dataclass(frozen=True) above it")
+    return cls
+
+
+def build_plugin(reference: str, overrides: dict[str, object]) -> Tokenizer:
+    """Build a tokenizer from ``package.module:Class``, without weights.
 
     The class takes its configuration, a frozen dataclass it names as ``Config``, or nothing if it has none.
 
     Args:
         reference: ``package.module:Class``.
-        weights: A file with its state, or None.
         overrides: Fields of ``Config`` to change.
 
     Raises:
-        TokbenchError: If it is no ``Tokenizer``, or overrides or weights do not fit.
+        Misbehaved: If its code fails, or it breaks the contract of a tokenizer.
+        TokbenchError: If overrides do not fit.
     """
-    from tokbench.tokenizers.base import Tokenizer
-    from tokbench.tokenizers.checkpoints import load_strictly
-
-    cls = import_class(reference)
-    if not (isinstance(cls, type) and issubclass(cls, Tokenizer)):
-        raise TokbenchError(f"{reference!r} is not a subclass of tokbench.tokenizers.Tokenizer")
+    cls = plugin_class(reference)
+    build: Any = cls
     config_class = getattr(cls, "Config", None)
     if config_class is None:
         if overrides:
             raise TokbenchError(f"{reference!r} has no Config, so nothing can be set; given: {', '.join(overrides)}")
-        model = cls()
+        with blamed(reference, "__init__"):
+            model = build()
     else:
-        model = cls(with_overrides(config_class(), overrides))
-    if weights is not None:
-        checkpoint = model.read_weights(Path(weights))
-        load_strictly(model, checkpoint.tensors, origin=str(weights))
-        model.weights_sha256, model.weights_how = checkpoint.sha256, checkpoint.how
-    model.name = model.name or reference
+        with blamed(reference, "Config()"):
+            config = config_class()
+        with blamed(reference, "Config", may_refuse=True):
+            config = with_overrides(config, overrides)
+        with blamed(reference, "__init__"):
+            model = build(config)
+            kept = getattr(model, "config", None)
+        if kept is None:
+            raise Misbehaved(f"{reference} takes a Config and keeps none; write self.config = config, for records to say it")
+    _check_config(getattr(model, "config", None), reference)
+    with blamed(reference, "its name"):
+        _name(model, reference)
     return model
+
+
+def load_plugin(reference: str, weights: str | Path | None, overrides: dict[str, object], device: torch.device) -> Tokenizer:
+    """Build a tokenizer from ``package.module:Class``, with its weights, on a device.
+
+    Args:
+        reference: ``package.module:Class``.
+        weights: A file with its state, or None.
+        overrides: Fields of ``Config`` to change.
+        device: Where it shall run.
+
+    Raises:
+        Misbehaved: If its code fails, or it breaks the contract of a tokenizer.
+        TokbenchError: If overrides or weights do not fit.
+    """
+    from tokbench.tokenizers.checkpoints import load_strictly
+
+    model = build_plugin(reference, overrides)
+    if weights is not None:
+        with blamed(reference, "read_weights", may_refuse=True):
+            checkpoint = model.read_weights(Path(weights))
+            load_strictly(model, checkpoint.tensors, origin=str(weights))
+        model.weights_sha256, model.weights_how = checkpoint.sha256, checkpoint.how
+    with blamed(reference, f"moving to {device}"):
+        moved = model.to(device).eval()
+    if not isinstance(moved, type(model)):
+        raise Misbehaved(f"{reference}: its .to(device).eval() returns a {type(moved).__name__}, not the tokenizer; return self")
+    return moved
+
+
+def _check_config(config: Any, reference: str) -> None:
+    """See that records can hold a configuration."""
+    if config is None:
+        return
+    if not (dataclasses.is_dataclass(config) and not isinstance(config, type)):
+        raise Misbehaved(f"config of {reference} is a {type(config).__name__}, not a frozen dataclass; see CONTRIBUTING.md")
+    try:
+        canonical_json(config)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Misbehaved(
+            f"config of {reference} holds what no record can hold ({error}); use numbers, text, tuples, dataclasses"
+        ) from error
+
+
+def _name(model: Tokenizer, reference: str) -> None:
+    """Give a tokenizer its reference for a name, unless its class has chosen one that is fit to be printed and no other's."""
+    from tokbench.tokenizers.zoo import families
+
+    own: Any = model.name
+    if not own:
+        model.name = reference
+        return
+    if not isinstance(own, str) or own != printable(own) or own != own.strip() or len(own) > NAME_LIMIT:
+        shown = printable(repr(own))[:60]
+        raise Misbehaved(f"{reference} calls itself {shown}; a name is printable text of at most {NAME_LIMIT} characters")
+    if own.partition("/")[0] in (*families(), "anchor"):
+        raise Misbehaved(f"{reference} calls itself {own!r}, a name of the zoo; choose another one")

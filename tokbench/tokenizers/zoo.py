@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokbench.configs import with_overrides
-from tokbench.errors import TokbenchError, unknown_name
+from tokbench.errors import TokbenchError, brief, unknown_name
 from tokbench.tokenizers.family import Family, Variant
 from tokbench.tokenizers.obtain import own_weights
 from tokbench.tokenizers.places import locate
@@ -39,8 +39,8 @@ def families() -> dict[str, Family]:
     for point in entry_points(group=ENTRY_POINTS):
         try:
             family = point.load()
-        except Exception as error:  # another package's import may fail in any way
-            raise TokbenchError(f"the tokenizer plug-in {point.name!r} ({point.value}) cannot be imported: {error}") from error
+        except (Exception, SystemExit) as error:  # another package's import may fail in any way
+            raise TokbenchError(f"the tokenizer plug-in {point.name!r} ({point.value}) cannot be imported: {brief(error)}") from error
         if not isinstance(family, Family):
             raise TokbenchError(f"the tokenizer plug-in {point.name!r} must name a tokbench Family, got {type(family).__name__}")
         found.setdefault(family.name, family)
@@ -85,12 +85,11 @@ def load(name: str, weights: str | Path | None = None, device: str | torch.devic
     """
     from tokbench.plugins import import_class
     from tokbench.tokenizers.checkpoints import DoesNotFit, load_strictly, looks_like
-    from tokbench.tokenizers.plugin import load_plugin
+    from tokbench.tokenizers.plugin import is_plugin, load_plugin
 
     options = {key.replace("__", "."): value for key, value in overrides.items()}
-    if ":" in name and not name.startswith("hf:"):
-        path = None if weights is None else locate(weights)
-        return load_plugin(name, path, options).to(usable_device(device)).eval()
+    if is_plugin(name):
+        return load_plugin(name, None if weights is None else locate(weights), options, usable_device(device))
     family, variant, path = _find(name, weights)
     build = import_class(family.model)
     config = variant.config

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import inspect
 import pkgutil
+import re
 from functools import cache
 from importlib import import_module
+from typing import Any
 
 from tokbench.bench.metrics.base import Metric
 from tokbench.errors import TokbenchError, unknown_name
@@ -31,7 +33,7 @@ def select(names: tuple[str, ...] | None) -> list[type[Metric]]:
         names: Of metrics or of their figures, or ``package.module:Class``; ``all`` is every metric of this package; None are those measured by default.
 
     Raises:
-        TokbenchError: If a name is unknown.
+        TokbenchError: If a name is unknown, or a class of others is no metric or takes the name of another.
     """
     known = metric_classes()
     if names is None:
@@ -40,9 +42,7 @@ def select(names: tuple[str, ...] | None) -> list[type[Metric]]:
     chosen: dict[str, type[Metric]] = {}
     for name in names:
         if ":" in name:
-            given = import_class(name)
-            if not (inspect.isclass(given) and issubclass(given, Metric)):
-                raise TokbenchError(f"{name!r} is not a subclass of tokbench.bench.metrics.base.Metric")
+            given = _of_others(name, known)
             chosen[given.name] = given
             continue
         if name == "all":
@@ -52,3 +52,21 @@ def select(names: tuple[str, ...] | None) -> list[type[Metric]]:
             raise unknown_name("metric", name, [*by_key, "all"])
         chosen[by_key[name].name] = by_key[name]
     return list(chosen.values())
+
+
+def _of_others(reference: str, known: dict[str, type[Metric]]) -> type[Metric]:
+    """Import a metric from ``package.module:Class``, and see that it is one."""
+    given = import_class(reference)
+    if not (inspect.isclass(given) and issubclass(given, Metric)):
+        raise TokbenchError(f"{reference!r} is not a subclass of tokbench.bench.metrics.base.Metric")
+    lacking = sorted(given.__abstractmethods__)
+    if lacking:
+        raise TokbenchError(f"{reference} lacks {' and '.join(lacking)}; CONTRIBUTING.md shows a metric")
+    names: Any = (getattr(given, "name", None), *given.figures)
+    if not all(isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", name) for name in names):
+        raise TokbenchError(f"{reference} names itself or its figures {names!r}; names are letters, digits and _ . - in the class")
+    taken = {key: metric for metric in known.values() for key in (metric.name, *metric.figure_names())}
+    clash = next((name for name in (given.name, *given.figure_names()) if taken.get(name, given) is not given), None)
+    if clash is not None:
+        raise TokbenchError(f"{reference} gives a figure {clash!r}, which is a metric of tokbench; choose another name")
+    return given

@@ -24,6 +24,7 @@ from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.ranks import Ranks
 from tokbench.feed.shards import DIGEST, read_columns
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.conduct import layout_of
 
 COUNTED = 1 << 24
 """Most codes that are counted for bounds: those of all training images, or of as many of them, evenly chosen."""
@@ -60,7 +61,7 @@ def check_codes(tokenizer: Tokenizer, protocol: Protocol) -> None:
     Raises:
         TokbenchError: If there are none.
     """
-    if not tokenizer.layout(protocol.size, protocol.size).discrete:
+    if not layout_of(tokenizer, protocol.size, protocol.size).discrete:
         raise TokbenchError(f"{tokenizer.name} makes continuous latents; a probe predicts codes, so choose a tokenizer with a codebook")
 
 
