@@ -104,7 +104,7 @@ class _TimeIn(nn.Module):
         self.out_layer = nn.Linear(hidden, hidden)
 
     def forward(self, times: Tensor) -> Tensor:
-        return self.out_layer(F.silu(self.in_layer(time_features(times))))
+        return self.out_layer(F.silu(self.in_layer(time_features(times).to(self.in_layer.weight.dtype))))
 
 
 class _Modulation(nn.Module):
@@ -268,6 +268,11 @@ class MMDiT(nn.Module):
             self.final_layer_img = FinalLayer(config.hidden, patch_dim, modulated=modulated)
         if out == "code" or config.published:
             self.final_layer_txt = FinalLayer(config.hidden, context_dim, modulated=modulated)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Number format of its weights."""
+        return self.img_in.weight.dtype
 
     @torch.no_grad()
     def start_local(self) -> None:

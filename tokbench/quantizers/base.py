@@ -6,8 +6,15 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
+
+from tokbench.errors import TokbenchError
+
+LARGEST = torch.finfo(torch.float32).max
+SAFE = 1e15
+"""Up to this a float32 has a square, and sums of squares, that are finite too."""
 
 
 @dataclass(frozen=True)
@@ -45,5 +52,46 @@ class Quantizer(nn.Module, ABC):
 
 
 def straight_through(vectors: Tensor, quantized: Tensor) -> Tensor:
-    """Return ``quantized``, with the gradient of ``vectors``."""
-    return vectors + (quantized - vectors).detach()
+    """Return ``quantized``, exactly, with the gradient of ``vectors``."""
+    return quantized.detach() + (vectors - vectors.detach())
+
+
+def single(vectors: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+    """Return vectors in single precision, in which quantizers compute whatever a model computes in.
+
+    Args:
+        vectors: Of any floating dtype; float64 beyond the range of float32 becomes its largest number.
+
+    Raises:
+        TokbenchError: If a value is NaN or infinite; not while a graph is traced.
+    """
+    check_finite(vectors, "features")
+    return vectors.clamp(-LARGEST, LARGEST).float() if vectors.dtype == torch.float64 else vectors.float()
+
+
+def check_finite(values: Float[Tensor, "*s"], what: str) -> None:
+    """Refuse values that are NaN or infinite, since they would become some code without a word.
+
+    While a graph is traced nothing is checked: that would read values back.
+
+    Args:
+        values: What a network computed.
+        what: What to call it.
+
+    Raises:
+        TokbenchError: If one is not finite.
+    """
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or values.is_meta:
+        return
+    if not bool(torch.isfinite(values).all()):
+        bad = int((~torch.isfinite(values)).sum())
+        raise TokbenchError(
+            f"{bad} of {values.numel()} {what} in {str(values.dtype).removeprefix('torch.')} are NaN or infinite; "
+            "the network needs another precision (float32 or bfloat16), or its weights or the input are damaged"
+        )
+
+
+def unit(vectors: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
+    """Return vectors at length 1, also those whose squares would overflow; zero stays zero."""
+    largest = vectors.detach().abs().amax(dim=-1, keepdim=True) if vectors.shape[-1] else vectors
+    return F.normalize(torch.where(largest > SAFE, vectors / largest, vectors), dim=-1)

@@ -10,18 +10,21 @@ from functools import partial
 from typing import Literal, get_args
 
 import torch
-import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tokbench.quantizers.base import Quantized, Quantizer, straight_through
+from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through, unit
 from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
 from tokbench.quantizers.signs import pack_signs, sign_table, unpack_signs
 
 EntropyForm = Literal["group", "analytical"]
 
 LOG = partial(offset_log, eps=1e-8)
+
+
+MOST_BITS = 24
+"""Bits of a group: its entropies are taken over all their values."""
 
 
 class BinarySphericalQuantizer(Quantizer):
@@ -73,6 +76,8 @@ class BinarySphericalQuantizer(Quantizer):
             raise ValueError(f"{bits} bits cannot make {codes_per_position} equal codes of 1 to 62 bits")
         if entropy_form not in get_args(EntropyForm):
             raise ValueError(f"entropy_form is group or analytical, got {entropy_form!r}")
+        if entropy_form == "group" and group_size > MOST_BITS:
+            raise ValueError(f"a group has at most {MOST_BITS} bits, got {group_size}; use a smaller one, or entropy_form analytical")
         if entropy_form == "group" and (group_size < 1 or bits % group_size):
             raise ValueError(f"{bits} bits cannot make groups of {group_size}; use a divisor, or entropy_form analytical")
         if not temperature > 0:
@@ -87,8 +92,8 @@ class BinarySphericalQuantizer(Quantizer):
 
     def forward(self, vectors: Float[Tensor, "b l d"]) -> Quantized:
         """Quantize vectors; losses are ``entropy`` and ``commitment``."""
+        codes = self.codes(vectors)  # of the vectors as they come: on the sphere the smallest of them are 0
         vectors = self._placed(vectors)
-        codes = self.codes(vectors)
         quantized = self.lookup(codes)
         certain, used = self.entropies(vectors)
         losses = {
@@ -99,7 +104,7 @@ class BinarySphericalQuantizer(Quantizer):
 
     def codes(self, vectors: Float[Tensor, "b l d"]) -> Int64[Tensor, "b l k"]:
         """Pack signs into codes, without losses."""
-        return pack_signs(rearrange(vectors, "b l (k g) -> b l k g", g=self.bits_per_code), "high")
+        return pack_signs(rearrange(single(vectors), "b l (k g) -> b l k g", g=self.bits_per_code), "high")
 
     def lookup(self, codes: Int64[Tensor, "b l k"]) -> Float[Tensor, "b l d"]:
         """Return the corners that codes stand for."""
@@ -125,4 +130,4 @@ class BinarySphericalQuantizer(Quantizer):
         return torch.stack([pair[0] for pair in pairs]).sum(), entropy(torch.stack([pair[1] for pair in pairs]), LOG).sum()
 
     def _placed(self, vectors: Tensor) -> Tensor:
-        return F.normalize(vectors.float(), dim=-1) if self.normalize else vectors.float()
+        return unit(single(vectors)) if self.normalize else single(vectors)

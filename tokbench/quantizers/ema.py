@@ -6,10 +6,15 @@ implementation; restart of unused codes as in Dhariwal et al., "Jukebox", sectio
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
+import torch.distributed as dist
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from tokbench.quantizers.base import single
 from tokbench.quantizers.kmeans import kmeans
 from tokbench.quantizers.vq import VectorQuantizer
 
@@ -17,7 +22,10 @@ from tokbench.quantizers.vq import VectorQuantizer
 class EmaCodebook(nn.Module):
     """Moves the rows of a ``VectorQuantizer`` towards the mean of the vectors that chose them.
 
-    It is training state beside the quantizer, so the quantizer's own state stays one tensor. Call ``update`` once a step.
+    It is training state beside the quantizer, so the quantizer's own state stays one tensor. Call ``update`` once a step; the first
+    one adopts the codebook as it is unless ``initialise`` or ``adopt`` was called. Its averages are in single precision whatever the
+    codebook's is. Where processes train together (``torch.distributed``), every call is one all of them make: counts and sums are
+    added up over them, what is drawn is drawn by the first, and their codebooks stay equal.
 
     Args:
         quantizer: The quantizer whose codebook is moved, in place; its loss form should be ``commitment``, and not cosine.
@@ -55,6 +63,12 @@ class EmaCodebook(nn.Module):
         self.register_buffer("sums", torch.zeros(size, dim))
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> EmaCodebook:
+        """Move with the model, but keep single precision: half precision cannot count beyond 2,048."""
+        super()._apply(fn, recurse)
+        self.counts, self.sums = self.counts.float(), self.sums.float()
+        return self
+
     @torch.no_grad()
     def initialise(self, vectors: Float[Tensor, "n d"], generator: torch.Generator, *, iterations: int = 10) -> None:
         """Set the codebook by k-means on one batch of vectors.
@@ -64,20 +78,25 @@ class EmaCodebook(nn.Module):
             generator: Picks the starting rows.
             iterations: Lloyd steps.
         """
-        weight = self._weight[0]
-        weight.copy_(kmeans(vectors, len(weight), generator, iterations=iterations))
-        self.counts.fill_(len(vectors) / len(weight))
-        self.sums.copy_(weight * self.counts[:, None])
+        rows = _of_the_first(kmeans(vectors, len(self.counts), generator, iterations=iterations))
+        self._weight[0].copy_(rows)
+        self._begin(rows, len(vectors))
 
     @torch.no_grad()
     def adopt(self, vectors_per_step: int) -> None:
         """Start from the codebook as it is, as if every code had been chosen equally often.
 
         Args:
-            vectors_per_step: How many vectors an update will see.
+            vectors_per_step: How many vectors an update will see, in this process.
         """
-        self.counts.fill_(vectors_per_step / len(self.counts))
-        self.sums.copy_(self._weight[0] * self.counts[:, None])
+        rows = _of_the_first(self._weight[0].float())
+        self._weight[0].copy_(rows)
+        self._begin(rows, vectors_per_step)
+
+    def _begin(self, rows: Tensor, vectors: int) -> None:
+        total = _over_all(self.counts.new_tensor(float(vectors)))
+        self.counts.fill_(float(total) / len(self.counts))
+        self.sums.copy_(rows * self.counts[:, None])
 
     @torch.no_grad()
     def update(self, vectors: Float[Tensor, "n d"], codes: Int64[Tensor, " n"], generator: torch.Generator) -> int:
@@ -90,24 +109,34 @@ class EmaCodebook(nn.Module):
 
         Returns:
             How many dead codes were restarted.
+
+        Raises:
+            TokbenchError: If a vector is NaN or infinite.
         """
-        vectors = vectors.detach().float()
-        counts, sums = self._totals(vectors, codes)
+        vectors = single(vectors.detach())
+        if not bool(self.counts.any()):
+            self.adopt(len(vectors))
+        counts, sums = map(_over_all, self._totals(vectors, codes))
         self.counts.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
         total = self.counts.sum()
         smoothed = (self.counts + self.eps) / (total + len(self.counts) * self.eps) * total
-        self._weight[0].copy_(self.sums / smoothed[:, None])
+        chosen = self.counts > self.eps  # a row that nothing has chosen for very long stays where it is
+        self._weight[0].copy_(torch.where(chosen[:, None], self.sums / smoothed[:, None], self._weight[0].float()))
         self.updates += 1
         if self.restart_below and int(self.updates) % self.restart_every == 0:
             return self._restart(vectors, total / len(self.counts), generator)
         return 0
 
     def _restart(self, vectors: Tensor, mean_count: Tensor, generator: torch.Generator) -> int:
-        dead = (self.counts < self.restart_below * mean_count).nonzero().flatten()[: len(vectors)]
+        have = int(_of_the_first(torch.tensor(len(vectors), device=vectors.device)))
+        dead = (self.counts < self.restart_below * mean_count).nonzero().flatten()[:have]
         if len(dead):
-            fresh = vectors[torch.randperm(len(vectors), generator=generator)[: len(dead)].to(vectors.device)]
-            self._weight[0][dead] = fresh
+            drawn = vectors[torch.randperm(len(vectors), generator=generator)[: len(dead)].to(vectors.device)]
+            if len(drawn) < len(dead):  # the first process has more vectors, and its are taken
+                drawn = vectors.new_zeros(len(dead), vectors.shape[1])
+            fresh = _of_the_first(drawn.contiguous())
+            self._weight[0][dead] = fresh.to(self._weight[0].dtype)
             self.counts[dead] = mean_count
             self.sums[dead] = fresh * mean_count
         return len(dead)
@@ -115,3 +144,21 @@ class EmaCodebook(nn.Module):
     def _totals(self, vectors: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         counts = torch.bincount(codes, minlength=len(self.counts)).to(self.counts)
         return counts, torch.zeros_like(self.sums).index_add_(0, codes, vectors.to(self.sums))
+
+
+def _together() -> bool:
+    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+
+
+def _over_all(values: Tensor) -> Tensor:
+    """Sum over the processes that train together."""
+    if _together():
+        dist.all_reduce(values)
+    return values
+
+
+def _of_the_first(values: Tensor) -> Tensor:
+    """What the first of the processes that train together has."""
+    if _together():
+        dist.broadcast(values, src=0)
+    return values

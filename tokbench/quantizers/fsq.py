@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tokbench.quantizers.base import Quantized, Quantizer, straight_through
+from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through
 
 EPS = 1e-3
 
@@ -72,14 +72,15 @@ class FiniteScalarQuantizer(Quantizer):
 
     def _digits(self, vectors: Tensor) -> Tensor:
         """Digits from 0 up as floats, ``[B, L, K, channels]``."""
-        channels = rearrange(vectors.float(), "b l (k i) -> b l k i", k=self.codebooks)
+        channels = rearrange(single(vectors), "b l (k i) -> b l k i", k=self.codebooks)
         if self.preserve_symmetry:
             bounded = (self.levels - 1) * (channels.tanh() + 1) / 2 + 0.5
-            return straight_through(bounded, bounded.floor())
+            return straight_through(bounded, bounded.floor().clamp(min=0).minimum(self.levels - 1.0))
         half = (self.levels - 1) * (1 + EPS) / 2
         offset = torch.where(self.levels % 2 == 0, 0.5, 0.0)
         bounded = (channels + (offset / half).atanh()).tanh() * half - offset
-        return straight_through(bounded, bounded.round()) + self.levels // 2
+        lowest = -(self.levels // 2).float()  # many levels put the bound beyond half a step from the last one
+        return straight_through(bounded, bounded.round().clamp(lowest, lowest + (self.levels - 1))) - lowest
 
     def _values(self, digits: Tensor) -> Tensor:
         half = (self.levels - 1) / 2 if self.preserve_symmetry else self.levels // 2

@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer
+from tokbench.quantizers.base import Quantized, Quantizer, single
 from tokbench.quantizers.nearest import highest_codes
 from tokbench.quantizers.slices import over_slices
 
@@ -52,7 +52,7 @@ class GumbelQuantizer(Quantizer):
         Raises:
             ValueError: If there is no generator in training mode.
         """
-        vectors = vectors.float()
+        vectors = single(vectors)
         noise = self._noise(vectors, generator) if self.training else vectors.new_zeros(*vectors.shape[:2], 1)
         sampled, expected, divergence = self._sample(vectors, noise)
         codes = sampled if self.training else self.codes(vectors)
@@ -62,19 +62,22 @@ class GumbelQuantizer(Quantizer):
     @torch.no_grad()
     def codes(self, vectors: Float[Tensor, "b l d"]) -> Int64[Tensor, "b l 1"]:
         """Return the codes with the highest scores, without noise in any mode, and without losses."""
-        return highest_codes(vectors.flatten(0, 1), self._weight(), self.proj.bias).reshape(*vectors.shape[:2], 1)
+        return highest_codes(single(vectors).flatten(0, 1), self._weight(), self._bias()).reshape(*vectors.shape[:2], 1)
 
     def lookup(self, codes: Int64[Tensor, "b l 1"]) -> Float[Tensor, "b l d"]:
         """Return rows of ``embed``, exactly."""
-        return self.embed(codes.squeeze(-1))
+        return self.embed(codes.squeeze(-1)).float()
 
     def scores(self, vectors: Float[Tensor, "*b d"]) -> Float[Tensor, "*b k"]:
         """Return the score of every code: a table of K values a vector."""
         with torch.autocast(vectors.device.type, enabled=False):
-            return F.linear(vectors.float(), self._weight(), self.proj.bias)
+            return torch.nan_to_num(F.linear(vectors.float(), self._weight(), self._bias()))
 
     def _weight(self) -> Tensor:
-        return self.proj.weight.flatten(1)
+        return self.proj.weight.flatten(1).float()
+
+    def _bias(self) -> Tensor | None:
+        return None if self.proj.bias is None else self.proj.bias.float()
 
     def _noise(self, vectors: Tensor, generator: torch.Generator | None) -> Tensor:
         """Standard Gumbel noise, ``[B, L, K]``."""
@@ -93,7 +96,11 @@ class GumbelQuantizer(Quantizer):
             prior = scores.softmax(dim=1)
             divergence = (prior * torch.log(prior * prior.shape[1] + 1e-10)).sum()
             with torch.autocast(rows.device.type, enabled=False):
-                return noisy.argmax(dim=1), (noisy / self.temperature).softmax(dim=1) @ self.embed.weight.detach(), divergence
+                return (
+                    noisy.argmax(dim=1),
+                    torch.nan_to_num(noisy / self.temperature).softmax(dim=1) @ self.embed.weight.detach().float(),
+                    divergence,
+                )
 
         positions = vectors.shape[:2]
         slices = over_slices(one_slice, vectors.flatten(0, 1), noise.flatten(0, 1), width=self.codebook_sizes[0])

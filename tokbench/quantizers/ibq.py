@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer
+from tokbench.quantizers.base import Quantized, Quantizer, single
 from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
 from tokbench.quantizers.nearest import highest_codes
 from tokbench.quantizers.slices import over_slices
@@ -55,7 +55,7 @@ class IndexBackpropagationQuantizer(Quantizer):
 
     def forward(self, vectors: Float[Tensor, "b l d"]) -> Quantized:
         """Quantize vectors; losses are ``codebook``, and ``entropy`` if that has a weight."""
-        vectors = vectors.float()
+        vectors = single(vectors)
         codes = self.codes(vectors)
         rows = self.lookup(codes)
         expected = self._expected(vectors)
@@ -71,11 +71,11 @@ class IndexBackpropagationQuantizer(Quantizer):
     @torch.no_grad()
     def codes(self, vectors: Float[Tensor, "b l d"]) -> Int64[Tensor, "b l 1"]:
         """Search without losses."""
-        return highest_codes(vectors.flatten(0, 1), self.embedding.weight).reshape(*vectors.shape[:2], 1)
+        return highest_codes(single(vectors).flatten(0, 1), self.embedding.weight).reshape(*vectors.shape[:2], 1)
 
     def lookup(self, codes: Int64[Tensor, "b l 1"]) -> Float[Tensor, "b l d"]:
         """Return codebook rows, exactly."""
-        return self.embedding(codes.squeeze(-1))
+        return self.embedding(codes.squeeze(-1)).float()
 
     def entropies(self, vectors: Float[Tensor, "b l d"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Entropies in nats of the soft assignment ``softmax(z . e / temperature)`` over all codes.
@@ -83,16 +83,16 @@ class IndexBackpropagationQuantizer(Quantizer):
         Returns:
             The mean entropy of an assignment, and the entropy of the mean assignment with ``log(p + 1e-5)``, as upstream.
         """
-        certain, mean = soft_assignments(vectors.float().flatten(0, 1), self.embedding.weight / self.entropy_temperature)
+        certain, mean = soft_assignments(vectors.float().flatten(0, 1), self.embedding.weight.float() / self.entropy_temperature)
         return certain, entropy(mean, offset_log)
 
     def _expected(self, vectors: Tensor) -> Tensor:
         """The mean row under ``softmax(z . e)``, with gradients through the softmax alone."""
-        codebook = self.embedding.weight
+        codebook = self.embedding.weight.float()
 
         def mean_row(rows: Tensor) -> tuple[Tensor]:
             with torch.autocast(rows.device.type, enabled=False):
-                return ((rows @ codebook.T).softmax(dim=1) @ codebook.detach(),)
+                return (torch.nan_to_num(rows @ codebook.T).softmax(dim=1) @ codebook.detach(),)
 
         means = [out[0] for out in over_slices(mean_row, vectors.flatten(0, 1), width=len(codebook))]
         return torch.cat(means).reshape(vectors.shape)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tokbench.quantizers.base import single
 from tokbench.quantizers.nearest import nearest_codes
 
 
@@ -21,7 +22,7 @@ def kmeans(
     """Cluster vectors.
 
     Args:
-        vectors: At least ``size`` of them.
+        vectors: At least ``size`` of them; sums are taken in single precision whatever theirs is.
         size: Number of clusters.
         generator: Picks the starting centres, and new ones for clusters that end up empty.
         iterations: Lloyd steps.
@@ -35,7 +36,8 @@ def kmeans(
     """
     if len(vectors) < size:
         raise ValueError(f"{len(vectors)} vectors cannot make {size} clusters")
-    centres = vectors[_pick(vectors, size, generator)].clone() if start is None else start
+    vectors = single(vectors)
+    centres = vectors[_pick(vectors, size, generator)].clone() if start is None else single(start)
     for _ in range(iterations):
         codes = nearest_codes(vectors, centres)
         counts = torch.bincount(codes, minlength=size)

@@ -18,11 +18,15 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tokbench.quantizers.base import Quantized, Quantizer, straight_through
+from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through, unit
 from tokbench.quantizers.entropy import bit_assignments, clamped_log, entropy, offset_log, soft_assignments
 from tokbench.quantizers.signs import BitOrder, pack_signs, sign_table, unpack_signs
 
 EntropyForm = Literal["exact", "clamped"]
+
+
+MOST_BITS = 24
+"""Bits of a code whose entropies are taken over all codes: 64 MB of single precision."""
 
 
 class LookupFreeQuantizer(Quantizer):
@@ -44,8 +48,8 @@ class LookupFreeQuantizer(Quantizer):
         scale: Size of a channel of the codes, or radius of the sphere.
 
     Raises:
-        ValueError: If a code has no bits or more than 62, a token has no code, a form is unknown, or temperature or scale are
-            not positive.
+        ValueError: If a code has no bits or more than 62, or more than ``MOST_BITS`` with an entropy weight, a token has no code, a
+            form is unknown, or temperature or scale are not positive.
     """
 
     def __init__(
@@ -67,6 +71,11 @@ class LookupFreeQuantizer(Quantizer):
             raise ValueError(f"a code has 1 to 62 bits and a token at least one code, got {bits} and {codebooks}")
         if bit_order not in get_args(BitOrder) or entropy_form not in get_args(EntropyForm):
             raise ValueError(f"bit_order is low or high, entropy_form exact or clamped, got {bit_order!r} and {entropy_form!r}")
+        if entropy_weight and bits > MOST_BITS:
+            raise ValueError(
+                f"the entropy of codes of {bits} bits needs memory for 2**{bits} values; allowed are {MOST_BITS}: "
+                "use more codebooks of fewer bits, or entropy_weight 0"
+            )
         if not (temperature > 0 and scale > 0):
             raise ValueError(f"temperature and scale must be positive, got {temperature} and {scale}")
         self.bits, self.codebooks = bits, codebooks
@@ -78,10 +87,11 @@ class LookupFreeQuantizer(Quantizer):
 
     def forward(self, vectors: Float[Tensor, "b l d"]) -> Quantized:
         """Quantize vectors; losses are ``entropy`` (certain per vector, uniform over all) and ``commitment``."""
+        vectors = single(vectors)
         channels = self._merge(self._split(vectors))
-        codes = self.codes(channels)
+        codes = self.codes(vectors)  # of the vectors: on the sphere the smallest of them are 0
         quantized = self.lookup(codes)
-        certain, used = self.entropies(channels)
+        certain, used = self.entropies(channels) if self.entropy_weight else (channels.new_zeros(()), channels.new_zeros(()))
         losses = {
             "entropy": self.entropy_weight * (certain - self.diversity_weight * used),
             "commitment": self.commitment_weight * F.mse_loss(channels, quantized),
@@ -90,7 +100,7 @@ class LookupFreeQuantizer(Quantizer):
 
     def codes(self, vectors: Float[Tensor, "b l d"]) -> Int64[Tensor, "b l k"]:
         """Pack signs into codes, without losses."""
-        return pack_signs(rearrange(vectors, f"b l {self.pattern} -> b l k g", k=self.codebooks), self.bit_order)
+        return pack_signs(rearrange(single(vectors), f"b l {self.pattern} -> b l k g", k=self.codebooks), self.bit_order)
 
     def lookup(self, codes: Int64[Tensor, "b l k"]) -> Float[Tensor, "b l d"]:
         """Return the vectors that codes stand for: signs, exactly -1 or 1, unless there is a ``scale`` or a sphere."""
@@ -123,8 +133,8 @@ class LookupFreeQuantizer(Quantizer):
 
     def _split(self, vectors: Tensor) -> Tensor:
         """Channels of each code, ``[B, L, K, bits]``, on the sphere if there is one."""
-        channels = rearrange(vectors.float(), f"b l {self.pattern} -> b l k g", k=self.codebooks)
-        return F.normalize(channels, dim=-1) * self.scale if self.spherical else channels
+        channels = rearrange(single(vectors), f"b l {self.pattern} -> b l k g", k=self.codebooks)
+        return unit(channels) * self.scale if self.spherical else channels
 
     def _merge(self, channels: Tensor) -> Tensor:
         return rearrange(channels, f"b l k g -> b l {self.pattern}")

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from tokbench.quantizers.base import SAFE, single
+
 ROWS, COLUMNS = 2048, 1024
 """Tile of the search: 8 MB of float32 scores, since threads that share a smaller one meet too often."""
 
@@ -39,7 +41,7 @@ def nearest_codes(
         Row numbers; of identical rows the lowest.
     """
     with torch.autocast(vectors.device.type, enabled=False):
-        vectors, codebook = vectors.float(), codebook.float()
+        vectors, codebook = _searchable(vectors, codebook)
         centre = codebook.mean(dim=0)
         codebook = codebook - centre
         bias = codebook.square().sum(dim=1).mul_(-0.5)
@@ -70,11 +72,28 @@ def highest_codes(
         Row numbers; of identical rows with identical bias the lowest.
     """
     with torch.autocast(vectors.device.type, enabled=False):
-        vectors, codebook = vectors.float(), codebook.float()
+        vectors, codebook = _searchable(vectors, codebook)
         codebook = codebook - codebook.mean(dim=0)
-        offset = codebook.new_zeros(len(codebook)) if bias is None else bias.float()
+        offset = codebook.new_zeros(len(codebook)) if bias is None else bias.to(codebook)
         codes = _search(vectors, codebook, offset, torch.zeros_like(codebook[0]), rows, columns)
         return _lowest_equal(codes, codebook if bias is None else torch.cat([codebook, offset[:, None]], dim=1))
+
+
+def _searchable(vectors: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
+    """Both sides in single precision, or in double where products in single precision would overflow or vanish.
+
+    Raises:
+        TokbenchError: If a value is NaN or infinite.
+    """
+    vectors, codebook = single(vectors), single(codebook)
+    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not vectors.numel() or codebook.device.type == "mps":
+        return vectors, codebook
+    spread = (codebook.amax(dim=0) - codebook.amin(dim=0)).amax()
+    largest = torch.stack([vectors.abs().amax(), codebook.abs().amax(), spread])
+    low, high = float(largest[2]), float(largest[:2].amax())
+    if high > SAFE or 0 < low < 1 / SAFE:
+        return vectors.double(), codebook.double()
+    return vectors, codebook
 
 
 def _search(vectors: Tensor, codebook: Tensor, bias: Tensor, centre: Tensor, rows: int, columns: int) -> Tensor:

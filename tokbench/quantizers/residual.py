@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, straight_through
+from tokbench.quantizers.base import LARGEST, Quantized, Quantizer, single, straight_through
 from tokbench.quantizers.vq import LossForm, VectorQuantizer
 
 
@@ -50,11 +50,11 @@ class ResidualQuantizer(Quantizer):
         Raises:
             ValueError: If there are not that many stages.
         """
-        vectors = vectors.float()
+        vectors = single(vectors)
         residual, codes, losses = vectors, [], []
         for layer in self._first(len(self.layers) if stages is None else stages):
             out = layer(residual)
-            residual = residual - layer.lookup(out.codes).detach()
+            residual = (residual - layer.lookup(out.codes).detach()).clamp(-LARGEST, LARGEST)
             codes.append(out.codes)
             losses.append(out.losses["codebook"])
         together = torch.cat(codes, dim=-1)
@@ -63,10 +63,10 @@ class ResidualQuantizer(Quantizer):
     @torch.no_grad()
     def codes(self, vectors: Float[Tensor, "b l d"]) -> Int64[Tensor, "b l k"]:
         """Search without losses."""
-        residual, codes = vectors.float(), []
+        residual, codes = single(vectors), []
         for layer in self._first(len(self.layers)):
             codes.append(layer.codes(residual))
-            residual = residual - layer.lookup(codes[-1])
+            residual = (residual - layer.lookup(codes[-1])).clamp(-LARGEST, LARGEST)
         return torch.cat(codes, dim=-1)
 
     def lookup(self, codes: Int64[Tensor, "b l k"]) -> Float[Tensor, "b l d"]:
@@ -77,7 +77,7 @@ class ResidualQuantizer(Quantizer):
     @torch.no_grad()
     def stage_inputs(self, vectors: Float[Tensor, "b l d"], codes: Int64[Tensor, "b l k"]) -> Float[Tensor, "b l k d"]:
         """Return what each stage quantized: the vectors, less the rows of the stages before."""
-        residual, inputs = vectors.float(), []
+        residual, inputs = single(vectors), []
         for layer, code in zip(self._first(codes.shape[-1]), codes.unbind(dim=-1), strict=True):
             inputs.append(residual)
             residual = residual - layer.lookup(code[..., None])

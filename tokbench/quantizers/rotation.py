@@ -24,5 +24,6 @@ def rotate_through(vectors: Float[Tensor, "*b d"], quantized: Float[Tensor, "*b 
     w = F.normalize(u + v, dim=-1, eps=EPS)
     rotated = vectors - 2 * (vectors * w).sum(dim=-1, keepdim=True) * w + 2 * (vectors * u).sum(dim=-1, keepdim=True) * v
     rotated = rotated * (q_norm / e_norm.clamp_min(EPS))
-    passed = rotated.where((e_norm > EPS) & (q_norm > EPS), vectors)
+    turned = (e_norm > EPS) & (q_norm > EPS) & rotated.isfinite().all(dim=-1, keepdim=True)
+    passed = rotated.where(turned, vectors)
     return q + (passed - passed.detach())

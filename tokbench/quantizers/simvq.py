@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, straight_through
+from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.quantizers.rotation import rotate_through
 
@@ -51,7 +51,7 @@ class SimVQ(Quantizer):
 
     def forward(self, vectors: Float[Tensor, "b l d"]) -> Quantized:
         """Quantize vectors; losses hold one scalar named ``codebook``."""
-        vectors = vectors.float()
+        vectors = single(vectors)
         codes = self.codes(vectors)
         quantized = self.lookup(codes)
         loss = F.mse_loss(quantized, vectors.detach()) + self.beta * F.mse_loss(vectors, quantized.detach())
@@ -61,7 +61,7 @@ class SimVQ(Quantizer):
     @torch.no_grad()
     def codes(self, vectors: Float[Tensor, "b l d"]) -> Int64[Tensor, "b l 1"]:
         """Search without losses."""
-        return nearest_codes(vectors.flatten(0, 1), self.codebook()).reshape(*vectors.shape[:2], 1)
+        return nearest_codes(single(vectors).flatten(0, 1), self.codebook()).reshape(*vectors.shape[:2], 1)
 
     def lookup(self, codes: Int64[Tensor, "b l 1"]) -> Float[Tensor, "b l d"]:
         """Return the rows that codes stand for; only they are mapped."""
@@ -72,5 +72,8 @@ class SimVQ(Quantizer):
         return self._map(self.frozen_codebook)
 
     def _map(self, rows: Tensor) -> Tensor:
+        transform = self.code_transform
         with torch.autocast(rows.device.type, enabled=False):
-            return self.code_transform(rows)
+            if type(transform) is nn.Linear:
+                return F.linear(rows.float(), transform.weight.float(), None if transform.bias is None else transform.bias.float())
+            return transform(rows).float()

@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, straight_through
+from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through, unit
 from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
 from tokbench.quantizers.nearest import nearest_codes
 
@@ -69,8 +69,8 @@ class VectorQuantizer(Quantizer):
 
     def forward(self, vectors: Float[Tensor, "b l d"]) -> Quantized:
         """Quantize vectors; losses hold a scalar named ``codebook``, and one named ``entropy`` if that has a weight."""
-        vectors = self._placed(vectors.float())
-        codes = self.codes(vectors)
+        vectors = self._placed(single(vectors))
+        codes = self._nearest(vectors)
         quantized = self.lookup(codes)
         commitment = F.mse_loss(vectors, quantized.detach())
         if self.loss_form == "commitment":
@@ -87,12 +87,11 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def codes(self, vectors: Float[Tensor, "b l d"]) -> Int64[Tensor, "b l 1"]:
         """Search without losses."""
-        flat = self._placed(vectors.float()).flatten(0, 1)
-        return nearest_codes(flat, self._placed(self.embedding.weight)).reshape(*vectors.shape[:2], 1)
+        return self._nearest(self._placed(single(vectors)))
 
     def lookup(self, codes: Int64[Tensor, "b l 1"]) -> Float[Tensor, "b l d"]:
         """Return codebook rows, exactly, or at length 1 in the cosine form."""
-        return self._placed(self.embedding(codes.squeeze(-1)))
+        return self._placed(self.embedding(codes.squeeze(-1)).float())
 
     def entropies(self, vectors: Float[Tensor, "b l d"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Entropies in nats of the soft assignment ``softmax(-|z - e|^2 / temperature)`` over all codes.
@@ -100,11 +99,17 @@ class VectorQuantizer(Quantizer):
         Returns:
             The mean entropy of an assignment, and the entropy of the mean assignment with ``log(p + 1e-5)``, as in LlamaGen.
         """
-        rows = self._placed(self.embedding.weight)
-        flat = rearrange(self._placed(vectors.float()), "b l d -> (b l) d")
+        rows = self._rows()
+        flat = rearrange(self._placed(single(vectors)), "b l d -> (b l) d")
         weight, bias = 2.0 * rows / self.entropy_temperature, -rows.square().sum(dim=1) / self.entropy_temperature
         certain, mean = soft_assignments(flat, weight, bias)  # |z|^2 is the same for all codes
         return certain, entropy(mean, offset_log)
 
+    def _nearest(self, placed: Tensor) -> Tensor:
+        return nearest_codes(placed.flatten(0, 1), self._rows()).reshape(*placed.shape[:2], 1)
+
+    def _rows(self) -> Tensor:
+        return self._placed(self.embedding.weight.float())
+
     def _placed(self, vectors: Tensor) -> Tensor:
-        return F.normalize(vectors, dim=-1) if self.cosine else vectors
+        return unit(vectors) if self.cosine else vectors

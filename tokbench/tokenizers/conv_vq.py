@@ -89,7 +89,8 @@ class ConvVQTokenizer(Tokenizer):
 
     def _render(self, vectors: Tensor, grid: tuple[int, ...]) -> Tensor:
         height, width = grid
-        return self.decoder(self.post_quant_conv(rearrange(vectors, "b (h w) d -> b d h w", h=height, w=width)))
+        maps = rearrange(vectors, "b (h w) d -> b d h w", h=height, w=width)
+        return self.decoder(self.post_quant_conv(maps.to(self.post_quant_conv.weight.dtype)))  # quantizers work in single precision
 
     def _encode(self, images: Tensor, seeds: list[int]) -> DiscreteTokens:
         vectors, grid = self._vectors(images)

@@ -57,6 +57,11 @@ class FlowMo(Tokenizer):
         )
 
     @property
+    def dtype(self) -> torch.dtype:
+        """What the networks compute in; the walk of decoding is in single precision at least."""
+        return self.decoder.dtype
+
+    @property
     def stride(self) -> int:
         """Pixels of a patch along each axis; images have the one size of the configuration."""
         return self.config.patch_size
@@ -74,7 +79,7 @@ class FlowMo(Tokenizer):
         """Encode images to code vectors, before quantization (differentiable). Every code token starts as zeros."""
         patches = patchify(images, self.config.patch_size)
         zeros = images.new_zeros(len(images), self.config.code_length, self.config.context_dim)
-        return self.encoder(patches, self.encoder.embed(zeros), self._rotation("encoder", images.device)).float()
+        return _single(self.encoder(patches, self.encoder.embed(zeros), self._rotation("encoder", images.device)))
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Quantized:
         """Encode and quantize, for training."""
@@ -90,9 +95,9 @@ class FlowMo(Tokenizer):
             context: From ``context``.
             times: From 0 (image) to 1 (noise), one an image.
         """
-        patches = patchify(state, self.config.patch_size)
-        out = self.decoder(patches, self.decoder.embed(context), self._rotation("decoder", state.device), times)
-        return unpatchify(out.float(), self.config.patch_size, self.config.grid)
+        patches = patchify(state, self.config.patch_size).to(self.dtype)
+        out = self.decoder(patches, self.decoder.embed(context.to(self.dtype)), self._rotation("decoder", state.device), times)
+        return unpatchify(_single(out), self.config.patch_size, self.config.grid)
 
     @staticmethod
     def context(vectors: Float[Tensor, "b l f"]) -> Float[Tensor, "b l f1"]:
@@ -106,8 +111,10 @@ class FlowMo(Tokenizer):
         """
         config, device = self.config, noise.device
         by = self._rotation("decoder", device)
-        code = self.decoder.embed(self.context(vectors))
-        null = self.decoder.embed(code.new_zeros(1, config.code_length, config.context_dim + 1)).expand_as(code)
+        code = self.decoder.embed(self.context(vectors).to(self.dtype))
+        null = self.decoder.embed(torch.zeros(1, config.code_length, config.context_dim + 1, dtype=self.dtype, device=device)).expand_as(
+            code
+        )
         both = torch.cat([code, null])
         low, high = map(time_of_sigma, config.guidance_sigmas)
         schedule = schedule_times(config.schedule, config.steps)
@@ -115,9 +122,10 @@ class FlowMo(Tokenizer):
         guided = {float(rounded) for rounded, time in zip(times, schedule, strict=True) if low <= time <= high}
 
         def velocity(patches: Tensor, time: Tensor) -> Tensor:
+            patches = patches.to(self.dtype)
             if config.guidance == 1.0 or float(time) not in guided:
-                return self.decoder(patches, code, by, time.to(device)).float()
-            with_code, without = self.decoder(torch.cat([patches, patches]), both, by, time.to(device)).float().chunk(2)
+                return _single(self.decoder(patches, code, by, time.to(device)))
+            with_code, without = _single(self.decoder(torch.cat([patches, patches]), both, by, time.to(device))).chunk(2)
             return without + config.guidance * (with_code - without)
 
         states = euler(velocity, patchify(noise, config.patch_size), times)
@@ -138,9 +146,9 @@ class FlowMo(Tokenizer):
         shape = (3, self.config.image_size, self.config.image_size)
         noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         if not noise:
-            return vectors.new_zeros(0, *shape)
+            return torch.zeros(0, *shape, dtype=self.dtype, device=vectors.device)
         with self._autocast(vectors.device):
-            return self.walk(vectors, torch.stack(noise).to(vectors))[-1]
+            return self.walk(vectors, torch.stack(noise).to(vectors))[-1].to(self.dtype)
 
     def _autocast(self, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16")
@@ -149,3 +157,7 @@ class FlowMo(Tokenizer):
         if grid != (self.config.code_length,):
             raise ValueError(f"{self.name or 'FlowMo'} takes a sequence of {self.config.code_length} codes, got a grid {grid}")
         return self.config.image_size, self.config.image_size
+
+
+def _single(values: Tensor) -> Tensor:
+    return values if values.dtype == torch.float64 else values.float()

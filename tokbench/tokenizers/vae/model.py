@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from tokbench.layout import TokenLayout
 from tokbench.nn.autoencoder import Decoder, Encoder
+from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.checkpoints import Checkpoint
 from tokbench.tokenizers.key_maps.taming import to_taming
@@ -94,7 +95,8 @@ class VAE(Tokenizer):
 
     def posterior(self, images: Float[Tensor, "b 3 h w"]) -> Posterior:
         """Encode images to the Gaussian over their latents (differentiable)."""
-        mean, logvar = self.quant_conv(self.encoder(images)).float().chunk(2, dim=1)
+        moments = self.quant_conv(self.encoder(images))
+        mean, logvar = (moments if moments.dtype == torch.float64 else moments.float()).chunk(2, dim=1)
         return Posterior(mean, logvar.clamp(-30.0, 20.0))
 
     def forward(self, images: Float[Tensor, "b 3 h w"], noise: Float[Tensor, "b c h2 w2"]) -> VAEReconstruction:
@@ -116,6 +118,8 @@ class VAE(Tokenizer):
             latents = posterior.sample(noise.to(latents))
         latents = (latents - self.config.latent_shift) * self.config.latent_scale
         height, width = latents.shape[2:]
+        latents = latents.to(images.dtype)
+        check_finite(latents, "latents")
         return ContinuousTokens(rearrange(latents, "b c h w -> b (h w) c").contiguous(), (height, width))
 
     def _decode(self, tokens: ContinuousTokens, seeds: list[int]) -> Tensor:

@@ -1,0 +1,70 @@
+"""Tokenizers cast to another number format, and networks whose values are not finite."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import tokbench
+from tokbench.errors import TokbenchError
+from tokbench.plugins import import_class
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokens import ContinuousTokens
+
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+NAMES = ("vae", "vqvae", "vqgan", "flowmo", "pixel/palette-512", "pixel/rgb", "patch")
+
+
+def images() -> torch.Tensor:
+    smooth = torch.nn.functional.interpolate(torch.rand(2, 3, 5, 5, generator=torch.Generator().manual_seed(0)), 64, mode="bilinear")
+    return smooth * 2 - 1
+
+
+def round_trip(tokenizer: Tokenizer, dtype: torch.dtype) -> torch.Tensor:
+    tokens = tokenizer.encode(images().to(dtype), seeds=[0, 1])
+    if isinstance(tokens, ContinuousTokens):
+        assert tokens.latents.dtype == dtype
+    decoded = tokenizer.decode(tokens, seeds=[0, 1])
+    assert decoded.dtype == dtype or not list(tokenizer.buffers())  # without weights there is nothing to cast
+    return decoded.float()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_format_decodes_what_it_encoded(name: str) -> None:
+    expected = round_trip(tokbench.load(name), torch.float32)
+    for dtype in (torch.float16, torch.bfloat16, torch.float64):
+        found = round_trip(tokbench.load(name).to(dtype), dtype)
+        assert float((found - expected).abs().mean()) < 0.05, dtype
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_autocast_decodes_what_it_encoded(name: str) -> None:
+    tokenizer = tokbench.load(name)
+    expected = round_trip(tokenizer, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        decoded = tokenizer.decode(tokenizer.encode(images(), seeds=[0, 1]), seeds=[0, 1])
+    assert float((decoded.float() - expected).abs().mean()) < 0.05
+
+
+@pytest.mark.parametrize("name", ["llamagen/vq-16", "emu3/vision", "vqgan/gumbel-f8", "vae/kl-f8"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_published_networks_take_every_format(name: str, dtype: torch.dtype) -> None:
+    from tokbench.configs import flat, plain, with_overrides
+    from tokbench.tokenizers.zoo import resolve
+
+    family, variant = resolve(name)
+    small = {key: 32 for key in flat(plain(variant.config)) if key.rpartition(".")[2] in ("channels", "base_channels")}
+    torch.manual_seed(0)
+    tokenizer = import_class(family.model)(with_overrides(variant.config, small)).to(dtype).eval()
+    decoded = tokenizer.decode(tokenizer.encode(images().to(dtype), seeds=[0, 1]), seeds=[0, 1])
+    assert decoded.dtype == dtype
+    assert decoded.shape == (2, 3, 64, 64)
+
+
+@pytest.mark.parametrize("name", ["vae", "vqvae", "vqgan", "flowmo"])
+def test_activations_that_overflow_are_named(name: str) -> None:
+    tokenizer = tokbench.load(name).half()
+    with torch.no_grad():
+        next(tokenizer.parameters()).mul_(1e6)
+    with pytest.raises(TokbenchError, match=r"(features|latents) in float\d\d are NaN or infinite; the network needs another precision"):
+        tokenizer.encode(images().half(), seeds=[0, 1])
