@@ -241,3 +241,16 @@ def test_a_group_of_commands_alone_shows_its_help(tokbench_cli, group):
     assert status == 2
     assert "Commands:" in out + err
     assert not err.startswith("tokbench: ")
+
+
+@pytest.mark.parametrize(
+    "command", ["train vqvae-tiny", "run -t patch", "probe -t vqvae", "report x", "compare x", "convert -t vqgan --out y"]
+)
+def test_commands_that_do_not_share_their_work_refuse_many_processes(tokbench_cli, command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    status, _, err = tokbench_cli(*command.split())
+    assert status == 2
+    assert f"tokbench {command.split()[0]} works in one process, and 2 were started (WORLD_SIZE=2)" in err
+    assert list(tmp_path.iterdir()) == []

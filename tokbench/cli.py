@@ -85,9 +85,13 @@ def _version(asked: bool) -> bool:
 
 @app.callback()
 def _root(
+    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)] = False,
 ) -> None:
-    pass
+    if context.invoked_subcommand != "export":
+        from tokbench.ranks import check_alone
+
+        check_alone(f"tokbench {context.invoked_subcommand}")
 
 
 @app.command("list")

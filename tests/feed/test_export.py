@@ -26,11 +26,11 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.job import code_type, default_rows
 from tokbench.feed.moments import Moments
-from tokbench.feed.ranks import Ranks, ranks_from_environment
 from tokbench.feed.summary import SUMMARY, read_summary
 from tokbench.files import atomic_file
 from tokbench.images import UnreadableImage, to_float
 from tokbench.layout import TokenLayout
+from tokbench.ranks import Ranks, ranks_from_environment
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
 

@@ -18,10 +18,10 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.memmap import write_memmap
-from tokbench.feed.ranks import Ranks
 from tokbench.feed.verify import verify
 from tokbench.files import atomic_file
 from tokbench.layout import TokenLayout
+from tokbench.ranks import Ranks
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
 

@@ -20,10 +20,10 @@ from tokbench.feed import rows as rows_module
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.memmap import write_memmap
-from tokbench.feed.ranks import Ranks
 from tokbench.feed.sampler import TokenSampler
 from tokbench.images import UnreadableImage
 from tokbench.layout import TokenLayout
+from tokbench.ranks import Ranks
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
 

@@ -27,13 +27,13 @@ from tokbench.feed.encoding import Encoded, identify, read_and_encode
 from tokbench.feed.job import LATENT_TYPES, DataIdentity, ExportJob, Preparation, code_type, default_rows, differences, digest_of_ids
 from tokbench.feed.label_rules import Annotations, LabelRule
 from tokbench.feed.memmap import INDEX, ROWS, check_memmap, holds_memmap, write_memmap
-from tokbench.feed.ranks import Ranks, ranks_from_environment
 from tokbench.feed.shards import DIGEST, ShardFacts, ShardRows, read_columns, read_facts, shard_schema
 from tokbench.feed.stored import stored
 from tokbench.feed.summary import SUMMARY, read_summary, summarise, write_summary
 from tokbench.feed.writing import ShardWriter
 from tokbench.files import Busy, make_folder, remove_abandoned
 from tokbench.images import UnreadableImage
+from tokbench.ranks import Ranks, ranks_from_environment
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.conduct import layout_of
 

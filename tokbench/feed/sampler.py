@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 from tokbench.feed.dataset import TokenDataset
-from tokbench.feed.ranks import Ranks
+from tokbench.ranks import Ranks
 
 
 class TokenSampler(Sampler[int]):

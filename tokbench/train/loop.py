@@ -20,6 +20,7 @@ from tokbench.errors import TokbenchError
 from tokbench.files import atomic_file, folder_lock, make_folder, open_log, remove_abandoned, write_bytes, write_text
 from tokbench.images import to_float, to_uint8
 from tokbench.plugins import import_class
+from tokbench.ranks import check_alone
 from tokbench.signals import asked_to_end
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.checkpoints import load_strictly, read_state, save_weights
@@ -61,9 +62,10 @@ def train(
 
     Raises:
         Busy: If another process trains in ``out``.
-        TokbenchError: If ``out`` cannot be written or already holds a run, ``resume`` finds none or one of another recipe, size or source, the
+        TokbenchError: If torchrun started several processes, ``out`` cannot be written or already holds a run, ``resume`` finds none or one of another recipe, size or source, the
             tokenizer cannot take the size, or the loss diverges.
     """
+    check_alone("training")
     family, variant = resolve(recipe.tokenizer)
     size = options.size or variant.image_size
     family.layout(variant.config, size, size)  # refuses a size that does not fit

@@ -19,8 +19,8 @@ from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.probe.network import make_network
 from tokbench.feed.probe.sequences import Sequences, probe_vocabulary
-from tokbench.feed.ranks import Ranks
 from tokbench.layout import TokenLayout
+from tokbench.ranks import Ranks
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
 

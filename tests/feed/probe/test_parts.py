@@ -14,8 +14,8 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.probe.parts import WithMirrorImages, open_parts, split
 from tokbench.feed.probe.tokens import TokenSet, describe, export_tokens, read_codes
-from tokbench.feed.ranks import Ranks
 from tokbench.images import UnreadableImage
+from tokbench.ranks import Ranks
 
 
 def test_photos_are_split_as_they_come() -> None:

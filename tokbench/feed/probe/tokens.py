@@ -21,8 +21,8 @@ from tokbench.feed.encoding import identify
 from tokbench.feed.export import ExportOptions, export, preparation
 from tokbench.feed.job import digest_of_ids
 from tokbench.feed.label_rules import LabelRule
-from tokbench.feed.ranks import Ranks
 from tokbench.feed.shards import DIGEST, read_columns
+from tokbench.ranks import Ranks
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.conduct import layout_of
 

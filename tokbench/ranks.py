@@ -50,3 +50,20 @@ def ranks_from_environment(environment: Mapping[str, str] | None = None) -> Rank
         raise TokbenchError(
             f"RANK={rank} and WORLD_SIZE={world_size} in the environment do not fit together ({error}); start with torchrun, or unset both"
         ) from error
+
+
+def check_alone(what: str) -> None:
+    """Refuse what every one of several processes would do as a whole, each over the others' files.
+
+    Args:
+        what: What is done, as an error says it.
+
+    Raises:
+        TokbenchError: If torchrun started more than one process.
+    """
+    count = ranks_from_environment().world_size
+    if count > 1:
+        raise TokbenchError(
+            f"{what} works in one process, and {count} were started (WORLD_SIZE={count}): each would do all of it again; "
+            "start it without torchrun. tokbench export shares its images among processes"
+        )
