@@ -23,6 +23,7 @@ from tokbench.cli_weights import convert, published, weights_app
 from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, bar, err, out, progress, say, settings
 from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
+from tokbench.ranks import check_alone
 from tokbench.signals import exit_status
 
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ WIDE = 140
 def main() -> None:
     """Entry point: what a user can fix is one line on stderr and exit status 2."""
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
+        if command not in (None, "export"):
+            check_alone(f"tokbench {command}")
         status = app(standalone_mode=False)
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help is the answer
@@ -85,13 +89,9 @@ def _version(asked: bool) -> bool:
 
 @app.callback()
 def _root(
-    context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Print the version and exit.", is_eager=True, callback=_version)] = False,
 ) -> None:
-    if context.invoked_subcommand != "export":
-        from tokbench.ranks import check_alone
-
-        check_alone(f"tokbench {context.invoked_subcommand}")
+    pass
 
 
 @app.command("list")
