@@ -1,4 +1,4 @@
-"""Frozen dataclasses as configuration: change fields by dotted name, from text or values; turn them into plain JSON."""
+"""Frozen dataclasses as configuration: change fields by dotted name, from text or values; turn them into plain JSON and back."""
 
 from __future__ import annotations
 
@@ -120,3 +120,78 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def canonical_json(value: Any) -> str:
     """One line of JSON that is equal for equal values, for digests."""
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def build(kind: Any, value: Any, where: str = "") -> Any:
+    """Make a value of some annotated type from plain JSON, the reverse of ``plain``; objects may hold more than their dataclass knows.
+
+    Args:
+        kind: A dataclass, or the type of a field: a plain type, a literal, an optional, a tuple, or a dict of text to one of these.
+        value: What JSON held.
+        where: What to call it in errors.
+
+    Returns:
+        The value; whatever validates a dataclass at birth has run.
+
+    Raises:
+        ValueError: If something is missing, of another type, or refused by a dataclass; the text says which.
+    """
+    origin, args = get_origin(kind), get_args(kind)
+    if kind is Any:
+        return value
+    if origin in (types.UnionType, Union):
+        return None if value is None else build(next(arg for arg in args if arg is not type(None)), value, where)
+    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
+        return _build_dataclass(kind, _of_kind(dict, value, where), where)
+    if origin is tuple:
+        items = _of_kind(list, value, where)
+        kinds = [args[0]] * len(items) if args[-1] is Ellipsis else args
+        if len(kinds) != len(items):
+            raise ValueError(f"{where or 'it'} has {len(items)} values, not {len(kinds)}")
+        return tuple(build(one, item, f"{where}[{i}]") for i, (one, item) in enumerate(zip(kinds, items, strict=True)))
+    if origin is dict:
+        return {key: build(args[1], item, _below(where, key)) for key, item in _of_kind(dict, value, where).items()}
+    if origin is Literal:  # other versions may have had other words
+        return _of_kind(type(args[0]), value, where)
+    if kind is float and value in ("inf", "-inf", "nan"):
+        return float(value)
+    if kind is float and type(value) is int:
+        return float(value)
+    return _of_kind(kind, value, where)
+
+
+def _build_dataclass(kind: type, values: dict[str, Any], where: str) -> Any:
+    hints = get_type_hints(kind)
+    fields = [field for field in dataclasses.fields(kind) if field.init]
+    for field in fields:
+        if field.name not in values and field.default is field.default_factory is dataclasses.MISSING:
+            raise ValueError(f"it has no {_below(where, field.name)}")
+    found = {
+        field.name: build(hints[field.name], values[field.name], _below(where, field.name)) for field in fields if field.name in values
+    }
+    try:
+        return kind(**found)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}" if where else str(error)) from error
+
+
+def _below(where: str, key: str) -> str:
+    return f"{where}.{key}" if where else key
+
+
+_WORDS = {
+    dict: "an object",
+    list: "a list",
+    str: "text",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
+
+
+def _of_kind(kind: type, value: Any, where: str) -> Any:
+    if type(value) is not kind:
+        given = repr(value) if isinstance(value, int | float) else _WORDS.get(type(value), type(value).__name__)
+        raise ValueError(f"{where or 'it'} is {given}, not {_WORDS.get(kind, kind.__name__)}")
+    return value

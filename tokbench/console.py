@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tokbench.errors import TokbenchError
+from tokbench.escapes import visible
 
 out, err = Console(), Console(stderr=True)
 
@@ -23,8 +24,8 @@ DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, 
 
 
 def say(text: str) -> None:
-    """Print a line to stderr as it is."""
-    err.print(text, markup=False, highlight=False, soft_wrap=True)
+    """Print a line to stderr; what a terminal would obey in it is written out."""
+    err.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def settings(pairs: list[str] | None) -> dict[str, object]:

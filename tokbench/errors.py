@@ -5,12 +5,14 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from tokbench.escapes import visible
+
 
 class TokbenchError(Exception):
     """Something the user can fix. The command line prints it in one line and exits with status 2."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(" ".join(message.split()))
+        super().__init__(visible(" ".join(message.split())))
 
 
 def unknown_name(kind: str, given: str, known: Iterable[str], *, hint: str = "") -> TokbenchError:

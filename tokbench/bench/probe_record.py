@@ -9,7 +9,7 @@ from typing import Any
 
 from tokbench.bench.probe_protocol import ProbeProtocol
 from tokbench.bench.protocol import Protocol
-from tokbench.bench.record import Environment, MetricResult, TokenizerInfo, TokensInfo, build, slim
+from tokbench.bench.record import Environment, MetricResult, TokenizerInfo, TokensInfo, built_record, read_values, slim
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 
@@ -154,13 +154,7 @@ def read_probe_record(path: Path) -> ProbeRecord:
     Raises:
         TokbenchError: If it is missing, no record of a probe, or of a newer schema.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise TokbenchError(f"no record at {path}; make one with: tokbench probe --tokenizer NAME") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TokbenchError(f"{path} is not a readable record ({error})") from error
-    return probe_record_from_dict(values, origin=str(path))
+    return probe_record_from_dict(read_values(path), origin=str(path))
 
 
 def probe_record_from_dict(values: Any, *, origin: str) -> ProbeRecord:
@@ -173,13 +167,8 @@ def probe_record_from_dict(values: Any, *, origin: str) -> ProbeRecord:
     Raises:
         TokbenchError: If they are no record of a probe, or of a newer schema.
     """
-    if not isinstance(values, dict) or values.get("kind") != KIND or not isinstance(values.get("schema"), int):
+    if not isinstance(values, dict) or values.get("kind") != KIND:
         raise TokbenchError(f"{origin} is not the record of a probe; tokbench probe writes them")
-    if values["schema"] > SCHEMA:
-        raise TokbenchError(f"{origin} has schema {values['schema']}, this tokbench reads up to {SCHEMA}; install a newer one")
-    try:
-        record = build(ProbeRecord, values)
-    except (TypeError, ValueError, KeyError) as error:
-        raise TokbenchError(f"{origin} is not the record of a probe: {error}") from error
+    record = built_record(ProbeRecord, values, SCHEMA, origin=origin, what="the record of a probe")
     assert isinstance(record, ProbeRecord)
     return record

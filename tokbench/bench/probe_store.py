@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tokbench.bench.probe_record import KIND, ProbeRecord, probe_record_from_dict, read_probe_record
-from tokbench.bench.record import Record
-from tokbench.bench.store import Rows, find_records, write_named
-from tokbench.errors import TokbenchError
-from tokbench.files import is_draft
+from tokbench.bench.probe_record import KIND, ProbeRecord, probe_record_from_dict
+from tokbench.bench.record import Record, record_from_dict
+from tokbench.bench.store import RUN, Rows, no_records, read_places, write_named
 
 
 def write_probe_record(record: ProbeRecord, rows: Rows, folder: Path, *, model: Callable[[Path], None] | None = None) -> Path:
@@ -40,18 +37,11 @@ def find_probe_records(places: Iterable[Path]) -> list[tuple[Path, ProbeRecord]]
     Raises:
         TokbenchError: If a named file is no record of a probe, or one in a folder cannot be read.
     """
-    found: dict[Path, ProbeRecord] = {}
-    for place in places:
-        if not place.is_dir():
-            found[place] = read_probe_record(place)
-            continue
-        for path in sorted(place.rglob("*.json")):
-            if is_draft(path.relative_to(place)):
-                continue
-            text = path.read_text(encoding="utf-8", errors="replace")
-            if _is_of_a_probe(text):
-                found[path] = probe_record_from_dict(_parsed(text, path), origin=str(path))
-    return list(found.items())
+    return [
+        (found.path, probe_record_from_dict(found.values, origin=str(found.path)))
+        for found in read_places(places)
+        if found.named or found.kind == KIND
+    ]
 
 
 def find_all_records(places: Iterable[Path]) -> tuple[list[tuple[Path, Record]], list[tuple[Path, ProbeRecord]]]:
@@ -67,17 +57,12 @@ def find_all_records(places: Iterable[Path]) -> tuple[list[tuple[Path, Record]],
         TokbenchError: If a place is missing, a file is no record, or there is none of either kind.
     """
     places = list(places)
-    named = {place for place in places if place.is_file() and _is_of_a_probe(place.read_text(encoding="utf-8", errors="replace"))}
-    probes = find_probe_records(place for place in places if place.is_dir() or place in named)
-    return find_records((place for place in places if place not in named), may_be_none=bool(probes)), probes
-
-
-def _is_of_a_probe(text: str) -> bool:
-    return f'"kind": "{KIND}"' in text
-
-
-def _parsed(text: str, path: Path) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise TokbenchError(f"{path} is not a readable record ({error})") from error
+    runs, probes = [], []
+    for found in read_places(places):
+        if found.kind == KIND:
+            probes.append((found.path, probe_record_from_dict(found.values, origin=str(found.path))))
+        elif found.named or found.kind == RUN:
+            runs.append((found.path, record_from_dict(found.values, origin=str(found.path))))
+    if not runs and not probes:
+        raise no_records(places)
+    return runs, probes

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import types
-from collections.abc import Mapping
+import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from tokbench.bench.intervals import Interval
 from tokbench.bench.protocol import Protocol
-from tokbench.configs import plain
+from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError
+from tokbench.json_files import read_json
 
 SCHEMA = 3
 """2 added ``tokenizer.weights_how`` and ``codebooks``, 3 the intervals of ``timing`` and ``tokens``; older records are read without them."""
@@ -132,6 +132,18 @@ class CodebookUse:
     ranks: tuple[int, ...]
     shares: tuple[float, ...]
 
+    @property
+    def is_sound(self) -> bool:
+        """Whether it is a curve: from rank to rank a positive share, that of the next one no larger."""
+        return (
+            0 < len(self.ranks) == len(self.shares)
+            and self.size >= self.ranks[-1] >= self.ranks[0] >= 1
+            and self.size >= self.used >= self.ranks[-1]
+            and all(math.isfinite(share) and share > 0 for share in self.shares)
+            and all(a < b for a, b in pairwise(self.ranks))
+            and all(a >= b for a, b in pairwise(self.shares))
+        )
+
 
 @dataclass(frozen=True)
 class Timing:
@@ -222,13 +234,25 @@ def read_record(path: Path) -> Record:
     Raises:
         TokbenchError: If it is missing, no record, or of a newer schema.
     """
+    return record_from_dict(read_values(path), origin=str(path))
+
+
+def read_values(path: Path) -> Any:
+    """Read the plain values of a record of whatever kind.
+
+    Raises:
+        TokbenchError: If the file is missing, cannot be read, or is not JSON within the bounds of ``read_json``.
+    """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except FileNotFoundError as error:
-        raise TokbenchError(f"no record at {path}; tokbench run writes them to runs/ unless told otherwise") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise TokbenchError(f"{path} is not a readable record ({error})") from error
-    return record_from_dict(values, origin=str(path))
+        raise TokbenchError(
+            f"no record at {path}; tokbench run writes them to runs/, tokbench probe to runs/probe, unless told otherwise"
+        ) from error
+    except OSError as error:
+        raise TokbenchError(f"{path} cannot be read ({error.strerror}); give a file that this user may read") from error
+    except ValueError as error:
+        raise TokbenchError(f"{path} is not a readable record ({error}); measure again, or give another file") from error
 
 
 def record_from_dict(values: Any, *, origin: str) -> Record:
@@ -241,38 +265,34 @@ def record_from_dict(values: Any, *, origin: str) -> Record:
     Raises:
         TokbenchError: If they are no record, or of a newer schema.
     """
-    if not isinstance(values, dict) or not isinstance(values.get("schema"), int):
-        raise TokbenchError(f"{origin} is not a tokbench record: it names no schema")
-    if values.get("kind", "run") != "run":
-        raise TokbenchError(f"{origin} is the record of a {values['kind']}, not of a run; tokbench compare and tokbench report show it")
-    if values["schema"] > SCHEMA:
-        raise TokbenchError(f"{origin} has schema {values['schema']}, this tokbench reads up to {SCHEMA}; install a newer one")
-    try:
-        record = build(Record, values)
-    except (TypeError, ValueError, KeyError) as error:
-        raise TokbenchError(f"{origin} is not a tokbench record: {error}") from error
+    if isinstance(values, dict) and values.get("kind", "run") != "run":
+        raise TokbenchError(
+            f"{origin} is the record of a {str(values['kind'])[:40]}, not of a run; tokbench compare and tokbench report show it"
+        )
+    record = built_record(Record, values, SCHEMA, origin=origin, what="a tokbench record")
     assert isinstance(record, Record)
     return record
 
 
-def build(kind: Any, value: Any) -> Any:
-    """Make a value of some annotated type from plain JSON; dataclasses ignore what they do not know.
+def built_record(kind: type, values: Any, newest: int, *, origin: str, what: str) -> Any:
+    """Build a record of some kind, after a look at its schema.
+
+    Args:
+        kind: Dataclass of it.
+        values: Plain JSON values.
+        newest: Schema that this version reads up to.
+        origin: What to call them in errors.
+        what: What they should be.
 
     Raises:
-        TypeError: If something is missing or of another kind.
-        ValueError: If a dataclass refuses its values.
+        TokbenchError: If they are none, or of a newer schema.
     """
-    origin, args = get_origin(kind), get_args(kind)
-    if origin in (types.UnionType, Union):
-        return None if value is None else build(next(arg for arg in args if arg is not type(None)), value)
-    if dataclasses.is_dataclass(kind) and isinstance(kind, type):
-        if not isinstance(value, Mapping):
-            raise TypeError(f"{kind.__name__} is no mapping")
-        hints = get_type_hints(kind)
-        known = {item.name for item in dataclasses.fields(kind)}
-        return kind(**{key: build(hints[key], item) for key, item in value.items() if key in known})
-    if origin is tuple:
-        return tuple(build(args[0], item) for item in value)
-    if origin is dict and args[1] is MetricResult:
-        return {key: build(MetricResult, item) for key, item in value.items()}
-    return float(value) if kind is float else value
+    schema = values.get("schema") if isinstance(values, dict) else None
+    if type(schema) is not int or schema < 1:
+        raise TokbenchError(f"{origin} is not {what}: it names no schema")
+    if schema > newest:
+        raise TokbenchError(f"{origin} has schema {schema}, this tokbench reads up to {newest}; install a newer one")
+    try:
+        return build(kind, values)
+    except ValueError as error:
+        raise TokbenchError(f"{origin} is not {what}: {error}") from error

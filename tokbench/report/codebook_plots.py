@@ -45,7 +45,7 @@ def rank_curves(records: Sequence[Record], names: Sequence[str]) -> list[RankCur
         RankCurve(name, use.size, use.ranks, use.shares)
         for name, record in zip(names, records, strict=True)
         for use in record.codebooks
-        if use.ranks
+        if use.is_sound
     ]
 
 
@@ -57,7 +57,7 @@ def use_histograms(records: Sequence[Record], names: Sequence[str]) -> list[UseH
     """
     found = []
     for name, record in zip(names, records, strict=True):
-        books = [use for use in record.codebooks if use.ranks]
+        books = [use for use in record.codebooks if use.is_sound]
         if not books:
             continue
         low = min(math.floor(math.log2(use.shares[-1] * use.size)) for use in books)

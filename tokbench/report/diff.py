@@ -13,10 +13,11 @@ from tokbench.bench.record import MetricResult, Record
 from tokbench.bench.store import Rows
 from tokbench.configs import canonical_json, flat, plain
 from tokbench.errors import TokbenchError
+from tokbench.escapes import visible
 from tokbench.report.gate import CHANGE
 from tokbench.report.significance import image_groups, interval_of_difference, paired_difference, too_few
 from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED
-from tokbench.report.words import counted, visible
+from tokbench.report.words import counted
 
 Verdict = Literal["better", "worse", "same", "unjudged"]
 

@@ -7,10 +7,12 @@ import html
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from tokbench.configs import plain
 from tokbench.errors import unknown_name
+from tokbench.escapes import visible
 from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK
 from tokbench.report.table import JUDGE_MARK, Cell, Column, Table
 from tokbench.report.words import shortened
@@ -51,12 +53,12 @@ def render(tables: Sequence[Table], form: str) -> str:
     writers = {"md": _markdown, "csv": _csv, "latex": _latex, "json": _json}
     if form not in writers:
         raise unknown_name("format", form, FORMATS)
-    return writers[form](tables)
+    return writers[form]([_visible(table) for table in tables])
 
 
 def print_tables(tables: Sequence[Table], console: Console) -> None:
     """Draw tables in a terminal; where the window is too narrow, metrics go into rows and tokenizers into columns."""
-    for table in tables:
+    for table in map(_visible, tables):
         console.print(table.title, highlight=False, markup=False)
         wide = sum(max(len(_title(c)), *(len(cells[i].text) for _, cells in table.rows)) + 3 for i, c in enumerate(table.columns))
         if wide + max(len(name) for name, _ in table.rows) + 4 <= console.width:
@@ -65,6 +67,13 @@ def print_tables(tables: Sequence[Table], console: Console) -> None:
             _draw_turned(table, console)
         for note in table.notes:
             console.print(f"  {note}", style="dim", highlight=False, markup=False)
+
+
+def _visible(table: Table) -> Table:
+    """The same table with nothing in its texts that a terminal, or a reader's eye, would obey."""
+    columns = tuple(replace(column, title=visible(column.title), key=visible(column.key)) for column in table.columns)
+    rows = tuple((visible(name), tuple(replace(cell, number=visible(cell.number)) for cell in cells)) for name, cells in table.rows)
+    return replace(table, title=visible(table.title), columns=columns, rows=rows, notes=tuple(map(visible, table.notes)))
 
 
 def _draw(table: Table, console: Console) -> None:

@@ -14,15 +14,6 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
-def visible(text: str) -> str:
-    """Text on one line, with control and direction characters written out, as in a string of Python.
-
-    Args:
-        text: Such as a name from a record.
-    """
-    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
-
-
 def shortened(text: str, limit: int) -> str:
     """A name of at most so many characters: of a longer one the beginning and the end, with an ellipsis between.
 

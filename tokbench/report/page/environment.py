@@ -6,6 +6,7 @@ import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from tokbench.escapes import visible
 from tokbench.report.grid import ERROR_GAIN
 from tokbench.report.page.marks import CODEC_PATHS, SHAPE_PATHS
 from tokbench.report.page.model import clipped
@@ -22,11 +23,21 @@ def environment() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     made = Environment(
-        loader=PackageLoader("tokbench.report.page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("tokbench.report.page"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible_lines,
     )
     made.filters |= {"clip": clipped, "breakable": _breakable, "counted": counted}
     made.globals |= {"shapes": SHAPE_PATHS, "codec_shapes": CODEC_PATHS, "error_gain": ERROR_GAIN}
     return made
+
+
+def _visible_lines(value: Any) -> Any:
+    """Text with control, direction and invisible characters written out, line by line; all else, and what is HTML, as it is."""
+    return "\n".join(map(visible, value.split("\n"))) if type(value) is str else value
 
 
 def macros(name: str) -> Any:

@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from tokbench.bench.record import Record
 from tokbench.bench.store import Rows
 from tokbench.configs import canonical_json
+from tokbench.escapes import visible
 from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED, Column, Table, make_sections, make_tables
-from tokbench.report.words import visible
 
 COLOURS, SHAPES = 8, 5
 """Together they make 40 looks; more tokenizers than that begin again."""
@@ -146,7 +146,7 @@ def arrange(measured: Sequence[Measured]) -> list[Group]:
         table = replace(table, title=section.title, columns=columns)
         first = sum(len(group.entries) for group in groups)
         entries = [_entry(first + i, item, name, subjects) for i, (item, name) in enumerate(zip(members, section.names, strict=True))]
-        groups.append(Group(len(groups), table, tuple(_told_apart(entries))))
+        groups.append(Group(len(groups), table, tuple(entries)))
     return groups
 
 
@@ -169,17 +169,6 @@ def _entry(number: int, item: Measured, row_name: str, subjects: dict[str, tuple
         rows=_numbers(item.rows),
         problem=item.problem,
     )
-
-
-def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
-    """Number the records that nothing else tells apart."""
-    seen: dict[str, int] = {}
-    told = []
-    for entry in entries:
-        seen[entry.label] = seen.get(entry.label, 0) + 1
-        count = seen[entry.label]
-        told.append(entry if count == 1 else replace(entry, detail=f"{entry.detail} #{count}".strip()))
-    return told
 
 
 def _numbers(rows: Rows) -> dict[str, Mapping[str, float]]:

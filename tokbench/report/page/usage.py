@@ -85,7 +85,7 @@ class UsageBars:
 
 def rank_plot(group: Group) -> RankPlot | None:
     """The rank-frequency curves; None if no record holds any."""
-    uses = [(entry, number, use) for entry in group.entries for number, use in enumerate(entry.record.codebooks) if _sound(use)]
+    uses = [(entry, number, use) for entry in group.entries for number, use in enumerate(entry.record.codebooks) if use.is_sound]
     x = fit_scale((float(rank) for _, _, use in uses for rank in (1, use.size)), LEFT, RIGHT, log=True)
     y = fit_scale((share for _, _, use in uses for share in use.shares), BOTTOM, TOP, log=True)
     if x is None or y is None:
@@ -105,20 +105,12 @@ def rank_plot(group: Group) -> RankPlot | None:
 
 def usage_histograms(group: Group) -> list[UsageBars]:
     """A histogram for every record that holds curves, all on one scale."""
-    found = [(entry, uses, _counts(uses)) for entry in group.entries if (uses := [u for u in entry.record.codebooks if _sound(u)])]
+    found = [(entry, uses, _counts(uses)) for entry in group.entries if (uses := [u for u in entry.record.codebooks if u.is_sound])]
     if not found:
         return []
     top = max(count / sum(counts) for _, _, counts in found for count in counts)
     scale = Scale(0, 100 * top, False, BARS_BASE, BARS_TOP)
     return [_bars(entry, uses, counts, scale) for entry, uses, counts in found]
-
-
-def _sound(use: CodebookUse) -> bool:
-    return (
-        0 < len(use.ranks) == len(use.shares)
-        and use.size >= use.ranks[-1] >= use.ranks[0] >= 1
-        and all(math.isfinite(share) and share > 0 for share in use.shares)
-    )
 
 
 def _counts(uses: Sequence[CodebookUse]) -> list[float]:
