@@ -70,11 +70,11 @@ def compare(
     from tokbench.tokenizers.published import DATA_SETS
 
     runs, probes = find_all_records(places or [Path("runs")])
-    found = _sorted(runs, sort)
+    checks = gate_records([record for _, record in runs], fail_if, gate_report)
+    found = _sorted(without_repeats(runs), sort)
     records = [record for _, record in found]
     matching = any(record.data.count in DATA_SETS.values() for record in records)
-    rows = [read_rows(path) for path, _ in found] if bold or published or matching else None
-    checks = gate_records(records, fail_if, gate_report)
+    rows = [read_rows(path, images=record.data.count) for path, record in found] if bold or published or matching else None
     chosen = [key.strip() for key in columns.split(",") if key.strip()] if columns is not None else None
     tables = make_tables(records, intervals=intervals, mix=mix, rows=rows if bold else None, columns=chosen) if records else []
     others = published_tables(records, rows) if published or matching else []
@@ -110,7 +110,8 @@ def plot(
     if not formats:
         raise TokbenchError(f"--format needs some of {', '.join(FORMATS)}, got {form!r}")
     places = places or [Path("runs")]
-    found, probes = find_all_records(places)
+    runs, probes = find_all_records(places)
+    found = without_repeats(runs)
     if not found:
         where = " ".join(map(str, places))
         raise TokbenchError(
@@ -118,7 +119,7 @@ def plot(
         )
     if probes:
         console.say(f"plot draws records of tokbench run, and leaves out {counted(len(probes), 'record')} of probes")
-    records, rows = [record for _, record in found], [read_rows(path) for path, _ in found]
+    records, rows = [record for _, record in found], [read_rows(path, images=record.data.count) for path, record in found]
     written = write_plots(records, rows, out_dir, kinds=tuple(kind or KINDS), formats=formats, width=width)
     for note in written.notes:
         console.say(note)
@@ -154,7 +155,7 @@ def diff(
         console.say(line)
     conditions = parse_conditions(fail_if or [], known=known_names(record for pair in pairs for _, record in pair), changes=True)
     _needs_conditions(fail_if, gate_report)
-    differences = [diff_records(a[1], b[1], read_rows(a[0]), read_rows(b[0])) for a, b in pairs]
+    differences = [diff_records(a[1], b[1], *(read_rows(path, images=record.data.count) for path, record in (a, b))) for a, b in pairs]
     checks = check(conditions, [(one.title, one.values()) for one in differences])
     if gate_report is not None:
         write_checks(checks, gate_report)
@@ -206,6 +207,16 @@ def gate_records(records: Sequence[Record], conditions: Sequence[str] | None, re
     if report is not None:
         write_checks(checks, report)
     return checks
+
+
+def without_repeats(found: list[tuple[Path, Record]]) -> list[tuple[Path, Record]]:
+    """Leave out records whose figures a newer one repeats, and say so."""
+    from tokbench.report.repeats import repeats, repeats_note
+
+    flags = repeats([record for _, record in found])
+    if any(flags):
+        console.say(repeats_note(sum(flags)))
+    return [item for item, flag in zip(found, flags, strict=True) if not flag]
 
 
 def finish_gate(checks: Sequence[Check]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tokbench.cli_compare import without_repeats
 from tokbench.console import say
 from tokbench.errors import TokbenchError
 from tokbench.files import write_text
@@ -38,8 +39,9 @@ def report(
     if output.is_dir():
         raise TokbenchError(f"{str(output)!r} is a folder; give --output a file, such as {output / 'report.html'}")
     places = places or [Path("runs")]
-    runs, probes = find_all_records(places)
-    groups = arrange([Measured(path.name, record, *_rows(path)) for path, record in runs])
+    everything, probes = find_all_records(places)
+    runs = without_repeats(everything)
+    groups = arrange([Measured(path.name, record, *_rows(path, record.data.count)) for path, record in runs])
     shown = [_pictures(group, images, data) if images else None for group in groups]
     extra = [probe_section([record for _, record in probes], groups)] if probes else []
     page = render_page(groups, shown, extra=extra, asked=Asked(tuple(map(str, places)), str(output), images, data))
@@ -51,12 +53,12 @@ def report(
         webbrowser.open(output.resolve().as_uri())
 
 
-def _rows(path: Path) -> tuple[dict[str, dict[str, float]], str | None]:
+def _rows(path: Path, images: int) -> tuple[dict[str, dict[str, float]], str | None]:
     """The per-image rows beside a record; without them, if they are damaged, why."""
     from tokbench.bench.store import read_rows
 
     try:
-        return read_rows(path), None
+        return read_rows(path, images=images), None
     except TokbenchError as error:
         beside = path.with_suffix(".parquet")
         return {}, str(error).replace(str(beside), beside.name)

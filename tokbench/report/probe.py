@@ -7,6 +7,8 @@ from itertools import pairwise
 
 from tokbench.bench.probe_record import ProbeRecord
 from tokbench.configs import flat
+from tokbench.escapes import visible
+from tokbench.report.sections import told_apart
 from tokbench.report.table import Cell, Column, Table
 
 BITS = (
@@ -76,8 +78,8 @@ def _names(records: Sequence[ProbeRecord]) -> list[str]:
     for record, own in zip(records, settings, strict=True):
         group = [other for another, other in zip(records, settings, strict=True) if another.tokenizer.name == record.tokenizer.name]
         keys = [key for key in own if any(other.get(key) != own[key] for other in group)]
-        names.append(" ".join([record.tokenizer.name, *(f"{key}={own[key]}" for key in keys)]))
-    return names
+        names.append(visible(" ".join([record.tokenizer.name, *(f"{key}={own[key]}" for key in keys)])))
+    return told_apart(names)
 
 
 def _bits(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:

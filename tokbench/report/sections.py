@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from tokbench.bench.protocol import Protocol
 from tokbench.bench.record import Record
 from tokbench.configs import flat
-from tokbench.report.words import counted, visible
+from tokbench.escapes import visible
+from tokbench.report.words import counted
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,14 @@ def make_sections(records: Sequence[Record], *, mix: bool = False) -> list[Secti
     """
     if mix:
         where = _places(records)
-        names = tuple(f"{name} [{place}]" for name, place in zip(_names(records), where, strict=True))
-        return [Section("different protocols and data, see the rows", names, tuple(range(len(records))))]
+        names = told_apart([f"{name} [{place}]" for name, place in zip(_names(records), where, strict=True)])
+        return [Section("different protocols and data, see the rows", tuple(names), tuple(range(len(records))))]
     groups: dict[tuple[str, Protocol, str], list[int]] = {}
     for i, record in enumerate(records):
         groups.setdefault(place_of(record), []).append(i)
     titles = _places([records[members[0]] for members in groups.values()])
     return [
-        Section(title, tuple(_names([records[i] for i in members])), tuple(members))
+        Section(title, tuple(told_apart(_names([records[i] for i in members]))), tuple(members))
         for title, members in zip(titles, groups.values(), strict=True)
     ]
 
@@ -66,6 +68,16 @@ def _names(records: Sequence[Record]) -> list[str]:
         differing = [key for key in keys if any(other.get(key) != own.get(key) for other in group)]
         names.append(visible(" ".join([record.tokenizer.name, *(f"{key}={own[key]}" for key in differing if key in own)])))
     return names
+
+
+def told_apart(names: Sequence[str]) -> list[str]:
+    """Number names that are there several times: the second is followed by ``#2``."""
+    seen, told = set[str](), list[str]()
+    for name in names:
+        numbered = (f"{name} #{number}".strip() for number in itertools.count(2))
+        told.append(name if name not in seen else next(one for one in numbered if one not in seen))
+        seen.add(told[-1])
+    return told
 
 
 def _places(records: Sequence[Record]) -> list[str]:
