@@ -48,7 +48,7 @@ def tokbench_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
     out, err = Console(width=200), Console(stderr=True, width=200)
     for module in (cli, console):
         monkeypatch.setattr(module, "out", out)
-        monkeypatch.setattr(module, "err", err)
+        monkeypatch.setattr(module, "err", err, raising=False)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["tokbench", *map(str, arguments)])

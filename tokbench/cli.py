@@ -7,6 +7,7 @@ import json
 import logging
 import signal
 import sys
+import traceback
 from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -15,16 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokbench.cli_compare import FailIfOption, GateReportOption, compare, diff, finish_gate, gate_records, plot, print_records
-from tokbench.cli_errors import UsageError, usage_error
+from tokbench.cli_errors import UsageError, in_words, usage_error
 from tokbench.cli_feed import export
 from tokbench.cli_probe import probe
 from tokbench.cli_report import report as report_page
 from tokbench.cli_weights import convert, published, weights_app
-from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, bar, err, out, progress, say, settings
+from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, bar, out, progress, say, settings
 from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
 from tokbench.ranks import check_alone
-from tokbench.signals import exit_status
+from tokbench.signals import Ended, ending_at_signals, exit_status, farewell
+from tokbench.streams import CLOSED_PIPE, ClosedPipe, abandon_output, output, take_any_text
 
 if TYPE_CHECKING:
     from tokbench.bench.anchors import Anchor
@@ -41,9 +43,6 @@ app = typer.Typer(
 )
 app.add_typer(weights_app, name="weights")
 
-INTERRUPTED = 130
-"""Exit status after Ctrl-C."""
-
 PICTURES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """Formats of pictures, by the ending of their files."""
 
@@ -53,29 +52,47 @@ WIDE = 140
 
 def main() -> None:
     """Entry point: what a user can fix is one line on stderr and exit status 2."""
+    take_any_text(sys.stderr)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
+    with ending_at_signals():
+        status = _status()
+        abandon_output()
+    sys.exit(status)
+
+
+def _status() -> int:
+    """Run the command that was asked for, and say in one line what kept it from its end."""
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
         if command not in (None, "export"):
             check_alone(f"tokbench {command}")
-        status = app(standalone_mode=False)
+        with output():
+            status = app(standalone_mode=False)
+        if status == exit_status(signal.SIGINT):  # newer versions of typer make this of KeyboardInterrupt
+            say(farewell(signal.SIGINT))
+        return status or 0
     except UsageError as error:
         if type(error).__name__ == "NoArgsIsHelpError":  # the help is the answer
             error.show()
         else:
             say(f"tokbench: {usage_error(error, typer.main.get_command(app), sys.argv[1:])}")
-        sys.exit(2)
-    except TokbenchError as error:
-        say(f"tokbench: {error}")
-        sys.exit(2)
+        return 2
+    except Ended as ended:
+        say(farewell(ended.number, ended.note))
+        return exit_status(ended.number)
     except (KeyboardInterrupt, typer.Abort):
-        status = INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()
-        sys.exit(141)
-    if status == INTERRUPTED:
-        err.print("tokbench: interrupted")
-    sys.exit(status)
+        say(farewell(signal.SIGINT))
+        return exit_status(signal.SIGINT)
+    except ClosedPipe:
+        return CLOSED_PIPE
+    except Exception as error:
+        problem = in_words(error, typer.main.get_command(app), sys.argv[1:])
+        if problem is not None:
+            say(f"tokbench: {problem}")
+            return 2
+        traceback.print_exc()
+        say("tokbench: this is a mistake of tokbench; please report it, with the lines above")
+        return 1
 
 
 def _version(asked: bool) -> bool:
@@ -398,14 +415,7 @@ def train(
         result = train_recipe(chosen, source, options, progress=report)
     if result.finished:
         say(f"done: {result.steps} steps, weights {result.weights}")
-        err.print(
-            f"measure them: tokbench run --tokenizer {chosen.tokenizer} --weights {result.weights}",
-            markup=False,
-            highlight=False,
-            soft_wrap=True,
-        )
+        say(f"measure them: tokbench run --tokenizer {chosen.tokenizer} --weights {result.weights}")
     else:
-        err.print(
-            f"stopped after step {result.steps} of {chosen.steps}; go on with the same command and --resume", markup=False, highlight=False
-        )
-        raise typer.Exit(exit_status(result.signal or signal.SIGINT))
+        note = f"stopped after step {result.steps} of {chosen.steps}, go on with the same command and --resume"
+        raise Ended(result.signal or signal.SIGINT, note)

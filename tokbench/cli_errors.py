@@ -1,7 +1,8 @@
-"""Mistakes on the command line itself, each as one line: what was given, what is allowed, what to do next."""
+"""What goes wrong around a command, each as one line: mistakes on the command line, and machines that have not enough of something."""
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Sequence
 from enum import Enum
@@ -9,12 +10,60 @@ from typing import Any
 
 import typer
 
-from tokbench.errors import TokbenchError, unknown_name
+from tokbench.errors import TokbenchError, out_of_memory, unknown_name
 
 UsageError: Any = typer.BadParameter.__base__
 """What is raised where words do not fit a command: of typer's own copy of click in newer versions, of click in older ones."""
 
 NUMBERS = {int: "a whole number", float: "a number"}
+
+LOWER = ("--size", "--batch-size", "--rows", "--images", "--tile", "--images-seen", "--limit")
+"""Options that take less memory when they are lower, the most telling first."""
+
+SYSTEM = (
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EACCES, errno.EPERM),
+    *(errno.ENAMETOOLONG, errno.EFBIG, errno.ELOOP, errno.ESTALE, errno.ENODEV),
+)
+"""Errors of the system that no code can do anything about."""
+
+DEVICE = re.compile(r"(CUDA|HIP|cuDNN|CUBLAS|cuBLAS|NCCL|MPS)\b.*\b(error|failed|failure)|CUBLAS_STATUS|CUDNN_STATUS", re.IGNORECASE)
+"""How PyTorch words that a device failed."""
+
+
+def in_words(error: Exception, root: Any, words: Sequence[str]) -> TokbenchError | None:
+    """Word an error that ended a command, so far as it is no mistake of this package.
+
+    Args:
+        error: What was raised.
+        root: The command that was called.
+        words: What it was called with.
+
+    Returns:
+        The error to be printed; None if it is a mistake of this package.
+    """
+    path, command = _called(root, words)
+    options = [option for own in command.params for option in own.opts]
+    first = next(iter(str(error).splitlines()), "") or type(error).__name__
+    if out_of_memory(error):
+        lower = [option for option in LOWER if option in options]
+        advice = f"lower {' or '.join(lower)}" if lower else "free some"
+        amount = re.search(
+            r"allocate (?:an array with shape \S+ and )?([\d.]+ ?(?:[KMGTP]i?B|bytes))|Unable to allocate ([\d.]+ [KMGTP]iB)", str(error)
+        )
+        asked = f" (asked for {amount[1] or amount[2]})" if amount else ""
+        device = "--device cpu" if "--device" in options and re.search("CUDA|HIP|MPS", str(error)) else ""
+        return TokbenchError(f"{' '.join(path[1:])} ran out of memory{asked}; {advice}{', or use ' + device if device else ''}")
+    if isinstance(error, TokbenchError):
+        return error
+    if isinstance(error, RecursionError):
+        return TokbenchError("something that was given is nested too deeply to be read; give a simpler file")
+    if isinstance(error, OSError) and error.errno in SYSTEM:
+        where = f"{error.filename}: " if error.filename else ""
+        return TokbenchError(f"{where}{error.strerror or error}; the system refused, mend that and run it again")
+    if isinstance(error, RuntimeError) and DEVICE.search(first):
+        advice = ", or use --device cpu" if "--device" in options else ""
+        return TokbenchError(f"the device failed ({first[:200]}); run it again{advice}")
+    return None
 
 
 def usage_error(error: Any, root: Any, words: Sequence[str]) -> TokbenchError:

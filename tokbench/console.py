@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -11,7 +13,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 
-out, err = Console(), Console(stderr=True)
+
+class Screen(Console):
+    """A console that leaves it to ``main`` what becomes of the process when nobody reads it any more."""
+
+    def on_broken_pipe(self) -> None:
+        """Raise, where the parent class would end the process."""
+        raise BrokenPipeError(errno.EPIPE, "nobody reads the output any more")
+
+
+out, err = Screen(), Screen(stderr=True)
 
 DataOption = Annotated[
     str, typer.Option("--data", help="photos, text, faces, faces:PLACE, a folder, a zip, tar shards, a parquet file, or hf:NAME.")
@@ -24,8 +35,12 @@ DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, 
 
 
 def say(text: str) -> None:
-    """Print a line to stderr; what a terminal would obey in it is written out."""
-    err.print(visible(text), markup=False, highlight=False, soft_wrap=True)
+    """Print a line to stderr, or nothing where that is full or gone: no work is lost for a remark.
+
+    What a terminal would obey in it is written out.
+    """
+    with suppress(OSError):
+        err.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
 def settings(pairs: list[str] | None) -> dict[str, object]:

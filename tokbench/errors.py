@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 from tokbench.escapes import visible
+
+_OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED", "Cannot allocate memory", "bad_alloc")
+"""What libraries say that raise a plain RuntimeError."""
 
 
 class TokbenchError(Exception):
@@ -67,3 +71,17 @@ def brief(error: BaseException, limit: int = 240) -> str:
     text = f"{kind}: {lines[0]}" if lines else kind
     text = printable(text)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory does not suffice, of whichever library and device, itself or what it was raised from."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, MemoryError) or type(seen).__name__ == "OutOfMemoryError":
+            return True
+        if isinstance(seen, OSError) and seen.errno == errno.ENOMEM:
+            return True
+        if isinstance(seen, RuntimeError) and any(words in str(seen) for words in _OUT_OF_MEMORY):
+            return True
+        seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
+    return False

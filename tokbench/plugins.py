@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import Any
 
 from tokbench.errors import TokbenchError, brief
+from tokbench.signals import Ended
 
 
 def import_class(reference: str) -> Any:
@@ -18,13 +19,16 @@ def import_class(reference: str) -> Any:
         TokbenchError: If module or class is missing, or the module cannot be imported.
     """
     module_name, _, class_name = reference.partition(":")
-    here = os.getcwd()
-    added = here not in sys.path
+    try:
+        here = os.getcwd()
+    except OSError:  # it was deleted
+        here = ""
+    added = bool(here) and here not in sys.path
     if added:
         sys.path.append(here)
     try:
         module = import_module(module_name)
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, Ended):
         raise
     except BaseException as error:  # code of others: it may raise anything, and even end the process
         reason = f"cannot import {module_name!r} for {reference!r} ({brief(error)})"

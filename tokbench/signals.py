@@ -21,11 +21,12 @@ class Ended(BaseException):
 
     Args:
         number: Of the signal.
+        note: What the user should know of where it stopped.
     """
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, note: str = "") -> None:
         super().__init__(number)
-        self.number = number
+        self.number, self.note = number, note
 
 
 def exit_status(number: int) -> int:
@@ -33,9 +34,10 @@ def exit_status(number: int) -> int:
     return 128 + number
 
 
-def farewell(number: int) -> str:
+def farewell(number: int, note: str = "") -> str:
     """The line such a process says at the end."""
-    return "tokbench: interrupted" if number == signal.SIGINT else f"tokbench: ended by {signal.Signals(number).name}"
+    words = "interrupted" if number == signal.SIGINT else f"ended by {signal.Signals(number).name}"
+    return f"tokbench: {words}" + (f"; {note}" if note else "")
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.observation import Observation, Subject
 from tokbench.bench.record import CodebookUse, MetricResult
 from tokbench.configs import canonical_json
-from tokbench.errors import TokbenchError, brief
+from tokbench.errors import TokbenchError, brief, out_of_memory
+from tokbench.signals import Ended
 from tokbench.tokenizers.conduct import Misbehaved
 
 logger = logging.getLogger(__name__)
@@ -90,9 +91,11 @@ class Panel:
         cls = metric if isinstance(metric, type) else type(metric)
         try:
             return action()
-        except (KeyboardInterrupt, MemoryError, torch.OutOfMemoryError, Misbehaved):
+        except (KeyboardInterrupt, Ended, MemoryError, torch.OutOfMemoryError, Misbehaved):
             raise  # what the tokenizer did wrong while a metric asked it is not the metric's fault
         except BaseException as error:  # code of others: it may raise anything, and even end the process
+            if out_of_memory(error):
+                raise
             if may_refuse and isinstance(error, TokbenchError):
                 raise
             why = str(error) if isinstance(error, TokbenchError) else brief(error)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from tokbench.errors import TokbenchError, brief, printable
+from tokbench.errors import TokbenchError, brief, out_of_memory, printable
 from tokbench.layout import TokenLayout
+from tokbench.signals import Ended
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
 
 if TYPE_CHECKING:
@@ -43,13 +44,15 @@ def blamed(name: str, what: str, *, may_refuse: bool = False) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyboardInterrupt, MemoryError, torch.OutOfMemoryError, Misbehaved):
+    except (KeyboardInterrupt, Ended, MemoryError, torch.OutOfMemoryError, Misbehaved):
         raise
     except TokbenchError as error:
         if may_refuse:
             raise
         raise Misbehaved(str(error) if name in str(error) else f"{name}: {error}") from error
     except BaseException as error:  # SystemExit, and whatever else code of others raises
+        if out_of_memory(error):
+            raise
         raise Misbehaved(f"{name} fails in {what} ({brief(error)}{_place(error)}); mend it there") from error
 
 
