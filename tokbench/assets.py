@@ -89,7 +89,12 @@ def cache_dir() -> Path:
     """The user's cache: ``$TOKBENCH_CACHE``, else ``$XDG_CACHE_HOME/tokbench``, else ``~/.cache/tokbench``. Not created."""
     if own := os.environ.get("TOKBENCH_CACHE"):
         return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tokbench"
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen) / "tokbench"
+    try:
+        return Path.home() / ".cache" / "tokbench"
+    except RuntimeError:  # a user without a home
+        return Path(os.devnull) / "set TOKBENCH_CACHE"  # never there, and what cannot be written to it says what to do
 
 
 def asset_path(name: str) -> Path:

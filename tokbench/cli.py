@@ -15,13 +15,24 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokbench.cli_compare import FailIfOption, GateReportOption, compare, diff, finish_gate, gate_records, plot, print_records
+from tokbench.cli_compare import (
+    FailIfOption,
+    GateReportOption,
+    check_gate_report,
+    compare,
+    diff,
+    finish_gate,
+    gate_records,
+    plot,
+    print_records,
+)
 from tokbench.cli_errors import UsageError, in_words, usage_error
 from tokbench.cli_feed import export
 from tokbench.cli_probe import probe
 from tokbench.cli_report import report as report_page
 from tokbench.cli_weights import convert, published, weights_app
 from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, bar, out, progress, say, settings
+from tokbench.destinations import check_file, check_folder
 from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
 from tokbench.ranks import check_alone
@@ -253,6 +264,8 @@ def run(
     from tokbench.tokenizers.conduct import Misbehaved
 
     parse_conditions(fail_if or [])  # before the run: mistakes show at once
+    check_folder(out_dir, "--out")
+    check_gate_report(fail_if, gate_report)
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     names = None if metrics is None else tuple(part.strip() for part in metrics.split(",") if part.strip())
     overrides = settings(setting)
@@ -343,6 +356,7 @@ def reconstruct(
     """Draw originals, reconstructions and error maps side by side."""
     if output.suffix.lower() not in PICTURES:
         raise TokbenchError(f"--output {str(output)!r} must end in {', '.join(PICTURES)}")
+    check_file(output, "--output")
     from tokbench.bench.reconstruct import read_pictures
     from tokbench.bench.reconstruct import reconstruct as reconstruct_pictures
     from tokbench.report.grid import draw_grid
@@ -395,6 +409,7 @@ def train(
     from tokbench.train.options import TrainOptions
     from tokbench.train.start import adjusted, train_recipe
 
+    check_folder(out_dir or Path("runs"), "--out")
     options = TrainOptions(
         out=out_dir or Path("runs") / "train" / chosen.name,
         size=size,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokbench import console
+from tokbench.destinations import check_file, check_folder
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.report.words import counted
 
@@ -106,6 +107,7 @@ def plot(
     from tokbench.report.figures import KINDS, write_plots
     from tokbench.report.paper import FORMATS
 
+    check_folder(out_dir, "--out")
     formats = [part.strip() for part in form.split(",") if part.strip()]
     if not formats:
         raise TokbenchError(f"--format needs some of {', '.join(FORMATS)}, got {form!r}")
@@ -150,11 +152,11 @@ def diff(
     from tokbench.report.diff_tables import diff_tables
     from tokbench.report.gate import check, known_names, parse_conditions, write_checks
 
+    check_gate_report(fail_if, gate_report)
     pairs, alone = match_records(find_records([before]), find_records([after]))
     for line in alone:
         console.say(line)
     conditions = parse_conditions(fail_if or [], known=known_names(record for pair in pairs for _, record in pair), changes=True)
-    _needs_conditions(fail_if, gate_report)
     differences = [diff_records(a[1], b[1], *(read_rows(path, images=record.data.count) for path, record in (a, b))) for a, b in pairs]
     checks = check(conditions, [(one.title, one.values()) for one in differences])
     if gate_report is not None:
@@ -198,7 +200,7 @@ def gate_records(records: Sequence[Record], conditions: Sequence[str] | None, re
     from tokbench.report.sections import make_sections
 
     parsed = parse_conditions(conditions or [], known=known_names(records))
-    _needs_conditions(conditions, report)
+    check_gate_report(conditions, report)
     sections = make_sections(records)
     if len(sections) > 1:
         sections = make_sections(records, mix=True)
@@ -219,6 +221,22 @@ def without_repeats(found: list[tuple[Path, Record]]) -> list[tuple[Path, Record
     return [item for item, flag in zip(found, flags, strict=True) if not flag]
 
 
+def check_gate_report(conditions: Sequence[str] | None, report: Path | None) -> None:
+    """Refuse a ``--gate-report`` that could not be written at the end.
+
+    Raises:
+        TokbenchError: If there are no conditions, it is neither XML nor JSON, or it cannot be written.
+    """
+    from tokbench.report.gate import check_format
+
+    if report is None:
+        return
+    if not conditions:
+        raise TokbenchError("--gate-report writes what --fail-if found; give --fail-if 'METRIC>NUMBER' too")
+    check_file(report, "--gate-report")
+    check_format(report)
+
+
 def finish_gate(checks: Sequence[Check]) -> None:
     """Name what failed on stderr and end with status 1, if anything did."""
     failed = [one for one in checks if one.failed]
@@ -226,11 +244,6 @@ def finish_gate(checks: Sequence[Check]) -> None:
         console.say(f"failed {one.condition}: {one.subject}, {one.message}")
     if failed:
         raise typer.Exit(1)
-
-
-def _needs_conditions(conditions: Sequence[str] | None, report: Path | None) -> None:
-    if report is not None and not conditions:
-        raise TokbenchError("--gate-report writes what --fail-if found; give --fail-if 'METRIC>NUMBER' too")
 
 
 def _sorted(found: list[tuple[Path, Record]], key: str | None) -> list[tuple[Path, Record]]:

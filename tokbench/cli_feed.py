@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tokbench.console import DeviceOption, SettingsOption, WeightsOption, progress, say, settings
+from tokbench.destinations import check_folder
 from tokbench.errors import TokbenchError
 from tokbench.report.words import counted
 
@@ -49,6 +50,9 @@ def export(
     if name is None or out_dir is None:
         raise TokbenchError("export takes --tokenizer NAME and --out FOLDER, or --verify FOLDER; see tokbench export --help")
 
+    check_folder(out_dir, "--out")
+    if memmap is not None:
+        check_folder(memmap, "--memmap")
     from tokbench.bench.protocol import get_protocol
     from tokbench.data.open import open_source
     from tokbench.feed.export import ExportOptions

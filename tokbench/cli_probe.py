@@ -14,6 +14,7 @@ import typer
 
 from tokbench import console
 from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, progress, say, settings
+from tokbench.destinations import check_folder
 from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
 
@@ -58,6 +59,7 @@ def probe(
     from tokbench.bench.protocol import get_protocol
 
     # Before torch and before the data: mistakes show at once.
+    check_folder(out_dir, "--out")
     changes = {"images_seen": images_seen, "augment": augment, "seed": seed, "precision": precision}
     chosen = get_probe_protocol(budget, {**changes, "held_out": held_out, "condition": condition})
     if labels not in ("source", "folder", "none"):

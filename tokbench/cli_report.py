@@ -9,6 +9,7 @@ import typer
 
 from tokbench.cli_compare import without_repeats
 from tokbench.console import say
+from tokbench.destinations import check_file
 from tokbench.errors import TokbenchError
 from tokbench.files import write_text
 from tokbench.report.words import counted
@@ -36,8 +37,7 @@ def report(
     from tokbench.report.page.model import Measured, arrange
     from tokbench.report.page.render import probe_section, render_page
 
-    if output.is_dir():
-        raise TokbenchError(f"{str(output)!r} is a folder; give --output a file, such as {output / 'report.html'}")
+    check_file(output, "--output")
     places = places or [Path("runs")]
     everything, probes = find_all_records(places)
     runs = without_repeats(everything)

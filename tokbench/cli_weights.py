@@ -10,6 +10,7 @@ import typer
 
 from tokbench import console
 from tokbench.console import SettingsOption, WeightsOption, bar, say, settings
+from tokbench.destinations import check_folder
 from tokbench.errors import TokbenchError, unknown_name
 
 weights_app = typer.Typer(help="Fetch, find and list weights and network files.", no_args_is_help=True)
@@ -93,6 +94,7 @@ def convert(
     kinds = ("keep", "float32", "float16", "bfloat16")
     if dtype not in kinds:
         raise TokbenchError(f"--dtype is one of {', '.join(kinds)}; got {dtype!r}")
+    check_folder(out_dir, "--out")
     import torch
 
     from tokbench.tokenizers.saved import save_tokenizer

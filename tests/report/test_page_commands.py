@@ -138,4 +138,4 @@ def test_a_folder_is_no_page_and_is_refused_before_pictures_are_made(given, tokb
     write_record(make_record("pixel/rgb").record, {}, tmp_path / "runs")
     status, out, err = tokbench_cli("report", str(tmp_path / "runs"), "-o", given)
     assert (status, out) == (2, "")
-    assert err == "tokbench: '.' is a folder; give --output a file, such as report.html\n"
+    assert err == "tokbench: --output '.' is a folder; give a file, such as 'name'\n"

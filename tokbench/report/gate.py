@@ -147,10 +147,19 @@ def write_checks(checks: Sequence[Check], path: Path) -> None:
     Raises:
         TokbenchError: If it ends otherwise or cannot be written.
     """
+    check_format(path)
     writers = {".xml": junit, ".json": checks_json}
-    if path.suffix.lower() not in writers:
-        raise TokbenchError(f"{path} must end in .xml (JUnit) or .json")
     write_text(path, writers[path.suffix.lower()](checks))
+
+
+def check_format(path: Path) -> None:
+    """Refuse the name of a file of checks that ends in neither ``.xml`` nor ``.json``.
+
+    Raises:
+        TokbenchError: If it does so.
+    """
+    if path.suffix.lower() not in (".xml", ".json"):
+        raise TokbenchError(f"{path} must end in .xml (JUnit) or .json")
 
 
 def junit(checks: Sequence[Check]) -> str:
