@@ -286,6 +286,10 @@ def run(
                 continue
             path = write_record(evaluation.record, evaluation.rows, out_dir)
             say(f"{subject.name}: {evaluation.record.timing.total_seconds:.1f} s, record {path}")
+            if evaluation.record.trained_on:
+                say(
+                    f"{subject.name} was trained on images of {evaluation.record.data.name}, which it is measured on; its figures are marked"
+                )
             for failure in evaluation.failures:
                 say(f"tokbench: {subject.name}: {failure}")
             failed = failed or bool(evaluation.failures)

@@ -56,11 +56,6 @@ def missing_extra(package: str, extra: str, purpose: str) -> TokbenchError:
     return TokbenchError(f"{purpose} needs the package {package}, which is not installed; install it with: pip install 'tokbench[{extra}]'")
 
 
-def printable(text: str) -> str:
-    """Text on one line, with control and direction characters written out, as in a string of Python."""
-    return "".join(character if character.isprintable() else character.encode("unicode_escape").decode() for character in text)
-
-
 def brief(error: BaseException, limit: int = 240) -> str:
     """Kind and first line of an error, whatever it holds, in at most so many characters."""
     kind = type(error).__name__
@@ -69,7 +64,7 @@ def brief(error: BaseException, limit: int = 240) -> str:
     except Exception:  # one of others, which cannot even say what it is
         lines = []
     text = f"{kind}: {lines[0]}" if lines else kind
-    text = printable(text)
+    text = visible(text)
     return text if len(text) <= limit else f"{text[: limit - 3]}..."
 
 

@@ -32,6 +32,7 @@ from tokbench.images import UnreadableImage, to_float
 from tokbench.layout import TokenLayout
 from tokbench.ranks import Ranks, ranks_from_environment
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.identity import weights_digest
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
 
 SIZE = 64
@@ -191,7 +192,8 @@ def test_the_metadata_say_what_the_tokens_are(pictures, tmp_path):
         "name": "pixel/palette-512",
         "config": {"colours": 512},
         "weights_sha256": tokenizer.weights_sha256,
-        "state_sha256": None,
+        "state_sha256": weights_digest(tokenizer),
+        "source_sha256": None,
     }
     assert job["layout"] == {"image_size": [64, 64], "grid": [64, 64], "codebook_sizes": [512], "channels": 0}
     assert job["preparation"] == {
@@ -337,11 +339,36 @@ def test_latents_of_another_type_never_mix(tmp_path):
 
 def test_weights_in_memory_are_part_of_the_identity(tmp_path, pictures):
     tokenizer = tokbench.load("pixel/palette-512")
-    tokenizer.weights_sha256 = None
     export(tokenizer, pictures, tmp_path, protocol=PROTOCOL, options=ROWS)
     tokenizer.clusters += 0.01
     with pytest.raises(TokbenchError, match=r"tokenizer\.state_sha256 is"):
         export(tokenizer, pictures, tmp_path, protocol=PROTOCOL, options=ROWS)
+
+
+def test_exports_of_the_first_schema_are_gone_on_with_and_verified(tmp_path, pictures):
+    from tokbench.feed.audit import read_job
+    from tokbench.feed.verify import verify
+
+    tokenizer, job = tokbench.load("pixel/palette-512"), {}
+    export(tokenizer, pictures, tmp_path, protocol=PROTOCOL, options=ROWS)
+    for path in sorted(tmp_path.glob("*.parquet")):
+        table = pq.read_table(path)
+        values = json.loads(table.schema.metadata[b"tokbench"])
+        job = values["job"]
+        del job["tokenizer"]["source_sha256"]
+        job["tokenizer"]["state_sha256"], job["schema"] = None, 1
+        pq.write_table(table.replace_schema_metadata({b"tokbench": json.dumps(values)}), path)
+    (tmp_path / ".export.json").unlink()
+    max(tmp_path.glob("*.parquet")).unlink()
+    result = export(tokenizer, pictures, tmp_path, protocol=PROTOCOL, options=ROWS)
+    assert (result.made, result.kept, result.complete) == (1, 2, True)
+    assert read_job(tmp_path).schema == 1
+    found = verify(tmp_path, tokenizer=tokenizer, data=pictures)
+    assert not [problem for problem in found.problems if "columns" not in problem], found.problems
+    other = tokbench.load("pixel/palette-512")
+    other.weights_sha256 = "0" * 64
+    with pytest.raises(TokbenchError, match=r"tokenizer\.weights_sha256 is"):
+        export(other, pictures, tmp_path, protocol=PROTOCOL, options=ROWS)
 
 
 def test_images_that_changed_under_their_names_are_noticed(tmp_path):
@@ -421,8 +448,8 @@ def test_foreign_and_damaged_files_are_refused(tmp_path):
 def test_shards_of_a_newer_tokbench_are_refused(tmp_path):
     export(Means(), Levels(6), tmp_path, protocol=SMALL)
     path = tmp_path / SUMMARY
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 2'))
-    with pytest.raises(TokbenchError, match="has schema 2, this tokbench reads up to 1"):
+    path.write_text(path.read_text().replace('"schema": 2', '"schema": 3'))
+    with pytest.raises(TokbenchError, match="has schema 3, this tokbench reads up to 2"):
         export(Means(), Levels(6), tmp_path, protocol=SMALL)
 
 

@@ -11,7 +11,8 @@ from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK
 from tokbench.report.page.leaderboard import NONE, leaderboard
 from tokbench.report.page.model import arrange
 from tokbench.report.significance import significantly_best
-from tokbench.report.table import JUDGE_MARK, make_tables
+from tokbench.report.table import make_tables
+from tokbench.report.training import JUDGE_MARK
 
 
 def board_of(*items):

@@ -19,6 +19,7 @@ from tokbench.configs import canonical_json
 from tokbench.errors import TokbenchError, brief, out_of_memory
 from tokbench.signals import Ended
 from tokbench.tokenizers.conduct import Misbehaved
+from tokbench.tokenizers.training import UNKNOWN
 
 logger = logging.getLogger(__name__)
 
@@ -163,7 +164,7 @@ def _read(
         return {key: MetricResult(reason=reason) for key in _keys(metric)}, {}, ()
     settings = metric.settings
     canonical_json(settings)  # what no record can hold shows here
-    judged = any(network in trained_with for network in metric.networks)
+    judged = _judged(metric.networks, trained_with)
     report: Any = metric.report()
     if not isinstance(report, Mapping) or set(report) != set(_keys(metric)):
         given = sorted(map(str, report)) if isinstance(report, Mapping) else type(report).__name__
@@ -172,7 +173,14 @@ def _read(
     return results, {str(column): _numbers(column, values) for column, values in metric.rows().items()}, tuple(metric.codebooks())
 
 
-def _result(key: str, figure: Any, settings: dict[str, Any], judged: bool) -> MetricResult:
+def _judged(networks: Sequence[str], trained_with: Sequence[str]) -> bool | None:
+    """Whether a network that judges took part in the training; None if that is not known."""
+    if any(network in trained_with for network in networks):
+        return True
+    return None if networks and UNKNOWN in trained_with else False
+
+
+def _result(key: str, figure: Any, settings: dict[str, Any], judged: bool | None) -> MetricResult:
     if not isinstance(figure, Figure):
         raise TypeError(f"report gives a {type(figure).__name__} for {key}, not a Figure")
     if not isinstance(figure.value, Real) or isinstance(figure.value, bool):

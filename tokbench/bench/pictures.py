@@ -23,6 +23,7 @@ from tokbench.data.source import ImageSource
 from tokbench.data.text import TextImages
 from tokbench.errors import TokbenchError
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.identity import CHANGED, weights_digest
 from tokbench.tokenizers.zoo import load
 from tokbench.tokens import DiscreteTokens
 
@@ -148,10 +149,19 @@ def _tokenizer(record: Record, device: str) -> Tokenizer | Anchor:
     anchor = parse_anchor(info.name)
     if anchor is not None:
         return anchor
+    if CHANGED in info.config:
+        raise TokbenchError(
+            f"{info.name} was measured after {', '.join(info.config[CHANGED])} of it had been changed; it cannot be made again"
+        )
     tokenizer = load(info.name, None, device, **{key.replace(".", "__"): value for key, value in flat(info.config).items()})
     if tokenizer.weights_sha256 != info.weights_sha256:
         here, there = ((digest or "none")[:8] for digest in (tokenizer.weights_sha256, info.weights_sha256))
         raise TokbenchError(f"{info.name} was measured with the weights {there}, those that load here are {here}")
+    state = weights_digest(tokenizer)
+    if info.state_sha256 is not None and state != info.state_sha256:
+        raise TokbenchError(
+            f"{info.name} was measured with the tensors {info.state_sha256[:8]}, those that load here are {(state or 'none')[:8]}"
+        )
     if info.weights_how is not None and tokenizer.weights_how != info.weights_how:
         raise TokbenchError(f"{info.name} was measured with other weights of the same file: {info.weights_how}")
     return tokenizer

@@ -15,8 +15,19 @@ from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError
 from tokbench.json_files import read_json
 
-SCHEMA = 3
-"""2 added ``tokenizer.weights_how`` and ``codebooks``, 3 the intervals of ``timing`` and ``tokens``; older records are read without them."""
+SCHEMA = 4
+"""2 added ``tokenizer.weights_how`` and ``codebooks``, 3 the intervals of ``timing`` and ``tokens``, 4 the tokenizer as it was measured
+(``state_sha256``, ``source_sha256``, ``package``, ``number_format``, ``settings``, ``training_sets``) and ``trained_on``; older records are
+read without them."""
+
+
+@dataclass(frozen=True)
+class TrainingSetInfo:
+    """Data that a tokenizer was trained on: name, images, and SHA-256 over ids and source digests."""
+
+    name: str
+    count: int
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -25,11 +36,17 @@ class TokenizerInfo:
 
     Args:
         name: Of the tokenizer.
-        config: Its whole configuration.
-        weights_sha256: Digest of the file its weights came from.
+        config: Its whole configuration; under ``changed`` what its modules were where they were not as configured.
+        weights_sha256: Digest of the file its weights were loaded from.
         parameters: How many it has.
-        trained_with: Networks and data its training used.
+        trained_with: Networks and data its training used; with ``unknown`` there may be others.
         weights_how: Which entry of that file was taken, under which prefix, and what was left out.
+        state_sha256: Digest of its tensors when it was measured, see ``tokbench.tokenizers.identity.weights_digest``.
+        source_sha256: Digest of the source of a plug-in.
+        package: Name and version of the installed package a plug-in is of.
+        number_format: Types of its floating-point tensors.
+        settings: What is set otherwise than its name stands for, ``weights`` among it.
+        training_sets: The data its training used, as far as they were digested.
     """
 
     name: str
@@ -38,6 +55,12 @@ class TokenizerInfo:
     parameters: int
     trained_with: tuple[str, ...] = ()
     weights_how: str | None = None
+    state_sha256: str | None = None
+    source_sha256: str | None = None
+    package: str | None = None
+    number_format: str | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    training_sets: tuple[TrainingSetInfo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -84,7 +107,7 @@ class MetricResult:
         settings: What it depends on.
         interval: 95 % confidence interval, where one was estimated.
         by_codebook: The figure for every codebook, where there are several.
-        judged_by_training_network: Whether the tokenizer was trained with the network that judges here.
+        judged_by_training_network: Whether the tokenizer was trained with the network that judges here; None if that is not known.
         reason: Why there is no figure.
     """
 
@@ -94,7 +117,7 @@ class MetricResult:
     settings: dict[str, Any] = field(default_factory=dict)
     interval: Interval | None = None
     by_codebook: tuple[float, ...] | None = None
-    judged_by_training_network: bool = False
+    judged_by_training_network: bool | None = False
     reason: str | None = None
 
 
@@ -184,7 +207,11 @@ class Environment:
 
 @dataclass(frozen=True)
 class Record:
-    """One tokenizer under one protocol on one data set."""
+    """One tokenizer under one protocol on one data set.
+
+    ``trained_on`` says whether the tokenizer was trained on images it was measured on: those of a data set of that name, or some of the
+    very same bytes. None is not known.
+    """
 
     tokenizer: TokenizerInfo
     data: DataInfo
@@ -196,6 +223,7 @@ class Record:
     environment: Environment
     created: str
     codebooks: tuple[CodebookUse, ...] = ()
+    trained_on: bool | None = None
     schema: int = SCHEMA
 
     def interval(self, key: str) -> Interval | None:
@@ -223,7 +251,7 @@ def slim(metric: dict[str, Any]) -> dict[str, Any]:
         return {"reason": metric["reason"]}
     optional = ("interval", "by_codebook", "reason")
     slim = {key: value for key, value in metric.items() if key not in optional or value is not None}
-    if not slim["judged_by_training_network"]:
+    if slim["judged_by_training_network"] is False:
         del slim["judged_by_training_network"]
     return slim
 

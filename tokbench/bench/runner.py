@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from tokbench.assets import cache_dir
+from tokbench.bench.about import tokenizer_info
 from tokbench.bench.anchors import Anchor
 from tokbench.bench.context import MetricContext
 from tokbench.bench.encode import Timed, decode, encode, reproducible, untimed
@@ -29,13 +30,15 @@ from tokbench.bench.panel import Panel
 from tokbench.bench.protocol import CHANGEABLE, Protocol, get_protocol
 from tokbench.bench.record import DataInfo, Record, Timing, TokenizerInfo, TokensInfo
 from tokbench.configs import plain
-from tokbench.data.open import open_source
+from tokbench.data.open import PHOTO_SPECS, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.images import to_float, to_uint8
 from tokbench.layout import TokenLayout
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.conduct import blamed, layout_of, name_of
+from tokbench.tokenizers.conduct import Misbehaved, blamed, layout_of, name_of
+from tokbench.tokenizers.identity import training_of_tokenizer, weights_digest
+from tokbench.tokenizers.training import Training
 from tokbench.tokens import Tokens
 
 logger = logging.getLogger(__name__)
@@ -144,7 +147,7 @@ def run(
             done += len(batch.ids)
             options.progress(done, len(indices))
     measured = Subject(under_test.layout, done, subject.image_size)
-    results, rows, codebooks = panel.finish(measured, under_test.trained_with)
+    results, rows, codebooks = panel.finish(measured, under_test.training.used)
     record = Record(
         tokenizer=under_test.info(),
         data=_data_info(source, report),
@@ -156,6 +159,7 @@ def run(
         environment=environment(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         codebooks=codebooks,
+        trained_on=under_test.training.includes(source.name, report.raw.values(), by_name=source.name in PHOTO_SPECS),
     )
     return Evaluation(record, rows, tuple(panel.failures))
 
@@ -167,11 +171,13 @@ class UnderTest:
         self.tokenizer, self.protocol = tokenizer, protocol
         self.layout: TokenLayout | None = None
         self.device = torch.device("cpu")
-        self.trained_with: tuple[str, ...] = ()
+        self.training = Training(())
+        self._state: str | None = None
         if isinstance(tokenizer, Tokenizer):
             self.layout = layout_of(tokenizer, protocol.size, protocol.size)
-            with blamed(name_of(tokenizer), "answering for its device and training"):
-                self.trained_with, self.device = tuple(tokenizer.trained_with), tokenizer.device
+            with blamed(name_of(tokenizer), "its device, weights and training"):
+                self.training, self.device = training_of_tokenizer(tokenizer), tokenizer.device
+                self._state = weights_digest(tokenizer)
         self._seconds: dict[str, list[float]] = {"encode": [], "decode": []}
         self._bytes: list[int] = []
         self._groups: list[str] = []
@@ -226,18 +232,19 @@ class UnderTest:
             torch.cuda.synchronize(self.device)
 
     def info(self) -> TokenizerInfo:
-        """Name, configuration and size."""
+        """What was measured, as it is now.
+
+        Raises:
+            Misbehaved: If its tensors are not those it had before the first image.
+        """
         if isinstance(self.tokenizer, Anchor):
             return TokenizerInfo(self.tokenizer.name, plain(self.tokenizer.config), None, 0)
-        tokenizer = self.tokenizer
-        return TokenizerInfo(
-            name=tokenizer.name or type(tokenizer).__name__,
-            config=plain(getattr(tokenizer, "config", {})),
-            weights_sha256=tokenizer.weights_sha256,
-            parameters=sum(p.numel() for p in tokenizer.parameters()),
-            trained_with=self.trained_with,
-            weights_how=tokenizer.weights_how,
-        )
+        info = tokenizer_info(self.tokenizer)
+        if info.state_sha256 != self._state:
+            raise Misbehaved(
+                f"{info.name} changed its weights while it was measured; call .eval(), and let encode and decode write nothing"
+            )
+        return info
 
     def tokens_info(self) -> TokensInfo:
         """Derived from the layout, or measured for an anchor."""

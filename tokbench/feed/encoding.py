@@ -18,23 +18,33 @@ from tokbench.bench.microbatch import padded
 from tokbench.bench.protocol import Protocol
 from tokbench.bench.record import SkippedImage
 from tokbench.configs import plain
-from tokbench.feed.job import TokenizerIdentity
+from tokbench.feed.job import SCHEMA, TokenizerIdentity
 from tokbench.images import to_float, to_uint8
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.identity import identity_of
 from tokbench.tokens import Tokens
 
 Encoded = tuple[list[Loaded | SkippedImage], Tokens | None]
 """What was read for a micro-batch, and the tokens of the images that could be; None if there are none."""
 
 
-def identify(tokenizer: Tokenizer) -> TokenizerIdentity:
-    """Name a tokenizer, its configuration and the digest of its weights."""
-    name = tokenizer.name or type(tokenizer).__name__
-    state = _state_sha256(tokenizer) if tokenizer.weights_sha256 is None else None
-    return TokenizerIdentity(name, plain(getattr(tokenizer, "config", {})), tokenizer.weights_sha256, state)
+def identify(tokenizer: Tokenizer, *, schema: int = SCHEMA) -> TokenizerIdentity:
+    """Take a tokenizer's identity as it is now.
+
+    Args:
+        tokenizer: Any.
+        schema: Of the export to compare with; the first one knew no digest of weights beside that of their file.
+    """
+    if schema == 1:
+        name = tokenizer.name or type(tokenizer).__name__
+        state = _first_state_sha256(tokenizer) if tokenizer.weights_sha256 is None else None
+        return TokenizerIdentity(name, plain(getattr(tokenizer, "config", {})), tokenizer.weights_sha256, state)
+    found = identity_of(tokenizer)
+    return TokenizerIdentity(found.name, found.config, found.weights_sha256, found.state_sha256, found.source_sha256)
 
 
-def _state_sha256(tokenizer: Tokenizer) -> str | None:
+def _first_state_sha256(tokenizer: Tokenizer) -> str | None:
+    """The digest of weights in exports of the first schema."""
     state = tokenizer.state_dict()
     total = hashlib.sha256()
     for name in sorted(state):

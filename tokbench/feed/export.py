@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -24,7 +24,17 @@ from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import Encoded, identify, read_and_encode
-from tokbench.feed.job import LATENT_TYPES, DataIdentity, ExportJob, Preparation, code_type, default_rows, differences, digest_of_ids
+from tokbench.feed.job import (
+    LATENT_TYPES,
+    SCHEMA,
+    DataIdentity,
+    ExportJob,
+    Preparation,
+    code_type,
+    default_rows,
+    differences,
+    digest_of_ids,
+)
 from tokbench.feed.label_rules import Annotations, LabelRule
 from tokbench.feed.memmap import INDEX, ROWS, check_memmap, holds_memmap, write_memmap
 from tokbench.feed.shards import DIGEST, ShardFacts, ShardRows, read_columns, read_facts, shard_schema
@@ -132,7 +142,7 @@ def export(
     source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)
     if source.ready_size is not None and source.ready_size != protocol.size:
         raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
-    work = _Work(tokenizer, source, choose(source, protocol), protocol, options, out)
+    work = _Work(tokenizer, source, choose(source, protocol), protocol, options, out, _schema_of(out))
     memmap = None if options.memmap is None else Path(options.memmap)
     if memmap is not None:
         check_memmap(out, memmap, work.job)
@@ -185,6 +195,14 @@ def survey(folder: Path, job: ExportJob) -> dict[int, ShardFacts]:
     return found
 
 
+def _schema_of(folder: Path) -> int:
+    """The schema of an export that is to be gone on with; that of new ones if there is none that can be read, which shows later."""
+    for path in sorted(folder.glob("*.parquet")):
+        with suppress(TokbenchError):
+            return read_facts(path)[0].schema
+    return SCHEMA
+
+
 def _refuse_other(there: ExportJob, here: ExportJob, path: Path) -> None:
     different = differences(there, here)
     if different:
@@ -224,16 +242,23 @@ class _Work:
     """One process's part of an export."""
 
     def __init__(
-        self, tokenizer: Tokenizer, source: ImageSource, indices: list[int], protocol: Protocol, options: ExportOptions, out: Path
+        self,
+        tokenizer: Tokenizer,
+        source: ImageSource,
+        indices: list[int],
+        protocol: Protocol,
+        options: ExportOptions,
+        out: Path,
+        schema: int,
     ) -> None:
         self.tokenizer, self.source, self.indices, self.protocol, self.options = tokenizer, source, indices, protocol, options
         self.out = out
         self.ranks = options.ranks or ranks_from_environment()
         self.annotations = Annotations(source, options.labels)
-        self.job = self._job()
+        self.job = self._job(schema)
         self.done = self.total = 0
 
-    def _job(self) -> ExportJob:
+    def _job(self, schema: int) -> ExportJob:
         protocol = self.protocol
         ids = [self.source.ids[index] for index in self.indices]
         twice = next((a for a, b in pairwise(ids) if a == b), None)
@@ -242,7 +267,7 @@ class _Work:
         layout = layout_of(self.tokenizer, protocol.size, protocol.size)
         dtype = code_type(layout.codebook_sizes) if layout.discrete else self.options.latents
         return ExportJob(
-            tokenizer=identify(self.tokenizer),
+            tokenizer=identify(self.tokenizer, schema=schema),
             layout=layout,
             dtype=dtype,
             preparation=preparation(self.tokenizer, protocol),
@@ -253,6 +278,7 @@ class _Work:
             rows_per_shard=self.options.rows_per_shard
             or default_rows(layout.positions * (len(layout.codebook_sizes) or layout.channels), dtype),
             tokbench=tokbench.__version__,
+            schema=schema,
         )
 
     def check_unchanged(self, kept: dict[int, ShardFacts]) -> None:

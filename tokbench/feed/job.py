@@ -13,7 +13,8 @@ from tokbench.configs import flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 
-SCHEMA = 1
+SCHEMA = 2
+"""1 held a digest of the weights only where they came from no file; its exports are verified and gone on with by what they hold."""
 
 LATENT_TYPES = ("float32", "float16")
 """How continuous latents may be stored."""
@@ -34,14 +35,16 @@ class TokenizerIdentity:
     Args:
         name: ``family/variant``.
         config: Its configuration as plain JSON values.
-        weights_sha256: Digest of the file its weights came from.
-        state_sha256: Digest of the weights themselves where they came from no file; None if it has none, or came from a file.
+        weights_sha256: Digest of the file its weights were loaded from.
+        state_sha256: Digest of the weights as they were, see ``tokbench.tokenizers.identity.weights_digest``; None if it has none.
+        source_sha256: Digest of the source of a plug-in.
     """
 
     name: str
     config: dict[str, Any]
     weights_sha256: str | None
     state_sha256: str | None = None
+    source_sha256: str | None = None
 
 
 @dataclass(frozen=True)

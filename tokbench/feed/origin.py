@@ -37,11 +37,11 @@ def tokenizer_of(job: ExportJob, *, device: str = "cpu") -> Tokenizer:
     if name not in names():  # neither modules nor places: an export of somebody else must not choose what is imported
         raise TokbenchError(f"{name} is no tokenizer of the zoo")
     model = load(name, None, device)
-    there, here = flat(job.tokenizer.config), flat(identify(model).config)
+    there, here = flat(job.tokenizer.config), flat(identify(model, schema=job.schema).config)
     changed = {key.replace(".", "__"): value for key, value in there.items() if here.get(key) != value}
     if changed:
         model = load(name, None, device, **changed)
-    if different := differences(job, replace(job, tokenizer=identify(model))):
+    if different := differences(job, replace(job, tokenizer=identify(model, schema=job.schema))):
         raise TokbenchError(f"{name} was another one: {different}")
     return model
 

@@ -84,7 +84,7 @@ def verify(
     options, folder = options or VerifyOptions(), Path(folder)
     audit = Audit(folder)
     if tokenizer is not None:
-        different = differences(audit.job, replace(audit.job, tokenizer=identify(tokenizer)))
+        different = differences(audit.job, replace(audit.job, tokenizer=identify(tokenizer, schema=audit.job.schema)))
         if different:
             raise TokbenchError(f"{folder} was made by another tokenizer: {different}; give the one that made it")
     audit.read(sample=options.sample, seed=options.seed, progress=options.progress)

@@ -54,7 +54,8 @@ class Change:
         interval: 95 % interval of the change, if there is one.
         verdict: Of the second against the first: ``same`` is no difference beyond chance, ``unjudged`` no telling.
         why: What the verdict rests on, or why there is none.
-        judged: Whether the tokenizer of the first record, and that of the second, was trained with the network that judges here.
+        judged: Whether the tokenizer of the first record, and that of the second, was trained with the network that judges here;
+            None is not known.
     """
 
     key: str
@@ -64,7 +65,7 @@ class Change:
     interval: Interval | None
     verdict: Verdict
     why: str
-    judged: tuple[bool, bool] = (False, False)
+    judged: tuple[bool | None, bool | None] = (False, False)
 
 
 @dataclass(frozen=True)
@@ -112,14 +113,16 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
     measured = [one for one in metrics if one.before is not None or one.after is not None]
     others = [_plain_change(column.key, get(before), get(after), "there is no interval") for column, get in DERIVED]
     others += [_plain_change(column.key, get(before), get(after), BETWEEN_RUNS) for column, get in SPEED]
+    sides = (("the first", before), ("the second", after))
     known_of_one = [one for one in others if one.before is not None or one.after is not None]
     few = dict.fromkeys(too_few(record.data.count, record.data.groups) for record in (before, after))
+    trained = [f"{which} tokenizer was trained on images it is measured on" for which, record in sides if record.trained_on]
     return Difference(
         visible(before.tokenizer.name),
         visible(after.tokenizer.name),
         tuple(differing(before, after)),
         (*measured, *known_of_one),
-        tuple(warning for warning in few if warning is not None),
+        (*trained, *(warning for warning in few if warning is not None)),
     )
 
 
@@ -197,9 +200,9 @@ def _by_subject(found: Sequence[tuple[Path, Record]]) -> dict[tuple[str, str, st
     return subjects
 
 
-def _is_judged(record: Record, key: str) -> bool:
+def _is_judged(record: Record, key: str) -> bool | None:
     metric = record.metrics.get(key)
-    return metric is not None and metric.value is not None and metric.judged_by_training_network
+    return metric.judged_by_training_network if metric is not None and metric.value is not None else False
 
 
 def _metric_change(key: str, before: Record, after: Record, rows_before: Rows, rows_after: Rows) -> Change:

@@ -6,7 +6,8 @@ import math
 from dataclasses import replace
 
 from tokbench.report.diff import Change, Difference
-from tokbench.report.table import DERIVED, JUDGE_MARK, JUDGE_NOTE, METRIC_COLUMNS, SPEED, Cell, Column, Table
+from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED, Cell, Column, Table
+from tokbench.report.training import JUDGE_NOTE, UNKNOWN_NOTE, judge_mark
 
 _COLUMNS = {column.key: column for column in (*METRIC_COLUMNS, *(c for c, _ in DERIVED), *(c for c, _ in SPEED))}
 
@@ -27,14 +28,15 @@ def diff_tables(difference: Difference) -> list[Table]:
         Column("judged by", "why", align="left"),
     )
     tables = [Table(f"{difference.title}: what differs", columns, settings, (), "setting")] if settings else []
-    notes = (*[JUDGE_NOTE] * any(any(one.judged) for one in difference.changes), *difference.warnings)
+    judged = [side for one in difference.changes for side in one.judged]
+    notes = (*[JUDGE_NOTE] * any(judged), *[UNKNOWN_NOTE] * (None in judged), *difference.warnings)
     return [*tables, Table(f"{difference.title}: figures", figure_columns, figures, notes, "figure")]
 
 
 def _figure_cells(one: Change) -> tuple[Cell, ...]:
     column = _column(one.key)
     before, after = (
-        Cell("-") if value is None else Cell(column.write(value), value, mark=JUDGE_MARK * judged)
+        Cell("-") if value is None else Cell(column.write(value), value, mark=judge_mark(judged))
         for value, judged in zip((one.before, one.after), one.judged, strict=True)
     )
     change = Cell("-")

@@ -257,7 +257,7 @@ def _scatter(records: Sequence[Record], names: Sequence[str], key: str, x: Axis,
             steady = record.interval(x_key)
             interval = _held(metric.interval, scale, -HUGE) if metric.interval and not off else None
             across = _held(steady, 1.0, TINY) if steady and steady.low > 0 else None
-            points.append(Point(name, at, value, interval, _codec(record), metric.judged_by_training_network, across, off))
+            points.append(Point(name, at, value, interval, _codec(record), bool(metric.judged_by_training_network), across, off))
             drawn.append(record)
     if all(point.off for point in points):
         return Scatter(x, y, (), (), (*left_out, *(f"{shortened(point.name, NOTE_NAME)}: {title} is {point.y:g}" for point in points)))

@@ -14,7 +14,8 @@ from tokbench.configs import plain
 from tokbench.errors import unknown_name
 from tokbench.escapes import visible
 from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK
-from tokbench.report.table import JUDGE_MARK, Cell, Column, Table
+from tokbench.report.table import Cell, Column, Table
+from tokbench.report.training import JUDGE_MARK, TRAINED_MARK, UNKNOWN_MARK
 from tokbench.report.words import shortened
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ FORMATS = ("terminal", "md", "csv", "latex", "json")
 
 MARK_WORDS = {
     JUDGE_MARK: "trained with the network that judges",
+    UNKNOWN_MARK: "not known whether trained with the network that judges",
+    TRAINED_MARK: "trained on the images measured",
     SETTINGS_MARK: "measured otherwise than most of this table",
     SPEED_MARK: "measured on different machines, devices, threads or micro-batches",
 }
@@ -225,6 +228,7 @@ _TEX = {character: f"\\{character}" for character in "_%&#${}"} | {
     "†": "$^\\dagger$",
     "≠": "$^{\\neq}$",
     "‡": "$^\\ddagger$",
+    "§": "\\S{}",
     "↑": "$\\uparrow$",
     "↓": "$\\downarrow$",
 }

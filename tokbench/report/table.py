@@ -14,6 +14,7 @@ from tokbench.errors import TokbenchError
 from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK, differing_settings, on_one_machine, settings_of, unlike_most
 from tokbench.report.sections import Section, make_sections, place_of
 from tokbench.report.significance import significantly_best, too_few
+from tokbench.report.training import marks_of, training_notes
 from tokbench.report.words import counted
 
 
@@ -84,8 +85,6 @@ SPEED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
 TIMED = ("encode", "decode")
 """Columns of speeds."""
 
-JUDGE_MARK = "†"
-JUDGE_NOTE = f"{JUDGE_MARK} the tokenizer was trained with the network that judges here"
 SPEED_NOTE = f"{SPEED_MARK} measured on different machines, devices, threads or micro-batches: these speeds do not compare"
 MIXED_NOTE = f"{SETTINGS_MARK} under another protocol or on other data than most of this table: such figures do not compare"
 BOLD_NOTE = (
@@ -243,8 +242,8 @@ def _marks(records: Sequence[Record], key: str) -> list[str]:
     figures = [settings_of(metric) for metric in metrics]
     elsewhere = unlike_most([None if one is None else place_of(record) for one, record in zip(figures, records, strict=True)])
     unlike = map(any, zip(unlike_most(figures), elsewhere, strict=True))
-    judged = [metric is not None and metric.judged_by_training_network for metric in metrics]
-    return [JUDGE_MARK * own + SETTINGS_MARK * other for own, other in zip(judged, unlike, strict=True)]
+    trained = map(marks_of, records, metrics)
+    return [own + SETTINGS_MARK * other for own, other in zip(trained, unlike, strict=True)]
 
 
 def _ends(column: Column, interval: Interval | None) -> tuple[tuple[str, str] | None, tuple[float, float] | None]:
@@ -269,10 +268,7 @@ def _unlike_notes(records: Sequence[Record], keys: Sequence[str] | None) -> list
 
 def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list[str]:
     """What there is to say of the columns ``keys``; None means all."""
-    notes = []
-    judged = (key for record in records for key, metric in record.metrics.items() if metric.judged_by_training_network)
-    if any(keys is None or key in keys for key in judged):
-        notes.append(JUDGE_NOTE)
+    notes = training_notes(records, keys)
     notes += _unlike_notes(records, keys)
     if (keys is None or set(keys).intersection(TIMED)) and not on_one_machine(records):
         notes.append(SPEED_NOTE)

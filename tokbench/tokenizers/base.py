@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
+from tokbench.tokenizers.training import UNKNOWN, TrainingSet
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
 
 if TYPE_CHECKING:
@@ -34,8 +35,11 @@ class Tokenizer(nn.Module, ABC):
         decode_is_stochastic: The same for decode.
         thread_safe: Whether several threads may call encode at once, on the CPU: it must keep nothing in the tokenizer between or during
             calls. An export then encodes two micro-batches at a time. Each class says so for itself; a subclass must say it again.
-        trained_with: The networks and data its training used, so that a bench can mark figures those networks judge.
-        weights_sha256: Digest of the weights it was loaded from, if any.
+        trained_with: The networks and data its training used, so that a bench can mark figures those networks judge; ``unknown`` among
+            them where there may be others. A class that learned nothing says ``trained_with = ()``.
+        training_sets: The data its training used, as far as they were digested.
+        own_weights: Whether its weights are those of its name, not others that the user named.
+        weights_sha256: Digest of the file its weights were loaded from, if any.
         weights_how: Which entry of that file was taken, under which prefix, and what was left out, in words.
     """
 
@@ -44,7 +48,9 @@ class Tokenizer(nn.Module, ABC):
     thread_safe: bool = False
     name: str = ""
     config: Any
-    trained_with: tuple[str, ...] = ()
+    trained_with: tuple[str, ...] = (UNKNOWN,)
+    training_sets: tuple[TrainingSet, ...] = ()
+    own_weights: bool = True
     weights_sha256: str | None = None
     weights_how: str | None = None
 

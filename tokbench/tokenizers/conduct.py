@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from tokbench.errors import TokbenchError, brief, out_of_memory, printable
+from tokbench.errors import TokbenchError, brief, out_of_memory
+from tokbench.escapes import visible
 from tokbench.layout import TokenLayout
 from tokbench.signals import Ended
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
@@ -62,7 +63,7 @@ def name_of(tokenizer: Tokenizer) -> str:
         name = tokenizer.name
     except Exception:  # a property of others
         name = ""
-    return name if isinstance(name, str) and name and name == printable(name) else type(tokenizer).__name__
+    return name if isinstance(name, str) and name and name == visible(name) else type(tokenizer).__name__
 
 
 def layout_of(tokenizer: Tokenizer, height: int, width: int) -> TokenLayout:
@@ -84,7 +85,7 @@ def layout_of(tokenizer: Tokenizer, height: int, width: int) -> TokenLayout:
         raise Misbehaved(f"layout of {name} returns {_kind(layout)}, not a TokenLayout; mend it there")
     numbers = (*layout.image_size, *layout.grid, *layout.codebook_sizes, layout.channels)
     if not all(type(number) is int for number in numbers) or not isinstance(layout.grid, tuple):
-        raise Misbehaved(f"layout of {name} holds {printable(str(layout))[:200]}; all its numbers must be ints, in tuples")
+        raise Misbehaved(f"layout of {name} holds {visible(str(layout))[:200]}; all its numbers must be ints, in tuples")
     if tuple(layout.image_size) != (height, width):
         raise Misbehaved(f"layout of {name} is of an image of {layout.image_size}, asked for {(height, width)}; mend it there")
     return layout
@@ -194,5 +195,5 @@ def _place(error: BaseException) -> str:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         path = Path(frame.filename)
         if frame.lineno is not None and path.is_file() and not any(path.is_relative_to(root) for root in _ROOTS):
-            return f", {printable(path.name)} line {frame.lineno}"
+            return f", {visible(path.name)} line {frame.lineno}"
     return ""

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from tokbench.configs import canonical_json, with_overrides
-from tokbench.errors import TokbenchError, printable
+from tokbench.errors import TokbenchError
+from tokbench.escapes import visible
 from tokbench.plugins import import_class
 from tokbench.tokenizers.conduct import Misbehaved, blamed
+from tokbench.tokenizers.training import training_of
 
 if TYPE_CHECKING:
     from tokbench.tokenizers.base import Tokenizer
@@ -109,7 +111,9 @@ def load_plugin(reference: str, weights: str | Path | None, overrides: dict[str,
         with blamed(reference, "read_weights", may_refuse=True):
             checkpoint = model.read_weights(Path(weights))
             load_strictly(model, checkpoint.tensors, origin=str(weights))
-        model.weights_sha256, model.weights_how = checkpoint.sha256, checkpoint.how
+        model.weights_sha256, model.weights_how, model.own_weights = checkpoint.sha256, checkpoint.how, False
+        training = training_of(Path(weights))
+        model.trained_with, model.training_sets = training.used, training.sets
     with blamed(reference, f"moving to {device}"):
         moved = model.to(device).eval()
     if not isinstance(moved, type(model)):
@@ -139,8 +143,8 @@ def _name(model: Tokenizer, reference: str) -> None:
     if not own:
         model.name = reference
         return
-    if not isinstance(own, str) or own != printable(own) or own != own.strip() or len(own) > NAME_LIMIT:
-        shown = printable(repr(own))[:60]
+    if not isinstance(own, str) or own != visible(own) or own != own.strip() or len(own) > NAME_LIMIT:
+        shown = visible(repr(own))[:60]
         raise Misbehaved(f"{reference} calls itself {shown}; a name is printable text of at most {NAME_LIMIT} characters")
     if own.partition("/")[0] in (*families(), "anchor"):
         raise Misbehaved(f"{reference} calls itself {own!r}, a name of the zoo; choose another one")

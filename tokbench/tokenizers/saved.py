@@ -18,6 +18,7 @@ from tokbench.configs import flat, plain, with_overrides
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_unit, is_draft
 from tokbench.tokenizers.family import Variant
+from tokbench.tokenizers.training import Training
 
 if TYPE_CHECKING:
     import torch
@@ -54,7 +55,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | Path, *, dtype: torch.dty
         "tokbench": tokbench.__version__,
         "tokenizer": tokenizer.name,
         "config": plain(tokenizer.config),
-        "trained_with": list(tokenizer.trained_with),
+        **Training(tuple(tokenizer.trained_with), tuple(tokenizer.training_sets)).header(),
         "weights": {"made_from_sha256": tokenizer.weights_sha256, "how": tokenizer.weights_how},
     }
     with atomic_unit(folder, [WEIGHTS, CONFIG]) as draft:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pkgutil
 from functools import cache
 from importlib import import_module
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 from tokbench.configs import with_overrides
 from tokbench.errors import TokbenchError, brief, unknown_name
 from tokbench.tokenizers.family import Family, Variant
-from tokbench.tokenizers.obtain import own_weights
+from tokbench.tokenizers.obtain import cache_path, own_weights, weights_path
 from tokbench.tokenizers.places import locate
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def load(name: str, weights: str | Path | None = None, device: str | torch.devic
             raise DoesNotFit(f"{error} {looks_like(checkpoint.tensors, families().values())}".rstrip()) from error
         model.weights_sha256, model.weights_how = checkpoint.sha256, checkpoint.how
     model.name = f"{family.name}/{variant.name}"
-    model.trained_with = variant.trained_with
+    note_training(model, family, variant, path)
     return model.to(usable_device(device)).eval()
 
 
@@ -125,6 +126,36 @@ def _find(name: str, weights: str | Path | None) -> tuple[Family, Variant, Path 
             raise TokbenchError(f"{weights} holds {saved[0]}/{saved[1].name}, not a {family.name}; load it by its place alone")
         return family, saved[1], saved[2]
     return family, variant, own_weights(family, variant) if given is None else given
+
+
+def note_training(model: Tokenizer, family: Family, variant: Variant, path: Path | None) -> None:
+    """Note in a tokenizer what is known of its training: what its row says if it has the row's own weights, else what its file says.
+
+    Args:
+        model: As loaded.
+        family: Of the row.
+        variant: The row.
+        path: Where its weights were read from; None if it needs none.
+    """
+    from tokbench.tokenizers.training import training_of
+
+    own = [place for place in (weights_path(variant), cache_path(family, variant)) if place is not None]
+    model.own_weights = path is None or any(_same_file(path, place) for place in own)
+    if path is None or model.own_weights:
+        model.trained_with, model.training_sets = variant.trained_with, ()
+    else:
+        training = training_of(path)
+        model.trained_with, model.training_sets = training.used, training.sets
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    """Whether two places hold the same bytes."""
+    if one == other:
+        return True
+    if not (one.is_file() and other.is_file()) or one.stat().st_size != other.stat().st_size:
+        return False
+    with one.open("rb") as a, other.open("rb") as b:
+        return hashlib.file_digest(a, "sha256").digest() == hashlib.file_digest(b, "sha256").digest()
 
 
 def usable_device(device: str | torch.device) -> torch.device:

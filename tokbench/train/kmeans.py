@@ -17,8 +17,10 @@ from tokbench.images import to_float
 from tokbench.quantizers.kmeans import kmeans
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.tokenizers.checkpoints import save_weights
+from tokbench.tokenizers.training import Training
 from tokbench.tokenizers.zoo import resolve, usable_device
 from tokbench.train.crops import RandomCrops
+from tokbench.train.digest import digest_of
 from tokbench.train.options import LOG, WEIGHTS, TrainOptions, TrainResult
 from tokbench.train.recipes import KMeansRecipe
 
@@ -63,6 +65,7 @@ def fit(
             log += json.dumps({"step": done, "mse": error}) + "\n"
         progress(done, recipe.steps, {} if error is None else {"mse": error})
     about = {"tokenizer": recipe.tokenizer, "recipe": plain(recipe), "config": plain(variant.config)}
+    about |= Training((f"data:{source.name}",), (digest_of(source),)).header()
     with folder_lock(options.out, "train"):
         write_text(options.out / LOG, log)
         save_weights({recipe.tensor: centres.cpu()}, options.out / WEIGHTS, about=about)

@@ -28,8 +28,10 @@ from tokbench.tokenizers.judges import read_judge
 from tokbench.tokenizers.obtain import weights_path
 from tokbench.tokenizers.torchfile.reader import read_torch_file
 from tokbench.tokenizers.torchfile.words import Unreadable
+from tokbench.tokenizers.training import Training, training_of
 from tokbench.tokenizers.zoo import resolve, usable_device
 from tokbench.train.crops import RandomCrops
+from tokbench.train.digest import digest_of
 from tokbench.train.objective import Objective
 from tokbench.train.options import CHECKPOINT, LOG, SAMPLES, WEIGHTS, TrainOptions, TrainResult
 from tokbench.train.recipes import FlowLosses, Recipe
@@ -84,6 +86,7 @@ def _train(
     torch.manual_seed(recipe.seed)
     objective = _build(recipe, options, size).to(device)
     averaged = {key: value.detach().clone() for key, value in objective.model.state_dict().items()}
+    training = _training(recipe, source, options)
     start = _resume(settings, options, objective, averaged) if options.resume else _begin(options)
     crops = RandomCrops(source, size=size, scale=recipe.crop_scale, seed=recipe.seed)
 
@@ -103,7 +106,7 @@ def _train(
                 log(json.dumps({"step": done, **plain(figures), "images_per_second": round(rate, 2)}) + "\n")
                 mark = (now, done)
             if done % options.save_every == 0 or done == recipe.steps or stopped is not None:
-                _save(recipe, settings, options, objective, averaged, done)
+                _save(recipe, settings, options, objective, averaged, done, training)
                 _samples(recipe, options, averaged, crops, done)
             progress(done, recipe.steps, figures)
     return TrainResult(done, done == recipe.steps, options.out / WEIGHTS, stopped)
@@ -133,6 +136,20 @@ def _build(recipe: Recipe, options: TrainOptions, size: int) -> Objective:
     if objective.codebook is not None and not objective.fresh_codebook:
         objective.codebook.adopt(recipe.batch_size * model.layout(size, size).positions)
     return objective
+
+
+def _training(recipe: Recipe, source: ImageSource, options: TrainOptions) -> Training:
+    """Networks and data of this training, and of all before it; those of a run that goes on are in its weights."""
+    used = () if not recipe.losses.perceptual_weight else (recipe.losses.perceptual_network,)
+    now = Training((f"data:{source.name}", *used), (digest_of(source),))
+    if options.resume:
+        return training_of(options.out / WEIGHTS) + now
+    if recipe.init_from is None:
+        return now
+    variant = resolve(recipe.init_from)[1]
+    if options.init_weights is None:
+        return Training(variant.trained_with) + now
+    return training_of(options.init_weights) + now
 
 
 def _perceptual(name: str) -> nn.Module:
@@ -213,9 +230,11 @@ def _save(
     objective: Objective,
     averaged: dict[str, Tensor],
     step: int,
+    training: Training,
 ) -> None:
     state = settings | {"step": step, "objective": objective.state_dict(), "averaged": averaged}
     about = {"tokenizer": recipe.tokenizer, "recipe": plain(recipe), "steps": step, "config": plain(objective.model.config)}
+    about |= training.header()
     save_weights(averaged, options.out / WEIGHTS, about=about, dtype=torch.float16)
     with atomic_file(options.out / CHECKPOINT) as file:  # last: who goes on from the one before makes the same weights again
         torch.save(state, file)

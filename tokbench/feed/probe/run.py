@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from tokbench.bench.about import tokenizer_info
 from tokbench.bench.encode import reproducible
 from tokbench.bench.environment import environment
 from tokbench.bench.probe_protocol import ProbeProtocol, get_probe_protocol
 from tokbench.bench.probe_record import Coding, ProbeRecord, ProbeTiming
 from tokbench.bench.protocol import Protocol, get_protocol
-from tokbench.bench.record import TokenizerInfo, TokensInfo
-from tokbench.configs import plain
+from tokbench.bench.record import TokensInfo
 from tokbench.errors import TokbenchError
 from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.probe.codecs import SETTINGS, measure_pixels
@@ -243,16 +243,8 @@ class _Work:
     def result(self, coding: Coding, started: float) -> ProbeResult:
         """Put it all together."""
         layout = self.layout
-        parameters = sum(weight.numel() for weight in self.tokenizer.parameters())
-        name = self.tokenizer.name or type(self.tokenizer).__name__
         record = ProbeRecord(
-            tokenizer=TokenizerInfo(
-                name,
-                plain(getattr(self.tokenizer, "config", {})),
-                self.tokenizer.weights_sha256,
-                parameters,
-                tuple(self.tokenizer.trained_with),
-            ),
+            tokenizer=tokenizer_info(self.tokenizer),
             tokens=TokensInfo(
                 layout.positions, layout.tokens_per_image, layout.bits_per_image, layout.bpp, layout.grid, layout.codebook_sizes
             ),

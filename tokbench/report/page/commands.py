@@ -38,6 +38,9 @@ PLACELESS = ("photos/test", "photos/train", "text", "faces")
 NETWORKS = {"lpips_vgg": "lpips-vgg", "rfid": "inception", "face_distance": "faces", "face_match": "faces"}
 """Network files to fetch first, by the metrics that need them."""
 
+MODULES = ("changed", "quantizers")
+"""Parts of a recorded configuration that say what the modules were, and that no ``--set`` sets."""
+
 OUT = "results"
 """Folder of the records that the commands make."""
 
@@ -190,6 +193,8 @@ def _subject(info: TokenizerInfo, remarks: list[str]) -> list[str]:
     if not info.name.startswith("anchor/"):
         for key, value in _changed_settings(info).items():
             words += ["--set", f"{clipped(key)}={clipped(value)}"]
+        if "changed" in info.config:
+            remarks.append(f"measured after {clipped(', '.join(info.config['changed']))} of it had been changed in Python")
         if info.weights_sha256 is not None and info.weights_sha256 != _own_weights(info.name):
             words += ["--weights", "WEIGHTS"]
             remarks.append(f"WEIGHTS has the SHA-256 {clipped(info.weights_sha256)}")
@@ -222,7 +227,7 @@ def _changed_settings(info: TokenizerInfo) -> dict[str, object]:
     """The configuration's settings that are not the named variant's own; all of them if there is no such variant."""
     from tokbench.tokenizers.zoo import resolve
 
-    own = flat(info.config)
+    own = flat({key: value for key, value in info.config.items() if key not in MODULES})
     try:
         _, variant = resolve(info.name)
     except TokbenchError:

@@ -18,7 +18,7 @@ from tokbench.report.words import counted
 SHOWN_SKIPPED = 200
 """Skipped images the page names; the record names them all."""
 
-ADDED = {2: "codebook curves", 3: "intervals of speeds, codebook statistics and codecs' bits"}
+ADDED = {2: "codebook curves", 3: "intervals of speeds, codebook statistics and codecs' bits", 4: "digests of the tensors measured"}
 """What the page shows that records of schemas below do not hold."""
 
 FEW_IMAGES = 10_000
@@ -145,7 +145,7 @@ def _record_warnings(entry: Entry) -> list[str]:
     bad = [key for key, metric in record.metrics.items() if metric.value is not None and math.isnan(metric.value)]
     if bad:
         found.append(f"Not a number: {', '.join(clipped(key) for key in bad)}.")
-    if record.data.name in {item.removeprefix("data:") for item in record.tokenizer.trained_with}:
+    if record.trained_on or f"data:{record.data.name}" in record.tokenizer.trained_with:
         found.append(f"Trained on {clipped(record.data.name)}, the data it is measured on.")
     return found
 

@@ -12,7 +12,8 @@ from tokbench.report.comparable import COUNTED, SETTINGS_MARK, with_other_settin
 from tokbench.report.page.axes import short
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.significance import significantly_best
-from tokbench.report.table import DERIVED, JUDGE_MARK, Column
+from tokbench.report.table import DERIVED, Column
+from tokbench.report.training import marks_of
 
 NONE = "\N{EN DASH}"
 
@@ -186,7 +187,7 @@ def _metric_cells(group: Group, column: Column) -> tuple[list[Cell], bool]:
             reason = "not measured" if metric is None else metric.reason or "the figure is not a number"
             cells.append(Cell(NONE, reason=clipped(reason, 400)))
             continue
-        marks = JUDGE_MARK if metric.judged_by_training_network else ""
+        marks = marks_of(entry.record, metric)
         marks += SETTINGS_MARK if is_unlike else ""
         text = _kept_short(f"{value * column.scale:.{column.digits}f}", value * column.scale)
         cells.append(Cell(text, _interval(metric.interval, column), value, marks, is_best, is_best_at_rate))

@@ -1,0 +1,64 @@
+"""What tables say of trainings: who was trained with the network that judges, on the images measured, or with what nobody knows; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokbench.bench.record import MetricResult, Record
+from tokbench.escapes import visible
+from tokbench.report.words import counted
+
+JUDGE_MARK = "†"
+JUDGE_NOTE = f"{JUDGE_MARK} the tokenizer was trained with the network that judges here"
+UNKNOWN_MARK = "?"
+UNKNOWN_NOTE = f"{UNKNOWN_MARK} what the tokenizer was trained with is not known; the network that judges here may be among it"
+TRAINED_MARK = "§"
+
+UNKNOWN = "unknown"
+"""What records say of trainings of which not all is known."""
+
+NAMED = 5
+"""Tokenizers that a note names."""
+
+
+def judge_mark(judged: bool | None) -> str:
+    """The mark of a figure, by whether the tokenizer was trained with the network that judges; None is not known."""
+    return UNKNOWN_MARK if judged is None else JUDGE_MARK * judged
+
+
+def marks_of(record: Record, metric: MetricResult | None) -> str:
+    """What follows a figure of a record for the sake of the tokenizer's training."""
+    if metric is None or metric.value is None:
+        return ""
+    return judge_mark(metric.judged_by_training_network) + TRAINED_MARK * bool(record.trained_on)
+
+
+def training_notes(records: Sequence[Record], keys: Sequence[str] | None) -> list[str]:
+    """What there is to say of trainings below a table.
+
+    Args:
+        records: Of the table.
+        keys: Of the metrics that it shows; None means all.
+    """
+    judged = [
+        metric.judged_by_training_network
+        for record in records
+        for key, metric in record.metrics.items()
+        if metric.value is not None and (keys is None or key in keys)
+    ]
+    notes = [JUDGE_NOTE] if any(judged) else []
+    if None in judged:
+        notes.append(UNKNOWN_NOTE)
+    trained = [record for record in records if record.trained_on]
+    if trained:
+        notes.append(f"{TRAINED_MARK} measured on images that the tokenizer was trained on: {_names(trained)}")
+    unsaid = [record for record in records if record.trained_on is None and UNKNOWN in record.tokenizer.trained_with]
+    if unsaid:
+        notes.append(f"not known whether trained on these images: {_names(unsaid)}")
+    return notes
+
+
+def _names(records: Sequence[Record]) -> str:
+    names = list(dict.fromkeys(visible(record.tokenizer.name) for record in records))
+    more = len(names) - NAMED
+    return ", ".join(names[:NAMED]) + (f" and {counted(more, 'other')}" if more > 0 else "")
