@@ -74,7 +74,7 @@ def test_run_prints_json_for_machines(tokbench_cli, pictures):
     assert status == 0
     records = json.loads(out)
     assert [record["tokenizer"]["name"] for record in records] == ["pixel/rgb", "pixel/palette-512"]
-    assert records[0]["metrics"]["psnr"]["value"] == "inf"
+    assert records[0]["metrics"]["psnr"]["exact"] == records[0]["data"]["count"]
     assert set(records[0]["metrics"]) == {"psnr", "usage", "perplexity", "entropy_bits", "dead_codes", "rfid"}
     assert records[1]["tokenizer"]["weights_sha256"]
     assert records[1]["tokens"]["codebook_sizes"] == [512]

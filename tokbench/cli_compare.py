@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -255,8 +256,8 @@ def _sorted(found: list[tuple[Path, Record]], key: str | None) -> list[tuple[Pat
 
     def rank(item: tuple[Path, Record]) -> tuple[bool, float]:
         metric = item[1].metrics.get(key)
-        if metric is None or metric.value is None:
+        if metric is None or metric.reached is None or math.isnan(metric.reached):
             return True, 0.0
-        return False, -metric.value if metric.higher_is_better else metric.value
+        return False, -metric.reached if metric.higher_is_better else metric.reached
 
     return sorted(found, key=rank)

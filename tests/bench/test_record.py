@@ -19,12 +19,13 @@ def evaluation(folder, tmp_path, monkeypatch):
     return run(tokbench.load("pixel/rgb"), folder, metrics=("psnr", "ssim", "codebook", "rfid"))
 
 
-def test_round_trip_with_infinity_reason_and_codebooks(evaluation, tmp_path):
+def test_round_trip_with_exactness_reason_and_codebooks(evaluation, tmp_path):
     path = write_record(evaluation.record, evaluation.rows, tmp_path / "out")
     assert read_record(path) == evaluation.record
     values = json.loads(path.read_text())
     assert values["schema"] == SCHEMA
-    assert values["metrics"]["psnr"]["value"] == "inf"
+    assert "value" not in values["metrics"]["psnr"]
+    assert values["metrics"]["psnr"]["exact"] == 12
     assert values["metrics"]["psnr"]["unit"] == "dB"
     assert values["metrics"]["psnr"]["higher_is_better"] is True
     assert values["metrics"]["psnr"]["settings"] == {"data_range": 255, "averaging": "mean of per-image dB"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from numbers import Real
@@ -187,16 +188,19 @@ def _result(key: str, figure: Any, settings: dict[str, Any], judged: bool | None
         raise TypeError(f"the value of {key} is a {type(figure.value).__name__}, not a number")
     if not isinstance(figure.unit, str) or figure.higher_is_better not in (True, False, None):
         raise TypeError(f"{key} needs a unit of text, and higher_is_better True, False or None")
+    if type(figure.exact) is not int or figure.exact < 0:
+        raise TypeError(f"the number of exact images of {key} is {figure.exact!r}, not a count")
     if not isinstance(figure.interval, Interval | None):
         raise TypeError(f"the interval of {key} is a {type(figure.interval).__name__}, not an Interval")
     return MetricResult(
-        value=float(figure.value),
+        value=None if figure.exact and math.isinf(figure.value) else float(figure.value),
         unit=figure.unit,
         higher_is_better=figure.higher_is_better,
         settings=settings,
         interval=figure.interval,
         by_codebook=figure.by_codebook,
         judged_by_training_network=judged,
+        exact=figure.exact,
     )
 
 

@@ -17,8 +17,8 @@ from tokbench.json_files import read_json
 
 SCHEMA = 4
 """2 added ``tokenizer.weights_how`` and ``codebooks``, 3 the intervals of ``timing`` and ``tokens``, 4 the tokenizer as it was measured
-(``state_sha256``, ``source_sha256``, ``package``, ``number_format``, ``settings``, ``training_sets``) and ``trained_on``; older records are
-read without them."""
+(``state_sha256``, ``source_sha256``, ``package``, ``number_format``, ``settings``, ``training_sets``) and ``trained_on``, and
+``metrics.*.exact``; older records are read without them."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,8 @@ class MetricResult:
         by_codebook: The figure for every codebook, where there are several.
         judged_by_training_network: Whether the tokenizer was trained with the network that judges here; None if that is not known.
         reason: Why there is no figure.
+        exact: Images that came back exactly, where a figure such as PSNR has no number for these: ``value`` is the mean of the others,
+            None if there are none.
     """
 
     value: float | None = None
@@ -119,6 +121,22 @@ class MetricResult:
     by_codebook: tuple[float, ...] | None = None
     judged_by_training_network: bool | None = False
     reason: str | None = None
+    exact: int = 0
+
+    @property
+    def wholly_exact(self) -> bool:
+        """Whether every image came back exactly: measured, and no number."""
+        return self.value is None and self.exact > 0
+
+    @property
+    def measured(self) -> bool:
+        """Whether there is a figure, or exactness."""
+        return self.value is not None or self.exact > 0
+
+    @property
+    def reached(self) -> float | None:
+        """The figure as a place on its scale, of a wholly exact set the end of it; None if nothing was measured."""
+        return math.inf if self.wholly_exact and self.higher_is_better is not False else -math.inf if self.wholly_exact else self.value
 
 
 @dataclass(frozen=True)
@@ -247,10 +265,12 @@ class Record:
 
 def slim(metric: dict[str, Any]) -> dict[str, Any]:
     """Leave out of a metric's JSON what it does not say."""
-    if metric["reason"] is not None:
+    if metric["reason"] is not None and not metric["exact"]:
         return {"reason": metric["reason"]}
-    optional = ("interval", "by_codebook", "reason")
+    optional = ("interval", "by_codebook", "reason", "value")
     slim = {key: value for key, value in metric.items() if key not in optional or value is not None}
+    if not slim["exact"]:
+        del slim["exact"]
     if slim["judged_by_training_network"] is False:
         del slim["judged_by_training_network"]
     return slim

@@ -15,7 +15,7 @@ COUNTED = ("images", "tokens_per_codebook")
 
 def settings_of(metric: MetricResult | None) -> str | None:
     """How a figure was measured, to be compared; None where there is no figure."""
-    if metric is None or metric.value is None:
+    if metric is None or not metric.measured:
         return None
     return canonical_json({key: value for key, value in metric.settings.items() if key not in COUNTED})
 
@@ -48,7 +48,7 @@ def differing_settings(metrics: Sequence[MetricResult | None]) -> str:
     """The settings whose values are not the same in all figures, with the values."""
     values: dict[str, dict[str, None]] = {}
     for metric in metrics:
-        if metric is not None and metric.value is not None:
+        if metric is not None and metric.measured:
             for name, value in flat(plain(metric.settings)).items():
                 if name not in COUNTED:
                     values.setdefault(name, {})[shortened(str(value), 40)] = None

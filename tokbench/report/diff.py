@@ -14,9 +14,10 @@ from tokbench.bench.store import Rows
 from tokbench.configs import canonical_json, flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
+from tokbench.report.comparable import machine_of
 from tokbench.report.gate import CHANGE
-from tokbench.report.significance import image_groups, interval_of_difference, paired_difference, too_few
-from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED
+from tokbench.report.significance import PairedDifference, image_groups, interval_of_difference, paired_difference, too_few
+from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED, TIMED
 from tokbench.report.words import counted
 
 Verdict = Literal["better", "worse", "same", "unjudged"]
@@ -48,12 +49,15 @@ class Change:
 
     Args:
         key: Of the metric or derived value.
-        before: In the first record; None if it has none.
+        before: In the first record, infinite where all its images came back exactly; None if it has none.
         after: In the second.
-        change: Second minus first; None if a side has none, and where infinities cancel, zero.
+        change: Second minus first; where images came back exactly, the mean difference over those that did in neither. None if a side
+            has none, or it has no number.
         interval: 95 % interval of the change, if there is one.
         verdict: Of the second against the first: ``same`` is no difference beyond chance, ``unjudged`` no telling.
         why: What the verdict rests on, or why there is none.
+        unknown: Why no condition can rest on the change, empty if one can: the sides do not compare, or the change has no number.
+        exact: Images that came back exactly in the first record, and in the second.
         judged: Whether the tokenizer of the first record, and that of the second, was trained with the network that judges here;
             None is not known.
     """
@@ -65,6 +69,8 @@ class Change:
     interval: Interval | None
     verdict: Verdict
     why: str
+    unknown: str = ""
+    exact: tuple[int, int] = (0, 0)
     judged: tuple[bool | None, bool | None] = (False, False)
 
 
@@ -88,7 +94,7 @@ class Difference:
         found: dict[str, float | str] = {}
         for one in self.changes:
             found[one.key] = one.after if one.after is not None else "the second record has none"
-            found[one.key + CHANGE] = one.change if one.change is not None else one.why
+            found[one.key + CHANGE] = one.change if one.change is not None and not one.unknown else one.unknown or one.why
         return found
 
 
@@ -115,13 +121,14 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
     others += [_plain_change(column.key, get(before), get(after), BETWEEN_RUNS) for column, get in SPEED]
     sides = (("the first", before), ("the second", after))
     known_of_one = [one for one in others if one.before is not None or one.after is not None]
+    changes = [replace(one, unknown=_keeps_apart(one.key, before, after) or one.unknown) for one in (*measured, *known_of_one)]
     few = dict.fromkeys(too_few(record.data.count, record.data.groups) for record in (before, after))
     trained = [f"{which} tokenizer was trained on images it is measured on" for which, record in sides if record.trained_on]
     return Difference(
         visible(before.tokenizer.name),
         visible(after.tokenizer.name),
         tuple(differing(before, after)),
-        (*measured, *known_of_one),
+        tuple(changes),
         (*trained, *(warning for warning in few if warning is not None)),
     )
 
@@ -202,24 +209,22 @@ def _by_subject(found: Sequence[tuple[Path, Record]]) -> dict[tuple[str, str, st
 
 def _is_judged(record: Record, key: str) -> bool | None:
     metric = record.metrics.get(key)
-    return metric.judged_by_training_network if metric is not None and metric.value is not None else False
+    return metric.judged_by_training_network if metric is not None and metric.measured else False
 
 
 def _metric_change(key: str, before: Record, after: Record, rows_before: Rows, rows_after: Rows) -> Change:
     first, second = before.metrics.get(key), after.metrics.get(key)
-    a, b = (None if metric is None else metric.value for metric in (first, second))
+    a, b = (None if metric is None else metric.reached for metric in (first, second))
     if first is None or second is None or a is None or b is None:
         missing = [metric.reason if metric is not None and metric.reason else "not measured" for metric in (first, second)]
         sides = [f"{side}: {why}" for side, value, why in zip(("first", "second"), (a, b), missing, strict=True) if value is None]
         return Change(key, a, b, None, None, "unjudged", "; ".join(sides))
-    change = _minus(b, a)
+    one = Change(key, a, b, _minus(b, a), None, "unjudged", "", exact=(first.exact, second.exact))
     if before.data.pixels_digest != after.data.pixels_digest:
-        return Change(key, a, b, change, None, "unjudged", "measured on other images")
+        return replace(one, why="measured on other images")
     if _without_counts(first.settings) != _without_counts(second.settings):
-        return Change(key, a, b, change, None, "unjudged", "the metric's settings differ")
-    return _judged(
-        Change(key, a, b, change, None, "unjudged", ""), first, second, before, rows_before.get(key, {}), rows_after.get(key, {})
-    )
+        return replace(one, why="the metric's settings differ", unknown="the metric's settings differ")
+    return _judged(one, first, second, before, rows_before.get(key, {}), rows_after.get(key, {}))
 
 
 def _judged(
@@ -230,15 +235,46 @@ def _judged(
     higher = second.higher_is_better
     if paired is not None:
         over = f"{counted(paired.images, 'pair')}, {counted(paired.groups, 'group')}, p {paired.p:.2g}"
-        verdict = _verdict(paired.mean, paired.significant, higher)
-        return Change(one.key, one.before, one.after, one.change, paired.interval, verdict, over)
+        judged = replace(one, interval=paired.interval, verdict=_verdict(paired.sign, paired.significant, higher), why=over)
+        exactly = any(one.exact) or not math.isfinite(first.reached or 0.0) or not math.isfinite(second.reached or 0.0)
+        return _of_inexact(judged, paired, higher) if exactly else judged
+    if first.wholly_exact and second.wholly_exact:
+        return replace(one, verdict="same", why="every image came back exactly in both")
+    if any(one.exact):
+        why = "without per-image values of both records there is no telling which images came back exactly"
+        return replace(one, change=None, why=why, unknown=why)
     if one.before == one.after:
-        return Change(one.key, one.before, one.after, one.change, None, "same", "equal")
+        return replace(one, verdict="same", why="equal")
     interval = interval_of_difference(second, first)
     if interval is not None:
         apart = interval.low > 0 or interval.high < 0
-        return Change(one.key, one.before, one.after, one.change, interval, _verdict(one.change or 0.0, apart, higher), interval.method)
-    return Change(one.key, one.before, one.after, one.change, None, "unjudged", "there is no interval")
+        return replace(one, interval=interval, verdict=_verdict(one.change or 0.0, apart, higher), why=interval.method)
+    return replace(one, why="there is no interval")
+
+
+def _of_inexact(one: Change, paired: PairedDifference, higher: bool | None) -> Change:
+    """The change over the images that came back exactly in neither record; one that is exact no longer is a loss that no number holds.
+
+    Images that became exact do not make up for what others lost: they are named, and left out.
+    """
+    if not paired.above and not paired.below:
+        return replace(one, change=paired.mean)
+    gained, lost = (paired.below, paired.above) if higher is False else (paired.above, paired.below)
+    sides = [f"{counted(count, 'image')} exact in the {side} only" for count, side in ((lost, "first"), (gained, "second")) if count]
+    unknown = "; ".join(sides) if lost or higher is None else ""
+    change = paired.mean if math.isfinite(paired.mean) else None if unknown else math.inf if higher else -math.inf
+    return replace(one, change=change, why="; ".join([one.why, *sides]), unknown=unknown)
+
+
+def _keeps_apart(key: str, before: Record, after: Record) -> str:
+    """Why a change between two records says nothing of their tokenizers; empty if nothing keeps them apart."""
+    if key == "parameters":
+        return ""
+    if before.protocol != after.protocol:
+        return "measured under another protocol"
+    if before.data.pixels_digest != after.data.pixels_digest:
+        return "measured on other images"
+    return "measured on another machine, or otherwise on it" if key in TIMED and machine_of(before) != machine_of(after) else ""
 
 
 def _verdict(change: float, apart: bool, higher: bool | None) -> Verdict:

@@ -6,8 +6,10 @@ import math
 from dataclasses import replace
 
 from tokbench.report.diff import Change, Difference
-from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED, Cell, Column, Table
+from tokbench.report.table import DERIVED, EXACT, METRIC_COLUMNS, SPEED, Cell, Column, Table
 from tokbench.report.training import JUDGE_NOTE, UNKNOWN_NOTE, judge_mark
+
+EXACT_DIFF_NOTE = f"{EXACT}: so many images came back exactly; means are of the others, and a change is of those exact in neither record"
 
 _COLUMNS = {column.key: column for column in (*METRIC_COLUMNS, *(c for c, _ in DERIVED), *(c for c, _ in SPEED))}
 
@@ -29,15 +31,16 @@ def diff_tables(difference: Difference) -> list[Table]:
     )
     tables = [Table(f"{difference.title}: what differs", columns, settings, (), "setting")] if settings else []
     judged = [side for one in difference.changes for side in one.judged]
-    notes = (*[JUDGE_NOTE] * any(judged), *[UNKNOWN_NOTE] * (None in judged), *difference.warnings)
+    exact = any(any(one.exact) for one in difference.changes)
+    notes = (*[EXACT_DIFF_NOTE] * exact, *[JUDGE_NOTE] * any(judged), *[UNKNOWN_NOTE] * (None in judged), *difference.warnings)
     return [*tables, Table(f"{difference.title}: figures", figure_columns, figures, notes, "figure")]
 
 
 def _figure_cells(one: Change) -> tuple[Cell, ...]:
     column = _column(one.key)
     before, after = (
-        Cell("-") if value is None else Cell(column.write(value), value, mark=judge_mark(judged))
-        for value, judged in zip((one.before, one.after), one.judged, strict=True)
+        Cell("-") if value is None else _side(column, value, exact, judge_mark(judged))
+        for value, exact, judged in zip((one.before, one.after), one.exact, one.judged, strict=True)
     )
     change = Cell("-")
     if one.change is not None:
@@ -45,6 +48,12 @@ def _figure_cells(one: Change) -> tuple[Cell, ...]:
         texts = (_signed(column, ends[0]), _signed(column, ends[1])) if ends else None
         change = Cell(_signed(column, one.change), one.change, texts, ends, bold=one.verdict in ("better", "worse"))
     return before, after, change, Cell(one.verdict), Cell(one.why)
+
+
+def _side(column: Column, value: float, exact: int, mark: str) -> Cell:
+    if exact and math.isinf(value):
+        return Cell(EXACT, mark=mark, exact=exact)
+    return Cell(column.write(value), value, mark=mark, exact=exact)
 
 
 def _column(key: str) -> Column:

@@ -13,6 +13,7 @@ from xml.etree import ElementTree
 from tokbench.bench.record import Record
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.escapes import visible
 from tokbench.files import write_text
 from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED
 
@@ -112,7 +113,7 @@ def record_values(record: Record) -> dict[str, float | str]:
         value = get(record)
         values[column.key] = "the record has none" if value is None else value
     for key, metric in record.metrics.items():
-        values[key] = (metric.reason or "the record has none") if metric.value is None else metric.value
+        values[key] = (metric.reason or "the record has none") if metric.reached is None else metric.reached
     return values
 
 
@@ -128,12 +129,12 @@ def check(conditions: Sequence[Condition], subjects: Sequence[tuple[str, Values]
         for condition in conditions:
             value = values.get(condition.name, "it was not measured")
             if isinstance(value, str):
-                checks.append(Check(subject, condition.text, None, True, f"no {condition.name}: {value}"))
+                checks.append(Check(subject, condition.text, None, True, visible(f"no {condition.name}: {value}")))
             elif math.isnan(value):
                 checks.append(Check(subject, condition.text, None, True, f"{condition.name} is not a number"))
             else:
                 failed = condition.holds(value)
-                checks.append(Check(subject, condition.text, value, failed, f"{condition.name} is {value:.6g}"))
+                checks.append(Check(subject, condition.text, value, failed, f"{visible(condition.name)} is {value:.6g}"))
     return checks
 
 

@@ -134,7 +134,7 @@ def metric_axis(key: str) -> Axis:
 
 def measured(records: Sequence[Record], keys: Sequence[str] = RATE_METRICS) -> list[str]:
     """Those metrics that at least one record has a figure of."""
-    return [key for key in keys if any(key in record.metrics and record.metrics[key].value is not None for record in records)]
+    return [key for key in keys if any(key in record.metrics and record.metrics[key].measured for record in records)]
 
 
 def rate_scatter(records: Sequence[Record], names: Sequence[str], key: str) -> Scatter:
@@ -238,13 +238,13 @@ def _scatter(records: Sequence[Record], names: Sequence[str], key: str, x: Axis,
     y = metric_axis(key)
     title, scale = _title(key), _scale(key)
     points, drawn, left_out = [], [], []
-    figures = [scale * metric.value for record in records if (metric := record.metrics.get(key)) and metric.value is not None]
+    figures = [scale * value for record in records if (metric := record.metrics.get(key)) and (value := metric.reached) is not None]
     nearly_zero = max(TINY, NEARLY_ZERO * max((figure for figure in figures if abs(figure) <= HUGE), default=0.0))
     for name, record, at in zip(names, records, places, strict=True):
         metric = record.metrics.get(key)
-        if metric is None or metric.value is None:
+        if metric is None or metric.reached is None:
             continue
-        value = scale * metric.value
+        value = scale * metric.reached
         if isinstance(at, str):
             if at != NOT_TIMED or _codec(record) is None:  # codecs are timed as a whole, as encoding
                 left_out.append(f"{shortened(name, NOTE_NAME)}: {at}")

@@ -9,7 +9,7 @@ from tokbench.bench.probe_record import ProbeRecord
 from tokbench.configs import flat
 from tokbench.escapes import visible
 from tokbench.report.sections import told_apart
-from tokbench.report.table import Cell, Column, Table
+from tokbench.report.table import EXACT, Cell, Column, Table
 
 BITS = (
     Column("uniform", "uniform_bits_per_image"),
@@ -171,10 +171,12 @@ def _mean(values: Sequence[float]) -> Cell:
 
 def _cell(record: ProbeRecord, column: Column, *, interval: bool = False) -> Cell:
     figure = record.figures.get(column.key)
+    if figure is not None and figure.wholly_exact:
+        return Cell(EXACT, exact=figure.exact)
     if figure is None or figure.value is None:
         return Cell("-")
     write: Callable[[float], str] = lambda value: f"{value * column.scale:.{column.digits}f}"  # noqa: E731
     text = write(figure.value)
     if interval and figure.interval is not None:
         text += f" [{write(figure.interval.low)}, {write(figure.interval.high)}]"
-    return Cell(text, figure.value)
+    return Cell(text, figure.value, exact=figure.exact)

@@ -39,7 +39,7 @@ TEXT_LIMIT = 400
 FORMULA = ("=", "+", "-", "@")
 """What a formula of a spreadsheet begins with."""
 
-BESIDE = ("low", "high", "best", "note")
+BESIDE = ("low", "high", "exact", "best", "note")
 """What follows a column's key in the names of what stands beside its values."""
 
 
@@ -186,8 +186,10 @@ def _beside(column: Column, cell: Cell) -> dict[str, Any]:
     found: dict[str, Any] = {}
     if column.ranged:
         found |= dict(zip((f"{column.key}_low", f"{column.key}_high"), cell.interval or (None, None), strict=True))
+    if cell.exact:
+        found[f"{column.key}_exact"] = cell.exact
     if column.tested:
-        found[f"{column.key}_best"] = cell.bold if cell.value is not None else None
+        found[f"{column.key}_best"] = cell.bold if cell.value is not None or cell.exact else None
     if cell.mark:
         found[f"{column.key}_note"] = "; ".join(words for mark, words in MARK_WORDS.items() if mark in cell.mark)
     return found
@@ -214,7 +216,7 @@ def _latex_cell(cell: Cell) -> str:
     ends = f" {{\\scriptsize [{', '.join(map(_tex, cell.ends))}]}}" if cell.ends else ""
     if cell.bold:
         number = f"\\textbf{{\\boldmath {number}}}" if "$" in number else f"\\textbf{{{number}}}"
-    return number + ends + _tex(cell.mark)
+    return number + ends + _tex(cell.mark + cell.beside)
 
 
 _TEX = {character: f"\\{character}" for character in "_%&#${}"} | {

@@ -41,11 +41,12 @@ def repeats_note(count: int) -> str:
 
 def _holds_all(newer: Record, older: Record) -> bool:
     for key, metric in older.metrics.items():
-        if metric.value is None:
+        if not metric.measured:
             continue
         again = newer.metrics.get(key)
-        if again is None or again.value is None or again.settings != metric.settings:
+        if again is None or not again.measured or (again.settings, again.exact) != (metric.settings, metric.exact):
             return False
-        if metric.value != again.value and not math.isclose(metric.value, again.value, rel_tol=1e-9):
+        a, b = metric.reached, again.reached
+        if a is None or b is None or (a != b and not math.isclose(a, b, rel_tol=1e-9)):
             return False
     return True

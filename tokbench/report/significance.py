@@ -29,11 +29,14 @@ class PairedDifference:
     """The first minus the second, image by image.
 
     Args:
-        mean: Over the images both have.
+        mean: Over the images for which both values are finite; of none NaN, or 0 if all are the same.
         interval: 95 %, resampling whole groups; None with fewer than two groups or with infinite differences.
         p: Two-sided, of a test that flips the signs of whole groups.
         images: How many both have.
         groups: What they are samples of.
+        sign: Where the tested groups lean: 1 if the first is larger, -1 if it is smaller, else 0.
+        above: Images whose difference is infinite, as the first alone is: exact in the first only, for decibels.
+        below: The same of the second.
     """
 
     mean: float
@@ -41,6 +44,9 @@ class PairedDifference:
     p: float
     images: int
     groups: int
+    sign: int = 0
+    above: int = 0
+    below: int = 0
 
     @property
     def significant(self) -> bool:
@@ -84,7 +90,8 @@ def paired_difference(
 ) -> PairedDifference | None:
     """Compare two records on the images both have.
 
-    Two equal infinities differ by nothing; where a difference is infinite, the test counts the signs of the groups alone.
+    Two equal infinities differ by nothing and are left out of the mean. Where a difference is infinite, it is left out of the mean too,
+    and counted, and the test takes the sign of each group alone: how much better than any number something is has no size.
 
     Args:
         first: Image id to value; NaN and None count as missing.
@@ -103,11 +110,15 @@ def paired_difference(
     of = [name if groups is None else groups.get(name, name) for name in ids]
     number = {group: i for i, group in enumerate(sorted(set(of)))}
     blocks = np.array([number[group] % MAX_BLOCKS for group in of])
-    interval = group_bootstrap(differences.tolist(), list(map(str, blocks)))
+    finite = np.array([math.isfinite(first[name]) and math.isfinite(second[name]) for name in ids])
+    above, below = int((differences == math.inf).sum()), int((differences == -math.inf).sum())
+    within = not above and not below
+    interval = group_bootstrap(differences[finite].tolist(), list(map(str, blocks[finite]))) if within and finite.any() else None
     with np.errstate(invalid="ignore"):  # opposite infinities
         sums = np.bincount(blocks, weights=differences)
-        mean = float(differences.mean())
-    return PairedDifference(mean, interval, _sign_flip_test(sums, seed), len(ids), len(number))
+    mean = float(differences[finite].mean()) if finite.any() else math.nan if differences.any() else 0.0
+    p, sign = _sign_flip_test(sums, seed)
+    return PairedDifference(mean, interval, p, len(ids), len(number), sign, above, below)
 
 
 def paired_best(
@@ -115,7 +126,7 @@ def paired_best(
 ) -> list[bool]:
     """Find the record that is better than every other by more than chance.
 
-    The record with the best mean is compared with each other one by flipping the signs of the groups' differences: every
+    The record with the best mean (infinities count as a little more than the largest value) is compared with each other one by flipping the signs of the groups' differences: every
     pattern of signs with few groups (fewer than six can never be significant), random patterns with many. The p-values are
     corrected after Holm, together at 95 %.
 
@@ -133,12 +144,12 @@ def paired_best(
     columns = {i: clean for i, rows in enumerate(rows_by_record) if (clean := _clean(rows))}
     if len(columns) < 2 or len({frozenset(column) for column in columns.values()}) > 1:
         return best
-    means = {i: _mean(column) for i, column in columns.items()}
-    if any(map(math.isnan, means.values())):
-        return best
-    winner = max(means, key=lambda i: means[i] if higher_is_better else -means[i])
+    bound = max((abs(value) for column in columns.values() for value in column.values() if math.isfinite(value)), default=0.0) + 1.0
+    means = {i: _mean({name: min(max(value, -bound), bound) for name, value in column.items()}) for i, column in columns.items()}
+    sign = 1 if higher_is_better else -1
+    winner = max(means, key=lambda i: sign * means[i])
     found = [paired_difference(columns[winner], columns[i], groups, seed=seed) for i in columns if i != winner]
-    best[winner] = _all_rejected([1.0 if one is None else one.p for one in found])
+    best[winner] = _all_rejected([1.0 if one is None or one.sign != sign else one.p for one in found])
     return best
 
 
@@ -166,7 +177,7 @@ def significantly_best(records: Sequence[Record], rows: Sequence[Rows], key: str
     if len(records) != len(rows):
         raise ValueError(f"{len(records)} records with {len(rows)} sets of rows")
     best = [False] * len(records)
-    figures = {i: metric for i, record in enumerate(records) if (metric := record.metrics.get(key)) and metric.value is not None}
+    figures = {i: metric for i, record in enumerate(records) if (metric := record.metrics.get(key)) and metric.measured}
     if len(figures) < 2 or not _comparable([records[i] for i in figures], list(figures.values())):
         return best
     higher = next(iter(figures.values())).higher_is_better
@@ -180,6 +191,8 @@ def significantly_best(records: Sequence[Record], rows: Sequence[Rows], key: str
             flags = paired_best(list(columns.values()), groups, higher_is_better=higher, seed=seed)
             for i, flag in zip(columns, flags, strict=True):
                 best[i] = flag
+        return best
+    if any(metric.exact for metric in figures.values()):  # means of other images each
         return best
     sign = 1 if higher else -1
     winner = max(figures, key=lambda i: sign * (figures[i].value or 0.0))
@@ -225,12 +238,16 @@ def _comparable(records: Sequence[Record], figures: Sequence[MetricResult]) -> b
     return same_run and all(f.settings == figure.settings and f.higher_is_better == figure.higher_is_better for f in figures)
 
 
-def _sign_flip_test(sums: np.ndarray, seed: int) -> float:
-    """Two-sided p of the sum, when the sign of every addend is as likely one as the other."""
+def _sign_flip_test(sums: np.ndarray, seed: int) -> tuple[float, int]:
+    """Two-sided p of the sum, when the sign of every addend is as likely one as the other; and the sum's own sign."""
     if np.isnan(sums).any():
-        return 1.0
+        return 1.0, 0
     if np.isinf(sums).any():
         sums = np.sign(sums)
+    return _p_of_flips(sums, seed), int(np.sign(sums.sum()))
+
+
+def _p_of_flips(sums: np.ndarray, seed: int) -> float:
     sums = sums[sums != 0]
     threshold = abs(sums.sum()) - 1e-12 * np.abs(sums).sum()  # patterns that tie do so up to rounding
     if len(sums) <= EXACT_BLOCKS:

@@ -85,6 +85,10 @@ SPEED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
 TIMED = ("encode", "decode")
 """Columns of speeds."""
 
+EXACT = "exact"
+"""Stands for a figure where every image came back exactly, and behind the number of images that did."""
+
+EXACT_NOTE = f"{EXACT}: so many images came back exactly, which no number of decibels says; the mean is that of the others"
 SPEED_NOTE = f"{SPEED_MARK} measured on different machines, devices, threads or micro-batches: these speeds do not compare"
 MIXED_NOTE = f"{SETTINGS_MARK} under another protocol or on other data than most of this table: such figures do not compare"
 BOLD_NOTE = (
@@ -104,6 +108,7 @@ class Cell:
         interval: The same as numbers.
         mark: Follows everything.
         bold: Whether it is the best by more than chance.
+        exact: Images that came back exactly, and have no part in the number.
     """
 
     number: str
@@ -112,11 +117,17 @@ class Cell:
     interval: tuple[float, float] | None = None
     mark: str = ""
     bold: bool = False
+    exact: int = 0
 
     @property
     def text(self) -> str:
         """All of it but the boldness."""
-        return self.number + (f" [{', '.join(self.ends)}]" if self.ends else "") + self.mark
+        return self.number + (f" [{', '.join(self.ends)}]" if self.ends else "") + self.mark + self.beside
+
+    @property
+    def beside(self) -> str:
+        """What is said of exact images behind a number; nothing where all are."""
+        return f" ({self.exact:,} {EXACT})" if self.exact and self.number != EXACT else ""
 
 
 @dataclass(frozen=True)
@@ -187,7 +198,7 @@ def metric_columns(records: Sequence[Record]) -> list[Column]:
     found: dict[str, list[MetricResult]] = {}
     for record in records:
         for key, metric in record.metrics.items():
-            if metric.value is not None:
+            if metric.measured:
                 found.setdefault(key, []).append(metric)
     taken = {column.key for column in METRIC_COLUMNS} | {column.key for column, _ in (*DERIVED, *SPEED)}
     others = [Column(key, key, 4, arrow=_arrow(found[key])) for key in sorted(found) if key not in taken]
@@ -203,7 +214,7 @@ def _arrow(metrics: Sequence[MetricResult]) -> str:
 def _table(section: Section, records: Sequence[Record], images: Sequence[Rows] | None, intervals: bool) -> Table:
     metrics = []
     for column in metric_columns(records):
-        found = [metric for record in records if (metric := record.metrics.get(column.key)) and metric.value is not None]
+        found = [metric for record in records if (metric := record.metrics.get(column.key)) and metric.measured]
         metrics.append(replace(column, ranged=intervals and any(metric.interval for metric in found)))
     rates, speeds = (
         [(replace(c, ranged=intervals and any(record.interval(c.key) for record in records)), get) for c, get in derived]
@@ -231,9 +242,11 @@ def _number(column: Column, value: float | None, interval: Interval | None, mark
 
 
 def _metric_cell(column: Column, metric: MetricResult | None, mark: str, bold: bool) -> Cell:
+    if metric is not None and metric.wholly_exact:
+        return Cell(EXACT, mark=mark, bold=bold, exact=metric.exact)
     if metric is None or metric.value is None:
         return Cell("-")
-    return Cell(column.write(metric.value), metric.value, *_ends(column, metric.interval), mark=mark, bold=bold)
+    return Cell(column.write(metric.value), metric.value, *_ends(column, metric.interval), mark=mark, bold=bold, exact=metric.exact)
 
 
 def _marks(records: Sequence[Record], key: str) -> list[str]:
@@ -269,6 +282,8 @@ def _unlike_notes(records: Sequence[Record], keys: Sequence[str] | None) -> list
 def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list[str]:
     """What there is to say of the columns ``keys``; None means all."""
     notes = training_notes(records, keys)
+    if any(metric.exact and (keys is None or key in keys) for record in records for key, metric in record.metrics.items()):
+        notes.append(EXACT_NOTE)
     notes += _unlike_notes(records, keys)
     if (keys is None or set(keys).intersection(TIMED)) and not on_one_machine(records):
         notes.append(SPEED_NOTE)

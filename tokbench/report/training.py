@@ -28,7 +28,7 @@ def judge_mark(judged: bool | None) -> str:
 
 def marks_of(record: Record, metric: MetricResult | None) -> str:
     """What follows a figure of a record for the sake of the tokenizer's training."""
-    if metric is None or metric.value is None:
+    if metric is None or not metric.measured:
         return ""
     return judge_mark(metric.judged_by_training_network) + TRAINED_MARK * bool(record.trained_on)
 
@@ -44,7 +44,7 @@ def training_notes(records: Sequence[Record], keys: Sequence[str] | None) -> lis
         metric.judged_by_training_network
         for record in records
         for key, metric in record.metrics.items()
-        if metric.value is not None and (keys is None or key in keys)
+        if metric.measured and (keys is None or key in keys)
     ]
     notes = [JUDGE_NOTE] if any(judged) else []
     if None in judged:

@@ -6,7 +6,7 @@ import math
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torchmetrics
@@ -28,6 +28,7 @@ class Figure:
         higher_is_better: Direction; None where neither is better.
         interval: Where repeated samples of the groups would put it, if that was estimated.
         by_codebook: The same number for every codebook, where there are several.
+        exact: Images that came back exactly, where these have no number: ``value`` is that of the others, infinite if there are none.
     """
 
     value: float
@@ -35,6 +36,7 @@ class Figure:
     higher_is_better: bool | None
     interval: Interval | None = None
     by_codebook: tuple[float, ...] | None = None
+    exact: int = 0
 
 
 class Metric(torchmetrics.Metric):
@@ -116,8 +118,13 @@ class PerImageMetric(Metric):
     """A metric whose figure is the mean of one value an image. Subclasses write ``per_image``.
 
     Values are kept in float64 by image, so neither batch size nor order can change the mean.
+
+    Attributes:
+        exact_value: Of an image that came back exactly, where no mean can hold it: such images are counted, and left out of mean and
+            interval; None where every value can be averaged.
     """
 
+    exact_value: ClassVar[float | None] = None
     values: list[Tensor]
 
     def __init__(self) -> None:
@@ -138,9 +145,14 @@ class PerImageMetric(Metric):
 
     def report(self) -> dict[str, Figure]:
         """Return the mean and its interval over groups."""
-        values, groups = self._sorted()
+        everything, all_groups = self._sorted()
+        kept = [(value, group) for value, group in zip(everything, all_groups, strict=True) if value != self.exact_value]
+        values, groups = [value for value, _ in kept], [group for _, group in kept]
+        exact = len(everything) - len(values)
+        if exact and not values:
+            return {self.name: Figure(everything[0], self.unit, self.higher_is_better, exact=exact)}
         interval = group_bootstrap(values, groups)
-        return {self.name: Figure(sum_exactly(values) / len(values), self.unit, self.higher_is_better, interval)}
+        return {self.name: Figure(sum_exactly(values) / len(values), self.unit, self.higher_is_better, interval, exact=exact)}
 
     def rows(self) -> dict[str, dict[str, float]]:
         """One column, named like the metric."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from torch import Tensor
@@ -16,12 +17,14 @@ __all__ = ["PSNR", "psnr"]
 class PSNR(PerImageMetric):
     """``10 log10(255^2 / MSE)`` of bytes; the error is averaged over an image's pixels and channels.
 
-    Identical images give infinity. The mean of per-image decibels is never below the decibels of the pooled error.
+    Identical images have no decibels: they are counted, and the mean is that of the others. It is never below the decibels of their
+    pooled error.
     """
 
     name = "psnr"
     unit = "dB"
     higher_is_better = True
+    exact_value = math.inf
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -29,5 +32,5 @@ class PSNR(PerImageMetric):
         return {"data_range": 255, "averaging": "mean of per-image dB"}
 
     def per_image(self, observation: Observation) -> Tensor:
-        """Decibels of each image."""
+        """Decibels of each image, infinite where it came back exactly."""
         return psnr(observation.reference, observation.reconstruction)

@@ -49,9 +49,11 @@ class Figures:
             settings: What they depend on.
         """
         self.rows[name] = dict(values)
-        numbers = list(values.values())
-        interval = group_bootstrap(numbers, [self._group_of[image] for image in values])
-        self.results[name] = MetricResult(math.fsum(numbers) / len(numbers), unit, unit == DECIBELS, settings or {}, interval)
+        kept = {image: value for image, value in values.items() if unit != DECIBELS or value != math.inf}
+        numbers, exact = list(kept.values()), len(values) - len(kept)
+        mean = math.fsum(numbers) / len(numbers) if numbers else None
+        interval = group_bootstrap(numbers, [self._group_of[image] for image in kept])
+        self.results[name] = MetricResult(mean, unit, unit == DECIBELS, settings or {}, interval, exact=exact)
 
     def of_codes(self, name: str, bits: Float[ndarray, "n t"], *, settings: dict[str, Any] | None = None) -> None:
         """Add bits of codes: per image, and per token of every codebook.

@@ -103,7 +103,7 @@ def anchor_command(group: Group, names: Sequence[str]) -> str:
     """
     if not names:
         return ""
-    figures = dict.fromkeys(key for entry in group.entries for key, metric in entry.record.metrics.items() if metric.value is not None)
+    figures = dict.fromkeys(key for entry in group.entries for key, metric in entry.record.metrics.items() if metric.measured)
     return _run_line([word for name in names for word in ("-t", name)], group.entries[0].record, sorted(figures), [])
 
 

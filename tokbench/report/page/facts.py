@@ -18,7 +18,11 @@ from tokbench.report.words import counted
 SHOWN_SKIPPED = 200
 """Skipped images the page names; the record names them all."""
 
-ADDED = {2: "codebook curves", 3: "intervals of speeds, codebook statistics and codecs' bits", 4: "digests of the tensors measured"}
+ADDED = {
+    2: "codebook curves",
+    3: "intervals of speeds, codebook statistics and codecs' bits",
+    4: "digests of the tensors measured and counts of exact images",
+}
 """What the page shows that records of schemas below do not hold."""
 
 FEW_IMAGES = 10_000

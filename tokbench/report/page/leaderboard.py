@@ -12,7 +12,7 @@ from tokbench.report.comparable import COUNTED, SETTINGS_MARK, with_other_settin
 from tokbench.report.page.axes import short
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.significance import significantly_best
-from tokbench.report.table import DERIVED, Column
+from tokbench.report.table import DERIVED, EXACT, Column
 from tokbench.report.training import marks_of
 
 NONE = "\N{EN DASH}"
@@ -163,7 +163,7 @@ def _heading(group: Group, column: Column, kind: str) -> Heading:
     lines = [column.title, MEANINGS.get(column.key, "")]
     if better:
         lines.append(f"{better} is better")
-    metric = next((m for entry in group.entries if (m := entry.record.metrics.get(column.key)) and m.value is not None), None)
+    metric = next((m for entry in group.entries if (m := entry.record.metrics.get(column.key)) and m.measured), None)
     if metric is not None:
         how = ", ".join(f"{key} {value}" for key, value in flat(metric.settings).items() if key not in COUNTED and "sha256" not in key)
         lines.append(clipped(how, 400))
@@ -190,6 +190,10 @@ def _metric_cells(group: Group, column: Column) -> tuple[list[Cell], bool]:
         marks = marks_of(entry.record, metric)
         marks += SETTINGS_MARK if is_unlike else ""
         text = _kept_short(f"{value * column.scale:.{column.digits}f}", value * column.scale)
+        if metric.wholly_exact:
+            text = EXACT
+        elif metric.exact:
+            marks += f" ({metric.exact:,} {EXACT})"
         cells.append(Cell(text, _interval(metric.interval, column), value, marks, is_best, is_best_at_rate))
     return cells, any(best)
 

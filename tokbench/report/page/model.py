@@ -89,9 +89,9 @@ class Entry:
         return (self.paint + self.paint // COLOURS) % SHAPES
 
     def figure(self, key: str) -> float | None:
-        """A metric's figure; None where there is none, or it is no number."""
+        """A metric's figure, infinite where all images came back exactly; None where there is none, or it is no number."""
         metric = self.record.metrics.get(key)
-        return None if metric is None or metric.value is None or math.isnan(metric.value) else metric.value
+        return None if metric is None or metric.reached is None or math.isnan(metric.reached) else metric.reached
 
 
 @dataclass(frozen=True)
