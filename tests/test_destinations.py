@@ -137,6 +137,9 @@ def test_lack_of_memory_is_seen_through_other_errors():
         except TokbenchError as error:
             return error
 
+    circle = ValueError("no")
+    circle.__cause__ = raised(circle)
+    assert not out_of_memory(circle)
     assert all(out_of_memory(raised(error)) for error in OUT_OF_MEMORY)
     assert not any(
         map(out_of_memory, (raised(ValueError("no")), RuntimeError("no"), OSError(errno.ENOSPC, "full"), UnreadableImage("cut")))

@@ -71,7 +71,9 @@ def brief(error: BaseException, limit: int = 240) -> str:
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory does not suffice, of whichever library and device, itself or what it was raised from."""
     seen: BaseException | None = error
-    while seen is not None:
+    known: set[int] = set()
+    while seen is not None and id(seen) not in known:  # errors may be raised from each other in a circle
+        known.add(id(seen))
         if isinstance(seen, MemoryError) or type(seen).__name__ == "OutOfMemoryError":
             return True
         if isinstance(seen, OSError) and seen.errno == errno.ENOMEM:

@@ -85,8 +85,9 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
                     os.ftruncate(file.fileno(), 0)  # makes room for what is still buffered, which closing the file writes
                 with suppress(OSError):
                     partial.unlink()
-                if isinstance(error, Exception) and (failure := getattr(file.raw, "failure", None)) is not None:
-                    raise failure from error  # libraries wrap what they meet
+                failure = getattr(file.raw, "failure", None)
+                if isinstance(error, Exception) and failure is not None and failure is not error:
+                    raise cannot_write(path, failure) from error  # libraries wrap what they meet
                 raise
         _sync_folder(place.parent)
     except BrokenPipeError:
