@@ -195,19 +195,56 @@ def _variant_row(family: Family, variant: Variant) -> dict[str, Any]:
     }
 
 
+def _plugin_row(name: str) -> dict[str, Any]:
+    """What there is to say of a tokenizer of others, without weights."""
+    import inspect
+
+    from tokbench.configs import plain
+    from tokbench.tokenizers.conduct import layout_of
+    from tokbench.tokenizers.identity import package_of, source_digest
+    from tokbench.tokenizers.plugin import build_plugin
+
+    with redirect_stdout(sys.stderr):
+        model = build_plugin(name, {})
+        size = next((size for size in (64, 256, 512, model.stride) if size % model.stride == 0), model.stride)
+        layout = layout_of(model, size, size)
+        package, digest = package_of(model), source_digest(model)
+    return {
+        "name": model.name,
+        "summary": (inspect.getdoc(type(model)) or "").partition("\n")[0],
+        "image_size": size,
+        "grid": list(layout.grid),
+        "positions": layout.positions,
+        "tokens_per_image": layout.tokens_per_image,
+        "bits_per_image": layout.bits_per_image,
+        "bpp": layout.bpp,
+        "codebook_sizes": list(layout.codebook_sizes),
+        "channels": layout.channels,
+        "source_sha256": digest,
+        "package": package,
+        "trained_with": list(model.trained_with),
+        "config": plain(getattr(model, "config", {})),
+    }
+
+
 @app.command()
 def show(name: str, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
     """Show one tokenizer: layout, configuration, source, licence."""
     from tokbench.configs import flat, plain
     from tokbench.tokenizers.zoo import resolve
 
-    family, variant = resolve(name)
-    values = _variant_row(family, variant) | {"config": plain(variant.config), "family_summary": family.summary}
+    if ":" in name and not name.startswith("hf:"):
+        values = _plugin_row(name)
+    else:
+        family, variant = resolve(name)
+        values = _variant_row(family, variant) | {"config": plain(variant.config), "family_summary": family.summary}
     if as_json:
         print(json.dumps(values, indent=2))
         return
-    out.print(f"[bold]{values['name']}[/bold]  {variant.summary}", highlight=False)
-    out.print(f"family        {family.summary}", highlight=False, markup=False)
+    out.print(f"[bold]{values['name']}[/bold]  ", end="", highlight=False)
+    out.print(values["summary"], highlight=False, markup=False)
+    if "family_summary" in values:
+        out.print(f"family        {values['family_summary']}", highlight=False, markup=False)
     for key in (
         "image_size",
         "grid",
@@ -221,11 +258,15 @@ def show(name: str, as_json: Annotated[bool, typer.Option("--json", help="Print 
         "source",
         "licence",
         "trained_with",
+        "source_sha256",
+        "package",
     ):
-        if values[key] not in (None, [], 0, ""):
+        if values.get(key) not in (None, [], 0, ""):
             value = values[key]
             text = ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
             out.print(f"{key.replace('_', ' '):<18}{text}", highlight=False, markup=False)
+    if not values["config"]:
+        return
     out.print("config (change with --set key=value)", highlight=False)
     for key, value in flat(values["config"]).items():
         inner = json.loads(value) if isinstance(value, str) and value.startswith("{") else None  # a library's own settings
@@ -250,6 +291,9 @@ def run(
     feature_weights: Annotated[Path | None, typer.Option(help="Inception file for rfid.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the records.")] = Path("runs"),
+    save_images: Annotated[
+        Path | None, typer.Option(help="Write reconstructions and originals into this folder, as PNG files, for other evaluators.")
+    ] = None,
     fail_if: FailIfOption = None,
     gate_report: GateReportOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
@@ -274,7 +318,7 @@ def run(
     with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
         subjects, failed = _subjects(tokenizer, weights, device, overrides, protocol.size)  # before the data: mistakes show at once
         source = open_source(data, size=protocol.size)
-        options = RunOptions(batch_size=batch_size, strict=strict, feature_weights=feature_weights)
+        options = RunOptions(batch_size=batch_size, strict=strict, feature_weights=feature_weights, save_images=save_images)
         done: list[Evaluation] = []
         for subject in subjects:
             try:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import difflib
 import os
+import re
 import sys
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 from tokbench.errors import TokbenchError, brief
@@ -42,3 +45,35 @@ def import_class(reference: str) -> Any:
         near = difflib.get_close_matches(class_name, [name for name, value in vars(module).items() if isinstance(value, type)], n=1)
         advice = f"did you mean {module_name}:{near[0]}?" if near else "give package.module:Class"
         raise TokbenchError(f"module {module_name!r} has no {class_name!r}; {advice}") from error
+
+
+def hint(name: str, base: str) -> str:
+    """Say how a name is to be written that looks like a class or a file of Python.
+
+    Args:
+        name: As the user wrote it, such as ``blocky.Blocky`` or ``blocky.py``.
+        base: Name of the class that such classes are of, such as ``Tokenizer``.
+
+    Returns:
+        A sentence; empty if it looks like neither. A file is looked into, not run.
+    """
+    path = Path(name.partition(":")[0])
+    file = path if path.suffix == ".py" else path.with_name(f"{path.name}.py")
+    if path.name and (path.suffix == ".py" or file.is_file()):
+        found = _classes(file, base)
+        module = ".".join(part for part in file.with_suffix("").parts if part not in (".", "/"))
+        return f"A class of your own is module:Class, here {module}:{found[0] if found else 'CLASS'}, from the folder it lies in."
+    module, _, last = name.replace("/", ".").rpartition(".")
+    if module and re.fullmatch(r"[A-Za-z_][\w.]*", module) and re.fullmatch(r"[A-Z]\w*", last):
+        return f"A class of your own is module:Class, here {module}:{last}."
+    return ""
+
+
+def _classes(file: Path, base: str) -> list[str]:
+    """Names of the classes of a file that seem to be of some kind, by the names of what they derive from."""
+    try:
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return []
+    classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    return [node.name for node in classes if any(ast.unparse(parent).endswith(base) for parent in node.bases)]

@@ -344,3 +344,39 @@ def test_values_far_outside_the_range_are_clamped(module, tokbench_cli, tmp_path
     status, out, err = tokbench_cli("run", "-t", "bad:Bad", "--limit", 4, "--metrics", "psnr", "--json")
     assert status == 0, err
     assert 0 < json.loads(out)[0]["metrics"]["psnr"]["value"] < 12
+
+
+def test_show_tells_of_a_plugin(module, tokbench_cli, tmp_path):
+    module("bytes")
+    status, out, err = tokbench_cli("show", "bad:Bad")
+    assert status == 0, err
+    for part in ("grid              8, 8", "codebook sizes    64, 64, 64", "source sha256", "block = 8"):
+        assert part in out
+    values = json.loads(tokbench_cli("show", "bad:Bad", "--json")[1])
+    assert (values["tokens_per_image"], values["config"], len(values["source_sha256"])) == (192, {"block": 8}, 64)
+    for kind in ("lacks_methods", "no_syntax", "raising_layout"):
+        words = module(kind)
+        status, out, err = tokbench_cli("show", "bad:Bad")
+        one_line(err, words)
+        assert (status, out) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("bad.Bad", "here bad:Bad"),
+        ("bad.py", "here bad:Good"),
+        ("./bad.py", "here bad:Good"),
+        ("bad", "here bad:Good"),
+        ("bad/Bad", "here bad:Bad"),
+        ("my.package.models.Mine", "here my.package.models:Mine"),
+        ("none.py", "here none:CLASS"),
+        ("vqgam", "See: tokbench list"),
+        ("a.b", "See: tokbench list"),
+    ],
+)
+def test_names_of_classes_and_files_are_told_how_they_are_written(module, tokbench_cli, given, expected):
+    module("bytes")
+    status, _, err = tokbench_cli("run", "-t", given)
+    assert (status, err.count("\n")) == (2, 1)
+    assert expected in err

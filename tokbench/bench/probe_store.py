@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tokbench.bench.naming import subject_label
 from tokbench.bench.probe_record import KIND, ProbeRecord, probe_record_from_dict
 from tokbench.bench.record import Record, record_from_dict
 from tokbench.bench.store import RUN, Rows, no_records, read_places, write_named
@@ -25,7 +26,7 @@ def write_probe_record(record: ProbeRecord, rows: Rows, folder: Path, *, model: 
     Raises:
         TokbenchError: If the folder cannot be written.
     """
-    return write_named(record.to_json(), rows, folder, f"{record.tokenizer.name}_{record.protocol_label}", beside=model)
+    return write_named(record.to_json(), rows, folder, f"{subject_label(record.tokenizer)}_{record.protocol_label}", beside=model)
 
 
 def find_probe_records(places: Iterable[Path]) -> list[tuple[Path, ProbeRecord]]:

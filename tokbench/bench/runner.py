@@ -29,6 +29,7 @@ from tokbench.bench.observation import Observation, Subject
 from tokbench.bench.panel import Panel
 from tokbench.bench.protocol import CHANGEABLE, Protocol, get_protocol
 from tokbench.bench.record import DataInfo, Record, Timing, TokenizerInfo, TokensInfo
+from tokbench.bench.saved_images import ImageSaver
 from tokbench.configs import plain
 from tokbench.data.open import PHOTO_SPECS, open_source
 from tokbench.data.source import ImageSource
@@ -54,6 +55,7 @@ class RunOptions:
         batch_size: Images read ahead; the networks always see ``protocol.micro_batch``.
         strict: Stop at the first image that cannot be read, instead of skipping it.
         feature_weights: The Inception file for ``rfid``, if not the fetched one.
+        save_images: Folder for reconstructions and originals as PNG files, see ``tokbench.bench.saved_images``; None writes none.
         cache: Keep the features of reference images in the user's cache.
         progress: Called after every micro-batch with images done and images in all.
     """
@@ -61,6 +63,7 @@ class RunOptions:
     batch_size: int = 64
     strict: bool = False
     feature_weights: Path | None = None
+    save_images: Path | None = None
     cache: bool = True
     progress: Progress = field(default=lambda done, total: None)
 
@@ -137,6 +140,9 @@ def run(
     )
     panel = Panel(classes, subject, context)
 
+    saver = None
+    if options.save_images is not None:
+        saver = ImageSaver(Path(options.save_images), under_test.info(), protocol, source.name, [source.ids[index] for index in indices])
     started = time.perf_counter()
     report = LoadReport()
     done = 0
@@ -144,8 +150,12 @@ def run(
         for batch in load_batches(source, indices, protocol, report, read_ahead=options.batch_size, strict=options.strict):
             observation = under_test.observe(batch)
             panel.update(observation)
+            if saver is not None:
+                saver.add(observation)
             done += len(batch.ids)
             options.progress(done, len(indices))
+    if saver is not None:
+        saver.finish()
     measured = Subject(under_test.layout, done, subject.image_size)
     results, rows, codebooks = panel.finish(measured, under_test.training.used)
     record = Record(

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tokbench.bench.record import Record, read_values, record_from_dict
+from tokbench.bench.naming import distinction, file_stem, record_name
+from tokbench.bench.record import Record, read_record, read_values, record_from_dict
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.files import Busy, Taken, atomic_unit, is_draft
@@ -38,12 +39,16 @@ def write_record(record: Record, rows: Rows, folder: Path) -> Path:
         folder: Made if missing.
 
     Returns:
-        The record's path: tokenizer and protocol, and a number if that is taken.
+        The record's path: tokenizer, what is set in it, and protocol; what tells it from a record that has that name; a number if it is
+        a repeat of one.
 
     Raises:
         TokbenchError: If the folder cannot be written.
     """
-    return write_named(record.to_json(), rows, folder, f"{record.tokenizer.name}_{record.protocol_label}")
+    name = record_name(record)
+    with suppress(TokbenchError):  # no record there, or none that can be read
+        name += distinction(record, read_record(folder / f"{file_stem(name)}.json"))
+    return write_named(record.to_json(), rows, folder, name)
 
 
 def write_named(text: str, rows: Rows, folder: Path, name: str, *, beside: Callable[[Path], None] | None = None) -> Path:
@@ -56,7 +61,7 @@ def write_named(text: str, rows: Rows, folder: Path, name: str, *, beside: Calla
         name: Of the file; what file names cannot have is replaced.
         beside: Writes more into a folder it is given, which will lie beside the record, under its name.
     """
-    stem = _slug(name)
+    stem = file_stem(name)
     for number in range(1, 100_000):
         own = stem if number == 1 else f"{stem}_{number}"
         path = folder / f"{own}.json"
@@ -231,7 +236,3 @@ def _record_in(path: Path) -> Any:
         if not any(name in data for name in (b'"protocol_label"', b'"metrics"', b'"figures"')):
             return None
         raise TokbenchError(f"{path} is not a readable record ({error}); measure again, or remove the file") from error
-
-
-def _slug(text: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.+=_-]+", "-", text).strip("-.")[:120] or "record"

@@ -200,7 +200,7 @@ def _settings(tokenizer: Tokenizer, config: dict[str, Any], digest: str | None) 
     base = flat(_default_config(tokenizer))
     changed = {key: str(value) for key, value in own.items() if key not in base or base[key] != value}
     changed |= {path: str(what["class"]) for path, what in config.get(CHANGED, {}).items()}
-    if digest is not None and not tokenizer.own_weights and tokenizer.weights_sha256 is not None:
+    if digest is not None and not tokenizer.own_weights:
         changed["weights"] = digest[:8]
     return changed
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tokbench.configs import with_overrides
 from tokbench.errors import TokbenchError, brief, unknown_name
+from tokbench.plugins import hint
 from tokbench.tokenizers.family import Family, Variant
 from tokbench.tokenizers.obtain import cache_path, own_weights, weights_path
 from tokbench.tokenizers.places import locate
@@ -65,7 +66,7 @@ def resolve(name: str) -> tuple[Family, Variant]:
         for variant in family.variants:
             if variant.name == (variant_name or family.default):
                 return family, variant
-    raise unknown_name("tokenizer", name, [*names(), *families()], hint="See: tokbench list")
+    raise unknown_name("tokenizer", name, [*names(), *families()], hint=hint(name, "Tokenizer") or "See: tokbench list")
 
 
 def load(name: str, weights: str | Path | None = None, device: str | torch.device = "cpu", **overrides: object) -> Tokenizer:
@@ -118,6 +119,8 @@ def _find(name: str, weights: str | Path | None) -> tuple[Family, Variant, Path 
         place = locate(name)
         saved = find_saved(place)
         if saved is None:
+            if place.suffix == ".py":
+                raise TokbenchError(f"{name} is a file of Python, no tokenizer saved by tokbench. {hint(name, 'Tokenizer')}")
             raise TokbenchError(f"{name} holds no tokenizer saved by tokbench; load its family by name, with weights={name}")
         return families()[saved[0]], saved[1], given or saved[2]
     family, variant = resolve(name)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tokbench.bench.metrics.base import Metric
 from tokbench.errors import TokbenchError, unknown_name
-from tokbench.plugins import import_class
+from tokbench.plugins import hint, import_class
 
 
 @cache
@@ -49,7 +49,7 @@ def select(names: tuple[str, ...] | None) -> list[type[Metric]]:
             chosen |= known
             continue
         if name not in by_key:
-            raise unknown_name("metric", name, [*by_key, "all"])
+            raise unknown_name("metric", name, [*by_key, "all"], hint=hint(name, "Metric"))
         chosen[by_key[name].name] = by_key[name]
     return list(chosen.values())
 
