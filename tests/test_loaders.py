@@ -30,7 +30,7 @@ from tokbench.tokenizers.places import locate
 PACKAGE = Path(tokbench.__file__).parent
 
 SITES = {
-    "bench/cache.py: load_file": "safetensors, which cannot hold code",
+    "bench/cache.py: safetensors.numpy.load": "safetensors, which cannot hold code",
     "bench/fetch.py: Unpickler": "its digest is checked first, and it builds arrays alone",
     "tokenizers/checkpoints.py: safe_open": "safetensors",
     "tokenizers/library/folder.py: safe_open": "safetensors",
@@ -40,7 +40,17 @@ SITES = {
 
 MODULES = {"pickle", "joblib", "shelve", "marshal", "dill", "cloudpickle", "yaml", "torch.hub", "torch.jit"}
 NAMES = {"Unpickler", "load_file", "safe_open", "load_state_dict_from_url", "from_pretrained", "fromfile"}
-CALLS = {"pd.read_pickle", "torch.load", "np.load", "numpy.load", "exec", "eval", "__import__"}
+CALLS = {
+    "safetensors.numpy.load",
+    "safetensors.torch.load",
+    "pd.read_pickle",
+    "torch.load",
+    "np.load",
+    "numpy.load",
+    "exec",
+    "eval",
+    "__import__",
+}
 HARMLESS = {"torch.hub.get_dir", "pickle.UnpicklingError", "pickle.decode_long", "torch.jit.is_tracing", "torch.jit.is_scripting"}
 
 
@@ -189,7 +199,8 @@ def _resume(armed: Path, home: Path) -> object:
 
 def _features(armed: Path, home: Path) -> object:
     cache = FeatureCache(home, _network())
-    _place(cache.folder / "a.safetensors", armed.read_bytes())
+    data = armed.read_bytes()
+    _place(cache.folder / f"{cache._name(data)}.safetensors", data)
     assert not FeatureCache(home, _network())._known  # it is computed again
     raise TokbenchError("not read")
 

@@ -1,4 +1,8 @@
-"""Features of reference images on disk, found again by the content of the image and the identity of the network."""
+"""Features of reference images on disk, found again by the content of the image and the identity of the network.
+
+A segment is named by the digest of its network and of its own bytes. One that does not have the digest it is named by is damaged: it is
+removed, and its features are computed again. Segments of older versions have other names, and are left alone.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
+import safetensors.numpy
 from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.configs import canonical_json
 from tokbench.errors import TokbenchError
 from tokbench.files import remove_abandoned, write_bytes
+
+NAME_LENGTH = 32
+"""Digits of a segment's digest in its name."""
 
 
 class FeatureCache:
@@ -25,8 +32,8 @@ class FeatureCache:
     """
 
     def __init__(self, folder: Path, network: FeatureNetwork) -> None:
-        identity = hashlib.sha256(canonical_json(network.settings).encode()).hexdigest()[:16]
-        self.folder = folder / f"{network.name}-{identity}"
+        self._identity = hashlib.sha256(canonical_json(network.settings).encode()).hexdigest()
+        self.folder = folder / f"{network.name}-{self._identity[:16]}"
         self.dim = network.dim
         self._known: dict[bytes, np.ndarray] = {}
         self._fresh: dict[bytes, np.ndarray] = {}
@@ -51,18 +58,27 @@ class FeatureCache:
             "keys": np.stack([np.frombuffer(key, dtype=np.uint8) for key in keys]),
             "features": np.stack([self._fresh[key] for key in keys]),
         }
-        name = hashlib.sha256(b"".join(keys)).hexdigest()[:16]
+        data = safetensors.numpy.save(tensors)
         with suppress(TokbenchError):
-            write_bytes(self.folder / f"{name}.safetensors", save(tensors))
+            write_bytes(self.folder / f"{self._name(data)}.safetensors", data)
             remove_abandoned(self.folder, set())
         self._known |= self._fresh
         self._fresh = {}
 
+    def _name(self, data: bytes) -> str:
+        return hashlib.sha256(self._identity.encode() + hashlib.sha256(data).digest()).hexdigest()[:NAME_LENGTH]
+
     def _read(self, path: Path) -> None:
+        if len(path.stem) != NAME_LENGTH or not path.is_file():
+            return
         try:
-            tensors = load_file(path)
+            data = path.read_bytes()
+            if self._name(data) != path.stem:
+                path.unlink()
+                return
+            tensors = safetensors.numpy.load(data)
             keys, features = tensors["keys"], tensors["features"]
         except (OSError, SafetensorError, KeyError):
-            return  # a damaged segment is recomputed
-        if features.ndim == 2 and features.shape == (len(keys), self.dim) and keys.shape[1:] == (32,):
+            return
+        if features.dtype == np.float32 and features.shape == (len(keys), self.dim) and keys.shape[1:] == (32,):
             self._known.update(zip((key.tobytes() for key in keys), features, strict=True))
