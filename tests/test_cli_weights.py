@@ -1,6 +1,7 @@
 """Commands about weights: where they are, what to do when they are not, and files turned into this package's form."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,6 +48,31 @@ def test_what_a_user_can_fix_is_one_line(tokbench_cli, arguments, message):
     assert (status, out) == (2, "")
     assert message in err
     assert err.count("\n") == 1
+
+
+def test_a_pin_is_forgotten_or_renewed_by_name(tokbench_cli, tmp_path):
+    status, out, _ = tokbench_cli("weights", "path", "vqgan/ldm-f4")
+    path = Path(out.strip())
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"one")
+    assert tokbench_cli("weights", "get", "vqgan/ldm-f4")[:2] == (0, out)
+    path.write_bytes(b"two")
+    status, _, err = tokbench_cli("weights", "get", "vqgan/ldm-f4")
+    assert status == 2
+    assert "tokbench weights get vqgan/ldm-f4 --renew, or to keep a file put there by hand: tokbench weights forget vqgan/ldm-f4" in err
+    status, _, err = tokbench_cli("weights", "forget", "vqgan/ldm-f4")
+    assert (status, "forgot the digest of vqgan/ldm-f4" in err) == (0, True)
+    assert tokbench_cli("weights", "get", "vqgan/ldm-f4")[0] == 0
+    for name, words in (
+        ("vqgan/ldm-f8", "no digest of vqgan/ldm-f8 is noted"),
+        ("inception", "inception has one digest, which is part of tokbench"),
+        ("vqgann", "unknown weights 'vqgann'"),
+        ("http://127.0.0.1:9/w.pt", "no digest of http://127.0.0.1:9/w.pt is noted"),
+    ):
+        status, _, err = tokbench_cli("weights", "forget", name)
+        assert (status, err.count("\n"), words in err) == (2, 1, True)
+    status, _, err = tokbench_cli("weights", "get", "http://127.0.0.1:9/w.pt", "--renew")
+    assert (status, err.count("\n"), "cannot fetch http://127.0.0.1:9/w.pt (no connection" in err) == (2, 1, True)
 
 
 def test_a_checkpoint_of_others_becomes_a_folder_that_runs(tokbench_cli, tmp_path):

@@ -117,7 +117,7 @@ def test_weights_are_small_and_say_where_they_come_from():
 
 def test_modules_import_only_from_floors_below():
     floors = [
-        {"errors", "lazy", "layout", "tokens", "images", "configs", "plugins", "assets", "download"},
+        {"errors", "lazy", "layout", "tokens", "images", "configs", "plugins", "assets", "files", "arrays", "web", "download"},
         {"quantizers", "nn"},
         {"data", "tokenizers"},
         {"train", "bench"},

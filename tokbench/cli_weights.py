@@ -17,7 +17,12 @@ weights_app = typer.Typer(help="Fetch, find and list weights and network files."
 
 
 @weights_app.command("get")
-def weights_get(name: Annotated[str, typer.Argument(help="A tokenizer, or a network file of: tokbench weights list.")]) -> None:
+def weights_get(
+    name: Annotated[str, typer.Argument(help="A tokenizer, a network file of: tokbench weights list, or a URL or hf: place.")],
+    renew: Annotated[
+        bool, typer.Option("--renew", help="Fetch it again, and take what is there now for the file of its first use.")
+    ] = False,
+) -> None:
     """Fetch weights once into the cache, and print where they lie."""
     from tokbench.assets import ASSETS
 
@@ -30,14 +35,42 @@ def weights_get(name: Annotated[str, typer.Argument(help="A tokenizer, or a netw
         if name in [asset.name for asset in ASSETS]:
             from tokbench.bench.fetch import fetch_asset
 
-            path = fetch_asset(name, progress=report)
+            path = fetch_asset(name, renew=renew, progress=report)
+        elif _is_place(name):
+            from tokbench.tokenizers.places import locate
+
+            path = locate(name, renew=renew, progress=report)
         else:
             from tokbench.tokenizers.obtain import fetch_weights
             from tokbench.tokenizers.zoo import resolve
 
             _check(name)
-            path = fetch_weights(*resolve(name), progress=report)
+            path = fetch_weights(*resolve(name), renew=renew, progress=report)
     print(path)
+
+
+@weights_app.command("forget")
+def weights_forget(name: Annotated[str, typer.Argument(help="A tokenizer, or a URL or hf: place.")]) -> None:
+    """Forget the digest noted at first use: the file that is here is taken at its next use."""
+    from tokbench.assets import ASSETS
+    from tokbench.tokenizers.obtain import forget_weights
+    from tokbench.tokenizers.places import forget_pin
+    from tokbench.tokenizers.zoo import resolve
+
+    if name in [asset.name for asset in ASSETS]:
+        raise TokbenchError(f"{name} has one digest, which is part of tokbench; to fetch it again: tokbench weights get {name} --renew")
+    if _is_place(name):
+        known = forget_pin(name)
+    else:
+        _check(name)
+        known = forget_weights(resolve(name)[1])
+    if not known:
+        raise TokbenchError(f"no digest of {name} is noted, so its next file is taken whatever it is")
+    say(f"forgot the digest of {name}; that of its next file is noted")
+
+
+def _is_place(name: str) -> bool:
+    return name.startswith(("http://", "https://", "hf:"))
 
 
 @weights_app.command("path")

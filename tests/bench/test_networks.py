@@ -110,7 +110,7 @@ def test_caches_hold_the_published_inception_or_none(tmp_path, monkeypatch, wher
     place.parent.mkdir(parents=True)
     path.rename(place)
     with pytest.raises(
-        TokbenchError, match=r"is not inception: it has SHA-256 .*, expected 6726825d0af5; remove it and run: tokbench weights get"
+        TokbenchError, match=r"is not inception: it has SHA-256 .*, expected 6726825d0af5; run: tokbench weights get inception --renew"
     ):
         RFID.create(MetricContext(CPU, micro_batch=4))
 

@@ -131,9 +131,7 @@ def test_another_package_is_refused(monkeypatch, tmp_path):
     path = asset_path("faces")
     path.parent.mkdir(parents=True)
     path.write_bytes(b"another")
-    with pytest.raises(
-        TokbenchError, match=r"has SHA-256 [0-9a-f]{12}, expected 0d77fffeef36; remove it and run: tokbench weights get faces"
-    ):
+    with pytest.raises(TokbenchError, match=r"has SHA-256 [0-9a-f]{12}, expected 0d77fffeef36; run: tokbench weights get faces --renew"):
         open_source("faces", size=64)
 
 

@@ -1,7 +1,11 @@
 """Where weights are, and how they come here: hub and URLs, kept once, pinned at first use, with a way out when offline."""
 
 import io
+import threading
 import zipfile
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -9,7 +13,7 @@ import torch
 
 from tokbench.errors import TokbenchError
 from tokbench.tokenizers import obtain, places, zoo
-from tokbench.tokenizers.places import HubPlace, WebPlace, check_pin, locate, parse_place
+from tokbench.tokenizers.places import HubPlace, WebPlace, check_pin, forget_pin, locate, parse_place
 from tokbench.tokenizers.torchfile.script import read_script
 
 
@@ -145,12 +149,85 @@ def test_a_file_that_changed_since_its_first_use_is_refused(tmp_path: Path, cach
     digest = check_pin("https://x/w.pt", path)
     assert check_pin("https://x/w.pt", path) == digest
     path.write_bytes(b"two")
-    with pytest.raises(TokbenchError, match=rf"at first use it was {digest[:16]}.*delete .*pins.* to accept the new one"):
+    with pytest.raises(
+        TokbenchError, match=rf"at first use it was {digest[:16]}.*To accept the new one: tokbench weights get https://x/w.pt --renew"
+    ):
         check_pin("https://x/w.pt", path)
     (pin,) = (cache / "weights" / "pins").iterdir()
     assert pin.read_text() == f"{digest}  https://x/w.pt\n"
-    pin.unlink()
+    assert forget_pin("https://x/w.pt")
+    assert not forget_pin("https://x/w.pt")
     assert check_pin("https://x/w.pt", path) != digest
+    (pin,) = (cache / "weights" / "pins").iterdir()
+    pin.write_text("no digest\n")
+    with pytest.raises(TokbenchError, match=r"holds no digest; delete it, or run: tokbench weights forget https://x/w.pt"):
+        check_pin("https://x/w.pt", path)
+
+
+@pytest.fixture
+def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
+    """The address of a folder that a server of our own serves."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    root = tmp_path / "served"
+    root.mkdir()
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(root)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", root
+    server.shutdown()
+    server.server_close()
+
+
+def test_what_changed_on_the_web_is_deleted_and_taken_only_when_renewed(served: tuple[str, Path], cache: Path) -> None:
+    place, file = f"{served[0]}/w.pt", served[1] / "w.pt"
+    file.write_bytes(b"one")
+    path = locate(place)
+    file.write_bytes(b"two")
+    assert locate(place).read_bytes() == b"one"
+    path.unlink()
+    with pytest.raises(TokbenchError, match=rf"at first use it was .*; it was deleted. To accept .* weights get {place} --renew, or"):
+        locate(place)
+    assert not path.exists()
+    assert locate(place, renew=True).read_bytes() == b"two"
+    assert locate(place).read_bytes() == b"two"
+    path.write_bytes(b"twp")  # a byte of it flipped
+    with pytest.raises(TokbenchError, match="it was replaced or is damaged"):
+        locate(place)
+    file.unlink()
+    with pytest.raises(TokbenchError, match="404"):
+        locate(place, renew=True)
+    assert path.read_bytes() == b"twp"  # nothing is lost that was not replaced
+
+
+def test_what_is_in_a_zip_is_renewed_and_a_damaged_zip_leaves_no_pin(served: tuple[str, Path], cache: Path) -> None:
+    place, file = f"{served[0]}/v.zip#m.ckpt", served[1] / "v.zip"
+    file.write_bytes(b"PK no zip at all")
+    with pytest.raises(TokbenchError, match=r"holds no readable file 'm.ckpt' .*; it was deleted, try again"):
+        locate(place)
+    assert not (cache / "weights" / "pins").exists()
+    for content in (b"one", b"two"):
+        with zipfile.ZipFile(file, "w") as archive:
+            archive.writestr("m.ckpt", content)
+        path = locate(place, renew=content == b"two")
+        assert path.read_bytes() == content
+        assert [item.name for item in path.parent.iterdir() if not item.name.endswith(".lock")] == ["m.ckpt"]
+    path.unlink()
+    assert locate(place).read_bytes() == b"two"
+    assert forget_pin(place)
+    assert not list((cache / "weights" / "pins").iterdir())
+
+
+def test_a_zip_whose_file_claims_to_be_huge_is_refused(served: tuple[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "MOST_UNPACKED", 1 << 20)
+    with zipfile.ZipFile(served[1] / "v.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m.ckpt", bytes(8 << 20))
+    with pytest.raises(TokbenchError, match="it claims 8388608 bytes"):
+        locate(f"{served[0]}/v.zip#m.ckpt")
+    with pytest.raises(TokbenchError, match="names no file in a zip; write URL#FOLDER/FILE"):
+        locate(f"{served[0]}/v.zip#../m.ckpt")
 
 
 def test_files_and_folders_of_the_hub(hub: list[tuple], tmp_path: Path) -> None:

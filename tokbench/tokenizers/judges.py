@@ -46,5 +46,5 @@ def check_file(asset: Asset, path: Path) -> None:
 
 def not_the_judge(asset: Asset, path: Path, digest: str, expected: str) -> TokbenchError:
     """Build the error for a file that is not what its name says, to be raised by the caller."""
-    again = "install tokbench again" if asset.embedded else f"remove it and run: tokbench weights get {asset.name}"
+    again = "install tokbench again" if asset.embedded else f"run: tokbench weights get {asset.name} --renew"
     return TokbenchError(f"{path} is not {asset.name}: it has SHA-256 {digest[:12]}, expected {expected[:12]}; {again}")

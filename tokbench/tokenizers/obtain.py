@@ -10,7 +10,7 @@ from tokbench.assets import cache_dir
 from tokbench.download import Progress, reason
 from tokbench.errors import TokbenchError
 from tokbench.tokenizers.family import Family, Variant
-from tokbench.tokenizers.places import HubPlace, WebPlace, check_pin, fetch, parse_place
+from tokbench.tokenizers.places import HubPlace, WebPlace, check_pin, fetch, forget_pin, parse_place
 
 State = Literal["embedded", "here", "to fetch", "to be given", "none needed"]
 
@@ -57,16 +57,17 @@ def own_weights(family: Family, variant: Variant) -> Path | None:
         raise TokbenchError(f"{name} ships without weights; pass weights=PATH (command line: --weights PATH)")
     if not path.is_file():
         raise TokbenchError(f"the weights of {name} are not here; run: tokbench weights get {name} (or pass --weights FILE)")
-    check_pin(str(_place(variant)), path)
+    check_pin(str(_place(variant)), path, name=name)
     return path
 
 
-def fetch_weights(family: Family, variant: Variant, *, progress: Progress = lambda done, total: None) -> Path:
+def fetch_weights(family: Family, variant: Variant, *, renew: bool = False, progress: Progress = lambda done, total: None) -> Path:
     """Fetch the published weights of a variant into the user's cache, unless they are there.
 
     Args:
         family: Of the variant.
         variant: Whose weights.
+        renew: Whether to fetch what is published now in any case, and to note its digest instead of the one at first use.
         progress: Called with bytes done and bytes in all (0 if unknown).
 
     Returns:
@@ -80,13 +81,19 @@ def fetch_weights(family: Family, variant: Variant, *, progress: Progress = lamb
         if variant.weights is not None or not variant.needs_weights:
             raise TokbenchError(f"{name} needs no fetching: its weights are {weights_state(family, variant)}")
         raise TokbenchError(f"no file of {name} is known; get one from {variant.source}, and pass --weights FILE")
-    if path.is_file():
-        check_pin(str(place), path)
+    if path.is_file() and not renew:
+        check_pin(str(place), path, name=name)
         return path
     try:
-        return fetch(place, path, progress=progress)
+        return fetch(place, path, name=name, renew=renew, progress=progress)
     except OSError as error:
         raise TokbenchError(f"cannot fetch {place} ({reason(error)}); fetch it by other means and put it at {path}") from error
+
+
+def forget_weights(variant: Variant) -> bool:
+    """Forget the digest of a variant's weights noted at first use; returns whether one was noted."""
+    place = _place(variant)
+    return place is not None and forget_pin(str(place))
 
 
 def _place(variant: Variant) -> HubPlace | WebPlace | None:

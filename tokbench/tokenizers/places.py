@@ -1,6 +1,6 @@
 """Where weights are, as a user writes it, and how they come here: ``PATH``, ``hf:OWNER/REPO[@REVISION][/FILE]``, or a URL; no torch.
 
-A file of the web is kept in the user's cache. Its digest is noted at first use and must not change afterwards.
+A file of the web is kept in the user's cache. Its digest is noted at first use and must not change afterwards, until it is renewed.
 """
 
 from __future__ import annotations
@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tokbench.assets import cache_dir
-from tokbench.download import Progress, download, reason
+from tokbench.download import Progress, WrongDigest, download, reason
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.files import atomic_file, write_bytes, write_text
 
@@ -26,6 +27,11 @@ FOLDER_FILES = ("*.json", "*.safetensors")
 """What is fetched of a folder."""
 OTHER_COPIES = ("*.fp16.*", "*.non_ema.*")
 """What is not: other precisions and other averages of the same weights."""
+
+LONGEST_NAME = 120
+"""Characters of the name a download keeps; locks and parts of it have longer ones."""
+MOST_UNPACKED = 1 << 30
+"""Bytes that a file in a zip may claim, if that is more than 100 times what the zip has; weights never shrink that far."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +77,7 @@ class WebPlace:
     def file_name(self) -> str:
         """What to call the download."""
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", unquote(urlsplit(self.url).path).rstrip("/").rpartition("/")[2]).strip("-.")
-        return name if "." in name else "weights.ckpt"
+        return name[-LONGEST_NAME:].lstrip("-.") if "." in name[-LONGEST_NAME:] else "weights.ckpt"
 
 
 def parse_place(text: str) -> HubPlace | WebPlace | Path:
@@ -92,6 +98,8 @@ def parse_place(text: str) -> HubPlace | WebPlace | Path:
         return HubPlace(found[1], inside.strip("/"), found[2])
     if re.match(r"https?://", text):
         url, _, member = text.partition("#")
+        if ".." in member.split("/"):
+            raise TokbenchError(f"{text!r} names no file in a zip; write URL#FOLDER/FILE")
         return WebPlace(url, member)
     if re.match(r"[a-z][a-z0-9+]+://", text):
         raise TokbenchError(f"{text!r} cannot be fetched; weights are a path, hf:OWNER/REPO/FILE, or a URL of http or https")
@@ -128,11 +136,12 @@ def from_torchscript(path: Path) -> Path:
     return target
 
 
-def locate(place: str | Path, *, progress: Progress = lambda done, total: None) -> Path:
+def locate(place: str | Path, *, renew: bool = False, progress: Progress = lambda done, total: None) -> Path:
     """Bring weights here, unless they are.
 
     Args:
         place: A path, or what ``parse_place`` reads; behind ``torchscript:``, an archive whose tensors are wanted.
+        renew: Whether to fetch what is there now in any case, and to note its digest instead of the one at first use.
         progress: Called with bytes done and bytes in all (0 if unknown).
 
     Returns:
@@ -142,25 +151,34 @@ def locate(place: str | Path, *, progress: Progress = lambda done, total: None) 
         TokbenchError: If the place cannot be reached, or what is there has changed since its first use.
     """
     if isinstance(place, str) and place.startswith(TORCHSCRIPT):
-        return from_torchscript(locate(place.removeprefix(TORCHSCRIPT), progress=progress))
+        return from_torchscript(locate(place.removeprefix(TORCHSCRIPT), renew=renew, progress=progress))
     parsed = parse_place(place) if isinstance(place, str) else place
     if isinstance(parsed, Path):
         return parsed
     try:
         if isinstance(parsed, HubPlace):
-            return _from_hub(parsed)
+            return _from_hub(parsed, renew=renew)
         folder = cache_dir() / "weights" / "url" / hashlib.sha256(parsed.url.encode()).hexdigest()[:16]
-        return fetch(parsed, folder / (Path(parsed.member).name or parsed.file_name), progress=progress)
+        return fetch(parsed, folder / (Path(parsed.member).name or parsed.file_name), renew=renew, progress=progress)
     except OSError as error:
         raise TokbenchError(f"cannot fetch {parsed} ({reason(error)}); fetch it by other means and pass its path") from error
 
 
-def fetch(place: HubPlace | WebPlace, target: Path, *, progress: Progress = lambda done, total: None) -> Path:
+def fetch(
+    place: HubPlace | WebPlace,
+    target: Path,
+    *,
+    name: str = "",
+    renew: bool = False,
+    progress: Progress = lambda done, total: None,
+) -> Path:
     """Fetch one file to a given path, unless it is there.
 
     Args:
         place: Of the file.
         target: Where it shall lie; of a file of the hub, ending in its path there.
+        name: What ``tokbench weights get`` takes for it; empty for the place itself.
+        renew: Whether to fetch what is there now in any case, and to note its digest instead of the one at first use.
         progress: Called with bytes done and bytes in all (0 if unknown).
 
     Returns:
@@ -168,31 +186,40 @@ def fetch(place: HubPlace | WebPlace, target: Path, *, progress: Progress = lamb
 
     Raises:
         OSError: If the network fails, or the hub has no such file for this user.
-        TokbenchError: If it is not the file that was there at its first use.
+        TokbenchError: If it is not the file that was there at its first use; it is deleted then.
     """
-    if target.is_file():
+    if target.is_file() and not renew:
+        if isinstance(place, WebPlace):
+            check_pin(str(place), target, name=name)
         return target
     if isinstance(place, HubPlace):
-        return _from_hub(place, root=Path(str(target).removesuffix(place.inside)))
-    if not place.member:
-        download(place.url, target, progress=progress)
-        check_pin(str(place), target)
-        return target
-    archive = target.with_name(place.file_name)
-    if not archive.is_file():
-        download(place.url, archive, progress=progress)
-        check_pin(place.url, archive)
-    _extract(archive, place.member, target)
-    archive.unlink()
+        return _from_hub(place, root=Path(str(target).removesuffix(place.inside)), name=name, renew=renew)
+    file = target.with_name(place.file_name) if place.member else target
+    known = "" if renew else _noted(place.url)
+    try:
+        download(place.url, file, sha256_prefix=known, progress=progress)
+    except WrongDigest as error:
+        raise _changed(place.url, place.url, error.digest, known, name or str(place), "it was deleted") from error
+    if place.member:
+        try:
+            _extract(file, place.member, target)
+            _note(place.url, _sha256(file))
+        finally:
+            file.unlink(missing_ok=True)
+    if renew:
+        _note(str(place), _sha256(target))
+    else:
+        check_pin(str(place), target, name=name)
     return target
 
 
-def check_pin(place: str, path: Path) -> str:
+def check_pin(place: str, path: Path, *, name: str = "") -> str:
     """Note the digest of a file at its first use, and compare it with that later.
 
     Args:
         place: What it is noted under.
         path: The file.
+        name: What ``tokbench weights get`` takes for it; empty for the place itself.
 
     Returns:
         SHA-256 of the file, in hex.
@@ -200,18 +227,50 @@ def check_pin(place: str, path: Path) -> str:
     Raises:
         TokbenchError: If it differs from what was noted.
     """
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    pin = _pin(place)
-    try:
-        known = pin.read_text(encoding="utf-8").split()[0]
-    except (FileNotFoundError, IndexError):
-        write_text(pin, f"{digest}  {place}\n")
-        return digest
-    if known != digest:
-        message = f"{path} ({place}) has SHA-256 {digest[:16]}..., at first use it was {known[:16]}...; it was replaced or is damaged."
-        raise TokbenchError(f"{message} Fetch the old file, or delete {pin} to accept the new one")
+    digest, known = _sha256(path), _noted(place)
+    if not known:
+        _note(place, digest)
+    elif known != digest:
+        raise _changed(str(path), place, digest, known, name or place, "it was replaced or is damaged")
     return digest
+
+
+def forget_pin(place: str) -> bool:
+    """Forget the digest noted at first use, so that the file that is here is taken at its next use; returns whether one was noted."""
+    pins = {_pin(place), _pin(place.partition("#")[0])}
+    known = any(pin.is_file() for pin in pins)
+    for pin in pins:
+        pin.unlink(missing_ok=True)
+    return known
+
+
+def _changed(what: str, place: str, digest: str, known: str, name: str, fate: str) -> TokbenchError:
+    where = "" if what == place else f" ({place})"
+    accept = f"tokbench weights get {name} --renew, or to keep a file put there by hand: tokbench weights forget {name}"
+    return TokbenchError(
+        f"{what}{where} has SHA-256 {digest[:16]}..., at first use it was {known[:16]}...; {fate}. To accept the new one: {accept}"
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _noted(place: str) -> str:
+    """The digest noted at first use; empty if there is none, or what is there is none."""
+    try:
+        with _pin(place).open("rb") as file:
+            found = re.match(rb"[0-9a-f]{64}(?=\s)", file.read(100))
+    except FileNotFoundError:
+        return ""
+    if found is None:
+        raise TokbenchError(f"{_pin(place)} holds no digest; delete it, or run: tokbench weights forget {place}")
+    return found[0].decode()
+
+
+def _note(place: str, digest: str) -> None:
+    write_text(_pin(place), f"{digest}  {place}\n")
 
 
 def _pin(place: str) -> Path:
@@ -221,14 +280,18 @@ def _pin(place: str) -> Path:
 
 def _extract(archive: Path, member: str, target: Path) -> None:
     try:
-        with zipfile.ZipFile(archive) as content, content.open(member) as source, atomic_file(target) as file:
-            while chunk := source.read(1 << 20):
-                file.write(chunk)
-    except (KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
-        raise TokbenchError(f"{archive} holds no readable file {member!r} ({reason(error)}); delete it and try again") from error
+        with zipfile.ZipFile(archive) as content:
+            claimed = content.getinfo(member).file_size
+            if claimed > max(MOST_UNPACKED, 100 * archive.stat().st_size):
+                raise zipfile.BadZipFile(f"it claims {claimed} bytes")
+            with content.open(member) as source, atomic_file(target) as file:
+                while chunk := source.read(1 << 20):
+                    file.write(chunk)
+    except (KeyError, zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+        raise TokbenchError(f"{archive} holds no readable file {member!r} ({reason(error)}); it was deleted, try again") from error
 
 
-def _from_hub(place: HubPlace, *, root: Path | None = None) -> Path:
+def _from_hub(place: HubPlace, *, root: Path | None = None, name: str = "", renew: bool = False) -> Path:
     """Through the hub's own library, into its own cache or under ``root``."""
     try:
         import huggingface_hub
@@ -239,7 +302,10 @@ def _from_hub(place: HubPlace, *, root: Path | None = None) -> Path:
     try:
         if place.is_file:
             path = Path(huggingface_hub.hf_hub_download(place.repo, place.inside, **options))
-            check_pin(str(place), path)
+            if renew:
+                _note(str(place), _sha256(path))
+            else:
+                check_pin(str(place), path, name=name)
             return path
         patterns = [f"{place.inside}/{pattern}" if place.inside else pattern for pattern in FOLDER_FILES]
         options |= {"allow_patterns": patterns, "ignore_patterns": list(OTHER_COPIES)}
