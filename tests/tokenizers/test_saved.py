@@ -119,3 +119,13 @@ def test_only_tokenizers_of_the_zoo_are_saved(tmp_path: Path) -> None:
 def test_weights_of_the_package_are_loaded_by_their_path() -> None:
     path = weights_path(zoo.resolve("vqgan/tiny")[1])
     assert same(tokbench.load(str(path)), tokbench.load("vqgan/tiny"))
+
+
+def test_what_a_killed_process_left_is_taken_away(tmp_path):
+    expected = sorted(path.name for path in save_tokenizer(tokbench.load("pixel"), tmp_path / "whole").iterdir())
+    draft = tmp_path / "killed" / ".config.json.draft"
+    draft.mkdir(parents=True)
+    for name in ("lock", "model.safetensors", "config.json"):
+        (draft / name).write_text("half")
+    (draft.parent / "model.safetensors").hardlink_to(draft / "model.safetensors")  # it had its name, config.json had not
+    assert sorted(path.name for path in save_tokenizer(tokbench.load("pixel"), tmp_path / "killed").iterdir()) == expected

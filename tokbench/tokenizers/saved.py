@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import tokbench
 from tokbench.configs import flat, plain, with_overrides
 from tokbench.errors import TokbenchError
-from tokbench.files import atomic_unit, is_draft
+from tokbench.files import atomic_unit, is_draft, remove_abandoned_units
 from tokbench.tokenizers.family import Variant
 from tokbench.tokenizers.training import Training
 
@@ -49,6 +49,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | Path, *, dtype: torch.dty
     if tokenizer.name.partition("/")[0] not in families():
         name = tokenizer.name or type(tokenizer).__name__
         raise TokbenchError(f"{name} is not of a family of the zoo, and only those can be found again by name; save its state_dict instead")
+    remove_abandoned_units(folder)
     if folder.is_dir() and any(not is_draft(path.relative_to(folder)) for path in folder.iterdir()):
         raise TokbenchError(f"{folder} is not empty; choose a folder that is, or does not exist")
     about = {
