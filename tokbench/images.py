@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from tokbench.tiff import checked_tiff
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Float32, UInt8
     from torch import Tensor
@@ -113,7 +115,8 @@ def load_rgb(source: str | Path | bytes) -> Image.Image:
                 raise UnreadableImage(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
             if image.format == "JPEG2000" and JPEG2000_END not in data:  # OpenJPEG may decode a cut one as flat grey
                 raise UnreadableImage("truncated: no end of codestream")
-            image.load()
+            with checked_tiff(image, data):
+                image.load()
             return _as_rgb(_upright(image))
     except UnreadableImage:
         raise
