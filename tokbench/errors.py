@@ -61,7 +61,9 @@ def brief(error: BaseException, limit: int = 240) -> str:
     kind = type(error).__name__
     try:
         lines = str(error).strip().splitlines()
-    except Exception:  # one of others, which cannot even say what it is
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # one of others, which cannot even say what it is, or ends the process when it is asked
         lines = []
     text = f"{kind}: {lines[0]}" if lines else kind
     text = visible(text)
@@ -78,7 +80,7 @@ def out_of_memory(error: BaseException) -> bool:
             return True
         if isinstance(seen, OSError) and seen.errno == errno.ENOMEM:
             return True
-        if isinstance(seen, RuntimeError) and any(words in str(seen) for words in _OUT_OF_MEMORY):
+        if isinstance(seen, RuntimeError) and any(words in brief(seen, 2000) for words in _OUT_OF_MEMORY):
             return True
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)
     return False

@@ -112,6 +112,14 @@ ENCODE = {  # name: body of _encode, words of the line
     "asserts": ("assert images.mean() > 5", "fails in encode (AssertionError"),
     "exits": ("sys.exit(0)", "fails in encode (SystemExit: 0"),
     "alien": ("raise Alien('x')", "fails in encode (Alien: x"),
+    "exits_when_read": (
+        "class Quiet(BaseException):\n            def __str__(self): raise SystemExit(3)\n        raise Quiet",
+        "fails in encode (Quiet",
+    ),
+    "no_class_told": (
+        "class Odd:\n            @property\n            def __class__(self): raise SystemExit(3)\n        return Odd()",
+        "fails in encode (SystemExit: 3",
+    ),
     "stops": ("raise StopIteration", "fails in encode (StopIteration"),
     "writes_images": ("tokens = super()._encode(images, seeds); images.zero_(); return tokens", "encode of Bad writes into the images"),
     "writes_memory": ("images.numpy()[:] = 0.5; return super()._encode(images, seeds)", "encode of Bad writes into the images"),

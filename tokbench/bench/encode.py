@@ -71,7 +71,8 @@ def encode(
         before, seeds = given.clone(), _seeds(ids, "encode", len(images), protocol)
         with _autocast(tokenizer, protocol):
             tokens = timed(lambda: tokenizer.encode(given, seeds=seeds))
-    return check_tokens(tokens, layout, given, before, name)
+    with blamed(name, "encode"):  # what it returns may be of a class that fails when it is looked at
+        return check_tokens(tokens, layout, given, before, name)
 
 
 def decode(
@@ -97,8 +98,9 @@ def decode(
         before, seeds = values.clone(), _seeds(ids, "decode", len(tokens), protocol)
         with _autocast(tokenizer, protocol):
             images = timed(lambda: tokenizer.decode(tokens, seeds=seeds))
-    check_unwritten(tokens, before, name)
-    return check_images(images, (len(tokens), 3, protocol.size, protocol.size), values.device, name).float()
+    with blamed(name, "decode"):
+        check_unwritten(tokens, before, name)
+        return check_images(images, (len(tokens), 3, protocol.size, protocol.size), values.device, name).float()
 
 
 def _autocast(tokenizer: Tokenizer, protocol: Protocol) -> torch.autocast:

@@ -61,7 +61,9 @@ def name_of(tokenizer: Tokenizer) -> str:
     """What to call a tokenizer: its name, or that of its class if it has none that can be printed."""
     try:
         name = tokenizer.name
-    except Exception:  # a property of others
+    except KeyboardInterrupt:
+        raise
+    except BaseException:  # a property of others
         name = ""
     return name if isinstance(name, str) and name and name == visible(name) else type(tokenizer).__name__
 
@@ -85,7 +87,7 @@ def layout_of(tokenizer: Tokenizer, height: int, width: int) -> TokenLayout:
         raise Misbehaved(f"layout of {name} returns {_kind(layout)}, not a TokenLayout; mend it there")
     numbers = (*layout.image_size, *layout.grid, *layout.codebook_sizes, layout.channels)
     if not all(type(number) is int for number in numbers) or not isinstance(layout.grid, tuple):
-        raise Misbehaved(f"layout of {name} holds {visible(str(layout))[:200]}; all its numbers must be ints, in tuples")
+        raise Misbehaved(f"layout of {name} holds {visible(str(numbers))[:200]}; all its numbers must be ints, in tuples")
     if tuple(layout.image_size) != (height, width):
         raise Misbehaved(f"layout of {name} is of an image of {layout.image_size}, asked for {(height, width)}; mend it there")
     return layout
