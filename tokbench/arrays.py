@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -39,7 +39,7 @@ class ArrayHeader:
         return prod(self.shape) * self.dtype.itemsize
 
 
-def read_header(file: BinaryIO) -> ArrayHeader:
+def read_header(file: io.BufferedIOBase) -> ArrayHeader:
     """Read the beginning of a .npy file.
 
     Args:

@@ -26,7 +26,7 @@ from tokbench.cli_compare import (
     plot,
     print_records,
 )
-from tokbench.cli_errors import UsageError, in_words, usage_error
+from tokbench.cli_errors import UsageError, check_once, in_words, usage_error
 from tokbench.cli_feed import export
 from tokbench.cli_probe import probe
 from tokbench.cli_report import report as report_page
@@ -77,6 +77,7 @@ def _status() -> int:
     try:
         if command not in (None, "export"):
             check_alone(f"tokbench {command}")
+        check_once(typer.main.get_command(app), sys.argv[1:])
         with output():
             status = app(standalone_mode=False)
         if status == exit_status(signal.SIGINT):  # newer versions of typer make this of KeyboardInterrupt

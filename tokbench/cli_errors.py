@@ -113,6 +113,37 @@ def _called(root: Any, words: Sequence[str]) -> tuple[list[str], Any]:
     return path, command
 
 
+def check_once(root: Any, words: Sequence[str]) -> None:
+    """Refuse an option that takes one value and is given twice: the last would count, and the others go in silence.
+
+    Args:
+        root: The command that was called.
+        words: What it was called with.
+
+    Raises:
+        TokbenchError: Naming the option.
+    """
+    path, command = _called(root, words)
+    given = list(words[len(path) - 1 :])
+    given = given[: given.index("--")] if "--" in given else given
+    for parameter in command.params:
+        if parameter.param_type_name != "option" or parameter.multiple or parameter.is_flag:
+            continue
+        values, at = [], 0
+        while at < len(given):
+            word = given[at]
+            name, equals, value = word.partition("=")
+            if word in parameter.opts:
+                at += 1
+                values.append(given[at] if at < len(given) else "")
+            elif equals and name.startswith("--") and name in parameter.opts:
+                values.append(value)
+            at += 1
+        if len(values) > 1:
+            name = max(parameter.opts, key=len)
+            raise TokbenchError(f"{name} takes one value, and {len(values)} were given: {', '.join(values)}; give one of them")
+
+
 def _refused(error: Any, parameter: Any, hint: str) -> TokbenchError:
     """A value that an option or argument does not take."""
     name, kind = _name(parameter), getattr(parameter, "type_descriptor", None)

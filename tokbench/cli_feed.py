@@ -29,6 +29,9 @@ def export(
     seed: Annotated[int | None, typer.Option(help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16 [default: fp32].")] = None,
     labels: Annotated[str, typer.Option(help="source, folder (the one an image lies in), or none.")] = "source",
+    classes: Annotated[
+        Path | None, typer.Option(help="Names of the classes in the order of their numbers: a text or JSON file, or an earlier export.")
+    ] = None,
     latents: Annotated[str, typer.Option(help="float32 or float16, of continuous tokenizers.")] = "float32",
     rows: Annotated[int | None, typer.Option(help="Images a shard [default: 4096, or 64 MiB].", min=1)] = None,
     batch_size: Annotated[int, typer.Option(help="Images read ahead, where one thread encodes; changes no byte.", min=1)] = 64,
@@ -55,11 +58,13 @@ def export(
         check_folder(memmap, "--memmap")
     from tokbench.bench.protocol import get_protocol
     from tokbench.data.open import open_source
+    from tokbench.feed.classes import read_classes
     from tokbench.feed.export import ExportOptions
     from tokbench.feed.export import export as export_tokens
     from tokbench.tokenizers.zoo import load
 
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
+    names = None if classes is None else read_classes(classes)
     model = load(name, weights, device, **{key.replace(".", "__"): value for key, value in settings(setting).items()})
     source = open_source("photos" if data is None else data, size=protocol.size)
     with progress(model.name, len(source)) as advance:
@@ -67,6 +72,7 @@ def export(
             rows_per_shard=rows,
             latents=_one_of("--latents", latents, ("float32", "float16")),  # type: ignore[arg-type]  # checked
             labels=_one_of("--labels", labels, ("source", "folder", "none")),  # type: ignore[arg-type]  # checked
+            classes=names,
             batch_size=batch_size,
             strict=strict,
             memmap=memmap,

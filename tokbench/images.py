@@ -6,14 +6,25 @@ import io
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
+from tokbench.image_files import (
+    JPEG_START,
+    PNG_SIGNATURE,
+    UnreadableImage,
+    jpeg_pixels,
+    largest_icon,
+    one_large_at_a_time,
+    png_pixels,
+    read_regular,
+    tiff_errors,
+)
+from tokbench.rgb import as_rgb
 from tokbench.tiff import checked_tiff
 
 if TYPE_CHECKING:
@@ -22,26 +33,14 @@ if TYPE_CHECKING:
 
 Uint8Rule = Literal["round", "truncate"]
 
-MAX_PIXELS = 178_956_970
-"""Images above this many pixels are refused before they are decoded. It is twice Pillow's default ``MAX_IMAGE_PIXELS``, where
-Pillow itself refuses, so the limit is the same when a program has switched Pillow's off."""
+MAX_PIXELS = 100_000_000
+"""Images above this many pixels are refused before they are decoded."""
 
+MAX_FILE_BYTES = 256 << 20
+"""Image files above this size are refused before they are read."""
 
-class UnreadableImage(ValueError):
-    """The bytes are not an image that can be read; the message says why."""
-
-    @classmethod
-    def because(cls, error: Exception) -> UnreadableImage:
-        """Word another error as the reason, without the path an operating system error carries.
-
-        Args:
-            error: What went wrong.
-
-        Returns:
-            The error, to be raised by the caller.
-        """
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
-        return cls(" ".join(reason.split()))
+MAX_DECODING_BYTES = 800 * 10**6
+"""Memory that a file, what a decoder makes of it and its RGB may take together; images that would take more are refused."""
 
 
 def to_float(images: UInt8[Tensor, "b 3 h w"]) -> Float32[Tensor, "b 3 h w"]:
@@ -94,10 +93,13 @@ def to_uint8(images: Float[Tensor, "b 3 h w"], *, rule: Uint8Rule = "round") -> 
 def load_rgb(source: str | Path | bytes) -> Image.Image:
     """Read any image file as 8-bit RGB, upright.
 
-    EXIF orientation is applied (damaged EXIF data counts as none); of an animation the first frame is taken; grey, palette,
-    CMYK, YCbCr and LAB are converted; transparency is composited over white; embedded colour profiles are ignored.
+    EXIF orientation is applied; of an animation the first frame is taken; grey, palette, CMYK, YCbCr and LAB are converted; transparency
+    is composited over white; embedded colour profiles are ignored. Damaged metadata count as none and never cost the pixels.
     Greys of 16 or more bits are taken as 0..65535, float greys as [0, 1] if none exceeds 1 and as [0, 255] otherwise
     (NaN is black), and what lies outside is clamped. Of 16-bit colours Pillow keeps the high byte.
+
+    Memory is bounded: an image that takes more than ``MAX_DECODING_BYTES`` is refused by what its header says, and of those that take
+    more than ``SMALL`` one is decoded at a time.
 
     Args:
         source: A path, or the bytes of a file.
@@ -106,27 +108,57 @@ def load_rgb(source: str | Path | bytes) -> Image.Image:
         A Pillow image in mode RGB.
 
     Raises:
-        UnreadableImage: If the file is missing, not an image, truncated, or larger than ``MAX_PIXELS``.
+        UnreadableImage: If the file is missing, no regular file, not an image, truncated, damaged as far as its format can tell, or too
+            large.
     """
     try:
-        data = source if isinstance(source, bytes) else Path(source).read_bytes()
-        with _strict_pillow(), Image.open(io.BytesIO(data), formats=_readable_formats()) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UnreadableImage(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
-            if image.format == "JPEG2000" and JPEG2000_END not in data:  # OpenJPEG may decode a cut one as flat grey
-                raise UnreadableImage("truncated: no end of codestream")
-            with checked_tiff(image, data):
-                image.load()
-            return _as_rgb(_upright(image))
+        data = source if isinstance(source, bytes) else read_regular(Path(source), MAX_FILE_BYTES)
+        data = png_pixels(data) if data.startswith(PNG_SIGNATURE) else data
+        try:
+            return _decode(data)
+        except UnreadableImage:
+            raise
+        except Exception:
+            if not data.startswith(JPEG_START) or (bare := jpeg_pixels(data)) == data:
+                raise
+            return _decode(bare)  # some metadata stop Pillow from reading a whole JPEG
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:  # its text is the address of a buffer
         raise UnreadableImage("not an image of a known format, or cut off in its header") from error
     except Image.DecompressionBombError as error:
         raise UnreadableImage(f"absurdly large ({error})") from error
+    except MemoryError as error:
+        raise UnreadableImage("decoding it takes more memory than there is") from error
     except Exception as error:  # Pillow plugins raise many kinds: OSError, SyntaxError, ValueError, struct.error, ...
         raise UnreadableImage.because(error) from error
 
+
+def _decode(data: bytes) -> Image.Image:
+    with _strict_pillow(), Image.open(io.BytesIO(data), formats=_readable_formats()) as image:
+        if image.width * image.height > MAX_PIXELS:
+            raise UnreadableImage(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
+        needed = len(data) + image.width * image.height * PIXEL_BYTES.get(image.format or "", 8)
+        if needed > MAX_DECODING_BYTES:
+            raise UnreadableImage(
+                f"{image.width}x{image.height} pixels of {image.format} take {needed / 1e6:.0f} MB to decode, "
+                f"more than {MAX_DECODING_BYTES / 1e6:.0f}"
+            )
+        if image.format == "ICO" and largest_icon(data) > MAX_ICON:  # the size of a PNG in it is its own
+            raise UnreadableImage(f"an icon of {largest_icon(data)} pixels, more than {MAX_ICON}")
+        if image.format == "JPEG2000" and JPEG2000_END not in data:  # OpenJPEG may decode a cut one as flat grey
+            raise UnreadableImage("truncated: no end of codestream")
+        with one_large_at_a_time(needed):
+            written = image.format == "TIFF" and image.info.get("compression", "raw") != "raw"
+            with checked_tiff(image, data), tiff_errors() if written else nullcontext():
+                image.load()
+            rgb, orientation = as_rgb(image), _orientation(image)
+            del image
+            return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
+
+
+PIXEL_BYTES = {"WEBP": 16, "AVIF": 16, "JPEG2000": 20}
+"""Bytes a pixel that decoding takes at its highest, the RGB that is made of it included; 8 for all other formats."""
 
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")
 """Formats that are read. Others of Pillow's are not: some, such as EPS, would start another program on the file."""
@@ -137,6 +169,9 @@ def _readable_formats() -> tuple[str, ...]:
     Image.init()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
+
+MAX_ICON = 1 << 22
+"""Pixels of an icon."""
 
 JPEG2000_END = b"\xff\xd9"
 """Marker that ends a JPEG 2000 codestream and cannot occur inside its packets."""
@@ -177,25 +212,8 @@ _UPRIGHT = {
 }
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _orientation(image: Image.Image) -> int:
     try:
-        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:  # the pixels are intact; ImageOps.exif_transpose would refuse them
-        return image
-    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
-
-
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        levels = np.asarray(image).astype(np.int64)
-        grey = (levels.clip(0, 65535) * 255 + 32767) // 65535
-        grey[levels == image.info.get("transparency", -1)] = 255
-        image = Image.fromarray(grey.astype(np.uint8))
-    elif image.mode == "F":
-        values = np.asarray(image).astype(np.float64)
-        scale = 255.0 if values.max(initial=0.0, where=np.isfinite(values)) <= 1 else 1.0
-        image = Image.fromarray((np.where(np.isnan(values), 0.0, values) * scale).clip(0, 255).round().astype(np.uint8))
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
-    return image.convert("RGB")
+        return 1

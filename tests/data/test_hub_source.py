@@ -68,7 +68,8 @@ def test_a_named_split(make: Callable[..., Path], level: Level) -> None:
 
 
 def test_a_split_that_must_be_named(tmp_path: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda _: ["train", "extra"])
+    monkeypatch.setattr(datasets, "get_dataset_config_names", lambda _: ["default"])
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_: ["train", "extra"])
     with pytest.raises(TokbenchError, match=r"hf:u/n has none of the splits test and validation; it has train, extra; .* hf:u/n:train$"):
         HubSource("u/n")
 
@@ -142,7 +143,7 @@ def test_an_unknown_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: str) -> Any:
         raise datasets.exceptions.DatasetNotFoundError("Dataset 'a/b' doesn't exist on the Hub or cannot be accessed.\nSecond line.")
 
-    monkeypatch.setattr(datasets, "get_dataset_split_names", fail)
+    monkeypatch.setattr(datasets, "get_dataset_config_names", fail)
     with pytest.raises(TokbenchError, match=r"hf:a/b \(Dataset 'a/b' doesn't exist on the Hub or cannot be accessed\); give"):
         HubSource("a/b")
 

@@ -251,6 +251,8 @@ def fit(image: Image.Image, protocol: Protocol) -> np.ndarray:
     if image.size != (size, size):
         side = min(image.size)
         left, top = (image.width - side) / 2, (image.height - side) / 2
+        if side == size and protocol.crop == "centre, whole pixels":
+            return np.asarray(image.crop((int(left), int(top), int(left) + size, int(top) + size)))
         # Scaling the centre square alone equals scaling everything and cutting, without the rounding of the other side.
         image = image.resize((size, size), FILTERS[protocol.resize], box=(left, top, left + side, top + side))
     return np.asarray(image)

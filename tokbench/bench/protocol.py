@@ -22,7 +22,8 @@ class Protocol:
         data: Name of the data set (its digest stands beside the protocol in a record).
         size: Side of the square images in pixels.
         resize: Filter that scales a picture's shortest side to ``size``.
-        crop: What is kept after that.
+        crop: What is kept after that: the centre square. ``centre, whole pixels`` cuts on whole pixels, the upper or left one of two
+            middle places, where nothing is scaled; ``centre`` (version 1 of the presets) resampled half a pixel off there.
         uint8: How reconstructions become bytes.
         samples: How many images at most, chosen by ``seed``; None takes all.
         seed: Of the choice of images and of stochastic tokenizers.
@@ -44,7 +45,7 @@ class Protocol:
     data: str
     size: int
     resize: ResizeFilter = "lanczos"
-    crop: Literal["centre"] = "centre"
+    crop: Literal["centre", "centre, whole pixels"] = "centre, whole pixels"
     uint8: Literal["round", "truncate"] = "round"
     samples: int | None = None
     seed: int = 0
@@ -68,7 +69,7 @@ class Protocol:
     @property
     def label(self) -> str:
         """The preset's name, with every setting that differs from it: ``photos-64+size=128``."""
-        base = PRESETS.get(self.name)
+        base = EARLIER.get((self.name, self.version)) or PRESETS.get(self.name)
         if base is None:
             return self.name
         changed = [
@@ -79,8 +80,11 @@ class Protocol:
         return "+".join([self.name, *(f"{name}={getattr(self, name)}" for name in changed)])
 
 
-PRESETS = {"photos-64": Protocol(name="photos-64", version=1, data="photos/test", size=64)}
+PRESETS = {"photos-64": Protocol(name="photos-64", version=2, data="photos/test", size=64)}
 """Protocols by name; the first is the default."""
+
+EARLIER = {("photos-64", 1): replace(PRESETS["photos-64"], version=1, crop="centre")}
+"""Earlier versions of presets, under which records were measured."""
 
 CHANGEABLE = ("size", "resize", "uint8", "samples", "seed", "precision", "micro_batch")
 """Settings a user may change; the others name what the metrics do."""

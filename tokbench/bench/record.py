@@ -84,6 +84,8 @@ class DataInfo:
         groups: What the images are samples of (photos, for crops).
         enlarged: Images whose source was smaller than the protocol's size.
         skipped: Images left out.
+        passed_over: Images that lie there too, but are of kinds that are not read.
+        passed_over_names: The first of them.
     """
 
     name: str
@@ -94,6 +96,8 @@ class DataInfo:
     groups: int
     enlarged: int = 0
     skipped: tuple[SkippedImage, ...] = ()
+    passed_over: int = 0
+    passed_over_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

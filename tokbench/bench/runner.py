@@ -303,6 +303,10 @@ def _rate(seconds: list[float]) -> tuple[float | None, Interval | None]:
     return 1.0 / statistics.median(seconds), Interval(1.0 / ends[1], 1.0 / ends[0], how) if ends else None
 
 
+NAMED = 20
+"""Images passed over that a record names."""
+
+
 def _data_info(source: ImageSource, report: LoadReport) -> DataInfo:
     return DataInfo(
         name=source.name,
@@ -313,6 +317,8 @@ def _data_info(source: ImageSource, report: LoadReport) -> DataInfo:
         groups=len(report.groups),
         enlarged=report.enlarged,
         skipped=tuple(report.skipped),
+        passed_over=len(source.passed_over),
+        passed_over_names=source.passed_over[:NAMED],
     )
 
 

@@ -29,7 +29,7 @@ def as_label(value: object, record: str) -> int | None:
         TokbenchError: If it is anything else, or above ``LARGEST_LABEL``.
     """
     if isinstance(value, bytes):
-        value = value.decode("utf-8", "backslashreplace")
+        value = value.decode("utf-8-sig", "backslashreplace")
     number = int(value) if isinstance(value, str) and _NUMBER.fullmatch(value.strip()) else value
     if number is None or (number == -1 and not isinstance(number, float)):
         return None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +13,21 @@ from typing import Any, Generic, TypeVar
 from zipfile import ZipFile
 
 from tokbench.data.annotations import as_caption, bad_caption
-from tokbench.data.folder import StoredImages, caption_name, is_hidden, is_image_name, no_images, printable
+from tokbench.data.folder import (
+    MAX_NOTE_BYTES,
+    StoredImages,
+    is_hidden,
+    is_image_name,
+    is_other_image,
+    is_text_name,
+    no_images,
+    printable,
+    texts_of,
+    with_empty,
+)
 from tokbench.errors import TokbenchError
-from tokbench.images import UnreadableImage
+from tokbench.image_files import one_large_at_a_time, too_large
+from tokbench.images import MAX_FILE_BYTES, UnreadableImage
 
 Handle = TypeVar("Handle")
 
@@ -77,19 +90,44 @@ class ZipSource(StoredImages):
             raise TokbenchError(f"{path} is not a whole zip file ({error}); copy or download it again") from error
         if cut:
             raise TokbenchError(f"{path} is not a whole zip file (its beginning is missing); copy or download it again")
-        self._members = sorted(name for name in members if is_image_name(name) and not is_hidden(name))
-        if not self._members:
-            raise no_images(str(path))
-        if any(members[name].flag_bits & ENCRYPTED for name in self._members):
+        shown = {name: inside_name(name, windows=info.create_system == 0) for name, info in members.items()}
+        if len(set(shown.values())) < len(shown):
+            shown = {name: name for name in members}
+        visible = {shown[name]: name for name in members if not is_hidden(shown[name])}
+        self._files = sorted(name for name in visible if is_image_name(name))
+        self._members = visible
+        self.passed_over = tuple(sorted(printable(name) for name in visible if is_other_image(name)))
+        if not self._files:
+            raise no_images(str(path), self.passed_over)
+        if any(members[visible[name]].flag_bits & ENCRYPTED for name in self._files):
             raise TokbenchError(f"{path} needs a password; only zip files without one are read: unpack it and give the folder")
-        self._texts = {caption_name(name) for name in self._members} & members.keys()
-        self.ids = tuple(printable(name) for name in self._members)
+        self._texts = texts_of(self._files, filter(is_text_name, visible))
+        self.ids = tuple(printable(name) for name in self._files)
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders with images, and empty ones as deep in the tree as one of these."""
+        used = {name.rpartition("/")[0] for name in self._members if is_image_name(name) or is_other_image(name)}
+        inner = {name.rstrip("/").rpartition("/")[0] for name in self._members}
+        return with_empty(used, {name.rstrip("/") for name in self._members if name.endswith("/")} - inner)
 
     def read_bytes(self, index: int) -> bytes:
         """Decompress one member."""
+        return self._read(self._files[index], MAX_FILE_BYTES)
+
+    def _read(self, name: str, limit: int) -> bytes:
         try:
             with self._zip.use() as archive:
-                return archive.read(self._members[index])
+                info = archive.getinfo(self._members[name])
+                if info.file_size > limit:
+                    raise too_large(info.file_size, limit)
+                with one_large_at_a_time(info.file_size), archive.open(info) as member:
+                    data = member.read(limit + 1)  # what it holds may be more than it says
+            if len(data) > info.file_size:
+                raise UnreadableImage("it holds more than its archive says")
+            return data
+        except UnreadableImage:
+            raise
         except Exception as error:  # a damaged member raises BadZipFile, zlib.error, EOFError, NotImplementedError, ...
             raise UnreadableImage.because(error) from error
 
@@ -100,12 +138,21 @@ class ZipSource(StoredImages):
 
     def caption(self, index: int) -> str | None:
         """Decompress the text file beside one image."""
-        name = caption_name(self._members[index])
-        if name not in self._texts:
+        name = self._texts.get(self._files[index])
+        if name is None:
             return None
         try:
-            with self._zip.use() as archive:
-                data = archive.read(name)
-        except Exception as error:  # as above
+            data = self._read(name, MAX_NOTE_BYTES)
+        except UnreadableImage as error:
             raise bad_caption(f"cannot be read ({error})", self.record(index)) from error
         return as_caption(data, self.record(index))
+
+
+def inside_name(name: str, *, windows: bool) -> str:
+    """Name a member as a path with forward slashes.
+
+    Args:
+        name: As the archive has it.
+        windows: Whether it was packed there, where some programs write backslashes and drives.
+    """
+    return re.sub(r"^[A-Za-z]:/+", "", name.replace("\\", "/")) if windows and "\\" in name else name

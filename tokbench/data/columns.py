@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 LABEL_COLUMNS = ("label", "labels", "cls", "class")
-"""Names of a column of classes, whole numbers or texts, in the order in which they are tried."""
+"""Names of a column of classes, whole numbers or texts, in the order in which they are tried, first as they are, then in any case."""
 
 CAPTION_COLUMNS = ("caption", "text", "txt", "captions")
 """Names of a column of texts, or of lists of texts of which the first counts, in the order in which they are tried."""
@@ -32,6 +32,9 @@ class AnnotatedRows(StoredImages):
 
     _captions: Any
     """The column of captions; None if there is none."""
+
+    unused_columns: tuple[str, ...] = ()
+    """Columns that could be labels or captions, but are not named like them."""
 
     @abstractmethod
     def _read_classes(self) -> Classes:
@@ -90,6 +93,14 @@ def caption_column(schema: pa.Schema) -> str | None:
         return _is_text(kind) or ((pa.types.is_list(kind) or pa.types.is_large_list(kind)) and _is_text(kind.value_type))
 
     return _first(schema, CAPTION_COLUMNS, fits)
+
+
+def unused_columns(schema: pa.Schema) -> tuple[str, ...]:
+    """Columns of whole numbers or texts that are neither labels nor captions by their names."""
+    import pyarrow as pa
+
+    taken = {label_column(schema), caption_column(schema), "__key__"}
+    return tuple(field.name for field in schema if field.name not in taken and (pa.types.is_integer(field.type) or _is_text(field.type)))
 
 
 def class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
@@ -178,8 +189,9 @@ def _is_number(text: str) -> bool:
 
 
 def _first(schema: pa.Schema, names: Sequence[str], fits: Callable[[pa.DataType], bool]) -> str | None:
-    places = [(name, schema.get_field_index(name)) for name in names]  # -1 also if two columns have that name
-    return next((name for name, place in places if place >= 0 and fits(schema.field(place).type)), None)
+    fitting = [field.name for field in schema if schema.get_field_index(field.name) >= 0 and fits(field.type)]  # -1 if two have that name
+    exact = [name for name in names if name in fitting]
+    return next(iter(exact), None) or next((own for name in names for own in fitting if own.lower() == name), None)
 
 
 def _is_text(kind: pa.DataType) -> bool:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 from abc import abstractmethod
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from heapq import heappop, heappush
 from pathlib import Path
 
@@ -15,10 +15,25 @@ from PIL import Image
 from tokbench.data.annotations import as_caption, bad_caption
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
-from tokbench.images import UnreadableImage, load_rgb
+from tokbench.image_files import read_regular
+from tokbench.images import MAX_FILE_BYTES, UnreadableImage, load_rgb
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp", "bmp", "tif", "tiff", "gif", "jp2", "avif")
-"""Extensions of the files that count as images, in any case."""
+IMAGE_EXTENSIONS = (
+    *("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "bmp", "dib", "tif", "tiff", "gif", "ico"),
+    *("jp2", "j2k", "j2c", "jpc", "jpf", "jpx", "ppm", "pgm", "pbm", "pnm", "pfm", "tga", "icb", "vda", "vst", "avifs", "avif"),
+)
+"""Extensions of the files that count as images, in any case: all under which the formats of ``tokbench.images.FORMATS`` go."""
+
+OTHER_IMAGE_EXTENSIONS = (
+    *("heic", "heif", "hif", "jxl", "svg", "svgz", "psd", "psb", "exr", "hdr", "dds", "eps", "ps", "ai", "wmf", "emf", "xcf", "kra"),
+    *("cr2", "cr3", "nef", "nrw", "arw", "dng", "orf", "rw2", "raf", "pef", "srw", "raw", "x3f", "3fr"),
+    *("pcx", "sgi", "xbm", "xpm", "fits", "fts", "dcm", "qoi", "bpg", "flif", "jxr", "wdp", "hdp", "jls", "icns", "cur", "mng", "jng"),
+)
+"""Extensions of images that are not read: such files are passed over, counted and named."""
+
+
+MAX_NOTE_BYTES = 4 << 20
+"""Size of a text or JSON file beside an image."""
 
 
 class StoredImages(ImageSource):
@@ -59,7 +74,7 @@ class StoredImages(ImageSource):
 class FolderSource(StoredImages):
     """All images below a folder, by their path relative to it. Hidden files and folders are left out.
 
-    The caption of ``a.png`` is the text of ``a.txt`` beside it, if there is one.
+    The caption of ``a.png`` is the text of ``a.txt`` or ``a.caption`` beside it, in any case of letters, if there is one.
 
     Args:
         root: The folder.
@@ -74,52 +89,70 @@ class FolderSource(StoredImages):
             raise TokbenchError(f"{root} is not a folder; give a folder of images")
         self.name = Path(os.path.abspath(root)).name or "root"
         self._root = root
-        self._files = sorted(walk_images(root))
+        self._tree = walk(root)
+        found = sorted(self._tree.files)
+        self._files = [file for file in found if is_image_name(file)]
+        self.passed_over = tuple(
+            sorted(printable(file) for file in (*found, *self._tree.special) if file in self._tree.special or is_other_image(file))
+        )
+        self._texts = texts_of(self._files, (file for file in found if is_text_name(file)))
         if not self._files:
-            raise no_images(str(root))
+            raise no_images(str(root), self.passed_over)
         self.ids = tuple(printable(file) for file in self._files)
 
     def read_bytes(self, index: int) -> bytes:
         """The bytes of one file."""
         return read_file(self._root / self._files[index])
 
-    @cached_property
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders with images, and empty ones as deep in the tree as one of these."""
+        used = {file.rpartition("/")[0] for file in self._tree.files if not is_text_name(file)}
+        return with_empty(used, self._tree.empty)
+
+    @property
     def has_captions(self) -> bool:
         """Whether any image has a text file of its name beside it."""
-        wanted = {caption_name(file) for file in self._files}
-        for inside in sorted({file.rpartition("/")[0] for file in self._files}):
-            try:
-                names = os.listdir(self._root / inside)
-            except OSError as error:
-                raise cannot_list(self._root / inside, error) from error
-            if any((f"{inside}/{name}" if inside else name) in wanted for name in names):
-                return True
-        return False
+        return bool(self._texts)
 
     def caption(self, index: int) -> str | None:
         """Read the text file beside one image."""
-        try:
-            data = (self._root / caption_name(self._files[index])).read_bytes()
-        except FileNotFoundError:
+        text = self._texts.get(self._files[index])
+        if text is None or not os.path.lexists(self._root / text):
             return None
-        except OSError as error:
-            raise bad_caption(f"cannot be read ({error.strerror})", self.record(index)) from error
+        try:
+            data = read_regular(self._root / text, MAX_NOTE_BYTES)
+        except UnreadableImage as error:
+            raise bad_caption(f"cannot be read ({error})", self.record(index)) from error
         return as_caption(data, self.record(index))
 
 
-def walk_images(root: Path) -> Iterator[str]:
-    """Find the images below a folder. A folder reached twice, by symbolic links, is entered once, by its real path if it has one.
+@dataclass(frozen=True)
+class Tree:
+    """What lies below a folder.
+
+    Args:
+        files: Images of any kind and texts, by their path relative to it with forward slashes.
+        special: Pipes, sockets and devices whose names are those of images.
+        empty: Folders in which nothing lies but hidden files.
+    """
+
+    files: tuple[str, ...]
+    special: tuple[str, ...]
+    empty: tuple[str, ...]
+
+
+def walk(root: Path) -> Tree:
+    """Find what lies below a folder. A folder reached twice, by symbolic links, is entered once, by its real path if it has one.
 
     Args:
         root: The folder.
-
-    Yields:
-        Paths relative to it, with forward slashes, in no particular order.
 
     Raises:
         TokbenchError: If a folder cannot be listed.
     """
     seen: set[tuple[int, int]] = set()
+    files, special, empty = list[str](), list[str](), list[str]()
     folders, linked = [""], list[str]()
     while folders or linked:
         inside = folders.pop() if folders else heappop(linked)
@@ -133,14 +166,54 @@ def walk_images(root: Path) -> Iterator[str]:
                 entries = [entry for entry in scan if not is_hidden(entry.name)]
         except OSError as error:
             raise cannot_list(place, error) from error
+        if not entries and inside:
+            empty.append(inside)
         for entry in entries:
             path = f"{inside}/{entry.name}" if inside else entry.name
             if entry.is_dir(follow_symlinks=False):
                 folders.append(path)
             elif entry.is_symlink() and os.path.isdir(entry.path):
                 heappush(linked, path)
-            elif is_image_name(entry.name) and (os.path.isfile(entry.path) or not os.path.exists(entry.path)):
-                yield path  # a dangling link is an image that cannot be read; a pipe would block and is none
+            elif os.path.isfile(entry.path) or not os.path.exists(entry.path):  # a dangling link is an image that cannot be read
+                files += [path] if is_image_name(path) or is_other_image(path) or is_text_name(path) else []
+            elif is_image_name(path):
+                special.append(path)
+    return Tree(tuple(files), tuple(special), tuple(empty))
+
+
+def walk_images(root: Path) -> Iterator[str]:
+    """Find the images below a folder, see ``walk``.
+
+    Yields:
+        Paths relative to it, with forward slashes, in no particular order.
+    """
+    return (file for file in walk(root).files if is_image_name(file))
+
+
+def with_empty(used: Iterable[str], empty: Iterable[str]) -> tuple[str, ...]:
+    """Folders that name classes: those in use, and empty ones that lie as deep as one of them.
+
+    A class without images in one part of a data set keeps its number that way.
+    """
+    used = set(used)
+    depths = {folder.count("/") for folder in used if folder}
+    return tuple(sorted(printable(folder) for folder in used | {folder for folder in empty if folder.count("/") in depths}))
+
+
+def texts_of(images: Sequence[str], texts: Iterable[str]) -> dict[str, str]:
+    """Match texts with the images whose name they share.
+
+    Args:
+        images: Paths of images.
+        texts: Paths of texts, see ``is_text_name``.
+
+    Returns:
+        Text by image; of several for one image, ``.txt`` before others.
+    """
+    by_stem: dict[str, str] = {}
+    for text in sorted(texts, key=lambda text: (not text.endswith(".txt"), not text.lower().endswith(".txt"), text)):
+        by_stem.setdefault(text.rpartition(".")[0], text)
+    return {image: by_stem[stem] for image in images if (stem := image.rpartition(".")[0]) in by_stem}
 
 
 def is_hidden(path: str) -> bool:
@@ -168,16 +241,23 @@ def is_image_name(path: str) -> bool:
     return bool(stem) and extension.lower() in IMAGE_EXTENSIONS
 
 
-def caption_name(path: str) -> str:
-    """Where the caption of an image lies.
+def is_other_image(path: str) -> bool:
+    """Whether a file is an image by its extension, of a kind that is not read.
 
     Args:
-        path: Of an image file.
+        path: A path or a name.
 
     Returns:
-        The path with ``.txt`` in place of its extension.
+        True if it ends in one of ``OTHER_IMAGE_EXTENSIONS``, in any case.
     """
-    return path.rpartition(".")[0] + ".txt"
+    stem, _, extension = path.rpartition(".")
+    return bool(stem) and extension.lower() in OTHER_IMAGE_EXTENSIONS
+
+
+def is_text_name(path: str) -> bool:
+    """Whether a file holds a text by its extension, ``.txt`` or ``.caption`` in any case."""
+    stem, _, extension = path.rpartition(".")
+    return bool(stem) and extension.lower() in ("txt", "caption")
 
 
 def printable(path: str) -> str:
@@ -204,10 +284,7 @@ def read_file(path: Path) -> bytes:
     Raises:
         UnreadableImage: If it cannot be read; the reason does not name the path.
     """
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UnreadableImage.because(error) from error
+    return read_regular(path, MAX_FILE_BYTES)
 
 
 def cannot_list(folder: Path, error: OSError) -> TokbenchError:
@@ -215,14 +292,18 @@ def cannot_list(folder: Path, error: OSError) -> TokbenchError:
     return TokbenchError(f"cannot list the folder {folder}: {error.strerror}; make it readable or give another one")
 
 
-def no_images(given: str) -> TokbenchError:
+def no_images(given: str, passed_over: Sequence[str] = ()) -> TokbenchError:
     """Build the error for a folder or archive without images.
 
     Args:
         given: What was looked through.
+        passed_over: Images in it of kinds that are not read.
 
     Returns:
         The error, to be raised by the caller.
     """
     extensions = ", ".join(IMAGE_EXTENSIONS)
+    if passed_over:
+        found = f"{len(passed_over)} of kinds that are not read, the first {passed_over[0]}"
+        return TokbenchError(f"no images in {given} that can be read, but {found}; convert them to one of {extensions}")
     return TokbenchError(f"no images in {given}; images are files that end in {extensions} and are not hidden; check the path")

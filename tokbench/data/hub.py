@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tokbench.data.columns import AnnotatedRows, Classes, caption_column, class_names, label_column
+from tokbench.data.columns import AnnotatedRows, Classes, caption_column, class_names, label_column, unused_columns
 from tokbench.data.folder import no_images, read_file
-from tokbench.data.table import KEY_COLUMN, image_column, is_image_struct, row_ids
+from tokbench.data.table import KEY_COLUMN, image_bytes, image_column, is_image_struct, is_list, row_ids
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.images import UnreadableImage
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_SPLITS = ("test", "validation")
 """Splits taken when none is named, in this order."""
@@ -26,13 +29,14 @@ class HubSource(AnnotatedRows):
     Columns and ids are chosen as for a parquet file.
 
     Args:
-        spec: ``NAME`` or ``NAME:SPLIT``, where NAME is a data set of the hub or a local folder. Without SPLIT it is the first of
-            ``splits`` that exists, else the only one.
+        spec: ``NAME``, ``NAME:SPLIT``, ``NAME:CONFIG`` or ``NAME:CONFIG:SPLIT``, where NAME is a data set of the hub or a local folder.
+            Without CONFIG it is the one named ``default``, else the only one; without SPLIT the first of ``splits`` that exists, else
+            the only one.
         splits: Taken when none is named, in this order.
 
     Raises:
-        TokbenchError: If ``datasets`` is not installed, the data set cannot be loaded, the split does not exist or must be named,
-            or there is no image column or no row.
+        TokbenchError: If ``datasets`` is not installed, the data set cannot be loaded, configuration or split do not exist or must be
+            named, or there is no image column or no row.
     """
 
     def __init__(self, spec: str, *, splits: Sequence[str] = DEFAULT_SPLITS) -> None:
@@ -42,8 +46,8 @@ class HubSource(AnnotatedRows):
         except ImportError as error:
             raise missing_extra("datasets", "hf", f"--data hf:{spec}") from error
 
-        place, split = _parse(spec)
-        split, data = _load(place, split, splits)
+        place, *parts = _parse(spec)
+        split, data = _load(place, parts, splits)
         label = os.path.basename(os.path.abspath(place)) if os.path.isdir(place) else place.rpartition("/")[2]
         self.name = f"{label}:{split}"
         column = image_column(data.features.arrow_schema, f"hf:{place}")
@@ -54,7 +58,12 @@ class HubSource(AnnotatedRows):
         labels, captions = label_column(schema), caption_column(schema)
         self._labels = data.select_columns([labels]) if labels else None
         self._captions = data.select_columns([captions]) if captions else None
+        self.unused_columns = tuple(name for name in unused_columns(schema) if name != column)
         data = data.select_columns([column])
+        self._in_lists = is_list(schema.field(column).type)
+        if self._in_lists:
+            logger.warning("column %s of hf:%s holds lists of images; the first of each is taken", column, place)
+            data = data.with_format("arrow")
         is_image = isinstance(data.features[column], datasets.Image)
         self._rows = data.cast_column(column, datasets.Image(decode=False)) if is_image else data
         self._column = column
@@ -63,14 +72,13 @@ class HubSource(AnnotatedRows):
         """Take one cell, or read the file it points to."""
         try:
             cell = self._rows[index][self._column]
+            cell = cell[0].as_py() if self._in_lists else cell
         except Exception as error:  # a damaged cache file raises ArrowInvalid, OSError, ...
             raise UnreadableImage.because(error) from error
-        data = cell["bytes"] if isinstance(cell, dict) else cell
-        if data is None and isinstance(cell, dict) and cell.get("path"):
-            return read_file(Path(cell["path"]))
-        if data is None:
-            raise UnreadableImage("no bytes are stored in this row")
-        return data
+        cell = next(iter(cell or []), None) if self._in_lists else cell
+        if isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path"):
+            return read_file(Path(cell["path"]))  # where the library has put it
+        return image_bytes(cell, None)
 
     def _caption(self, index: int) -> object:
         (value,) = self._captions[index].values()
@@ -82,39 +90,60 @@ class HubSource(AnnotatedRows):
         return Classes((part for table in tables for part in table.column(0).chunks), class_names(schema, schema.names[0]), self.record)
 
 
-def _parse(spec: str) -> tuple[str, str | None]:
-    place = os.path.expanduser(spec)
-    if os.path.isdir(place) or ":" not in place:
-        return place, None
-    place, _, split = place.rpartition(":")
-    return place, split or None
+def _parse(spec: str) -> list[str]:
+    """Place, then configuration and split as far as they are given, in this order."""
+    place, parts = os.path.expanduser(spec), list[str]()
+    while ":" in place and not os.path.isdir(place) and len(parts) < 2:
+        place, _, part = place.rpartition(":")
+        parts.insert(0, part)
+    return [place, *filter(None, parts)]
 
 
-def _load(place: str, split: str | None, splits: Sequence[str]) -> tuple[str, Any]:
+def _load(place: str, parts: Sequence[str], splits: Sequence[str]) -> tuple[str, Any]:
     import datasets
 
     try:
         if _was_saved_to_disk(place):
+            split = _only(place, parts)
             saved = datasets.load_from_disk(place)
             if isinstance(saved, datasets.DatasetDict):
                 split = _choose_split(place, split, list(saved), splits)
                 return split, saved[split]
             split = _choose_split(place, split, [str(saved.split or "train")], splits)
             return split, saved
-        split = _choose_split(place, split, datasets.get_dataset_split_names(place), splits)
-        return split, datasets.load_dataset(place, split=split)
+        config, rest = _choose_config(place, parts, datasets.get_dataset_config_names(place))
+        split = _choose_split(place, _only(f"{place}:{config}", rest), datasets.get_dataset_split_names(place, config), splits)
+        return split, datasets.load_dataset(place, config, split=split)
     except TokbenchError:
         raise
     except Exception as error:  # OSError without network, DatasetNotFoundError, ValueError for a missing configuration, ...
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise TokbenchError(
-            f"cannot load the data set hf:{place} ({reason}); give hf:NAME or hf:NAME:SPLIT with a data set of the Hugging Face hub "
-            f"or a folder that holds one; check the name and the connection"
+            f"cannot load the data set hf:{place} ({reason}); give hf:NAME or hf:NAME:SPLIT, or hf:NAME:CONFIG:SPLIT, with one of the hub "
+            "or a folder that holds one; check the name and the connection"
         ) from error
 
 
 def _was_saved_to_disk(place: str) -> bool:
     return any(os.path.isfile(os.path.join(place, marker)) for marker in ("state.json", "dataset_dict.json"))
+
+
+def _choose_config(place: str, parts: Sequence[str], known: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """The configuration, and what is left of the parts behind the name."""
+    if parts and parts[0] in known:
+        return parts[0], parts[1:]
+    advice = f"it has {', '.join(known)}; name one of them, as in hf:{place}:{next(iter(known), 'CONFIG')}"
+    if len(parts) > 1:
+        raise TokbenchError(f"hf:{place} has no configuration {parts[0]!r}; {advice}")
+    if "default" in known or len(known) == 1:
+        return "default" if "default" in known else known[0], parts
+    raise TokbenchError(f"hf:{place} has several configurations{f' and no {parts[0]!r}' if parts else ''}; {advice}")
+
+
+def _only(place: str, parts: Sequence[str]) -> str | None:
+    if len(parts) > 1:
+        raise TokbenchError(f"hf:{place} has no configurations, and {':'.join(parts)} names one; give hf:NAME or hf:NAME:SPLIT")
+    return parts[0] if parts else None
 
 
 def _choose_split(place: str, given: str | None, known: Sequence[str], splits: Sequence[str]) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tokbench.data.archives import ZipSource
+from tokbench.data.batch import BatchSource
 from tokbench.data.folder import FolderSource, is_hidden, walk_images
 from tokbench.data.hub import DEFAULT_SPLITS, HubSource
 from tokbench.data.photos import PhotoCrops, WholePhotos
@@ -24,7 +25,7 @@ TEXT_SPEC, FACES_SPEC = "text", "faces"
 
 KINDS = (
     "photos, photos/train or photos/test; text; faces or faces:PLACE; a folder of images; a .zip; a .tar, a folder of them or shards-{0000..0003}.tar; "
-    "a .parquet; hf:NAME or hf:NAME:SPLIT"
+    "a .parquet; an .npz or .npy of bytes [N, H, W, 3]; hf:NAME, hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT"
 )
 """What ``--data`` takes."""
 
@@ -118,7 +119,12 @@ def _open_folder(path: Path) -> ImageSource:
 
 
 def _open_file(path: Path) -> ImageSource:
-    kinds = {".zip": ZipSource, ".parquet": TableSource}
+    kinds: dict[str, Callable[[Path], ImageSource]] = {
+        ".zip": ZipSource,
+        ".parquet": TableSource,
+        ".npz": BatchSource,
+        ".npy": BatchSource,
+    }
     suffix = path.suffix.lower()
     if suffix in kinds:
         return kinds[suffix](path)

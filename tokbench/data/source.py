@@ -19,12 +19,14 @@ class ImageSource(ABC):
         ids: One stable, unique id an image, in the source's own order.
         ready_size: Side of the square images it yields, if they need no further crop; None if they are whole pictures.
         metrics: What to measure on them beside what is always measured.
+        passed_over: Images that lie there too, but are of kinds that are not read.
     """
 
     name: str
     ids: tuple[str, ...]
     ready_size: int | None = None
     metrics: tuple[str, ...] = ()
+    passed_over: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -61,6 +63,11 @@ class ImageSource(ABC):
     @abstractmethod
     def raw_digest(self, index: int) -> bytes:
         """SHA-256 of the bytes one image is made from (and of the crop, for a source that cuts)."""
+
+    @property
+    def folders(self) -> tuple[str, ...]:
+        """Folders that may name classes, sorted: those that images lie in, and empty ones beside them where the source knows of any."""
+        return tuple(sorted({name.rpartition("/")[0] for name in self.ids}))
 
     @property
     def has_labels(self) -> bool:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import logging
+import os
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import TYPE_CHECKING, Any
 
 from tokbench.data.archives import PerProcess
-from tokbench.data.columns import AnnotatedRows, Classes, caption_column, class_names, label_column
-from tokbench.data.folder import no_images, printable
+from tokbench.data.columns import AnnotatedRows, Classes, caption_column, class_names, label_column, unused_columns
+from tokbench.data.folder import no_images, printable, read_file
 from tokbench.errors import TokbenchError
-from tokbench.images import UnreadableImage
+from tokbench.image_files import too_large
+from tokbench.images import MAX_FILE_BYTES, UnreadableImage
+
+logger = logging.getLogger(__name__)
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-IMAGE_COLUMNS = ("image", "img", "jpg", "png", "webp", "jpeg", "picture")
-"""Names of an image column, in the order in which they are tried."""
+IMAGE_COLUMNS = ("image", "images", "img", "jpg", "png", "webp", "jpeg", "picture", "image_path", "path", "file_name", "file")
+"""Names of an image column, in the order in which they are tried, first as they are, then in any case."""
 
 KEY_COLUMN = "__key__"
 """Where tables made from webdataset shards keep the sample's key."""
@@ -28,8 +33,8 @@ KEY_COLUMN = "__key__"
 class TableSource(AnnotatedRows):
     """The images of a parquet file, in the order of its rows.
 
-    The column holds encoded bytes, or a struct of ``bytes`` and ``path`` as Hugging Face data sets have it. Its name is one of
-    ``IMAGE_COLUMNS``, or it is the only such column. Ids are the paths or keys stored with the images, see ``row_ids``; labels and
+    The column holds encoded bytes, a struct of ``bytes`` and ``path`` as Hugging Face data sets have it, lists of either, of which the
+    first counts, or paths of files below the table's folder. Its name is one of ``IMAGE_COLUMNS``, or it is the only one of bytes. Ids are the paths or keys stored with the images, see ``row_ids``; labels and
     captions are those of the columns that ``label_column`` and ``caption_column`` find.
 
     Args:
@@ -44,14 +49,14 @@ class TableSource(AnnotatedRows):
         import pyarrow.parquet as pq
 
         self.name = path.name
-        self._file = PerProcess(partial(pq.ParquetFile, path))
+        self._file = PerProcess(partial(pq.ParquetFile, path, buffer_size=1 << 20))
         try:
             with self._file.use() as file:
                 schema, metadata = file.schema_arrow, file.metadata
                 self._labels, self._captions_in = label_column(schema), caption_column(schema)
                 self._class_names = class_names(schema, self._labels) if self._labels else ()
                 self._column = image_column(schema, str(path))
-                is_struct = is_image_struct(schema.field(self._column).type)
+                kind = schema.field(self._column).type
                 names = [f"{self._column}.path", KEY_COLUMN]
                 leaves = {metadata.schema.column(leaf).path for leaf in range(metadata.num_columns)}
                 stored = [_flat(file.read(columns=[name], use_threads=False).column(0)).to_pylist() for name in names if name in leaves]
@@ -62,7 +67,11 @@ class TableSource(AnnotatedRows):
         if not metadata.num_rows:
             raise no_images(str(path))
         starts = [0, *accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))]
-        self._images = _Cells(self._file, starts, f"{self._column}.bytes" if is_struct else self._column)
+        self._folder = path.parent
+        self.unused_columns = tuple(name for name in unused_columns(schema) if name != self._column)
+        if is_list(kind):
+            logger.warning("column %s of %s holds lists of images; the first of each is taken", self._column, path.name)
+        self._images = _Cells(self._file, starts, self._column)
         self._captions = _Cells(self._file, starts, self._captions_in) if self._captions_in else None
         self.ids = row_ids(stored, metadata.num_rows)
 
@@ -72,9 +81,7 @@ class TableSource(AnnotatedRows):
             data = self._images[index]
         except Exception as error:  # as above
             raise UnreadableImage.because(error) from error
-        if data is None:
-            raise UnreadableImage("no bytes are stored in this row")
-        return data
+        return image_bytes(data, self._folder)
 
     def _caption(self, index: int) -> object:
         return self._captions[index]
@@ -90,23 +97,79 @@ class TableSource(AnnotatedRows):
             raise TokbenchError(f"column {self._labels} of {self.name} cannot be read ({error}); copy or download it again") from error
 
 
+LARGE_GROUP = 64 << 20
+"""Bytes of a column in one row group above which it is read batch by batch."""
+
+BATCH = 16
+"""Rows of such a batch."""
+
+
 class _Cells:
-    """The cells of a column, read row group by row group; that of the last cell is kept."""
+    """The cells of a column, read row group by row group; that of the last cell is kept, or the last few rows of a large one."""
 
     def __init__(self, file: PerProcess[Any], starts: Sequence[int], leaf: str) -> None:
         self._file, self._starts, self._leaf = file, starts, leaf
-        self._cached: tuple[int, Any] | None = None
+        self._rows: Any = None
+        self._first = self._end = 0
+        self._batches: tuple[int, Iterator[Any]] | None = None
 
     def __getitem__(self, index: int) -> Any:
-        group = bisect_right(self._starts, index) - 1
         with self._file.use() as file:
-            if self._cached is None or self._cached[0] != group:
-                self._cached = None
-                self._cached = (group, _flat(file.read_row_group(group, columns=[self._leaf], use_threads=False).column(0)))
-            return self._cached[1][index - self._starts[group]].as_py()
+            if not self._first <= index < self._end:
+                self._read(file, index)
+            return self._rows[index - self._first].as_py()
+
+    def _read(self, file: Any, index: int) -> None:
+        group = bisect_right(self._starts, index) - 1
+        start, end = self._starts[group], self._starts[group + 1]
+        self._rows = None
+        if _column_bytes(file.metadata.row_group(group), self._leaf) <= LARGE_GROUP:
+            self._rows = file.read_row_group(group, columns=[self._leaf], use_threads=False).column(0)
+            self._first, self._end, self._batches = start, end, None
+            return
+        if self._batches is None or self._batches[0] != group or index < self._end:
+            batches = file.iter_batches(batch_size=BATCH, row_groups=[group], columns=[self._leaf], use_threads=False)
+            self._batches, self._first, self._end = (group, batches), start, start
+        while index >= self._end:
+            rows = next(self._batches[1]).column(0)
+            self._rows, self._first, self._end = rows, self._end, self._end + len(rows)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_cached": None}
+        return {**self.__dict__, "_rows": None, "_first": 0, "_end": 0, "_batches": None}
+
+
+def _column_bytes(group: Any, column: str) -> int:
+    parts = (group.column(number) for number in range(group.num_columns))
+    return sum(part.total_uncompressed_size for part in parts if part.path_in_schema.partition(".")[0] == column)
+
+
+def image_bytes(cell: Any, folder: Path | None) -> bytes:
+    """The bytes of an image, from what stands in a row.
+
+    Args:
+        cell: Bytes, a path, a mapping with either, or a list of these, of which the first counts.
+        folder: Below which paths are read; None reads none.
+
+    Raises:
+        UnreadableImage: If there is none, it is too large, or its path leaves the folder.
+    """
+    if isinstance(cell, list):
+        cell = cell[0] if cell else None
+    path = cell if isinstance(cell, str) else None
+    if isinstance(cell, Mapping):
+        cell, path = cell.get("bytes"), cell.get("path")
+    if isinstance(cell, bytes):
+        if len(cell) > MAX_FILE_BYTES:
+            raise too_large(len(cell), MAX_FILE_BYTES)
+        return cell
+    if not isinstance(path, str) or not path or folder is None:
+        raise UnreadableImage("no bytes are stored in this row")
+    if PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute():
+        raise UnreadableImage("no bytes are stored in this row, and its path is one of some machine's")
+    place = Path(os.path.realpath(folder / path))
+    if not place.is_relative_to(os.path.realpath(folder)):
+        raise UnreadableImage("its path leads out of the table's folder")
+    return read_file(place)
 
 
 def image_column(schema: pa.Schema, given: str) -> str:
@@ -122,17 +185,41 @@ def image_column(schema: pa.Schema, given: str) -> str:
     Raises:
         TokbenchError: If there is none, or more than one under other names.
     """
-    fitting = [field.name for field in schema if is_image_struct(field.type) or _is_binary(field.type)]
-    named = [name for name in IMAGE_COLUMNS if name in fitting]
-    if named:
-        return named[0]
+    fitting = [field.name for field in schema if is_image(field.type)]
+    paths = [field.name for field in schema if is_path(field.type)]
+    for columns_of in (fitting, paths):
+        for fold in (str, str.lower):
+            named = [own for name in IMAGE_COLUMNS for own in columns_of if fold(own) == name]
+            if named:
+                return named[0]
     if len(fitting) == 1:
         return fitting[0]
     columns = ", ".join(f"{field.name} ({'struct' if str(field.type).startswith('struct') else field.type})" for field in schema)
     raise TokbenchError(
         f"{given} has {'no' if not fitting else 'more than one possible'} image column; its columns are: {columns or 'none'}; "
-        f"the image column is binary, or a struct with bytes, and named {', '.join(IMAGE_COLUMNS)}, or is the only such one: rename it"
+        f"the image column holds bytes, structs with bytes, or lists of these, and is the only such one or named "
+        f"{', '.join(IMAGE_COLUMNS)}; under such a name it may hold paths too: rename it"
     )
+
+
+def is_image(kind: pa.DataType) -> bool:
+    """Whether a column type is that of images: bytes, a struct with bytes, or a list of either."""
+    kind = kind.value_type if is_list(kind) else kind
+    return is_image_struct(kind) or _is_binary(kind)
+
+
+def is_list(kind: pa.DataType) -> bool:
+    """Whether a column type is a list."""
+    import pyarrow as pa
+
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def is_path(kind: pa.DataType) -> bool:
+    """Whether a column type may hold paths."""
+    import pyarrow as pa
+
+    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or kind == pa.string_view()
 
 
 def is_image_struct(kind: pa.DataType) -> bool:

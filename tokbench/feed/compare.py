@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,7 +67,7 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
     if source.ready_size not in (None, how.size):
         raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the tokens were made at {how.size} px")
     settings = {"size": how.size, "resize": how.resize, "seed": how.seed, "precision": how.precision, "micro_batch": how.micro_batch}
-    protocol = get_protocol(changes=settings)
+    protocol = replace(get_protocol(changes=settings), crop=how.crop)  # type: ignore[arg-type]  # perhaps that of an earlier version
     wanted = {row.id: row for row in rows}
     places = {name: index for index, name in enumerate(source.ids) if name in wanted}
     missing = [name for name in wanted if name not in places]
@@ -95,7 +95,7 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
 def _annotated_otherwise(rows: list[Kept], places: dict[str, int], job: ExportJob, source: ImageSource) -> Iterator[str]:
     """Compare labels and captions, as far as the export has any, with those of the source."""
     try:
-        annotations = Annotations(source, job.labels)  # type: ignore[arg-type]  # it was a rule when it was exported
+        annotations = Annotations(source, job.labels, job.label_names or None)  # type: ignore[arg-type]  # it was a rule when it was exported
         if annotations.names != job.label_names:
             yield f"labels have other names in {source.name}"
         for row in rows:

@@ -60,6 +60,7 @@ class ExportOptions:
         rows_per_shard: Images asked for in a shard; None takes 4096, or as many as fill 64 MiB if those are fewer.
         latents: Type in which continuous latents are stored.
         labels: Where labels come from: ``source``, if it has any; the ``folder`` an image lies in; or ``none``.
+        classes: Names of all classes by number, see ``read_classes``; None numbers those of the source.
         batch_size: Images read ahead, where one thread encodes; changes no byte. The network always sees ``protocol.micro_batch``.
         strict: Stop at the first image that cannot be read, instead of skipping it.
         memmap: Folder in which the rank that finishes the export also writes it as one array; None writes none.
@@ -73,6 +74,7 @@ class ExportOptions:
     rows_per_shard: int | None = None
     latents: Literal["float32", "float16"] = "float32"
     labels: LabelRule = "source"
+    classes: tuple[str, ...] | None = None
     batch_size: int = 64
     strict: bool = False
     memmap: str | Path | None = None
@@ -254,7 +256,7 @@ class _Work:
         self.tokenizer, self.source, self.indices, self.protocol, self.options = tokenizer, source, indices, protocol, options
         self.out = out
         self.ranks = options.ranks or ranks_from_environment()
-        self.annotations = Annotations(source, options.labels)
+        self.annotations = Annotations(source, options.labels, options.classes)
         self.job = self._job(schema)
         self.done = self.total = 0
 
