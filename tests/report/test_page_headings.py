@@ -21,14 +21,14 @@ def under(item, data, *, metric=None, label=None, pixels="e", **changes):
 @pytest.mark.parametrize(
     ("data", "options", "heading"),
     [
-        ("photos/test", {}, "Photos (photos-64 protocol, v1)"),
-        ("photos/train", {}, "Photos to train on (photos-64 protocol, v1)"),
-        ("text", {"metric": "text_accuracy"}, "Rendered text (photos-64 protocol, v1)"),
-        ("text", {}, "text (photos-64 protocol, v1)"),  # a folder may be called so
-        ("faces", {"metric": "face_distance"}, "Faces (photos-64 protocol, v1)"),
-        ("faces:people", {"metric": "face_distance"}, "Faces in people (photos-64 protocol, v1)"),
-        ("imagenet:validation", {"size": 256, "precision": "bf16"}, "imagenet:validation (photos-64 protocol with size=256, precision=bf16, v1)"),
-        ("photos/test", {"label": "mine"}, "Photos (mine protocol, v1)"),
+        ("photos/test", {}, "Photos (photos-64 protocol, v2)"),
+        ("photos/train", {}, "Photos to train on (photos-64 protocol, v2)"),
+        ("text", {"metric": "text_accuracy"}, "Rendered text (photos-64 protocol, v2)"),
+        ("text", {}, "text (photos-64 protocol, v2)"),  # a folder may be called so
+        ("faces", {"metric": "face_distance"}, "Faces (photos-64 protocol, v2)"),
+        ("faces:people", {"metric": "face_distance"}, "Faces in people (photos-64 protocol, v2)"),
+        ("imagenet:validation", {"size": 256, "precision": "bf16"}, "imagenet:validation (photos-64 protocol with size=256, precision=bf16, v2)"),
+        ("photos/test", {"label": "mine"}, "Photos (mine protocol, v2)"),
     ],
 )  # fmt: skip
 def test_headings_are_words(make_record, data, options, heading):
@@ -40,14 +40,14 @@ def test_headings_differ_where_groups_do(make_record):
     groups = arrange([under(item, "pictures"), under(item, "pictures", pixels="f"), under(item, "photos/test")])
     first, second, photos = headings(groups)
     assert (first, second) == tuple(f"pictures ({group.title})" for group in groups[:2])
-    assert photos == "Photos (photos-64 protocol, v1)"
+    assert photos == "Photos (photos-64 protocol, v2)"
 
 
 def test_a_page_shows_heading_and_label(make_record):
     item = make_record("family/a")
     groups = arrange([under(item, "text", metric="text_accuracy"), under(item, "photos/test")])
     page = render_page(groups, [None, None])
-    assert '<h2 id="part-title-0">Rendered text (photos-64 protocol, v1)</h2>' in page
+    assert '<h2 id="part-title-0">Rendered text (photos-64 protocol, v2)</h2>' in page
     assert f'<p class="hint">{groups[0].title}</p>' in page
     assert "photos-64+data=text" in groups[0].title
-    assert '<a href="#part-0">Rendered text (photos-64 protocol, v1)</a>' in page
+    assert '<a href="#part-0">Rendered text (photos-64 protocol, v2)</a>' in page

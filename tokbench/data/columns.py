@@ -107,7 +107,7 @@ def class_names(schema: pa.Schema, column: str) -> tuple[str, ...]:
     """Names of a column's classes, where the ``datasets`` library has left them in a table's metadata; else none."""
     try:
         names = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]["names"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         return ()
     return tuple(names) if isinstance(names, list) and all(isinstance(name, str) for name in names) else ()
 

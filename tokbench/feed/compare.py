@@ -15,7 +15,7 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import decode_batch, encode_batch
 from tokbench.feed.job import ExportJob
-from tokbench.feed.label_rules import Annotations
+from tokbench.feed.label_rules import Annotations, LabelRule
 from tokbench.feed.stored import as_tokens, stored
 from tokbench.tokenizers.base import Tokenizer
 
@@ -95,7 +95,10 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
 def _annotated_otherwise(rows: list[Kept], places: dict[str, int], job: ExportJob, source: ImageSource) -> Iterator[str]:
     """Compare labels and captions, as far as the export has any, with those of the source."""
     try:
-        annotations = Annotations(source, job.labels, job.label_names or None)  # type: ignore[arg-type]  # it was a rule when it was exported
+        rule: LabelRule = job.labels  # type: ignore[assignment]  # it was one when it was exported
+        annotations = Annotations(source, rule)
+        if annotations.names and set(annotations.names) < set(job.label_names):
+            annotations = Annotations(source, rule, job.label_names)  # numbered by a list of classes, or with more folders
         if annotations.names != job.label_names:
             yield f"labels have other names in {source.name}"
         for row in rows:
