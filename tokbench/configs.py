@@ -172,7 +172,12 @@ def _build_dataclass(kind: type, values: dict[str, Any], where: str) -> Any:
     try:
         return kind(**found)
     except ValueError as error:
-        raise ValueError(f"{where}: {error}" if where else str(error)) from error
+        words = str(error) if len(str(error)) <= MOST_WORDS else f"{str(error)[:MOST_WORDS]}..."
+        raise ValueError(f"{where}: {words}" if where else words) from error
+
+
+MOST_WORDS = 300
+"""Characters of what a dataclass says when it refuses its values, which it may repeat."""
 
 
 def _below(where: str, key: str) -> str:

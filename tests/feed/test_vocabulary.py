@@ -198,7 +198,7 @@ def damaged(**changes: object) -> str:
         ("{}", r"v\.json is no vocabulary of tokbench"),
         (damaged(schema=2), r"v\.json has schema 2, this tokbench reads up to 1; install a newer one"),
         (damaged(offsets=[12]), r"v\.json is damaged \(codes begin at id 12, within text"),
-        (damaged(offsets=[151854.5]), r"damaged \(151854.5 where a whole number belongs\)"),
+        (damaged(offsets=[151854.5]), r"damaged \(a number is 151854.5, not a whole number\)"),
         (damaged(special={"bos": 1}), "damaged .*missing 7 required"),
         (damaged(text={}), r"damaged \(no 'kind'\)"),
         (damaged(text={"kind": "words"}), "text of kind 'words', known are bytes and file"),

@@ -29,6 +29,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
         cached_blocks: Row groups of shards that each process keeps decoded; ``TokenSampler`` draws from as many at a time.
 
     Attributes:
+        folder: Where it lies.
         job: What was exported: tokenizer, layout, preparation, data.
         summary: What it came to.
         blocks: Runs of rows that are read together.
@@ -42,7 +43,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
         """Read the summary."""
         if cached_blocks < 1:
             raise ValueError(f"cached_blocks must be at least 1, got {cached_blocks}")
-        folder = Path(folder)
+        self.folder = folder = Path(folder)
         self._rows: RowStore
         if (folder / INDEX).is_file():
             if holds_export(folder):
@@ -92,7 +93,10 @@ class TokenDataset(Dataset[dict[str, Any]]):
         return self._item(self._rows.read(place % len(self)))
 
     def _item(self, row: Row) -> dict[str, Any]:
-        tokens = as_tokens(row.values[None], self.job)
+        try:
+            tokens = as_tokens(row.values[None], self.job)
+        except ValueError as error:
+            raise TokbenchError(f"the tokens of {row.id!r} in {self.folder} are damaged ({error}); verify the export") from error
         values = tokens.codes[0] if isinstance(tokens, DiscreteTokens) else tokens.latents[0]
         item = {"id": row.id, self.job.column: values, "grid": self.grid, "label": row.label, "caption": row.caption}
         return {key: value for key, value in item.items() if value is not None}

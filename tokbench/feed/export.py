@@ -37,7 +37,7 @@ from tokbench.feed.job import (
 )
 from tokbench.feed.label_rules import Annotations, LabelRule
 from tokbench.feed.memmap import INDEX, ROWS, check_memmap, holds_memmap, write_memmap
-from tokbench.feed.shards import DIGEST, ShardFacts, ShardRows, read_columns, read_facts, shard_schema
+from tokbench.feed.shards import DIGEST, ShardFacts, ShardRows, check_rows, read_columns, read_facts, shard_schema
 from tokbench.feed.stored import stored
 from tokbench.feed.summary import SUMMARY, read_summary, summarise, write_summary
 from tokbench.feed.writing import ShardWriter
@@ -289,9 +289,12 @@ class _Work:
         for number in kept:
             path = self.out / self.job.shard_name(number)
             places = {self.source.ids[self.indices[row]]: self.indices[row] for row in self.job.span(number)}
-            rows = (row for table in read_columns(path, columns) for row in table.to_pylist())
+            rows = (row for table in read_columns(path, columns) for row in check_rows(table, self.job, columns, path).to_pylist())
             for count, row in enumerate(rows):
-                name, index = row["id"], places[row["id"]]
+                name = row["id"]
+                if name not in places:
+                    raise TokbenchError(f"{path} holds {name!r}, which is none of its images; delete it and run the export again")
+                index = places[name]
                 if count == 0 and not self._is_same_image(index, row[DIGEST]):
                     raise TokbenchError(f"{name} of {self.source.name} is not the image it was when {path} was made; choose another --out")
                 here = {"label": self.annotations.label(index), "caption": self.annotations.caption(index)}

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from tokbench.configs import flat, plain
+from tokbench.configs import build, flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 
@@ -26,6 +26,9 @@ next one is made."""
 SHARD_ROWS = 4096
 """Most rows of a shard, unless they are given; a process that is killed loses at most the work of two shards, of which one
 was being written."""
+
+MOST_IMAGES, MOST_SHARDS, MOST_VALUES = 10**10, 10**6, 2**31
+"""Images and shards of an export, and values of an image in it, that this package counts through."""
 
 
 @dataclass(frozen=True)
@@ -126,6 +129,10 @@ class ExportJob:
             raise ValueError(f"these tokens are stored as {' or '.join(allowed)}, got {self.dtype}")
         if self.rows_per_shard < 1 or self.data.count < 1:
             raise ValueError(f"rows_per_shard and data.count must be positive, got {self.rows_per_shard} and {self.data.count}")
+        if self.data.count > MOST_IMAGES:
+            raise ValueError(f"{self.data.count:,} images are more than {MOST_IMAGES:,}")
+        if self.shards > MOST_SHARDS or self.values > MOST_VALUES:
+            raise ValueError(f"{self.shards:,} shards of {self.values:,} values an image are more than {MOST_SHARDS:,} of {MOST_VALUES:,}")
 
     @property
     def column(self) -> str:
@@ -205,23 +212,16 @@ def job_from_dict(values: Any, *, origin: str) -> ExportJob:
     Raises:
         TokbenchError: If they are no job, or of a newer schema.
     """
-    if not isinstance(values, Mapping) or not isinstance(values.get("schema"), int):
+    if not isinstance(values, dict) or type(values.get("schema")) is not int:
         raise TokbenchError(f"{origin} was not written by tokbench export; choose another folder")
     if values["schema"] > SCHEMA:
         raise TokbenchError(f"{origin} has schema {values['schema']}, this tokbench reads up to {SCHEMA}; install a newer one")
     try:
-        layout = values["layout"]
-        height, width = layout["image_size"]
-        nested = {
-            "tokenizer": TokenizerIdentity(**values["tokenizer"]),
-            "layout": TokenLayout((height, width), tuple(layout["grid"]), tuple(layout["codebook_sizes"]), layout["channels"]),
-            "preparation": Preparation(**values["preparation"]),
-            "data": DataIdentity(**values["data"]),
-            "label_names": tuple(values["label_names"]),
-        }
-        return ExportJob(**{**values, **nested})
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        job = build(ExportJob, values)
+    except ValueError as error:
         raise TokbenchError(f"{origin} holds no whole description of an export ({error}); delete the folder and export again") from error
+    assert isinstance(job, ExportJob)
+    return job
 
 
 def differences(there: ExportJob, here: ExportJob) -> str:

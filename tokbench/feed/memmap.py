@@ -18,8 +18,9 @@ from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 from tokbench.feed.job import ExportJob, differences
 from tokbench.feed.shards import read_columns, shard_schema, token_values
-from tokbench.feed.summary import SUMMARY, Summary, read_summary, summary_from_dict
+from tokbench.feed.summary import MOST_BYTES, SUMMARY, Summary, read_summary, summary_from_dict
 from tokbench.files import atomic_file, make_folder
+from tokbench.json_files import read_json
 
 INDEX, ROWS = "index.json", "rows.arrow"
 """Names of the files beside the array."""
@@ -111,8 +112,8 @@ def read_index(folder: Path) -> Summary:
     """
     path = folder / INDEX
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+        values = read_json(path, most=MOST_BYTES)
+    except (OSError, ValueError) as error:
         raise TokbenchError(f"{folder} holds no whole memory map ({error}); write it again") from error
     return summary_from_dict(values.get("summary") if isinstance(values, dict) else None, origin=str(path))
 

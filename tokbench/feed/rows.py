@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from tokbench.errors import TokbenchError
 from tokbench.feed.memmap import ROWS, open_rows, open_values, read_index
-from tokbench.feed.shards import read_group, shard_schema, token_values
+from tokbench.feed.shards import check_rows, damaged, read_group, shard_schema, token_values
 from tokbench.feed.summary import Summary
 
 
@@ -87,7 +87,10 @@ class ParquetRows:
 
     def _read(self, block: int) -> tuple[pa.Table, np.ndarray]:
         number, group = self._places[block]
-        table = read_group(self._folder / self._job.shard_name(number), group, self._columns)
+        path = self._folder / self._job.shard_name(number)
+        table = check_rows(read_group(path, group, self._columns), self._job, self._columns, path)
+        if len(table) != len(self.blocks[block]):
+            raise damaged(path, ValueError(f"its row group {group} has {len(table)} rows, not {len(self.blocks[block])}"))
         return table.drop_columns([self._job.column]), token_values(table, self._job)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -122,6 +125,8 @@ class MemmapRows:
         self._table = open_rows(self._folder)
         if len(self._table) != self.summary.count:
             raise TokbenchError(f"{self._folder / ROWS} has {len(self._table)} rows, not {self.summary.count}; write the memory map again")
+        if "id" not in self._table.column_names or self._table.column("id").null_count:
+            raise TokbenchError(f"{self._folder / ROWS} has rows without an id; write the memory map again")
         lengths = [len(chunk) for chunk in self._table.column("id").chunks]
         self._starts: Sequence[int] = np.cumsum([0, *lengths])[:-1].tolist()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tokbench.bench.record import SkippedImage
-from tokbench.configs import canonical_json
+from tokbench.configs import build, canonical_json
 from tokbench.errors import TokbenchError
 from tokbench.feed.job import ExportJob, job_from_dict
 from tokbench.feed.moments import Moments
 from tokbench.files import atomic_file
+from tokbench.json_files import parse_json
 
 KEY = b"tokbench"
 """Where the schema's metadata hold the job and the shard's own facts, as JSON."""
@@ -117,22 +117,21 @@ def read_facts(path: Path) -> tuple[ExportJob, ShardFacts]:
     except (OSError, pa.ArrowException, ValueError) as error:
         raise damaged(path, error) from error
     try:
-        values = json.loads((footer.metadata or {}).get(KEY, b"null"))
+        values = parse_json((footer.metadata or {}).get(KEY, b"null"))
         if not isinstance(values, dict):
             raise TokbenchError(f"{path} was not written by tokbench export; choose another --out")
         job = job_from_dict(values.get("job"), origin=str(path))
-        return job, _facts(values["shard"], footer.num_rows)
-    except (KeyError, TypeError, ValueError) as error:
+        return job, _facts(values.get("shard"), footer.num_rows)
+    except ValueError as error:
         raise damaged(path, error) from error
 
 
-def _facts(values: dict[str, Any], rows: int) -> ShardFacts:
-    if values["rows"] != rows:
-        raise ValueError(f"it holds {rows} rows and announces {values['rows']}")
-    moments = values["moments"]
-    if moments is not None:
-        moments = Moments(moments["count"], tuple(moments["mean"]), tuple(moments["squares"]))
-    return ShardFacts(values["number"], rows, values["enlarged"], tuple(SkippedImage(**item) for item in values["skipped"]), moments)
+def _facts(values: Any, rows: int) -> ShardFacts:
+    facts = build(ShardFacts, values, "shard")
+    assert isinstance(facts, ShardFacts)
+    if facts.rows != rows:
+        raise ValueError(f"it holds {rows} rows and announces {facts.rows}")
+    return facts
 
 
 def read_columns(path: Path, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
@@ -175,6 +174,21 @@ def token_values(table: pa.Table, job: ExportJob) -> np.ndarray:
     parts = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
     arrays = [part.flatten().to_numpy(zero_copy_only=False).reshape(-1, job.values) for part in parts]
     return arrays[0] if len(arrays) == 1 else np.concatenate([np.empty((0, job.values), job.dtype), *arrays])
+
+
+def check_rows(table: pa.Table, job: ExportJob, names: Sequence[str], path: Path) -> pa.Table:
+    """The same table, after a look whether it has these columns, of the types of the job, with an id, tokens and digest in every row.
+
+    Raises:
+        TokbenchError: If it has not: another program wrote the shard.
+    """
+    expected = shard_schema(job)
+    for name in names:
+        if name not in table.column_names or table.schema.field(name).type != expected.field(name).type:
+            raise damaged(path, ValueError(f"its column {name} is missing or of another type"))
+        if name in ("id", DIGEST, job.column) and table.column(name).null_count:
+            raise damaged(path, ValueError(f"some of its rows have no {name}"))
+    return table
 
 
 def damaged(path: Path, error: Exception) -> TokbenchError:

@@ -12,14 +12,18 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.bench.record import SkippedImage
-from tokbench.configs import plain
+from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError
 from tokbench.feed.job import ExportJob, job_from_dict
-from tokbench.feed.shards import DIGEST, ShardFacts, read_columns
+from tokbench.feed.shards import DIGEST, ShardFacts, check_rows, read_columns
 from tokbench.files import atomic_file
+from tokbench.json_files import read_json
 
 SUMMARY = ".export.json"
 """Its name; readers of Parquet folders pass over hidden files, and not all of them over those that begin with an underscore."""
+
+MOST_BYTES = 512 * 2**20
+"""Of a summary: it names every image that could not be read, of millions."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,9 @@ def summarise(folder: Path, job: ExportJob, shards: Mapping[int, ShardFacts]) ->
     facts = [shards[number] for number in range(job.shards)]
     total = hashlib.sha256()
     for number in range(job.shards):
-        for table in read_columns(folder / job.shard_name(number), ["id", DIGEST]):
+        path = folder / job.shard_name(number)
+        for table in read_columns(path, ["id", DIGEST]):
+            check_rows(table, job, ["id", DIGEST], path)
             for name, digest in zip(table.column("id").to_pylist(), table.column(DIGEST).to_pylist(), strict=True):
                 total.update(name.encode() + b"\0" + digest)
     parts = [item.moments for item in facts if item.moments is not None]
@@ -98,7 +104,7 @@ def read_summary(folder: Path) -> Summary:
     """
     path = folder / SUMMARY
     try:
-        return summary_from_dict(json.loads(path.read_text(encoding="utf-8")), origin=str(path))
+        return summary_from_dict(read_json(path, most=MOST_BYTES), origin=str(path))
     except FileNotFoundError as error:
         found = len(list(folder.glob("tokens-*.parquet")))
         if not found:
@@ -107,7 +113,7 @@ def read_summary(folder: Path) -> Summary:
             f"the export in {folder} is not finished: it has {found} shard{'s' * (found > 1)} and no {SUMMARY}; run it again, it goes on "
             "where it stopped"
         ) from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise TokbenchError(f"{path} is damaged ({error}); delete it and run the export again") from error
 
 
@@ -119,10 +125,14 @@ def summary_from_dict(values: Any, *, origin: str) -> Summary:
     """
     if not isinstance(values, dict):
         raise TokbenchError(f"{origin} was not written by tokbench export; choose another folder")
-    job = job_from_dict(values.get("job"), origin=origin)
+    job_from_dict(values.get("job"), origin=origin)
     try:
-        tuples = {key: tuple(values[key]) for key in ("rows", "mean", "std")}
-        skipped = tuple(SkippedImage(**item) for item in values["skipped"])
-        return Summary(job=job, data_digest=values["data_digest"], enlarged=values["enlarged"], skipped=skipped, **tuples)
-    except (KeyError, TypeError) as error:
+        summary = build(Summary, values)
+        if len(summary.rows) != summary.job.shards:
+            raise ValueError(f"it has the rows of {len(summary.rows)} shards, of {summary.job.shards}")
+        if any(not 0 <= rows <= summary.job.rows_per_shard for rows in summary.rows):
+            raise ValueError("a shard has more rows than images, or fewer than none")
+    except ValueError as error:
         raise TokbenchError(f"{origin} is damaged ({error}); delete it and run the export again") from error
+    assert isinstance(summary, Summary)
+    return summary

@@ -12,9 +12,13 @@ from typing import Any
 
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.feed.text import TextTokenizer, check_ids
+from tokbench.json_files import parse_json, read_regular
 
 PROBE = "1234567890*9876543210"
 """What a tokenizer must keep, since sizes of images are written so."""
+
+MOST_BYTES = 256 * 2**20
+"""Of a ``tokenizer.json``: those of a million tokens have about a tenth."""
 
 
 @dataclass(frozen=True)
@@ -109,8 +113,8 @@ class FileText(TextTokenizer):
 def _load(path: Path, size: int | None) -> tuple[Any, str]:
     """Load the tokenizer so that it takes special tokens, and all from ``size`` on, for text like other; and the file's digest."""
     try:
-        data = path.read_bytes()
-        values = json.loads(data)
+        data = read_regular(path, most=MOST_BYTES)
+        values = parse_json(data)
     except OSError as error:
         raise TokbenchError(f"{path} cannot be read ({error.strerror}); give the tokenizer.json of a language model") from error
     except ValueError as error:

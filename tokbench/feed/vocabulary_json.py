@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokbench.configs import plain
+from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError
 from tokbench.feed.job import TokenizerIdentity
 from tokbench.feed.special import SpecialIds
 from tokbench.feed.text import ByteText, TextTokenizer
 from tokbench.feed.text_file import FileText
 from tokbench.feed.vocabulary import Vocabulary
+from tokbench.json_files import parse_json
 
 SCHEMA = 1
 
@@ -47,11 +48,11 @@ def vocabulary_from_json(text: str, *, text_file: Path | None = None, origin: st
         TokbenchError: If it is damaged or of a newer schema.
     """
     try:
-        values = json.loads(text)
+        values = parse_json(text)
     except ValueError as error:
         raise TokbenchError(f"{origin} is not JSON ({error}); write it again") from error
     schema = values.get("schema") if isinstance(values, dict) else None
-    if not isinstance(schema, int):
+    if type(schema) is not int:
         raise TokbenchError(f"{origin} is no vocabulary of tokbench; give one that tokbench wrote")
     if schema > SCHEMA:
         raise TokbenchError(f"{origin} has schema {schema}, this tokbench reads up to {SCHEMA}; install a newer one")
@@ -59,10 +60,10 @@ def vocabulary_from_json(text: str, *, text_file: Path | None = None, origin: st
         return Vocabulary(
             special=SpecialIds(**{name: _int(number) for name, number in values["special"].items()}),
             text=_text(values["text"], text_file),
-            image_tokenizer=TokenizerIdentity(**values["image_tokenizer"]),
+            image_tokenizer=build(TokenizerIdentity, values["image_tokenizer"], "image_tokenizer"),
             codebook_sizes=_ints(values["codebook_sizes"]),
             offsets=_ints(values["offsets"]),
-            grid_axes=values["grid_axes"],
+            grid_axes=_int(values["grid_axes"]),
             arrangement=values["arrangement"],
         )
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -72,17 +73,16 @@ def vocabulary_from_json(text: str, *, text_file: Path | None = None, origin: st
 
 def _text(values: Mapping[str, Any], file: Path | None) -> TextTokenizer:
     if values["kind"] == "bytes":
-        return ByteText(values["alphabet"])
+        return ByteText(build(str, values["alphabet"], "alphabet"))
     if values["kind"] == "file":
-        return FileText(str(values["sha256"]), _int(values["size"]), _ints(values["reserved"]), file)
-    raise ValueError(f"text of kind {values['kind']!r}, known are bytes and file")
+        return FileText(build(str, values["sha256"], "sha256"), _int(values["size"]), _ints(values["reserved"]), file)
+    raise ValueError(f"text of kind {str(values['kind'])[:40]!r}, known are bytes and file")
 
 
 def _ints(values: list[Any]) -> tuple[int, ...]:
-    return tuple(_int(value) for value in values)
+    return tuple(_int(value) for value in build(tuple[Any, ...], values, "a list"))
 
 
 def _int(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ValueError(f"{value!r} where a whole number belongs")
-    return value
+    number: int = build(int, value, "a number")
+    return number

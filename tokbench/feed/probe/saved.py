@@ -12,18 +12,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from tokbench.configs import plain
-from tokbench.errors import TokbenchError, missing_extra
+from tokbench.configs import build, plain
+from tokbench.errors import TokbenchError, brief, missing_extra
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.feed.vocabulary_json import vocabulary_from_json, vocabulary_to_json
 from tokbench.files import cannot_write, replace_files, scratch_folder, write_text
+from tokbench.json_files import read_json, read_regular
 from tokbench.tokenizers.checkpoints import check_fit, load_strictly, read_state
 
 if TYPE_CHECKING:
-    from transformers import LlamaForCausalLM
+    from transformers import LlamaConfig, LlamaForCausalLM
 
 VOCABULARY = "vocabulary.json"
 FORM = "probe.json"
+
+LARGEST = {"num_hidden_layers": 1024, "num_attention_heads": 1024, "hidden_size": 2**16, "intermediate_size": 2**18, "vocab_size": 2**24}
+"""Sizes a saved network may have, by their names in its configuration."""
 WEIGHTS = "model.safetensors"
 TIED, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
@@ -93,14 +97,14 @@ def load_probe(folder: str | Path, *, device: str = "cpu") -> tuple[LlamaForCaus
     """
     folder = Path(folder)
     try:
-        from transformers import LlamaConfig, LlamaForCausalLM
+        from transformers import LlamaForCausalLM
     except ImportError as error:
         raise missing_extra("transformers", "probe", "the probe") from error
     path, settings = folder / VOCABULARY, folder / "config.json"
     try:
-        vocabulary = vocabulary_from_json(path.read_text(encoding="utf-8"), origin=str(path))
+        vocabulary = vocabulary_from_json(read_regular(path).decode("utf-8"), origin=str(path))
         # Read by hand: without this file, or with an empty one, transformers would build its default network of 7 billion weights.
-        config = LlamaConfig.from_dict(json.loads(settings.read_text(encoding="utf-8")))
+        config = _config(read_json(settings))
         if config.vocab_size != vocabulary.size:
             raise TokbenchError(f"{folder} has {config.vocab_size} embeddings for {vocabulary.size} ids; make the probe again")
         if (folder / FORM).is_file() and len(grid := read_probe_form(folder).grid) != vocabulary.grid_axes:
@@ -122,6 +126,8 @@ def _tensors(folder: Path, model: LlamaForCausalLM) -> dict[str, Tensor]:
     Raises:
         DoesNotFit: If they are not those of the model, before memory is taken for it.
     """
+    if not (folder / WEIGHTS).is_file():
+        raise FileNotFoundError(f"it has no {WEIGHTS}")
     state = read_state(folder / WEIGHTS)[0]
     own = model.state_dict()
     if model.config.tie_word_embeddings and TIED not in state and EMBEDDING in state:
@@ -141,12 +147,32 @@ def read_probe_form(folder: str | Path) -> ProbeForm:
     """
     path = Path(folder) / FORM
     try:
-        values: Any = json.loads(path.read_text(encoding="utf-8"))
-        return ProbeForm(tuple(values["grid"]), tuple(values["image_size"]), values["condition"])
+        form = build(ProbeForm, read_json(path))
     except FileNotFoundError as error:
         raise TokbenchError(f"{folder} has no {FORM}; grid and condition are in the record beside it") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except (OSError, ValueError) as error:
         raise TokbenchError(f"{path} is damaged ({error}); make the probe again") from error
+    assert isinstance(form, ProbeForm)
+    return form
+
+
+def _config(values: Any) -> LlamaConfig:
+    """The configuration of a network that can be laid out at all: ``transformers`` makes as many layers as it is told.
+
+    Raises:
+        ValueError: If sizes are missing, no whole numbers, or out of range, or ``transformers`` refuses a setting.
+    """
+    from transformers import LlamaConfig
+
+    checked = build(dict[str, Any], values, "config.json")
+    for name, most in LARGEST.items():
+        size = build(int, checked.get(name), name)
+        if not 1 <= size <= most:
+            raise ValueError(f"{name} is {size}, it must be 1 to {most}")
+    try:
+        return LlamaConfig.from_dict(checked)
+    except Exception as error:  # it is checked by several libraries, each with errors of its own
+        raise ValueError(brief(error)) from error
 
 
 @contextmanager
