@@ -29,6 +29,7 @@ COUNTS = {
     "images": 800,
     "records": 1000,
     "archives": 200,
+    "probes": 120,
     "plugins": 35,
     "servers": 16,
     "kills": 60,
