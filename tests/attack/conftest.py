@@ -29,6 +29,7 @@ COUNTS = {
     "images": 800,
     "records": 1000,
     "archives": 200,
+    "shards": 190,
     "probes": 120,
     "plugins": 35,
     "servers": 16,
@@ -128,11 +129,11 @@ class Trial:
         text, self.printed = err.getvalue(), out.getvalue()
         assert status in (0, 1, 2), f"status {status}: {text[-300:]}"
         assert "Traceback" not in text, text[-400:]
+        assert all(line.isprintable() for line in text.splitlines()), f"not printable: {text[-300:]!r}"
         self._refused = status == 2
         if status == 2:
             last = text.strip().splitlines()[-1] if text.strip() else ""
             assert last.startswith("tokbench: "), f"no reason: {text[-300:]!r}"
-            assert all(line.isprintable() for line in text.splitlines()), f"not printable: {text[-300:]!r}"
         return status, text
 
     def finish(self, *, most_mib: int = 1024) -> None:
