@@ -63,7 +63,10 @@ def compare(
     fail_if: FailIfOption = None,
     gate_report: GateReportOption = None,
 ) -> None:
-    """Put records into tables, one for each protocol and data set."""
+    """Put records into tables, one for each protocol and data set.
+
+    Groups in their titles are what the images are samples of, such as the photos of crops.
+    """
     from tokbench.bench.probe_store import find_all_records
     from tokbench.bench.store import read_rows
     from tokbench.report.probe import probe_tables

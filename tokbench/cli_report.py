@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -46,11 +47,31 @@ def report(
     extra = [probe_section([record for _, record in probes], groups)] if probes else []
     page = render_page(groups, shown, extra=extra, asked=Asked(tuple(map(str, places)), str(output), images, data))
     write_text(output, page)
+    for line in _lacking(groups, shown, bool(probes), images):
+        say(line)
     say(f"wrote {output}: {counted(len(runs) + len(probes), 'record')}, {output.stat().st_size / 1e6:.1f} MB")
     if open_page:
         import webbrowser
 
         webbrowser.open(output.resolve().as_uri())
+
+
+def _lacking(groups: Sequence[Group], shown: Sequence[Shown | None], probes: bool, images: int) -> Iterator[str]:
+    """What the page will not show, and why, a line each."""
+    if not images:
+        yield "no pictures: --images 0 asks for none"
+    for group, pictures in zip(groups, shown, strict=True):
+        reasons: dict[str, list[str]] = {}
+        for entry, reason in zip(group.entries, pictures.pictures.missing if pictures else (), strict=False):
+            if reason is not None:
+                reasons.setdefault(reason, []).append(entry.label)
+        for reason, names in reasons.items():
+            yield f"no pictures of {', '.join(names)}: {reason}"
+        bare = [f"{entry.label}{f' ({entry.problem})' if entry.problem else ''}" for entry in group.entries if not entry.rows]
+        if bare:
+            yield f"no per-image values, so no distributions and few tests, of {', '.join(bare)}"
+    if not probes:
+        yield "nothing on how learnable the tokens are: there are no records of tokbench probe"
 
 
 def _rows(path: Path, images: int) -> tuple[dict[str, dict[str, float]], str | None]:

@@ -166,3 +166,73 @@ def test_records_of_probes_are_shown_alone_and_beside_runs(command, runs, make_p
     (runs / "empty").mkdir()
     with pytest.raises(TokbenchError, match=r"no records in .*empty"):
         command("report", runs / "empty")
+
+
+def test_report_says_what_the_page_will_lack(make_record, report_cli, tmp_path):
+    from tokbench.bench.store import write_record
+
+    first, second = make_record("vqgan/tiny"), make_record("own/thing", seed=1)
+    write_record(first.record, first.rows, tmp_path / "runs")
+    write_record(second.record, {}, tmp_path / "runs")
+    said = report_cli("runs", "--images", "0")
+    assert "no pictures: --images 0 asks for none" in said
+    assert "no per-image values, so no distributions and few tests, of own/thing" in said
+    assert "there are no records of tokbench probe" in said
+    assert "no pictures of " in report_cli("runs", "--images", "2")
+
+
+def test_a_record_measured_again_adds_no_row_and_another_figure_does(make_record, tokbench_cli, tmp_path):
+    import json
+    from dataclasses import replace
+
+    from tokbench.bench.store import write_record
+
+    made = make_record("vqgan/tiny")
+    again = replace(made.record, created="2027-01-01T00:00:00+00:00")
+    other = replace(made.record, metrics=made.record.metrics | {"psnr": replace(made.record.metrics["psnr"], value=99.0)})
+    fewer = replace(again, metrics={"psnr": made.record.metrics["psnr"]})
+    for records, rows, words in (
+        ([made.record, again], 1, "left out 1 record whose figures a newer one"),
+        ([made.record, again, other], 2, "left out 1 record"),
+        ([made.record, fewer], 2, ""),
+        ([fewer, replace(again, created="2028-01-01T00:00:00+00:00")], 1, "left out 1 record"),
+    ):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        for record in records:
+            write_record(record, made.rows, folder)
+        _, out, err = tokbench_cli("compare", folder, "--format", "json")
+        (table,) = json.loads(out)
+        assert len({row["tokenizer"] for row in table["rows"]}) == len(table["rows"]) == rows
+        assert words in err
+
+
+def test_a_single_short_pass_draws_no_speed_front(make_record):
+    from dataclasses import replace
+
+    from tokbench.report.page.model import arrange
+    from tokbench.report.page.scatter import speed_plots
+    from tokbench.report.plots import speed_scatter
+
+    items = [make_record(f"a/{i}", seed=i, better=-i) for i in range(3)]
+    names = [item.record.tokenizer.name for item in items]
+    short = [
+        replace(item, record=replace(item.record, timing=replace(item.record.timing, encode_interval=None, decode_interval=None)))
+        for item in items
+    ]
+    for found, drawn in ((items, True), (short, False), ([*items[:2], short[2]], False)):
+        assert bool(speed_scatter([item.record for item in found], names, "psnr").front) is drawn
+        (group,) = arrange(found)
+        assert all(bool(plot.front) is drawn for plot in speed_plots(group))
+
+
+def test_tables_say_what_groups_are_and_how_many_images_were_enlarged(make_record):
+    from dataclasses import replace
+
+    from tokbench.report.table import GROUPS_NOTE, make_tables
+
+    record = make_record("a/b").record
+    (table,) = make_tables([replace(record, data=replace(record.data, enlarged=3))])
+    assert GROUPS_NOTE in table.notes
+    assert "3 images were smaller than the protocol's size, and enlarged to it" in table.notes
+    (table,) = make_tables([replace(record, data=replace(record.data, groups=record.data.count))])
+    assert GROUPS_NOTE not in table.notes

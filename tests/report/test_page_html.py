@@ -262,7 +262,7 @@ def test_the_command_writes_a_page(report_cli, make_record, tmp_path, monkeypatc
     report_cli("runs", "-o", "deep/er/page.html", "--images", 0, "--open")
     assert opened == [(tmp_path / "deep/er/page.html").as_uri()]
     (tmp_path / "file").write_text("")
-    assert "choose another --output" in report_cli("runs", "-o", "file/page.html", "--images", 0)
+    assert "choose another place" in report_cli("runs", "-o", "file/page.html", "--images", 0)
     assert "no records in nothing-here" in report_cli(make_folder(tmp_path / "nothing-here").name)
 
 

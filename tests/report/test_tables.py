@@ -52,7 +52,7 @@ def test_protocols_of_one_label_do_not_share_a_table():
     mine = replace(RECORD, protocol=replace(RECORD.protocol, name="mine"), protocol_label="mine")
     truncated = replace(mine, protocol=replace(mine.protocol, uint8="truncate"))
     tables = make_tables([mine, truncated, RECORD, replace(mine, tokenizer=OTHER.tokenizer)])
-    end = " v1, N=736 of photos/test (40 groups), data dddddddd"
+    end = f" v{RECORD.protocol.version}, N=736 of photos/test (40 groups), data dddddddd"
     assert [table.title for table in tables] == [f"mine+uint8=round{end}", f"mine+uint8=truncate{end}", f"photos-64{end}"]
     assert [len(table.rows) for table in tables] == [2, 1, 1]
     assert make_tables([mine])[0].title == f"mine{end}"

@@ -13,7 +13,7 @@ from tokbench.bench.intervals import Interval
 from tokbench.bench.record import Record
 from tokbench.bench.store import Rows
 from tokbench.report.comparable import SETTINGS_MARK, differing_settings, machine_of, with_other_settings
-from tokbench.report.table import HUGE, METRIC_COLUMNS, Column
+from tokbench.report.table import HUGE, METRIC_COLUMNS, TIMED, Column
 from tokbench.report.words import shortened
 
 RATE_METRICS = ("fd_efflite0", "rfid", "lpips", "lpips_vgg", "psnr", "ssim", "text_accuracy", "face_distance", "face_match")
@@ -162,7 +162,8 @@ def speed_scatter(records: Sequence[Record], names: Sequence[str], key: str, *, 
         direction: ``decode`` or ``encode``.
 
     Returns:
-        The points of the machine that most records were made on; those of others are left out: speeds do not compare.
+        The points of the machine that most records were made on; those of others are left out: speeds do not compare. There is no
+        front where a pass was too short for an interval of its speed.
     """
     machines = [machine_of(record) for record in records]
     usual = Counter(machines).most_common(1)[0][0] if machines else None
@@ -264,6 +265,8 @@ def _scatter(records: Sequence[Record], names: Sequence[str], key: str, x: Axis,
     unlike, note = measured_otherwise(drawn, key)
     points = [replace(point, unlike=other) for point, other in zip(points, unlike, strict=True)]
     own = [point for point in points if point.codec is None]
+    if x_key in TIMED and any(record.interval(x_key) is None for record in drawn if _codec(record) is None):
+        own = []  # speeds of one short pass, which another pass would order otherwise
     front = pareto_front(own, x_higher=bool(x.higher_is_better), y_higher=y.higher_is_better) if y.higher_is_better is not None else ()
     return Scatter(x, y, tuple(points), front, tuple(left_out), note)
 

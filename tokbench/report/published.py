@@ -12,7 +12,7 @@ from tokbench.errors import TokbenchError
 from tokbench.report.table import METRIC_COLUMNS, Cell, Column, Table, make_sections
 from tokbench.tokenizers.family import Variant
 from tokbench.tokenizers.published import DATA_SETS, PublishedFigure, published_figures
-from tokbench.tokenizers.zoo import resolve
+from tokbench.tokenizers.zoo import families, names, resolve
 
 BESIDE, APART = "measured beside published, under protocols that match", "published under another protocol: do not compare"
 
@@ -99,8 +99,11 @@ def keeps_apart(record: Record, variant: Variant, figure: PublishedFigure, ids: 
 
 
 def _variant(record: Record) -> Variant | None:
+    name = record.tokenizer.name  # of strangers: not to be looked for among files, as a name on the command line is
+    if name not in {*names(), *families()}:
+        return None
     try:
-        return resolve(record.tokenizer.name)[1]
+        return resolve(name)[1]
     except TokbenchError:
         return None
 

@@ -85,6 +85,7 @@ SPEED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
 TIMED = ("encode", "decode")
 """Columns of speeds."""
 
+GROUPS_NOTE = "groups: what the images are samples of, such as the photos that crops were cut from; intervals and tests are over them"
 EXACT = "exact"
 """Stands for a figure where every image came back exactly, and behind the number of images that did."""
 
@@ -289,6 +290,11 @@ def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list
         notes.append(SPEED_NOTE)
     few = dict.fromkeys(too_few(record.data.count, record.data.groups) for record in records)
     notes += [note for note in few if note is not None]
+    if keys is None and any(record.data.groups != record.data.count for record in records):
+        notes.append(GROUPS_NOTE)
+    enlarged = max((record.data.enlarged for record in records), default=0)
+    if enlarged > 0:
+        notes.append(f"{counted(enlarged, 'image was', 'images were')} smaller than the protocol's size, and enlarged to it")
     rates = keys is None or any(column.key in keys for column, _ in DERIVED)
     if rates and any(record.tokens.channels for record in records):
         notes.append("continuous latents have no bits; what they take to store is in the record")
