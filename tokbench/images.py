@@ -157,7 +157,7 @@ def _decode(data: bytes) -> Image.Image:
             return rgb.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else rgb
 
 
-PIXEL_BYTES = {"WEBP": 16, "AVIF": 16, "JPEG2000": 20}
+PIXEL_BYTES = {"WEBP": 24, "AVIF": 16, "JPEG2000": 20}
 """Bytes a pixel that decoding takes at its highest, the RGB that is made of it included; 8 for all other formats."""
 
 FORMATS = ("AVIF", "BMP", "DIB", "GIF", "ICO", "JPEG", "JPEG2000", "MPO", "PNG", "PPM", "TGA", "TIFF", "WEBP")

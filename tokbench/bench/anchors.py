@@ -88,7 +88,7 @@ def parse_anchor(name: str) -> Anchor | None:
     if not name.startswith("anchor/"):
         return None
     match = PATTERN.fullmatch(name)
-    if match is None or not 1 <= int(match[2]) <= 10_000_000:
-        raise TokbenchError(f"unknown anchor {name!r}; allowed: anchor/webp-BYTES and anchor/jpeg-BYTES, e.g. anchor/webp-320")
+    if match is None or len(match[2]) > 8 or not 1 <= int(match[2]) <= 10_000_000:
+        raise TokbenchError(f"unknown anchor {name[:60]!r}; allowed: anchor/webp-BYTES and anchor/jpeg-BYTES, e.g. anchor/webp-320")
     codec: Literal["webp", "jpeg"] = "webp" if match[1] == "webp" else "jpeg"
     return Anchor(AnchorConfig(codec, int(match[2])))

@@ -61,8 +61,10 @@ class Protocol:
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 8192:
             raise ValueError(f"size must be 1 to 8192 px, got {self.size}")
-        if self.samples is not None and self.samples < 1:
-            raise ValueError(f"samples must be at least 1, got {self.samples}")
+        if self.samples is not None and not 1 <= self.samples < 2**63:
+            raise ValueError(f"samples must be at least 1 and fit in 63 bits, got {self.samples}")
+        if not 0 <= self.seed < 2**63:
+            raise ValueError(f"seed must be 0 or more and fit in 63 bits, got {self.seed}")
         if not 1 <= self.micro_batch <= 4096:
             raise ValueError(f"micro_batch must be 1 to 4096, got {self.micro_batch}")
 

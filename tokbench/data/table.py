@@ -101,7 +101,7 @@ LARGE_GROUP = 64 << 20
 """Bytes of a column in one row group above which it is read batch by batch."""
 
 BATCH = 16
-"""Rows of such a batch."""
+"""Rows of such a batch at most. A page of the file is read as a whole, however many rows it has."""
 
 
 class _Cells:
@@ -123,12 +123,14 @@ class _Cells:
         group = bisect_right(self._starts, index) - 1
         start, end = self._starts[group], self._starts[group + 1]
         self._rows = None
-        if _column_bytes(file.metadata.row_group(group), self._leaf) <= LARGE_GROUP:
+        size = _column_bytes(file.metadata.row_group(group), self._leaf)
+        if size <= LARGE_GROUP:
             self._rows = file.read_row_group(group, columns=[self._leaf], use_threads=False).column(0)
             self._first, self._end, self._batches = start, end, None
             return
         if self._batches is None or self._batches[0] != group or index < self._end:
-            batches = file.iter_batches(batch_size=BATCH, row_groups=[group], columns=[self._leaf], use_threads=False)
+            rows = max(1, min(BATCH, LARGE_GROUP * (end - start) // size))
+            batches = file.iter_batches(batch_size=rows, row_groups=[group], columns=[self._leaf], use_threads=False)
             self._batches, self._first, self._end = (group, batches), start, start
         while index >= self._end:
             rows = next(self._batches[1]).column(0)

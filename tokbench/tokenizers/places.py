@@ -100,6 +100,12 @@ def parse_place(text: str) -> HubPlace | WebPlace | Path:
         url, _, member = text.partition("#")
         if ".." in member.split("/"):
             raise TokbenchError(f"{text!r} names no file in a zip; write URL#FOLDER/FILE")
+        try:
+            known = bool(urlsplit(url).hostname) and urlsplit(url).port != 0
+        except ValueError:  # brackets without an address, or a port that is no number
+            known = False
+        if not known:
+            raise TokbenchError(f"{text!r} is no URL; write https://HOST/PATH")
         return WebPlace(url, member)
     if re.match(r"[a-z][a-z0-9+]+://", text):
         raise TokbenchError(f"{text!r} cannot be fetched; weights are a path, hf:OWNER/REPO/FILE, or a URL of http or https")
