@@ -28,6 +28,7 @@ from tokbench.images import UnreadableImage
 COUNTS = {
     "images": 800,
     "records": 1000,
+    "checkpoints": 450,
     "archives": 200,
     "shards": 190,
     "probes": 120,
