@@ -184,6 +184,8 @@ def _resume(settings: dict[str, Any], options: TrainOptions, objective: Objectiv
     try:
         if state["averaged"].keys() != averaged.keys():
             raise ValueError("its averages have other names")
+        if not all(bool(torch.isfinite(value).all()) for value in state["averaged"].values()):
+            raise ValueError("its averages are not finite")
         objective.load_state_dict(state["objective"])
         for key, value in averaged.items():
             value.copy_(state["averaged"][key])
