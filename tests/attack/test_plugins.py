@@ -93,7 +93,7 @@ DECODE = {
     "no_pixels": "return None",
     "pixels_in_a_list": "return [0.0]",
     "bytes": "return Good._decode(self, tokens, seeds).mul(127).add(128).to(torch.uint8)",
-    "complex_numbers": "return Good._decode(self, tokens, seeds).to(torch.complex64)",
+    "double_precision": "return Good._decode(self, tokens, seeds).double()",
     "another_size": "return Good._decode(self, tokens, seeds)[..., :-1]",
     "one_channel": "return Good._decode(self, tokens, seeds)[:, :1]",
     "not_a_number": "return Good._decode(self, tokens, seeds) * float('nan')",

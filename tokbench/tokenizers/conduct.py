@@ -179,6 +179,8 @@ def values_of(tokens: Tokens) -> Tensor:
 def _check_tensor(values: Tensor, device: torch.device, where: str) -> None:
     if values.device != device:
         raise Misbehaved(f"{where} returns a tensor on {values.device}, what it was given is on {device}; mend it there")
+    if values.dtype == torch.float64:  # images come in single precision, and code of others easily slips into double
+        raise Misbehaved(f"{where} returns float64, what it was given is computed in float32; convert it there")
     if values.requires_grad:
         raise Misbehaved(f"{where} returns a tensor that requires gradients; leave gradients off, or detach it")
 
