@@ -151,8 +151,10 @@ def build(kind: Any, value: Any, where: str = "") -> Any:
         return tuple(build(one, item, f"{where}[{i}]") for i, (one, item) in enumerate(zip(kinds, items, strict=True)))
     if origin is dict:
         return {key: build(args[1], item, _below(where, key)) for key, item in _of_kind(dict, value, where).items()}
-    if origin is Literal:  # other versions may have had other words
-        return _of_kind(type(args[0]), value, where)
+    if origin is Literal:
+        if _of_kind(type(args[0]), value, where) not in args:
+            raise ValueError(f"{where} is {str(value)[:40]!r}, not {' or '.join(map(repr, args))}")
+        return value
     if kind is float and value in ("inf", "-inf", "nan"):
         return float(value)
     if kind is float and type(value) is int:
