@@ -83,6 +83,18 @@ def test_rows_that_nothing_chooses_for_ever_do_not_fade() -> None:
     assert float(quantizer.embedding.weight[1].detach()) > 40
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_averages_keep_their_digits_when_the_model_is_cast(dtype: torch.dtype) -> None:
+    quantizer = VectorQuantizer(3, 2, loss_form="commitment")
+    ema = EmaCodebook(quantizer)
+    ema.adopt(3 * 100_001)  # beyond the largest number of half precision
+    counts, sums = ema.counts.clone(), ema.sums.clone()
+    ema.to(dtype)
+    assert torch.equal(ema.counts, counts)
+    assert torch.equal(ema.sums, sums)
+    assert ema.to("meta").to_empty(device="cpu").counts.dtype == torch.float32
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_averages_are_in_single_precision_whatever_the_model_is(dtype: torch.dtype) -> None:
     quantizer = VectorQuantizer(4, 2, loss_form="commitment")

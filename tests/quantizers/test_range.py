@@ -35,7 +35,7 @@ def settings() -> Iterator[tuple[str, int, Make]]:
     for size, dim in ((1, 1), (2, 1), (3000, 4), (33, 65)):
         yield f"vq {size}x{dim}", dim, lambda s=size, d=dim: VectorQuantizer(s, d)
     for levels, books, symmetric in product(
-        ([3], [8, 5, 4], [8, 8, 8, 5, 5, 5], [7] * 6, [2001], [2000], [10_001, 9], [100_003], [2**24 + 1, 4]), (1, 2), (False, True)
+        ([3], [8, 5, 4], [8, 8, 8, 5, 5, 5], [7] * 6, [2001], [2000], [10_001, 9], [100_003], [2**24, 4]), (1, 2), (False, True)
     ):
         width = len(levels) * books
         yield (
@@ -149,6 +149,60 @@ def test_models_of_every_format_train(name: str, dtype: torch.dtype) -> None:
         for parameter in quantizer.parameters():
             assert parameter.grad is not None
             assert bool(parameter.grad.isfinite().all())
+
+
+@pytest.mark.parametrize(("name", "width", "make"), SETTINGS, ids=[row[0] for row in SETTINGS])
+def test_gradients_are_finite_at_any_scale(name: str, width: int, make: Make) -> None:
+    draw = torch.Generator().manual_seed(1)
+    for scale in (0.0, 1e-45, 1e-38, 1e-30, 1e-15, 1e-7, 1.0, 1e4, 65504.0, 1e10, 1e15):
+        torch.manual_seed(0)
+        quantizer = make().train()
+        vectors = (torch.randn(1, 4, width, generator=draw).clamp(-3, 3) * scale).requires_grad_()
+        out = quantize(quantizer, vectors)
+        torch.stack([out.vectors.square().mean(), *out.losses.values()]).sum().backward()
+        assert vectors.grad is not None
+        learned = [parameter.grad for parameter in quantizer.parameters() if parameter.grad is not None]  # averages move some
+        assert all(bool(grad.isfinite().all()) for grad in (vectors.grad, *learned)), scale
+
+
+@pytest.mark.parametrize("scale", [1e-44, 1e-30, 1e-15, 1e-7, 1e7, 1e15, 1e30])
+def test_the_largest_cosine_decides_at_any_scale(scale: float) -> None:
+    torch.manual_seed(0)
+    quantizer = VectorQuantizer(40, 6, cosine=True)
+    vectors = torch.randint(-9, 10, (1, 50, 6)).float()  # exact in the smallest numbers too
+    scaled = vectors * scale
+    if scale == 1e-44:  # no power of two: 7 times the smallest number there is
+        scaled = vectors * 7 * torch.finfo(torch.float32).smallest_normal * torch.finfo(torch.float32).eps
+    assert torch.equal(quantizer.codes(scaled), quantizer.codes(vectors))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+@pytest.mark.parametrize(
+    "name", ["vq paper cosine=False entropy=0.0", "vq paper cosine=True entropy=0.0", "ibq 0.05", "simvq True None", "gumbel 2.0"]
+)
+def test_damaged_codebooks_are_refused(name: str, bad: float) -> None:
+    width, make = next((row[1], row[2]) for row in SETTINGS if row[0] == name)
+    for damaged, _ in make().eval().named_parameters():
+        if damaged == "embed.weight":  # of Gumbel: it is looked up only
+            continue
+        quantizer = make().eval()
+        with torch.no_grad():
+            quantizer.get_parameter(damaged).flatten()[0] = bad
+        with pytest.raises(TokbenchError, match=r"(codebook values|offsets of scores) in float32 are NaN or infinite"):
+            quantizer.codes(torch.ones(1, 2, width))
+
+
+@pytest.mark.parametrize("kind", [VectorQuantizer, IndexBackpropagationQuantizer, GumbelQuantizer, SimVQ])
+@pytest.mark.parametrize(("size", "dim"), [(0, 4), (-1, 4), (4, 0)])
+def test_a_codebook_of_nothing_is_refused(kind: Callable[[int, int], Quantizer], size: int, dim: int) -> None:
+    with pytest.raises(ValueError, match=f"at least one row of at least one value, got {size} rows of {dim} values"):
+        kind(size, dim)
+
+
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_more_levels_than_single_precision_counts_are_refused(symmetric: bool) -> None:
+    with pytest.raises(ValueError, match="a channel has at most 16777216 levels"):
+        FiniteScalarQuantizer([3, 2**24 + 1], preserve_symmetry=symmetric)
 
 
 @pytest.mark.parametrize("scale", [1e-30, 1e-18, 1.0, 1e12, 1e18, 3e37])

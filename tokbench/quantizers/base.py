@@ -56,16 +56,27 @@ def straight_through(vectors: Tensor, quantized: Tensor) -> Tensor:
     return quantized.detach() + (vectors - vectors.detach())
 
 
-def single(vectors: Float[Tensor, "*s"]) -> Float[Tensor, "*s"]:
+def check_codebook(size: int, dim: int) -> None:
+    """Refuse a codebook of nothing.
+
+    Raises:
+        ValueError: If it has no row, or its rows have no value.
+    """
+    if size < 1 or dim < 1:
+        raise ValueError(f"a codebook has at least one row of at least one value, got {size} rows of {dim} values")
+
+
+def single(vectors: Float[Tensor, "*s"], what: str = "features") -> Float[Tensor, "*s"]:
     """Return vectors in single precision, in which quantizers compute whatever a model computes in.
 
     Args:
         vectors: Of any floating dtype; float64 beyond the range of float32 becomes its largest number.
+        what: What an error calls them.
 
     Raises:
         TokbenchError: If a value is NaN or infinite; not while a graph is traced.
     """
-    check_finite(vectors, "features")
+    check_finite(vectors, what)
     return vectors.clamp(-LARGEST, LARGEST).float() if vectors.dtype == torch.float64 else vectors.float()
 
 
@@ -92,6 +103,11 @@ def check_finite(values: Float[Tensor, "*s"], what: str) -> None:
 
 
 def unit(vectors: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
-    """Return vectors at length 1, also those whose squares would overflow; zero stays zero."""
-    largest = vectors.detach().abs().amax(dim=-1, keepdim=True) if vectors.shape[-1] else vectors
-    return F.normalize(torch.where(largest > SAFE, vectors / largest, vectors), dim=-1)
+    """Return vectors at length 1, also those whose squares would overflow or vanish; zero stays zero.
+
+    The smallest ones get no gradient: it would be as large as they are small.
+    """
+    largest = vectors.detach().abs().amax(dim=-1, keepdim=True)
+    tiny = (largest > 0) & (largest < 1 / SAFE)
+    scaled = vectors / largest.where(tiny | (largest > SAFE), 1.0)
+    return F.normalize(scaled.detach().where(tiny, scaled), dim=-1)

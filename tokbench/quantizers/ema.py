@@ -65,8 +65,11 @@ class EmaCodebook(nn.Module):
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> EmaCodebook:
         """Move with the model, but keep single precision: half precision cannot count beyond 2,048."""
+        kept = {name: buffer for name, buffer in self.named_buffers() if buffer.is_floating_point()}
         super()._apply(fn, recurse)
-        self.counts, self.sums = self.counts.float(), self.sums.float()
+        for name, buffer in kept.items():
+            moved = getattr(self, name)
+            setattr(self, name, moved.float() if buffer.is_meta or moved.is_meta else buffer.to(moved.device))
         return self
 
     @torch.no_grad()

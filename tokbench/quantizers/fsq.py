@@ -19,6 +19,9 @@ from tokbench.quantizers.base import Quantized, Quantizer, single, straight_thro
 
 EPS = 1e-3
 
+MOST_LEVELS = 2**24
+"""Levels of a channel: single precision counts no further."""
+
 
 class FiniteScalarQuantizer(Quantizer):
     """Rounds channel i to one of ``levels[i]`` values in [-1, 1]; no parameters, no losses.
@@ -37,7 +40,8 @@ class FiniteScalarQuantizer(Quantizer):
             zero, and for even levels one value more below zero than above.
 
     Raises:
-        ValueError: If there is no level, one is below 2, or 2 without symmetry, or if the code does not fit 63 bits.
+        ValueError: If there is no level, one is below 2, or 2 without symmetry, or above ``MOST_LEVELS``, or if the code does not fit 63
+            bits.
     """
 
     levels: Tensor
@@ -48,6 +52,8 @@ class FiniteScalarQuantizer(Quantizer):
         smallest = 2 if preserve_symmetry else 3
         if not levels or min(levels) < smallest:
             raise ValueError(f"a channel needs at least 3 levels, or 2 with preserve_symmetry, got {tuple(levels)}")
+        if max(levels) > MOST_LEVELS:
+            raise ValueError(f"a channel has at most {MOST_LEVELS} levels, got {tuple(levels)}; use more channels")
         size = math.prod(levels)
         if size >= 2**63 or codebooks < 1:
             raise ValueError(f"a code has less than 63 bits and a position at least one code, got {size} codes, {codebooks} codebooks")

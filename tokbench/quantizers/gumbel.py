@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, single
+from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, single
 from tokbench.quantizers.nearest import highest_codes
 from tokbench.quantizers.slices import over_slices
 
@@ -30,13 +30,14 @@ class GumbelQuantizer(Quantizer):
         temperature: Of the softmax that gradients pass through; upstream lowers it during training, and so may a caller.
 
     Raises:
-        ValueError: If the temperature is not positive.
+        ValueError: If there is no row or no column, or the temperature is not positive.
     """
 
     def __init__(self, codebook_size: int, dim: int, *, kl_weight: float = 5e-4, temperature: float = 1.0) -> None:
         super().__init__()
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
+        check_codebook(codebook_size, dim)
         self.codebook_sizes = (codebook_size,)
         self.kl_weight, self.temperature = kl_weight, temperature
         self.proj = nn.Conv2d(dim, codebook_size, 1)  # a linear layer, with the published file's shapes

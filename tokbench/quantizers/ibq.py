@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, single
+from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, single
 from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
 from tokbench.quantizers.nearest import highest_codes
 from tokbench.quantizers.slices import over_slices
@@ -32,7 +32,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         diversity_weight: Weight of the entropy of the mean assignment within the entropy term.
 
     Raises:
-        ValueError: If the temperature is not positive.
+        ValueError: If there is no row or no column, or the temperature is not positive.
     """
 
     def __init__(
@@ -48,6 +48,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         super().__init__()
         if not entropy_temperature > 0:
             raise ValueError(f"entropy_temperature must be positive, got {entropy_temperature}")
+        check_codebook(codebook_size, dim)
         self.codebook_sizes = (codebook_size,)
         self.beta = beta
         self.entropy_weight, self.entropy_temperature, self.diversity_weight = entropy_weight, entropy_temperature, diversity_weight

@@ -74,7 +74,7 @@ def highest_codes(
     with torch.autocast(vectors.device.type, enabled=False):
         vectors, codebook = _searchable(vectors, codebook)
         codebook = codebook - codebook.mean(dim=0)
-        offset = codebook.new_zeros(len(codebook)) if bias is None else bias.to(codebook)
+        offset = codebook.new_zeros(len(codebook)) if bias is None else single(bias, "offsets of scores").to(codebook)
         codes = _search(vectors, codebook, offset, torch.zeros_like(codebook[0]), rows, columns)
         return _lowest_equal(codes, codebook if bias is None else torch.cat([codebook, offset[:, None]], dim=1))
 
@@ -85,7 +85,7 @@ def _searchable(vectors: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
     Raises:
         TokbenchError: If a value is NaN or infinite.
     """
-    vectors, codebook = single(vectors), single(codebook)
+    vectors, codebook = single(vectors), single(codebook, "codebook values")
     if torch.compiler.is_compiling() or torch.jit.is_tracing() or not vectors.numel() or codebook.device.type == "mps":
         return vectors, codebook
     spread = (codebook.amax(dim=0) - codebook.amin(dim=0)).amax()

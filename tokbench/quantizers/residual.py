@@ -80,7 +80,7 @@ class ResidualQuantizer(Quantizer):
         residual, inputs = single(vectors), []
         for layer, code in zip(self._first(codes.shape[-1]), codes.unbind(dim=-1), strict=True):
             inputs.append(residual)
-            residual = residual - layer.lookup(code[..., None])
+            residual = (residual - layer.lookup(code[..., None])).clamp(-LARGEST, LARGEST)
         return torch.stack(inputs, dim=2)
 
     def _first(self, stages: int) -> Iterator[VectorQuantizer]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through
+from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, single, straight_through
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.quantizers.rotation import rotate_through
 
@@ -27,6 +27,9 @@ class SimVQ(Quantizer):
         beta: Weight of the term that draws vectors to codes, against 1 for the one that draws codes to vectors.
         commitment_weight: Weight of both together.
         rotation_trick: Turn gradients as ``rotate_through`` does; else they pass straight through.
+
+    Raises:
+        ValueError: If there is no row or no column.
     """
 
     frozen_codebook: Tensor
@@ -44,6 +47,7 @@ class SimVQ(Quantizer):
     ) -> None:
         super().__init__()
         frozen_dim = dim if frozen_dim is None else frozen_dim
+        check_codebook(codebook_size, dim)
         self.codebook_sizes = (codebook_size,)
         self.beta, self.commitment_weight, self.rotation_trick = beta, commitment_weight, rotation_trick
         self.code_transform = nn.Linear(frozen_dim, dim, bias=False) if transform is None else transform

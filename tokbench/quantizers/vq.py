@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through, unit
+from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, single, straight_through, unit
 from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
 from tokbench.quantizers.nearest import nearest_codes
 
@@ -38,7 +38,7 @@ class VectorQuantizer(Quantizer):
         entropy_temperature: Of the soft assignment that the entropies are taken of.
 
     Raises:
-        ValueError: If the loss form is unknown or the temperature not positive.
+        ValueError: If there is no row or no column, the loss form is unknown or the temperature not positive.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class VectorQuantizer(Quantizer):
         if loss_form not in get_args(LossForm) or not entropy_temperature > 0:
             allowed = "loss_form is paper, taming or commitment and entropy_temperature positive"
             raise ValueError(f"{allowed}, got {loss_form!r} and {entropy_temperature}")
+        check_codebook(codebook_size, dim)
         self.codebook_sizes = (codebook_size,)
         self.beta = beta
         self.loss_form = loss_form
