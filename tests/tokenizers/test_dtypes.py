@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -44,6 +46,27 @@ def test_autocast_decodes_what_it_encoded(name: str) -> None:
     with torch.autocast("cpu", torch.bfloat16):
         decoded = tokenizer.decode(tokenizer.encode(images(), seeds=[0, 1]), seeds=[0, 1])
     assert float((decoded.float() - expected).abs().mean()) < 0.05
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", ["vae", "vqvae", "flowmo"])
+def test_every_format_trains(name: str, dtype: torch.dtype) -> None:
+    model: Any = tokbench.load(name).to(dtype).train()
+    side = 64 if name == "flowmo" else 16  # convolutions in half precision are slow
+    pixels = images()[:, :, :side, :side].to(dtype)
+    if name == "vae":
+        out = model(pixels, torch.randn(2, model.config.embed_dim, *model.layout(side, side).grid))
+        loss = (out.images - pixels).square().mean() + 1e-6 * out.posterior.kl().mean()
+    elif name == "vqvae":
+        out = model(pixels)
+        loss = (out.images - pixels).square().mean() + out.quantized.losses["codebook"]
+    else:
+        out = model(pixels)
+        loss = model.velocity(pixels, model.context(out.vectors), torch.tensor([0.3, 0.8])).square().mean() + out.losses["commitment"]
+    loss.backward()
+    grads = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
+    assert len(grads) > 20
+    assert all(bool(grad.isfinite().all()) for grad in grads)
 
 
 @pytest.mark.parametrize("name", ["llamagen/vq-16", "emu3/vision", "vqgan/gumbel-f8", "vae/kl-f8"])

@@ -107,7 +107,8 @@ class VAE(Tokenizer):
             noise: Standard normal, of the latents' shape.
         """
         posterior = self.posterior(images)
-        return VAEReconstruction(self.decoder(self.post_quant_conv(posterior.sample(noise))), posterior)
+        latents = posterior.sample(noise).to(images.dtype)  # the posterior is in single precision at least
+        return VAEReconstruction(self.decoder(self.post_quant_conv(latents)), posterior)
 
     def _encode(self, images: Tensor, seeds: list[int]) -> ContinuousTokens:
         posterior = self.posterior(images)
