@@ -334,6 +334,30 @@ def test_a_diverged_run_is_reported(runner: Runner, monkeypatch: pytest.MonkeyPa
         runner.run(small_recipe("vae-tiny"), "run")
 
 
+def test_a_diverged_run_keeps_its_last_checkpoint(runner: Runner, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Crash):
+        runner.run(small_recipe("vae-tiny"), "run", stop_after=HALF)
+    before = {path.name: path.read_bytes() for path in (runner.folder / "run").iterdir() if path.is_file()}
+    monkeypatch.setattr(loop, "to_float", lambda images: torch.full(images.shape, float("nan")))
+    with pytest.raises(TokbenchError, match=f"the loss is nan at step {HALF}; .* The last checkpoint is as it was"):
+        runner.run(small_recipe("vae-tiny"), "run", resume=True)
+    after = {path.name: path.read_bytes() for path in (runner.folder / "run").iterdir() if path.is_file()}
+    assert after["checkpoint.pt"] == before["checkpoint.pt"]
+    assert after["weights.safetensors"] == before["weights.safetensors"]
+
+
+@pytest.mark.parametrize("name", ["model", "discriminator"])
+def test_nothing_moves_along_a_gradient_that_is_not_finite(name: str) -> None:
+    objective = AutoencoderObjective(VQVAE(small_resolve("vqvae/tiny")[1].config), small_recipe("vqgan-tiny"), torch.nn.Identity())
+    parameters = [parameter for group in objective.optimizers[name].param_groups for parameter in group["params"]]
+    before = [parameter.detach().clone() for parameter in parameters]
+    total = torch.stack([parameter.sum() for parameter in parameters]).sum()
+    for loss, what in ((total * float("inf"), "loss"), ((total - total.detach()).sqrt(), "gradient")):  # a root of 0 is steep
+        with pytest.raises(TokbenchError, match=f"training diverged: the {what} .* at step 7; lower the learning rate"):
+            objective.apply(loss, 7, name)
+        assert all(torch.equal(kept, parameter) for kept, parameter in zip(before, parameters, strict=True))
+
+
 def test_a_gumbel_quantizer_draws_from_the_steps_generator() -> None:
     """Equal seeds give equal steps, other seeds other ones; the codebook moves by its gradient."""
     recipe = replace(small_recipe("vqvae-tiny"), losses=replace(small_recipe("vqvae-tiny").losses, codebook=None))

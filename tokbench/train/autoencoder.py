@@ -67,7 +67,7 @@ class AutoencoderObjective(Objective):
                 loss = loss + self._adversarial(reconstruction, terms, step, figures)
         self.apply_model(loss, step)
         if self.discriminator is not None:
-            figures["discriminator"] = self._train_discriminator(images, reconstruction.detach())
+            figures["discriminator"] = self._train_discriminator(images, reconstruction.detach(), step)
         return {name: float(value.detach()) for name, value in terms.items()} | figures | {"psnr": float(-10 * torch.log10(error / 4))}
 
     def _autoencode(self, images: Tensor, step: int, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor], dict[str, float]]:
@@ -109,11 +109,11 @@ class AutoencoderObjective(Objective):
         figures |= {"generator": float(generator_loss.detach()), "adaptive_weight": float(weight)}
         return rival.weight * weight * generator_loss
 
-    def _train_discriminator(self, real: Tensor, fake: Tensor) -> float:
+    def _train_discriminator(self, real: Tensor, fake: Tensor, step: int) -> float:
         assert self.discriminator is not None
         with self.autocast(real.device):
             loss = hinge_loss(self.discriminator(real).float(), self.discriminator(fake).float())
-        self.apply(loss, "discriminator")
+        self.apply(loss, step, "discriminator")
         return float(loss.detach())
 
 

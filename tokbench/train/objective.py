@@ -78,20 +78,26 @@ class Objective(ABC):
         """Move the model against a loss.
 
         Raises:
-            TokbenchError: If the loss is not finite.
+            TokbenchError: If the loss or its gradient is not finite.
+        """
+        self.apply(loss, step, *(name for name in ("model", "hidden") if name in self.optimizers))
+
+    def apply(self, loss: Tensor, step: int, *names: str) -> None:
+        """Move what the named optimizers hold, with the gradients of all of them clipped together.
+
+        Raises:
+            TokbenchError: If the loss or its gradient is not finite; then nothing has moved.
         """
         if not bool(torch.isfinite(loss)):
-            raise TokbenchError(f"training diverged: the loss is {loss.item()} at step {step}; lower the learning rate, or train in fp32")
-        self.apply(loss, *(name for name in ("model", "hidden") if name in self.optimizers))
-
-    def apply(self, loss: Tensor, *names: str) -> None:
-        """Move what the named optimizers hold, with the gradients of all of them clipped together."""
+            raise _diverged(f"the loss is {loss.item()}" if names[0] == "model" else f"the loss of the {names[0]} is {loss.item()}", step)
         optimizers = [self.optimizers[name] for name in names]
         for optimizer in optimizers:
             optimizer.zero_grad(set_to_none=True)
         loss.backward()
         parameters = [p for optimizer in optimizers for group in optimizer.param_groups for p in group["params"]]
-        nn.utils.clip_grad_norm_(parameters, self.recipe.grad_clip)
+        norm = nn.utils.clip_grad_norm_(parameters, self.recipe.grad_clip)
+        if not bool(torch.isfinite(norm)):
+            raise _diverged(f"the gradient of the {names[0]} has length {norm.item()}", step)
         for optimizer in optimizers:
             optimizer.step()
 
@@ -108,3 +114,9 @@ class Objective(ABC):
             module.load_state_dict(state["modules"][name])
         for name, optimizer in self.optimizers.items():
             optimizer.load_state_dict(state["optimizers"][name])
+
+
+def _diverged(what: str, step: int) -> TokbenchError:
+    return TokbenchError(
+        f"training diverged: {what} at step {step}; lower the learning rate, or train in fp32. The last checkpoint is as it was"
+    )
