@@ -35,6 +35,20 @@ def test_a_walk_has_steps() -> None:
         schedule_times("linear", 0)
 
 
+@pytest.mark.parametrize(
+    ("name", "steps"), [("pow_" + "9" * 400, 8), ("pow_" + "9" * 400, 1), ("pow_0.001", 8), ("pow_1000000000", 8), ("pow_0.00001", 2)]
+)
+def test_steps_of_no_length_are_refused(name: str, steps: int) -> None:
+    with pytest.raises(ValueError, match="has steps of no length, which would do nothing; take P nearer to 1 or fewer steps"):
+        schedule_times(name, steps)
+
+
+def test_more_steps_than_times_are_refused() -> None:
+    assert len(schedule_times("linear", 100_000)) == 100_001
+    with pytest.raises(ValueError, match="steps must be at most 100000, got 1000000000"):
+        schedule_times("linear", 10**9)
+
+
 def test_the_published_interval_guides_6_of_25_steps() -> None:
     low, high = time_of_sigma(0.17), time_of_sigma(1.02)
     assert (low, high) == pytest.approx((0.1453, 0.5050), abs=1e-4)

@@ -245,6 +245,10 @@ def test_codes_of_another_length_are_refused(golden: Golden) -> None:
     ("changes", "problem"),
     [
         ({"steps": 0}, "must be positive"),
+        ({"steps": 10**9}, "at most 100000"),
+        ({"bits": 25}, "24 unless entropy_weight is 0, got 25; use more codebooks"),
+        ({"bits": 63, "entropy_weight": 0.0}, "at most 62 bits"),
+        ({"schedule": "pow_0.001"}, "steps of no length"),
         ({"image_size": 30}, "multiple of the patch size 4"),
         ({"schedule": "cosine"}, "a schedule is"),
         *(({"guidance": value}, "guidance must be a finite number from 0") for value in (-1.0, math.nan, math.inf)),
