@@ -31,7 +31,19 @@ from tokbench.cli_feed import export
 from tokbench.cli_probe import probe
 from tokbench.cli_report import report as report_page
 from tokbench.cli_weights import convert, published, weights_app
-from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, bar, out, progress, say, settings
+from tokbench.console import (
+    AveragesOption,
+    DataOption,
+    DeviceOption,
+    DropOption,
+    SettingsOption,
+    WeightsOption,
+    bar,
+    loading,
+    out,
+    progress,
+    say,
+)
 from tokbench.destinations import check_file, check_folder
 from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
@@ -280,6 +292,8 @@ def show(name: str, as_json: Annotated[bool, typer.Option("--json", help="Print 
 def run(
     tokenizer: Annotated[list[str], typer.Option("--tokenizer", "-t", help="Name, module:Class, or anchor/webp-BYTES; may be repeated.")],
     weights: WeightsOption = None,
+    drop: DropOption = None,
+    averages: AveragesOption = None,
     setting: SettingsOption = None,
     data: DataOption = "photos",
     limit: Annotated[int | None, typer.Option(help="Images at most, chosen by --seed.")] = None,
@@ -313,11 +327,11 @@ def run(
     check_gate_report(fail_if, gate_report)
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     names = None if metrics is None else tuple(part.strip() for part in metrics.split(",") if part.strip())
-    overrides = settings(setting)
-    if weights is not None and len(tokenizer) > 1:
-        raise TokbenchError(f"--weights belongs to one tokenizer, {len(tokenizer)} are given; run them one by one")
+    chosen = loading(weights, setting, drop, averages)
+    if len(tokenizer) > 1 and (weights is not None or drop or averages is not None):
+        raise TokbenchError(f"--weights, --drop and --averages belong to one tokenizer, {len(tokenizer)} are given; run them one by one")
     with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
-        subjects, failed = _subjects(tokenizer, weights, device, overrides, protocol.size)  # before the data: mistakes show at once
+        subjects, failed = _subjects(tokenizer, device, chosen, protocol.size)  # before the data: mistakes show at once
         source = open_source(data, size=protocol.size)
         options = RunOptions(batch_size=batch_size, strict=strict, feature_weights=feature_weights, save_images=save_images)
         done: list[Evaluation] = []
@@ -350,9 +364,7 @@ def run(
         raise typer.Exit(1)
 
 
-def _subjects(
-    names: list[str], weights: str | None, device: str, overrides: dict[str, object], size: int
-) -> tuple[list[Tokenizer | Anchor], bool]:
+def _subjects(names: list[str], device: str, chosen: dict[str, Any], size: int) -> tuple[list[Tokenizer | Anchor], bool]:
     """Load what is to be measured; of several, those whose own code fails are named and left out, and so the second value."""
     from tokbench.tokenizers.conduct import Misbehaved, layout_of
 
@@ -360,7 +372,7 @@ def _subjects(
     failures: list[Misbehaved] = []
     for name in names:
         try:
-            subject = _subject(name, weights, device, overrides)
+            subject = _subject(name, device, chosen)
             if hasattr(subject, "layout"):  # codecs have none
                 layout_of(subject, size, size)
         except Misbehaved as error:
@@ -374,15 +386,15 @@ def _subjects(
     return subjects, bool(failures)
 
 
-def _subject(name: str, weights: str | None, device: str, overrides: dict[str, object]) -> Any:
+def _subject(name: str, device: str, chosen: dict[str, Any]) -> Any:
     from tokbench.bench.anchors import parse_anchor
     from tokbench.tokenizers.zoo import load
 
     anchor = parse_anchor(name)
     if anchor is None:
-        return load(name, weights, device, **{key.replace(".", "__"): value for key, value in overrides.items()})
-    if weights is not None or overrides:
-        raise TokbenchError(f"{name} is a codec: it takes neither --weights nor --set")
+        return load(name, device=device, **chosen)
+    if any(value not in (None, ()) for value in chosen.values()):
+        raise TokbenchError(f"{name} is a codec: it takes neither --weights, --drop and --averages nor --set")
     return anchor
 
 

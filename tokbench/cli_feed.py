@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from tokbench.console import DeviceOption, SettingsOption, WeightsOption, progress, say, settings
+from tokbench.console import AveragesOption, DeviceOption, DropOption, SettingsOption, WeightsOption, loading, progress, say
 from tokbench.destinations import check_folder
 from tokbench.errors import TokbenchError
 from tokbench.report.words import counted
@@ -16,6 +16,8 @@ from tokbench.report.words import counted
 def export(
     tokenizer: Annotated[list[str] | None, typer.Option("--tokenizer", "-t", help="Name, or module:Class; one.")] = None,
     weights: WeightsOption = None,
+    drop: DropOption = None,
+    averages: AveragesOption = None,
     setting: SettingsOption = None,
     data: Annotated[
         str | None,
@@ -48,7 +50,7 @@ def export(
     if verify is not None:
         if out_dir is not None:
             raise TokbenchError("--verify checks an export and writes nothing; leave --out out")
-        _verify(verify, name, weights, settings(setting), data, device)
+        _verify(verify, name, loading(weights, setting, drop, averages), data, device)
         return
     if name is None or out_dir is None:
         raise TokbenchError("export takes --tokenizer NAME and --out FOLDER, or --verify FOLDER; see tokbench export --help")
@@ -65,7 +67,7 @@ def export(
 
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     names = None if classes is None else read_classes(classes)
-    model = load(name, weights, device, **{key.replace(".", "__"): value for key, value in settings(setting).items()})
+    model = load(name, device=device, **loading(weights, setting, drop, averages))
     source = open_source("photos" if data is None else data, size=protocol.size)
     with progress(model.name, len(source)) as advance:
         options = ExportOptions(
@@ -85,7 +87,7 @@ def export(
         say(f"{done.memmap} holds them as one array" if done.memmap else f"the rank that finishes last writes {memmap}")
 
 
-def _verify(folder: Path, tokenizer: str | None, weights: str | None, overrides: dict[str, object], data: str | None, device: str) -> None:
+def _verify(folder: Path, tokenizer: str | None, chosen: dict[str, Any], data: str | None, device: str) -> None:
     from tokbench.data.open import open_source
     from tokbench.feed.audit import read_job
     from tokbench.feed.origin import source_of, tokenizer_of
@@ -94,10 +96,10 @@ def _verify(folder: Path, tokenizer: str | None, weights: str | None, overrides:
     from tokbench.tokenizers.zoo import load
 
     job, model, source = read_job(folder), None, None
-    if tokenizer is None and (weights is not None or overrides):
-        raise TokbenchError("--weights and --set belong to a tokenizer; give it with -t")
+    if tokenizer is None and any(value not in (None, ()) for value in chosen.values()):
+        raise TokbenchError("--weights, --drop, --averages and --set belong to a tokenizer; give it with -t")
     if tokenizer is not None:
-        model = load(tokenizer, weights, device, **{key.replace(".", "__"): value for key, value in overrides.items()})
+        model = load(tokenizer, device=device, **chosen)
     if data is not None:
         source = open_source(data, size=job.preparation.size)
     missing = [option for option, given in (("-t", model), ("--data", source)) if given is None]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokbench import console
-from tokbench.console import DataOption, DeviceOption, SettingsOption, WeightsOption, progress, say, settings
+from tokbench.console import AveragesOption, DataOption, DeviceOption, DropOption, SettingsOption, WeightsOption, loading, progress, say
 from tokbench.destinations import check_folder
 from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
@@ -30,6 +30,8 @@ SAMPLES = "samples.png"
 def probe(
     tokenizer: Annotated[list[str], typer.Option("--tokenizer", "-t", help="Name, or module:Class; may be repeated.")],
     weights: WeightsOption = None,
+    drop: DropOption = None,
+    averages: AveragesOption = None,
     setting: SettingsOption = None,
     data: DataOption = "photos",
     held_out: Annotated[float | None, typer.Option(help="Share of other data that is held out [default: 0.1].")] = None,
@@ -66,9 +68,9 @@ def probe(
         raise TokbenchError(f"--labels is source, folder or none, got {labels!r}")
     drawing = _drawing(samples, top_k, temperature, chosen.seed)
     protocol = get_protocol(changes={"samples": limit, "size": size})
-    overrides = {key.replace(".", "__"): value for key, value in settings(setting).items()}
-    if weights is not None and len(tokenizer) > 1:
-        raise TokbenchError(f"--weights belongs to one tokenizer, {len(tokenizer)} are given; probe them one by one")
+    asked = loading(weights, setting, drop, averages)
+    if len(tokenizer) > 1 and (weights is not None or drop or averages is not None):
+        raise TokbenchError(f"--weights, --drop and --averages belong to one tokenizer, {len(tokenizer)} are given; probe them one by one")
 
     from tokbench.bench.probe_store import write_probe_record
     from tokbench.feed.probe.parts import open_parts
@@ -83,7 +85,7 @@ def probe(
     options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stage)  # type: ignore[arg-type]  # checked
     records, failed = [], False
     with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
-        models = [load(name, weights, device, **overrides) for name in tokenizer]
+        models = [load(name, device=device, **asked) for name in tokenizer]
         for model in models:
             check_codes(model, protocol)
         with _stage("looking for repeats", 0) as advance:

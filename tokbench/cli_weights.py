@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from tokbench import console
-from tokbench.console import SettingsOption, WeightsOption, bar, say, settings
+from tokbench.console import AveragesOption, DropOption, SettingsOption, WeightsOption, bar, loading, say
 from tokbench.destinations import check_folder
 from tokbench.errors import TokbenchError, unknown_name
 
@@ -119,6 +119,8 @@ def weights_list() -> None:
 def convert(
     tokenizer: Annotated[str, typer.Option("--tokenizer", "-t", help="Name, or a folder or file saved by tokbench.")],
     weights: WeightsOption = None,
+    drop: DropOption = None,
+    averages: AveragesOption = None,
     setting: SettingsOption = None,
     dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16, or keep.")] = "keep",
     out_dir: Annotated[Path, typer.Option("--out", help="Folder to write: config.json and model.safetensors.")] = ...,  # type: ignore[assignment]  # required
@@ -133,7 +135,7 @@ def convert(
     from tokbench.tokenizers.saved import save_tokenizer
     from tokbench.tokenizers.zoo import load
 
-    model = load(tokenizer, weights, "cpu", **{key.replace(".", "__"): value for key, value in settings(setting).items()})
+    model = load(tokenizer, **loading(weights, setting, drop, averages))
     folder = save_tokenizer(model, out_dir, dtype=None if dtype == "keep" else getattr(torch, dtype))
     say(f"wrote {folder}: {model.name}, {sum(value.numel() for value in model.state_dict().values()):,} values; {model.weights_how}")
     say(f"load it: tokbench run --tokenizer {folder if folder.is_absolute() or folder.parts[0] == '..' else f'./{folder}'}")

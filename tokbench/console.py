@@ -31,6 +31,14 @@ SettingsOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=
 WeightsOption = Annotated[
     str | None, typer.Option(help="Weights to use instead of the variant's own: a file or folder, hf:OWNER/REPO/FILE, or a URL.")
 ]
+DropOption = Annotated[
+    list[str] | None,
+    typer.Option("--drop", metavar="PREFIX", help="Leave out tensors of the weights whose names begin so; may be repeated."),
+]
+AveragesOption = Annotated[
+    str | None,
+    typer.Option("--averages", metavar="yes|no", help="Take averaged (EMA) or raw weights [default: averages, where there are all]."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps.")]
 
 
@@ -56,6 +64,18 @@ def settings(pairs: list[str] | None) -> dict[str, object]:
             raise TokbenchError(f"--set takes KEY=VALUE, got {pair!r}; tokbench show NAME lists the keys")
         values[key.strip()] = value.strip()
     return values
+
+
+def loading(weights: str | None, setting: list[str] | None, drop: list[str] | None, averages: str | None) -> dict[str, Any]:
+    """Turn the options about weights and configuration into arguments of ``tokbench.load``.
+
+    Raises:
+        TokbenchError: If one is not of its form.
+    """
+    if averages not in (None, "yes", "no"):
+        raise TokbenchError(f"--averages is yes or no, got {averages!r}")
+    chosen = {"weights": weights, "drop": tuple(drop or ()), "averages": None if averages is None else averages == "yes"}
+    return chosen | {key.replace(".", "__"): value for key, value in settings(setting).items()}
 
 
 def bar() -> Progress:

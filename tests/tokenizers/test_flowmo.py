@@ -198,7 +198,7 @@ def test_a_checkpoint_of_the_published_form(golden: Golden, tmp_path: Path, pref
     averaged = {prefix + key: value for key, value in golden.state.items()}
     other = {key: torch.zeros_like(value) for key, value in golden.state.items()}
     torch.save({"total_steps": 7, "model_ema_state_dict": averaged, "model_state_dict": other}, path)
-    state = FlowMo.read_weights(path).tensors
+    state = FlowMo(SMALL).read_weights(path).tensors
     model = FlowMo(SMALL)
     load_strictly(model, state, origin=path.name)
     assert all(torch.equal(value, golden.state[key]) for key, value in model.state_dict().items())
@@ -207,7 +207,7 @@ def test_a_checkpoint_of_the_published_form(golden: Golden, tmp_path: Path, pref
     averaged[prefix + "decoder.extra"] = torch.zeros(1)
     torch.save({"total_steps": 7, "model_ema_state_dict": averaged}, path)
     with pytest.raises(TokbenchError, match=r"1 missing: decoder.img_in.bias; 1 unknown: decoder.extra"):
-        load_strictly(FlowMo(SMALL), FlowMo.read_weights(path).tensors, origin=path.name)
+        load_strictly(FlowMo(SMALL), FlowMo(SMALL).read_weights(path).tensors, origin=path.name)
 
 
 @pytest.mark.usefixtures("empty_cache")

@@ -222,7 +222,7 @@ class TestRefusals:
 
     def test_no_weights(self, diffusers: Any, tmp_path: Path) -> None:
         self.one_line(
-            self.config(tmp_path, {"_class_name": "AutoencoderKL"} | convolutional(8)), "has none of .* it holds no .safetensors file"
+            self.config(tmp_path, {"_class_name": "AutoencoderKL"} | convolutional(8)), "has none of .* it holds config.json; give the file"
         )
 
     def test_weights_of_another_configuration(self, diffusers: Any, tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from torch import Tensor
 from tokbench.plugins import import_class
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.emu3.keys import transformers_layout
+from tokbench.tokenizers.fitting import Wanted, fit
 from tokbench.tokenizers.key_maps.taming import to_taming
-from tokbench.tokenizers.unwrap import unwrap
 
 FOLDER = Path(__file__).parents[3] / "shared" / "facts" / "keys"
 
@@ -46,14 +46,16 @@ def test_it_loads_strictly_with_as_many_parameters(manifest: Path) -> None:
     tensors = {key: torch.empty(shape, dtype=getattr(torch, dtype), device="meta") for key, (shape, dtype) in listed["tensors"].items()}
     assert len(tensors) == listed["n_keys"]
     assert elements(tensors) == listed["n_elements"]
-    found = unwrap({"state_dict": tensors}, origin=manifest.name)
     left_out = {key: value for key, value in tensors.items() if key.startswith(("loss.", "quantize.codebook_used"))}
-    assert sum(count for _, count in found.dropped) == len(left_out)
     family, variant = zoo.resolve(name)
     with torch.device("meta"):
         model = import_class(family.model)(variant.config)
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    found = fit({"state_dict": tensors}, Wanted(name, shapes, frozenset(shapes), renamed), dict, origin=manifest.name)
+    assert (found.fits, found.unknown) == (True, {})
+    assert sum(count for _, count in found.dropped) == len(left_out)
     own = {key: value.dtype for key, value in model.state_dict().items()}
-    state = renamed(found.tensors)
+    state = found.tensors
     model.load_state_dict(state, strict=True, assign=True)
     assert {key: value.dtype for key, value in state.items()} == own
     assert elements(model.state_dict()) == listed["n_elements"] - elements(left_out)

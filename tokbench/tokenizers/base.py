@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -13,11 +14,13 @@ from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
+from tokbench.tokenizers.choice import DEFAULT, Choice
 from tokbench.tokenizers.training import UNKNOWN, TrainingSet
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
 
 if TYPE_CHECKING:
     from tokbench.tokenizers.checkpoints import Checkpoint
+    from tokbench.tokenizers.weight_files import Opened
 
 Seeds = Tensor | list[int] | tuple[int, ...]
 
@@ -41,6 +44,7 @@ class Tokenizer(nn.Module, ABC):
         own_weights: Whether its weights are those of its name, not others that the user named.
         weights_sha256: Digest of the file its weights were loaded from, if any.
         weights_how: Which entry of that file was taken, under which prefix, and what was left out, in words.
+        bundles: Parts of names under which files of a larger network hold this one.
     """
 
     encode_is_stochastic: bool = False
@@ -53,6 +57,7 @@ class Tokenizer(nn.Module, ABC):
     own_weights: bool = True
     weights_sha256: str | None = None
     weights_how: str | None = None
+    bundles: ClassVar[tuple[str, ...]] = ()
 
     @property
     def stride(self) -> int:
@@ -135,24 +140,53 @@ class Tokenizer(nn.Module, ABC):
         return config
 
     @classmethod
-    def read_weights(cls, path: Path) -> Checkpoint:
-        """Read a weights file into this class's own parameter names.
-
-        Files of others are stripped of what training left in them (names that begin with ``loss.``, ``discriminator.``, ...) and
-        of prefixes (``module.``, ``first_stage_model.``, ...); a class that has such names itself reads with ``read_state``.
+    def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Turn the names of a published file, without a prefix, into this class's parameter names.
 
         Args:
-            path: The file.
+            state: Tensors, perhaps without values; perhaps of something else altogether.
 
         Returns:
-            Tensors by name, the file's SHA-256, and how they were found in it.
+            The same tensors in the same order; a name that is not known stays, so that strict loading names it.
+        """
+        return state
+
+    @classmethod
+    def open_place(cls, place: Path, averages: bool | None) -> Opened:
+        """Open a file or folder of weights; a class whose weights come in other files says how.
+
+        Args:
+            place: The file or folder.
+            averages: Which to take where a folder has averaged and raw weights in files of their own.
 
         Raises:
-            TokbenchError: If the file cannot be read.
+            TokbenchError: If they cannot be found or read.
         """
-        from tokbench.tokenizers.checkpoints import read_checkpoint
+        from tokbench.tokenizers.weight_files import open_weights
 
-        return read_checkpoint(path)
+        return open_weights(place, averages=averages, bundles=cls.bundles)
+
+    def read_weights(self, path: Path, choice: Choice = DEFAULT) -> Checkpoint:
+        """Read weights for this tokenizer, whatever they are wrapped in.
+
+        Entries and prefixes are found by the names and shapes of this tokenizer; what training left is left out (``LEFTOVERS``).
+
+        Args:
+            path: A file or folder.
+            choice: What else to leave out, and whether to take averages.
+
+        Returns:
+            Tensors by name, a digest, and how they were found.
+
+        Raises:
+            TokbenchError: If they cannot be read or do not fit.
+        """
+        from tokbench.tokenizers.checkpoints import read_fitting
+
+        opened = self.open_place(path, choice.averages)
+        if opened.answers_averages:  # the files of a folder are one kind or the other, whatever names they have within
+            choice = replace(choice, averages=None)
+        return read_fitting(self, opened, origin=path.name or str(path), choice=choice, rename=self.own_names, bundles=self.bundles)
 
     @abstractmethod
     def _encode(self, images: Tensor, seeds: list[int]) -> Tokens: ...

@@ -8,40 +8,41 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from types import MappingProxyType
 
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
+from tokbench.tokenizers.choice import DEFAULT, Choice
+from tokbench.tokenizers.entries import find_entry
 from tokbench.tokenizers.family import Family
+from tokbench.tokenizers.fitting import Unwrapped, Wanted, fit
 from tokbench.tokenizers.library.config import LibraryConfig
-from tokbench.tokenizers.torchfile.reader import read_torch_file
 from tokbench.tokenizers.torchfile.tensors import detach
-from tokbench.tokenizers.torchfile.words import Unreadable, printable
-from tokbench.tokenizers.unwrap import LEFTOVERS, PREFIXES, WRAPPERS, Unwrapped, find_entry, unwrap
+from tokbench.tokenizers.torchfile.words import printable
+from tokbench.tokenizers.weight_files import Format, Opened, open_file
 
 logger = logging.getLogger(__name__)
-
-Format = Literal["safetensors", "zip", "legacy", "npy", "json"]
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What was read from a weights file.
+    """What was read from weights.
 
     Args:
         found: The tensors, and which entry and names they had.
-        sha256: Digest of the file.
-        format: Of the file; ``zip`` and ``legacy`` are those of ``torch.save``.
+        sha256: Digest of the file; of several, that of the lines ``sha256sum`` prints for them.
+        format: Of the files; ``zip`` and ``legacy`` are those of ``torch.save``.
+        note: Which of several forms in a folder was taken.
     """
 
     found: Unwrapped
     sha256: str
     format: Format
+    note: str = ""
 
     @property
     def tensors(self) -> dict[str, Tensor]:
@@ -50,53 +51,78 @@ class Checkpoint:
 
     @property
     def how(self) -> str:
-        """Format, entry, prefixes and what was left out, in words."""
-        return f"{self.format}, {self.found.how}"
-
-    def renamed(self, rename: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Checkpoint:
-        """The same with other names, or other shapes, of its tensors."""
-        return replace(self, found=replace(self.found, tensors=rename(self.tensors)))
+        """Format, entry, prefixes, what was left out, and the choice among files, in words."""
+        return f"{self.format}, {self.found.how}" + (f"; {self.note}" if self.note else "")
 
 
-def read_checkpoint(
-    path: Path,
+def read_fitting(
+    model: nn.Module,
+    opened: Opened,
     *,
-    prefer: Sequence[str] = (),
-    prefixes: Sequence[str] = PREFIXES,
-    wrappers: Sequence[str] = WRAPPERS,
-    drop: Sequence[str] = LEFTOVERS,
-    lit_ema: bool = False,
+    origin: str,
+    choice: Choice = DEFAULT,
+    rename: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
+    bundles: tuple[str, ...] = (),
 ) -> Checkpoint:
-    """Read the tensors of one model from a published checkpoint, or from a file of ``save_weights``, whose names are left alone.
-
-    No code of the file is run, whatever its format. Files of ``torch.save`` go through ``torchfile``, not through
-    ``torch.load(weights_only=True)``: that refuses a whole checkpoint for one class beside the weights (Lightning's callbacks,
-    ``argparse.Namespace``), hands arguments of the file to functions of torch, and allocates what the file claims to need.
-    ``torchfile`` calls nothing but functions written for it, and checks claims and checksums before it makes a tensor.
+    """Read the tensors of a model from whatever its weights are wrapped in, by the model's own names and shapes.
 
     Args:
-        path: The file.
-        prefer: Entries to look into first, such as ``("ema", "model")``.
-        prefixes: As for ``unwrap``.
-        wrappers: As for ``unwrap``.
-        drop: Beginnings of names that are no part of the model.
-        lit_ema: Whether to take latent diffusion's averages where there are some.
+        model: What they are for; it is left as it is.
+        opened: The weights.
+        origin: What to call them in errors.
+        choice: What to leave out, and whether to take averages.
+        rename: From names of a file to the model's, in the same order; what it does not know keeps its name.
+        bundles: Parts of names under which a larger network holds this one.
 
     Returns:
-        Tensors in memory of their own, and how they were found.
+        Tensors in memory of their own, by the model's names, and how they were found.
 
     Raises:
-        TokbenchError: If the file is missing, cannot be read safely, or holds no mapping of names to tensors.
+        DoesNotFit: If names or shapes do not fit, or tensors are left over that nobody drops.
+        TokbenchError: If what the user chose is not there, or several sets fit and nothing tells them apart.
     """
-    content, kind, own_names = _open(path)
-    if own_names:
-        return _checkpoint(path, find_entry(content, origin=str(path)), kind)
-    found = unwrap(content, origin=str(path), prefer=prefer, prefixes=prefixes, wrappers=wrappers, drop=drop, lit_ema=lit_ema)
-    return _checkpoint(path, found, kind)
+    own, what = model.state_dict(), type(model).__name__
+    shapes = {name: value.shape for name, value in own.items()}
+    wanted = Wanted(what, shapes, frozenset(name for name, _ in model.named_parameters()), rename, bundles)
+    found = fit(opened.content, wanted, opened.values, origin=origin, choice=choice)
+    try:
+        if not found.fits:
+            check_fit(own, rename(found.tensors), origin=origin, what=what)
+        if found.unknown:
+            raise DoesNotFit(_left_over(found, origin, what))
+    except DoesNotFit as error:
+        error.state, error.complete = found.tensors | dict(found.unknown), found.fits
+        raise
+    if opened.format == "zip":
+        found = replace(found, tensors=detach(found.tensors))
+    files = list(dict.fromkeys(opened.places[name] for name in found.names if name in opened.places)) or list(opened.files)
+    checkpoint = Checkpoint(found, _digest(sorted(files)), opened.format, opened.note)
+    logger.info("read %s: %s", origin, checkpoint.how)
+    return checkpoint
+
+
+def _left_over(found: Unwrapped, origin: str, what: str) -> str:
+    """Name what a file has beside all of a model, and how to leave it out."""
+    beginnings: dict[str, None] = {}
+    for name in found.unknown:
+        parts = name.split(".")
+        heads = [".".join(parts[: count + 1]) + "." for count in range(len(parts) - 1)] + [name]
+        beginnings[next((head for head in heads if not any(needed.startswith(head) for needed in found.needed)), name)] = None
+    drops = " ".join(f"--drop {printable(head)}" for head in list(beginnings)[:6]) + (" ..." if len(beginnings) > 6 else "")
+    return (
+        f"{origin} does not fit {what}: {len(found.unknown)} unknown: {_first(list(found.unknown))}. Nothing is missing: "
+        f"if these are no part of the tokenizer, leave them out with {drops} (drop=(...) in Python)."
+    )
+
+
+def _digest(files: Sequence[Path]) -> str:
+    if len(files) == 1:
+        return sha256(files[0])
+    return hashlib.sha256("".join(f"{sha256(path)}  {path.name}\n" for path in files).encode()).hexdigest()
 
 
 def read_state(path: Path, *, entry: str = "state_dict") -> tuple[dict[str, Tensor], str]:
-    """Read tensors by the names they have in the file; ``read_checkpoint`` without its rules for names.
+    """Read tensors by the names they have in the file.
 
     Args:
         path: The file.
@@ -108,13 +134,22 @@ def read_state(path: Path, *, entry: str = "state_dict") -> tuple[dict[str, Tens
     Raises:
         TokbenchError: If the file is missing or cannot be read safely.
     """
-    content, kind, _ = _open(path)
-    checkpoint = _checkpoint(path, find_entry(content, origin=str(path), prefer=(entry,)), kind)
-    return checkpoint.tensors, checkpoint.sha256
+    opened = open_file(path)
+    found = find_entry(opened.content, origin=str(path), prefer=(entry,))
+    state = detach(found) if opened.format == "zip" else opened.values(found)
+    return state, _digest(opened.files)
 
 
 class DoesNotFit(TokbenchError):
-    """Tensors that are not those of a model, by name or shape."""
+    """Tensors that are not those of a model, by name or shape.
+
+    Attributes:
+        state: The tensors by the names of the file, without prefix; perhaps without values.
+        complete: Whether nothing of the model is missing.
+    """
+
+    state: Mapping[str, Tensor] = MappingProxyType({})
+    complete: bool = False
 
 
 def load_strictly(model: nn.Module, state: Mapping[str, Tensor], *, origin: str) -> None:
@@ -193,7 +228,7 @@ def nearest_variants(state: Mapping[str, Tensor], families: Iterable[Family]) ->
     """Find the variants whose tensors are most like these, by name and shape.
 
     Args:
-        state: Tensors by the names of a model, after a family's own renaming.
+        state: Tensors by the names of a file, or of a model; each family's own renaming is tried on them.
         families: Whose variants to try. A variant that cannot be built without memory is passed over.
 
     Returns:
@@ -202,7 +237,6 @@ def nearest_variants(state: Mapping[str, Tensor], families: Iterable[Family]) ->
     """
     from tokbench.plugins import import_class
 
-    shapes = {key: value.shape for key, value in state.items()}
     found = []
     for family in families:
         for variant in family.variants:
@@ -210,7 +244,9 @@ def nearest_variants(state: Mapping[str, Tensor], families: Iterable[Family]) ->
                 continue  # nobody else has its names, and its library takes seconds to import
             try:
                 with torch.device("meta"):
-                    own = {key: value.shape for key, value in import_class(family.model)(variant.config).state_dict().items()}
+                    model = import_class(family.model)(variant.config)
+                own = {key: value.shape for key, value in model.state_dict().items()}
+                shapes = {key: value.shape for key, value in model.own_names(dict(state)).items()}
             except Exception as error:  # other packages' models may fail in any way; this is but help with an error
                 logger.debug("%s/%s is not compared: %s", family.name, variant.name, error)
                 continue
@@ -219,65 +255,23 @@ def nearest_variants(state: Mapping[str, Tensor], families: Iterable[Family]) ->
     return sorted(((name, share) for name, share in found if share > 0.5), key=lambda row: (-row[1], row[0]))
 
 
-def looks_like(state: Mapping[str, Tensor], families: Iterable[Family]) -> str:
+def looks_like(state: Mapping[str, Tensor], families: Iterable[Family], *, wholly: bool = False) -> str:
     """Say which variants tensors look like.
 
     Args:
         state: Tensors by the names of a model.
         families: Whose variants to try.
+        wholly: Say so only where all names and shapes agree.
 
     Returns:
         A sentence; empty if there is no likeness.
     """
     near = nearest_variants(state, families)
-    if not near:
+    if not near or (wholly and near[0][1] < 1):
         return ""
     best = [name for name, share in near if share == near[0][1]][:3]
     share = near[0][1]
     return f"It looks like {' or '.join(best)}" + ("." if share == 1 else f", where {share:.0%} of names and shapes agree.")
-
-
-def _open(path: Path) -> tuple[Any, Format, bool]:
-    """Content, format, and whether the names are a model's own, as ``save_weights`` writes them."""
-    if not path.is_file():
-        raise TokbenchError(f"no weights file at {path}; give a .safetensors or .pt file")
-    if _is_safetensors(path):
-        try:
-            with safe_open(path, framework="pt") as file:
-                state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # not a mapping
-                return state, "safetensors", "tokbench" in (file.metadata() or {})
-        except Exception as error:  # whatever a damaged header leads to
-            reason = _reason(error)
-            raise TokbenchError(
-                f"{path} is not a readable safetensors file ({reason}); it may be truncated, or of another format"
-            ) from error
-    try:
-        content, kind = read_torch_file(path)
-        return content, kind, False
-    except Exception as error:  # Unreadable; or what the system says of the file
-        raise TokbenchError(
-            f"{path} is not a readable PyTorch file of plain tensors ({_reason(error)}); convert it to safetensors"
-        ) from error
-
-
-def _checkpoint(path: Path, found: Unwrapped, kind: Format) -> Checkpoint:
-    if kind == "zip":
-        found = replace(found, tensors=detach(found.tensors))
-    checkpoint = Checkpoint(found, sha256(path), kind)
-    logger.info("read %s: %s", path.name, checkpoint.how)
-    return checkpoint
-
-
-def _is_safetensors(path: Path) -> bool:
-    with path.open("rb") as file:
-        head = file.read(9)
-    size = int.from_bytes(head[:8], "little")
-    return path.suffix == ".safetensors" or (head[8:] == b"{" and size < path.stat().st_size)
-
-
-def _reason(error: Exception) -> str:
-    reason = str(error) if isinstance(error, Unreadable | SafetensorError) else f"{type(error).__name__}: {error}"
-    return reason.splitlines()[0][:240] if reason else type(error).__name__
 
 
 def _all_finite(value: Tensor) -> bool:

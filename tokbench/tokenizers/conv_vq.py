@@ -8,7 +8,6 @@ Parameter names are those of ``taming.models.vqgan``: ``VQModel``, or ``GumbelVQ
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,7 +21,6 @@ from tokbench.quantizers.base import Quantized
 from tokbench.quantizers.gumbel import GumbelQuantizer
 from tokbench.quantizers.vq import VectorQuantizer
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import Checkpoint
 from tokbench.tokenizers.conv_vq_config import ConvVQConfig, conv_vq_layout
 from tokbench.tokenizers.key_maps.taming import to_taming
 from tokbench.tokens import DiscreteTokens
@@ -63,9 +61,9 @@ class ConvVQTokenizer(Tokenizer):
         return self.config.autoencoder.stride
 
     @classmethod
-    def read_weights(cls, path: Path) -> Checkpoint:
-        """Read this package's safetensors, or a published file with the names of taming-transformers, diffusers or LlamaGen."""
-        return super().read_weights(path).renamed(to_taming)
+    def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those of taming-transformers; a published file may have the names of diffusers or LlamaGen."""
+        return to_taming(state)
 
     def layout(self, height: int, width: int) -> TokenLayout:
         """One token per ``stride`` x ``stride`` pixels."""

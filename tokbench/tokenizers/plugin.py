@@ -13,6 +13,7 @@ from tokbench.configs import canonical_json, with_overrides
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.plugins import import_class
+from tokbench.tokenizers.choice import DEFAULT, Choice
 from tokbench.tokenizers.conduct import Misbehaved, blamed
 from tokbench.tokenizers.training import training_of
 
@@ -91,7 +92,9 @@ def build_plugin(reference: str, overrides: dict[str, object]) -> Tokenizer:
     return model
 
 
-def load_plugin(reference: str, weights: str | Path | None, overrides: dict[str, object], device: torch.device) -> Tokenizer:
+def load_plugin(
+    reference: str, weights: str | Path | None, overrides: dict[str, object], device: torch.device, choice: Choice = DEFAULT
+) -> Tokenizer:
     """Build a tokenizer from ``package.module:Class``, with its weights, on a device.
 
     Args:
@@ -99,19 +102,19 @@ def load_plugin(reference: str, weights: str | Path | None, overrides: dict[str,
         weights: A file with its state, or None.
         overrides: Fields of ``Config`` to change.
         device: Where it shall run.
+        choice: What to leave out of the file, and whether to take averages.
 
     Raises:
         Misbehaved: If its code fails, or it breaks the contract of a tokenizer.
         TokbenchError: If overrides or weights do not fit.
     """
-    from tokbench.tokenizers.checkpoints import load_strictly
+    from tokbench.tokenizers.zoo import load_weights
 
     model = build_plugin(reference, overrides)
+    with blamed(reference, "read_weights", may_refuse=True):
+        load_weights(model, None if weights is None else Path(weights), choice)
     if weights is not None:
-        with blamed(reference, "read_weights", may_refuse=True):
-            checkpoint = model.read_weights(Path(weights))
-            load_strictly(model, checkpoint.tensors, origin=str(weights))
-        model.weights_sha256, model.weights_how, model.own_weights = checkpoint.sha256, checkpoint.how, False
+        model.own_weights = False
         training = training_of(Path(weights))
         model.trained_with, model.training_sets = training.used, training.sets
     with blamed(reference, f"moving to {device}"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pkgutil
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING
 from tokbench.configs import with_overrides
 from tokbench.errors import TokbenchError, brief, unknown_name
 from tokbench.plugins import hint
+from tokbench.tokenizers.choice import DEFAULT, Choice
 from tokbench.tokenizers.family import Family, Variant
 from tokbench.tokenizers.obtain import cache_path, own_weights, weights_path
 from tokbench.tokenizers.places import locate
@@ -69,7 +71,15 @@ def resolve(name: str) -> tuple[Family, Variant]:
     raise unknown_name("tokenizer", name, [*names(), *families()], hint=hint(name, "Tokenizer") or "See: tokbench list")
 
 
-def load(name: str, weights: str | Path | None = None, device: str | torch.device = "cpu", **overrides: object) -> Tokenizer:
+def load(
+    name: str,
+    weights: str | Path | None = None,
+    device: str | torch.device = "cpu",
+    *,
+    drop: Sequence[str] = (),
+    averages: bool | None = None,
+    **overrides: object,
+) -> Tokenizer:
     """Load a tokenizer, ready to encode and decode.
 
     Args:
@@ -77,6 +87,8 @@ def load(name: str, weights: str | Path | None = None, device: str | torch.devic
             folder, or ``package.module:Class`` of your own.
         weights: A weights file to use instead of the variant's own: a path, ``hf:OWNER/REPO/FILE``, or a URL.
         device: Where it shall run.
+        drop: Beginnings of names in the weights to leave out, such as ``("foundation_model.",)``; the tokenizer must not need them.
+        averages: Whether to take averaged weights (EMA); None takes them where the file holds a complete set, otherwise the raw ones.
         **overrides: Fields of its configuration, dots as double underscores (``autoencoder__channels=64``).
 
     Returns:
@@ -86,28 +98,47 @@ def load(name: str, weights: str | Path | None = None, device: str | torch.devic
         TokbenchError: If the name is unknown, an override does not fit, or the weights are missing or do not fit.
     """
     from tokbench.plugins import import_class
-    from tokbench.tokenizers.checkpoints import DoesNotFit, load_strictly, looks_like
     from tokbench.tokenizers.plugin import is_plugin, load_plugin
 
+    choice = Choice((drop,) if isinstance(drop, str) else tuple(drop), averages)
     options = {key.replace("__", "."): value for key, value in overrides.items()}
     if is_plugin(name):
-        return load_plugin(name, None if weights is None else locate(weights), options, usable_device(device))
+        return load_plugin(name, None if weights is None else locate(weights), options, usable_device(device), choice)
     family, variant, path = _find(name, weights)
     build = import_class(family.model)
     config = variant.config
     if path is not None and hasattr(build, "configured"):  # a class, not a function that chooses one
         config = build.configured(path, config)
     model: Tokenizer = build(with_overrides(config, options))
-    if path is not None:
-        checkpoint = model.read_weights(path)
-        try:
-            load_strictly(model, checkpoint.tensors, origin=path.name)
-        except DoesNotFit as error:
-            raise DoesNotFit(f"{error} {looks_like(checkpoint.tensors, families().values())}".rstrip()) from error
-        model.weights_sha256, model.weights_how = checkpoint.sha256, checkpoint.how
+    load_weights(model, path, choice)
     model.name = f"{family.name}/{variant.name}"
     note_training(model, family, variant, path)
     return model.to(usable_device(device)).eval()
+
+
+def load_weights(model: Tokenizer, path: Path | None, choice: Choice = DEFAULT) -> None:
+    """Read weights into a tokenizer, and note in it which they were.
+
+    Args:
+        model: Filled in place.
+        path: A file or folder; None if the tokenizer has no weights.
+        choice: What to leave out, and whether to take averages.
+
+    Raises:
+        TokbenchError: If they cannot be read or do not fit; says which variants they look like. Or if there are none to choose from.
+    """
+    from tokbench.tokenizers.checkpoints import DoesNotFit, load_strictly, looks_like
+
+    if path is None:
+        if choice != DEFAULT:
+            raise TokbenchError("--drop and --averages (drop, averages) choose among weights, and here are none; leave them out")
+        return
+    try:
+        checkpoint = model.read_weights(path) if choice == DEFAULT else model.read_weights(path, choice)
+        load_strictly(model, checkpoint.tensors, origin=path.name)
+    except DoesNotFit as error:
+        raise DoesNotFit(f"{error} {looks_like(error.state, families().values(), wholly=error.complete)}".rstrip()) from error
+    model.weights_sha256, model.weights_how = checkpoint.sha256, checkpoint.how
 
 
 def _find(name: str, weights: str | Path | None) -> tuple[Family, Variant, Path | None]:

@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from tokbench.configs import plain
+from tokbench.tokenizers.key_maps.diffusers import is_taming, to_diffusers
 from tokbench.tokenizers.library.config import LibraryConfig
 from tokbench.tokenizers.library.model import Calls, Generators, LibraryTokenizer
 
@@ -98,8 +99,13 @@ class DiffusersTokenizer(LibraryTokenizer):
         return plain(known | {key: value for key, value in values.items() if key in known})
 
     @classmethod
-    def _own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        return super()._own_names({_OLD_LAYER.sub(_of_today, name): value for name, value in state.items()})
+    def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those of the library's today, under ``network.``.
+
+        Older files name layers of attention otherwise; single files of latent diffusion have the names of taming-transformers.
+        """
+        state = to_diffusers(state) if is_taming(state) else state
+        return super().own_names({_OLD_LAYER.sub(_of_today, name): value for name, value in state.items()})
 
 
 def _of_today(layer: re.Match[str]) -> str:

@@ -10,8 +10,6 @@ first frame is the image. Parameter names are those of ``Emu3VQVAE`` in huggingf
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
@@ -20,7 +18,6 @@ from tokbench.layout import TokenLayout
 from tokbench.nn.movq import CausalConv3d, Decoder, Encoder
 from tokbench.quantizers.vq import VectorQuantizer
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import Checkpoint
 from tokbench.tokenizers.emu3.config import Emu3Config, emu3_layout
 from tokbench.tokenizers.emu3.keys import transformers_layout
 from tokbench.tokens import DiscreteTokens
@@ -56,9 +53,9 @@ class Emu3(Tokenizer):
         return emu3_layout(self.config, height, width)
 
     @classmethod
-    def read_weights(cls, path: Path) -> Checkpoint:
-        """Read the published file, in the layout of baaivision/Emu3 or of huggingface/transformers."""
-        return super().read_weights(path).renamed(transformers_layout)
+    def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those of huggingface/transformers; the published file has the layout of baaivision/Emu3."""
+        return transformers_layout(state)
 
     def vectors(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b l d"]:
         """Encode images to vectors, before quantization (differentiable)."""

@@ -14,8 +14,6 @@ Parameter names are those of kylesargent/FlowMo ``flowmo/models.py``.
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -27,7 +25,6 @@ from tokbench.nn.schedules import schedule_times, time_of_sigma
 from tokbench.quantizers.base import Quantized
 from tokbench.quantizers.lfq import LookupFreeQuantizer
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import Checkpoint, read_checkpoint
 from tokbench.tokenizers.flowmo.config import FlowMoConfig, flowmo_layout
 from tokbench.tokens import DiscreteTokens
 
@@ -69,11 +66,6 @@ class FlowMo(Tokenizer):
     def layout(self, height: int, width: int) -> TokenLayout:
         """A sequence of code positions, whatever the image shows."""
         return flowmo_layout(self.config, height, width)
-
-    @classmethod
-    def read_weights(cls, path: Path) -> Checkpoint:
-        """Read this package's safetensors, or a published checkpoint: its averaged weights, without prefixes of compilation."""
-        return read_checkpoint(path, prefer=("model_ema_state_dict",))
 
     def vectors(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b l f"]:
         """Encode images to code vectors, before quantization (differentiable). Every code token starts as zeros."""

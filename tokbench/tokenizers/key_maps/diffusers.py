@@ -1,4 +1,4 @@
-"""From the names of diffusers' ``AutoencoderKL`` and ``VQModel`` to those of CompVis/taming-transformers.
+"""Between the names of diffusers' ``AutoencoderKL`` and ``VQModel`` and those of CompVis/taming-transformers.
 
     encoder.down_blocks.i.resnets.j      ->  encoder.down.i.block.j
     encoder.down_blocks.i.downsamplers.0 ->  encoder.down.i.downsample
@@ -42,6 +42,26 @@ ATTENTION = {
 }
 """Layers of an attention block: the names of today and, from ``query`` on, those of older files."""
 
+RENAMES_BACK = (
+    (r"^(encoder\.)down\.", r"\1down_blocks."),
+    (r"^(decoder\.)up\.", r"\1up_blocks."),
+    (r"\.mid\.block_1\.", ".mid_block.resnets.0."),
+    (r"\.mid\.block_2\.", ".mid_block.resnets.1."),
+    (r"\.mid\.attn_1\.", ".mid_block.attentions.0."),
+    (r"(_blocks\.\d+)\.block\.", r"\1.resnets."),
+    (r"(_blocks\.\d+)\.attn\.", r"\1.attentions."),
+    (r"\.downsample\.", ".downsamplers.0."),
+    (r"\.upsample\.", ".upsamplers.0."),
+    (r"\.nin_shortcut\.", ".conv_shortcut."),
+    (r"\.norm_out\.", ".conv_norm_out."),
+)
+"""The same the other way."""
+
+ATTENTION_BACK = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
+
+_TAMING = re.compile(r"(encoder\.(down\.\d+\.block|mid\.block_1)|decoder\.(up\.\d+\.block|mid\.block_1))\.")
+_ATTENTION_BLOCK = re.compile(r"(.*\.attentions\.\d+\.)(\w+)\.(weight|bias)")
+_UP_BLOCKS = re.compile(r"decoder\.up_blocks\.(\d+)\.")
 _ATTENTION_LAYER = re.compile(r"(.*\.attn(?:_1|\.\d+)\.)(.+)\.(weight|bias)")
 _UP = re.compile(r"decoder\.up\.(\d+)\.")
 
@@ -72,3 +92,31 @@ def from_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         renamed[name] = value
     levels = 1 + max((int(level[1]) for key in renamed if (level := _UP.match(key))), default=0)
     return {_UP.sub(lambda level: f"decoder.up.{levels - 1 - int(level[1])}.", key): value for key, value in renamed.items()}
+
+
+def is_taming(state: Mapping[str, Tensor]) -> bool:
+    """Whether the tensors are named as taming-transformers and latent-diffusion name them."""
+    return any(_TAMING.match(key) for key in state)
+
+
+def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Rename the other way, and turn the 1x1 convolutions of attention into matrices.
+
+    Args:
+        state: Tensors by taming's names.
+
+    Returns:
+        Tensors by diffusers' names of today, in the same order; unknown keys keep theirs.
+    """
+    renamed = {}
+    for key, value in state.items():
+        name = key
+        for pattern, replacement in RENAMES_BACK:
+            name = re.sub(pattern, replacement, name)
+        layer = _ATTENTION_BLOCK.fullmatch(name)
+        if layer and layer[2] in ATTENTION_BACK:
+            name = f"{layer[1]}{ATTENTION_BACK[layer[2]]}.{layer[3]}"
+            value = value.flatten(1) if value.ndim == 4 else value
+        renamed[name] = value
+    levels = 1 + max((int(level[1]) for key in renamed if (level := _UP_BLOCKS.match(key))), default=0)
+    return {_UP_BLOCKS.sub(lambda level: f"decoder.up_blocks.{levels - 1 - int(level[1])}.", key): value for key, value in renamed.items()}

@@ -4,7 +4,7 @@
     X.mid.0 / 1 / 2              ->  X.mid.block_1 / attn_1 / block_2
     decoder.conv_blocks.i        ->  decoder.up.{n-1-i}                  taming counts from the highest resolution
 
-Source: ``tokenizer/tokenizer_image/vq_model.py``. Its record of recently used codes is no weight and is left out.
+Source: ``tokenizer/tokenizer_image/vq_model.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from collections.abc import Mapping
 from torch import Tensor
 
 MIDDLE = {"0": "block_1", "1": "attn_1", "2": "block_2"}
-NOT_WEIGHTS = ("quantize.codebook_used",)
 
 _MIDDLE = re.compile(r"\.mid\.([012])\.")
 _ENCODER = re.compile(r"encoder\.conv_blocks\.(\d+)\.")
@@ -39,8 +38,7 @@ def from_llamagen(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     levels = 1 + max((int(level[1]) for key in state if (level := _DECODER.match(key))), default=0)
     renamed = {}
     for key, value in state.items():
-        if key not in NOT_WEIGHTS:
-            name = _MIDDLE.sub(lambda place: f".mid.{MIDDLE[place[1]]}.", key.replace(".res.", ".block."))
-            name = _ENCODER.sub(r"encoder.down.\1.", name)
-            renamed[_DECODER.sub(lambda level: f"decoder.up.{levels - 1 - int(level[1])}.", name)] = value
+        name = _MIDDLE.sub(lambda place: f".mid.{MIDDLE[place[1]]}.", key.replace(".res.", ".block."))
+        name = _ENCODER.sub(r"encoder.down.\1.", name)
+        renamed[_DECODER.sub(lambda level: f"decoder.up.{levels - 1 - int(level[1])}.", name)] = value
     return renamed

@@ -21,9 +21,8 @@ from torch import Tensor, nn
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.layout import TokenLayout
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import Checkpoint
 from tokbench.tokenizers.library.config import LibraryConfig, library_layout, settings_of
-from tokbench.tokenizers.library.folder import CONFIG, model_folder, read_json, read_tensors
+from tokbench.tokenizers.weight_files import CONFIG, Opened, model_folder, read_json
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
 
 NETWORK = "network."
@@ -59,7 +58,6 @@ class LibraryTokenizer(Tokenizer):
     """
 
     library: ClassVar[str]
-    prefixes: ClassVar[tuple[str, ...]] = ()
     calls: ClassVar[Mapping[str, Calls]]
     config: LibraryConfig
 
@@ -154,13 +152,13 @@ class LibraryTokenizer(Tokenizer):
             raise TokbenchError(f"{path if place.is_dir() else place} does not do: {error}") from error
 
     @classmethod
-    def read_weights(cls, path: Path) -> Checkpoint:
-        """Read the weights in a folder, or a file of them, in the library's names."""
-        place = path if path.is_file() else model_folder(path, cls._is_read)
-        return read_tensors(place, cls.prefixes).renamed(cls._own_names)
+    def open_place(cls, place: Path, averages: bool | None) -> Opened:
+        """Open the weights in a folder, or a file of them."""
+        return super().open_place(place if place.is_file() else model_folder(place, cls._is_read), averages)
 
     @classmethod
-    def _own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those of the library, under ``network.``."""
         return {name if name.startswith(NETWORK) else NETWORK + name: value for name, value in state.items()}
 
     @classmethod

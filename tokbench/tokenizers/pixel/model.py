@@ -19,9 +19,8 @@ from tokbench.images import to_uint8
 from tokbench.layout import TokenLayout
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import Checkpoint, sha256
 from tokbench.tokenizers.pixel.variants import PaletteConfig, RGBConfig, pixel_layout
-from tokbench.tokenizers.unwrap import Unwrapped
+from tokbench.tokenizers.weight_files import Opened
 from tokbench.tokens import DiscreteTokens
 
 
@@ -69,11 +68,11 @@ class PixelPalette(Tokenizer):
         return pixel_layout(self.config, height, width)
 
     @classmethod
-    def read_weights(cls, path: Path) -> Checkpoint:
+    def open_place(cls, place: Path, averages: bool | None) -> Opened:
         """Read a palette: safetensors, Image-GPT's ``clusters`` as .npy, its ``preprocessor_config.json``, or the folder of that."""
-        path = path / "preprocessor_config.json" if path.is_dir() else path
+        path = place / "preprocessor_config.json" if place.is_dir() else place
         if path.suffix not in (".npy", ".json"):
-            return super().read_weights(path)
+            return super().open_place(place, averages)
         try:
             values = open_array(path) if path.suffix == ".npy" else json.loads(path.read_text(encoding="utf-8"))["clusters"]
             clusters = torch.tensor(np.asarray(values, dtype=np.float32))
@@ -81,7 +80,7 @@ class PixelPalette(Tokenizer):
             raise TokbenchError(
                 f"{path} holds no palette ({error}); give an array of colours [N, 3] in [-1, 1], as .npy or in JSON as clusters"
             ) from error
-        return Checkpoint(Unwrapped({"clusters": clusters}), sha256(path), "npy" if path.suffix == ".npy" else "json")
+        return Opened({"clusters": clusters}, "npy" if path.suffix == ".npy" else "json", (path,))
 
     def _encode(self, images: Tensor, seeds: list[int]) -> DiscreteTokens:
         pixels = rearrange(images, "b c h w -> (b h w) c")

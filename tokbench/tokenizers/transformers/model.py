@@ -22,10 +22,11 @@ from torch import Tensor, nn
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 from tokbench.nn.autoencoder import Decoder
+from tokbench.tokenizers.entries import find_entry
 from tokbench.tokenizers.library.config import LibraryConfig
-from tokbench.tokenizers.library.folder import model_folder, tensor_names
 from tokbench.tokenizers.library.model import Calls, Generators, LibraryTokenizer
 from tokbench.tokenizers.transformers.config import ChameleonVQVAEConfig
+from tokbench.tokenizers.weight_files import model_folder, open_weights
 
 MODEL_TYPES = {"emu3_vqgan": "Emu3VQVAE", "chameleon_vqgan": "ChameleonVQVAE"}
 """What a ``config.json`` calls the classes."""
@@ -64,7 +65,7 @@ class TransformersTokenizer(LibraryTokenizer):
     """An image tokenizer of transformers, with one codebook and a 2D grid."""
 
     library: ClassVar[str] = "transformers"
-    prefixes: ClassVar[tuple[str, ...]] = ("model.vqmodel.", "vqmodel.")
+    bundles: ClassVar[tuple[str, ...]] = ("vqmodel",)
     calls: ClassVar[Mapping[str, Calls]] = {
         "Emu3VQVAE": Calls(_emu3_codes, _emu3_images),
         "ChameleonVQVAE": Calls(_chameleon_codes, _chameleon_images),
@@ -79,7 +80,9 @@ class TransformersTokenizer(LibraryTokenizer):
         if not isinstance(config, ChameleonVQVAEConfig):
             return config
         weights = place if place.is_file() else model_folder(place, cls._is_read)
-        decoder = any("decoder" in name.split(".") for name in tensor_names(weights, cls.prefixes))
+        names = list(find_entry(open_weights(weights, bundles=cls.bundles).content, origin=str(weights)))
+        own = [name for name in names if "vqmodel" in name.split(".")] or names
+        decoder = any("decoder" in name.split(".") for name in own)
         return replace(config, decoder=decoder)
 
     @classmethod

@@ -9,7 +9,6 @@ Parameter names are those of CompVis/latent-diffusion ``ldm/models/autoencoder.p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from einops import rearrange
@@ -20,7 +19,6 @@ from tokbench.layout import TokenLayout
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import Checkpoint
 from tokbench.tokenizers.key_maps.taming import to_taming
 from tokbench.tokenizers.vae.variants import VAEConfig, vae_layout
 from tokbench.tokens import ContinuousTokens
@@ -85,9 +83,9 @@ class VAE(Tokenizer):
         return self.config.posterior == "sample"
 
     @classmethod
-    def read_weights(cls, path: Path) -> Checkpoint:
-        """Read this package's safetensors, or a published file with the names of latent-diffusion or diffusers."""
-        return super().read_weights(path).renamed(to_taming)
+    def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those of latent-diffusion; a published file may have the names of diffusers."""
+        return to_taming(state)
 
     def layout(self, height: int, width: int) -> TokenLayout:
         """One latent vector per ``stride`` x ``stride`` pixels."""
