@@ -141,7 +141,7 @@ def _lowest_equal(codes: Tensor, codebook: Tensor) -> Tensor:
     values = codebook + 0.0  # no negative zeros
     words = (values if values.shape[1] % 2 == 0 else F.pad(values, (0, 1))).contiguous().view(torch.int64)
     odd = torch.randint(2**61, (words.shape[1],), generator=torch.Generator().manual_seed(0)).to(words.device) * 2 + 1
-    key, order = words.mul_(odd).sum(dim=1).sort(stable=True)  # equal rows, equal keys: an integer sum has no rounding
+    key, order = (words * odd).sum(dim=1).sort(stable=True)  # equal rows, equal keys: an integer sum has no rounding
     starts = torch.cat([key.new_ones(1, dtype=torch.bool), key[1:] != key[:-1]])
     first = torch.empty_like(numbers)
     first[order] = order[torch.where(starts, numbers, 0).cummax(dim=0).values]
