@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from tokbench.tracing import graph_value, traced
+
 
 def _check_grid(grid: tuple[int, ...], positions: int) -> None:
     if not isinstance(grid, tuple) or not grid or any(not isinstance(n, int) or n < 1 for n in grid):
@@ -17,6 +19,7 @@ def _check_grid(grid: tuple[int, ...], positions: int) -> None:
         raise ValueError(f"grid {grid} has {math.prod(grid)} positions, the tokens have {positions}")
 
 
+@graph_value
 @dataclass(frozen=True)
 class DiscreteTokens:
     """A batch of images as codebook entries.
@@ -41,7 +44,7 @@ class DiscreteTokens:
         _check_grid(self.grid, codes.shape[1])
         if len(self.codebook_sizes) != codes.shape[2]:
             raise ValueError(f"codes have {codes.shape[2]} codebooks, codebook_sizes names {len(self.codebook_sizes)}")
-        if codes.numel():
+        if not traced() and codes.numel():
             low, high = codes.amin(dim=(0, 1)).tolist(), codes.amax(dim=(0, 1)).tolist()
             for k, size in enumerate(self.codebook_sizes):
                 if low[k] < 0 or high[k] >= size:
@@ -55,6 +58,7 @@ class DiscreteTokens:
         return DiscreteTokens(self.codes[:count], self.grid, self.codebook_sizes)
 
 
+@graph_value
 @dataclass(frozen=True)
 class ContinuousTokens:
     """A batch of images as real vectors.

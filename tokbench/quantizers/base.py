@@ -11,12 +11,14 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
+from tokbench.tracing import graph_value, traced
 
 LARGEST = torch.finfo(torch.float32).max
 SAFE = 1e15
 """Up to this a float32 has a square, and sums of squares, that are finite too."""
 
 
+@graph_value
 @dataclass(frozen=True)
 class Quantized:
     """What a quantizer makes of a batch of vectors.
@@ -92,7 +94,7 @@ def check_finite(values: Float[Tensor, "*s"], what: str) -> None:
     Raises:
         TokbenchError: If one is not finite.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or values.is_meta:
+    if traced() or values.is_meta:
         return
     if not bool(torch.isfinite(values).all()):
         bad = int((~torch.isfinite(values)).sum())

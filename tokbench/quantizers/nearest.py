@@ -10,6 +10,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tokbench.quantizers.base import SAFE, single
+from tokbench.tracing import traced
 
 ROWS, COLUMNS = 2048, 1024
 """Tile of the search: 8 MB of float32 scores, since threads that share a smaller one meet too often."""
@@ -86,7 +87,7 @@ def _searchable(vectors: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
         TokbenchError: If a value is NaN or infinite.
     """
     vectors, codebook = single(vectors), single(codebook, "codebook values")
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or not vectors.numel() or codebook.device.type == "mps":
+    if traced() or not vectors.numel() or codebook.device.type == "mps":
         return vectors, codebook
     spread = (codebook.amax(dim=0) - codebook.amin(dim=0)).amax()
     largest = torch.stack([vectors.abs().amax(), codebook.abs().amax(), spread])
@@ -135,8 +136,11 @@ def _best_of_rows(scores: Tensor) -> tuple[Tensor, Tensor]:
 def _lowest_equal(codes: Tensor, codebook: Tensor) -> Tensor:
     """Replace every code by the lowest one whose row has the same values.
 
-    Two copies of a row can score differently by a last digit, depending on their places in the matrix product.
+    Two copies of a row can score differently by a last digit, depending on their places in the matrix product. A traced graph takes
+    them as they come.
     """
+    if traced():
+        return codes
     numbers = torch.arange(len(codebook), device=codebook.device)
     values = codebook + 0.0  # no negative zeros
     words = (values if values.shape[1] % 2 == 0 else F.pad(values, (0, 1))).contiguous().view(torch.int64)

@@ -17,6 +17,7 @@ from tokbench.layout import TokenLayout
 from tokbench.tokenizers.choice import DEFAULT, Choice
 from tokbench.tokenizers.training import UNKNOWN, TrainingSet
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
+from tokbench.tracing import traced
 
 if TYPE_CHECKING:
     from tokbench.tokenizers.checkpoints import Checkpoint
@@ -100,7 +101,7 @@ class Tokenizer(nn.Module, ABC):
         if not isinstance(images, Tensor) or not images.is_floating_point() or images.ndim != 4 or images.shape[1] != 3:
             given = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"encode takes float images [B, 3, H, W] in [-1, 1], got {given}; bytes go through tokbench.images.to_float")
-        if images.numel():
+        if not traced() and images.numel():
             low, high = torch.aminmax(images)
             if not bool((low >= -1.001) & (high <= 1.001)):
                 raise ValueError(f"images range over {float(low):.4g}..{float(high):.4g}, allowed is -1..1; see tokbench.images.to_float")

@@ -24,8 +24,10 @@ from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.conv_vq_config import ConvVQConfig, conv_vq_layout
 from tokbench.tokenizers.key_maps.taming import to_taming
 from tokbench.tokens import DiscreteTokens
+from tokbench.tracing import graph_value
 
 
+@graph_value
 @dataclass(frozen=True)
 class VQReconstruction:
     """One training pass: the decoded images, the vectors before quantization and what the quantizer made of them."""

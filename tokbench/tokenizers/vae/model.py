@@ -22,8 +22,10 @@ from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.key_maps.taming import to_taming
 from tokbench.tokenizers.vae.variants import VAEConfig, vae_layout
 from tokbench.tokens import ContinuousTokens
+from tokbench.tracing import graph_value
 
 
+@graph_value
 @dataclass(frozen=True)
 class Posterior:
     """A diagonal Gaussian over latents; the log-variance is clamped to [-30, 20]."""
@@ -45,6 +47,7 @@ class Posterior:
         return 0.5 * (self.mean.square() + self.logvar.exp() - 1.0 - self.logvar).sum(dim=(1, 2, 3))
 
 
+@graph_value
 @dataclass(frozen=True)
 class VAEReconstruction:
     """One training pass: the decoded images and the posterior they were drawn from."""
