@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable
@@ -143,6 +144,17 @@ def part(tokens: Tokens, index: int) -> Tokens:
 
 def close(actual: Tensor, expected: Tensor, atol: float) -> None:
     torch.testing.assert_close(actual, expected, atol=atol, rtol=0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_features_and_latents_that_are_not_finite_are_refused(tokenizer: Tokenizer, bad: float) -> None:
+    broken, images = copy.deepcopy(tokenizer), pictures(tokenizer, 1)
+    with torch.no_grad():
+        for name, parameter in broken.named_parameters():
+            if ".encoder." in name:
+                parameter.fill_(bad)
+    with pytest.raises(TokbenchError, match=r"(features|latents) in float32 are NaN or infinite; the network needs another precision"):
+        broken.encode(images, seeds=[1])
 
 
 def test_kinds_and_shapes_are_those_of_the_layout(tokenizer: Tokenizer) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.layout import TokenLayout
+from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.library.config import LibraryConfig, library_layout, settings_of
 from tokbench.tokenizers.weight_files import CONFIG, Opened, model_folder, read_json
@@ -70,6 +71,9 @@ class LibraryTokenizer(Tokenizer):
         except Exception as error:  # whatever the library's own checks raise
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise TokbenchError(f"{config.library_class} of {self.library} cannot be built from these settings ({reason})") from error
+        quantizer = getattr(self.network, "quantize", None)
+        if isinstance(quantizer, nn.Module):
+            quantizer.register_forward_pre_hook(_check_features)
 
     @property
     def stride(self) -> int:
@@ -178,6 +182,7 @@ class LibraryTokenizer(Tokenizer):
         if layout.discrete:
             return DiscreteTokens(rearrange(found.long(), "b h w -> b (h w) 1").contiguous(), layout.grid, layout.codebook_sizes)
         latents = rearrange(found, "b c h w -> b (h w) c").to(next(self.parameters()).dtype)  # under autocast it has another
+        check_finite(latents, "latents")
         return ContinuousTokens(latents.contiguous(), layout.grid)
 
     def _decode(self, tokens: DiscreteTokens | ContinuousTokens, seeds: list[int]) -> Tensor:
@@ -189,6 +194,11 @@ class LibraryTokenizer(Tokenizer):
         else:
             values = rearrange(tokens.latents, "b (h w) c -> b c h w", h=height, w=width)
         return self.calls[self.config.library_class].decode(self, values, _generators(seeds))
+
+
+def _check_features(quantizer: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+    """Refuse what is not finite before the library's own search makes some code of it."""
+    check_finite(inputs[0], "features")
 
 
 def _generators(seeds: list[int]) -> Generators:
