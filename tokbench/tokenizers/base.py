@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -167,6 +169,17 @@ class Tokenizer(nn.Module, ABC):
 
         return open_weights(place, averages=averages, bundles=cls.bundles)
 
+    def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:  # most have nothing to refuse
+        """Refuse weights whose settings make another network of the same shapes.
+
+        Args:
+            settings: What the ``config.json`` beside the weights says.
+            place: Of that file.
+
+        Raises:
+            TokbenchError: If they do; says what loads them.
+        """
+
     def read_weights(self, path: Path, choice: Choice = DEFAULT) -> Checkpoint:
         """Read weights for this tokenizer, whatever they are wrapped in.
 
@@ -183,8 +196,15 @@ class Tokenizer(nn.Module, ABC):
             TokbenchError: If they cannot be read or do not fit.
         """
         from tokbench.tokenizers.checkpoints import read_fitting
+        from tokbench.tokenizers.weight_files import read_json
 
         opened = self.open_place(path, choice.averages)
+        beside = opened.files[0].with_name("config.json")
+        if beside.is_file():
+            settings: Mapping[str, Any] = {}
+            with nullcontext() if path.is_dir() else suppress(TokbenchError):  # beside a lone file it may be of anything
+                settings = read_json(beside)
+            self.check_settings(settings, beside)
         if opened.answers_averages:  # the files of a folder are one kind or the other, whatever names they have within
             choice = replace(choice, averages=None)
         return read_fitting(self, opened, origin=path.name or str(path), choice=choice, rename=self.own_names, bundles=self.bundles)

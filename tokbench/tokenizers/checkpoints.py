@@ -91,7 +91,10 @@ def read_fitting(
         if found.unknown:
             raise DoesNotFit(_left_over(found, origin, what))
     except DoesNotFit as error:
-        error.state, error.complete = found.tensors | dict(found.unknown), found.fits
+        error.state, error.complete = (
+            found.tensors | {name: value for name, value in found.unknown.items() if isinstance(value, Tensor)},
+            found.fits,
+        )
         raise
     if opened.format == "zip":
         found = replace(found, tensors=detach(found.tensors))

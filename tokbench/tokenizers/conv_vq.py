@@ -7,7 +7,9 @@ Parameter names are those of ``taming.models.vqgan``: ``VQModel``, or ``GumbelVQ
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +24,7 @@ from tokbench.quantizers.gumbel import GumbelQuantizer
 from tokbench.quantizers.vq import VectorQuantizer
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.conv_vq_config import ConvVQConfig, conv_vq_layout
+from tokbench.tokenizers.key_maps.diffusers import check_settings
 from tokbench.tokenizers.key_maps.taming import to_taming
 from tokbench.tokens import DiscreteTokens
 from tokbench.tracing import graph_value
@@ -66,6 +69,10 @@ class ConvVQTokenizer(Tokenizer):
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Those of taming-transformers; a published file may have the names of diffusers or LlamaGen."""
         return to_taming(state)
+
+    def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
+        """Refuse settings of diffusers that make another network of the same shapes."""
+        check_settings(settings, self.config.autoencoder.norm_groups, place)
 
     def layout(self, height: int, width: int) -> TokenLayout:
         """One token per ``stride`` x ``stride`` pixels."""

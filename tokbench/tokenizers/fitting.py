@@ -124,7 +124,7 @@ class Unwrapped:
         dropped: What was left out, and how many tensors or other values each.
         chosen: Which set was taken where there are averages.
         fits: Whether all of the model is there.
-        unknown: Tensors, by names as the file has them without prefix, that the model does not have and nobody dropped.
+        unknown: Tensors and objects, by names as the file has them without prefix, that the model does not have and nobody dropped.
         needed: Names, as the file has them without prefix, of the tensors that were taken.
         names: The same with entry and prefix.
     """
@@ -135,7 +135,7 @@ class Unwrapped:
     dropped: tuple[tuple[str, int], ...] = ()
     chosen: str = ""
     fits: bool = True
-    unknown: Mapping[str, Tensor] = field(default_factory=dict)
+    unknown: Mapping[str, Any] = field(default_factory=dict)
     needed: tuple[str, ...] = field(default=(), repr=False)
     names: tuple[str, ...] = field(default=(), repr=False)
 
@@ -468,7 +468,7 @@ def _check_once(used: Mapping[str, Leaf], leaves: Sequence[Leaf], origin: str) -
 
 def _rest(
     chosen: WeightSet, used: Mapping[str, Leaf], sets: Sequence[WeightSet], leaves: Sequence[Leaf], wanted: Wanted, choice: Choice
-) -> tuple[Counter[str], State]:
+) -> tuple[Counter[str], dict[str, Any]]:
     """What was left out, by reason, and what should not be there. Other entries of the file are not looked at."""
     entries = {leaf.entry for leaf in used.values()}
     above = _entry(used.values())
@@ -478,7 +478,7 @@ def _rest(
     prefix = "" if chosen.renamed else next(iter(used.values())).clean.removesuffix(next(iter(used)))
     outside = _is_bundle(prefix, leaves, wanted)
     dropped: Counter[str] = Counter()
-    unknown: State = {}
+    unknown: dict[str, Any] = {}
     for leaf in leaves:
         inside = leaf.entry in entries or (several and f"{leaf.entry}.".startswith(f"{above}." if above else ""))
         if id(leaf) in mine or not inside:
@@ -496,13 +496,23 @@ def _rest(
             dropped["quantize.used (codes are those of the whole codebook)" if by_rule == "quantize.used" else by_rule] += 1
         elif _AVERAGES.search(leaf.clean.rpartition(".")[0].rpartition(".")[2]) or rest == "n_averaged" or local == "n_averaged":
             dropped["of averages"] += 1
-        elif not isinstance(leaf.value, Tensor):
+        elif _is_remark(leaf.value):
             dropped["that are no tensors"] += 1
         elif outside and not leaf.clean.startswith(prefix):
             dropped[f"outside {prefix.removeprefix(f'{above}.')}"] += 1
         else:
             unknown[rest if leaf.clean.startswith(prefix) else local] = leaf.value
     return dropped, unknown
+
+
+def _is_remark(value: object) -> bool:
+    """Whether a value beside weights is but a number or a short text, such as the epoch."""
+    return (
+        value is None
+        or type(value) in (bool, float)
+        or (type(value) is int and abs(value) < 2**63)
+        or (type(value) is str and len(value) < 1000)
+    )
 
 
 def _is_bundle(prefix: str, leaves: Sequence[Leaf], wanted: Wanted) -> bool:

@@ -5,10 +5,11 @@ Its name does not matter: a download that failed is called what the weights woul
 
 from __future__ import annotations
 
-import json
 import re
-import zipfile
+from mmap import ACCESS_READ, mmap
 from pathlib import Path
+
+from tokbench.json_files import read_json
 
 LOOKED_AT = 4096
 """Bytes read of a file to tell what it is."""
@@ -21,6 +22,7 @@ MAGIC = (
     (b"GGUF", "it is a GGUF file, of llama.cpp; get the model's safetensors or PyTorch file"),
     (b"\x89HDF\r\n\x1a\n", "it is an HDF5 file, of Keras or TensorFlow; get the model's safetensors or PyTorch file"),
     (b"\x93NUMPY", "it is an array of NumPy, without names"),
+    (b"PK\x05\x06", "it is an empty zip archive"),
     (b"\x1f\x8b", "it is a gzip archive; unpack it first"),
     (b"BZh", "it is a bzip2 archive; unpack it first"),
     (b"\xfd7zXZ\x00", "it is an xz archive; unpack it first"),
@@ -115,8 +117,8 @@ def _text(head: bytes, path: Path, *, whole: bool) -> str:
 
 def _json(path: Path) -> str:
     try:
-        values = json.loads(path.read_text(encoding="utf-8-sig")) if path.stat().st_size <= 2**27 else None
-    except (OSError, ValueError, RecursionError):
+        values = read_json(path)
+    except (OSError, ValueError):
         values = None
     if isinstance(values, dict):
         if "weight_map" in values:
@@ -130,10 +132,13 @@ def _json(path: Path) -> str:
 
 def _other_zip(path: Path) -> str | None:
     """Of a zip archive that is none of ``torch.save``; None for one that is, or that is damaged."""
+    from tokbench.tokenizers.torchfile.archive import Archive
+    from tokbench.tokenizers.torchfile.words import Unreadable
+
     try:
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError, ValueError):
+        with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            names = list(Archive(data).records)
+    except (Unreadable, OSError, ValueError):
         return None
     if any(name.endswith("data.pkl") for name in names):
         return None

@@ -98,6 +98,10 @@ def parse_place(text: str) -> HubPlace | WebPlace | Path:
         return HubPlace(found[1], inside.strip("/"), found[2])
     if re.match(r"https?://", text):
         url, _, member = text.partition("#")
+        try:
+            urlsplit(url)
+        except ValueError as error:
+            raise TokbenchError(f"{text!r} is no URL ({error}); write https://HOST/FILE") from error
         if ".." in member.split("/"):
             raise TokbenchError(f"{text!r} names no file in a zip; write URL#FOLDER/FILE")
         try:

@@ -17,6 +17,7 @@ import tokbench
 from tokbench.configs import flat, plain, with_overrides
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_unit, is_draft, remove_abandoned_units
+from tokbench.json_files import parse_json, read_json
 from tokbench.tokenizers.family import Variant
 from tokbench.tokenizers.training import Training
 
@@ -100,7 +101,7 @@ def find_saved(place: Path) -> tuple[str, Variant, Path] | None:
 
 def _read_config(path: Path) -> dict[str, Any] | None:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path)
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -113,7 +114,7 @@ def _read_header(path: Path) -> dict[str, Any] | None:
 
     try:
         with safe_open(path, framework="pt") as file:
-            values = json.loads((file.metadata() or {}).get("tokbench", "null"))
+            values = parse_json((file.metadata() or {}).get("tokbench", "null"))
     except (SafetensorError, OSError, ValueError) as error:
         raise TokbenchError(f"{path} is not a readable safetensors file ({error}); it may be truncated") from error
     return values if isinstance(values, dict) and "tokenizer" in values else None

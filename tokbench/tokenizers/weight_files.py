@@ -11,7 +11,6 @@ safetensors before .bin, one file before shards. No file's code is ever run.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -23,6 +22,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from tokbench.errors import TokbenchError
+from tokbench.json_files import read_json as read_any_json
 from tokbench.tokenizers.not_weights import MERGE, what_it_is
 from tokbench.tokenizers.torchfile.reader import read_torch_file
 from tokbench.tokenizers.torchfile.words import Unreadable, printable
@@ -129,8 +129,8 @@ def read_json(path: Path) -> dict[str, Any]:
         TokbenchError: If it does not.
     """
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        values = read_any_json(path)
+    except (OSError, ValueError) as error:
         if path.is_file() and (words := what_it_is(path)) and "JSON" not in words:
             raise TokbenchError(f"{path} is not readable JSON: {words}") from error
         raise TokbenchError(f"{path} is not readable JSON ({error}); save the model again") from error

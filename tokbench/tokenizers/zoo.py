@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import pkgutil
 from collections.abc import Sequence
 from functools import cache
@@ -10,7 +11,7 @@ from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tokbench.configs import with_overrides
 from tokbench.errors import TokbenchError, brief, unknown_name
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     import torch
 
     from tokbench.tokenizers.base import Tokenizer
+    from tokbench.tokenizers.checkpoints import Checkpoint
+
+logger = logging.getLogger(__name__)
 
 ENTRY_POINTS = "tokbench.tokenizers"
 """Entry-point group under which other packages offer a ``Family``."""
@@ -109,11 +113,40 @@ def load(
     config = variant.config
     if path is not None and hasattr(build, "configured"):  # a class, not a function that chooses one
         config = build.configured(path, config)
-    model: Tokenizer = build(with_overrides(config, options))
+    config = with_overrides(config, options)
+    if options and path is not None:
+        _check_before(build, config, path, choice)
+    model: Tokenizer = build(config)
     load_weights(model, path, choice)
     model.name = f"{family.name}/{variant.name}"
     note_training(model, family, variant, path)
     return model.to(usable_device(device)).eval()
+
+
+def _check_before(build: Any, config: Any, path: Path, choice: Choice) -> None:
+    """See that weights fit a changed configuration before memory is taken for it: a mistyped number may ask for terabytes."""
+    import torch
+
+    from tokbench.tokenizers.checkpoints import DoesNotFit
+
+    try:
+        with torch.device("meta"):
+            draft = build(config)
+        _read(draft, path, choice)
+    except DoesNotFit:
+        raise
+    except Exception as error:  # not every network can be built without memory; building it in earnest says what is wrong
+        logger.debug("%s is not compared beforehand: %s", path.name, error)
+
+
+def _read(model: Tokenizer, path: Path, choice: Choice) -> Checkpoint:
+    """Read weights for a tokenizer; if they do not fit, say which variants they look like."""
+    from tokbench.tokenizers.checkpoints import DoesNotFit, looks_like
+
+    try:
+        return model.read_weights(path) if choice == DEFAULT else model.read_weights(path, choice)
+    except DoesNotFit as error:
+        raise DoesNotFit(f"{error} {looks_like(error.state, families().values(), wholly=error.complete)}".rstrip()) from error
 
 
 def load_weights(model: Tokenizer, path: Path | None, choice: Choice = DEFAULT) -> None:
@@ -127,17 +160,14 @@ def load_weights(model: Tokenizer, path: Path | None, choice: Choice = DEFAULT) 
     Raises:
         TokbenchError: If they cannot be read or do not fit; says which variants they look like. Or if there are none to choose from.
     """
-    from tokbench.tokenizers.checkpoints import DoesNotFit, load_strictly, looks_like
+    from tokbench.tokenizers.checkpoints import load_strictly
 
     if path is None:
         if choice != DEFAULT:
             raise TokbenchError("--drop and --averages (drop, averages) choose among weights, and here are none; leave them out")
         return
-    try:
-        checkpoint = model.read_weights(path) if choice == DEFAULT else model.read_weights(path, choice)
-        load_strictly(model, checkpoint.tensors, origin=path.name)
-    except DoesNotFit as error:
-        raise DoesNotFit(f"{error} {looks_like(error.state, families().values(), wholly=error.complete)}".rstrip()) from error
+    checkpoint = _read(model, path, choice)
+    load_strictly(model, checkpoint.tensors, origin=path.name)
     model.weights_sha256, model.weights_how = checkpoint.sha256, checkpoint.how
 
 

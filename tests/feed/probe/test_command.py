@@ -112,7 +112,7 @@ finally:
         (("-t", "vae/tiny", "--limit", "4"), "vae/tiny makes continuous latents; a probe predicts codes"),
         (("-t", "vqvae/tiny", "-t", "vae/tiny", "--limit", "4"), "vae/tiny makes continuous latents; a probe predicts codes"),
         (("-t", "vqvae/tiny", "--condition", "label", "--limit", "4"), "photos/train has no labels; choose another --condition"),
-        (("-t", "vqvae", "-t", "vqgan", "--weights", "a"), "--weights belongs to one tokenizer, 2 are given; probe them one by one"),
+        (("-t", "vqvae", "-t", "vqgan", "--weights", "a"), "--weights, --drop and --averages belong to one tokenizer, 2 are given"),
     ],
 )
 def test_mistakes_are_one_line(tokbench_cli, tmp_path: Path, arguments: tuple[str, ...], problem: str) -> None:

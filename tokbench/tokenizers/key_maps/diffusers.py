@@ -12,8 +12,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
+
+from tokbench.errors import TokbenchError
 
 RENAMES = (
     (r"\.(down|up)_blocks\.", r".\1."),
@@ -120,3 +124,28 @@ def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         renamed[name] = value
     levels = 1 + max((int(level[1]) for key in renamed if (level := _UP_BLOCKS.match(key))), default=0)
     return {_UP_BLOCKS.sub(lambda level: f"decoder.up_blocks.{levels - 1 - int(level[1])}.", key): value for key, value in renamed.items()}
+
+
+def check_settings(settings: Mapping[str, Any], groups: int, place: Path) -> None:
+    """Refuse what a ``config.json`` sets otherwise than here, and no shape shows.
+
+    Args:
+        settings: Of a model of diffusers; of anything else nothing is looked at.
+        groups: Of the normalisations here.
+        place: What to call it in errors.
+
+    Raises:
+        TokbenchError: If the network would compute something else; says what loads it.
+    """
+    kinds = {"AutoencoderKL": "diffusers/kl", "VQModel": "diffusers/vq"}
+    name = settings.get("_class_name")
+    if not isinstance(name, str) or name not in kinds:
+        return
+    for key, own, alike in (
+        ("norm_num_groups", groups, [groups]),
+        ("act_fn", "silu", ["silu", "swish"]),
+        ("norm_type", "group", ["group"]),
+    ):
+        value = settings.get(key, 32 if key == "norm_num_groups" else own)
+        if value not in alike:
+            raise TokbenchError(f"{place} sets {key} to {str(value)[:40]}, here it is {own}; load it as {kinds[name]}")

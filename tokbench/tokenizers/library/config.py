@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from tokbench.configs import canonical_json
+from tokbench.json_files import parse_json
 from tokbench.layout import TokenLayout
 from tokbench.tokenizers.family import strided_grid
 
@@ -103,7 +103,7 @@ def library_layout(config: LibraryConfig, height: int, width: int) -> TokenLayou
 
 @cache
 def _parsed(text: str) -> Mapping[str, Any]:
-    values = json.loads(text)  # its error is a ValueError
+    values = parse_json(text)  # its error is a ValueError
     if not isinstance(values, dict):
         raise ValueError(f"settings must be a JSON object, got {text[:40]}")
     return values

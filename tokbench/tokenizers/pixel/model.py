@@ -5,7 +5,6 @@ images -> nearest of 512 colours, pixel by pixel -> codes in raster order -> col
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ from torch import Tensor
 from tokbench.arrays import open_array
 from tokbench.errors import TokbenchError
 from tokbench.images import to_uint8
+from tokbench.json_files import read_json
 from tokbench.layout import TokenLayout
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.tokenizers.base import Tokenizer
@@ -74,7 +74,7 @@ class PixelPalette(Tokenizer):
         if path.suffix not in (".npy", ".json"):
             return super().open_place(place, averages)
         try:
-            values = open_array(path) if path.suffix == ".npy" else json.loads(path.read_text(encoding="utf-8"))["clusters"]
+            values = open_array(path) if path.suffix == ".npy" else read_json(path)["clusters"]
             clusters = torch.tensor(np.asarray(values, dtype=np.float32))
         except (OSError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
             raise TokbenchError(

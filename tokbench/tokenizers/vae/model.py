@@ -8,7 +8,10 @@ Parameter names are those of CompVis/latent-diffusion ``ldm/models/autoencoder.p
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -19,6 +22,7 @@ from tokbench.layout import TokenLayout
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.key_maps.diffusers import check_settings
 from tokbench.tokenizers.key_maps.taming import to_taming
 from tokbench.tokenizers.vae.variants import VAEConfig, vae_layout
 from tokbench.tokens import ContinuousTokens
@@ -89,6 +93,10 @@ class VAE(Tokenizer):
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Those of latent-diffusion; a published file may have the names of diffusers."""
         return to_taming(state)
+
+    def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
+        """Refuse settings of diffusers that make another network of the same shapes."""
+        check_settings(settings, self.config.autoencoder.norm_groups, place)
 
     def layout(self, height: int, width: int) -> TokenLayout:
         """One latent vector per ``stride`` x ``stride`` pixels."""
