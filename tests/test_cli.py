@@ -199,7 +199,7 @@ def test_every_mistake_gives_one_line_and_status_2(tokbench_cli, tmp_path, argum
 MISUSES = [
     (["run", "--tokeniser", "vqgan"], "unknown option '--tokeniser'; did you mean --tokenizer"),
     (["plot", "--formt", "png"], "unknown option '--formt'; did you mean --format"),
-    (["weights", "get", "--quiet"], "unknown option '--quiet'; allowed: --help. See: tokbench weights get --help"),
+    (["weights", "get", "--quiet"], "unknown option '--quiet'; allowed: --help, --renew. See: tokbench weights get --help"),
     (["report", "--images", "501"], "--images takes a whole number from 0 to 500, got '501'. See: tokbench report --help"),
     (["report", "--images", "few"], "--images takes a whole number from 0 to 500, got 'few'"),
     (["export", "--rows", "0"], "--rows takes a whole number of at least 1, got '0'. See: tokbench export --help"),
@@ -213,7 +213,7 @@ MISUSES = [
     (["weights", "path"], "weights path needs NAME (A tokenizer, or a network file of: tokbench weights list), got none."),
     (["show", "vqvae", "vqgan (old)"], "show takes fewer arguments, got also 'vqgan (old)'. See: tokbench show --help"),
     (["cmpare"], "unknown command 'cmpare'; did you mean compare"),
-    (["weights", "gett"], "unknown command 'gett'; did you mean get? See: tokbench weights --help"),
+    (["weights", "gett"], "unknown command 'gett'; did you mean get or forget? See: tokbench weights --help"),
 ]
 
 

@@ -58,8 +58,10 @@ def hint(name: str, base: str) -> str:
         A sentence; empty if it looks like neither. A file is looked into, not run.
     """
     path = Path(name.partition(":")[0])
+    if not path.name:
+        return ""
     file = path if path.suffix == ".py" else path.with_name(f"{path.name}.py")
-    if path.name and (path.suffix == ".py" or os.path.isfile(file)):
+    if (path.suffix == ".py" or os.path.isfile(file)):
         found = _classes(file, base)
         module = ".".join(part for part in file.with_suffix("").parts if part not in (".", "/"))
         return f"A class of your own is module:Class, here {module}:{found[0] if found else 'CLASS'}, from the folder it lies in."
@@ -71,6 +73,8 @@ def hint(name: str, base: str) -> str:
 
 def _classes(file: Path, base: str) -> list[str]:
     """Names of the classes of a file that seem to be of some kind, by the names of what they derive from."""
+    if not os.path.isfile(file):
+        return []
     try:
         tree = ast.parse(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, SyntaxError, RecursionError, MemoryError):

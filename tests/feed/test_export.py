@@ -199,7 +199,7 @@ def test_the_metadata_say_what_the_tokens_are(pictures, tmp_path):
     assert job["preparation"] == {
         "size": 64,
         "resize": "lanczos",
-        "crop": "centre",
+        "crop": "centre, whole pixels",
         "samples": None,
         "seed": 0,
         "precision": "fp32",

@@ -347,7 +347,7 @@ def test_values_far_outside_the_range_are_clamped(module, tokbench_cli, tmp_path
     module("bytes")
     text = (tmp_path / "bad.py").read_text()
     (tmp_path / "bad.py").write_text(
-        text.replace("super()._decode(tokens, seeds).byte()", "super()._decode(tokens, seeds).double() * 1e30")
+        text.replace("super()._decode(tokens, seeds).byte()", "super()._decode(tokens, seeds).float() * 1e30")
     )
     status, out, err = tokbench_cli("run", "-t", "bad:Bad", "--limit", 4, "--metrics", "psnr", "--json")
     assert status == 0, err

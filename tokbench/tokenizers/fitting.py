@@ -390,6 +390,9 @@ def _spelt(found: WeightSet) -> str:
 
 
 def _equal(a: WeightSet, b: WeightSet, values: Values) -> bool:
+    own, others = ({id(found.leaves[name]) for name in found.needed} for found in (a, b))
+    if own == others:  # the same tensors under two beginnings, of which a key map knows both
+        return True
     if a.needed != b.needed:
         return False
     for name in a.needed:
