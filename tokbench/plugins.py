@@ -61,7 +61,7 @@ def hint(name: str, base: str) -> str:
     if not path.name:
         return ""
     file = path if path.suffix == ".py" else path.with_name(f"{path.name}.py")
-    if (path.suffix == ".py" or os.path.isfile(file)):
+    if path.suffix == ".py" or os.path.isfile(file):
         found = _classes(file, base)
         module = ".".join(part for part in file.with_suffix("").parts if part not in (".", "/"))
         return f"A class of your own is module:Class, here {module}:{found[0] if found else 'CLASS'}, from the folder it lies in."

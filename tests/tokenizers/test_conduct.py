@@ -346,9 +346,7 @@ def test_what_a_plugin_prints_is_not_among_the_records(module, tokbench_cli, tmp
 def test_values_far_outside_the_range_are_clamped(module, tokbench_cli, tmp_path):
     module("bytes")
     text = (tmp_path / "bad.py").read_text()
-    (tmp_path / "bad.py").write_text(
-        text.replace("super()._decode(tokens, seeds).byte()", "super()._decode(tokens, seeds).float() * 1e30")
-    )
+    (tmp_path / "bad.py").write_text(text.replace("super()._decode(tokens, seeds).byte()", "super()._decode(tokens, seeds).float() * 1e30"))
     status, out, err = tokbench_cli("run", "-t", "bad:Bad", "--limit", 4, "--metrics", "psnr", "--json")
     assert status == 0, err
     assert 0 < json.loads(out)[0]["metrics"]["psnr"]["value"] < 12
