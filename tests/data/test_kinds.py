@@ -415,6 +415,7 @@ def test_configurations_of_a_data_set(tmp_path: Path, monkeypatch: pytest.Monkey
     (tmp_path / "ds" / "README.md").write_text(text + "---\n")
     for spec in ("ds:small", "ds:small:test"):
         source = open_source(f"hf:{tmp_path}/{spec}", size=8)
+        assert source.name == "ds:small:test"
         assert np.asarray(source.read(0))[0, 0, 0] == 1
     for spec, message in (
         ("ds", "has several configurations; it has big, small; name one of them, as in hf:.*/ds:big"),

@@ -47,9 +47,9 @@ class HubSource(AnnotatedRows):
             raise missing_extra("datasets", "hf", f"--data hf:{spec}") from error
 
         place, *parts = _parse(spec)
-        split, data = _load(place, parts, splits)
+        config, split, data = _load(place, parts, splits)
         label = os.path.basename(os.path.abspath(place)) if os.path.isdir(place) else place.rpartition("/")[2]
-        self.name = f"{label}:{split}"
+        self.name = ":".join(part for part in (label, config, split) if part)
         column = image_column(data.features.arrow_schema, f"hf:{place}")
         if not len(data):
             raise no_images(f"split {split} of hf:{place}")
@@ -99,7 +99,8 @@ def _parse(spec: str) -> list[str]:
     return [place, *filter(None, parts)]
 
 
-def _load(place: str, parts: Sequence[str], splits: Sequence[str]) -> tuple[str, Any]:
+def _load(place: str, parts: Sequence[str], splits: Sequence[str]) -> tuple[str, str, Any]:
+    """Configuration, empty where there is but one, split, and the rows."""
     import datasets
 
     try:
@@ -108,18 +109,19 @@ def _load(place: str, parts: Sequence[str], splits: Sequence[str]) -> tuple[str,
             saved = datasets.load_from_disk(place)
             if isinstance(saved, datasets.DatasetDict):
                 split = _choose_split(place, split, list(saved), splits)
-                return split, saved[split]
+                return "", split, saved[split]
             split = _choose_split(place, split, [str(saved.split or "train")], splits)
-            return split, saved
-        config, rest = _choose_config(place, parts, datasets.get_dataset_config_names(place))
+            return "", split, saved
+        configs = datasets.get_dataset_config_names(place)
+        config, rest = _choose_config(place, parts, configs)
         split = _choose_split(place, _only(f"{place}:{config}", rest), datasets.get_dataset_split_names(place, config), splits)
-        return split, datasets.load_dataset(place, config, split=split)
+        return config if len(configs) > 1 else "", split, datasets.load_dataset(place, config, split=split)
     except TokbenchError:
         raise
     except Exception as error:  # OSError without network, DatasetNotFoundError, ValueError for a missing configuration, ...
         reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
         raise TokbenchError(
-            f"cannot load the data set hf:{place} ({reason}); give hf:NAME or hf:NAME:SPLIT, or hf:NAME:CONFIG:SPLIT, with one of the hub "
+            f"cannot load the data set hf:{place} ({reason}); give hf:NAME or hf:NAME:SPLIT (hf:NAME:CONFIG:SPLIT where there are several) with one of the hub "
             "or a folder that holds one; check the name and the connection"
         ) from error
 
