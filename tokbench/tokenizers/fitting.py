@@ -235,11 +235,13 @@ def _named_sets(tensors: Sequence[Leaf], wanted: Wanted) -> list[WeightSet]:
     names: dict[str, list[Leaf]] = {}
     for leaf in tensors:
         names.setdefault(leaf.clean, []).append(leaf)
-    sets = []
+    sets: list[WeightSet] = []
+    seen: set[frozenset[int]] = set()  # a key map may take names with and without a prefix of its own
     for prefix in _beginnings(names, len(wanted.shapes)):
         leaves = _under(names, prefix, wanted)
         needed = _needed({name: leaf.value for name, leaf in leaves.items()}, wanted)
-        if needed is not None:
+        if needed is not None and (taken := frozenset(id(leaves[name]) for name in needed)) not in seen:
+            seen.add(taken)
             sets.append(WeightSet(prefix, leaves, _are_averages(prefix, names), needed))
     return sets
 
