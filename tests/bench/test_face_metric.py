@@ -125,7 +125,7 @@ def npm(monkeypatch, tmp_path):
 
 
 def test_the_package_is_kept_if_it_is_the_expected_one(npm, monkeypatch):
-    with pytest.raises(TokbenchError, match=r"has SHA-256 [0-9a-f]{16}, expected 0d77fffeef362ef9; it was not kept, try again"):
+    with pytest.raises(TokbenchError, match=r"has SHA-256 [0-9a-f]{16}, expected 0d77fffeef362ef9; it was deleted, try again"):
         fetch.fetch_asset("faces")
     assert not asset_path("faces").exists()
     monkeypatch.setattr(fetch, "PACKAGE_SHA256", hashlib.sha256(b"a package").hexdigest())

@@ -121,7 +121,9 @@ def test_other_networks_under_the_name_of_a_judge_are_refused(tmp_path, monkeypa
     path = asset_path(name)
     path.parent.mkdir(parents=True)
     save_file({"a": torch.zeros(3)}, path)
-    with pytest.raises(TokbenchError, match=f"is not {name}: it has SHA-256|has SHA-256 .*, expected 0d77fffeef36; remove it"):
+    with pytest.raises(
+        TokbenchError, match=f"is not {name}: it has SHA-256|has SHA-256 .*, expected 0d77fffeef36; run: tokbench weights get faces --renew"
+    ):
         load_face_embedder() if name == "faces" else read_judge(name)
 
 

@@ -30,7 +30,7 @@ def test_groups_of_one_label_are_told_apart_by_their_protocols(make_record):
     mine = replace(a, record=replace(a.record, protocol=replace(a.record.protocol, name="mine"), protocol_label="mine"))
     other = replace(mine, record=replace(mine.record, protocol=replace(mine.record.protocol, uint8="truncate")))
     groups = arrange([mine, other])
-    assert [group.title.split(" v1")[0] for group in groups] == ["mine+uint8=round", "mine+uint8=truncate"]
+    assert [group.title.split(" v2")[0] for group in groups] == ["mine+uint8=round", "mine+uint8=truncate"]
     assert [group.title for group in groups] == [table.title for table in make_tables([mine.record, other.record])]
 
 

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
+from tokbench.tokenizers.checkpoints import Checkpoint
 from tokbench.tokenizers.choice import DEFAULT, Choice
 from tokbench.tokenizers.training import UNKNOWN, TrainingSet
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
 from tokbench.tracing import traced
 
 if TYPE_CHECKING:
-    from tokbench.tokenizers.checkpoints import Checkpoint
     from tokbench.tokenizers.weight_files import Opened
 
 Seeds = Tensor | list[int] | tuple[int, ...]

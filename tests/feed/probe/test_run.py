@@ -93,8 +93,8 @@ def test_conditions_mirror_images_and_bf16(ramps, blocks, small, budget, tmp_pat
 
 def test_records_come_back_and_are_not_mixed_with_those_of_runs(made: ProbeResult, tmp_path: Path) -> None:
     first, second = (write_probe_record(made.record, made.rows, tmp_path / "records") for _ in range(2))
-    assert first.name == "tests-blocks_probe-tests_photos-64+data=other-ramps+size=8.json"
-    assert second.name == "tests-blocks_probe-tests_photos-64+data=other-ramps+size=8_2.json"
+    assert first.name == "tests-blocks+codebooks=2+axes=1_probe-tests_photos-64+data=other-ramps+size=8.json"
+    assert second.name == "tests-blocks+codebooks=2+axes=1_probe-tests_photos-64+data=other-ramps+size=8_2.json"
     back = read_probe_record(first)
     assert back.to_json() == made.record.to_json()
     assert replace(back, by_position=made.record.by_position) == made.record
