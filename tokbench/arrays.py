@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import os
-import stat
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 
 import numpy as np
 from numpy.lib import format as npy
+
+from tokbench.regular import NotRegular, open_regular
 
 
 class BadArray(ValueError):
@@ -75,18 +75,14 @@ def open_array(path: Path) -> np.ndarray:
         BadArray: If it is no .npy file of plain numbers, or not as long as its header says.
         OSError: If it cannot be opened.
     """
-    with open(path, "rb", opener=_opener) as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise BadArray("it is no regular file")
-        header = read_header(file)
-    if header.offset + header.nbytes != status.st_size:
-        raise BadArray(f"its header says {header.nbytes} bytes of numbers, it holds {status.st_size - header.offset}")
+    try:
+        file, size = open_regular(path)
+    except NotRegular as error:
+        raise BadArray(str(error)) from error
+    with file:
+        header = read_header(file)  # type: ignore[arg-type]  # a buffered one
+    if header.offset + header.nbytes != size:
+        raise BadArray(f"its header says {header.nbytes} bytes of numbers, it holds {size - header.offset}")
     if not header.nbytes:
         return np.empty(header.shape, header.dtype)
     return np.memmap(path, header.dtype, "r", header.offset, header.shape, "F" if header.fortran_order else "C")
-
-
-def _opener(path: str, flags: int) -> int:
-    """Open without waiting for the other end, should it be a pipe."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import struct
 import sys
 import tempfile
@@ -16,6 +15,8 @@ import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from tokbench.regular import open_regular
 
 SMALL = 64 * 10**6
 """Images that take up to so many bytes to decode are decoded at any time; of larger ones, one after the other."""
@@ -55,13 +56,11 @@ def read_regular(path: Path, limit: int) -> bytes:
         UnreadableImage: If it is another kind of file or larger; the reason does not name the path.
     """
     try:
-        with open(path, "rb", opener=_without_waiting) as file:
-            status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise UnreadableImage("it is no regular file")
-            if status.st_size > limit:
-                raise too_large(status.st_size, limit)
-            with one_large_at_a_time(status.st_size):
+        file, size = open_regular(path)
+        with file:
+            if size > limit:
+                raise too_large(size, limit)
+            with one_large_at_a_time(size):
                 return file.read(limit)
     except (OSError, ValueError) as error:
         if isinstance(error, UnreadableImage):
@@ -72,10 +71,6 @@ def read_regular(path: Path, limit: int) -> bytes:
 def too_large(size: int, limit: int) -> UnreadableImage:
     """Build the error for a file above a limit, to be raised by the caller."""
     return UnreadableImage(f"a file of {size / 2**20:.0f} MiB, more than {limit >> 20}")
-
-
-def _without_waiting(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 _large = threading.RLock()

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import stat
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from tokbench.regular import open_regular
 
 MOST_BYTES = 32 * 2**20
 """Of a file, unless its reader says otherwise: a record that names 200,000 skipped images has about as many."""
@@ -39,17 +39,9 @@ def read_json(path: Path, *, most: int = MOST_BYTES) -> Any:
 
 def read_regular(path: Path, *, most: int = MOST_BYTES) -> bytes:
     """Read the bytes of a regular file; arguments and errors are those of ``read_json``."""
-    descriptor = os.open(
-        path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    )  # the writer of a pipe may never come
-    try:
-        kind = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(kind):
-            raise ValueError(f"it is {'a folder' if stat.S_ISDIR(kind) else 'a pipe or a device'}, not a file")
-        with os.fdopen(descriptor, "rb", closefd=False) as file:
-            data = file.read(most + 1)
-    finally:
-        os.close(descriptor)
+    file, _ = open_regular(path)
+    with file:
+        data = file.read(most + 1)
     if len(data) > most:
         raise ValueError(f"it has more than {most / 2**20:.3g} MiB, the most that such a file may have")
     return data
