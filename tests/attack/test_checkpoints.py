@@ -348,7 +348,7 @@ def test_mutated_and_armed_weights_load_or_are_refused(
     monkeypatch.setattr(loop, "resolve", _tiny_resolve)
     told = checkpoints.looks_like
     for number, chance in attack:
-        monkeypatch.setattr(checkpoints, "looks_like", told if chance.random() < 0.03 else lambda *_: "")  # it takes a second
+        monkeypatch.setattr(checkpoints, "looks_like", told if chance.random() < 0.03 else lambda *_, **__: "")  # it takes a second
         way = chance.choice(ways)
         target = chance.choice(way.targets)
         folder = attack.inside / "files"
