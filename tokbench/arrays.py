@@ -80,7 +80,7 @@ def open_array(path: Path) -> np.ndarray:
     except NotRegular as error:
         raise BadArray(str(error)) from error
     with file:
-        header = read_header(file)  # type: ignore[arg-type]  # a buffered one
+        header = read_header(file)
     if header.offset + header.nbytes != size:
         raise BadArray(f"its header says {header.nbytes} bytes of numbers, it holds {size - header.offset}")
     if not header.nbytes:

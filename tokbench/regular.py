@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 from pathlib import Path
-from typing import BinaryIO
 
 
 class NotRegular(ValueError):
-    """A pipe, socket or device where a file is wanted."""
+    """A folder, pipe, socket or device where a file is wanted."""
 
 
-def open_regular(path: Path) -> tuple[BinaryIO, int]:
+def open_regular(path: Path) -> tuple[io.BufferedReader, int]:
     """Open a regular file, or a link to one, without waiting.
 
     Args:
@@ -22,10 +22,13 @@ def open_regular(path: Path) -> tuple[BinaryIO, int]:
         The file, open for reading bytes, and its size.
 
     Raises:
-        OSError: If it cannot be opened, as a folder cannot.
-        NotRegular: If it is another kind of file.
+        OSError: If it cannot be opened.
+        NotRegular: If it is a folder, a pipe or a device.
     """
-    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  # the caller closes it
+    try:
+        file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  # the caller closes it
+    except IsADirectoryError as error:
+        raise NotRegular("it is a folder, not a file") from error
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode):
         file.close()
