@@ -29,8 +29,6 @@ from torch import Tensor
 
 import tokbench
 from tokbench.bench.loader import load, stacked
-from tokbench.bench.protocol import Protocol, get_protocol
-from tokbench.bench.record import SkippedImage
 from tokbench.data.folder import FolderSource
 from tokbench.data.photos import PhotoCrops
 from tokbench.data.source import ImageSource
@@ -43,6 +41,8 @@ from tokbench.feed.shards import ShardRows
 from tokbench.feed.stored import stored
 from tokbench.feed.summary import read_summary
 from tokbench.images import load_rgb, to_float
+from tokbench.records.protocol import Protocol, get_protocol
+from tokbench.records.record import SkippedImage
 from tokbench.tokenizers.base import Tokenizer
 
 SIZE = 64

@@ -24,11 +24,11 @@ from tokbench.data.photos import PhotoCrops
 from tokbench.images import to_float
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.tokenizers import zoo
-from tokbench.tokenizers.checkpoints import load_strictly
-from tokbench.tokenizers.conv_vq_config import ConvVQConfig
-from tokbench.tokenizers.key_maps.diffusers import from_diffusers
+from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokenizers.vqgan.model import VQGAN
 from tokbench.tokens import DiscreteTokens
+from tokbench.weights.checkpoints import load_strictly
+from tokbench.weights.key_maps.diffusers import from_diffusers
 
 VARIANT = "vqgan/imagenet-f16-16384"
 

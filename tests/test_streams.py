@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokbench import cli, console
+from tokbench import cli
+from tokbench.commands import console, zoo
 from tokbench.streams import ASCII, take_any_text
 
 RESULTS = Path(__file__).parents[1] / "results"
@@ -48,7 +49,8 @@ def call(folder, monkeypatch):
             patch.setattr(sys, "stdout", stdout)
             patch.setattr(sys, "stderr", told)
             patch.setattr(console, "out", console.Screen())
-            patch.setattr(cli, "out", console.out)
+            patch.setattr(zoo, "out", console.out)
+            patch.setattr(console, "err", console.Screen(stderr=True))
             with pytest.raises(SystemExit) as stopped:
                 cli.main()
         if stderr is None:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 from tokbench.lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from tokbench.bench.protocol import Protocol, get_protocol
-    from tokbench.bench.record import Record, read_record
     from tokbench.bench.runner import RunOptions, evaluate
     from tokbench.errors import TokbenchError
     from tokbench.images import to_float, to_uint8
     from tokbench.layout import TokenLayout
+    from tokbench.records.protocol import Protocol, get_protocol
+    from tokbench.records.record import Record, read_record
     from tokbench.tokenizers.base import Tokenizer
     from tokbench.tokenizers.zoo import load
     from tokbench.tokens import ContinuousTokens, DiscreteTokens
@@ -41,16 +41,16 @@ __getattr__, __dir__ = lazy_exports(
     {
         "ContinuousTokens": "tokbench.tokens",
         "DiscreteTokens": "tokbench.tokens",
-        "Protocol": "tokbench.bench.protocol",
-        "Record": "tokbench.bench.record",
+        "Protocol": "tokbench.records.protocol",
+        "Record": "tokbench.records.record",
         "RunOptions": "tokbench.bench.runner",
         "TokbenchError": "tokbench.errors",
         "TokenLayout": "tokbench.layout",
         "Tokenizer": "tokbench.tokenizers.base",
         "evaluate": "tokbench.bench.runner",
-        "get_protocol": "tokbench.bench.protocol",
+        "get_protocol": "tokbench.records.protocol",
         "load": "tokbench.tokenizers.zoo",
-        "read_record": "tokbench.bench.record",
+        "read_record": "tokbench.records.record",
         "to_float": "tokbench.images",
         "to_uint8": "tokbench.images",
     },

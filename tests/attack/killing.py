@@ -22,15 +22,16 @@ import pyarrow.parquet as pq
 import torch
 
 import tokbench
-from tokbench import assets, cli
+from tokbench import cli
 from tokbench.bench import fetch, runner
-from tokbench.bench.store import find_records, read_rows
 from tokbench.feed import export
 from tokbench.feed.verify import verify
+from tokbench.records.store import find_records, read_rows
 from tokbench.report import table
 from tokbench.report.page import render
-from tokbench.tokenizers.checkpoints import read_state
 from tokbench.train import loop
+from tokbench.weights import assets
+from tokbench.weights.checkpoints import read_state
 
 PRELOADED = (runner, export, table, render, loop)  # before the first fork
 COMMANDS = ("run", "export", "train", "report", "convert", "probe", "weights")

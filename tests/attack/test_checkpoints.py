@@ -24,7 +24,6 @@ from PIL import Image
 from safetensors.torch import save_file
 
 import tokbench
-from tokbench.assets import asset_path
 from tokbench.bench.cache import FeatureCache
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.rfid import RFID
@@ -33,14 +32,16 @@ from tokbench.configs import with_overrides
 from tokbench.data.folder import FolderSource
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.plugins import import_class
-from tokbench.tokenizers import checkpoints, zoo
-from tokbench.tokenizers.conv_vq_config import ConvVQConfig
-from tokbench.tokenizers.judges import read_judge
-from tokbench.tokenizers.saved import save_tokenizer
+from tokbench.tokenizers import zoo
+from tokbench.tokenizers.conv_vq.config import ConvVQConfig
+from tokbench.tokenizers.zoo import save_tokenizer
 from tokbench.train import loop
 from tokbench.train.loop import train
 from tokbench.train.options import TrainOptions
 from tokbench.train.recipes import get_recipe
+from tokbench.weights import likeness
+from tokbench.weights.assets import asset_path
+from tokbench.weights.judges import read_judge
 
 NAME = "vqgan/imagenet-f16-1024"
 SMALL: dict[str, Any] = {
@@ -346,9 +347,9 @@ def test_mutated_and_armed_weights_load_or_are_refused(
     attack = trial("checkpoints")
     state = _small_state()
     monkeypatch.setattr(loop, "resolve", _tiny_resolve)
-    told = checkpoints.looks_like
+    told = likeness.looks_like
     for number, chance in attack:
-        monkeypatch.setattr(checkpoints, "looks_like", told if chance.random() < 0.03 else lambda *_, **__: "")  # it takes a second
+        monkeypatch.setattr(likeness, "looks_like", told if chance.random() < 0.03 else lambda *_, **__: "")  # it takes a second
         way = chance.choice(ways)
         target = chance.choice(way.targets)
         folder = attack.inside / "files"

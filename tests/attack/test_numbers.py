@@ -17,7 +17,8 @@ def test_the_page_counts_the_cases(counts: dict[str, int]) -> None:
 
 
 def test_the_page_states_the_bounds_of_the_code() -> None:
-    from tokbench import images, json_files, web
+    from tokbench import images, json_files
+    from tokbench.weights import web
 
     assert f"{images.MAX_PIXELS:,} pixels" in PAGE
     assert f"at most {json_files.MOST_BYTES >> 20} MiB" in PAGE

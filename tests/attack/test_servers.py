@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tokbench import web
 from tokbench.bench import fetch
-from tokbench.download import download, reason
 from tokbench.errors import TokbenchError
+from tokbench.weights import web
+from tokbench.weights.download import download, reason
 
 CONTENT = bytes(range(256)) * 2_000
 DIGEST = hashlib.sha256(CONTENT).hexdigest()

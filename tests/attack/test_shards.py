@@ -16,11 +16,11 @@ import pytest
 from PIL import Image
 
 import tokbench
-from tokbench.bench.protocol import get_protocol
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.memmap import write_memmap
 from tokbench.feed.verify import verify as verify_export
+from tokbench.records.protocol import get_protocol
 
 PROTOCOL = get_protocol(changes={"size": 16, "micro_batch": 4})
 

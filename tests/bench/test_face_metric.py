@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import ImageFilter
 
-from tokbench.assets import asset_path
 from tokbench.bench import fetch
 from tokbench.bench.metrics.faces import FaceSimilarity
 from tokbench.bench.runner import RunOptions, run
@@ -21,6 +20,7 @@ from tokbench.data.open import open_source
 from tokbench.errors import TokbenchError
 from tokbench.nn.face_embedding import build_face_embedder
 from tokbench.tokenizers.zoo import load
+from tokbench.weights.assets import asset_path
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "face-api.json").read_text())
 

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from tokbench.assets import asset_path
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.lpips import LPIPS, LPIPSVGG
 from tokbench.bench.metrics.psnr import PSNR, psnr
 from tokbench.bench.metrics.ssim import SSIM, ssim
 from tokbench.bench.observation import Subject
+from tokbench.weights.assets import asset_path
 
 CONTEXT = MetricContext(torch.device("cpu"), micro_batch=8)
 
@@ -86,7 +86,7 @@ def test_lpips_heads_are_those_of_the_lpips_package():
     lpips = pytest.importorskip("lpips")
     from pathlib import Path
 
-    from tokbench.tokenizers.checkpoints import read_state
+    from tokbench.weights.checkpoints import read_state
 
     ours, _ = read_state(asset_path("lpips-alex"))
     theirs = torch.load(Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth", map_location="cpu", weights_only=True)

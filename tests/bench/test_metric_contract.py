@@ -6,12 +6,12 @@ import math
 import pytest
 import torch
 
-from tokbench.assets import asset_path
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics import metric_classes, select
 from tokbench.configs import plain
 from tokbench.data.text import TypedLine, TypedSource
 from tokbench.errors import TokbenchError
+from tokbench.weights.assets import asset_path
 
 NAMES = sorted(metric_classes())
 

@@ -5,17 +5,17 @@ import torch
 from safetensors.torch import save_file
 
 import tokbench
-from tokbench.assets import asset_path
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics import frechet
 from tokbench.bench.metrics.rfid import RFID
 from tokbench.bench.networks import efficientnet_lite0
-from tokbench.bench.protocol import get_protocol
 from tokbench.bench.runner import RunOptions, run
 from tokbench.data.face_package import load_face_embedder
 from tokbench.errors import TokbenchError
-from tokbench.tokenizers.checkpoints import sha256
-from tokbench.tokenizers.judges import read_judge
+from tokbench.records.protocol import get_protocol
+from tokbench.weights.assets import asset_path
+from tokbench.weights.checkpoints import sha256
+from tokbench.weights.judges import read_judge
 
 CPU = torch.device("cpu")
 

@@ -8,15 +8,15 @@ import torch
 from PIL import Image
 
 import tokbench
-from tokbench.assets import asset_path
 from tokbench.bench.anchors import parse_anchor
 from tokbench.bench.metrics.psnr import psnr
 from tokbench.bench.pictures import make_pictures
-from tokbench.bench.pictures_data import Picture, Pictures
-from tokbench.bench.protocol import get_protocol
 from tokbench.bench.runner import run
 from tokbench.data.photos import PhotoCrops, photo_rows
 from tokbench.images import load_rgb
+from tokbench.records.pictures import Picture, Pictures
+from tokbench.records.protocol import get_protocol
+from tokbench.weights.assets import asset_path
 
 
 @pytest.fixture(scope="module")

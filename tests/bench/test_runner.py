@@ -8,12 +8,12 @@ from PIL import Image
 
 import tokbench
 from tokbench.bench.encode import image_seed
-from tokbench.bench.protocol import get_protocol
 from tokbench.bench.runner import RunOptions, run
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import ContinuousTokens
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import tokbench
-from tokbench.bench.protocol import get_protocol
 from tokbench.bench.psnr import psnr
 from tokbench.bench.runner import RunOptions, run
 from tokbench.bench.saved_images import file_names
 from tokbench.errors import TokbenchError
+from tokbench.records.protocol import get_protocol
 
 
 @pytest.fixture(autouse=True)

@@ -15,11 +15,11 @@ from PIL import Image, ImageFilter
 from tokbench.bench import reader as reader_module
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.text import TextAccuracy, edit_distance
-from tokbench.bench.protocol import get_protocol
 from tokbench.bench.reader import open_reader
 from tokbench.bench.runner import RunOptions, run
 from tokbench.data.text import TextImages, TypedLine
 from tokbench.errors import TokbenchError
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.zoo import load
 
 BLURS = (0, 1, 2, 3, 5)

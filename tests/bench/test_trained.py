@@ -8,13 +8,13 @@ import torch
 from PIL import Image
 
 import tokbench
-from tokbench.bench.protocol import get_protocol
-from tokbench.bench.record import record_from_dict
 from tokbench.bench.runner import RunOptions, run
+from tokbench.records.protocol import get_protocol
+from tokbench.records.record import record_from_dict
 from tokbench.report.render import render
 from tokbench.report.table import make_tables
-from tokbench.tokenizers.saved import save_tokenizer
-from tokbench.tokenizers.training import Training, TrainingSet, training_of
+from tokbench.tokenizers.zoo import save_tokenizer
+from tokbench.weights.training import Training, TrainingSet, training_of
 
 
 @pytest.fixture(autouse=True)

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-from tokbench.assets import asset_path
 from tokbench.data import face_package, faces
 from tokbench.data.face_package import decode_weights
 from tokbench.data.faces import FaceCrops, face_boxes
@@ -20,6 +19,7 @@ from tokbench.data.open import open_source, open_training_source
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
 from tokbench.nn.face_detection import FaceBox
+from tokbench.weights.assets import asset_path
 
 
 class Eyes:

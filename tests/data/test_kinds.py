@@ -20,7 +20,6 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from tokbench.bench.loader import fit
-from tokbench.bench.protocol import get_protocol
 from tokbench.data.archives import ZipSource
 from tokbench.data.folder import IMAGE_EXTENSIONS
 from tokbench.data.open import open_source
@@ -28,6 +27,7 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.classes import read_classes
 from tokbench.feed.label_rules import Annotations
 from tokbench.images import FORMATS, UnreadableImage, load_rgb
+from tokbench.records.protocol import get_protocol
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (32, 48, 3), dtype=np.uint8)
 

@@ -19,7 +19,7 @@ from PIL import Image
 
 import tokbench
 from tokbench.bench.encode import image_seed
-from tokbench.bench.protocol import get_protocol
+from tokbench.bench.identity import weights_digest
 from tokbench.data.folder import FolderSource
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -31,8 +31,8 @@ from tokbench.files import atomic_file
 from tokbench.images import UnreadableImage, to_float
 from tokbench.layout import TokenLayout
 from tokbench.ranks import Ranks, ranks_from_environment
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.identity import weights_digest
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
 
 SIZE = 64

@@ -12,7 +12,6 @@ import pytest
 import torch
 from PIL import Image
 
-from tokbench.bench.protocol import get_protocol
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
@@ -22,6 +21,7 @@ from tokbench.feed.verify import verify
 from tokbench.files import atomic_file
 from tokbench.layout import TokenLayout
 from tokbench.ranks import Ranks
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
 

@@ -15,7 +15,6 @@ from PIL import Image
 
 import tokbench
 from tokbench.bench.loader import Loaded, in_background
-from tokbench.bench.protocol import get_protocol
 from tokbench.data.photos import PhotoCrops
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -25,6 +24,7 @@ from tokbench.feed.shards import ShardRows
 from tokbench.feed.summary import SUMMARY
 from tokbench.feed.verify import VerifyOptions, verify
 from tokbench.images import UnreadableImage
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.pixel.model import PixelRGB
 
 PROTOCOL = get_protocol(changes={"size": 8, "micro_batch": 4})  # on fewer than 4 threads one thread encodes

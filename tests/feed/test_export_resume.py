@@ -22,7 +22,7 @@ import json, os, random, signal, sys, time, traceback
 import torch
 import tokbench
 from pathlib import Path
-from tokbench.bench.protocol import get_protocol
+from tokbench.records.protocol import get_protocol
 from tokbench import files
 from tokbench.feed.export import ExportOptions, export
 

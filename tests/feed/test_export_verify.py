@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 import tokbench
-from tokbench.bench.protocol import get_protocol
 from tokbench.data.folder import FolderSource
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -25,6 +24,7 @@ from tokbench.feed.memmap import write_memmap
 from tokbench.feed.origin import source_of, tokenizer_of
 from tokbench.feed.summary import SUMMARY
 from tokbench.feed.verify import VerifyOptions, verify
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 
 PROTOCOL = get_protocol(changes={"size": 64, "micro_batch": 4})

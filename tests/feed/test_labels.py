@@ -13,7 +13,6 @@ import pytest
 import torch
 from PIL import Image
 
-from tokbench.bench.protocol import get_protocol
 from tokbench.data.open import open_source
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
@@ -21,6 +20,7 @@ from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.label_rules import Annotations
 from tokbench.feed.summary import read_summary
 from tokbench.layout import TokenLayout
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
 

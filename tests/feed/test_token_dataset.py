@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from tokbench.bench.protocol import get_protocol
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed import rows as rows_module
@@ -24,6 +23,7 @@ from tokbench.feed.sampler import TokenSampler
 from tokbench.images import UnreadableImage
 from tokbench.layout import TokenLayout
 from tokbench.ranks import Ranks
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
 

@@ -17,13 +17,13 @@ from torch import Tensor
 
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.nn.discriminator import PatchDiscriminator
-from tokbench.tokenizers.checkpoints import load_strictly
-from tokbench.tokenizers.conv_vq_config import ConvVQConfig
+from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokenizers.vae.model import VAE
 from tokbench.tokenizers.vae.variants import VAEConfig
 from tokbench.tokenizers.vqgan.model import VQGAN
 from tokbench.tokens import ContinuousTokens
 from tokbench.train.autoencoder import adaptive_weight, hinge_loss
+from tokbench.weights.checkpoints import load_strictly
 
 
 @dataclass(frozen=True)

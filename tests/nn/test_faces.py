@@ -15,10 +15,10 @@ import pytest
 import torch
 from PIL import Image
 
-from tokbench.assets import asset_path
 from tokbench.data.photos import WholePhotos
 from tokbench.nn.face_detection import build_face_detector
 from tokbench.nn.face_embedding import as_input, build_face_embedder
+from tokbench.weights.assets import asset_path
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "goldens" / "face-api.json").read_text())
 

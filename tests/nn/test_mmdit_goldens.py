@@ -17,7 +17,7 @@ from tokbench.nn.configs import MMDiTConfig
 from tokbench.nn.flow import euler, image_estimate, mix
 from tokbench.nn.mmdit import MMDiT, code_positions, patchify, rotate, rotation, unpatchify
 from tokbench.nn.schedules import schedule_times, time_of_sigma
-from tokbench.tokenizers.checkpoints import load_strictly
+from tokbench.weights.checkpoints import load_strictly
 
 PATCH, GRID, LENGTH = 4, (8, 8), 16
 

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tokbench.assets import need_asset
 from tokbench.nn.perceptual import LpipsDistance, build_lpips, lpips_rows
-from tokbench.tokenizers.checkpoints import read_state
+from tokbench.weights.assets import need_asset
+from tokbench.weights.checkpoints import read_state
 
 
 @pytest.fixture(scope="module")

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tokbench.bench.intervals import Interval
-from tokbench.bench.pictures_data import Picture, Pictures
-from tokbench.bench.probe_protocol import get_probe_protocol
-from tokbench.bench.probe_record import Coding, CurvePoint, Parameters, ProbeRecord, ProbeTiming, TokenSetInfo
-from tokbench.bench.protocol import get_protocol
-from tokbench.bench.record import CodebookUse, DataInfo, Environment, MetricResult, Record, Timing, TokenizerInfo, TokensInfo
+from tokbench.records.intervals import Interval
+from tokbench.records.pictures import Picture, Pictures
+from tokbench.records.probe_protocol import get_probe_protocol
+from tokbench.records.probe_record import Coding, CurvePoint, Parameters, ProbeRecord, ProbeTiming, TokenSetInfo
+from tokbench.records.protocol import get_protocol
+from tokbench.records.record import CodebookUse, DataInfo, Environment, MetricResult, Record, Timing, TokenizerInfo, TokensInfo
 from tokbench.report.page.model import Group, Measured
 from tokbench.report.pictures import ChosenImage
 
@@ -147,7 +147,7 @@ def report_cli(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.C
     """Runs the report command in an empty folder; returns what it said."""
     import typer
 
-    from tokbench.cli_report import report
+    from tokbench.commands.report import report
     from tokbench.errors import TokbenchError
 
     app = typer.Typer(pretty_exceptions_enable=False)

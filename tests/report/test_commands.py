@@ -10,10 +10,12 @@ import typer
 from rich.console import Console
 from typer.testing import CliRunner
 
-from tokbench import cli_compare, cli_report, console
-from tokbench.bench.probe_store import write_probe_record
-from tokbench.bench.store import write_record
+from tokbench.commands import compare as cli_compare
+from tokbench.commands import console
+from tokbench.commands import report as cli_report
 from tokbench.errors import TokbenchError
+from tokbench.records.probe_store import write_probe_record
+from tokbench.records.store import write_record
 
 
 @pytest.fixture
@@ -169,7 +171,7 @@ def test_records_of_probes_are_shown_alone_and_beside_runs(command, runs, make_p
 
 
 def test_report_says_what_the_page_will_lack(make_record, report_cli, tmp_path):
-    from tokbench.bench.store import write_record
+    from tokbench.records.store import write_record
 
     first, second = make_record("vqgan/tiny"), make_record("own/thing", seed=1)
     write_record(first.record, first.rows, tmp_path / "runs")
@@ -185,7 +187,7 @@ def test_a_record_measured_again_adds_no_row_and_another_figure_does(make_record
     import json
     from dataclasses import replace
 
-    from tokbench.bench.store import write_record
+    from tokbench.records.store import write_record
 
     made = make_record("vqgan/tiny")
     again = replace(made.record, created="2027-01-01T00:00:00+00:00")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tokbench.bench.intervals import Interval
-from tokbench.bench.record import MetricResult
 from tokbench.errors import TokbenchError
+from tokbench.records.intervals import Interval
+from tokbench.records.record import MetricResult
 from tokbench.report.diff import diff_records, differing, match_records
 from tokbench.report.diff_tables import diff_tables
 from tokbench.report.render import FORMATS, render

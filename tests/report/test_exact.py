@@ -13,8 +13,8 @@ from PIL import Image
 
 from tokbench.bench.metrics.psnr import PSNR
 from tokbench.bench.observation import Observation
-from tokbench.bench.record import MetricResult, read_record, record_from_dict
-from tokbench.bench.store import read_rows
+from tokbench.records.record import MetricResult, read_record, record_from_dict
+from tokbench.records.store import read_rows
 from tokbench.report.diff import diff_records
 from tokbench.report.gate import check, parse_conditions, record_values
 from tokbench.report.render import render

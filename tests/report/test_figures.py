@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 from PIL import Image
 
-from tokbench import cli_compare
-from tokbench.bench.intervals import Interval
-from tokbench.bench.probe_store import write_probe_record
-from tokbench.bench.record import MetricResult
-from tokbench.bench.store import write_record
+from tokbench.commands import compare as cli_compare
 from tokbench.errors import TokbenchError
+from tokbench.records.intervals import Interval
+from tokbench.records.probe_store import write_probe_record
+from tokbench.records.record import MetricResult
+from tokbench.records.store import write_record
 from tokbench.report import paper
 from tokbench.report.figures import KINDS, draw_plots, write_plots
 

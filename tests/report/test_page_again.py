@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tokbench.bench.store import find_records, write_record
+from tokbench.records.store import find_records, write_record
 from tokbench.report.page.commands import run_command
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +37,8 @@ def test_a_command_makes_its_record_again(tokbench_cli, tmp_path):
 
 
 def test_pictures_are_made_again_from_the_records(report_cli, tmp_path):
-    from tokbench.bench.protocol import get_protocol
     from tokbench.bench.runner import run
+    from tokbench.records.protocol import get_protocol
     from tokbench.tokenizers.zoo import load
 
     pictures = tmp_path / "pictures"

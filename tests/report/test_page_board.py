@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tokbench.bench.intervals import Interval
-from tokbench.bench.record import MetricResult
+from tokbench.records.intervals import Interval
+from tokbench.records.record import MetricResult
 from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK
 from tokbench.report.page.leaderboard import NONE, leaderboard
 from tokbench.report.page.model import arrange

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokbench.bench.record import MetricResult
-from tokbench.bench.store import find_records
+from tokbench.records.record import MetricResult
+from tokbench.records.store import find_records
 from tokbench.report.page.model import Measured, arrange
 from tokbench.report.page.render import Shown, probe_section, render_page
 

@@ -8,15 +8,15 @@ from itertools import pairwise
 
 import pytest
 
-from tokbench.assets import ASSETS
 from tokbench.bench.metrics import metric_classes
-from tokbench.bench.protocol import get_protocol
-from tokbench.bench.record import MetricResult
-from tokbench.bench.store import write_record
+from tokbench.records.protocol import get_protocol
+from tokbench.records.record import MetricResult
+from tokbench.records.store import write_record
 from tokbench.report.page.commands import NETWORKS, Asked, anchor_command, commands, run_command
 from tokbench.report.page.model import arrange
 from tokbench.report.page.render import missing_anchors, render_page
 from tokbench.report.table import METRIC_COLUMNS
+from tokbench.weights.assets import ASSETS
 
 
 def changed(item, data="photos/test", **metrics):

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import typer
 
-from tokbench.bench.protocol import get_protocol
-from tokbench.bench.record import MetricResult, SkippedImage
-from tokbench.bench.store import find_records
+from tokbench.records.protocol import get_protocol
+from tokbench.records.record import MetricResult, SkippedImage
+from tokbench.records.store import find_records
 from tokbench.report.page import facts
 from tokbench.report.page.commands import commands, run_command
 from tokbench.report.page.model import arrange

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from tokbench.bench.protocol import get_protocol
-from tokbench.bench.record import MetricResult
+from tokbench.records.protocol import get_protocol
+from tokbench.records.record import MetricResult
 from tokbench.report.page.headings import headings
 from tokbench.report.page.model import arrange
 from tokbench.report.page.render import render_page

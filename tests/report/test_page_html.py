@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokbench.bench.record import MetricResult, SkippedImage, record_from_dict
-from tokbench.bench.store import find_records, write_record
+from tokbench.records.record import MetricResult, SkippedImage, record_from_dict
+from tokbench.records.store import find_records, write_record
 from tokbench.report.page.embed import data_uri, script_json
 from tokbench.report.page.gallery import make_gallery
 from tokbench.report.page.model import Measured, arrange
@@ -283,7 +283,7 @@ def test_the_page_needs_no_torch(make_record, tmp_path):
 
     written(make_record("family/a"), tmp_path / "runs")
     code = (
-        "import sys, typer; from tokbench.cli_report import report; app = typer.Typer(); app.command()(report)\n"
+        "import sys, typer; from tokbench.commands.report import report; app = typer.Typer(); app.command()(report)\n"
         "app(['runs', '--images', '0'], standalone_mode=False); assert 'torch' not in sys.modules"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False)

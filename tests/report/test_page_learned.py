@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from tokbench.bench.probe_protocol import get_probe_protocol
-from tokbench.bench.probe_record import CurvePoint
-from tokbench.bench.protocol import get_protocol
-from tokbench.bench.record import MetricResult
+from tokbench.records.probe_protocol import get_probe_protocol
+from tokbench.records.probe_record import CurvePoint
+from tokbench.records.protocol import get_protocol
+from tokbench.records.record import MetricResult
 from tokbench.report.page.commands import probe_command
 from tokbench.report.page.learned import learned_plots
 from tokbench.report.page.model import arrange

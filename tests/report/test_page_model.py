@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from tokbench.bench.protocol import get_protocol
-from tokbench.bench.record import MetricResult
+from tokbench.records.protocol import get_protocol
+from tokbench.records.record import MetricResult
 from tokbench.report.page.model import COLOURS, SHAPES, Measured, arrange, clipped
 from tokbench.report.table import make_tables
 

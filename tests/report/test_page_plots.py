@@ -6,8 +6,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tokbench.bench.intervals import Interval
-from tokbench.bench.record import CodebookUse, MetricResult
+from tokbench.records.intervals import Interval
+from tokbench.records.record import CodebookUse, MetricResult
 from tokbench.report.page.model import arrange
 from tokbench.report.page.render import missing_anchors
 from tokbench.report.page.scatter import BOTTOM, RIGHT, TOP, rate_plots, speed_plots

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokbench.bench.intervals import Interval
-from tokbench.bench.record import CodebookUse, MetricResult
+from tokbench.records.intervals import Interval
+from tokbench.records.record import CodebookUse, MetricResult
 from tokbench.report.codebook_plots import rank_curves, use_histograms
 from tokbench.report.plots import Point, distributions, measured, metric_axis, pareto_front, rate_scatter, speed_scatter
 from tokbench.report.ticks import even_steps, labels_fit, log_ticks, plain

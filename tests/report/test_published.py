@@ -7,10 +7,10 @@ from dataclasses import replace
 
 import pytest
 
-from tokbench.bench.protocol import get_protocol
-from tokbench.bench.record import MetricResult
-from tokbench.bench.store import write_record
 from tokbench.configs import plain
+from tokbench.records.protocol import get_protocol
+from tokbench.records.record import MetricResult
+from tokbench.records.store import write_record
 from tokbench.report.page.model import Measured, arrange
 from tokbench.report.page.render import render_page
 from tokbench.report.published import APART, BESIDE, keeps_apart, published_tables

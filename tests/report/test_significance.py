@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tokbench.bench.intervals import Interval
-from tokbench.bench.record import MetricResult
+from tokbench.records.intervals import Interval
+from tokbench.records.record import MetricResult
 from tokbench.report.significance import image_groups, interval_of_difference, paired_best, paired_difference, significantly_best, too_few
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 import pytest
 from rich.console import Console
 
-from tokbench.bench.intervals import Interval
-from tokbench.bench.protocol import get_protocol
-from tokbench.bench.record import DataInfo, Environment, MetricResult, Record, Timing, TokenizerInfo, TokensInfo
 from tokbench.errors import TokbenchError
+from tokbench.records.intervals import Interval
+from tokbench.records.protocol import get_protocol
+from tokbench.records.record import DataInfo, Environment, MetricResult, Record, Timing, TokenizerInfo, TokensInfo
 from tokbench.report.render import print_tables, render
 from tokbench.report.table import make_tables
 

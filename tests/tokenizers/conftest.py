@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,13 +12,8 @@ from torch import Tensor
 
 from tokbench.data.photos import PhotoCrops
 from tokbench.images import to_float
-from tokbench.nn.configs import AutoencoderConfig
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.conv_vq_config import ConvVQConfig
-from tokbench.tokenizers.vae.model import VAE
-from tokbench.tokenizers.vae.variants import VAEConfig
-from tokbench.tokenizers.vqvae.model import VQVAE
 from tokbench.tokens import Tokens
 
 
@@ -61,26 +55,3 @@ def encode_photos(name: str) -> Coded:
 def coded(tokenizer: Tokenizer) -> Coded:
     """Photos that went through the tokenizer; shared between tests, which leave them as they are."""
     return encode_photos(tokenizer.name)
-
-
-SMALL = AutoencoderConfig(z_channels=4, channels=32, channel_multipliers=(1, 1), num_res_blocks=1, attn_resolutions=())
-
-
-@pytest.fixture
-def small_vqvae() -> VQVAE:
-    """Stride 2, 16 codes, random weights."""
-    torch.manual_seed(0)
-    return VQVAE(ConvVQConfig(SMALL, codebook_size=16, embed_dim=4)).eval()
-
-
-@pytest.fixture
-def small_vae() -> VAE:
-    """Stride 2, 3 latent channels, random weights."""
-    torch.manual_seed(0)
-    return VAE(VAEConfig(replace(SMALL, double_z=True), embed_dim=3)).eval()
-
-
-@pytest.fixture
-def empty_cache(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Nothing has been fetched."""
-    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "empty"))

@@ -15,9 +15,9 @@ from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import sha256
-from tokbench.tokenizers.obtain import weights_path
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
+from tokbench.weights.checkpoints import sha256
+from tokbench.weights.obtain import weights_path
 
 
 class Coded(Protocol):

@@ -19,15 +19,15 @@ from torch import Tensor
 
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import load_strictly
-from tokbench.tokenizers.conv_vq import ConvVQTokenizer
-from tokbench.tokenizers.conv_vq_config import ConvVQConfig
-from tokbench.tokenizers.key_maps.taming import to_taming
+from tokbench.tokenizers.conv_vq.config import ConvVQConfig
+from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
 from tokbench.tokenizers.llamagen.model import LlamaGen
 from tokbench.tokenizers.vae.model import VAE
 from tokbench.tokenizers.vae.variants import VAEConfig
 from tokbench.tokenizers.vqgan.model import VQGAN
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
+from tokbench.weights.checkpoints import load_strictly
+from tokbench.weights.key_maps.taming import to_taming
 
 Model = TypeVar("Model", bound=Tokenizer)
 

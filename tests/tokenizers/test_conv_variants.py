@@ -23,9 +23,9 @@ from tokbench.nn.configs import AutoencoderConfig
 from tokbench.plugins import import_class
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.conv_vq_config import ConvVQConfig
-from tokbench.tokenizers.key_maps.taming import to_taming
+from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
+from tokbench.weights.key_maps.taming import to_taming
 
 FILES = [
     ("vqgan/imagenet-f16-1024", "taming_vqgan_imagenet_f16_1024", 343, 72_141_699, "114236fac3ffefd9"),

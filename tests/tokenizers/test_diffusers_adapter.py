@@ -21,8 +21,8 @@ from tokbench.layout import TokenLayout
 from tokbench.plugins import import_class
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import sha256
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
+from tokbench.weights.checkpoints import sha256
 
 ROOT = Path(__file__).resolve().parents[2]
 MANIFESTS = ROOT.parent / "shared" / "facts" / "keys"

@@ -21,12 +21,12 @@ from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.nn.movq import SpatialNorm
 from tokbench.tokenizers import zoo
-from tokbench.tokenizers.checkpoints import load_strictly, sha256
 from tokbench.tokenizers.emu3.config import PUBLISHED_AUTOENCODER, Emu3Config, emu3_layout
 from tokbench.tokenizers.emu3.keys import transformers_layout
 from tokbench.tokenizers.emu3.model import Emu3
-from tokbench.tokenizers.obtain import weights_path
 from tokbench.tokens import DiscreteTokens
+from tokbench.weights.checkpoints import load_strictly, sha256
+from tokbench.weights.obtain import weights_path
 
 MANIFEST = Path(__file__).parents[3] / "shared" / "facts" / "keys" / "emu3_vqvae_transformers.json"
 

@@ -18,10 +18,10 @@ import tokbench
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import MMDiTConfig
-from tokbench.tokenizers.checkpoints import load_strictly, sha256
 from tokbench.tokenizers.flowmo.config import PUBLISHED_DECODER, PUBLISHED_ENCODER, FlowMoConfig, flowmo_layout
 from tokbench.tokenizers.flowmo.model import FlowMo
 from tokbench.tokens import DiscreteTokens
+from tokbench.weights.checkpoints import load_strictly, sha256
 
 SMALL = FlowMoConfig(
     MMDiTConfig(hidden=32, heads=2, depth=2, axes=(8, 4, 4), published=True),

@@ -13,12 +13,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from tokbench.nn.configs import AutoencoderConfig, MMDiTConfig
-from tokbench.tokenizers.checkpoints import load_strictly
 from tokbench.tokenizers.emu3.config import Emu3Config
 from tokbench.tokenizers.emu3.model import Emu3
 from tokbench.tokenizers.flowmo.config import FlowMoConfig
 from tokbench.tokenizers.flowmo.model import FlowMo
 from tokbench.tokens import DiscreteTokens
+from tokbench.weights.checkpoints import load_strictly
 
 OWN = Path(__file__).parents[1] / "goldens"
 MORE = Path(__file__).parents[3] / "shared" / "goldens"

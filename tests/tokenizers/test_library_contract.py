@@ -20,7 +20,7 @@ from tokbench.plugins import import_class
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.library.config import LibraryConfig, library_layout, settings_of
-from tokbench.tokenizers.saved import save_tokenizer
+from tokbench.tokenizers.zoo import save_tokenizer
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
 
 CONVOLUTIONAL = {

@@ -23,10 +23,10 @@ from tokbench.errors import TokbenchError
 from tokbench.plugins import import_class
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import sha256
 from tokbench.tokenizers.diffusers.model import OLD_ATTENTION
 from tokbench.tokenizers.library.config import settings_of
 from tokbench.tokens import ContinuousTokens
+from tokbench.weights.checkpoints import sha256
 
 
 def convolutional(*widths: int, **settings: object) -> dict[str, Any]:

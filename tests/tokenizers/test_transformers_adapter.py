@@ -22,11 +22,11 @@ from tokbench.nn.configs import AutoencoderConfig
 from tokbench.plugins import import_class
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import sha256
-from tokbench.tokenizers.conv_vq_config import ConvVQConfig
+from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokenizers.library.config import settings_of
 from tokbench.tokenizers.vqgan.model import VQGAN
 from tokbench.tokens import DiscreteTokens
+from tokbench.weights.checkpoints import sha256
 
 EMU3: dict[str, dict[str, Any]] = {
     "one level": {"channel_multiplier": [1], "attn_resolutions": [0], "hidden_size": 32, "temporal_downsample_factor": 4},

@@ -13,10 +13,10 @@ import torch
 
 from tokbench.errors import TokbenchError
 from tokbench.tokenizers import zoo
-from tokbench.tokenizers.checkpoints import save_weights
 from tokbench.tokenizers.family import Family
-from tokbench.tokenizers.obtain import weights_path
 from tokbench.tokenizers.plugin import import_class
+from tokbench.weights.checkpoints import save_weights
+from tokbench.weights.obtain import weights_path
 
 
 def weights_for(name: str, folder: Path, **overrides: object) -> Path:

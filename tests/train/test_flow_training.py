@@ -14,7 +14,6 @@ from torch import Tensor, nn
 from tokbench.data.source import ImageSource
 from tokbench.nn.configs import MMDiTConfig
 from tokbench.nn.perceptual import LogitDistance
-from tokbench.tokenizers.checkpoints import read_state
 from tokbench.tokenizers.family import Family, Variant
 from tokbench.tokenizers.flowmo.config import FlowMoConfig, flowmo_layout
 from tokbench.tokenizers.flowmo.model import FlowMo
@@ -23,6 +22,7 @@ from tokbench.train.flow import FlowObjective
 from tokbench.train.loop import train
 from tokbench.train.options import TrainOptions
 from tokbench.train.recipes import FlowLosses, Recipe
+from tokbench.weights.checkpoints import read_state
 
 SIDE = MMDiTConfig(hidden=32, heads=2, depth=1, axes=(8, 4, 4))
 CONFIG = FlowMoConfig(SIDE, replace(SIDE, depth=2), bits=4, codebooks=2, code_length=6, image_size=16, patch_size=8, steps=2)

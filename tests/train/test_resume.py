@@ -19,8 +19,7 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.tokenizers import zoo
-from tokbench.tokenizers.checkpoints import load_strictly, read_state, save_weights
-from tokbench.tokenizers.conv_vq_config import ConvVQConfig
+from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokenizers.family import Family, Variant
 from tokbench.tokenizers.plugin import import_class
 from tokbench.tokenizers.vae.variants import VAEConfig
@@ -30,6 +29,7 @@ from tokbench.train.autoencoder import AutoencoderObjective
 from tokbench.train.loop import train
 from tokbench.train.options import TrainOptions, TrainResult
 from tokbench.train.recipes import Recipe, get_recipe
+from tokbench.weights.checkpoints import load_strictly, read_state, save_weights
 
 NAMES = ("vqvae-tiny", "vae-tiny", "vqgan-tiny")
 SIZE, STEPS, HALF = 16, 8, 4

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from tokbench.bench.record import TokenizerInfo, TrainingSetInfo
+from tokbench.bench.identity import identity_of, number_formats, training_of_tokenizer
+from tokbench.records.record import TokenizerInfo, TrainingSetInfo
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.identity import identity_of, number_formats, training_of_tokenizer
 
 
 def tokenizer_info(tokenizer: Tokenizer) -> TokenizerInfo:

@@ -11,10 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tokbench.bench.protocol import Protocol
+from tokbench.conduct import blamed, check_images, check_tokens, check_unwritten, layout_of, name_of, values_of
 from tokbench.layout import TokenLayout
+from tokbench.records.protocol import Protocol
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.conduct import blamed, check_images, check_tokens, check_unwritten, layout_of, name_of, values_of
 from tokbench.tokens import Tokens
 
 

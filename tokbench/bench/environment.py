@@ -6,7 +6,7 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from tokbench.bench.record import Environment
+from tokbench.records.record import Environment
 
 PACKAGES = ("torch", "torchmetrics", "lpips", "timm", "numpy", "scipy", "pillow")
 

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokbench.assets import Asset, asset_path, get_asset
 from tokbench.data.face_package import PACKAGE_SHA256
-from tokbench.download import Progress, download, reason
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_unit, make_folder, scratch_folder
-from tokbench.tokenizers.checkpoints import read_state, save_weights, sha256
-from tokbench.tokenizers.digest import tensors_digest
+from tokbench.weights.assets import Asset, asset_path, get_asset
+from tokbench.weights.checkpoints import read_state, save_weights, sha256
+from tokbench.weights.digest import tensors_digest
+from tokbench.weights.download import Progress, download, reason
 
 DOWNLOADS = {
     "inception": "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",

@@ -16,11 +16,11 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from tokbench.bench.protocol import Protocol
-from tokbench.bench.record import SkippedImage
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
+from tokbench.records.protocol import Protocol
+from tokbench.records.record import SkippedImage
 
 FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,

@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
-from tokbench.assets import get_asset
 from tokbench.errors import TokbenchError
-from tokbench.tokenizers.checkpoints import load_strictly, read_state, sha256
+from tokbench.weights.assets import get_asset
+from tokbench.weights.checkpoints import load_strictly, read_state, sha256
 
 EFFLITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFLITE0_SIZE = 128

@@ -12,15 +12,15 @@ from typing import Any
 import torch
 
 from tokbench.bench.context import MetricContext
-from tokbench.bench.intervals import Interval
 from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.observation import Observation, Subject
-from tokbench.bench.record import CodebookUse, MetricResult
+from tokbench.conduct import Misbehaved
 from tokbench.configs import canonical_json
 from tokbench.errors import TokbenchError, brief, out_of_memory
+from tokbench.records.intervals import Interval
+from tokbench.records.record import CodebookUse, MetricResult
 from tokbench.signals import Ended
-from tokbench.tokenizers.conduct import Misbehaved
-from tokbench.tokenizers.training import UNKNOWN
+from tokbench.weights.training import UNKNOWN
 
 logger = logging.getLogger(__name__)
 

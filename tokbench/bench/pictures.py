@@ -8,11 +8,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from tokbench.assets import asset_path
 from tokbench.bench.anchors import Anchor, parse_anchor
+from tokbench.bench.identity import CHANGED, weights_digest
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
-from tokbench.bench.pictures_data import Picture, Pictures
-from tokbench.bench.record import Record
 from tokbench.bench.runner import UnderTest
 from tokbench.configs import flat
 from tokbench.data.face_package import ASSET as FACES_ASSET
@@ -22,10 +20,12 @@ from tokbench.data.photos import PhotoCrops
 from tokbench.data.source import ImageSource
 from tokbench.data.text import TextImages
 from tokbench.errors import TokbenchError
+from tokbench.records.pictures import Picture, Pictures
+from tokbench.records.record import Record
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.identity import CHANGED, weights_digest
 from tokbench.tokenizers.zoo import load
 from tokbench.tokens import DiscreteTokens
+from tokbench.weights.assets import asset_path
 
 logger = logging.getLogger(__name__)
 

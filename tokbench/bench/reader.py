@@ -15,7 +15,7 @@ from numpy import ndarray
 from PIL import Image
 
 from tokbench.errors import TokbenchError, missing_extra
-from tokbench.tokenizers.checkpoints import sha256
+from tokbench.weights.checkpoints import sha256
 
 PLACES = (
     ("rapidocr_onnxruntime", "ch_PP-OCRv4_rec_infer.onnx"),

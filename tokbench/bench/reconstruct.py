@@ -12,14 +12,14 @@ import torch
 from tokbench.bench.encode import decode, encode
 from tokbench.bench.loader import fit
 from tokbench.bench.metrics.psnr import psnr
-from tokbench.bench.protocol import get_protocol
+from tokbench.conduct import layout_of
 from tokbench.data.photos import PhotoCrops
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage, load_rgb, to_float, to_uint8
 from tokbench.nn.perceptual import build_lpips, lpips_rows
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.conduct import layout_of
-from tokbench.tokenizers.judges import read_judge
+from tokbench.weights.judges import read_judge
 
 
 @dataclass(frozen=True)

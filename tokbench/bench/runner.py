@@ -15,32 +15,32 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tokbench.assets import cache_dir
 from tokbench.bench.about import tokenizer_info
 from tokbench.bench.anchors import Anchor
 from tokbench.bench.context import MetricContext
 from tokbench.bench.encode import Timed, decode, encode, reproducible, untimed
 from tokbench.bench.environment import environment
-from tokbench.bench.intervals import Interval, group_bootstrap, median_interval
+from tokbench.bench.identity import training_of_tokenizer, weights_digest
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.metrics import select
 from tokbench.bench.microbatch import padded
 from tokbench.bench.observation import Observation, Subject
 from tokbench.bench.panel import Panel
-from tokbench.bench.protocol import CHANGEABLE, Protocol, get_protocol
-from tokbench.bench.record import DataInfo, Record, Timing, TokenizerInfo, TokensInfo
 from tokbench.bench.saved_images import ImageSaver
+from tokbench.conduct import Misbehaved, blamed, layout_of, name_of
 from tokbench.configs import plain
 from tokbench.data.open import PHOTO_SPECS, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.images import to_float, to_uint8
 from tokbench.layout import TokenLayout
+from tokbench.records.intervals import Interval, group_bootstrap, median_interval
+from tokbench.records.protocol import CHANGEABLE, Protocol, get_protocol
+from tokbench.records.record import DataInfo, Record, Timing, TokenizerInfo, TokensInfo
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.conduct import Misbehaved, blamed, layout_of, name_of
-from tokbench.tokenizers.identity import training_of_tokenizer, weights_digest
-from tokbench.tokenizers.training import Training
 from tokbench.tokens import Tokens
+from tokbench.weights.assets import cache_dir
+from tokbench.weights.training import Training
 
 logger = logging.getLogger(__name__)
 

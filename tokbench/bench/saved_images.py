@@ -22,14 +22,14 @@ from PIL import Image
 from torch import Tensor
 
 import tokbench
-from tokbench.bench.naming import file_stem, subject_label
 from tokbench.bench.observation import Observation
-from tokbench.bench.protocol import Protocol
-from tokbench.bench.record import TokenizerInfo
 from tokbench.configs import flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.files import make_folder, write_bytes, write_text
+from tokbench.records.naming import file_stem, subject_label
+from tokbench.records.protocol import Protocol
+from tokbench.records.record import TokenizerInfo
 
 ORIGINALS = "originals"
 WHO = ("name", "config", "weights_sha256", "state_sha256", "source_sha256")

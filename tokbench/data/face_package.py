@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tokbench.assets import get_asset, need_asset
 from tokbench.data.folder import StoredImages
 from tokbench.errors import TokbenchError
+from tokbench.weights.assets import get_asset, need_asset
 
 if TYPE_CHECKING:
     from torch import Tensor

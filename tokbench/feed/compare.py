@@ -9,7 +9,6 @@ import numpy as np
 
 from tokbench.bench.encode import reproducible
 from tokbench.bench.loader import Batch, LoadReport, load_batches
-from tokbench.bench.protocol import Protocol, get_protocol
 from tokbench.bench.psnr import psnr
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -17,6 +16,7 @@ from tokbench.feed.encoding import decode_batch, encode_batch
 from tokbench.feed.job import ExportJob
 from tokbench.feed.label_rules import Annotations, LabelRule
 from tokbench.feed.stored import as_tokens, stored
+from tokbench.records.protocol import Protocol, get_protocol
 from tokbench.tokenizers.base import Tokenizer
 
 

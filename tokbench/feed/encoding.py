@@ -13,15 +13,15 @@ from jaxtyping import UInt8
 from torch import Tensor, nn
 
 from tokbench.bench.encode import decode, encode
+from tokbench.bench.identity import identity_of
 from tokbench.bench.loader import Loaded, in_background, stacked
 from tokbench.bench.microbatch import padded
-from tokbench.bench.protocol import Protocol
-from tokbench.bench.record import SkippedImage
 from tokbench.configs import plain
 from tokbench.feed.job import SCHEMA, TokenizerIdentity
 from tokbench.images import to_float, to_uint8
+from tokbench.records.protocol import Protocol
+from tokbench.records.record import SkippedImage
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.identity import identity_of
 from tokbench.tokens import Tokens
 
 Encoded = tuple[list[Loaded | SkippedImage], Tokens | None]

@@ -18,8 +18,7 @@ from typing import Literal, get_args
 import tokbench
 from tokbench.bench.encode import reproducible
 from tokbench.bench.loader import Loaded, LoadReport, choose, load, none_readable, readable
-from tokbench.bench.protocol import Protocol, get_protocol
-from tokbench.bench.record import SkippedImage
+from tokbench.conduct import layout_of
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -44,8 +43,9 @@ from tokbench.feed.writing import ShardWriter
 from tokbench.files import Busy, make_folder, remove_abandoned
 from tokbench.images import UnreadableImage
 from tokbench.ranks import Ranks, ranks_from_environment
+from tokbench.records.protocol import Protocol, get_protocol
+from tokbench.records.record import SkippedImage
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.conduct import layout_of
 
 logger = logging.getLogger(__name__)
 

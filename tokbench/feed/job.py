@@ -39,7 +39,7 @@ class TokenizerIdentity:
         name: ``family/variant``.
         config: Its configuration as plain JSON values.
         weights_sha256: Digest of the file its weights were loaded from.
-        state_sha256: Digest of the weights as they were, see ``tokbench.tokenizers.identity.weights_digest``; None if it has none.
+        state_sha256: Digest of the weights as they were, see ``tokbench.bench.identity.weights_digest``; None if it has none.
         source_sha256: Digest of the source of a plug-in.
     """
 

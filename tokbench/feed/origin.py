@@ -6,13 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from tokbench.bench.loader import choose
-from tokbench.bench.protocol import get_protocol
 from tokbench.configs import flat
 from tokbench.data.open import FACES_SPEC, PHOTO_SPECS, TEXT_SPEC, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import identify
 from tokbench.feed.job import DataIdentity, ExportJob, differences, digest_of_ids
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.zoo import load, names, usable_device
 

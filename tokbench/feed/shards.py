@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokbench.bench.record import SkippedImage
 from tokbench.configs import build, canonical_json
 from tokbench.errors import TokbenchError
 from tokbench.feed.job import ExportJob, job_from_dict
 from tokbench.feed.moments import Moments
 from tokbench.files import atomic_file
 from tokbench.json_files import parse_json
+from tokbench.records.record import SkippedImage
 
 KEY = b"tokbench"
 """Where the schema's metadata hold the job and the shard's own facts, as JSON."""

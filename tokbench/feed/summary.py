@@ -11,13 +11,13 @@ from operator import add
 from pathlib import Path
 from typing import Any
 
-from tokbench.bench.record import SkippedImage
 from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError
 from tokbench.feed.job import ExportJob, job_from_dict
 from tokbench.feed.shards import DIGEST, ShardFacts, check_rows, read_columns
 from tokbench.files import atomic_file
 from tokbench.json_files import read_json
+from tokbench.records.record import SkippedImage
 
 SUMMARY = ".export.json"
 """Its name; readers of Parquet folders pass over hidden files, and not all of them over those that begin with an underscore."""

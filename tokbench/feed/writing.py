@@ -7,8 +7,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
-from tokbench.bench.record import SkippedImage
 from tokbench.feed.shards import ShardFacts, ShardRows
+from tokbench.records.record import SkippedImage
 
 
 class ShardWriter:

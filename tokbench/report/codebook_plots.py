@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokbench.bench.record import CodebookUse, Record
+from tokbench.records.record import CodebookUse, Record
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 
-from tokbench.bench.record import MetricResult, Record
 from tokbench.configs import canonical_json, flat, plain
+from tokbench.records.record import MetricResult, Record
 from tokbench.report.words import shortened
 
 SETTINGS_MARK, SPEED_MARK = "≠", "‡"

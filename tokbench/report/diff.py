@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from tokbench.bench.intervals import Interval
-from tokbench.bench.record import MetricResult, Record
-from tokbench.bench.store import Rows
 from tokbench.configs import canonical_json, flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
+from tokbench.records.intervals import Interval
+from tokbench.records.record import MetricResult, Record
+from tokbench.records.store import Rows
 from tokbench.report.comparable import machine_of
 from tokbench.report.gate import CHANGE
 from tokbench.report.significance import PairedDifference, image_groups, interval_of_difference, paired_difference, too_few

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tokbench.bench.record import Record
-from tokbench.bench.store import Rows
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.records.record import Record
+from tokbench.records.store import Rows
 from tokbench.report.codebook_plots import rank_curves, use_histograms
 from tokbench.report.panels import EQUAL_USE, FRONT, HOLLOW, NAME_LIMIT, UNLIKE, draw_boxes, draw_histogram, draw_ranks, draw_scatter
 from tokbench.report.paper import (

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tokbench.bench.record import Record
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.escapes import visible
 from tokbench.files import write_text
+from tokbench.records.record import Record
 from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED
 
 CHANGE = ".change"

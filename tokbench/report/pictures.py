@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from tokbench.bench.pictures_data import Picture, Pictures
-from tokbench.bench.record import Record
-from tokbench.bench.store import Rows
+from tokbench.records.pictures import Picture, Pictures
+from tokbench.records.record import Record
+from tokbench.records.store import Rows
 from tokbench.report.table import METRIC_COLUMNS, Column
 
 __all__ = ["ChosenImage", "Picture", "Pictures", "choose_images"]

@@ -9,9 +9,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from tokbench.bench.intervals import Interval
-from tokbench.bench.record import Record
-from tokbench.bench.store import Rows
+from tokbench.records.intervals import Interval
+from tokbench.records.record import Record
+from tokbench.records.store import Rows
 from tokbench.report.comparable import SETTINGS_MARK, differing_settings, machine_of, with_other_settings
 from tokbench.report.table import HUGE, METRIC_COLUMNS, TIMED, Column
 from tokbench.report.words import shortened

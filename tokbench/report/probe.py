@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from tokbench.bench.probe_record import ProbeRecord
 from tokbench.configs import flat
 from tokbench.escapes import visible
+from tokbench.records.probe_record import ProbeRecord
 from tokbench.report.sections import told_apart
 from tokbench.report.table import EXACT, Cell, Column, Table
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from tokbench.bench.record import Record
-from tokbench.bench.store import Rows
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
+from tokbench.records.record import Record
+from tokbench.records.store import Rows
 from tokbench.report.table import METRIC_COLUMNS, Cell, Column, Table, make_sections
 from tokbench.tokenizers.family import Variant
 from tokbench.tokenizers.published import DATA_SETS, PublishedFigure, published_figures

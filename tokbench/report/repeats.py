@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from tokbench.bench.record import Record
 from tokbench.configs import canonical_json
+from tokbench.records.record import Record
 from tokbench.report.sections import place_of
 from tokbench.report.words import counted
 

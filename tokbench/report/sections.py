@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
-from tokbench.bench.protocol import Protocol
-from tokbench.bench.record import Record
 from tokbench.configs import flat
 from tokbench.escapes import visible
+from tokbench.records.protocol import Protocol
+from tokbench.records.record import Record
 from tokbench.report.words import counted
 
 

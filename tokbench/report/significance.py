@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tokbench.bench.intervals import LEVEL, Interval, group_bootstrap
-from tokbench.bench.record import MetricResult, Record
-from tokbench.bench.store import Rows
+from tokbench.records.intervals import LEVEL, Interval, group_bootstrap
+from tokbench.records.record import MetricResult, Record
+from tokbench.records.store import Rows
 from tokbench.report.words import counted
 
 ALPHA = 1 - LEVEL

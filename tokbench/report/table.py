@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from tokbench.bench.intervals import Interval
-from tokbench.bench.record import MetricResult, Record
-from tokbench.bench.store import Rows
 from tokbench.errors import TokbenchError
+from tokbench.records.intervals import Interval
+from tokbench.records.record import MetricResult, Record
+from tokbench.records.store import Rows
 from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK, differing_settings, on_one_machine, settings_of, unlike_most
 from tokbench.report.sections import Section, make_sections, place_of
 from tokbench.report.significance import significantly_best, too_few

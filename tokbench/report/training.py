@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tokbench.bench.record import MetricResult, Record
 from tokbench.escapes import visible
+from tokbench.records.record import MetricResult, Record
 from tokbench.report.words import counted
 
 JUDGE_MARK = "†"

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
-from tokbench.tokenizers.checkpoints import Checkpoint
-from tokbench.tokenizers.choice import DEFAULT, Choice
-from tokbench.tokenizers.training import UNKNOWN, TrainingSet
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
 from tokbench.tracing import traced
+from tokbench.weights.checkpoints import Checkpoint
+from tokbench.weights.choice import DEFAULT, Choice
+from tokbench.weights.training import UNKNOWN, TrainingSet
 
 if TYPE_CHECKING:
-    from tokbench.tokenizers.weight_files import Opened
+    from tokbench.weights.weight_files import Opened
 
 Seeds = Tensor | list[int] | tuple[int, ...]
 
@@ -165,7 +165,7 @@ class Tokenizer(nn.Module, ABC):
         Raises:
             TokbenchError: If they cannot be found or read.
         """
-        from tokbench.tokenizers.weight_files import open_weights
+        from tokbench.weights.weight_files import open_weights
 
         return open_weights(place, averages=averages, bundles=cls.bundles)
 
@@ -195,8 +195,8 @@ class Tokenizer(nn.Module, ABC):
         Raises:
             TokbenchError: If they cannot be read or do not fit.
         """
-        from tokbench.tokenizers.checkpoints import read_fitting
-        from tokbench.tokenizers.weight_files import read_json
+        from tokbench.weights.checkpoints import read_fitting
+        from tokbench.weights.weight_files import read_json
 
         opened = self.open_place(path, choice.averages)
         beside = opened.files[0].with_name("config.json")

@@ -19,9 +19,9 @@ class Variant:
         config: The family's frozen configuration.
         image_size: Side of the square images it was made for, in pixels.
         summary: One line.
-        weights: File in ``tokenizers/weights`` that ships with the package; None if it needs no weights or brings none.
+        weights: File in ``tokbench/weights/embedded`` that ships with the package; None if it needs no weights or brings none.
         needs_weights: Whether it is useless without weights.
-        file: Where its published weights can be fetched, as ``tokbench.tokenizers.places`` reads it.
+        file: Where its published weights can be fetched, as ``tokbench.weights.places`` reads it.
         source: Where architecture and weights come from.
         licence: Of the weights.
         trained_with: Networks and data its training used, e.g. ``lpips-vgg`` or ``data:photos/train``.

@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from pathlib import Path
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from tokbench.conduct import Misbehaved, blamed
 from tokbench.configs import canonical_json, with_overrides
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.plugins import import_class
-from tokbench.tokenizers.choice import DEFAULT, Choice
-from tokbench.tokenizers.conduct import Misbehaved, blamed
-from tokbench.tokenizers.training import training_of
 
 if TYPE_CHECKING:
     from tokbench.tokenizers.base import Tokenizer
@@ -55,7 +53,7 @@ def plugin_class(reference: str) -> type[Tokenizer]:
     return cls
 
 
-def build_plugin(reference: str, overrides: dict[str, object]) -> Tokenizer:
+def build_plugin(reference: str, overrides: dict[str, object], *, taken: Collection[str] = ()) -> Tokenizer:
     """Build a tokenizer from ``package.module:Class``, without weights.
 
     The class takes its configuration, a frozen dataclass it names as ``Config``, or nothing if it has none.
@@ -63,6 +61,7 @@ def build_plugin(reference: str, overrides: dict[str, object]) -> Tokenizer:
     Args:
         reference: ``package.module:Class``.
         overrides: Fields of ``Config`` to change.
+        taken: Names of families, which it may not call itself.
 
     Raises:
         Misbehaved: If its code fails, or it breaks the contract of a tokenizer.
@@ -88,35 +87,21 @@ def build_plugin(reference: str, overrides: dict[str, object]) -> Tokenizer:
             raise Misbehaved(f"{reference} takes a Config and keeps none; write self.config = config, for records to say it")
     _check_config(getattr(model, "config", None), reference)
     with blamed(reference, "its name"):
-        _name(model, reference)
+        _name(model, reference, taken)
     return model
 
 
-def load_plugin(
-    reference: str, weights: str | Path | None, overrides: dict[str, object], device: torch.device, choice: Choice = DEFAULT
-) -> Tokenizer:
-    """Build a tokenizer from ``package.module:Class``, with its weights, on a device.
+def settle(model: Tokenizer, reference: str, device: torch.device) -> Tokenizer:
+    """Move a tokenizer to a device, in evaluation mode.
 
     Args:
+        model: As built.
         reference: ``package.module:Class``.
-        weights: A file with its state, or None.
-        overrides: Fields of ``Config`` to change.
         device: Where it shall run.
-        choice: What to leave out of the file, and whether to take averages.
 
     Raises:
-        Misbehaved: If its code fails, or it breaks the contract of a tokenizer.
-        TokbenchError: If overrides or weights do not fit.
+        Misbehaved: If its code fails, or returns something else.
     """
-    from tokbench.tokenizers.zoo import load_weights
-
-    model = build_plugin(reference, overrides)
-    with blamed(reference, "read_weights", may_refuse=True):
-        load_weights(model, None if weights is None else Path(weights), choice)
-    if weights is not None:
-        model.own_weights = False
-        training = training_of(Path(weights))
-        model.trained_with, model.training_sets = training.used, training.sets
     with blamed(reference, f"moving to {device}"):
         moved = model.to(device).eval()
     if not isinstance(moved, type(model)):
@@ -138,10 +123,8 @@ def _check_config(config: Any, reference: str) -> None:
         ) from error
 
 
-def _name(model: Tokenizer, reference: str) -> None:
+def _name(model: Tokenizer, reference: str, taken: Collection[str]) -> None:
     """Give a tokenizer its reference for a name, unless its class has chosen one that is fit to be printed and no other's."""
-    from tokbench.tokenizers.zoo import families
-
     own: Any = model.name
     if not own:
         model.name = reference
@@ -149,5 +132,5 @@ def _name(model: Tokenizer, reference: str) -> None:
     if not isinstance(own, str) or own != visible(own) or own != own.strip() or len(own) > NAME_LIMIT:
         shown = visible(repr(own))[:60]
         raise Misbehaved(f"{reference} calls itself {shown}; a name is printable text of at most {NAME_LIMIT} characters")
-    if own.partition("/")[0] in (*families(), "anchor"):
+    if own.partition("/")[0] in (*taken, "anchor"):
         raise Misbehaved(f"{reference} calls itself {own!r}, a name of the zoo; choose another one")

@@ -5,27 +5,31 @@ from __future__ import annotations
 import hashlib
 import logging
 import pkgutil
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache, partial
 from importlib import import_module
 from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tokbench.configs import with_overrides
+from tokbench.configs import plain, with_overrides
 from tokbench.errors import TokbenchError, brief, unknown_name
-from tokbench.plugins import hint
-from tokbench.tokenizers.choice import DEFAULT, Choice
+from tokbench.plugins import hint, import_class
 from tokbench.tokenizers.family import Family, Variant
-from tokbench.tokenizers.obtain import cache_path, own_weights, weights_path
-from tokbench.tokenizers.places import locate
+from tokbench.weights.choice import DEFAULT, Choice
+from tokbench.weights.obtain import cache_path, own_weights, weights_path
+from tokbench.weights.places import locate
+from tokbench.weights.saved import CONFIG, WEIGHTS, find_saved, write_saved
+from tokbench.weights.training import Training, training_of
 
 if TYPE_CHECKING:
     import torch
 
     from tokbench.tokenizers.base import Tokenizer
-    from tokbench.tokenizers.checkpoints import Checkpoint
+    from tokbench.weights.checkpoints import Checkpoint
+    from tokbench.weights.likeness import Candidate
 
 logger = logging.getLogger(__name__)
 
@@ -101,13 +105,12 @@ def load(
     Raises:
         TokbenchError: If the name is unknown, an override does not fit, or the weights are missing or do not fit.
     """
-    from tokbench.plugins import import_class
-    from tokbench.tokenizers.plugin import is_plugin, load_plugin
+    from tokbench.tokenizers.plugin import is_plugin
 
     choice = Choice((drop,) if isinstance(drop, str) else tuple(drop), averages)
     options = {key.replace("__", "."): value for key, value in overrides.items()}
     if is_plugin(name):
-        return load_plugin(name, None if weights is None else locate(weights), options, usable_device(device), choice)
+        return _load_plugin(name, None if weights is None else locate(weights), options, usable_device(device), choice)
     family, variant, path = _find(name, weights)
     build = import_class(family.model)
     config = variant.config
@@ -123,11 +126,26 @@ def load(
     return model.to(usable_device(device)).eval()
 
 
+def _load_plugin(name: str, weights: Path | None, options: dict[str, object], device: torch.device, choice: Choice) -> Tokenizer:
+    """Build a tokenizer from ``package.module:Class``, with its weights, on a device; arguments are those of ``load``."""
+    from tokbench.conduct import blamed
+    from tokbench.tokenizers.plugin import build_plugin, settle
+
+    model = build_plugin(name, options, taken=families())
+    with blamed(name, "read_weights", may_refuse=True):
+        load_weights(model, weights, choice)
+    if weights is not None:
+        model.own_weights = False
+        training = training_of(weights)
+        model.trained_with, model.training_sets = training.used, training.sets
+    return settle(model, name, device)
+
+
 def _check_before(build: Any, config: Any, path: Path, choice: Choice) -> None:
     """See that weights fit a changed configuration before memory is taken for it: a mistyped number may ask for terabytes."""
     import torch
 
-    from tokbench.tokenizers.checkpoints import DoesNotFit
+    from tokbench.weights.checkpoints import DoesNotFit
 
     try:
         with torch.device("meta"):
@@ -141,12 +159,13 @@ def _check_before(build: Any, config: Any, path: Path, choice: Choice) -> None:
 
 def _read(model: Tokenizer, path: Path, choice: Choice) -> Checkpoint:
     """Read weights for a tokenizer; if they do not fit, say which variants they look like."""
-    from tokbench.tokenizers.checkpoints import DoesNotFit, looks_like
+    from tokbench.weights.checkpoints import DoesNotFit
+    from tokbench.weights.likeness import looks_like
 
     try:
         return model.read_weights(path) if choice == DEFAULT else model.read_weights(path, choice)
     except DoesNotFit as error:
-        raise DoesNotFit(f"{error} {looks_like(error.state, families().values(), wholly=error.complete)}".rstrip()) from error
+        raise DoesNotFit(f"{error} {looks_like(error.state, candidates(families().values()), wholly=error.complete)}".rstrip()) from error
 
 
 def load_weights(model: Tokenizer, path: Path | None, choice: Choice = DEFAULT) -> None:
@@ -160,7 +179,7 @@ def load_weights(model: Tokenizer, path: Path | None, choice: Choice = DEFAULT) 
     Raises:
         TokbenchError: If they cannot be read or do not fit; says which variants they look like. Or if there are none to choose from.
     """
-    from tokbench.tokenizers.checkpoints import load_strictly
+    from tokbench.weights.checkpoints import load_strictly
 
     if path is None:
         if choice != DEFAULT:
@@ -173,23 +192,76 @@ def load_weights(model: Tokenizer, path: Path | None, choice: Choice = DEFAULT) 
 
 def _find(name: str, weights: str | Path | None) -> tuple[Family, Variant, Path | None]:
     """Row and weights file of what a user names; names of the zoo come before folders."""
-    from tokbench.tokenizers.saved import find_saved
-
     given = None if weights is None else locate(weights)
     if name.startswith("hf:") or (name and name.partition("/")[0] not in families() and Path(name).exists()):
         place = locate(name)
-        saved = find_saved(place)
+        saved = _saved(place)
         if saved is None:
             if place.suffix == ".py":
                 raise TokbenchError(f"{name} is a file of Python, no tokenizer saved by tokbench. {hint(name, 'Tokenizer')}")
             raise TokbenchError(f"{name} holds no tokenizer saved by tokbench; load its family by name, with weights={name}")
-        return families()[saved[0]], saved[1], given or saved[2]
+        return saved[0], saved[1], given or saved[2]
     family, variant = resolve(name)
-    if given is not None and given.is_dir() and (saved := find_saved(given)):
-        if saved[0] != family.name:
-            raise TokbenchError(f"{weights} holds {saved[0]}/{saved[1].name}, not a {family.name}; load it by its place alone")
+    if given is not None and given.is_dir() and (saved := _saved(given)):
+        if saved[0] != family:
+            raise TokbenchError(f"{weights} holds {saved[0].name}/{saved[1].name}, not a {family.name}; load it by its place alone")
         return family, saved[1], saved[2]
     return family, variant, own_weights(family, variant) if given is None else given
+
+
+def _saved(place: Path) -> tuple[Family, Variant, Path] | None:
+    """Family, row and weights file of a saved tokenizer; None if the place holds something else."""
+    found = find_saved(place)
+    if found is None:
+        return None
+    family, row = resolve(found.tokenizer)
+    config = with_overrides(row.config, found.settings)
+    if not found.weights.is_file():
+        raise TokbenchError(f"{place} holds {CONFIG} without {WEIGHTS}; copy both")
+    return family, replace(row, config=config, trained_with=found.trained_with or row.trained_with), found.weights
+
+
+def save_tokenizer(tokenizer: Tokenizer, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
+    """Write a tokenizer as a folder that ``load`` reads.
+
+    Args:
+        tokenizer: Of a family of the zoo.
+        folder: Made if missing; what it holds must not be another tokenizer.
+        dtype: Weights are stored as this; None keeps theirs.
+
+    Returns:
+        The folder.
+
+    Raises:
+        TokbenchError: If it is no tokenizer of the zoo, or the folder is taken or cannot be written.
+    """
+    if tokenizer.name.partition("/")[0] not in families():
+        name = tokenizer.name or type(tokenizer).__name__
+        raise TokbenchError(f"{name} is not of a family of the zoo, and only those can be found again by name; save its state_dict instead")
+    about = {
+        "tokenizer": tokenizer.name,
+        "config": plain(tokenizer.config),
+        **Training(tuple(tokenizer.trained_with), tuple(tokenizer.training_sets)).header(),
+        "weights": {"made_from_sha256": tokenizer.weights_sha256, "how": tokenizer.weights_how},
+    }
+    write_saved(Path(folder), tokenizer.state_dict(), about, dtype=dtype)
+    return Path(folder)
+
+
+def candidates(families: Iterable[Family]) -> Iterator[Candidate]:
+    """List what tensors of unknown origin may be of: every variant whose network is written here."""
+    from tokbench.tokenizers.library.config import LibraryConfig
+    from tokbench.weights.likeness import Candidate
+
+    for family in families:
+        for variant in family.variants:
+            if not isinstance(variant.config, LibraryConfig):  # nobody else has its names, and its library takes seconds to import
+                yield Candidate(f"{family.name}/{variant.name}", partial(_build, family, variant))
+
+
+def _build(family: Family, variant: Variant) -> Tokenizer:
+    model: Tokenizer = import_class(family.model)(variant.config)
+    return model
 
 
 def note_training(model: Tokenizer, family: Family, variant: Variant, path: Path | None) -> None:
@@ -201,8 +273,6 @@ def note_training(model: Tokenizer, family: Family, variant: Variant, path: Path
         variant: The row.
         path: Where its weights were read from; None if it needs none.
     """
-    from tokbench.tokenizers.training import training_of
-
     own = [place for place in (weights_path(variant), cache_path(family, variant)) if place is not None]
     model.own_weights = path is None or any(_same_file(path, place) for place in own)
     if path is None or model.own_weights:

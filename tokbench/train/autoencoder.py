@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from tokbench.errors import TokbenchError
 from tokbench.nn.discriminator import PatchDiscriminator
 from tokbench.quantizers.ema import EmaCodebook
-from tokbench.tokenizers.conv_vq import ConvVQTokenizer
+from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
 from tokbench.tokenizers.vae.model import VAE
 from tokbench.train.objective import Objective
 from tokbench.train.recipes import AutoencoderLosses, Recipe

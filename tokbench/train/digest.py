@@ -6,7 +6,7 @@ import hashlib
 
 from tokbench.data.source import ImageSource
 from tokbench.images import UnreadableImage
-from tokbench.tokenizers.training import DIGITS, SAMPLE, TrainingSet
+from tokbench.weights.training import DIGITS, SAMPLE, TrainingSet
 
 
 def digest_of(source: ImageSource) -> TrainingSet:

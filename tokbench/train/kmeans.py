@@ -16,13 +16,13 @@ from tokbench.files import folder_lock, make_folder, write_text
 from tokbench.images import to_float
 from tokbench.quantizers.kmeans import kmeans
 from tokbench.quantizers.nearest import nearest_codes
-from tokbench.tokenizers.checkpoints import save_weights
-from tokbench.tokenizers.training import Training
 from tokbench.tokenizers.zoo import resolve, usable_device
 from tokbench.train.crops import RandomCrops
 from tokbench.train.digest import digest_of
 from tokbench.train.options import LOG, WEIGHTS, TrainOptions, TrainResult
 from tokbench.train.recipes import KMeansRecipe
+from tokbench.weights.checkpoints import save_weights
+from tokbench.weights.training import Training
 
 CROPS_A_BATCH, ROUNDS = 64, 10
 

@@ -23,18 +23,18 @@ from tokbench.plugins import import_class
 from tokbench.ranks import check_alone
 from tokbench.signals import asked_to_end
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.checkpoints import load_strictly, read_state, save_weights
-from tokbench.tokenizers.judges import read_judge
-from tokbench.tokenizers.obtain import weights_path
-from tokbench.tokenizers.torchfile.reader import read_torch_file
-from tokbench.tokenizers.torchfile.words import Unreadable
-from tokbench.tokenizers.training import Training, training_of
 from tokbench.tokenizers.zoo import resolve, usable_device
 from tokbench.train.crops import RandomCrops
 from tokbench.train.digest import digest_of
 from tokbench.train.objective import Objective
 from tokbench.train.options import CHECKPOINT, LOG, SAMPLES, WEIGHTS, TrainOptions, TrainResult
 from tokbench.train.recipes import FlowLosses, Recipe
+from tokbench.weights.checkpoints import load_strictly, read_state, save_weights
+from tokbench.weights.judges import read_judge
+from tokbench.weights.obtain import weights_path
+from tokbench.weights.torchfile.reader import read_torch_file
+from tokbench.weights.torchfile.words import Unreadable
+from tokbench.weights.training import Training, training_of
 
 logger = logging.getLogger(__name__)
 

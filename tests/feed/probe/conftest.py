@@ -12,8 +12,6 @@ import torch
 from einops import rearrange, repeat
 from PIL import Image
 
-from tokbench.bench.probe_protocol import ProbeProtocol
-from tokbench.bench.protocol import Protocol, get_protocol
 from tokbench.data.source import ImageSource
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
@@ -21,6 +19,8 @@ from tokbench.feed.probe.network import make_network
 from tokbench.feed.probe.sequences import Sequences, probe_vocabulary
 from tokbench.layout import TokenLayout
 from tokbench.ranks import Ranks
+from tokbench.records.probe_protocol import ProbeProtocol
+from tokbench.records.protocol import Protocol, get_protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
 

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokbench.bench.probe_store import find_probe_records
 from tokbench.feed.probe.saved import ProbeForm, load_probe, read_probe_form
+from tokbench.records.probe_store import find_probe_records
 
 ROOT = Path(__file__).parents[3]
 

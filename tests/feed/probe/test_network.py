@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from tokbench.bench.probe_protocol import get_probe_protocol
 from tokbench.errors import TokbenchError
 from tokbench.feed.parsing import parse
 from tokbench.feed.probe.network import code_bits, count_parameters, make_network
 from tokbench.feed.probe.sequences import SequenceBatch, choose_condition
 from tokbench.feed.probe.training import batches, measure_bits, train
+from tokbench.records.probe_protocol import get_probe_protocol
 
 SHAPES = [{"codebooks": 1, "axes": 2}, {"codebooks": 2, "axes": 1}, {"codebooks": 2, "axes": 2}]
 

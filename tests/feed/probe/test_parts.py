@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tokbench.bench.protocol import get_protocol
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.export import ExportOptions, export
@@ -16,6 +15,7 @@ from tokbench.feed.probe.parts import WithMirrorImages, open_parts, split
 from tokbench.feed.probe.tokens import TokenSet, describe, export_tokens, read_codes
 from tokbench.images import UnreadableImage
 from tokbench.ranks import Ranks
+from tokbench.records.protocol import get_protocol
 
 
 def test_photos_are_split_as_they_come() -> None:

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from tokbench.bench.intervals import Interval
-from tokbench.bench.probe_protocol import get_probe_protocol
-from tokbench.bench.probe_record import Coding, CurvePoint, Parameters, ProbeRecord, ProbeTiming, TokenSetInfo
-from tokbench.bench.protocol import get_protocol
-from tokbench.bench.record import Environment, MetricResult, TokenizerInfo, TokensInfo
+from tokbench.records.intervals import Interval
+from tokbench.records.probe_protocol import get_probe_protocol
+from tokbench.records.probe_record import Coding, CurvePoint, Parameters, ProbeRecord, ProbeTiming, TokenSetInfo
+from tokbench.records.protocol import get_protocol
+from tokbench.records.record import Environment, MetricResult, TokenizerInfo, TokensInfo
 from tokbench.report.probe import probe_tables
 from tokbench.report.render import render
 

@@ -10,9 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from tokbench.bench.probe_record import ProbeRecord, probe_record_from_dict, read_probe_record
-from tokbench.bench.probe_store import find_probe_records, write_probe_record
-from tokbench.bench.store import find_records, read_rows
 from tokbench.errors import TokbenchError
 from tokbench.feed.probe.codecs import file_bits
 from tokbench.feed.probe.parts import Parts
@@ -21,6 +18,9 @@ from tokbench.feed.probe.saved import ProbeForm, load_probe, read_probe_form, sa
 from tokbench.feed.probe.sequences import Sequences
 from tokbench.feed.probe.tokens import export_tokens
 from tokbench.feed.probe.training import make_optimizer, measure_bits, train_step
+from tokbench.records.probe_record import ProbeRecord, probe_record_from_dict, read_probe_record
+from tokbench.records.probe_store import find_probe_records, write_probe_record
+from tokbench.records.store import find_records, read_rows
 
 
 @pytest.fixture(scope="module")

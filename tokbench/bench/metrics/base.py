@@ -13,9 +13,9 @@ import torchmetrics
 from torch import Tensor
 
 from tokbench.bench.context import MetricContext
-from tokbench.bench.intervals import Interval, group_bootstrap
 from tokbench.bench.observation import Observation, Subject
-from tokbench.bench.record import CodebookUse
+from tokbench.records.intervals import Interval, group_bootstrap
+from tokbench.records.record import CodebookUse
 
 
 @dataclass(frozen=True)

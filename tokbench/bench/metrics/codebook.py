@@ -11,10 +11,10 @@ import numpy as np
 import torch
 import torchmetrics
 
-from tokbench.bench.intervals import Interval, group_jackknife
 from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.observation import Observation, Subject
-from tokbench.bench.record import CodebookUse
+from tokbench.records.intervals import Interval, group_jackknife
+from tokbench.records.record import CodebookUse
 from tokbench.tokens import DiscreteTokens
 
 CURVE_POINTS = 256

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from tokbench.bench.context import MetricContext
-from tokbench.bench.intervals import group_bootstrap
 from tokbench.bench.metrics.base import Figure, PerImageMetric, sum_exactly
 from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.observation import Observation
 from tokbench.data.face_package import EMBEDDER, PACKAGE_SHA256, load_face_embedder
 from tokbench.data.faces import MARGIN
 from tokbench.nn.face_embedding import as_input
+from tokbench.records.intervals import group_bootstrap
 
 THRESHOLD = 0.6
 """Largest distance of two pictures of one person. Source: King 2017, the face recognition example of dlib; face-api's default."""

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from tokbench.bench.cache import FeatureCache
 from tokbench.bench.frechet import FeatureMoments, frechet_distance, sample_factor
-from tokbench.bench.intervals import Interval, group_jackknife
 from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.observation import Observation, Subject
+from tokbench.records.intervals import Interval, group_jackknife
 
 MIN_IMAGES = 128
 """Below this many images the distance says more about their number than about the tokenizer."""

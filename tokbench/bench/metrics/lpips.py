@@ -12,7 +12,7 @@ from tokbench.bench.metrics.base import PerImageMetric
 from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.observation import Observation, Subject
 from tokbench.nn.perceptual import LpipsNet, build_lpips, lpips_rows
-from tokbench.tokenizers.judges import read_judge
+from tokbench.weights.judges import read_judge
 
 MIN_SIZE = 32
 """Smaller images leave AlexNet's last maps empty or one position wide."""

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import torch
 
-from tokbench.assets import asset_path, get_asset
 from tokbench.bench.cache import FeatureCache
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.frechet import FrechetMetric
 from tokbench.bench.networks import inception
 from tokbench.errors import TokbenchError
-from tokbench.tokenizers.judges import check_file
+from tokbench.weights.assets import asset_path, get_asset
+from tokbench.weights.judges import check_file
 
 
 class RFID(FrechetMetric):

@@ -10,11 +10,11 @@ import torchmetrics
 from torch import Tensor
 
 from tokbench.bench.context import MetricContext
-from tokbench.bench.intervals import group_bootstrap
 from tokbench.bench.metrics.base import Figure, PerImageMetric, sum_exactly
 from tokbench.bench.observation import Observation, Subject
 from tokbench.bench.reader import LineReader, open_reader
 from tokbench.data.text import TypedLine, TypedSource
+from tokbench.records.intervals import group_bootstrap
 
 
 class TextAccuracy(PerImageMetric):

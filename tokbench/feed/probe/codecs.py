@@ -13,12 +13,12 @@ from torch import Tensor
 
 from tokbench.bench.encode import reproducible
 from tokbench.bench.loader import LoadReport, choose, load_batches
-from tokbench.bench.protocol import Protocol
 from tokbench.bench.psnr import psnr
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.encoding import decode_batch
+from tokbench.records.protocol import Protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
 

@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
 
-from tokbench.bench.protocol import Protocol
 from tokbench.feed.constrain import ConstrainedDecoding
 from tokbench.feed.encoding import decode_batch
 from tokbench.feed.grammar import ImageGrammar
@@ -20,6 +19,7 @@ from tokbench.feed.parsing import parse
 from tokbench.feed.probe.options import SampleOptions
 from tokbench.feed.sequence import build, prompt
 from tokbench.feed.vocabulary import Vocabulary
+from tokbench.records.protocol import Protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
 

@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from tokbench.bench.intervals import group_bootstrap
-from tokbench.bench.record import MetricResult
 from tokbench.layout import TokenLayout
+from tokbench.records.intervals import group_bootstrap
+from tokbench.records.record import MetricResult
 
 Rows = dict[str, dict[str, float]]
 """Column to image id to value."""

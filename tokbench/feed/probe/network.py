@@ -9,11 +9,11 @@ import torch
 from jaxtyping import Float, Float32
 from torch import Tensor
 
-from tokbench.bench.probe_protocol import ProbeProtocol
-from tokbench.bench.probe_record import Parameters
 from tokbench.errors import missing_extra
 from tokbench.feed.probe.sequences import SequenceBatch
 from tokbench.feed.vocabulary import Vocabulary
+from tokbench.records.probe_protocol import ProbeProtocol
+from tokbench.records.probe_record import Parameters
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM

@@ -17,10 +17,6 @@ import torch
 from tokbench.bench.about import tokenizer_info
 from tokbench.bench.encode import reproducible
 from tokbench.bench.environment import environment
-from tokbench.bench.probe_protocol import ProbeProtocol, get_probe_protocol
-from tokbench.bench.probe_record import Coding, ProbeRecord, ProbeTiming
-from tokbench.bench.protocol import Protocol, get_protocol
-from tokbench.bench.record import TokensInfo
 from tokbench.errors import TokbenchError
 from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.probe.codecs import SETTINGS, measure_pixels
@@ -34,6 +30,10 @@ from tokbench.feed.probe.tokens import TokenSet, check_codes, describe, export_t
 from tokbench.feed.probe.training import measure_bits, train
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.layout import TokenLayout
+from tokbench.records.probe_protocol import ProbeProtocol, get_probe_protocol
+from tokbench.records.probe_record import Coding, ProbeRecord, ProbeTiming
+from tokbench.records.protocol import Protocol, get_protocol
+from tokbench.records.record import TokensInfo
 from tokbench.tokenizers.base import Tokenizer
 
 if TYPE_CHECKING:

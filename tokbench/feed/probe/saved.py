@@ -18,7 +18,7 @@ from tokbench.feed.vocabulary import Vocabulary
 from tokbench.feed.vocabulary_json import vocabulary_from_json, vocabulary_to_json
 from tokbench.files import cannot_write, replace_files, scratch_folder, write_text
 from tokbench.json_files import read_json, read_regular
-from tokbench.tokenizers.checkpoints import check_fit, load_strictly, read_state
+from tokbench.weights.checkpoints import check_fit, load_strictly, read_state
 
 if TYPE_CHECKING:
     from transformers import LlamaConfig, LlamaForCausalLM

@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Int64
 from numpy import ndarray
 
-from tokbench.bench.probe_record import TokenSetInfo
-from tokbench.bench.protocol import Protocol
+from tokbench.conduct import layout_of
 from tokbench.configs import canonical_json, plain
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -23,8 +22,9 @@ from tokbench.feed.job import digest_of_ids
 from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.shards import DIGEST, read_columns
 from tokbench.ranks import Ranks
+from tokbench.records.probe_record import TokenSetInfo
+from tokbench.records.protocol import Protocol
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.conduct import layout_of
 
 COUNTED = 1 << 24
 """Most codes that are counted for bounds: those of all training images, or of as many of them, evenly chosen."""

@@ -11,11 +11,11 @@ from jaxtyping import Float32
 from numpy import ndarray
 from torch import Tensor
 
-from tokbench.bench.probe_protocol import ProbeProtocol
-from tokbench.bench.probe_record import CurvePoint
 from tokbench.feed.probe.network import code_bits
 from tokbench.feed.probe.sequences import Sequences
 from tokbench.feed.sampler import TokenSampler
+from tokbench.records.probe_protocol import ProbeProtocol
+from tokbench.records.probe_record import CurvePoint
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM

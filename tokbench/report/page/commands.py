@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from tokbench.bench.probe_protocol import PRESETS as PROBES
-from tokbench.bench.probe_record import ProbeRecord
-from tokbench.bench.protocol import PRESETS, Protocol
-from tokbench.bench.record import Record, TokenizerInfo
 from tokbench.configs import flat, plain
 from tokbench.errors import TokbenchError
+from tokbench.records.probe_protocol import PRESETS as PROBES
+from tokbench.records.probe_record import ProbeRecord
+from tokbench.records.protocol import PRESETS, Protocol
+from tokbench.records.record import Record, TokenizerInfo
 from tokbench.report.page.model import Group, clipped
 from tokbench.report.table import METRIC_COLUMNS
 
@@ -239,8 +239,8 @@ def _changed_settings(info: TokenizerInfo) -> dict[str, object]:
 @cache
 def _own_weights(name: str) -> str | None:
     """SHA-256 of the weights that a tokenizer loads by itself here; None if it has none."""
-    from tokbench.tokenizers.obtain import own_weights
     from tokbench.tokenizers.zoo import resolve
+    from tokbench.weights.obtain import own_weights
 
     try:
         path = own_weights(*resolve(name))

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
-from tokbench.bench.record import SCHEMA
 from tokbench.configs import plain
+from tokbench.records.record import SCHEMA
 from tokbench.report.page.headings import headings
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.published import published_tables

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokbench.bench.intervals import Interval
 from tokbench.configs import flat
+from tokbench.records.intervals import Interval
 from tokbench.report.comparable import COUNTED, SETTINGS_MARK, with_other_settings
 from tokbench.report.page.axes import short
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped

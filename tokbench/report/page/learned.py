@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tokbench.bench.probe_record import ProbeRecord
+from tokbench.records.probe_record import ProbeRecord
 from tokbench.report.page.axes import Tick, fit_scale
 from tokbench.report.page.model import COLOURS, SHAPES, clipped
 from tokbench.report.page.scatter import BOTTOM, LEFT, RIGHT, TOP

@@ -7,10 +7,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from tokbench.bench.record import Record
-from tokbench.bench.store import Rows
 from tokbench.configs import canonical_json
 from tokbench.escapes import visible
+from tokbench.records.record import Record
+from tokbench.records.store import Rows
 from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED, Column, Table, make_sections, make_tables
 
 COLOURS, SHAPES = 8, 5

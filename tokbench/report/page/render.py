@@ -24,7 +24,7 @@ from tokbench.report.table import Table
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-    from tokbench.bench.probe_record import ProbeRecord
+    from tokbench.records.probe_record import ProbeRecord
 
 PICTURE_BYTES = 11_000_000
 """Most that the galleries and token pictures of a page may take, with what is written in them."""

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from tokbench.bench.record import CodebookUse
+from tokbench.records.record import CodebookUse
 from tokbench.report.page.axes import Scale, Tick, fit_scale, short
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.page.scatter import BOTTOM, LEFT, RIGHT, TOP

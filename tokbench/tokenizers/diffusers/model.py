@@ -18,9 +18,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from tokbench.configs import plain
-from tokbench.tokenizers.key_maps.diffusers import is_taming, to_diffusers
 from tokbench.tokenizers.library.config import LibraryConfig
 from tokbench.tokenizers.library.model import Calls, Generators, LibraryTokenizer
+from tokbench.weights.key_maps.diffusers import is_taming, to_diffusers
 
 DERIVED = ("block_out_channels", "force_upcast")
 """What some classes write into their ``config.json`` although they take no such setting."""

@@ -23,8 +23,8 @@ from tokbench.layout import TokenLayout
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.library.config import LibraryConfig, library_layout, settings_of
-from tokbench.tokenizers.weight_files import CONFIG, Opened, model_folder, read_json
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
+from tokbench.weights.weight_files import CONFIG, Opened, model_folder, read_json
 
 NETWORK = "network."
 

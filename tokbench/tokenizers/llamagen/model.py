@@ -10,7 +10,7 @@ on reading.
 
 from __future__ import annotations
 
-from tokbench.tokenizers.conv_vq import ConvVQTokenizer
+from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
 
 
 class LlamaGen(ConvVQTokenizer):

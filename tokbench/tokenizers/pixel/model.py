@@ -20,8 +20,8 @@ from tokbench.layout import TokenLayout
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.pixel.variants import PaletteConfig, RGBConfig, pixel_layout
-from tokbench.tokenizers.weight_files import Opened
 from tokbench.tokens import DiscreteTokens
+from tokbench.weights.weight_files import Opened
 
 
 class PixelRGB(Tokenizer):

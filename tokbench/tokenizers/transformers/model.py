@@ -22,11 +22,11 @@ from torch import Tensor, nn
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 from tokbench.nn.autoencoder import Decoder
-from tokbench.tokenizers.entries import find_entry
 from tokbench.tokenizers.library.config import LibraryConfig
 from tokbench.tokenizers.library.model import Calls, Generators, LibraryTokenizer
 from tokbench.tokenizers.transformers.config import ChameleonVQVAEConfig
-from tokbench.tokenizers.weight_files import model_folder, open_weights
+from tokbench.weights.entries import find_entry
+from tokbench.weights.weight_files import model_folder, open_weights
 
 MODEL_TYPES = {"emu3_vqgan": "Emu3VQVAE", "chameleon_vqgan": "ChameleonVQVAE"}
 """What a ``config.json`` calls the classes."""

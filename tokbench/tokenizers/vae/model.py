@@ -22,11 +22,11 @@ from tokbench.layout import TokenLayout
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.key_maps.diffusers import check_settings
-from tokbench.tokenizers.key_maps.taming import to_taming
 from tokbench.tokenizers.vae.variants import VAEConfig, vae_layout
 from tokbench.tokens import ContinuousTokens
 from tokbench.tracing import graph_value
+from tokbench.weights.key_maps.diffusers import check_settings
+from tokbench.weights.key_maps.taming import to_taming
 
 
 @graph_value

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.tokenizers.conv_vq_config import TINY_AUTOENCODER
+from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER
 from tokbench.tokenizers.family import Family, Variant, published_variant, strided_grid
 
 

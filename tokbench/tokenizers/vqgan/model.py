@@ -10,7 +10,7 @@ adds noise to the scores even in evaluation.
 
 from __future__ import annotations
 
-from tokbench.tokenizers.conv_vq import ConvVQTokenizer
+from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
 
 
 class VQGAN(ConvVQTokenizer):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.tokenizers.conv_vq_config import TINY_AUTOENCODER, ConvVQConfig, conv_vq_layout
+from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER, ConvVQConfig, conv_vq_layout
 from tokbench.tokenizers.family import Family, Variant, published_variant
 
 F16 = AutoencoderConfig(256)

@@ -7,7 +7,7 @@ The autoencoder is VQGAN's rather than the paper's, so that the two differ in th
 
 from __future__ import annotations
 
-from tokbench.tokenizers.conv_vq import ConvVQTokenizer
+from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
 
 
 class VQVAE(ConvVQTokenizer):

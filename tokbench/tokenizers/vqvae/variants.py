@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokbench.tokenizers.conv_vq_config import TINY_AUTOENCODER, ConvVQConfig, conv_vq_layout
+from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER, ConvVQConfig, conv_vq_layout
 from tokbench.tokenizers.family import Family, Variant
 
 FAMILY = Family(

@@ -1,0 +1,51 @@
+"""Intervals cover what they should, and know about groups."""
+
+import numpy as np
+import pytest
+
+from tokbench.records.intervals import Interval, group_bootstrap, group_jackknife, median_interval
+
+
+def test_bootstrap_is_about_two_standard_errors_of_group_means():
+    rng = np.random.default_rng(0)
+    groups = [str(i // 10) for i in range(1000)]
+    values = np.repeat(rng.normal(size=100), 10)  # images of a group are equal: 100 independent samples, not 1000
+    interval = group_bootstrap(values.tolist(), groups)
+    width = interval.high - interval.low
+    assert width == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.15)
+    assert interval == group_bootstrap(values.tolist(), groups)
+
+
+def test_no_interval_where_there_is_nothing_to_resample():
+    assert group_bootstrap([1.0, 2.0], ["a", "a"]) is None
+    assert group_bootstrap([1.0, float("inf")], ["a", "b"]) is None
+    assert group_jackknife(1.0, lambda keep: 1.0, ["a", "b", "c", "d"]) is None
+
+
+def test_jackknife_of_a_mean_equals_the_textbook():
+    values = np.arange(10.0)
+    interval = group_jackknife(values.mean(), lambda keep: float(values[keep].mean()), [str(i) for i in range(10)])
+    error = values.std(ddof=1) / np.sqrt(10)
+    assert interval.high - interval.low == pytest.approx(2 * 2.262157 * error, rel=1e-5)
+
+
+def test_median_of_ten_lies_between_the_second_and_the_ninth():
+    values = [9.0, 1.0, 5.0, 3.0, 7.0, 2.0, 8.0, 4.0, 6.0, 1e9]  # tables of order statistics: 97.9 %
+    assert median_interval(values) == (2.0, 9.0)
+    assert median_interval([3.0, 1.0, 2.0, 6.0, 5.0, 4.0]) == (1.0, 6.0)
+    assert median_interval([1.0] * 5) is None
+    assert median_interval([]) is None
+
+
+@pytest.mark.parametrize("count", [6, 17, 45])
+def test_intervals_of_medians_cover_what_they_say_for_lopsided_values(count):
+    rng = np.random.default_rng(count)
+    found = [median_interval(rng.exponential(size=count).tolist()) for _ in range(2000)]
+    covered = np.mean([low <= np.log(2) <= high for low, high in found])
+    assert 0.94 < covered < 0.99
+
+
+def test_ends_that_can_be_drawn():
+    assert Interval(0.25, 0.5, "any").ends(100.0) == (25.0, 50.0)
+    assert Interval(0.25, float("inf"), "any").ends() is None
+    assert Interval(float("nan"), 1.0, "any").ends() is None

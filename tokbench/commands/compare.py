@@ -1,0 +1,266 @@
+"""Commands that read records: tables, plots, differences, and conditions that fail a build."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokbench.commands import console
+from tokbench.commands.destinations import check_file, check_folder
+from tokbench.errors import TokbenchError, unknown_name
+from tokbench.report.words import counted
+
+if TYPE_CHECKING:
+    from tokbench.records.record import Record
+    from tokbench.records.store import Rows
+    from tokbench.report.gate import Check
+    from tokbench.report.table import Table
+
+
+class Format(StrEnum):
+    """How tables are written."""
+
+    terminal = "terminal"
+    md = "md"
+    csv = "csv"
+    latex = "latex"
+    json = "json"
+
+
+PlacesArgument = Annotated[list[Path] | None, typer.Argument(help="Record files, or folders of them [default: runs].")]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to write the table.")]
+FailIfOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if", metavar="CONDITION", help="Exit with status 1 if a figure, as in the record, is so: 'lpips>0.15'; may be repeated."
+    ),
+]
+GateReportOption = Annotated[
+    Path | None, typer.Option("--gate-report", help="Write what --fail-if found: JUnit XML for .xml, JSON for .json.")
+]
+
+
+def compare(
+    places: PlacesArgument = None,
+    form: FormatOption = Format.terminal,
+    intervals: Annotated[bool, typer.Option("--intervals", help="Write 95 % intervals beside the figures.")] = False,
+    mix: Annotated[bool, typer.Option("--mix", help="One table even for different protocols and data, each row marked.")] = False,
+    sort: Annotated[str | None, typer.Option(help="Metric to sort by, best first.")] = None,
+    bold: Annotated[
+        bool, typer.Option("--bold", help="The best figure in bold, where it is the best by more than chance; in CSV and JSON, KEY_best.")
+    ] = False,
+    published: Annotated[
+        bool, typer.Option("--published", help="Show all that others published, also where protocols differ; what matches is always shown.")
+    ] = False,
+    columns: Annotated[
+        str | None, typer.Option(help="Only these, in this order, by their keys: bits_per_image,lpips,psnr,decode. CSV and JSON name them.")
+    ] = None,
+    fail_if: FailIfOption = None,
+    gate_report: GateReportOption = None,
+) -> None:
+    """Put records into tables, one for each protocol and data set.
+
+    Groups in their titles are what the images are samples of, such as the photos of crops.
+    """
+    from tokbench.records.probe_store import find_all_records
+    from tokbench.records.store import read_rows
+    from tokbench.report.probe import probe_tables
+    from tokbench.report.published import BESIDE, published_tables
+    from tokbench.report.table import make_tables
+    from tokbench.tokenizers.published import DATA_SETS
+
+    runs, probes = find_all_records(places or [Path("runs")])
+    checks = gate_records([record for _, record in runs], fail_if, gate_report)
+    found = _sorted(without_repeats(runs), sort)
+    records = [record for _, record in found]
+    matching = any(record.data.count in DATA_SETS.values() for record in records)
+    rows = [read_rows(path, images=record.data.count) for path, record in found] if bold or published or matching else None
+    chosen = [key.strip() for key in columns.split(",") if key.strip()] if columns is not None else None
+    tables = make_tables(records, intervals=intervals, mix=mix, rows=rows if bold else None, columns=chosen) if records else []
+    others = published_tables(records, rows) if published or matching else []
+    if published and not others:
+        console.say("nothing published is known of these tokenizers")
+    tables += [table for table in others if published or table.title == BESIDE]
+    if chosen is None:  # those are columns of runs
+        tables += probe_tables([record for _, record in probes])
+    print_all(tables, form)
+    finish_gate(checks)
+
+
+def plot(
+    places: PlacesArgument = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="rate, encode, decode, codebook or images; may be repeated [default: all there is data for]."),
+    ] = None,
+    form: Annotated[str, typer.Option("--format", "-f", help="Some of png, svg and pdf, separated by commas.")] = "png,svg,pdf",
+    width: Annotated[str, typer.Option(help="column (3.25 in, a file a panel) or page (6.75 in, panels side by side).")] = "column",
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the plots.")] = Path("plots"),
+) -> None:
+    """Draw records at paper size, as png, svg and pdf.
+
+    Bits and speed against quality, use of codes, per-image values.
+    """
+    from tokbench.records.probe_store import find_all_records
+    from tokbench.records.store import read_rows
+    from tokbench.report.figures import KINDS, write_plots
+    from tokbench.report.paper import FORMATS
+
+    check_folder(out_dir, "--out")
+    formats = [part.strip() for part in form.split(",") if part.strip()]
+    if not formats:
+        raise TokbenchError(f"--format needs some of {', '.join(FORMATS)}, got {form!r}")
+    places = places or [Path("runs")]
+    runs, probes = find_all_records(places)
+    found = without_repeats(runs)
+    if not found:
+        where = " ".join(map(str, places))
+        raise TokbenchError(
+            f"plot draws records of tokbench run, and {where} holds those of probes; show them with: tokbench report {where}"
+        )
+    if probes:
+        console.say(f"plot draws records of tokbench run, and leaves out {counted(len(probes), 'record')} of probes")
+    records, rows = [record for _, record in found], [read_rows(path, images=record.data.count) for path, record in found]
+    written = write_plots(records, rows, out_dir, kinds=tuple(kind or KINDS), formats=formats, width=width)
+    for note in written.notes:
+        console.say(note)
+    for path in written.paths:
+        print(path)
+
+
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="A", help="A record file, or a folder of them.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="What to compare with it.")],
+    form: FormatOption = Format.terminal,
+    fail_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fail-if",
+            metavar="CONDITION",
+            help="Exit with status 1 if it is so of B, or of a change: 'psnr.change<-0.2'; may be repeated.",
+        ),
+    ] = None,
+    gate_report: GateReportOption = None,
+) -> None:
+    """Say what differs between records, and whether by chance.
+
+    Two records, or records of one tokenizer in two folders.
+    """
+    from tokbench.records.store import find_records, read_rows
+    from tokbench.report.diff import diff_records, match_records
+    from tokbench.report.diff_tables import diff_tables
+    from tokbench.report.gate import check, known_names, parse_conditions, write_checks
+
+    check_gate_report(fail_if, gate_report)
+    pairs, alone = match_records(find_records([before]), find_records([after]))
+    for line in alone:
+        console.say(line)
+    conditions = parse_conditions(fail_if or [], known=known_names(record for pair in pairs for _, record in pair), changes=True)
+    differences = [diff_records(a[1], b[1], *(read_rows(path, images=record.data.count) for path, record in (a, b))) for a, b in pairs]
+    checks = check(conditions, [(one.title, one.values()) for one in differences])
+    if gate_report is not None:
+        write_checks(checks, gate_report)
+    print_all([table for one in differences for table in diff_tables(one)], form)
+    finish_gate(checks)
+
+
+def print_all(tables: Sequence[Table], form: Format) -> None:
+    """Print tables in a format."""
+    from tokbench.report.render import print_tables, render
+
+    if form is Format.terminal:
+        print_tables(tables, console.out)
+    else:
+        print(render(tables, form.value), end="")
+
+
+def print_records(records: Sequence[Record], form: Format = Format.terminal, *, rows: Sequence[Rows] | None = None) -> None:
+    """Print records as tables."""
+    from tokbench.report.table import make_tables
+
+    print_all(make_tables(records, rows=rows), form)
+
+
+def gate_records(records: Sequence[Record], conditions: Sequence[str] | None, report: Path | None = None) -> list[Check]:
+    """Check conditions on records and write the report of it.
+
+    Args:
+        records: All of them are checked.
+        conditions: What ``--fail-if`` was given.
+        report: What ``--gate-report`` was given.
+
+    Returns:
+        What was found; ``finish_gate`` prints it and ends with status 1 where something failed.
+
+    Raises:
+        TokbenchError: If a condition is none, or names an unknown metric.
+    """
+    from tokbench.report.gate import check, known_names, parse_conditions, record_values, write_checks
+    from tokbench.report.sections import make_sections
+
+    parsed = parse_conditions(conditions or [], known=known_names(records))
+    check_gate_report(conditions, report)
+    sections = make_sections(records)
+    if len(sections) > 1:
+        sections = make_sections(records, mix=True)
+    names = {i: name for section in sections for i, name in zip(section.members, section.names, strict=True)}
+    checks = check(parsed, [(names[i], record_values(record)) for i, record in enumerate(records)])
+    if report is not None:
+        write_checks(checks, report)
+    return checks
+
+
+def without_repeats(found: list[tuple[Path, Record]]) -> list[tuple[Path, Record]]:
+    """Leave out records whose figures a newer one repeats, and say so."""
+    from tokbench.report.repeats import repeats, repeats_note
+
+    flags = repeats([record for _, record in found])
+    if any(flags):
+        console.say(repeats_note(sum(flags)))
+    return [item for item, flag in zip(found, flags, strict=True) if not flag]
+
+
+def check_gate_report(conditions: Sequence[str] | None, report: Path | None) -> None:
+    """Refuse a ``--gate-report`` that could not be written at the end.
+
+    Raises:
+        TokbenchError: If there are no conditions, it is neither XML nor JSON, or it cannot be written.
+    """
+    from tokbench.report.gate import check_format
+
+    if report is None:
+        return
+    if not conditions:
+        raise TokbenchError("--gate-report writes what --fail-if found; give --fail-if 'METRIC>NUMBER' too")
+    check_file(report, "--gate-report")
+    check_format(report)
+
+
+def finish_gate(checks: Sequence[Check]) -> None:
+    """Name what failed on stderr and end with status 1, if anything did."""
+    failed = [one for one in checks if one.failed]
+    for one in failed:
+        console.say(f"failed {one.condition}: {one.subject}, {one.message}")
+    if failed:
+        raise typer.Exit(1)
+
+
+def _sorted(found: list[tuple[Path, Record]], key: str | None) -> list[tuple[Path, Record]]:
+    if key is None:
+        return found
+    known = {name for _, record in found for name in record.metrics}
+    if key not in known:
+        raise unknown_name("metric", key, known, hint="--sort takes metrics only.")
+
+    def rank(item: tuple[Path, Record]) -> tuple[bool, float]:
+        metric = item[1].metrics.get(key)
+        if metric is None or metric.reached is None or math.isnan(metric.reached):
+            return True, 0.0
+        return False, -metric.reached if metric.higher_is_better else metric.reached
+
+    return sorted(found, key=rank)

@@ -1,0 +1,54 @@
+"""The command that draws reconstructions."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokbench.commands.console import (
+    DeviceOption,
+    say,
+)
+from tokbench.commands.destinations import check_file
+from tokbench.errors import TokbenchError
+from tokbench.files import write_bytes
+
+if TYPE_CHECKING:
+    from tokbench.tokenizers.base import Tokenizer
+
+PICTURES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
+"""Formats of pictures, by the ending of their files."""
+
+
+def reconstruct(
+    images: Annotated[list[str], typer.Argument(help="Image files, or photos/test/ID/NN for embedded crops.")],
+    tokenizer: Annotated[list[str], typer.Option("--tokenizer", "-t", help="Name or module:Class; may be repeated.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")] = Path("grid.png"),
+    size: Annotated[int, typer.Option(help="Side of the centre square in pixels.", min=8)] = 64,
+    tile: Annotated[int, typer.Option(help="Side of a picture in the grid.", min=32, max=1024)] = 192,
+    device: DeviceOption = "cpu",
+    seed: Annotated[int, typer.Option(help="Of stochastic tokenizers.")] = 0,
+) -> None:
+    """Draw originals, reconstructions and error maps side by side."""
+    if output.suffix.lower() not in PICTURES:
+        raise TokbenchError(f"--output {str(output)!r} must end in {', '.join(PICTURES)}")
+    check_file(output, "--output")
+    from tokbench.bench.reconstruct import read_pictures
+    from tokbench.bench.reconstruct import reconstruct as reconstruct_pictures
+    from tokbench.report.grid import draw_grid
+    from tokbench.tokenizers.zoo import load
+
+    tokenizers: list[Tokenizer] = [load(name, None, device) for name in tokenizer]
+    pictures, attribution = read_pictures(images, size)
+    rows = reconstruct_pictures(pictures, tokenizers, seed=seed)
+    grid = draw_grid(rows, [item.name for item in tokenizers], tile=tile, footer=attribution)
+    stream = io.BytesIO()
+    try:
+        grid.save(stream, PICTURES[output.suffix.lower()])
+    except (OSError, ValueError) as error:  # too large for the format
+        raise TokbenchError(f"cannot draw {output} ({error}); choose fewer images, a smaller --tile, or .png") from error
+    write_bytes(output, stream.getvalue())
+    say(f"wrote {output}")

@@ -1,0 +1,97 @@
+"""The command that makes the HTML report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokbench.commands.compare import without_repeats
+from tokbench.commands.console import say
+from tokbench.commands.destinations import check_file
+from tokbench.errors import TokbenchError
+from tokbench.files import write_text
+from tokbench.report.words import counted
+
+if TYPE_CHECKING:
+    from tokbench.report.page.model import Group
+    from tokbench.report.page.render import Shown
+
+
+def report(
+    places: Annotated[list[Path] | None, typer.Argument(help="Record files, or folders of them [default: runs].")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("report.html"),
+    images: Annotated[int, typer.Option(help="Images in the gallery at most; 0 makes no pictures.", min=0, max=500)] = 24,
+    data: Annotated[
+        str | None, typer.Option("--data", help="Where the images are that are neither the photos, the text nor the fetched faces.")
+    ] = None,
+    open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
+) -> None:
+    """Make one HTML page of records, to read and to look at.
+
+    Tables, plots, pictures, and how to get it all again.
+    """
+    from tokbench.records.probe_store import find_all_records
+    from tokbench.report.page.commands import Asked
+    from tokbench.report.page.model import Measured, arrange
+    from tokbench.report.page.render import probe_section, render_page
+
+    check_file(output, "--output")
+    places = places or [Path("runs")]
+    everything, probes = find_all_records(places)
+    runs = without_repeats(everything)
+    groups = arrange([Measured(path.name, record, *_rows(path, record.data.count)) for path, record in runs])
+    shown = [_pictures(group, images, data) if images else None for group in groups]
+    extra = [probe_section([record for _, record in probes], groups)] if probes else []
+    page = render_page(groups, shown, extra=extra, asked=Asked(tuple(map(str, places)), str(output), images, data))
+    write_text(output, page)
+    for line in _lacking(groups, shown, bool(probes), images):
+        say(line)
+    say(f"wrote {output}: {counted(len(runs) + len(probes), 'record')}, {output.stat().st_size / 1e6:.1f} MB")
+    if open_page:
+        import webbrowser
+
+        webbrowser.open(output.resolve().as_uri())
+
+
+def _lacking(groups: Sequence[Group], shown: Sequence[Shown | None], probes: bool, images: int) -> Iterator[str]:
+    """What the page will not show, and why, a line each."""
+    if not images:
+        yield "no pictures: --images 0 asks for none"
+    for group, pictures in zip(groups, shown, strict=True):
+        reasons: dict[str, list[str]] = {}
+        for entry, reason in zip(group.entries, pictures.pictures.missing if pictures else (), strict=False):
+            if reason is not None:
+                reasons.setdefault(reason, []).append(entry.label)
+        for reason, names in reasons.items():
+            yield f"no pictures of {', '.join(names)}: {reason}"
+        bare = [f"{entry.label}{f' ({entry.problem})' if entry.problem else ''}" for entry in group.entries if not entry.rows]
+        if bare:
+            yield f"no per-image values, so no distributions and few tests, of {', '.join(bare)}"
+    if not probes:
+        yield "nothing on how learnable the tokens are: there are no records of tokbench probe"
+
+
+def _rows(path: Path, images: int) -> tuple[dict[str, dict[str, float]], str | None]:
+    """The per-image rows beside a record; without them, if they are damaged, why."""
+    from tokbench.records.store import read_rows
+
+    try:
+        return read_rows(path, images=images), None
+    except TokbenchError as error:
+        beside = path.with_suffix(".parquet")
+        return {}, str(error).replace(str(beside), beside.name)
+
+
+def _pictures(group: Group, limit: int, data: str | None) -> Shown:
+    """Make the pictures of a group's most telling images again."""
+    from tokbench.bench.pictures import make_pictures
+    from tokbench.report.page.render import Shown
+    from tokbench.report.pictures import choose_images
+
+    records = [entry.record for entry in group.entries]
+    chosen = choose_images(records, [entry.rows for entry in group.entries], limit)
+    say(f"{group.title}: {counted(len(chosen), 'image')} through {counted(len(records), 'tokenizer')}")
+    return Shown(chosen, make_pictures(records, [item.image_id for item in chosen], data=data))

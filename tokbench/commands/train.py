@@ -1,0 +1,76 @@
+"""The command that trains."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tokbench.commands.console import (
+    DataOption,
+    DeviceOption,
+    bar,
+    out,
+    say,
+)
+from tokbench.commands.destinations import check_folder
+from tokbench.signals import Ended
+
+if TYPE_CHECKING:
+    pass
+
+
+def train(
+    recipe: Annotated[str | None, typer.Argument(help="Name of a recipe; without one they are listed.")] = None,
+    data: DataOption = "photos",
+    steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: the recipe's].")] = None,
+    batch_size: Annotated[int | None, typer.Option(help="Images a step [default: the recipe's].")] = None,
+    size: Annotated[int | None, typer.Option(help="Side of the crops in pixels [default: the tokenizer's].")] = None,
+    device: DeviceOption = "cpu",
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder of the run [default: runs/train/RECIPE].")] = None,
+    init_weights: Annotated[Path | None, typer.Option(help="Start from this file instead of the recipe's own.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    log_every: Annotated[int, typer.Option(help="Steps between log lines.", min=1)] = 20,
+    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 500,
+) -> None:
+    """Train a tokenizer by a named recipe. Ctrl-C stops after the step, with a checkpoint."""
+    from tokbench.train.recipes import RECIPES, get_recipe
+
+    if recipe is None:
+        for row in RECIPES:
+            out.print(
+                f"{row.name:<20}{row.tokenizer:<20}{row.steps:>7} steps  {row.summary}", highlight=False, markup=False, soft_wrap=True
+            )
+        return
+    chosen = get_recipe(recipe)
+    from tokbench.data.open import open_training_source
+    from tokbench.train.options import TrainOptions
+    from tokbench.train.start import adjusted, train_recipe
+
+    check_folder(out_dir or Path("runs"), "--out")
+    options = TrainOptions(
+        out=out_dir or Path("runs") / "train" / chosen.name,
+        size=size,
+        device=device,
+        resume=resume,
+        init_weights=init_weights,
+        log_every=log_every,
+        save_every=save_every,
+    )
+    chosen = adjusted(chosen, steps=steps, batch_size=batch_size)
+    source = open_training_source(data)
+    with bar() as shown:
+        task = shown.add_task(chosen.name, total=chosen.steps, figures="")
+
+        def report(done: int, total: int, figures: dict[str, float]) -> None:
+            shown.update(task, completed=done, total=total, figures="  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+
+        result = train_recipe(chosen, source, options, progress=report)
+    if result.finished:
+        say(f"done: {result.steps} steps, weights {result.weights}")
+        say(f"measure them: tokbench run --tokenizer {chosen.tokenizer} --weights {result.weights}")
+    else:
+        note = f"stopped after step {result.steps} of {chosen.steps}, go on with the same command and --resume"
+        raise Ended(result.signal or signal.SIGINT, note)

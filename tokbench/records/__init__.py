@@ -1,0 +1,1 @@
+"""What was measured and how: records, protocols, stores and intervals; without torch."""

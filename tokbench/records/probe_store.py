@@ -1,0 +1,69 @@
+"""Records of probes on disk, placed and found as those of runs are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from tokbench.records.naming import subject_label
+from tokbench.records.probe_record import KIND, ProbeRecord, probe_record_from_dict
+from tokbench.records.record import Record, record_from_dict
+from tokbench.records.store import RUN, Rows, no_records, read_places, write_named
+
+
+def write_probe_record(record: ProbeRecord, rows: Rows, folder: Path, *, model: Callable[[Path], None] | None = None) -> Path:
+    """Write a record and, beside it, its per-image rows as parquet.
+
+    Args:
+        record: The record.
+        rows: Per-image values.
+        folder: Made if missing.
+        model: Writes the probe itself into a folder it is given, which will lie beside the record, under its name.
+
+    Returns:
+        The record's path: tokenizer, budget and protocol, and a number if that is taken.
+
+    Raises:
+        TokbenchError: If the folder cannot be written.
+    """
+    return write_named(record.to_json(), rows, folder, f"{subject_label(record.tokenizer)}_{record.protocol_label}", beside=model)
+
+
+def find_probe_records(places: Iterable[Path]) -> list[tuple[Path, ProbeRecord]]:
+    """Read the records of probes from files and folders.
+
+    Args:
+        places: Record files, or folders that are searched for them, recursively; records of other kinds in folders are passed over.
+
+    Raises:
+        TokbenchError: If a named file is no record of a probe, or one in a folder cannot be read.
+    """
+    return [
+        (found.path, probe_record_from_dict(found.values, origin=str(found.path)))
+        for found in read_places(places)
+        if found.named or found.kind == KIND
+    ]
+
+
+def find_all_records(places: Iterable[Path]) -> tuple[list[tuple[Path, Record]], list[tuple[Path, ProbeRecord]]]:
+    """Read the records of runs and of probes from files and folders.
+
+    Args:
+        places: Record files of either kind, or folders that are searched for them, recursively.
+
+    Returns:
+        Those of runs and those of probes, with their files.
+
+    Raises:
+        TokbenchError: If a place is missing, a file is no record, or there is none of either kind.
+    """
+    places = list(places)
+    runs, probes = [], []
+    for found in read_places(places):
+        if found.kind == KIND:
+            probes.append((found.path, probe_record_from_dict(found.values, origin=str(found.path))))
+        elif found.named or found.kind == RUN:
+            runs.append((found.path, record_from_dict(found.values, origin=str(found.path))))
+    if not runs and not probes:
+        raise no_records(places)
+    return runs, probes

@@ -1,0 +1,1 @@
+"""What VQ-VAE, VQGAN and LlamaGen share."""

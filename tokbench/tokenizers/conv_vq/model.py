@@ -1,0 +1,120 @@
+"""What VQ-VAE, VQGAN and LlamaGen share: the convolutional autoencoder around a codebook.
+
+    images -> encoder -> quant_conv 1x1 -> code -> post_quant_conv 1x1 -> decoder -> images
+
+Parameter names are those of ``taming.models.vqgan``: ``VQModel``, or ``GumbelVQ`` where codes are chosen by score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tokbench.layout import TokenLayout
+from tokbench.nn.autoencoder import Decoder, Encoder
+from tokbench.quantizers.base import Quantized
+from tokbench.quantizers.gumbel import GumbelQuantizer
+from tokbench.quantizers.vq import VectorQuantizer
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.conv_vq.config import ConvVQConfig, conv_vq_layout
+from tokbench.tokens import DiscreteTokens
+from tokbench.tracing import graph_value
+from tokbench.weights.key_maps.diffusers import check_settings
+from tokbench.weights.key_maps.taming import to_taming
+
+
+@graph_value
+@dataclass(frozen=True)
+class VQReconstruction:
+    """One training pass: the decoded images, the vectors before quantization and what the quantizer made of them."""
+
+    images: Float[Tensor, "b 3 h w"]
+    vectors: Float[Tensor, "b l d"]
+    quantized: Quantized
+
+
+class ConvVQTokenizer(Tokenizer):
+    """Convolutional tokenizer with one codebook and a 2D grid.
+
+    Args:
+        config: Shape of the network and of the codebook.
+    """
+
+    config: ConvVQConfig
+    quantize: Any  # a VectorQuantizer, or a GumbelQuantizer if the configuration says so
+
+    def __init__(self, config: ConvVQConfig) -> None:
+        super().__init__()
+        self.config = config
+        z = config.autoencoder.z_channels
+        self.encoder = Encoder(config.autoencoder)
+        self.decoder = Decoder(config.autoencoder)
+        self.quantize = _quantizer(config)
+        self.quant_conv = nn.Conv2d(z, config.embed_dim, 1)
+        self.post_quant_conv = nn.Conv2d(config.embed_dim, z, 1)
+
+    @property
+    def stride(self) -> int:
+        """Pixels a token covers along each axis."""
+        return self.config.autoencoder.stride
+
+    @classmethod
+    def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those of taming-transformers; a published file may have the names of diffusers or LlamaGen."""
+        return to_taming(state)
+
+    def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
+        """Refuse settings of diffusers that make another network of the same shapes."""
+        check_settings(settings, self.config.autoencoder.norm_groups, place)
+
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """One token per ``stride`` x ``stride`` pixels."""
+        return conv_vq_layout(self.config, height, width)
+
+    def forward(self, images: Float[Tensor, "b 3 h w"], *, generator: torch.Generator | None = None) -> VQReconstruction:
+        """Encode, quantize and decode, for training.
+
+        Args:
+            images: RGB in [-1, 1].
+            generator: Draws the noise of a ``gumbel`` quantizer in training mode; others need none.
+        """
+        vectors, grid = self._vectors(images)
+        noise = {"generator": generator} if isinstance(self.quantize, GumbelQuantizer) else {}
+        quantized = self.quantize(vectors, **noise)
+        return VQReconstruction(self._render(quantized.vectors, grid), vectors, quantized)
+
+    def _vectors(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
+        features = self.quant_conv(self.encoder(images))
+        return rearrange(features, "b d h w -> b (h w) d").float(), (features.shape[2], features.shape[3])
+
+    def _render(self, vectors: Tensor, grid: tuple[int, ...]) -> Tensor:
+        height, width = grid
+        maps = rearrange(vectors, "b (h w) d -> b d h w", h=height, w=width)
+        return self.decoder(self.post_quant_conv(maps.to(self.post_quant_conv.weight.dtype)))  # quantizers work in single precision
+
+    def _encode(self, images: Tensor, seeds: list[int]) -> DiscreteTokens:
+        vectors, grid = self._vectors(images)
+        return DiscreteTokens(self.quantize.codes(vectors), grid, self.quantize.codebook_sizes)
+
+    def _decode(self, tokens: DiscreteTokens, seeds: list[int]) -> Tensor:
+        return self._render(self.quantize.lookup(tokens.codes), tokens.grid)
+
+
+def _quantizer(config: ConvVQConfig) -> VectorQuantizer | GumbelQuantizer:
+    if config.quantizer == "gumbel":
+        return GumbelQuantizer(config.codebook_size, config.embed_dim, kl_weight=config.kl_weight)
+    return VectorQuantizer(
+        config.codebook_size,
+        config.embed_dim,
+        beta=config.beta,
+        loss_form=config.loss_form,
+        cosine=config.quantizer == "cosine",
+        entropy_weight=config.entropy_weight,
+    )

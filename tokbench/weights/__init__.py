@@ -1,0 +1,1 @@
+"""From a name, path, hub id or URL to checked tensors."""

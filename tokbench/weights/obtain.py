@@ -1,0 +1,142 @@
+"""Where the weights of a variant are: shipped with the package, fetched into the user's cache, or still to come; no torch."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+from typing import Literal, Protocol, runtime_checkable
+
+from tokbench.errors import TokbenchError
+from tokbench.weights.assets import cache_dir
+from tokbench.weights.download import Progress, reason
+from tokbench.weights.places import HubPlace, WebPlace, check_pin, fetch, forget_pin, parse_place
+
+
+@runtime_checkable
+class Named(Protocol):
+    """A family of the zoo, as far as the places of its weights go."""
+
+    @property
+    def name(self) -> str:
+        """Of the family."""
+        ...
+
+
+@runtime_checkable
+class Row(Protocol):
+    """A variant of the zoo, as far as the places of its weights go; ``tokbench.tokenizers.family.Variant`` says what they mean."""
+
+    @property
+    def name(self) -> str:
+        """Without the family."""
+        ...
+
+    @property
+    def weights(self) -> str | None:
+        """File that ships with the package."""
+        ...
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether it is useless without weights."""
+        ...
+
+    @property
+    def file(self) -> str | None:
+        """Where its published weights can be fetched."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Where architecture and weights come from."""
+        ...
+
+
+State = Literal["embedded", "here", "to fetch", "to be given", "none needed"]
+
+
+def weights_path(variant: Row) -> Path | None:
+    """Where the weights that ship with the package lie; None if the variant has none."""
+    if variant.weights is None:
+        return None
+    return Path(str(resources.files("tokbench.weights") / "embedded" / variant.weights))
+
+
+def cache_path(family: Named, variant: Row) -> Path | None:
+    """Where the published file of a variant lies, or would lie once fetched; None if nobody publishes one."""
+    place = _place(variant)
+    if place is None:
+        return None
+    name = place.inside if isinstance(place, HubPlace) else place.member or place.file_name
+    return cache_dir() / "weights" / family.name / variant.name / name
+
+
+def weights_state(family: Named, variant: Row) -> State:
+    """Whether a variant's weights are at hand."""
+    if variant.weights is not None:
+        return "embedded"
+    if not variant.needs_weights:
+        return "none needed"
+    path = cache_path(family, variant)
+    return "to be given" if path is None else "here" if path.is_file() else "to fetch"
+
+
+def own_weights(family: Named, variant: Row) -> Path | None:
+    """Find the weights of a variant that the user names no file for.
+
+    Returns:
+        Their file; None if the variant needs none.
+
+    Raises:
+        TokbenchError: If they are not here, or not the file that was here at first use.
+    """
+    if variant.weights is not None or not variant.needs_weights:
+        return weights_path(variant)
+    name, path = f"{family.name}/{variant.name}", cache_path(family, variant)
+    if path is None:
+        raise TokbenchError(f"{name} ships without weights; pass weights=PATH (command line: --weights PATH)")
+    if not path.is_file():
+        raise TokbenchError(f"the weights of {name} are not here; run: tokbench weights get {name} (or pass --weights FILE)")
+    check_pin(str(_place(variant)), path, name=name)
+    return path
+
+
+def fetch_weights(family: Named, variant: Row, *, renew: bool = False, progress: Progress = lambda done, total: None) -> Path:
+    """Fetch the published weights of a variant into the user's cache, unless they are there.
+
+    Args:
+        family: Of the variant.
+        variant: Whose weights.
+        renew: Whether to fetch what is published now in any case, and to note its digest instead of the one at first use.
+        progress: Called with bytes done and bytes in all (0 if unknown).
+
+    Returns:
+        Their file.
+
+    Raises:
+        TokbenchError: If nobody publishes any, or they cannot be had; says where to put them by hand.
+    """
+    name, place, path = f"{family.name}/{variant.name}", _place(variant), cache_path(family, variant)
+    if place is None or path is None:
+        if variant.weights is not None or not variant.needs_weights:
+            raise TokbenchError(f"{name} needs no fetching: its weights are {weights_state(family, variant)}")
+        raise TokbenchError(f"no file of {name} is known; get one from {variant.source}, and pass --weights FILE")
+    if path.is_file() and not renew:
+        check_pin(str(place), path, name=name)
+        return path
+    try:
+        return fetch(place, path, name=name, renew=renew, progress=progress)
+    except OSError as error:
+        raise TokbenchError(f"cannot fetch {place} ({reason(error)}); fetch it by other means and put it at {path}") from error
+
+
+def forget_weights(variant: Row) -> bool:
+    """Forget the digest of a variant's weights noted at first use; returns whether one was noted."""
+    place = _place(variant)
+    return place is not None and forget_pin(str(place))
+
+
+def _place(variant: Row) -> HubPlace | WebPlace | None:
+    place = None if variant.file is None else parse_place(variant.file)
+    assert not isinstance(place, Path), f"{variant.file} is no place of the web"
+    return place
