@@ -14,7 +14,7 @@ test: $(VENV)/.installed-test
 	$(BIN)/mypy tokbench
 	-$(BIN)/tokbench weights get lpips-vgg  # tests that need these are skipped where they cannot be had
 	-$(BIN)/tokbench weights get faces
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -244,7 +244,7 @@ def test_bad_text_files_beside_images(kind: str, tmp_path: Path, make_folder: Pa
         (path / "b.txt").unlink()
         assert source.caption(1) is None
         (path / "b.txt").mkdir()
-        with pytest.raises(TokbenchError, match=r"the caption of b\.png of set cannot be read \(Is a directory\)"):
+        with pytest.raises(TokbenchError, match=r"the caption of b\.png of set cannot be read \(it is a folder, not a file\)"):
             source.caption(1)
 
 
