@@ -28,6 +28,17 @@ def test_a_signal_ends_a_command_in_one_line(number, tokbench_cli, monkeypatch):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("place", ["in_words", "usage_error", "abandon_output"])
+def test_a_signal_while_a_command_finds_its_last_words(place, number, tokbench_cli, monkeypatch):
+    monkeypatch.setattr(f"tokbench.cli.{place}", lambda *_: os.kill(os.getpid(), number))
+    arguments = ("list", "--jsom") if place == "usage_error" else ("show", "no-such-tokenizer")
+    status, words = SIGNALS[number]
+    ended, out, err = tokbench_cli(*arguments)
+    assert (ended, out, err.splitlines()[-1]) == (status, "", f"tokbench: {words}")
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("number", SIGNALS)
 def test_the_second_signal_ends_at_once(number, monkeypatch, capfd):
     ended = []
     monkeypatch.setattr(signals.os, "_exit", ended.append)

@@ -41,8 +41,12 @@ def main() -> None:
     take_any_text(sys.stderr)
     logging.basicConfig(level=logging.WARNING, format="%(message)s", stream=sys.stderr)
     with ending_at_signals():
-        status = _status()
-        abandon_output()
+        try:
+            status = _status()
+            abandon_output()
+        except Ended as ended:  # at work, or at finding words for what went wrong there
+            say(farewell(ended.number, ended.note))
+            status = exit_status(ended.number)
     sys.exit(status)
 
 
@@ -64,9 +68,6 @@ def _status() -> int:
         else:
             say(f"tokbench: {usage_error(error, typer.main.get_command(app), sys.argv[1:])}")
         return 2
-    except Ended as ended:
-        say(farewell(ended.number, ended.note))
-        return exit_status(ended.number)
     except (KeyboardInterrupt, typer.Abort):
         say(farewell(signal.SIGINT))
         return exit_status(signal.SIGINT)
