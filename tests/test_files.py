@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tokbench.errors import TokbenchError
-from tokbench.files import Busy, Taken, atomic_file, atomic_unit, folder_lock, partial_name, remove_abandoned, write_text
+from tokbench.files import Busy, Taken, atomic_file, atomic_unit, cannot_write, folder_lock, partial_name, remove_abandoned, write_text
 
 NAMES = ("a.parquet", "a", "a.json")
 
@@ -141,6 +141,14 @@ def again(folder):
         assert one["then"] in (second, first | second)
         assert ("a.json" in seen) == ("a.json" in one["then"])
         assert not [name for name in one["entries"] if name.startswith(".")]
+
+
+def test_an_error_names_the_finished_file(tmp_path):
+    full = OSError(errno.ENOSPC, "No space left on device")
+    for hidden in (".model.bin.draft/.config.json.partial", ".model.bin.draft/config.json", ".config.json.partial", "config.json"):
+        expected = f"cannot write to {tmp_path / 'config.json'} (No space left on device); make room or choose another place"
+        assert str(cannot_write(tmp_path / hidden, full)) == expected
+    assert str(cannot_write(Path(".partial"), full)).startswith("cannot write to .partial (")
 
 
 FAILURES = [errno.ENOSPC, errno.EROFS, errno.EIO, errno.EDQUOT, errno.EACCES]

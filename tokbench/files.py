@@ -291,7 +291,15 @@ def cannot_write(place: Path, error: OSError) -> TokbenchError:
     """Build the error for a file or folder that cannot be written, to be raised by the caller."""
     reason = error.strerror or str(error) or type(error).__name__
     advice = _ADVICE.get(error.errno or 0, "choose another place")
-    return TokbenchError(f"cannot write to {place} ({reason}); {advice}")
+    return TokbenchError(f"cannot write to {_finished(place)} ({reason}); {advice}")
+
+
+def _finished(place: Path) -> Path:
+    """Where what lies at a place will be once it is whole: users know nothing of hidden names."""
+    shown = [part for part in place.parts if not (part.startswith(".") and part.endswith(_DRAFT))]
+    if shown and shown[-1].startswith(".") and shown[-1].endswith(_PARTIAL):
+        shown[-1] = shown[-1][1 : -len(_PARTIAL)] or shown[-1]
+    return Path(*shown)
 
 
 class _Draft(io.FileIO):
