@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
-from tokbench.errors import TokbenchError, missing_extra, unknown_name
+import pytest
+
+from tokbench.errors import LONGEST_MESSAGE, TokbenchError, missing_extra, unknown_name
 
 
 def test_a_message_is_one_line() -> None:
     assert str(TokbenchError("a long\n    message \t here ")) == "a long message here"
+
+
+@pytest.mark.parametrize("given", ["x" * 5000, "x y " * 1250, "\x1b[31m" * 1000, "\u65e5" * 5000, "/".join(["folder"] * 800)])
+def test_what_is_given_is_not_repeated_at_any_length(given: str) -> None:
+    for error in (unknown_name("tokenizer", given, ["vqgan"], hint="See: tokbench list"), TokbenchError(f"no file at {given}; see --help")):
+        assert len(str(error)) <= LONGEST_MESSAGE
+        assert str(error).startswith(("unknown tokenizer", "no file at"))
+        assert str(error).endswith(("See: tokbench list", "see --help"))
+        assert "..." in str(error)
+
+
+def test_a_long_path_is_named_whole() -> None:
+    path = "/".join(["folder"] * 80)
+    assert str(TokbenchError(f"no file at {path}; give one")) == f"no file at {path}; give one"
 
 
 def test_near_names_are_proposed() -> None:

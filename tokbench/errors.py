@@ -11,12 +11,21 @@ from tokbench.escapes import visible
 _OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED", "Cannot allocate memory", "bad_alloc")
 """What libraries say that raise a plain RuntimeError."""
 
+LONGEST_WORD, LONGEST_MESSAGE = 600, 3000
+"""Characters of a word, such as a path, and of all of them, beyond which the middle of what was given is left out."""
+
 
 class TokbenchError(Exception):
     """Something the user can fix. The command line prints it in one line and exits with status 2."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(visible(" ".join(message.split())))
+        words = (_shortened(word, LONGEST_WORD) for word in visible(" ".join(message.split())).split(" "))
+        super().__init__(_shortened(" ".join(words), LONGEST_MESSAGE))
+
+
+def _shortened(text: str, most: int) -> str:
+    """Text without its middle, if it is longer: its beginning says what is meant, and a message ends with what to do."""
+    return text if len(text) <= most else f"{text[: most // 2]}...{text[3 - most // 2 :]}"
 
 
 def unknown_name(kind: str, given: str, known: Iterable[str], *, hint: str = "") -> TokbenchError:
