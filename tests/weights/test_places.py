@@ -1,6 +1,7 @@
 """Where weights are, and how they come here: hub and URLs, kept once, pinned at first use, with a way out when offline."""
 
 import io
+import os
 import threading
 import zipfile
 from collections.abc import Iterator
@@ -49,13 +50,14 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple]:
 
     asked: list[tuple] = []
 
-    def one(repo: str, file: str, *, revision: str | None, local_dir: Path | None) -> str:
+    def one(repo: str, file: str, *, revision: str | None, local_dir: Path | None, force_download: bool) -> str:
         asked.append((repo, file, revision, local_dir))
         if repo == "gone/gone":
             raise LocalEntryNotFoundError("cannot find the requested files")
         path = (local_dir or tmp_path / "hub") / file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"weights of " + repo.encode())
+        if force_download or not path.exists():  # as the hub's library, which takes what is there for whole
+            path.write_bytes(b"weights of " + repo.encode())
         return str(path)
 
     def snapshot(
@@ -165,6 +167,38 @@ def test_a_file_that_changed_since_its_first_use_is_refused(tmp_path: Path, cach
         check_pin("https://x/w.pt", path)
 
 
+@pytest.mark.parametrize("variable", ["TOKBENCH_CACHE", "XDG_CACHE_HOME", "HOME"])
+@pytest.mark.parametrize("there", ["a file", "a pipe", "below a file", "not to be written"])
+def test_a_cache_that_cannot_be_one(
+    variable: str, there: str, web: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    web["https://x/w.pt"] = b"never asked for"
+    given = tmp_path / "given"
+    if there == "a pipe":
+        os.mkfifo(given)
+    elif there == "not to be written":
+        monkeypatch.setattr(os, "access", lambda *_: False)  # whoever runs this may be allowed everything
+    else:
+        given.write_text("")
+    for name in ("TOKBENCH_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, str(given / "below" if there == "below a file" else given))
+    with pytest.raises(TokbenchError, match=rf"^downloads are kept in {given}.*, which cannot be written; set TOKBENCH_CACHE to a folder"):
+        locate("https://x/w.pt")
+    assert not forget_pin("https://x/w.pt")
+
+
+def test_a_pin_that_is_no_file_is_not_waited_for(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "w.pt"
+    path.write_bytes(b"one")
+    check_pin("https://x/w.pt", path)
+    (pin,) = (cache / "weights" / "pins").iterdir()
+    pin.unlink()
+    os.mkfifo(pin)
+    with pytest.raises(TokbenchError, match="holds no digest; delete it"):
+        check_pin("https://x/w.pt", path)
+
+
 @pytest.fixture
 def served(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """The address of a folder that a server of our own serves."""
@@ -237,6 +271,27 @@ def test_files_and_folders_of_the_hub(hub: list[tuple], tmp_path: Path) -> None:
     assert hub == [("a/b", "x/w.safetensors", "v1", None), ("a/b", ("vae/*.json", "vae/*.safetensors"), None, None)]
     with pytest.raises(TokbenchError, match=r"cannot fetch hf:gone/gone/w.pt \(cannot find the requested files\)"):
         locate("hf:gone/gone/w.pt")
+
+
+def test_a_file_of_the_hub_that_is_another_one_is_deleted_and_renewed(hub: list[tuple], tmp_path: Path, cache: Path) -> None:
+    place = "hf:a/b/w.pt"
+    path = locate(place)
+    good = path.read_bytes()
+    path.write_bytes(b"damaged")
+    with pytest.raises(TokbenchError, match=rf"at first use it was .*; it was deleted. To accept .* weights get {place} --renew, or"):
+        locate(place)
+    assert not path.exists()
+    path.write_bytes(b"damaged")
+    assert locate(place, renew=True).read_bytes() == good == locate(place).read_bytes()
+
+
+def test_weights_of_the_zoo_from_the_hub_are_checked_whoever_asks_for_them(hub: list[tuple], cache: Path) -> None:
+    place, target = parse_place("hf:a/b/x/w.pt"), cache / "weights" / "zoo" / "x" / "w.pt"
+    assert isinstance(place, HubPlace)
+    assert places.fetch(place, target) == target
+    target.write_bytes(b"damaged")
+    with pytest.raises(TokbenchError, match="it was replaced or is damaged"):
+        places.fetch(place, target, name="zoo")
 
 
 def test_weights_of_the_zoo_from_the_hub_lie_in_the_cache(hub: list[tuple], cache: Path) -> None:

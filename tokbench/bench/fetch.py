@@ -17,7 +17,7 @@ from torch import Tensor
 from tokbench.data.face_package import PACKAGE_SHA256
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_unit, make_folder, scratch_folder
-from tokbench.weights.assets import Asset, asset_path, get_asset
+from tokbench.weights.assets import Asset, asset_path, get_asset, make_cache
 from tokbench.weights.checkpoints import read_state, save_weights, sha256
 from tokbench.weights.digest import tensors_digest
 from tokbench.weights.download import Progress, download, reason
@@ -54,6 +54,7 @@ def fetch_asset(name: str, *, renew: bool = False, progress: Progress = lambda d
     if path.is_file() and (asset.embedded or not renew or _is_published(asset, path)):
         return path
     assert not asset.embedded, f"{asset.file} is missing from the package"
+    make_cache()
     make_folder(path.parent)
     if url := DOWNLOADS.get(name):
         try:

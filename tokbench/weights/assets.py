@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.files import make_folder
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,25 @@ def cache_dir() -> Path:
         return Path.home() / ".cache" / "tokbench"
     except RuntimeError:  # a user without a home
         return Path(os.devnull) / "set TOKBENCH_CACHE"  # never there, and what cannot be written to it says what to do
+
+
+def make_cache() -> None:
+    """Make the user's cache before something is fetched into it.
+
+    Raises:
+        TokbenchError: If it cannot be written.
+    """
+    folder = cache_dir()
+    try:
+        make_folder(folder)
+    except TokbenchError as error:
+        raise _no_cache(folder) from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise _no_cache(folder)
+
+
+def _no_cache(folder: Path) -> TokbenchError:
+    return TokbenchError(f"downloads are kept in {folder}, which cannot be written; set TOKBENCH_CACHE to a folder that can")
 
 
 def asset_path(name: str) -> Path:

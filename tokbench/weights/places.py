@@ -16,7 +16,8 @@ from urllib.parse import unquote, urlsplit
 
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.files import atomic_file, write_bytes, write_text
-from tokbench.weights.assets import cache_dir
+from tokbench.json_files import read_regular
+from tokbench.weights.assets import cache_dir, make_cache
 from tokbench.weights.download import Progress, WrongDigest, download, reason
 
 FILE_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".npy", ".json")
@@ -28,6 +29,8 @@ FOLDER_FILES = ("*.json", "*.safetensors")
 OTHER_COPIES = ("*.fp16.*", "*.non_ema.*")
 """What is not: other precisions and other averages of the same weights."""
 
+LONGEST_PIN = 1 << 16
+"""Bytes of what notes a digest: it, and behind it the place."""
 LONGEST_NAME = 120
 """Characters of the name a download keeps; locks and parts of it have longer ones."""
 MOST_UNPACKED = 1 << 30
@@ -199,9 +202,9 @@ def fetch(
         TokbenchError: If it is not the file that was there at its first use; it is deleted then.
     """
     if target.is_file() and not renew:
-        if isinstance(place, WebPlace):
-            check_pin(str(place), target, name=name)
+        check_pin(str(place), target, name=name)
         return target
+    make_cache()
     if isinstance(place, HubPlace):
         return _from_hub(place, root=Path(str(target).removesuffix(place.inside)), name=name, renew=renew)
     file = target.with_name(place.file_name) if place.member else target
@@ -247,11 +250,10 @@ def check_pin(place: str, path: Path, *, name: str = "") -> str:
 
 def forget_pin(place: str) -> bool:
     """Forget the digest noted at first use, so that the file that is here is taken at its next use; returns whether one was noted."""
-    pins = {_pin(place), _pin(place.partition("#")[0])}
-    known = any(pin.is_file() for pin in pins)
+    pins = [pin for pin in {_pin(place), _pin(place.partition("#")[0])} if pin.is_file()]
     for pin in pins:
         pin.unlink(missing_ok=True)
-    return known
+    return bool(pins)
 
 
 def _changed(what: str, place: str, digest: str, known: str, name: str, fate: str) -> TokbenchError:
@@ -270,16 +272,18 @@ def _sha256(path: Path) -> str:
 def _noted(place: str) -> str:
     """The digest noted at first use; empty if there is none, or what is there is none."""
     try:
-        with _pin(place).open("rb") as file:
-            found = re.match(rb"[0-9a-f]{64}(?=\s)", file.read(100))
-    except FileNotFoundError:
+        found = re.match(rb"[0-9a-f]{64}(?=\s)", read_regular(_pin(place), most=LONGEST_PIN))
+    except (FileNotFoundError, NotADirectoryError):
         return ""
+    except ValueError:  # no file, or one that is too long
+        found = None
     if found is None:
         raise TokbenchError(f"{_pin(place)} holds no digest; delete it, or run: tokbench weights forget {place}")
     return found[0].decode()
 
 
 def _note(place: str, digest: str) -> None:
+    make_cache()
     write_text(_pin(place), f"{digest}  {place}\n")
 
 
@@ -311,11 +315,13 @@ def _from_hub(place: HubPlace, *, root: Path | None = None, name: str = "", rene
     options: dict[str, Any] = {"revision": place.revision, "local_dir": root}
     try:
         if place.is_file:
-            path = Path(huggingface_hub.hf_hub_download(place.repo, place.inside, **options))
-            if renew:
-                _note(str(place), _sha256(path))
-            else:
-                check_pin(str(place), path, name=name)
+            path = Path(huggingface_hub.hf_hub_download(place.repo, place.inside, force_download=renew, **options))
+            digest, known = _sha256(path), "" if renew else _noted(str(place))
+            if known and digest != known:
+                path.unlink(missing_ok=True)  # a link, in the hub's own cache; what it leads to may be another revision's
+                raise _changed(str(path), str(place), digest, known, name or str(place), "it was deleted")
+            if digest != known:
+                _note(str(place), digest)
             return path
         patterns = [f"{place.inside}/{pattern}" if place.inside else pattern for pattern in FOLDER_FILES]
         options |= {"allow_patterns": patterns, "ignore_patterns": list(OTHER_COPIES)}
