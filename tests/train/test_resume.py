@@ -346,6 +346,21 @@ def test_a_diverged_run_keeps_its_last_checkpoint(runner: Runner, monkeypatch: p
     assert after["weights.safetensors"] == before["weights.safetensors"]
 
 
+def test_weights_that_decode_to_nothing_are_reported_and_not_kept(runner: Runner) -> None:
+    with pytest.raises(Crash):
+        runner.run(small_recipe("vae-tiny"), "run", stop_after=HALF)
+    path = runner.folder / "run" / "checkpoint.pt"
+    state = torch.load(path, weights_only=True)
+    for key, value in state["averaged"].items():
+        if key.startswith(("decoder.norm_out", "decoder.conv_out")):
+            value.copy_(value.sign() * 3e38)
+    torch.save(state, path)
+    before = path.read_bytes()
+    with pytest.raises(TokbenchError, match=r"decode NaN pixels: training diverged, or .* damaged; .* The last checkpoint is as it was"):
+        runner.run(small_recipe("vae-tiny"), "run", resume=True)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["model", "discriminator"])
 def test_nothing_moves_along_a_gradient_that_is_not_finite(name: str) -> None:
     objective = AutoencoderObjective(VQVAE(small_resolve("vqvae/tiny")[1].config), small_recipe("vqgan-tiny"), torch.nn.Identity())

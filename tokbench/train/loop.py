@@ -106,8 +106,8 @@ def _train(
                 log(json.dumps({"step": done, **plain(figures), "images_per_second": round(rate, 2)}) + "\n")
                 mark = (now, done)
             if done % options.save_every == 0 or done == recipe.steps or stopped is not None:
+                _samples(recipe, options, averaged, crops, done)  # first: weights that decode to nothing replace none
                 _save(recipe, settings, options, objective, averaged, done, training)
-                _samples(recipe, options, averaged, crops, done)
             progress(done, recipe.steps, figures)
     return TrainResult(done, done == recipe.steps, options.out / WEIGHTS, stopped)
 
@@ -249,7 +249,13 @@ def _samples(recipe: Recipe, options: TrainOptions, averaged: dict[str, Tensor],
     model: Tokenizer = import_class(family.model)(variant.config).eval()
     load_strictly(model, averaged, origin="averaged weights")
     originals, seeds = crops.batch(2**31, 8), list(range(8))
-    images = to_uint8(model.decode(model.encode(to_float(originals), seeds=seeds), seeds=seeds))
+    decoded = model.decode(model.encode(to_float(originals), seeds=seeds), seeds=seeds)
+    if bool(decoded.isnan().any()):
+        raise TokbenchError(
+            f"the weights at step {step} decode NaN pixels: training diverged, or the checkpoint it went on from was damaged; lower the "
+            "learning rate, or start again in another --out. The last checkpoint is as it was"
+        )
+    images = to_uint8(decoded)
     rows = torch.cat([originals, images]).permute(0, 2, 3, 1)
     size = rows.shape[1]
     grid = rows.reshape(2, 8, size, size, 3).permute(0, 2, 1, 3, 4).reshape(2 * size, 8 * size, 3)
