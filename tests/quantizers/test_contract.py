@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from tokbench.quantizers.base import Quantized, Quantizer
 from tokbench.quantizers.bsq import BinarySphericalQuantizer
+from tokbench.quantizers.ema import EmaCodebook
 from tokbench.quantizers.fsq import FiniteScalarQuantizer
 from tokbench.quantizers.gumbel import GumbelQuantizer
 from tokbench.quantizers.ibq import IndexBackpropagationQuantizer
@@ -155,3 +158,28 @@ def test_its_losses_train_it(name: str) -> None:
         torch.stack(list(quantizer(vectors).losses.values())).sum().backward()
         optimizer.step()
     assert error() < 0.7 * before
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_real_settings_are_finite(value: float) -> None:
+    """Every setting of every quantizer that is a real number."""
+    tried = 0
+    for kind in {type(make()) for make in MAKERS.values()}:
+        parameters = inspect.signature(kind).parameters.values()
+        needed = [{"codebook_sizes": (4, 4), "levels": (4, 4)}.get(one.name, 9) for one in parameters if one.default is one.empty]
+        build: Any = kind
+        build(*needed)  # whole without the setting
+        for one in parameters:
+            if one.annotation == "float":
+                tried += 1
+                with pytest.raises(ValueError, match=rf"{one.name} must be a finite number, got {value}"):
+                    build(*needed, **{one.name: value})
+    assert tried >= 22
+
+
+@pytest.mark.parametrize("key", ["decay", "eps", "restart_below"])
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_real_settings_of_averages_are_finite(key: str, value: float) -> None:
+    build: Any = EmaCodebook
+    with pytest.raises(ValueError, match=rf"{key} must be a finite number, got {value}"):
+        build(VectorQuantizer(4, DIM, loss_form="commitment"), **{key: value})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,7 +76,7 @@ class MMDiTConfig:
         published: Whether to hold the parameters that the published checkpoints have and the network never uses.
 
     Raises:
-        ValueError: If a number is not positive, heads do not divide the width, or the axes are odd or do not fill a head.
+        ValueError: If a number is not positive and finite, heads do not divide the width, or the axes are odd or do not fill a head.
     """
 
     hidden: int
@@ -87,8 +88,10 @@ class MMDiTConfig:
     published: bool = False
 
     def __post_init__(self) -> None:
-        if min(self.hidden, self.heads, self.depth, *self.axes) < 1 or not self.mlp_ratio > 0 or not self.theta > 0:
-            raise ValueError(f"widths, heads, depth, axes, mlp_ratio and theta must be positive, got {self}")
+        if min(self.hidden, self.heads, self.depth, *self.axes) < 1:
+            raise ValueError(f"widths, heads, depth and axes must be positive, got {self}")
+        if not (0 < self.mlp_ratio < math.inf and 0 < self.theta < math.inf):
+            raise ValueError(f"mlp_ratio and theta must be positive finite numbers, got {self}")
         if self.hidden % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.hidden}")
         if any(axis % 2 for axis in self.axes) or sum(self.axes) != self.head_dim:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -66,6 +67,20 @@ def check_codebook(size: int, dim: int) -> None:
     """
     if size < 1 or dim < 1:
         raise ValueError(f"a codebook has at least one row of at least one value, got {size} rows of {dim} values")
+
+
+def check_settings(**settings: float) -> None:
+    """Refuse weights, temperatures and other real settings that are no finite number: they would spoil training, or codes, in silence.
+
+    Args:
+        **settings: By name.
+
+    Raises:
+        ValueError: If one is NaN or infinite.
+    """
+    for name, value in settings.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{name} must be a finite number, got {value}")
 
 
 def single(vectors: Float[Tensor, "*s"], what: str = "features") -> Float[Tensor, "*s"]:

@@ -14,7 +14,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through, unit
+from tokbench.quantizers.base import Quantized, Quantizer, check_settings, single, straight_through, unit
 from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
 from tokbench.quantizers.signs import pack_signs, sign_table, unpack_signs
 
@@ -72,6 +72,13 @@ class BinarySphericalQuantizer(Quantizer):
         unit_codes: bool = True,
     ) -> None:
         super().__init__()
+        check_settings(
+            commitment_weight=commitment_weight,
+            entropy_weight=entropy_weight,
+            sample_weight=sample_weight,
+            diversity_weight=diversity_weight,
+            temperature=temperature,
+        )
         if bits < 1 or codes_per_position < 1 or bits % codes_per_position or bits // codes_per_position > 62:
             raise ValueError(f"{bits} bits cannot make {codes_per_position} equal codes of 1 to 62 bits")
         if entropy_form not in get_args(EntropyForm):

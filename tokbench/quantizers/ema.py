@@ -14,7 +14,7 @@ import torch.distributed as dist
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import single
+from tokbench.quantizers.base import check_settings, single
 from tokbench.quantizers.kmeans import kmeans
 from tokbench.quantizers.vq import VectorQuantizer
 
@@ -52,6 +52,7 @@ class EmaCodebook(nn.Module):
         restart_every: int = 20,
     ) -> None:
         super().__init__()
+        check_settings(decay=decay, eps=eps, restart_below=restart_below)
         if quantizer.cosine:
             raise ValueError("a cosine codebook cannot be learned by moving averages; use loss_form paper")
         self.decay, self.eps = decay, eps

@@ -12,7 +12,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, single
+from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, check_settings, single
 from tokbench.quantizers.nearest import highest_codes
 from tokbench.quantizers.slices import over_slices
 
@@ -35,6 +35,7 @@ class GumbelQuantizer(Quantizer):
 
     def __init__(self, codebook_size: int, dim: int, *, kl_weight: float = 5e-4, temperature: float = 1.0) -> None:
         super().__init__()
+        check_settings(kl_weight=kl_weight, temperature=temperature)
         if not temperature > 0:
             raise ValueError(f"temperature must be positive, got {temperature}")
         check_codebook(codebook_size, dim)

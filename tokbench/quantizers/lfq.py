@@ -18,7 +18,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through, unit
+from tokbench.quantizers.base import Quantized, Quantizer, check_settings, single, straight_through, unit
 from tokbench.quantizers.entropy import bit_assignments, clamped_log, entropy, offset_log, soft_assignments
 from tokbench.quantizers.signs import BitOrder, pack_signs, sign_table, unpack_signs
 
@@ -67,6 +67,13 @@ class LookupFreeQuantizer(Quantizer):
         scale: float = 1.0,
     ) -> None:
         super().__init__()
+        check_settings(
+            entropy_weight=entropy_weight,
+            commitment_weight=commitment_weight,
+            temperature=temperature,
+            diversity_weight=diversity_weight,
+            scale=scale,
+        )
         if not 1 <= bits <= 62 or codebooks < 1:
             raise ValueError(f"a code has 1 to 62 bits and a token at least one code, got {bits} and {codebooks}")
         if bit_order not in get_args(BitOrder) or entropy_form not in get_args(EntropyForm):

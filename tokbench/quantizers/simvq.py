@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, single, straight_through
+from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, check_settings, single, straight_through
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.quantizers.rotation import rotate_through
 
@@ -46,6 +46,7 @@ class SimVQ(Quantizer):
         rotation_trick: bool = True,
     ) -> None:
         super().__init__()
+        check_settings(beta=beta, commitment_weight=commitment_weight)
         frozen_dim = dim if frozen_dim is None else frozen_dim
         check_codebook(codebook_size, dim)
         self.codebook_sizes = (codebook_size,)

@@ -15,7 +15,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, single, straight_through, unit
+from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, check_settings, single, straight_through, unit
 from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
 from tokbench.quantizers.nearest import nearest_codes
 
@@ -53,6 +53,7 @@ class VectorQuantizer(Quantizer):
         entropy_temperature: float = 0.01,
     ) -> None:
         super().__init__()
+        check_settings(beta=beta, entropy_weight=entropy_weight, entropy_temperature=entropy_temperature)
         if loss_form not in get_args(LossForm) or not entropy_temperature > 0:
             allowed = "loss_form is paper, taming or commitment and entropy_temperature positive"
             raise ValueError(f"{allowed}, got {loss_form!r} and {entropy_temperature}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Literal
 
@@ -42,10 +43,9 @@ class ConvVQConfig:
     def __post_init__(self) -> None:
         if self.codebook_size < 2 or self.embed_dim < 1:
             raise ValueError(f"a codebook needs at least 2 entries of at least 1 value, got {self.codebook_size} of {self.embed_dim}")
-        if not self.beta >= 0:
-            raise ValueError(f"beta must not be negative, got {self.beta}")
-        if not (self.entropy_weight >= 0 and self.kl_weight >= 0):
-            raise ValueError(f"entropy_weight and kl_weight must not be negative, got {self.entropy_weight} and {self.kl_weight}")
+        for name in ("beta", "entropy_weight", "kl_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} must be a finite number from 0, got {getattr(self, name)}")
         if self.loss_form not in ("paper", "taming", "commitment"):
             raise ValueError(f"loss_form is paper, taming or commitment, got {self.loss_form!r}")
         if self.quantizer not in ("nearest", "cosine", "gumbel"):
