@@ -250,9 +250,9 @@ def _samples(recipe: Recipe, options: TrainOptions, averaged: dict[str, Tensor],
     load_strictly(model, averaged, origin="averaged weights")
     originals, seeds = crops.batch(2**31, 8), list(range(8))
     decoded = model.decode(model.encode(to_float(originals), seeds=seeds), seeds=seeds)
-    if bool(decoded.isnan().any()):
+    if not bool(decoded.isfinite().all()):
         raise TokbenchError(
-            f"the weights at step {step} decode NaN pixels: training diverged, or the checkpoint it went on from was damaged; lower the "
+            f"the weights at step {step} decode pixels that are not finite: training diverged, or the checkpoint it went on from was damaged; lower the "
             "learning rate, or start again in another --out. The last checkpoint is as it was"
         )
     images = to_uint8(decoded)
