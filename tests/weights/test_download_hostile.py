@@ -224,6 +224,22 @@ def test_a_redirect_and_chunks_are_followed(raw: Raw, tmp_path: Path) -> None:
     assert "GET /a%20b%20c " in raw.asked[1]
 
 
+@pytest.mark.parametrize(
+    ("path", "asked"),
+    [("a b.pt", "a%20b.pt"), ("\u00e4.pt?x=\u00e4 1", "%C3%A4.pt?x=%C3%A4%201"), ("a%20b.pt", "a%20b.pt"), ("\x00\x1b.pt", "%00%1B.pt")],
+)
+def test_a_url_is_asked_for_as_a_user_writes_it(path: str, asked: str, raw: Raw, tmp_path: Path) -> None:
+    raw.answer = sends(file())
+    assert download(raw.url.replace("w.ckpt", path), tmp_path / "w.ckpt") == DIGEST
+    assert raw.asked[0].startswith(f"GET /{asked} HTTP")
+
+
+@pytest.mark.parametrize("host", ["....", "a" * 70 + ".example", "127.0.0.1:port", " "])
+def test_the_server_is_not_blamed_for_a_name_that_is_none(host: str, tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="no host can be asked for it by that name"):
+        download(f"http://{host}/w.ckpt", tmp_path / "w.ckpt")
+
+
 def resumed(first: int, last: int | str, total: int | str, body: bytes, *headers: str) -> bytes:
     lines = ["HTTP/1.1 206 Partial", f"Content-Range: bytes {first}-{last}/{total}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body

@@ -81,6 +81,7 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[tuple]:
         ("hf:a/b@main/vae/w.safetensors", HubPlace("a/b", "vae/w.safetensors", "main")),
         ("hf:a/b@0123abc", HubPlace("a/b", "", "0123abc")),
         ("https://x.org/f/1/?dl=1", WebPlace("https://x.org/f/1/?dl=1")),
+        ("HTTPS://X.org/f", WebPlace("HTTPS://X.org/f")),
         ("http://x.org/v.zip#m/model.ckpt", WebPlace("http://x.org/v.zip", "m/model.ckpt")),
         ("runs/hf/w.pt", Path("runs/hf/w.pt")),
         ("/w.pt", Path("/w.pt")),
@@ -100,7 +101,13 @@ def test_a_place_that_is_none_says_how_to_write_one(text: str) -> None:
         parse_place(text)
 
 
-@pytest.mark.parametrize("text", ["ftp://x/y.pt", "s3://bucket/w.pt", "file:///etc/passwd"])
+@pytest.mark.parametrize("text", ["hf:a/b/\udcff.pt", "https://x/\udcff.pt", "HTTP://\ud800/w.pt"])
+def test_a_place_in_no_encoding_is_refused(text: str) -> None:
+    with pytest.raises(TokbenchError, match="is not written in UTF-8"):
+        locate(text)
+
+
+@pytest.mark.parametrize("text", ["ftp://x/y.pt", "s3://bucket/w.pt", "file:///etc/passwd", "FILE:///etc/passwd"])
 def test_other_schemes_are_refused(text: str) -> None:
     with pytest.raises(TokbenchError, match=r"cannot be fetched; weights are a path, hf:OWNER/REPO/FILE, or a URL of http or https"):
         parse_place(text)

@@ -70,7 +70,7 @@ def weights_forget(name: Annotated[str, typer.Argument(help="A tokenizer, or a U
 
 
 def _is_place(name: str) -> bool:
-    return name.startswith(("http://", "https://", "hf:"))
+    return name.startswith("hf:") or name.lower().startswith(("http://", "https://"))
 
 
 @weights_app.command("path")

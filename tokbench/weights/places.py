@@ -36,6 +36,8 @@ LONGEST_NAME = 120
 MOST_UNPACKED = 1 << 30
 """Bytes that a file in a zip may claim, if that is more than 100 times what the zip has; weights never shrink that far."""
 
+_WEB = re.compile(r"https?://", re.IGNORECASE)
+
 
 @dataclass(frozen=True)
 class HubPlace:
@@ -93,13 +95,18 @@ def parse_place(text: str) -> HubPlace | WebPlace | Path:
     Raises:
         TokbenchError: If it begins like one of these and does not go on like it.
     """
+    if text.startswith("hf:") or _WEB.match(text):
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise TokbenchError(f"{text!r} is not written in UTF-8; write the place in a terminal that is, or percent-encoded") from error
     if text.startswith("hf:"):
         found = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)(?:@([\w.-]+))?(?:/(.+))?", text)
         inside = found[3] or "" if found else ""
         if found is None or ".." in inside.split("/"):
             raise TokbenchError(f"{text!r} names no place on the hub; write hf:OWNER/REPO/FILE or hf:OWNER/REPO@REVISION/FILE")
         return HubPlace(found[1], inside.strip("/"), found[2])
-    if re.match(r"https?://", text):
+    if _WEB.match(text):
         url, _, member = text.partition("#")
         try:
             urlsplit(url)
@@ -114,7 +121,7 @@ def parse_place(text: str) -> HubPlace | WebPlace | Path:
         if not known:
             raise TokbenchError(f"{text!r} is no URL; write https://HOST/PATH")
         return WebPlace(url, member)
-    if re.match(r"[a-z][a-z0-9+]+://", text):
+    if re.match(r"[a-z][a-z0-9+]+://", text, re.IGNORECASE):
         raise TokbenchError(f"{text!r} cannot be fetched; weights are a path, hf:OWNER/REPO/FILE, or a URL of http or https")
     return Path(text)
 

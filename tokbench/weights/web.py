@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import quote, urljoin, urlsplit
 
 TIMEOUT = 20.0
 """Seconds without a byte after which a connection is given up."""
@@ -67,7 +67,7 @@ def open_url(url: str, headers: Mapping[str, str], watch: Watch) -> Any:
     Raises:
         OSError: If there is no such answer, or it is somewhere else than on the web.
     """
-    opener = _opener(watch)
+    opener, url = _opener(watch), _quoted(url)
     for _ in range(MAX_REDIRECTS + 1):
         if not url.lower().startswith(("http://", "https://")):
             raise OSError(f"it redirects to {url[:100]!r}, which is not of http or https")
@@ -79,10 +79,19 @@ def open_url(url: str, headers: Mapping[str, str], watch: Watch) -> Any:
             if error.code not in _REDIRECTS or not place:
                 raise
             url = _joined(url, place)
+        except (http.client.InvalidURL, UnicodeError) as error:
+            raise OSError("no host can be asked for it by that name, or through that proxy") from error
         except (http.client.HTTPException, ValueError) as error:
             slow = "the server sends no answer that ends" if watch.gave_up else f"the server's answer is damaged ({type(error).__name__})"
             raise OSError(slow) from error
     raise OSError(f"it redirects more than {MAX_REDIRECTS} times")
+
+
+def _quoted(url: str) -> str:
+    """A URL as a user writes it, with its spaces and letters other than ASCII as a server takes them; the host keeps its own."""
+    parts = urlsplit(url)
+    path, query = (quote(part, safe=string.punctuation) for part in (parts.path, parts.query))
+    return parts._replace(path=path, query=query).geturl()
 
 
 def _joined(url: str, place: str) -> str:
