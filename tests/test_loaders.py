@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import os
 import pickle
+import shutil
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +26,7 @@ from tokbench.bench.networks import FeatureNetwork
 from tokbench.errors import TokbenchError
 from tokbench.feed import ByteText, Vocabulary, identify
 from tokbench.feed.probe.saved import load_probe, save_probe
+from tokbench.tokenizers.zoo import families
 from tokbench.weights.assets import asset_path
 from tokbench.weights.judges import read_judge
 from tokbench.weights.places import locate
@@ -32,8 +36,8 @@ PACKAGE = Path(tokbench.__file__).parent
 SITES = {
     "bench/cache.py: safetensors.numpy.load": "safetensors, which cannot hold code",
     "bench/fetch.py: Unpickler": "its digest is checked first, and it builds arrays alone",
-    "tokenizers/saved.py: safe_open": "safetensors",
-    "tokenizers/weight_files.py: safe_open": "safetensors",
+    "weights/saved.py: safe_open": "safetensors",
+    "weights/weight_files.py: safe_open": "safetensors",
 }
 """Calls that read tensors, arrays or objects, and why they run nothing. Any other file goes through these or ``torchfile``."""
 
@@ -261,6 +265,45 @@ def test_nothing_in_a_probe_is_run(probe_folder: Path, file: str, armed: Path, c
     with pytest.raises(TokbenchError):
         load_probe(folder)
     assert not canary.exists()
+
+
+STRANGE = [
+    *({name: "someone/kernel"} for name in ("attn_implementation", "_attn_implementation", "_attn_implementation_internal")),
+    *({name: "someone/kernel"} for name in ("_experts_implementation", "quantization_config", "_commit_hash", "attribute_map")),
+    *({"auto_map": {"AutoModel": "someone/code--model.Model"}}, {"num_labels": 10**9}, {"dtype": "system"}, {"pruned_heads": {"0": [0]}}),
+]
+
+
+@pytest.mark.parametrize("settings", STRANGE, ids=lambda settings: next(iter(settings)))
+def test_a_probe_is_built_from_its_sizes_alone(probe_folder: Path, settings: dict, tmp_path: Path) -> None:
+    folder = tmp_path / "probe"
+    shutil.copytree(probe_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    assert "someone" not in repr(vars(load_probe(folder)[0].config))
+
+
+@pytest.mark.parametrize(
+    "settings", [{"pad_token_id": 10**9}, {"head_dim": 0}, {"hidden_act": "someone/kernel"}, {"num_key_value_heads": 0}]
+)
+def test_a_probe_of_settings_that_make_no_network_is_refused(probe_folder: Path, settings: dict, tmp_path: Path) -> None:
+    folder = tmp_path / "probe"
+    shutil.copytree(probe_folder, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | settings))
+    with pytest.raises(TokbenchError, match="holds no probe"):
+        load_probe(folder)
+
+
+@pytest.mark.parametrize(
+    "name", ["attn_implementation", "_attn_implementation", "_experts_implementation", "_attn_implementation_internal"]
+)
+@pytest.mark.parametrize("family", ["transformers", "diffusers"])
+def test_settings_of_a_library_name_no_code(family: str, name: str) -> None:
+    for variant in families()[family].variants:
+        settings = json.loads(variant.config.settings) | {name: "someone/kernel"}
+        with pytest.raises(ValueError, match=rf"name an {name}, which its library may fetch and run"):
+            replace(variant.config, settings=json.dumps(settings))
 
 
 def test_an_array_of_objects_is_refused(tmp_path: Path) -> None:

@@ -28,6 +28,12 @@ FORM = "probe.json"
 
 LARGEST = {"num_hidden_layers": 1024, "num_attention_heads": 1024, "hidden_size": 2**16, "intermediate_size": 2**18, "vocab_size": 2**24}
 """Sizes a saved network may have, by their names in its configuration."""
+SETTINGS = (
+    *(*LARGEST, "num_key_value_heads", "head_dim", "hidden_act", "rms_norm_eps", "attention_bias", "mlp_bias", "tie_word_embeddings"),
+    *("max_position_embeddings", "rope_parameters", "rope_scaling", "rope_theta", "initializer_range", "attention_dropout", "use_cache"),
+    *("bos_token_id", "eos_token_id", "pad_token_id"),
+)
+"""What is read of a configuration. With others ``transformers`` may fetch code and run it, as with ``attn_implementation``."""
 WEIGHTS = "model.safetensors"
 TIED, EMBEDDING = "lm_head.weight", "model.embed_tokens.weight"
 
@@ -112,7 +118,7 @@ def load_probe(folder: str | Path, *, device: str = "cpu") -> tuple[LlamaForCaus
         with torch.device("meta"):
             model = LlamaForCausalLM(config)
         state = _tensors(folder, model)
-    except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, AssertionError) as error:
         why = " ".join(str(error).split())[:300] or type(error).__name__
         raise TokbenchError(f"{folder} holds no probe ({why}); make one with: tokbench probe --tokenizer NAME") from error
     model = LlamaForCausalLM(config)
@@ -170,7 +176,7 @@ def _config(values: Any) -> LlamaConfig:
         if not 1 <= size <= most:
             raise ValueError(f"{name} is {size}, it must be 1 to {most}")
     try:
-        return LlamaConfig.from_dict(checked)
+        return LlamaConfig.from_dict({name: value for name, value in checked.items() if name in SETTINGS})
     except Exception as error:  # it is checked by several libraries, each with errors of its own
         raise ValueError(brief(error)) from error
 

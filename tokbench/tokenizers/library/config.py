@@ -23,7 +23,8 @@ class LibraryConfig:
         library_class: Name of the library's class.
 
     Raises:
-        ValueError: If the settings are no JSON object, if the layout does not follow from them, or they are not for RGB images.
+        ValueError: If the settings are no JSON object, if the layout does not follow from them, or they name code to be fetched or
+            are not for RGB images.
     """
 
     settings: str
@@ -32,6 +33,8 @@ class LibraryConfig:
     def __post_init__(self) -> None:
         if bool(self.codebook_size) == bool(self.channels) or self.stride < 1:
             raise ValueError(f"settings of {self.library_class} make neither codes nor latents")
+        if key := next((key for key in self.values if "_implementation" in key), ""):
+            raise ValueError(f"settings of {self.library_class} name an {key[:40]}, which its library may fetch and run; leave it out")
         for key in ("in_channels", "out_channels", "encoder_in_channels"):
             if self.values.get(key, 3) != 3:
                 raise ValueError(f"images have 3 channels, {self.library_class} is set to {key} {self.values[key]}")
