@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from tokbench.errors import TokbenchError
+from tokbench.records.figures import BY_KEY, FIGURES, FigureInfo
 from tokbench.records.intervals import Interval
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
@@ -31,6 +32,7 @@ class Column:
         align: Left for text.
         ranged: Whether its cells may hold intervals.
         tested: Whether it was looked for a best figure, which may have found none.
+        info: The figure's own row; None if it has none.
     """
 
     title: str
@@ -41,6 +43,7 @@ class Column:
     align: Literal["left", "right"] = "right"
     ranged: bool = False
     tested: bool = False
+    info: FigureInfo | None = None
 
     def write(self, value: float) -> str:
         """The number as text; none is minus zero."""
@@ -52,34 +55,24 @@ class Column:
 HUGE = 1e15
 """Figures from here on are written with a power of ten."""
 
-METRIC_COLUMNS = (
-    Column("FD-EffLite0", "fd_efflite0", 2, arrow="↓"),
-    Column("rFID", "rfid", 3, arrow="↓"),
-    Column("LPIPS", "lpips", 4, arrow="↓"),
-    Column("LPIPS-VGG", "lpips_vgg", 4, arrow="↓"),
-    Column("PSNR dB", "psnr", 2, arrow="↑"),
-    Column("SSIM", "ssim", 4, arrow="↑"),
-    Column("usage %", "usage", 1, 100.0, "↑"),
-    Column("perplexity", "perplexity", 1, arrow="↑"),
-    Column("entropy bits", "entropy_bits", 2),
-    Column("dead codes", "dead_codes", 0, arrow="↓"),
-    Column("stable %", "stability", 1, 100.0, "↑"),
-    Column("text %", "text_accuracy", 1, 100.0, "↑"),
-    Column("text of originals %", "text_accuracy_original", 1, 100.0),
-    Column("face distance", "face_distance", 3, arrow="↓"),
-    Column("same face %", "face_match", 1, 100.0, "↑"),
-)
+
+def column_of(info: FigureInfo) -> Column:
+    """The column of a figure."""
+    return Column(info.heading, info.key, info.digits, info.scale, info.arrow, info=info)
+
+
+METRIC_COLUMNS = tuple(map(column_of, FIGURES))
 
 DERIVED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
-    (Column("tokens", "tokens_per_image", 0), lambda r: r.tokens.tokens_per_image),
-    (Column("bits/image", "bits_per_image", 0), lambda r: r.tokens.bits_per_image),
-    (Column("bpp", "bpp", 3), lambda r: r.tokens.bpp),
+    (column_of(BY_KEY["tokens_per_image"]), lambda r: r.tokens.tokens_per_image),
+    (column_of(BY_KEY["bits_per_image"]), lambda r: r.tokens.bits_per_image),
+    (column_of(BY_KEY["bpp"]), lambda r: r.tokens.bpp),
 )
 
 SPEED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
-    (Column("encode img/s", "encode", 1, arrow="↑"), lambda r: r.timing.encode_images_per_second),
-    (Column("decode img/s", "decode", 1, arrow="↑"), lambda r: r.timing.decode_images_per_second),
-    (Column("M params", "parameters", 2, 1e-6), lambda r: float(r.tokenizer.parameters)),
+    (column_of(BY_KEY["encode"]), lambda r: r.timing.encode_images_per_second),
+    (column_of(BY_KEY["decode"]), lambda r: r.timing.decode_images_per_second),
+    (column_of(BY_KEY["parameters"]), lambda r: float(r.tokenizer.parameters)),
 )
 
 TIMED = ("encode", "decode")

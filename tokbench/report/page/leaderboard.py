@@ -17,27 +17,6 @@ from tokbench.report.training import marks_of
 
 NONE = "\N{EN DASH}"
 
-MEANINGS = {
-    "tokens_per_image": "tokens that stand for one image",
-    "bits_per_image": "ceiling of a uniform code: tokens times the logarithm of the codebook's size; for codecs, the mean size of a file",
-    "bpp": "bits per image divided by its pixels",
-    "fd_efflite0": "Fréchet distance between originals and reconstructions on features of EfficientNet-Lite0; not FID, and only comparable at equal N",
-    "rfid": "Fréchet Inception distance between originals and reconstructions; only comparable at equal N",
-    "lpips": "learned perceptual distance on AlexNet",
-    "lpips_vgg": "learned perceptual distance on VGG16",
-    "psnr": "mean over images of the peak signal-to-noise ratio",
-    "ssim": "structural similarity",
-    "usage": "share of the codebook that occurs at all",
-    "perplexity": "codes that would carry as much if all were used alike",
-    "entropy_bits": "measured entropy of a token",
-    "dead_codes": "codes that never occur",
-    "stability": "share of codes that survive decoding and encoding again",
-    "encode": "images encoded per second, on the machine of the record",
-    "decode": "images decoded per second, on the machine of the record",
-    "parameters": "parameters in millions",
-}
-FRECHET = ("fd_efflite0", "rfid")
-
 
 @dataclass(frozen=True)
 class Heading:
@@ -160,7 +139,8 @@ def _without(entry: Entry, key: str) -> str:
 def _heading(group: Group, column: Column, kind: str) -> Heading:
     count = group.entries[0].record.data.count
     better = {"↓": "lower", "↑": "higher"}.get(column.arrow, "")
-    lines = [column.title, MEANINGS.get(column.key, "")]
+    info = column.info
+    lines = [column.title, clipped(info.meaning, 400) if info else ""]
     if better:
         lines.append(f"{better} is better")
     metric = next((m for entry in group.entries if (m := entry.record.metrics.get(column.key)) and m.measured), None)
@@ -171,7 +151,8 @@ def _heading(group: Group, column: Column, kind: str) -> Heading:
     for interval in (metric.interval if metric else None, steady):
         if interval is not None:
             lines.append(f"in brackets: 95 %, {clipped(interval.method)}")
-    return Heading(column, kind, f"N={count:,}" if column.key in FRECHET else "", better, "\n".join(line for line in lines if line))
+    note = f"N={count:,}" if info and info.kind == "quality" and not info.per_image else ""
+    return Heading(column, kind, note, better, "\n".join(line for line in lines if line))
 
 
 def _metric_cells(group: Group, column: Column) -> tuple[list[Cell], bool]:

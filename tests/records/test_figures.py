@@ -1,0 +1,50 @@
+"""Every figure has one row, and every row holds."""
+
+import tomllib
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+
+from tokbench.bench.metrics import metric_classes
+from tokbench.records.figures import BY_KEY, FIGURES, RATES, SPEEDS, FigureInfo, figures_of
+from tokbench.weights.assets import ASSETS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_metric_of_this_package_has_its_rows_and_every_row_its_metric():
+    assert {name: tuple(info.key for info in figures_of(name)) for name in metric_classes()} == {
+        name: cls.figure_names() for name, cls in metric_classes().items()
+    }
+    assert {info.measured_by for info in FIGURES} == set(metric_classes())
+
+
+def test_rows_of_one_metric_stand_together_and_no_key_is_there_twice():
+    assert len([name for name, _ in groupby(FIGURES, key=lambda info: info.measured_by)]) == len(metric_classes())
+    assert len(BY_KEY) == len((*RATES, *FIGURES, *SPEEDS))
+
+
+@pytest.mark.parametrize("info", BY_KEY.values(), ids=list(BY_KEY))
+def test_a_row_says_what_its_figure_is_and_what_it_takes(info):
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert info.title
+    assert info.unit
+    assert info.meaning
+    assert len(info.meaning) < 140
+    assert info.asset in ("", *(asset.name for asset in ASSETS))
+    assert info.extra in ("", *extras)
+
+
+@pytest.mark.parametrize("wrong", [{"digits": -1}, {"digits": 13}, {"scale": 0.0}, {"scale": float("inf")}, {"scale": float("nan")}])
+def test_a_row_that_cannot_be_written_is_refused(wrong):
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))} must be"):
+        FigureInfo("mine", "mine", "1", True, "of others", **wrong)
+
+
+def test_rows_are_read_without_torch():
+    import subprocess
+    import sys
+
+    code = "import sys, tokbench.records.figures; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

@@ -1,0 +1,292 @@
+"""One row a figure: what it is called, how it is written and drawn, what it means, and what it takes to measure it; no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+MOST_DIGITS = 12
+"""Decimals a figure may be written with."""
+
+
+@dataclass(frozen=True)
+class FigureInfo:
+    """One figure. The figures of this package are in ``FIGURES``; a metric of others brings its own.
+
+    Args:
+        key: Its name in records, and what ``--metrics`` and ``--columns`` take.
+        title: Its name in tables and plots.
+        unit: Of the number in a record.
+        higher_is_better: Direction; None where neither is better.
+        meaning: What it is, in a line.
+        kind: What it says something of: the ``quality`` of reconstructions, the ``codes``, the ``bound`` that quality cannot pass, the
+            ``rate`` or the ``speed``. Quality is drawn against rate and speed.
+        digits: Decimals it is written with.
+        scale: The number of a record is multiplied by this before it is written or drawn.
+        symbol: What follows the number that is written, such as ``dB``.
+        axis: Of plots: ``log`` or ``linear``.
+        per_image: Whether it is the mean of one value an image; else it is one of the whole set, and compares at equal numbers of
+            images only.
+        leading: Whether it is shown where there is room for few.
+        metric: What measures it; empty for a metric of the figure's own name.
+        by_default: Whether it is measured unless metrics are named.
+        networks: Networks that judge, by the names ``trained_with`` uses.
+        asset: The network file it needs, as ``tokbench weights get`` takes it; empty if none.
+        extra: The extra of this package it needs; empty if none.
+        data: What ``--data`` must be for it to say something; empty for any.
+
+    Raises:
+        ValueError: If digits or scale are out of range.
+    """
+
+    key: str
+    title: str
+    unit: str
+    higher_is_better: bool | None
+    meaning: str
+    kind: Literal["quality", "codes", "bound", "rate", "speed"] = "quality"
+    digits: int = 4
+    scale: float = 1.0
+    symbol: str = ""
+    axis: Literal["linear", "log"] = "linear"
+    per_image: bool = True
+    leading: bool = False
+    metric: str = ""
+    by_default: bool = True
+    networks: tuple[str, ...] = ()
+    asset: str = ""
+    extra: str = ""
+    data: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.digits <= MOST_DIGITS:
+            raise ValueError(f"digits must be 0 to {MOST_DIGITS}, got {self.digits}")
+        if not (self.scale > 0 and math.isfinite(self.scale)):
+            raise ValueError(f"scale must be positive and finite, got {self.scale}")
+
+    @property
+    def heading(self) -> str:
+        """Title and symbol."""
+        return f"{self.title} {self.symbol}".strip()
+
+    @property
+    def arrow(self) -> str:
+        """``↑`` if more is better, ``↓`` if less is, else empty."""
+        return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
+
+    @property
+    def measured_by(self) -> str:
+        """Name of its metric."""
+        return self.metric or self.key
+
+
+RATES = (
+    FigureInfo("tokens_per_image", "tokens", "tokens", None, "tokens that stand for one image", "rate", 0),
+    FigureInfo(
+        "bits_per_image",
+        "bits/image",
+        "bits",
+        None,
+        "ceiling of a uniform code: tokens times the logarithm of the codebook's size; for codecs, the mean size of a file",
+        "rate",
+        0,
+    ),
+    FigureInfo("bpp", "bpp", "bits per pixel", None, "bits per image divided by its pixels", "rate", 3, axis="log"),
+)
+"""What an image costs, derived from the layout."""
+
+SPEEDS = (
+    FigureInfo(
+        "encode",
+        "encode img/s",
+        "images per second",
+        True,
+        "images encoded per second, on the machine of the record",
+        "speed",
+        1,
+        axis="log",
+    ),
+    FigureInfo(
+        "decode",
+        "decode img/s",
+        "images per second",
+        True,
+        "images decoded per second, on the machine of the record",
+        "speed",
+        1,
+        axis="log",
+    ),
+    FigureInfo("parameters", "M params", "parameters", None, "parameters in millions", "speed", 2, 1e-6),
+)
+"""How fast it goes, and how large it is."""
+
+FIGURES = (
+    FigureInfo(
+        "fd_efflite0",
+        "FD-EffLite0",
+        "squared feature distance",
+        False,
+        "Fréchet distance between originals and reconstructions on features of EfficientNet-Lite0; not FID, and only comparable at equal N",
+        digits=2,
+        axis="log",
+        per_image=False,
+        leading=True,
+        networks=("efflite0",),
+    ),
+    FigureInfo(
+        "rfid",
+        "rFID",
+        "squared feature distance",
+        False,
+        "Fréchet Inception distance between originals and reconstructions; only comparable at equal N",
+        digits=3,
+        axis="log",
+        per_image=False,
+        leading=True,
+        networks=("inception",),
+        asset="inception",
+        extra="fid",
+    ),
+    FigureInfo(
+        "lpips",
+        "LPIPS",
+        "1",
+        False,
+        "learned perceptual distance on AlexNet",
+        axis="log",
+        leading=True,
+        networks=("lpips-alex",),
+        asset="lpips-alex",
+    ),
+    FigureInfo(
+        "lpips_vgg",
+        "LPIPS-VGG",
+        "1",
+        False,
+        "learned perceptual distance on VGG16",
+        axis="log",
+        by_default=False,
+        networks=("lpips-vgg",),
+        asset="lpips-vgg",
+    ),
+    FigureInfo("psnr", "PSNR", "dB", True, "mean over images of the peak signal-to-noise ratio", digits=2, symbol="dB", leading=True),
+    FigureInfo("ssim", "SSIM", "1", True, "structural similarity"),
+    FigureInfo(
+        "usage",
+        "usage",
+        "share of codes",
+        True,
+        "share of the codebook that occurs at all",
+        "codes",
+        1,
+        100.0,
+        "%",
+        per_image=False,
+        metric="codebook",
+    ),
+    FigureInfo(
+        "perplexity",
+        "perplexity",
+        "codes",
+        True,
+        "codes that would carry as much if all were used alike",
+        "codes",
+        1,
+        per_image=False,
+        metric="codebook",
+    ),
+    FigureInfo(
+        "entropy_bits",
+        "entropy",
+        "bits per token",
+        None,
+        "measured entropy of a token",
+        "codes",
+        2,
+        symbol="bits",
+        per_image=False,
+        metric="codebook",
+    ),
+    FigureInfo("dead_codes", "dead codes", "codes", False, "codes that never occur", "codes", 0, per_image=False, metric="codebook"),
+    FigureInfo(
+        "stability",
+        "stable",
+        "share of codes",
+        True,
+        "share of codes that survive decoding and encoding again",
+        "codes",
+        1,
+        100.0,
+        "%",
+    ),
+    FigureInfo(
+        "text_accuracy",
+        "text",
+        "share of characters",
+        True,
+        "share of the typed characters that a reading network still reads off the reconstruction",
+        digits=1,
+        scale=100.0,
+        symbol="%",
+        leading=True,
+        by_default=False,
+        networks=("pp-ocrv4-rec",),
+        extra="ocr",
+        data="text",
+    ),
+    FigureInfo(
+        "text_accuracy_original",
+        "text of originals",
+        "share of characters",
+        None,
+        "share of the typed characters that the same network reads off the original, the most it can do",
+        "bound",
+        1,
+        100.0,
+        "%",
+        metric="text_accuracy",
+        by_default=False,
+        networks=("pp-ocrv4-rec",),
+        extra="ocr",
+        data="text",
+    ),
+    FigureInfo(
+        "face_distance",
+        "face distance",
+        "1",
+        False,
+        "mean distance between the faces of original and reconstruction in the space of a face recognition network",
+        digits=3,
+        leading=True,
+        metric="face_similarity",
+        by_default=False,
+        networks=("face-api-recognition",),
+        asset="faces",
+        data="faces",
+    ),
+    FigureInfo(
+        "face_match",
+        "same face",
+        "share of faces",
+        True,
+        "share of reconstructions whose face is within the distance of 0.6 that counts as the same person",
+        digits=1,
+        scale=100.0,
+        symbol="%",
+        metric="face_similarity",
+        by_default=False,
+        networks=("face-api-recognition",),
+        asset="faces",
+        data="faces",
+    ),
+)
+"""What metrics measure, in the order of tables; the rows of one metric stand together, the one that leads it first."""
+
+BY_KEY = {info.key: info for info in (*RATES, *FIGURES, *SPEEDS)}
+"""All of them by key."""
+
+
+def figures_of(metric: str) -> tuple[FigureInfo, ...]:
+    """The rows of a metric of this package, by its name; empty if there are none."""
+    return tuple(info for info in FIGURES if info.measured_by == metric)
