@@ -5,6 +5,8 @@ import textwrap
 
 import pytest
 
+from tokbench.conduct import Misbehaved, blamed
+
 pytestmark = pytest.mark.usefixtures("unchecked_types")  # users have no run-time check of annotations, which would come first
 
 GOOD = """
@@ -386,3 +388,9 @@ def test_names_of_classes_and_files_are_told_how_they_are_written(module, tokben
     status, _, err = tokbench_cli("run", "-t", given)
     assert (status, err.count("\n")) == (2, 1)
     assert expected in err
+
+
+def test_the_line_is_named_of_code_that_lies_beside_this_package():
+    """As that of every installed plug-in does; this file is such a neighbour."""
+    with pytest.raises(Misbehaved, match=r"ZeroDivisionError.*test_conduct\.py line \d+"), blamed("x:Y", "encode"):
+        _ = 1 / 0

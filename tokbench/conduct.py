@@ -24,7 +24,7 @@ from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
 if TYPE_CHECKING:
     from tokbench.tokenizers.base import Tokenizer
 
-_ROOTS = (Path(__file__).parents[1], Path(torch.__file__).parent)
+_ROOTS = (Path(__file__).parent, Path(torch.__file__).parent)
 
 
 class Misbehaved(TokbenchError):
