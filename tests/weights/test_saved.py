@@ -2,9 +2,11 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import tokbench
 from tokbench.errors import TokbenchError
@@ -129,3 +131,37 @@ def test_what_a_killed_process_left_is_taken_away(tmp_path):
         (draft / name).write_text("half")
     (draft.parent / "model.safetensors").hardlink_to(draft / "model.safetensors")  # it had its name, config.json had not
     assert sorted(path.name for path in save_tokenizer(tokbench.load("pixel"), tmp_path / "killed").iterdir()) == expected
+
+
+READER = """
+import torch
+from safetensors.torch import save_file
+from tokbench import TokenLayout, Tokenizer
+
+class Reader(Tokenizer):
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def layout(self, height, width):
+        return TokenLayout((height, width), (1,), (2,))
+
+    def read_weights(self, path):
+        return super().read_weights(path)
+
+    def _encode(self, images, seeds): ...
+    def _decode(self, tokens, seeds): ...
+"""
+
+
+@pytest.mark.parametrize("choice", [{"drop": ("left.",)}, {"averages": True}, {"averages": False}])
+def test_a_plugin_that_reads_by_the_path_alone_takes_no_choice(
+    choice: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "own_reader.py").write_text(READER)
+    monkeypatch.syspath_prepend(tmp_path)
+    save_file({"scale": torch.zeros(1)}, tmp_path / "a.safetensors")
+    loaded = tokbench.load("own_reader:Reader", weights=tmp_path / "a.safetensors")
+    assert float(loaded.state_dict()["scale"]) == 0
+    with pytest.raises(TokbenchError, match="own_reader:Reader reads weights in a way of its own, which takes no --drop and --averages"):
+        tokbench.load("own_reader:Reader", weights=tmp_path / "a.safetensors", **choice)

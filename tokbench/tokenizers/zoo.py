@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import logging
 import pkgutil
 from collections.abc import Iterable, Iterator, Sequence
@@ -163,9 +164,23 @@ def _read(model: Tokenizer, path: Path, choice: Choice) -> Checkpoint:
     from tokbench.weights.likeness import looks_like
 
     try:
-        return model.read_weights(path) if choice == DEFAULT else model.read_weights(path, choice)
+        if choice == DEFAULT:
+            return model.read_weights(path)
+        _check_takes_choice(model)
+        return model.read_weights(path, choice)
     except DoesNotFit as error:
         raise DoesNotFit(f"{error} {looks_like(error.state, candidates(families().values()), wholly=error.complete)}".rstrip()) from error
+
+
+def _check_takes_choice(model: Tokenizer) -> None:
+    """Refuse a choice among weights for a tokenizer whose own ``read_weights`` takes the path alone."""
+    try:
+        inspect.signature(model.read_weights).bind("path", "choice")
+    except TypeError as error:
+        raise TokbenchError(
+            f"{model.name or type(model).__name__} reads weights in a way of its own, which takes no --drop and --averages "
+            "(drop, averages); leave them out, or let its read_weights(path, choice) heed them"
+        ) from error
 
 
 def load_weights(model: Tokenizer, path: Path | None, choice: Choice = DEFAULT) -> None:
