@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -263,3 +264,21 @@ def test_codes_of_another_length_are_refused(golden: Golden) -> None:
 def test_impossible_settings_are_refused(changes: dict, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         replace(SMALL, **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "guided", "said"),
+    [
+        ({}, 6, 0),
+        ({"steps": 1}, 0, 1),
+        ({"steps": 1, "guidance": 1.0}, 0, 0),
+        ({"steps": 1, "guidance_sigmas": (0.0, math.inf)}, 1, 0),
+        ({"guidance_sigmas": (0.0, 0.0)}, 0, 1),
+        ({"schedule": "linear", "steps": 4, "guidance_sigmas": (1.01, 2.99)}, 0, 1),
+    ],
+)
+def test_guidance_that_acts_on_no_step_is_said(changes: dict[str, Any], guided: int, said: int, caplog: pytest.LogCaptureFixture) -> None:
+    config = replace(SMALL, **({"steps": 25} | changes))
+    assert sum(config.guided) == guided
+    FlowMo(config)
+    assert [record.getMessage().count("acts on none of the") for record in caplog.records] == [1] * said

@@ -9,7 +9,7 @@ from typing import Literal
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import MMDiTConfig, Places
-from tokbench.nn.schedules import schedule_times
+from tokbench.nn.schedules import schedule_times, time_of_sigma
 
 MOST_BITS = 24
 """Bits of a code whose entropies training can take, see ``tokbench.quantizers.lfq``."""
@@ -76,6 +76,12 @@ class FlowMoConfig:
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"precision is fp32 or bf16, got {self.precision!r}")
         schedule_times(self.schedule, self.steps)
+
+    @property
+    def guided(self) -> tuple[bool, ...]:
+        """Of every step, whether it is guided: its time lies where guidance acts, and the scale is not 1."""
+        low, high = map(time_of_sigma, self.guidance_sigmas)
+        return tuple(self.guidance != 1.0 and low <= time <= high for time in schedule_times(self.schedule, self.steps)[:-1])
 
     @property
     def context_dim(self) -> int:

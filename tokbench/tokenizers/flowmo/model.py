@@ -14,6 +14,8 @@ Parameter names are those of kylesargent/FlowMo ``flowmo/models.py``.
 
 from __future__ import annotations
 
+import logging
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -21,12 +23,14 @@ from torch import Tensor
 from tokbench.layout import TokenLayout
 from tokbench.nn.flow import euler
 from tokbench.nn.mmdit import MMDiT, Rotation, code_positions, patchify, rotation, unpatchify
-from tokbench.nn.schedules import schedule_times, time_of_sigma
+from tokbench.nn.schedules import schedule_times
 from tokbench.quantizers.base import Quantized
 from tokbench.quantizers.lfq import LookupFreeQuantizer
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.flowmo.config import FlowMoConfig, flowmo_layout
 from tokbench.tokens import DiscreteTokens
+
+logger = logging.getLogger(__name__)
 
 
 class FlowMo(Tokenizer):
@@ -43,6 +47,13 @@ class FlowMo(Tokenizer):
     def __init__(self, config: FlowMoConfig) -> None:
         super().__init__()
         self.config = config
+        if config.guidance != 1.0 and not any(config.guided):
+            logger.warning(
+                "guidance of %g acts on none of the %d steps: none lies within guidance_sigmas %g to %g; widen them, or set guidance to 1",
+                config.guidance,
+                config.steps,
+                *config.guidance_sigmas,
+            )
         values, dim = 3 * config.patch_size**2, config.context_dim
         self.encoder = MMDiT(config.encoder, patch_dim=values, context_dim=dim, out="code", timed=False)
         self.decoder = MMDiT(config.decoder, patch_dim=values, context_dim=dim + 1, out="image", timed=True)
@@ -108,14 +119,12 @@ class FlowMo(Tokenizer):
             code
         )
         both = torch.cat([code, null])
-        low, high = map(time_of_sigma, config.guidance_sigmas)
-        schedule = schedule_times(config.schedule, config.steps)
-        times = [torch.tensor([time]) for time in schedule]
-        guided = {float(rounded) for rounded, time in zip(times, schedule, strict=True) if low <= time <= high}
+        times = [torch.tensor([time]) for time in schedule_times(config.schedule, config.steps)]
+        guided = {float(time) for time, is_guided in zip(times[:-1], config.guided, strict=True) if is_guided}
 
         def velocity(patches: Tensor, time: Tensor) -> Tensor:
             patches = patches.to(self.dtype)
-            if config.guidance == 1.0 or float(time) not in guided:
+            if float(time) not in guided:
                 return _single(self.decoder(patches, code, by, time.to(device)))
             with_code, without = _single(self.decoder(torch.cat([patches, patches]), both, by, time.to(device))).chunk(2)
             return without + config.guidance * (with_code - without)
