@@ -17,7 +17,7 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import export
 from tokbench.feed.job import TokenizerIdentity
-from tokbench.feed.memmap import INDEX, write_memmap
+from tokbench.feed.memmap import INDEX, ROWS, open_rows, write_memmap
 from tokbench.feed.probe.saved import read_probe_form
 from tokbench.feed.shards import read_facts
 from tokbench.feed.summary import SUMMARY
@@ -174,3 +174,18 @@ def test_json_is_read_within_bounds(tmp_path):
         os.mkfifo(tmp_path / "pipe.json")
         with pytest.raises(ValueError, match="a pipe"):
             read_json(tmp_path / "pipe.json")
+
+
+@pytest.mark.parametrize("value", [-1, 2**31 - 1, 10**6, 2, 0])
+def test_offsets_of_rows_that_lead_out_of_the_file_are_not_followed(tmp_path, value):
+    ids = pa.array([f"image {number}" for number in range(100)])
+    with pa.OSFile(str(tmp_path / ROWS), "wb") as file, pa.ipc.new_file(file, pa.schema([("id", pa.string())])) as writer:
+        writer.write_table(pa.table({"id": ids}))
+    data = (tmp_path / ROWS).read_bytes()
+    offsets = ids.buffers()[1].to_pybytes()[: 4 * 101]
+    assert open_rows(tmp_path).column("id").to_pylist() == ids.to_pylist()
+    start = data.index(offsets)
+    for place in (start + 4 * 50, start + 4 * 100):
+        (tmp_path / ROWS).write_bytes(data[:place] + value.to_bytes(4, "little", signed=True) + data[place + 4 :])
+        with pytest.raises(TokbenchError, match="is damaged"):
+            open_rows(tmp_path)

@@ -141,6 +141,8 @@ def open_rows(folder: Path) -> pa.Table:
         TokbenchError: If they are damaged.
     """
     try:
-        return pa.ipc.open_file(pa.memory_map(str(folder / ROWS))).read_all()
+        rows = pa.ipc.open_file(pa.memory_map(str(folder / ROWS))).read_all()
+        rows.validate(full=True)  # a pass over the file: without it, a damaged offset reads memory of the process, or ends it
+        return rows
     except (OSError, pa.ArrowException) as error:
         raise TokbenchError(f"{folder / ROWS} is damaged ({error}); write the memory map again") from error
