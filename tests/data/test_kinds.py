@@ -341,12 +341,15 @@ def test_lists_of_images_give_their_first(tmp_path: Path, name: str, nested: boo
 
 def test_paths_in_a_table(tmp_path: Path) -> None:
     as_folder(tmp_path / "set", {"pictures/a.png": encoded("PNG"), "../out.png": encoded("PNG")})
-    rows = ["pictures/a.png", "../out.png", str(tmp_path / "set/pictures/a.png"), "none.png", "", None, "C:\\a.png"]
+    rows = ["pictures/a.png", "../out.png", str(tmp_path / "set/pictures/a.png"), "none.png", "", None, "C:\\a.png", "a\0b.png", "x" * 5000]
     pq.write_table(pa.table({"image": rows}), tmp_path / "set" / "x.parquet")
     source = open_source(str(tmp_path / "set" / "x.parquet"), size=32)
     assert np.array_equal(np.asarray(source.read(0)), PIXELS)
     for index in range(1, len(rows)):
-        with pytest.raises(UnreadableImage, match=r"leads out of the table's folder|some machine's|No such file|no bytes are stored"):
+        with pytest.raises(
+            UnreadableImage,
+            match=r"leads out of the table's folder|some machine's|No such file|no bytes are stored|none that a file can have|name too long",
+        ):
             source.read(index)
 
 

@@ -168,7 +168,10 @@ def image_bytes(cell: Any, folder: Path | None) -> bytes:
         raise UnreadableImage("no bytes are stored in this row")
     if PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute():
         raise UnreadableImage("no bytes are stored in this row, and its path is one of some machine's")
-    place = Path(os.path.realpath(folder / path))
+    try:
+        place = Path(os.path.realpath(folder / path))
+    except (OSError, ValueError) as error:  # a zero byte, or half a pair of UTF-16
+        raise UnreadableImage("its path is none that a file can have") from error
     if not place.is_relative_to(os.path.realpath(folder)):
         raise UnreadableImage("its path leads out of the table's folder")
     return read_file(place)
