@@ -14,7 +14,8 @@ from torch import Tensor
 from tokbench.plugins import import_class
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.emu3.keys import transformers_layout
-from tokbench.weights.fitting import Wanted, fit
+from tokbench.weights.fitting.fit import fit
+from tokbench.weights.fitting.wanted import Wanted
 from tokbench.weights.key_maps.taming import to_taming
 
 FOLDER = Path(__file__).parents[3] / "shared" / "facts" / "keys"

@@ -18,7 +18,8 @@ from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
 from tokbench.weights.choice import DEFAULT, Choice
 from tokbench.weights.entries import find_entry
-from tokbench.weights.fitting import Unwrapped, Wanted, fit
+from tokbench.weights.fitting.fit import fit
+from tokbench.weights.fitting.wanted import Unwrapped, Wanted
 from tokbench.weights.torchfile.tensors import detach
 from tokbench.weights.torchfile.words import printable
 from tokbench.weights.weight_files import Format, Opened, open_file

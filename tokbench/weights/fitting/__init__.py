@@ -1,0 +1,1 @@
+"""From what a checkpoint holds to the tensors of one model."""
