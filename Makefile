@@ -1,9 +1,10 @@
 # make run: set up and measure the VQGAN that ships with the package. make test: lint, types and tests.
+# make docs: the site of docs/ and docstrings, into site/. make dist: a wheel, into dist/.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint types clean
+.PHONY: run test docs dist clean
 
 run: $(VENV)/.installed
 	$(BIN)/tokbench run --tokenizer vqgan
@@ -16,6 +17,14 @@ test: $(VENV)/.installed-test
 	-$(BIN)/tokbench weights get faces
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
+docs: $(VENV)/.installed-docs
+	$(BIN)/mkdocs build --quiet --site-dir site
+
+dist: $(VENV)/.installed
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	ls -l dist
+
 $(VENV)/.installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
@@ -25,5 +34,9 @@ $(VENV)/.installed-test: $(VENV)/.installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
 	touch $@
 
+$(VENV)/.installed-docs: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	touch $@
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info
+	rm -rf $(VENV) build dist site *.egg-info
