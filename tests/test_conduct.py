@@ -179,6 +179,10 @@ LOAD = {  # name: the class or module, words of the line
     "no_tokenizer": ("class Bad: pass", "is not a subclass of tokbench.tokenizers.Tokenizer"),
     "an_instance": ("Bad = Good(Config())", "is not a subclass of tokbench.tokenizers.Tokenizer"),
     "lacks_methods": ("class Bad(Tokenizer): pass", "bad:Bad lacks _decode and _encode and layout; write them"),
+    "lacks_layout": (
+        "class Bad(Tokenizer):\n    Config = Config\n    _encode = Good._encode\n    _decode = Good._decode",
+        "bad:Bad lacks layout; write it",
+    ),
     "lacks_one": ("class Bad(Tokenizer):\n    layout = Good.layout\n    _encode = Good._encode", "bad:Bad lacks _decode; write it"),
     "no_init": ("class Bad(Good):\n    def __init__(self): super().__init__(Config())", "fails in __init__ (TypeError: "),
     "raising_init": ("class Bad(Good):\n    def __init__(self, config): raise OSError('no file')", "fails in __init__ (OSError: no file"),

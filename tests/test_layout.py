@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 
 grids = st.lists(st.integers(1, 40), min_size=1, max_size=3).map(tuple)
@@ -42,6 +43,18 @@ def test_continuous(grid: tuple[int, ...], channels: int) -> None:
 def test_bits_of_a_power_of_two_are_exact() -> None:
     assert TokenLayout((256, 256), (16, 16), (16384,)).bits_per_image == 3584.0
     assert TokenLayout((64, 64), (64, 64), (256, 256, 256)).bpp == 24.0
+
+
+@given(st.integers(1, 16), grids.filter(lambda grid: len(grid) == 2))
+def test_one_position_a_square(stride: int, grid: tuple[int, ...]) -> None:
+    height, width = (stride * side for side in grid)
+    assert TokenLayout.strided(height, width, stride, channels=3) == TokenLayout((height, width), grid, channels=3)
+
+
+@pytest.mark.parametrize("size", [(63, 64), (64, 63), (4, 64), (64, 4)])
+def test_a_size_that_the_stride_does_not_divide_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(TokbenchError, match=f"image size {size[0]}x{size[1]} does not fit: height and width must be multiples of 8"):
+        TokenLayout.strided(*size, 8, codebook_sizes=(16,))
 
 
 @pytest.mark.parametrize(

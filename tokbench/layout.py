@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from tokbench.errors import TokbenchError
+
 
 @dataclass(frozen=True)
 class TokenLayout:
@@ -36,6 +38,24 @@ class TokenLayout:
             raise ValueError(f"a codebook needs at least 2 entries, got {self.codebook_sizes}")
         if bool(self.codebook_sizes) == bool(self.channels):
             raise ValueError("a layout has either codebook_sizes (discrete) or channels (continuous)")
+
+    @classmethod
+    def strided(cls, height: int, width: int, stride: int, *, codebook_sizes: tuple[int, ...] = (), channels: int = 0) -> TokenLayout:
+        """One position per ``stride`` x ``stride`` pixels, in raster order.
+
+        Args:
+            height: Of the image in pixels.
+            width: Of the image in pixels.
+            stride: Pixels a position covers along each axis.
+            codebook_sizes: Entries of each codebook; empty for continuous latents.
+            channels: Values per position of continuous latents; 0 for discrete tokens.
+
+        Raises:
+            TokbenchError: If the image size is no multiple of the stride.
+        """
+        if height < stride or width < stride or height % stride or width % stride:
+            raise TokbenchError(f"image size {height}x{width} does not fit: height and width must be multiples of {stride}")
+        return cls((height, width), (height // stride, width // stride), codebook_sizes, channels)
 
     @property
     def discrete(self) -> bool:

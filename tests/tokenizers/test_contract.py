@@ -41,8 +41,8 @@ def part(tokens: Tokens, index: int) -> Tokens:
 
 def row_layout(tokenizer: Tokenizer, height: int, width: int) -> TokenLayout:
     """The layout as the row of data has it, without weights."""
-    family, variant = zoo.resolve(tokenizer.name)
-    return family.layout(variant.config, height, width)
+    _, variant = zoo.resolve(tokenizer.name)
+    return variant.config.layout(height, width)
 
 
 def made_for(tokenizer: Tokenizer) -> TokenLayout:

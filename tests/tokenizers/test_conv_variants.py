@@ -109,8 +109,8 @@ def test_what_flux_leaves_out() -> None:
     ],
 )
 def test_layouts(name: str, grid: tuple[int, int], books: tuple[int, ...], channels: int) -> None:
-    family, variant = zoo.resolve(name)
-    layout = family.layout(variant.config, 256, 256)
+    _, variant = zoo.resolve(name)
+    layout = variant.config.layout(256, 256)
     assert (layout.grid, layout.codebook_sizes, layout.channels) == (grid, books, channels)
     assert variant.image_size == 256
 

@@ -21,7 +21,7 @@ from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.nn.movq import SpatialNorm
 from tokbench.tokenizers import zoo
-from tokbench.tokenizers.emu3.config import PUBLISHED_AUTOENCODER, Emu3Config, emu3_layout
+from tokbench.tokenizers.emu3.config import PUBLISHED_AUTOENCODER, Emu3Config
 from tokbench.tokenizers.emu3.keys import transformers_layout
 from tokbench.tokenizers.emu3.model import Emu3
 from tokbench.tokens import DiscreteTokens
@@ -223,10 +223,10 @@ class TestPublishedSize:
     def test_the_row(self) -> None:
         family, variant = zoo.resolve("emu3")
         assert (family.name, variant.name) == ("emu3", "vision")
-        layout = family.layout(variant.config, 256, 256)
+        layout = variant.config.layout(256, 256)
         assert layout == TokenLayout(image_size=(256, 256), grid=(32, 32), codebook_sizes=(32768,))
         assert layout.bits_per_image == 15360
-        assert family.layout(variant.config, 512, 768).grid == (64, 96)
+        assert variant.config.layout(512, 768).grid == (64, 96)
         attended = [level for level in range(4) if PUBLISHED_AUTOENCODER.has_attention(level)]
         assert attended == [3]
         assert weights_path(variant) is None
@@ -292,7 +292,7 @@ def test_frames_of_a_still_are_computed_once(golden: Golden) -> None:
 def test_any_multiple_of_the_stride(golden: Golden, height: int, width: int) -> None:
     images = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
     tokens = golden.model.encode(images)
-    assert tokens.grid == emu3_layout(SMALL, height, width).grid == (height // 2, width // 2)
+    assert tokens.grid == SMALL.layout(height, width).grid == (height // 2, width // 2)
     assert golden.model.decode(tokens).shape == images.shape
 
 

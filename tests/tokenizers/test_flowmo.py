@@ -19,7 +19,7 @@ import tokbench
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import MMDiTConfig
-from tokbench.tokenizers.flowmo.config import PUBLISHED_DECODER, PUBLISHED_ENCODER, FlowMoConfig, flowmo_layout
+from tokbench.tokenizers.flowmo.config import PUBLISHED_DECODER, PUBLISHED_ENCODER, FlowMoConfig
 from tokbench.tokenizers.flowmo.model import FlowMo
 from tokbench.tokens import DiscreteTokens
 from tokbench.weights.checkpoints import load_strictly, sha256
@@ -230,11 +230,11 @@ def test_variants_load_a_published_file_by_name(golden: Golden, tmp_path: Path, 
 
 
 def test_layout() -> None:
-    assert flowmo_layout(SMALL, 32, 32) == TokenLayout(image_size=(32, 32), grid=(16,), codebook_sizes=(512, 512))
-    assert flowmo_layout(FlowMoConfig(PUBLISHED_ENCODER, PUBLISHED_DECODER, bits=9, codebooks=2), 256, 256).bits_per_image == 4608
-    assert flowmo_layout(FlowMoConfig(PUBLISHED_ENCODER, PUBLISHED_DECODER, bits=14, codebooks=4), 256, 256).bits_per_image == 14336
+    assert SMALL.layout(32, 32) == TokenLayout(image_size=(32, 32), grid=(16,), codebook_sizes=(512, 512))
+    assert FlowMoConfig(PUBLISHED_ENCODER, PUBLISHED_DECODER, bits=9, codebooks=2).layout(256, 256).bits_per_image == 4608
+    assert FlowMoConfig(PUBLISHED_ENCODER, PUBLISHED_DECODER, bits=14, codebooks=4).layout(256, 256).bits_per_image == 14336
     with pytest.raises(TokbenchError, match="image size 64x32 does not fit: this FlowMo takes 32x32"):
-        flowmo_layout(SMALL, 64, 32)
+        SMALL.layout(64, 32)
 
 
 def test_codes_of_another_length_are_refused(golden: Golden) -> None:

@@ -19,7 +19,7 @@ from tokbench.errors import TokbenchError
 from tokbench.plugins import import_class
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.library.config import LibraryConfig, library_layout, settings_of
+from tokbench.tokenizers.library.config import LibraryConfig, settings_of
 from tokbench.tokenizers.zoo import save_tokenizer
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
 
@@ -162,7 +162,7 @@ def test_kinds_and_shapes_are_those_of_the_layout(tokenizer: Tokenizer) -> None:
     layout = tokenizer.layout(*images.shape[2:])
     tokens = tokenizer.encode(images, seeds=SEEDS)
     assert tokens.grid == layout.grid == (5, 3)
-    assert layout == library_layout(tokenizer.config, *images.shape[2:])
+    assert layout == tokenizer.config.layout(*images.shape[2:])
     if layout.discrete:
         assert isinstance(tokens, DiscreteTokens)
         assert tokens.codebook_sizes == layout.codebook_sizes == (30,)

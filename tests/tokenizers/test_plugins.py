@@ -17,28 +17,24 @@ from tokbench.tokenizers.family import Family, Variant
 @dataclass(frozen=True)
 class Config:
     levels: int = 2
+    stride: int = 1
 
-
-def layout(config, height, width):
-    return TokenLayout((height, width), (height, width), (config.levels,) * 3)
+    def layout(self, height, width):
+        return TokenLayout.strided(height, width, self.stride, codebook_sizes=(self.levels,) * 3)
 
 
 ROW = Variant(name="two", config=Config(), image_size=8, summary="black or white a channel", needs_weights=False)
-FAMILY = Family(name="threshold", summary="two levels", model="otherpackage.model:Threshold", layout=layout, variants=(ROW,), default="two")
+FAMILY = Family(name="threshold", summary="two levels", model="otherpackage.model:Threshold", variants=(ROW,), default="two")
 """
 
 MODEL = """
 from tokbench import DiscreteTokens, Tokenizer
-from otherpackage.variants import layout
 
 
 class Threshold(Tokenizer):
     def __init__(self, config):
         super().__init__()
         self.config = config
-
-    def layout(self, height, width):
-        return layout(self.config, height, width)
 
     def _encode(self, images, seeds):
         return DiscreteTokens((images > 0).long().flatten(2).transpose(1, 2).contiguous(), tuple(images.shape[2:]), (2, 2, 2))

@@ -198,7 +198,7 @@ class TestEmu3:
 
     def test_the_row_is_the_published_model(self, transformers: Any) -> None:
         family, variant = zoo.resolve("transformers/emu3")
-        assert family.layout(variant.config, 512, 512) == TokenLayout((512, 512), (64, 64), (32768,))
+        assert variant.config.layout(512, 512) == TokenLayout((512, 512), (64, 64), (32768,))
         own, published = zoo.resolve("emu3/vision")[1].config, transformers.Emu3VQVAEConfig()
         assert {key: getattr(published, key) for key in variant.config.values} == {
             key: tuple(value) if isinstance(value, list) else value for key, value in variant.config.values.items()
@@ -287,7 +287,7 @@ class TestChameleon:
 
     def test_the_row_is_the_published_model(self, transformers: Any) -> None:
         family, variant = zoo.resolve("transformers/chameleon")
-        assert family.layout(variant.config, 512, 512) == TokenLayout((512, 512), (32, 32), (8192,))
+        assert variant.config.layout(512, 512) == TokenLayout((512, 512), (32, 32), (8192,))
         published = transformers.ChameleonVQVAEConfig()
         assert {key: getattr(published, key) for key in variant.config.values} == {
             key: tuple(value) if isinstance(value, list) else value for key, value in variant.config.values.items()
@@ -361,8 +361,8 @@ class TestImageGPT:
 
     def test_the_row(self) -> None:
         family, variant = zoo.resolve("pixel/image-gpt")
-        assert family.layout(variant.config, variant.image_size, variant.image_size) == TokenLayout((32, 32), (32, 32), (512,))
-        assert family.layout(variant.config, 32, 32).bits_per_image == 32 * 32 * 9
+        assert variant.config.layout(variant.image_size, variant.image_size) == TokenLayout((32, 32), (32, 32), (512,))
+        assert variant.config.layout(32, 32).bits_per_image == 32 * 32 * 9
         assert family.default == "palette-512"
 
     def test_codes_of_its_image_processor(self, transformers: Any, clusters: Tensor, tmp_path: Path) -> None:

@@ -58,8 +58,8 @@ import sys
 from tokbench.tokenizers import zoo
 assert zoo.names() == [f"{f.name}/{v.name}" for f in zoo.families().values() for v in f.variants]
 for name in zoo.names():
-    family, variant = zoo.resolve(name)
-    assert family.layout(variant.config, variant.image_size, variant.image_size).positions > 0
+    _, variant = zoo.resolve(name)
+    assert variant.config.layout(variant.image_size, variant.image_size).positions > 0
 import tokbench, tokbench.layout, tokbench.errors, tokbench.configs, tokbench.images, tokbench.train.recipes
 print("torch" in sys.modules)
 """

@@ -15,7 +15,7 @@ from tokbench.data.source import ImageSource
 from tokbench.nn.configs import MMDiTConfig
 from tokbench.nn.perceptual import LogitDistance
 from tokbench.tokenizers.family import Family, Variant
-from tokbench.tokenizers.flowmo.config import FlowMoConfig, flowmo_layout
+from tokbench.tokenizers.flowmo.config import FlowMoConfig
 from tokbench.tokenizers.flowmo.model import FlowMo
 from tokbench.train import loop
 from tokbench.train.flow import FlowObjective
@@ -27,7 +27,7 @@ from tokbench.weights.checkpoints import read_state
 SIDE = MMDiTConfig(hidden=32, heads=2, depth=1, axes=(8, 4, 4))
 CONFIG = FlowMoConfig(SIDE, replace(SIDE, depth=2), bits=4, codebooks=2, code_length=6, image_size=16, patch_size=8, steps=2)
 VARIANT = Variant(name="small", config=CONFIG, image_size=16, summary="")
-FAMILY = Family("flowmo", "", "tokbench.tokenizers.flowmo.model:FlowMo", flowmo_layout, (VARIANT,), "small")
+FAMILY = Family("flowmo", "", "tokbench.tokenizers.flowmo.model:FlowMo", (VARIANT,), "small")
 FIRST = Recipe(
     name="flowmo-small",
     tokenizer="flowmo/small",

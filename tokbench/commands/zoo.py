@@ -70,7 +70,7 @@ def _books(sizes: list[int]) -> str:
 def _variant_row(family: Family, variant: Variant) -> dict[str, Any]:
     from tokbench.weights.obtain import weights_state
 
-    layout = family.layout(variant.config, variant.image_size, variant.image_size)
+    layout = variant.config.layout(variant.image_size, variant.image_size)
     return {
         "name": f"{family.name}/{variant.name}",
         "family": family.name,

@@ -31,12 +31,13 @@ Seeds = Tensor | list[int] | tuple[int, ...]
 class Tokenizer(nn.Module, ABC):
     """An image tokenizer.
 
-    Subclasses set ``config``, a frozen dataclass that holds whatever changes pixels, and write ``layout``, ``_encode`` and
-    ``_decode``. The private methods are differentiable; the public ones run without gradients.
+    Subclasses set ``config``, a frozen dataclass that holds whatever changes pixels and owns ``layout`` and ``stride``, and write
+    ``_encode`` and ``_decode``. The private methods are differentiable; the public ones run without gradients. A class without a
+    configuration writes ``layout`` itself, and ``stride`` where that is not 1.
 
     Attributes:
         name: ``family/variant``, set by whoever loads the tokenizer.
-        config: The frozen dataclass it was built from.
+        config: The frozen dataclass it was built from; None if it has none.
         encode_is_stochastic: Whether encode draws noise and so needs ``seeds``; otherwise it ignores them.
         decode_is_stochastic: The same for decode.
         thread_safe: Whether several threads may call encode at once, on the CPU: it must keep nothing in the tokenizer between or during
@@ -54,7 +55,7 @@ class Tokenizer(nn.Module, ABC):
     decode_is_stochastic: bool = False
     thread_safe: bool = False
     name: str = ""
-    config: Any
+    config: Any = None
     trained_with: tuple[str, ...] = (UNKNOWN,)
     training_sets: tuple[TrainingSet, ...] = ()
     own_weights: bool = True
@@ -64,8 +65,8 @@ class Tokenizer(nn.Module, ABC):
 
     @property
     def stride(self) -> int:
-        """Height and width of an image must be multiples of this."""
-        return 1
+        """Height and width of an image must be multiples of this: what the configuration says, otherwise 1."""
+        return getattr(self.config, "stride", 1)
 
     @property
     def device(self) -> torch.device:
@@ -73,7 +74,6 @@ class Tokenizer(nn.Module, ABC):
         tensor = next(itertools.chain(self.parameters(), self.buffers()), None)
         return torch.device("cpu") if tensor is None else tensor.device
 
-    @abstractmethod
     def layout(self, height: int, width: int) -> TokenLayout:
         """Say how an image of this size becomes tokens, without encoding one.
 
@@ -84,6 +84,12 @@ class Tokenizer(nn.Module, ABC):
         Raises:
             TokbenchError: If the tokenizer cannot take this size.
         """
+        if self.config is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} has no config that says its layout; it must write layout(height, width) itself"
+            )
+        layout: TokenLayout = self.config.layout(height, width)
+        return layout
 
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "b 3 h w"], *, seeds: Seeds | None = None) -> Tokens:

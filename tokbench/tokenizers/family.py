@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, runtime_checkable
 
-from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
+
+
+@runtime_checkable
+class TokenizerConfig(Protocol):
+    """What a tokenizer is built from: a frozen dataclass that says, without weights, how an image becomes tokens."""
+
+    @property
+    def stride(self) -> int:
+        """Height and width of an image must be multiples of this."""
+        ...
+
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """Say how an image of this size, in pixels, becomes tokens.
+
+        Raises:
+            TokbenchError: If the tokenizer cannot take this size.
+        """
+        ...
 
 
 @dataclass(frozen=True)
@@ -29,7 +45,7 @@ class Variant:
     """
 
     name: str
-    config: Any
+    config: TokenizerConfig
     image_size: int
     summary: str
     weights: str | None = None
@@ -49,7 +65,6 @@ class Family:
         name: The folder's name.
         summary: One line.
         model: ``module:Class`` of the tokenizer, or a function from configuration to tokenizer, imported only when one is loaded.
-        layout: Configuration, height and width to token layout.
         variants: Its rows.
         default: The variant a bare family name means.
     """
@@ -57,7 +72,6 @@ class Family:
     name: str
     summary: str
     model: str
-    layout: Callable[[Any, int, int], TokenLayout]
     variants: tuple[Variant, ...]
     default: str
 
@@ -65,7 +79,7 @@ class Family:
 def published_variant(
     family: str,
     name: str,
-    config: Any,
+    config: TokenizerConfig,
     summary: str,
     *,
     source: str,
@@ -98,14 +112,3 @@ def published_variant(
         trained_with=trained_with,
         published=f"{family}/{name}" if figures else None,
     )
-
-
-def strided_grid(height: int, width: int, stride: int) -> tuple[int, int]:
-    """Divide an image size by a stride.
-
-    Raises:
-        TokbenchError: If it does not divide.
-    """
-    if height < stride or width < stride or height % stride or width % stride:
-        raise TokbenchError(f"image size {height}x{width} does not fit: height and width must be multiples of {stride}")
-    return height // stride, width // stride

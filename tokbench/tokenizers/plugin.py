@@ -42,10 +42,13 @@ def plugin_class(reference: str) -> type[Tokenizer]:
         cls: Any = import_class(reference)
     if not (inspect.isclass(cls) and issubclass(cls, Tokenizer)):
         raise Misbehaved(f"{reference!r} is not a subclass of tokbench.tokenizers.Tokenizer; CONTRIBUTING.md shows one")
-    lacking = sorted(getattr(cls, "__abstractmethods__", ()))
-    if lacking:
-        raise Misbehaved(f"{reference} lacks {' and '.join(lacking)}; write {'it' if len(lacking) == 1 else 'them'}, see CONTRIBUTING.md")
     config = getattr(cls, "Config", None)
+    lacking = set(getattr(cls, "__abstractmethods__", ()))
+    if cls.layout is Tokenizer.layout and not hasattr(config, "layout"):
+        lacking.add("layout")
+    if lacking:
+        them = "it" if len(lacking) == 1 else "them"
+        raise Misbehaved(f"{reference} lacks {' and '.join(sorted(lacking))}; write {them}, see CONTRIBUTING.md")
     if config is not None and not (inspect.isclass(config) and dataclasses.is_dataclass(config)):
         raise Misbehaved(f"Config of {reference} is no dataclass; write @dataclass(frozen=True) above it")
     if config is not None and not vars(config)["__dataclass_params__"].frozen:

@@ -56,7 +56,7 @@ def fit(
     generator = torch.Generator().manual_seed(recipe.seed)
     vectors = _sample(crops, recipe, generator).to(usable_device(options.device))
     make_folder(options.out)  # now, so that what is in the way does not show after minutes
-    size = getattr(variant.config, "colours", None) or variant.config.codebook_size
+    (size,) = variant.config.layout(variant.image_size, variant.image_size).codebook_sizes
     centres, log = kmeans(vectors, size, generator, iterations=1), ""
     for done in range(1, recipe.steps + 1):
         centres = kmeans(vectors, size, generator, iterations=1, start=centres)

@@ -68,9 +68,9 @@ def train(
             tokenizer cannot take the size, or the loss diverges.
     """
     check_alone("training")
-    family, variant = resolve(recipe.tokenizer)
+    _, variant = resolve(recipe.tokenizer)
     size = options.size or variant.image_size
-    family.layout(variant.config, size, size)  # refuses a size that does not fit
+    variant.config.layout(size, size)  # refuses a size that does not fit
     if options.resume and not (options.out / CHECKPOINT).is_file():
         raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
     make_folder(options.out)

@@ -8,7 +8,6 @@ from typing import Literal
 
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.tokenizers.family import strided_grid
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,14 @@ class ConvVQConfig:
         if self.quantizer == "gumbel" and self.embed_dim != z:
             raise ValueError(f"gumbel needs embed_dim equal to autoencoder.z_channels, got {self.embed_dim} and {z}")
 
+    @property
+    def stride(self) -> int:
+        """Pixels a token covers along each axis."""
+        return self.autoencoder.stride
 
-def conv_vq_layout(config: ConvVQConfig, height: int, width: int) -> TokenLayout:
-    """One token per ``stride`` x ``stride`` pixels, from one codebook."""
-    grid = strided_grid(height, width, config.autoencoder.stride)
-    return TokenLayout(image_size=(height, width), grid=grid, codebook_sizes=(config.codebook_size,))
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """One token per ``stride`` x ``stride`` pixels, from one codebook."""
+        return TokenLayout.strided(height, width, self.stride, codebook_sizes=(self.codebook_size,))
 
 
 TINY_AUTOENCODER = AutoencoderConfig(

@@ -17,13 +17,12 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.layout import TokenLayout
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.quantizers.base import Quantized
 from tokbench.quantizers.gumbel import GumbelQuantizer
 from tokbench.quantizers.vq import VectorQuantizer
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.conv_vq.config import ConvVQConfig, conv_vq_layout
+from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokens import DiscreteTokens
 from tokbench.tracing import graph_value
 from tokbench.weights.key_maps.diffusers import check_settings
@@ -60,11 +59,6 @@ class ConvVQTokenizer(Tokenizer):
         self.quant_conv = nn.Conv2d(z, config.embed_dim, 1)
         self.post_quant_conv = nn.Conv2d(config.embed_dim, z, 1)
 
-    @property
-    def stride(self) -> int:
-        """Pixels a token covers along each axis."""
-        return self.config.autoencoder.stride
-
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Those of taming-transformers; a published file may have the names of diffusers or LlamaGen."""
@@ -73,10 +67,6 @@ class ConvVQTokenizer(Tokenizer):
     def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
         """Refuse settings of diffusers that make another network of the same shapes."""
         check_settings(settings, self.config.autoencoder.norm_groups, place)
-
-    def layout(self, height: int, width: int) -> TokenLayout:
-        """One token per ``stride`` x ``stride`` pixels."""
-        return conv_vq_layout(self.config, height, width)
 
     def forward(self, images: Float[Tensor, "b 3 h w"], *, generator: torch.Generator | None = None) -> VQReconstruction:
         """Encode, quantize and decode, for training.

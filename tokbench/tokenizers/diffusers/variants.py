@@ -10,7 +10,7 @@ from tokbench.tokenizers.diffusers.config import (
     VQModelConfig,
 )
 from tokbench.tokenizers.family import Family, Variant
-from tokbench.tokenizers.library.config import LibraryConfig, library_layout, settings_of
+from tokbench.tokenizers.library.config import LibraryConfig, settings_of
 
 _STABLE_DIFFUSION = (128, 256, 512, 512)
 _DC_BLOCKS, _DC_CHANNELS = ("ResBlock",) * 3 + ("EfficientViTBlock",) * 3, (128, 256, 512, 512, 1024, 1024)
@@ -29,7 +29,6 @@ FAMILY = Family(
     name="diffusers",
     summary="autoencoders of the library diffusers, from folders of save_pretrained",
     model="tokbench.tokenizers.diffusers.model:DiffusersTokenizer",
-    layout=library_layout,
     default="kl",
     variants=(
         _variant(

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.tokenizers.family import strided_grid
 
 
 @dataclass(frozen=True)
@@ -41,11 +40,14 @@ class Emu3Config:
         if heads < 1 or any(width % heads for width in (*attended, network.widths[-1])):
             raise ValueError(f"attention_heads must divide the widths that have attention, got {heads} for widths {network.widths}")
 
+    @property
+    def stride(self) -> int:
+        """Pixels a token covers along each axis."""
+        return self.autoencoder.stride
 
-def emu3_layout(config: Emu3Config, height: int, width: int) -> TokenLayout:
-    """One token per ``stride`` x ``stride`` pixels, from one codebook."""
-    grid = strided_grid(height, width, config.autoencoder.stride)
-    return TokenLayout(image_size=(height, width), grid=grid, codebook_sizes=(config.codebook_size,))
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """One token per ``stride`` x ``stride`` pixels, from one codebook."""
+        return TokenLayout.strided(height, width, self.stride, codebook_sizes=(self.codebook_size,))
 
 
 PUBLISHED_AUTOENCODER = AutoencoderConfig(

@@ -14,11 +14,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
 
-from tokbench.layout import TokenLayout
 from tokbench.nn.movq import CausalConv3d, Decoder, Encoder
 from tokbench.quantizers.vq import VectorQuantizer
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.emu3.config import Emu3Config, emu3_layout
+from tokbench.tokenizers.emu3.config import Emu3Config
 from tokbench.tokenizers.emu3.keys import transformers_layout
 from tokbench.tokens import DiscreteTokens
 
@@ -42,15 +41,6 @@ class Emu3(Tokenizer):
         self.quantize = VectorQuantizer(config.codebook_size, z)
         self.quant_conv = CausalConv3d(z, z, (3, 1, 1))
         self.post_quant_conv = CausalConv3d(z, z, (3, 1, 1))
-
-    @property
-    def stride(self) -> int:
-        """Pixels a token covers along each axis."""
-        return self.config.autoencoder.stride
-
-    def layout(self, height: int, width: int) -> TokenLayout:
-        """One token per ``stride`` x ``stride`` pixels."""
-        return emu3_layout(self.config, height, width)
 
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:

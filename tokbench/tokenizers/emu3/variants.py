@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from tokbench.tokenizers.emu3.config import PUBLISHED_AUTOENCODER, Emu3Config, emu3_layout
+from tokbench.tokenizers.emu3.config import PUBLISHED_AUTOENCODER, Emu3Config
 from tokbench.tokenizers.family import Family, Variant
 
 FAMILY = Family(
     name="emu3",
     summary="Emu3 vision tokenizer (Wang et al. 2024): MoVQ autoencoder with layers over time, on stills",
     model="tokbench.tokenizers.emu3.model:Emu3",
-    layout=emu3_layout,
     default="vision",
     variants=(
         Variant(

@@ -94,15 +94,19 @@ class FlowMoConfig:
         side = self.image_size // self.patch_size
         return side, side
 
+    @property
+    def stride(self) -> int:
+        """Pixels of a patch along each axis; images have one size."""
+        return self.patch_size
 
-def flowmo_layout(config: FlowMoConfig, height: int, width: int) -> TokenLayout:
-    """A sequence of ``code_length`` positions with ``codebooks`` codes each, for images of one size."""
-    size = config.image_size
-    if (height, width) != (size, size):
-        raise TokbenchError(
-            f"image size {height}x{width} does not fit: this FlowMo takes {size}x{size} (--size {size}, or --set image_size=...)"
-        )
-    return TokenLayout(image_size=(height, width), grid=(config.code_length,), codebook_sizes=(2**config.bits,) * config.codebooks)
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """A sequence of ``code_length`` positions with ``codebooks`` codes each, for images of one size."""
+        size = self.image_size
+        if (height, width) != (size, size):
+            raise TokbenchError(
+                f"image size {height}x{width} does not fit: this FlowMo takes {size}x{size} (--size {size}, or --set image_size=...)"
+            )
+        return TokenLayout((height, width), grid=(self.code_length,), codebook_sizes=(2**self.bits,) * self.codebooks)
 
 
 PUBLISHED_ENCODER = MMDiTConfig(hidden=768, heads=12, depth=8, axes=(8, 28, 28), published=True)

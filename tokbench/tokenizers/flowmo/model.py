@@ -20,14 +20,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tokbench.layout import TokenLayout
 from tokbench.nn.flow import euler
 from tokbench.nn.mmdit import MMDiT, Rotation, code_positions, patchify, rotation, unpatchify
 from tokbench.nn.schedules import schedule_times
 from tokbench.quantizers.base import Quantized
 from tokbench.quantizers.lfq import LookupFreeQuantizer
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.flowmo.config import FlowMoConfig, flowmo_layout
+from tokbench.tokenizers.flowmo.config import FlowMoConfig
 from tokbench.tokens import DiscreteTokens
 
 logger = logging.getLogger(__name__)
@@ -68,15 +67,6 @@ class FlowMo(Tokenizer):
     def dtype(self) -> torch.dtype:
         """What the networks compute in; the walk of decoding is in single precision at least."""
         return self.decoder.dtype
-
-    @property
-    def stride(self) -> int:
-        """Pixels of a patch along each axis; images have the one size of the configuration."""
-        return self.config.patch_size
-
-    def layout(self, height: int, width: int) -> TokenLayout:
-        """A sequence of code positions, whatever the image shows."""
-        return flowmo_layout(self.config, height, width)
 
     def vectors(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b l f"]:
         """Encode images to code vectors, before quantization (differentiable). Every code token starts as zeros."""

@@ -9,7 +9,6 @@ from tokbench.tokenizers.flowmo.config import (
     TINY_DECODER,
     TINY_ENCODER,
     FlowMoConfig,
-    flowmo_layout,
 )
 
 PUBLISHED_WITH = ("data:imagenet/train", "lpips-vgg", "resnet50")
@@ -18,7 +17,6 @@ FAMILY = Family(
     name="flowmo",
     summary="FlowMo (Sargent et al. 2025): transformer to a sequence of binary codes, rectified-flow decoder",
     model="tokbench.tokenizers.flowmo.model:FlowMo",
-    layout=flowmo_layout,
     default="tiny",
     variants=(
         Variant(

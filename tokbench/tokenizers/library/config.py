@@ -10,7 +10,6 @@ from typing import Any
 from tokbench.configs import canonical_json
 from tokbench.json_files import parse_json
 from tokbench.layout import TokenLayout
-from tokbench.tokenizers.family import strided_grid
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,11 @@ class LibraryConfig:
         """Values per position of continuous latents; 0 for discrete tokens."""
         return 0
 
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """One token or latent vector per ``stride`` x ``stride`` pixels."""
+        sizes = (self.codebook_size,) if self.codebook_size else ()
+        return TokenLayout.strided(height, width, self.stride, codebook_sizes=sizes, channels=self.channels)
+
     @property
     def encode_is_stochastic(self) -> bool:
         """Whether encode draws noise."""
@@ -92,16 +96,6 @@ class LibraryConfig:
 def settings_of(values: Mapping[str, Any]) -> str:
     """Write settings as ``LibraryConfig`` holds them."""
     return canonical_json(values)
-
-
-def library_layout(config: LibraryConfig, height: int, width: int) -> TokenLayout:
-    """One token or latent vector per ``stride`` x ``stride`` pixels."""
-    return TokenLayout(
-        image_size=(height, width),
-        grid=strided_grid(height, width, config.stride),
-        codebook_sizes=(config.codebook_size,) if config.codebook_size else (),
-        channels=config.channels,
-    )
 
 
 @cache

@@ -19,10 +19,9 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError, missing_extra
-from tokbench.layout import TokenLayout
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.library.config import LibraryConfig, library_layout, settings_of
+from tokbench.tokenizers.library.config import LibraryConfig, settings_of
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
 from tokbench.weights.weight_files import CONFIG, Opened, model_folder, read_json
 
@@ -76,11 +75,6 @@ class LibraryTokenizer(Tokenizer):
             quantizer.register_forward_pre_hook(_check_features)
 
     @property
-    def stride(self) -> int:
-        """Pixels a token covers along each axis."""
-        return self.config.stride
-
-    @property
     def encode_is_stochastic(self) -> bool:  # type: ignore[override]  # depends on the configuration here
         """As the configuration says."""
         return self.config.encode_is_stochastic
@@ -89,10 +83,6 @@ class LibraryTokenizer(Tokenizer):
     def decode_is_stochastic(self) -> bool:  # type: ignore[override]
         """As the configuration says."""
         return self.config.decode_is_stochastic
-
-    def layout(self, height: int, width: int) -> TokenLayout:
-        """One token or latent vector per ``stride`` x ``stride`` pixels."""
-        return library_layout(self.config, height, width)
 
     @classmethod
     @abstractmethod

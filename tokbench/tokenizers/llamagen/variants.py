@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.tokenizers.conv_vq.config import ConvVQConfig, conv_vq_layout
+from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokenizers.family import Family, Variant, published_variant
 
 
@@ -25,7 +25,6 @@ FAMILY = Family(
     name="llamagen",
     summary="LlamaGen (Sun et al. 2024): VQGAN with 16384 directions of 8 values for codes",
     model="tokbench.tokenizers.llamagen.model:LlamaGen",
-    layout=conv_vq_layout,
     default="vq-16",
     variants=(
         _published(

@@ -9,10 +9,9 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from tokbench.layout import TokenLayout
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.patch.variants import PatchConfig, patch_layout
+from tokbench.tokenizers.patch.variants import PatchConfig
 from tokbench.tokens import DiscreteTokens
 
 
@@ -31,15 +30,6 @@ class PatchKMeans(Tokenizer):
         super().__init__()
         self.config = config
         self.register_buffer("codebook", torch.zeros(config.codebook_size, 3 * config.patch**2))
-
-    @property
-    def stride(self) -> int:
-        """Side of a patch."""
-        return self.config.patch
-
-    def layout(self, height: int, width: int) -> TokenLayout:
-        """One token per patch."""
-        return patch_layout(self.config, height, width)
 
     def _encode(self, images: Tensor, seeds: list[int]) -> DiscreteTokens:
         layout = self.layout(*images.shape[2:])

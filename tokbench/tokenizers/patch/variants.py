@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tokbench.layout import TokenLayout
-from tokbench.tokenizers.family import Family, Variant, strided_grid
+from tokbench.tokenizers.family import Family, Variant
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,20 @@ class PatchConfig:
         if self.patch < 1 or self.codebook_size < 2:
             raise ValueError(f"a patch has at least 1 pixel and a codebook at least 2 patches, got {self.patch} and {self.codebook_size}")
 
+    @property
+    def stride(self) -> int:
+        """Side of a patch."""
+        return self.patch
 
-def patch_layout(config: PatchConfig, height: int, width: int) -> TokenLayout:
-    """One token per patch."""
-    return TokenLayout(image_size=(height, width), grid=strided_grid(height, width, config.patch), codebook_sizes=(config.codebook_size,))
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """One token per patch."""
+        return TokenLayout.strided(height, width, self.stride, codebook_sizes=(self.codebook_size,))
 
 
 FAMILY = Family(
     name="patch",
     summary="k-means of raw patches: the baseline without a network",
     model="tokbench.tokenizers.patch.model:PatchKMeans",
-    layout=patch_layout,
     default="kmeans-1024",
     variants=(
         Variant(

@@ -16,10 +16,9 @@ from tokbench.arrays import open_array
 from tokbench.errors import TokbenchError
 from tokbench.images import to_uint8
 from tokbench.json_files import read_json
-from tokbench.layout import TokenLayout
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.pixel.variants import PaletteConfig, RGBConfig, pixel_layout
+from tokbench.tokenizers.pixel.variants import PaletteConfig, RGBConfig
 from tokbench.tokens import DiscreteTokens
 from tokbench.weights.weight_files import Opened
 
@@ -33,10 +32,6 @@ class PixelRGB(Tokenizer):
     def __init__(self, config: RGBConfig) -> None:
         super().__init__()
         self.config = config
-
-    def layout(self, height: int, width: int) -> TokenLayout:
-        """Three tokens of 256 values a pixel."""
-        return pixel_layout(self.config, height, width)
 
     def _encode(self, images: Tensor, seeds: list[int]) -> DiscreteTokens:
         codes = rearrange(to_uint8(images).to(torch.int64), "b c h w -> b (h w) c")
@@ -62,10 +57,6 @@ class PixelPalette(Tokenizer):
         super().__init__()
         self.config = config
         self.register_buffer("clusters", torch.zeros(config.colours, 3))
-
-    def layout(self, height: int, width: int) -> TokenLayout:
-        """One token a pixel."""
-        return pixel_layout(self.config, height, width)
 
     @classmethod
     def open_place(cls, place: Path, averages: bool | None) -> Opened:

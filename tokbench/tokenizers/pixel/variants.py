@@ -12,6 +12,15 @@ from tokbench.tokenizers.family import Family, Variant
 class RGBConfig:
     """Three tokens a pixel, one per byte: lossless."""
 
+    @property
+    def stride(self) -> int:
+        """Any size will do."""
+        return 1
+
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """Three tokens of 256 values a pixel."""
+        return TokenLayout.strided(height, width, self.stride, codebook_sizes=(256, 256, 256))
+
 
 @dataclass(frozen=True)
 class PaletteConfig:
@@ -23,18 +32,20 @@ class PaletteConfig:
 
     colours: int = 512
 
+    @property
+    def stride(self) -> int:
+        """Any size will do."""
+        return 1
 
-def pixel_layout(config: RGBConfig | PaletteConfig, height: int, width: int) -> TokenLayout:
-    """One position per pixel."""
-    sizes = (256, 256, 256) if isinstance(config, RGBConfig) else (config.colours,)
-    return TokenLayout(image_size=(height, width), grid=(height, width), codebook_sizes=sizes)
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """One token a pixel."""
+        return TokenLayout.strided(height, width, self.stride, codebook_sizes=(self.colours,))
 
 
 FAMILY = Family(
     name="pixel",
     summary="pixels as tokens: a palette (Image-GPT, Chen et al. 2020) or raw bytes",
     model="tokbench.tokenizers.pixel.model:build",
-    layout=pixel_layout,
     default="palette-512",
     variants=(
         Variant(

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from tokbench.tokenizers.family import Family, Variant
-from tokbench.tokenizers.library.config import library_layout, settings_of
+from tokbench.tokenizers.library.config import settings_of
 from tokbench.tokenizers.transformers.config import ChameleonVQVAEConfig, Emu3VQVAEConfig
 
 FAMILY = Family(
     name="transformers",
     summary="image tokenizers of the library transformers, alone or within their language model",
     model="tokbench.tokenizers.transformers.model:TransformersTokenizer",
-    layout=library_layout,
     default="emu3",
     variants=(
         Variant(

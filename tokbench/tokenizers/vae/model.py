@@ -18,11 +18,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.layout import TokenLayout
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.vae.variants import VAEConfig, vae_layout
+from tokbench.tokenizers.vae.variants import VAEConfig
 from tokbench.tokens import ContinuousTokens
 from tokbench.tracing import graph_value
 from tokbench.weights.key_maps.diffusers import check_settings
@@ -80,11 +79,6 @@ class VAE(Tokenizer):
         self.post_quant_conv = nn.Conv2d(latent, z, 1) if config.quant_convs else nn.Identity()
 
     @property
-    def stride(self) -> int:
-        """Pixels a latent covers along each axis."""
-        return self.config.autoencoder.stride
-
-    @property
     def encode_is_stochastic(self) -> bool:  # type: ignore[override]  # depends on the configuration here
         """Encoding draws noise only with ``posterior="sample"``."""
         return self.config.posterior == "sample"
@@ -97,10 +91,6 @@ class VAE(Tokenizer):
     def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
         """Refuse settings of diffusers that make another network of the same shapes."""
         check_settings(settings, self.config.autoencoder.norm_groups, place)
-
-    def layout(self, height: int, width: int) -> TokenLayout:
-        """One latent vector per ``stride`` x ``stride`` pixels."""
-        return vae_layout(self.config, height, width)
 
     def posterior(self, images: Float[Tensor, "b 3 h w"]) -> Posterior:
         """Encode images to the Gaussian over their latents (differentiable)."""

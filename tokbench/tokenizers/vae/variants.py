@@ -9,7 +9,7 @@ from typing import Literal
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER
-from tokbench.tokenizers.family import Family, Variant, published_variant, strided_grid
+from tokbench.tokenizers.family import Family, Variant, published_variant
 
 
 @dataclass(frozen=True)
@@ -48,14 +48,14 @@ class VAEConfig:
         if not (isfinite(self.latent_shift) and 0 < self.latent_scale < inf):
             raise ValueError(f"latent_shift must be finite and latent_scale positive, got {self.latent_shift} and {self.latent_scale}")
 
+    @property
+    def stride(self) -> int:
+        """Pixels a latent covers along each axis."""
+        return self.autoencoder.stride
 
-def vae_layout(config: VAEConfig, height: int, width: int) -> TokenLayout:
-    """One latent vector per ``stride`` x ``stride`` pixels."""
-    return TokenLayout(
-        image_size=(height, width),
-        grid=strided_grid(height, width, config.autoencoder.stride),
-        channels=config.embed_dim,
-    )
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """One latent vector per ``stride`` x ``stride`` pixels."""
+        return TokenLayout.strided(height, width, self.stride, channels=self.embed_dim)
 
 
 STABLE_DIFFUSION = AutoencoderConfig(4, channel_multipliers=(1, 2, 4, 4), attn_resolutions=(), double_z=True)
@@ -81,7 +81,6 @@ FAMILY = Family(
     name="vae",
     summary="KL autoencoder (Rombach et al. 2022, latent diffusion): continuous latents",
     model="tokbench.tokenizers.vae.model:VAE",
-    layout=vae_layout,
     default="tiny",
     variants=(
         Variant(

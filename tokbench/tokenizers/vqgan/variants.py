@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER, ConvVQConfig, conv_vq_layout
+from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER, ConvVQConfig
 from tokbench.tokenizers.family import Family, Variant, published_variant
 
 F16 = AutoencoderConfig(256)
@@ -41,7 +41,6 @@ FAMILY = Family(
     name="vqgan",
     summary="VQGAN (Esser et al. 2021): perceptual and adversarial losses",
     model="tokbench.tokenizers.vqgan.model:VQGAN",
-    layout=conv_vq_layout,
     default="tiny",
     variants=(
         Variant(

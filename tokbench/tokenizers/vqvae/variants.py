@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER, ConvVQConfig, conv_vq_layout
+from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER, ConvVQConfig
 from tokbench.tokenizers.family import Family, Variant
 
 FAMILY = Family(
     name="vqvae",
     summary="VQ-VAE (van den Oord et al. 2017): squared error, codebook by moving averages",
     model="tokbench.tokenizers.vqvae.model:VQVAE",
-    layout=conv_vq_layout,
     default="tiny",
     variants=(
         Variant(
