@@ -87,12 +87,11 @@ def test_figures_are_described_and_settings_are_plain(name, make, images, observ
     assert tuple(report) == metric.figure_names()
     assert metric.compute() == {key: figure.value for key, figure in report.items()}
     for figure in report.values():
-        assert figure.unit
-        assert figure.higher_is_better in (True, False, None)
         assert not math.isnan(figure.value)
         if figure.interval is not None:
             assert figure.interval.low <= figure.interval.high
     json.dumps(plain(metric.settings), allow_nan=False)
+    assert set(metric.rows()) <= {info.key for info in metric.figures if info.per_image}
     for column in metric.rows().values():
         assert set(column) == {f"{i:03d}" for i in range(24)}
 

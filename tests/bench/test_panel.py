@@ -16,20 +16,23 @@ import sys
 import torch
 
 from tokbench.bench.metrics.base import Figure, Metric, PerImageMetric
+from tokbench.records.figures import FigureInfo
+
+MINE = FigureInfo("mine", "my figure", "1", True, "always one", digits=2)
 
 
 class Plain(Metric):
-    name, unit, higher_is_better = "mine", "1", True
+    name, figures = "mine", (MINE,)
 
     def update(self, observation):
         pass
 
     def report(self):
-        return {"mine": Figure(1.0, "1", True)}
+        return {"mine": Figure(1.0)}
 
 
 class Each(PerImageMetric):
-    name, unit, higher_is_better = "mine", "1", True
+    name, figures = "mine", (MINE,)
 
     def per_image(self, observation):
         return observation.reference.double().flatten(1).mean(dim=1)
@@ -46,13 +49,12 @@ WHILE = {  # name: the class, words of the line
     "report_raises": ("class Bad(Plain):\n def report(self): raise SystemExit('x')", "fails in finish (SystemExit: x)"),
     "report_is_a_number": ("class Bad(Plain):\n def report(self): return 1.0", "report gives float, announced are mine"),
     "report_is_none": ("class Bad(Plain):\n def report(self): return None", "report gives NoneType"),
-    "other_figures": ("class Bad(Plain):\n def report(self): return {'psnr': Figure(1.0, '1', True)}", "report gives ['psnr']"),
+    "other_figures": ("class Bad(Plain):\n def report(self): return {'psnr': Figure(1.0)}", "report gives ['psnr']"),
     "no_figure": ("class Bad(Plain):\n def report(self): return {'mine': 1.0}", "a float for mine, not a Figure"),
-    "tensor": ("class Bad(Plain):\n def report(self): return {'mine': Figure(torch.ones(()), '1', True)}", "value of mine is a Tensor"),
-    "text": ("class Bad(Plain):\n def report(self): return {'mine': Figure('1', '1', True)}", "value of mine is a str"),
-    "nothing": ("class Bad(Plain):\n def report(self): return {'mine': Figure(None, '1', True)}", "value of mine is a NoneType"),
-    "no_unit": ("class Bad(Plain):\n def report(self): return {'mine': Figure(1.0, None, True)}", "mine needs a unit of text"),
-    "odd_interval": ("class Bad(Plain):\n def report(self): return {'mine': Figure(1.0, '1', True, (0, 1))}", "not an Interval"),
+    "tensor": ("class Bad(Plain):\n def report(self): return {'mine': Figure(torch.ones(()))}", "value of mine is a Tensor"),
+    "text": ("class Bad(Plain):\n def report(self): return {'mine': Figure('1')}", "value of mine is a str"),
+    "nothing": ("class Bad(Plain):\n def report(self): return {'mine': Figure(None)}", "value of mine is a NoneType"),
+    "odd_interval": ("class Bad(Plain):\n def report(self): return {'mine': Figure(1.0, (0, 1))}", "not an Interval"),
     "odd_settings": ("class Bad(Plain):\n settings = {'a': torch.ones(2)}", "fails in finish (TypeError: "),
     "odd_rows": ("class Bad(Plain):\n def rows(self): return {'mine': [1.0]}", "rows gives list for mine"),
     "rows_of_text": ("class Bad(Plain):\n def rows(self): return {'mine': {'0.png': 'a'}}", "rows gives dict for mine"),
@@ -61,11 +63,20 @@ WHILE = {  # name: the class, words of the line
 }
 
 BEFORE = {
-    "lacks_report": ("class Bad(Metric):\n name, unit = 'mine', '1'\n def update(self, o): pass", "bad_metric:Bad lacks report"),
-    "no_name": ("class Bad(Metric):\n unit = '1'\n update = Plain.update\n report = Plain.report", "names itself or its figures"),
-    "odd_name": ("class Bad(Plain): name = 'a b'", "names itself or its figures ('a b',)"),
+    "lacks_report": ("class Bad(Metric):\n name, figures = 'mine', (MINE,)\n def update(self, o): pass", "bad_metric:Bad lacks report"),
+    "no_name": ("class Bad(Metric):\n figures = (MINE,)\n update = Plain.update\n report = Plain.report", "names itself or its figures"),
+    "odd_name": ("class Bad(Plain): name = 'a b'", "names itself or its figures ('a b', 'mine')"),
     "taken": ("class Bad(Plain): name = 'psnr'", "gives a figure 'psnr', which is a metric of tokbench"),
-    "taken_figure": ("class Bad(Plain): figures = ('mine', 'usage')", "gives a figure 'usage'"),
+    "taken_figure": (
+        "class Bad(Plain): figures = (MINE, FigureInfo('usage', 'usage', '1', True, 'mine'))",
+        "gives a figure 'usage'",
+    ),
+    "no_row": ("class Bad(Plain): figures = ()", "does not say what its figures are: figures = (FigureInfo(...),)"),
+    "keys_alone": ("class Bad(Plain): figures = ('mine', 'yours')", "does not say what its figures are"),
+    "odd_row": (
+        "class Bad(Plain): figures = (FigureInfo('mine', 'my figure', 1, True, 'always one'),)",
+        "has a row that no record can hold: unit is 1, not text",
+    ),
     "no_metric": ("class Bad: pass", "is not a subclass of"),
     "no_syntax": ("class Bad", "cannot import 'bad_metric'"),
     "exits": ("sys.exit(1)", "cannot import 'bad_metric' for 'bad_metric:Bad' (SystemExit: 1)"),
@@ -113,6 +124,20 @@ def test_what_is_no_metric_shows_before_the_work(kind, run_with, tmp_path):
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert words in err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_figure_of_others_is_shown_as_its_row_says_wherever_its_record_goes(run_with, tokbench_cli):
+    status, out, err = run_with("class Bad(Plain): pass")
+    assert status == 0, err
+    metrics = json.loads(out)[0]["metrics"]
+    assert metrics["mine"]["info"]["title"] == "my figure"
+    assert (metrics["mine"]["unit"], metrics["mine"]["higher_is_better"]) == ("1", True)
+    assert "info" not in metrics["psnr"]
+    sys.modules.pop("bad_metric")  # who reads the record need not have it
+    status, out, err = tokbench_cli("compare", "out", "--format", "md")
+    assert status == 0, err
+    assert "| my figure ↑ |" in out
+    assert "| 1.00 |" in out
 
 
 def test_a_metric_that_writes_into_the_images_changes_no_other_figure(run_with):

@@ -17,6 +17,7 @@ from tokbench.bench.observation import Observation, Subject
 from tokbench.conduct import Misbehaved
 from tokbench.configs import canonical_json
 from tokbench.errors import TokbenchError, brief, out_of_memory
+from tokbench.records.figures import BY_KEY, FigureInfo
 from tokbench.records.intervals import Interval
 from tokbench.records.record import CodebookUse, MetricResult
 from tokbench.signals import Ended
@@ -90,7 +91,7 @@ class Panel:
 
     def _attempt(self, metric: Metric | type[Metric], what: str, action: Callable[[], Any], *, may_refuse: bool = False) -> Any:
         """Let a metric do something; one that fails is left out from then on, and None returned."""
-        cls = metric if isinstance(metric, type) else type(metric)
+        cls = _class_of(metric)
         try:
             return action()
         except (KeyboardInterrupt, Ended, MemoryError, torch.OutOfMemoryError, Misbehaved):
@@ -130,10 +131,17 @@ def _reason(metric: Metric, subject: Subject) -> str | None:
 
 
 def _keys(metric: Metric | type[Metric]) -> tuple[str, ...]:
-    """What a metric gives; of those of others, what was seen to be no other's when they were chosen."""
-    if isinstance(metric, Metric) and _is_ours(type(metric)):
-        return metric.keys
-    return metric.figure_names()
+    """Keys of what a metric gives."""
+    return tuple(info.key for info in _infos(metric))
+
+
+def _infos(metric: Metric | type[Metric]) -> tuple[FigureInfo, ...]:
+    """The rows of its figures; of those of others, what was seen to be sound when they were chosen."""
+    return metric.figures if _is_ours(_class_of(metric)) else _class_of(metric).figures
+
+
+def _class_of(metric: Metric | type[Metric]) -> type[Metric]:
+    return metric if isinstance(metric, type) else type(metric)
 
 
 def _is_ours(cls: type) -> bool:
@@ -165,12 +173,11 @@ def _read(
         return {key: MetricResult(reason=reason) for key in _keys(metric)}, {}, ()
     settings = metric.settings
     canonical_json(settings)  # what no record can hold shows here
-    judged = _judged(metric.networks, trained_with)
     report: Any = metric.report()
     if not isinstance(report, Mapping) or set(report) != set(_keys(metric)):
         given = sorted(map(str, report)) if isinstance(report, Mapping) else type(report).__name__
         raise ValueError(f"report gives {given}, announced are {', '.join(_keys(metric))}")
-    results = {key: _result(key, figure, settings, judged) for key, figure in report.items()}
+    results = {info.key: _result(info, report[info.key], settings, trained_with) for info in _infos(metric)}
     return results, {str(column): _numbers(column, values) for column, values in metric.rows().items()}, tuple(metric.codebooks())
 
 
@@ -181,26 +188,26 @@ def _judged(networks: Sequence[str], trained_with: Sequence[str]) -> bool | None
     return None if networks and UNKNOWN in trained_with else False
 
 
-def _result(key: str, figure: Any, settings: dict[str, Any], judged: bool | None) -> MetricResult:
+def _result(info: FigureInfo, figure: Any, settings: dict[str, Any], trained_with: Sequence[str]) -> MetricResult:
+    key = info.key
     if not isinstance(figure, Figure):
         raise TypeError(f"report gives a {type(figure).__name__} for {key}, not a Figure")
     if not isinstance(figure.value, Real) or isinstance(figure.value, bool):
         raise TypeError(f"the value of {key} is a {type(figure.value).__name__}, not a number")
-    if not isinstance(figure.unit, str) or figure.higher_is_better not in (True, False, None):
-        raise TypeError(f"{key} needs a unit of text, and higher_is_better True, False or None")
     if type(figure.exact) is not int or figure.exact < 0:
         raise TypeError(f"the number of exact images of {key} is {figure.exact!r}, not a count")
     if not isinstance(figure.interval, Interval | None):
         raise TypeError(f"the interval of {key} is a {type(figure.interval).__name__}, not an Interval")
     return MetricResult(
         value=None if figure.exact and math.isinf(figure.value) else float(figure.value),
-        unit=figure.unit,
-        higher_is_better=figure.higher_is_better,
+        unit=info.unit,
+        higher_is_better=info.higher_is_better,
         settings=settings,
         interval=figure.interval,
         by_codebook=figure.by_codebook,
-        judged_by_training_network=judged,
+        judged_by_training_network=_judged(info.networks, trained_with),
         exact=figure.exact,
+        info=None if BY_KEY.get(key) == info else info,
     )
 
 

@@ -12,13 +12,14 @@ from typing import Any
 from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError
 from tokbench.json_files import read_json
+from tokbench.records.figures import FigureInfo
 from tokbench.records.intervals import Interval
 from tokbench.records.protocol import Protocol
 
 SCHEMA = 4
 """2 added ``tokenizer.weights_how`` and ``codebooks``, 3 the intervals of ``timing`` and ``tokens``, 4 the tokenizer as it was measured
 (``state_sha256``, ``source_sha256``, ``package``, ``number_format``, ``settings``, ``training_sets``) and ``trained_on``, and
-``metrics.*.exact``; older records are read without them."""
+``metrics.*.exact``; older records are read without them. ``metrics.*.info`` needs no number: readers that do not know it pass over it."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,7 @@ class MetricResult:
         reason: Why there is no figure.
         exact: Images that came back exactly, where a figure such as PSNR has no number for these: ``value`` is the mean of the others,
             None if there are none.
+        info: How the figure is shown, of one that this package does not know.
     """
 
     value: float | None = None
@@ -126,6 +128,7 @@ class MetricResult:
     judged_by_training_network: bool | None = False
     reason: str | None = None
     exact: int = 0
+    info: FigureInfo | None = None
 
     @property
     def wholly_exact(self) -> bool:
@@ -271,7 +274,7 @@ def slim(metric: dict[str, Any]) -> dict[str, Any]:
     """Leave out of a metric's JSON what it does not say."""
     if metric["reason"] is not None and not metric["exact"]:
         return {"reason": metric["reason"]}
-    optional = ("interval", "by_codebook", "reason", "value")
+    optional = ("interval", "by_codebook", "reason", "value", "info")
     slim = {key: value for key, value in metric.items() if key not in optional or value is not None}
     if not slim["exact"]:
         del slim["exact"]

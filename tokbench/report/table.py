@@ -185,7 +185,9 @@ def _chosen(table: Table, keys: Sequence[str], records: Sequence[Record]) -> Tab
 
 
 def metric_columns(records: Sequence[Record]) -> list[Column]:
-    """The columns of metrics that at least one record has a figure of: the known ones first, then all others by their keys.
+    """The columns of metrics that at least one record has a figure of: those of this package first, then all others by their keys.
+
+    One of others is shown as the records say, where they agree, else by its key.
 
     A metric that is named like a column of rates or speeds, such as ``bpp``, has none.
     """
@@ -195,8 +197,15 @@ def metric_columns(records: Sequence[Record]) -> list[Column]:
             if metric.measured:
                 found.setdefault(key, []).append(metric)
     taken = {column.key for column in METRIC_COLUMNS} | {column.key for column, _ in (*DERIVED, *SPEED)}
-    others = [Column(key, key, 4, arrow=_arrow(found[key])) for key in sorted(found) if key not in taken]
+    others = [_column_of_others(key, found[key]) for key in sorted(found) if key not in taken]
     return [*(column for column in METRIC_COLUMNS if column.key in found), *others]
+
+
+def _column_of_others(key: str, metrics: Sequence[MetricResult]) -> Column:
+    info = metrics[0].info
+    if info is not None and info.key == key and all(metric.info == info for metric in metrics):
+        return column_of(info)
+    return Column(key, key, 4, arrow=_arrow(metrics))
 
 
 def _arrow(metrics: Sequence[MetricResult]) -> str:

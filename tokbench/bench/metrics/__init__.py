@@ -10,8 +10,10 @@ from importlib import import_module
 from typing import Any
 
 from tokbench.bench.metrics.base import Metric
+from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.plugins import hint, import_class
+from tokbench.records.figures import FigureInfo
 
 
 @cache
@@ -37,7 +39,7 @@ def select(names: tuple[str, ...] | None) -> list[type[Metric]]:
     """
     known = metric_classes()
     if names is None:
-        return [metric for metric in known.values() if metric.by_default]
+        return [metric for metric in known.values() if any(info.by_default for info in metric.figures)]
     by_key = {key: metric for metric in known.values() for key in (metric.name, *metric.figure_names())}
     chosen: dict[str, type[Metric]] = {}
     for name in names:
@@ -62,7 +64,8 @@ def _of_others(reference: str, known: dict[str, type[Metric]]) -> type[Metric]:
     lacking = sorted(given.__abstractmethods__)
     if lacking:
         raise TokbenchError(f"{reference} lacks {' and '.join(lacking)}; CONTRIBUTING.md shows a metric")
-    names: Any = (getattr(given, "name", None), *given.figures)
+    _check_rows(reference, given)
+    names: Any = (getattr(given, "name", None), *given.figure_names())
     if not all(isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,60}", name) for name in names):
         raise TokbenchError(f"{reference} names itself or its figures {names!r}; names are letters, digits and _ . - in the class")
     taken = {key: metric for metric in known.values() for key in (metric.name, *metric.figure_names())}
@@ -70,3 +73,17 @@ def _of_others(reference: str, known: dict[str, type[Metric]]) -> type[Metric]:
     if clash is not None:
         raise TokbenchError(f"{reference} gives a figure {clash!r}, which is a metric of tokbench; choose another name")
     return given
+
+
+def _check_rows(reference: str, given: type[Metric]) -> None:
+    """See that a metric of others says what its figures are, in a way that a record can hold."""
+    rows: Any = given.figures
+    if not isinstance(rows, tuple) or not rows or not all(isinstance(info, FigureInfo) for info in rows):
+        raise TokbenchError(
+            f"{reference} does not say what its figures are: figures = (FigureInfo(...),) in the class, as CONTRIBUTING.md shows"
+        )
+    for info in rows:
+        try:
+            build(FigureInfo, plain(info))
+        except ValueError as error:
+            raise TokbenchError(f"{reference} has a row that no record can hold: {error}") from error

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tokbench.bench.context import MetricContext
 from tokbench.bench.observation import Observation, Subject
+from tokbench.records.figures import FigureInfo
 from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.record import CodebookUse
 
@@ -23,17 +24,13 @@ class Figure:
     """One measured number.
 
     Args:
-        value: The number; infinite where that is the answer.
-        unit: Of the number.
-        higher_is_better: Direction; None where neither is better.
+        value: The number, in the unit of its row; infinite where that is the answer.
         interval: Where repeated samples of the groups would put it, if that was estimated.
         by_codebook: The same number for every codebook, where there are several.
         exact: Images that came back exactly, where these have no number: ``value`` is that of the others, infinite if there are none.
     """
 
     value: float
-    unit: str
-    higher_is_better: bool | None
     interval: Interval | None = None
     by_codebook: tuple[float, ...] | None = None
     exact: int = 0
@@ -43,20 +40,13 @@ class Metric(torchmetrics.Metric):
     """One file, one metric. Subclasses set the class attributes and write ``update`` and ``report``.
 
     Attributes:
-        name: What ``--metrics`` takes, and the key of its figure.
-        figures: Keys of all its figures, if it gives several.
-        unit: Of its figure.
-        higher_is_better: Direction of its figure.
-        networks: Networks that judge, by the names ``trained_with`` uses.
-        by_default: Whether it is measured unless the user names metrics.
+        name: What ``--metrics`` takes.
+        figures: The row of each of its figures, the one that leads first. A metric of this package has them in
+            ``tokbench.records.figures``, one of others brings its own.
     """
 
     name: str
-    figures: tuple[str, ...] = ()
-    unit: str
-    higher_is_better: bool | None = None
-    networks: tuple[str, ...] = ()
-    by_default: bool = True
+    figures: tuple[FigureInfo, ...] = ()
     full_state_update = False
 
     @classmethod
@@ -79,15 +69,10 @@ class Metric(torchmetrics.Metric):
         """What the figure depends on, recorded with it."""
         return {}
 
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Keys of the figures that this instance gives, whose name may say more than its class's."""
-        return self.figures or (self.name,)
-
     @classmethod
     def figure_names(cls) -> tuple[str, ...]:
         """Keys of its figures."""
-        return cls.figures or (cls.name,)
+        return tuple(info.key for info in cls.figures)
 
     def not_applicable(self, subject: Subject) -> str | None:
         """Say why there can be no figure for this tokenizer or this data; None if there can."""
@@ -99,7 +84,7 @@ class Metric(torchmetrics.Metric):
 
     @abstractmethod
     def report(self) -> Mapping[str, Figure]:
-        """Return the figures by key, with unit, direction and interval."""
+        """Return the figures by key, with their intervals."""
 
     def compute(self) -> dict[str, float]:
         """Return the numbers alone."""
@@ -115,7 +100,7 @@ class Metric(torchmetrics.Metric):
 
 
 class PerImageMetric(Metric):
-    """A metric whose figure is the mean of one value an image. Subclasses write ``per_image``.
+    """A metric whose first figure is the mean of one value an image. Subclasses write ``per_image``.
 
     Values are kept in float64 by image, so neither batch size nor order can change the mean.
 
@@ -149,14 +134,14 @@ class PerImageMetric(Metric):
         kept = [(value, group) for value, group in zip(everything, all_groups, strict=True) if value != self.exact_value]
         values, groups = [value for value, _ in kept], [group for _, group in kept]
         exact = len(everything) - len(values)
+        key = self.figures[0].key
         if exact and not values:
-            return {self.name: Figure(everything[0], self.unit, self.higher_is_better, exact=exact)}
-        interval = group_bootstrap(values, groups)
-        return {self.name: Figure(sum_exactly(values) / len(values), self.unit, self.higher_is_better, interval, exact=exact)}
+            return {key: Figure(everything[0], exact=exact)}
+        return {key: Figure(sum_exactly(values) / len(values), group_bootstrap(values, groups), exact=exact)}
 
     def rows(self) -> dict[str, dict[str, float]]:
-        """One column, named like the metric."""
-        return {self.name: dict(zip(self._ids, torch.cat(self.values).tolist(), strict=True))}
+        """One column, named like the figure."""
+        return {self.figures[0].key: dict(zip(self._ids, torch.cat(self.values).tolist(), strict=True))}
 
     def reset(self) -> None:
         """Forget everything."""

@@ -13,6 +13,7 @@ import torchmetrics
 
 from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.observation import Observation, Subject
+from tokbench.records.figures import figures_of
 from tokbench.records.intervals import Interval, group_jackknife
 from tokbench.records.record import CodebookUse
 from tokbench.tokens import DiscreteTokens
@@ -35,8 +36,7 @@ class Codebook(Metric):
     """
 
     name = "codebook"
-    figures = ("usage", "perplexity", "entropy_bits", "dead_codes")
-    unit = ""
+    figures = figures_of(name)
 
     def __init__(self) -> None:
         super().__init__()
@@ -88,11 +88,7 @@ class Codebook(Metric):
         counts_of = cache(self._counts)  # the same clusters are left out for every figure
 
         def figure(
-            statistic: Callable[[torch.Tensor], float],
-            unit: str,
-            higher: bool | None,
-            limits: tuple[float, float],
-            combine: Callable[[list[float]], Any] = np.mean,
+            statistic: Callable[[torch.Tensor], float], limits: tuple[float, float], combine: Callable[[list[float]], Any] = np.mean
         ) -> Figure:
             clusters = tuple(sorted(self._clusters))
             values = [statistic(counts) for counts in counts_of(clusters)]
@@ -102,13 +98,13 @@ class Codebook(Metric):
 
             value = float(combine(values))
             interval = group_jackknife(value, without, [f"{cluster:02d}" for cluster in clusters])
-            return Figure(value, unit, higher, interval and _within(interval, *limits), tuple(values) if len(values) > 1 else None)
+            return Figure(value, interval and _within(interval, *limits), tuple(values) if len(values) > 1 else None)
 
         return {
-            "usage": figure(_usage, "share of codes", True, (0.0, 1.0)),
-            "perplexity": figure(_perplexity, "codes", True, (1.0, float(np.mean(sizes)))),
-            "entropy_bits": figure(_entropy_bits, "bits per token", None, (0.0, float(np.mean(np.log2(sizes))))),
-            "dead_codes": figure(_dead, "codes", False, (0.0, sum(sizes)), np.sum),
+            "usage": figure(_usage, (0.0, 1.0)),
+            "perplexity": figure(_perplexity, (1.0, float(np.mean(sizes)))),
+            "entropy_bits": figure(_entropy_bits, (0.0, float(np.mean(np.log2(sizes))))),
+            "dead_codes": figure(_dead, (0.0, sum(sizes)), np.sum),
         }
 
     def codebooks(self) -> tuple[CodebookUse, ...]:

@@ -14,6 +14,7 @@ from tokbench.bench.observation import Observation
 from tokbench.data.face_package import EMBEDDER, PACKAGE_SHA256, load_face_embedder
 from tokbench.data.faces import MARGIN
 from tokbench.nn.face_embedding import as_input
+from tokbench.records.figures import figures_of
 from tokbench.records.intervals import group_bootstrap
 
 THRESHOLD = 0.6
@@ -33,11 +34,7 @@ class FaceSimilarity(PerImageMetric):
     """
 
     name = "face_similarity"
-    figures = ("face_distance", "face_match")
-    unit = "1"
-    higher_is_better = False
-    networks = ("face-api-recognition",)
-    by_default = False
+    figures = figures_of(name)
 
     def __init__(self, module: nn.Module, *, micro_batch: int) -> None:
         super().__init__()
@@ -73,14 +70,7 @@ class FaceSimilarity(PerImageMetric):
         """Return both figures and their intervals over groups."""
         distances, groups = self._sorted()
         matches = [float(distance <= THRESHOLD) for distance in distances]
-        return {
-            "face_distance": Figure(sum_exactly(distances) / len(distances), "1", False, group_bootstrap(distances, groups)),
-            "face_match": Figure(sum_exactly(matches) / len(matches), "share of faces", True, group_bootstrap(matches, groups)),
-        }
-
-    def rows(self) -> dict[str, dict[str, float]]:
-        """One column: the distance."""
-        return {"face_distance": super().rows()[self.name]}
+        return {**super().report(), "face_match": Figure(sum_exactly(matches) / len(matches), group_bootstrap(matches, groups))}
 
 
 def _centre(images: Tensor) -> Tensor:

@@ -6,13 +6,14 @@ from tokbench.bench.cache import FeatureCache
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.frechet import FrechetMetric
 from tokbench.bench.networks import efficientnet_lite0
+from tokbench.records.figures import figures_of
 
 
 class FDEffLite0(FrechetMetric):
     """Fréchet distance of 1280 features of EfficientNet-Lite0. Not FID: figures compare only with others of this name and N."""
 
     name = "fd_efflite0"
-    networks = ("efflite0",)
+    figures = figures_of(name)
 
     @classmethod
     def create(cls, context: MetricContext) -> FDEffLite0:

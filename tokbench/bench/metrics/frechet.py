@@ -30,9 +30,6 @@ class FrechetMetric(Metric):
         micro_batch: Images a network pass.
     """
 
-    unit = "squared feature distance"
-    higher_is_better = False
-
     def __init__(self, network: FeatureNetwork, cache: FeatureCache | None, *, micro_batch: int) -> None:
         super().__init__()
         self.network, self.cache, self.micro_batch = network, cache, micro_batch
@@ -71,7 +68,7 @@ class FrechetMetric(Metric):
         else:
             order = sorted(range(len(self._ids)), key=self._ids.__getitem__)
             value, interval = _distance_and_interval(reference[order], reconstruction[order], [self._groups[i] for i in order])
-        return {self.name: Figure(value, self.unit, self.higher_is_better, interval)}
+        return {self.figures[0].key: Figure(value, interval)}
 
     def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
         """Take in what another instance has seen of other images."""

@@ -12,6 +12,7 @@ from tokbench.bench.metrics.base import PerImageMetric
 from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.observation import Observation, Subject
 from tokbench.nn.perceptual import LpipsNet, build_lpips, lpips_rows
+from tokbench.records.figures import figures_of
 from tokbench.weights.judges import read_judge
 
 MIN_SIZE = 32
@@ -28,10 +29,8 @@ class LPIPS(PerImageMetric):
     """
 
     name = "lpips"
-    unit = "1"
-    higher_is_better = False
+    figures = figures_of(name)
     net: LpipsNet = "alex"
-    networks = ("lpips-alex",)
 
     def __init__(self, module: nn.Module, weights_sha256: str, *, micro_batch: int) -> None:
         super().__init__()
@@ -70,6 +69,5 @@ class LPIPSVGG(LPIPS):
     """LPIPS on VGG16: the same pair scores about four times higher than on AlexNet."""
 
     name = "lpips_vgg"
+    figures = figures_of(name)
     net = "vgg"
-    networks = ("lpips-vgg",)
-    by_default = False

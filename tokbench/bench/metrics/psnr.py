@@ -10,6 +10,7 @@ from torch import Tensor
 from tokbench.bench.metrics.base import PerImageMetric
 from tokbench.bench.observation import Observation
 from tokbench.bench.psnr import psnr
+from tokbench.records.figures import figures_of
 
 __all__ = ["PSNR", "psnr"]
 
@@ -22,8 +23,7 @@ class PSNR(PerImageMetric):
     """
 
     name = "psnr"
-    unit = "dB"
-    higher_is_better = True
+    figures = figures_of(name)
     exact_value = math.inf
 
     @property

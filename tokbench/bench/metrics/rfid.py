@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -11,6 +12,7 @@ from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.frechet import FrechetMetric
 from tokbench.bench.networks import inception
 from tokbench.errors import TokbenchError
+from tokbench.records.figures import BY_KEY, FigureInfo, figures_of
 from tokbench.weights.assets import asset_path, get_asset
 from tokbench.weights.judges import check_file
 
@@ -19,11 +21,11 @@ class RFID(FrechetMetric):
     """FID between originals and their reconstructions.
 
     With other weights than the published ones it is ``fd[inception:DIGEST]``, by the first 8 digits of the file's SHA-256: another
-    figure, never ``rfid``.
+    figure with a row of its own, never ``rfid``.
     """
 
     name = "rfid"
-    networks: tuple[str, ...] = ("inception",)
+    figures = figures_of(name)
 
     @classmethod
     def create(cls, context: MetricContext) -> RFID:
@@ -37,8 +39,21 @@ class RFID(FrechetMetric):
         metric = cls(network, FeatureCache(context.cache, network) if context.cache else None, micro_batch=context.micro_batch)
         digest = network.settings["weights_sha256"]
         if digest != get_asset("inception").sha256:
-            metric.name, metric.networks = f"fd[inception:{digest[:8]}]", ()
+            metric.figures = (_with_other_weights(digest),)
         return metric
+
+
+def _with_other_weights(digest: str) -> FigureInfo:
+    name = f"fd[inception:{digest[:8]}]"
+    return replace(
+        BY_KEY["rfid"],
+        key=name,
+        title=name,
+        meaning="Fréchet distance between originals and reconstructions on features of other weights than FID's; only comparable at equal N",
+        metric="rfid",
+        networks=(),
+        asset="",
+    )
 
 
 def _given(path: Path) -> Path:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tokbench.bench.metrics.base import PerImageMetric
 from tokbench.bench.observation import Observation, Subject
+from tokbench.records.figures import figures_of
 
 WINDOW, SIGMA, K1, K2, DATA_RANGE = 11, 1.5, 0.01, 0.03, 255.0
 
@@ -60,8 +61,7 @@ class SSIM(PerImageMetric):
     """Mean structural similarity of bytes over positions, channels and images."""
 
     name = "ssim"
-    unit = "1"
-    higher_is_better = True
+    figures = figures_of(name)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tokbench.bench.metrics.base import PerImageMetric
 from tokbench.bench.observation import Observation, Subject
+from tokbench.records.figures import figures_of
 from tokbench.tokens import DiscreteTokens
 
 
@@ -14,8 +15,7 @@ class Stability(PerImageMetric):
     """Share of codes that ``encode(decode(codes))`` returns unchanged, the pixels having been bytes in between."""
 
     name = "stability"
-    unit = "share of codes"
-    higher_is_better = True
+    figures = figures_of(name)
 
     def not_applicable(self, subject: Subject) -> str | None:
         """Only codes can be equal."""

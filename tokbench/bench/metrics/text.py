@@ -14,7 +14,11 @@ from tokbench.bench.metrics.base import Figure, PerImageMetric, sum_exactly
 from tokbench.bench.observation import Observation, Subject
 from tokbench.bench.reader import LineReader, open_reader
 from tokbench.data.text import TypedLine, TypedSource
+from tokbench.records.figures import figures_of
 from tokbench.records.intervals import group_bootstrap
+
+ORIGINAL = "text_accuracy_original"
+"""The second figure."""
 
 
 class TextAccuracy(PerImageMetric):
@@ -30,11 +34,7 @@ class TextAccuracy(PerImageMetric):
     """
 
     name = "text_accuracy"
-    figures = ("text_accuracy", "text_accuracy_original")
-    unit = "share of characters"
-    higher_is_better = True
-    networks = ("pp-ocrv4-rec",)
-    by_default = False
+    figures = figures_of(name)
 
     def __init__(self, reader: LineReader | None, typed: dict[str, tuple[TypedLine, ...]]) -> None:
         super().__init__()
@@ -81,12 +81,11 @@ class TextAccuracy(PerImageMetric):
         """Return both means and their intervals over groups."""
         _, groups = self._sorted()
         originals = [self._originals[name] for name in sorted(self._originals)]
-        best = Figure(sum_exactly(originals) / len(originals), self.unit, None, group_bootstrap(originals, groups))
-        return {**super().report(), self.figures[1]: best}
+        return {**super().report(), ORIGINAL: Figure(sum_exactly(originals) / len(originals), group_bootstrap(originals, groups))}
 
     def rows(self) -> dict[str, dict[str, float]]:
         """One column a figure."""
-        return {**super().rows(), self.figures[1]: dict(self._originals)}
+        return {**super().rows(), ORIGINAL: dict(self._originals)}
 
     def reset(self) -> None:
         """Forget everything."""
