@@ -213,7 +213,7 @@ def test_a_single_short_pass_draws_no_speed_front(make_record):
 
     from tokbench.report.page.model import arrange
     from tokbench.report.page.scatter import speed_plots
-    from tokbench.report.plots import speed_scatter
+    from tokbench.report.plots.data import speed_scatter
 
     items = [make_record(f"a/{i}", seed=i, better=-i) for i in range(3)]
     names = [item.record.tokenizer.name for item in items]

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from tokbench.records.intervals import Interval
 from tokbench.records.record import CodebookUse, MetricResult
-from tokbench.report.codebook_plots import rank_curves, use_histograms
-from tokbench.report.plots import Point, distributions, measured, metric_axis, pareto_front, rate_scatter, speed_scatter
-from tokbench.report.ticks import even_steps, labels_fit, log_ticks, plain
+from tokbench.report.plots.codebooks import rank_curves, use_histograms
+from tokbench.report.plots.data import Point, distributions, measured, metric_axis, pareto_front, rate_scatter, speed_scatter
+from tokbench.report.plots.ticks import even_steps, labels_fit, log_ticks, plain
 from tokbench.report.words import counted, shortened
 
 COORDINATES = st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, math.inf])

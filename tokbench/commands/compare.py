@@ -108,8 +108,8 @@ def plot(
     """
     from tokbench.records.probe_store import find_all_records
     from tokbench.records.store import read_rows
-    from tokbench.report.figures import KINDS, write_plots
-    from tokbench.report.paper import FORMATS
+    from tokbench.report.plots.paper import FORMATS
+    from tokbench.report.plots.sheets import KINDS, write_plots
 
     check_folder(out_dir, "--out")
     formats = [part.strip() for part in form.split(",") if part.strip()]

@@ -11,7 +11,7 @@ from tokbench.report.comparable import SETTINGS_MARK, with_other_settings
 from tokbench.report.page.axes import Scale, Tick, fit_scale, short
 from tokbench.report.page.labels import Box, place_labels
 from tokbench.report.page.model import Entry, Group
-from tokbench.report.plots import LOGARITHMIC, NEARLY_ZERO, RATE_METRICS
+from tokbench.report.plots.data import LOGARITHMIC, NEARLY_ZERO, RATE_METRICS
 from tokbench.report.table import TIMED, Column
 
 WIDTH, HEIGHT = 420, 312

@@ -12,9 +12,20 @@ from typing import TYPE_CHECKING
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
-from tokbench.report.codebook_plots import rank_curves, use_histograms
-from tokbench.report.panels import EQUAL_USE, FRONT, HOLLOW, NAME_LIMIT, UNLIKE, draw_boxes, draw_histogram, draw_ranks, draw_scatter
-from tokbench.report.paper import (
+from tokbench.report.plots.codebooks import rank_curves, use_histograms
+from tokbench.report.plots.data import (
+    NOTE_NAME,
+    Distribution,
+    Scatter,
+    distributions,
+    measured,
+    measured_otherwise,
+    metric_axis,
+    rate_scatter,
+    speed_scatter,
+)
+from tokbench.report.plots.panels import EQUAL_USE, FRONT, HOLLOW, NAME_LIMIT, UNLIKE, draw_boxes, draw_histogram, draw_ranks, draw_scatter
+from tokbench.report.plots.paper import (
     FORMATS,
     WIDTHS,
     Paper,
@@ -25,17 +36,6 @@ from tokbench.report.paper import (
     panel_height,
     paper_style,
     save_figure,
-)
-from tokbench.report.plots import (
-    NOTE_NAME,
-    Distribution,
-    Scatter,
-    distributions,
-    measured,
-    measured_otherwise,
-    metric_axis,
-    rate_scatter,
-    speed_scatter,
 )
 from tokbench.report.sections import make_sections
 from tokbench.report.words import shortened

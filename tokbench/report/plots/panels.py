@@ -6,13 +6,13 @@ import math
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from tokbench.report.codebook_plots import RankCurve, UseHistogram
 from tokbench.report.comparable import SETTINGS_MARK
-from tokbench.report.paper import GREY, PALE, WIDTHS, Paper, codec_label, fitted, panel_height
-from tokbench.report.plots import Axis, Distribution, Scatter, beyond_word
-from tokbench.report.strips import Span, vertical_span
+from tokbench.report.plots.codebooks import RankCurve, UseHistogram
+from tokbench.report.plots.data import Axis, Distribution, Scatter, beyond_word
+from tokbench.report.plots.paper import GREY, PALE, WIDTHS, Paper, codec_label, fitted, panel_height
+from tokbench.report.plots.strips import Span, vertical_span
+from tokbench.report.plots.ticks import even_steps, labels_fit, log_ticks, plain
 from tokbench.report.table import HUGE
-from tokbench.report.ticks import even_steps, labels_fit, log_ticks, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -16,8 +16,8 @@ from tokbench.records.intervals import Interval
 from tokbench.records.probe_store import write_probe_record
 from tokbench.records.record import MetricResult
 from tokbench.records.store import write_record
-from tokbench.report import paper
-from tokbench.report.figures import KINDS, draw_plots, write_plots
+from tokbench.report.plots import paper
+from tokbench.report.plots.sheets import KINDS, draw_plots, write_plots
 
 
 @pytest.fixture
@@ -295,7 +295,9 @@ def test_without_matplotlib_the_extra_is_named(items, tmp_path, monkeypatch):
 
 
 def test_nothing_is_drawn_at_import():
-    script = "import sys, tokbench.report.figures, tokbench.report.panels; print('matplotlib' in sys.modules, 'torch' in sys.modules)"
+    script = (
+        "import sys, tokbench.report.plots.sheets, tokbench.report.plots.panels; print('matplotlib' in sys.modules, 'torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False False\n"
 
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokbench.report.plots import TINY, Point, Scatter, beyond_word
+from tokbench.report.plots.data import TINY, Point, Scatter, beyond_word
 from tokbench.report.table import HUGE
 
 MARGIN, STRIP = 0.06, 0.16
