@@ -95,13 +95,13 @@ def to_uint8(images: Float[Tensor, "b 3 h w"], *, rule: Uint8Rule = "round") -> 
 def load_rgb(source: str | Path | bytes) -> Image.Image:
     """Read any image file as 8-bit RGB, upright.
 
-    EXIF orientation is applied; of an animation the first frame is taken; grey, palette, CMYK, YCbCr and LAB are converted; transparency
-    is composited over white; embedded colour profiles are ignored. Damaged metadata count as none and never cost the pixels.
-    Greys of 16 or more bits are taken as 0..65535, float greys as [0, 1] if none exceeds 1 and as [0, 255] otherwise
-    (NaN is black), and what lies outside is clamped. Of 16-bit colours Pillow keeps the high byte.
+    EXIF orientation is applied, and of an animation the first frame is taken. Grey, palette, CMYK, YCbCr and LAB are converted.
+    Transparency is composited over white, and embedded colour profiles are ignored. Damaged metadata count as none and never cost the
+    pixels. Greys of 16 or more bits are taken as 0..65535. Float greys are taken as [0, 1] if none exceeds 1 and as [0, 255] otherwise;
+    NaN is black. What lies outside is clamped. Of 16-bit colours Pillow keeps the high byte.
 
-    Memory is bounded: an image that takes more than ``MAX_DECODING_BYTES`` is refused by what its header says, and of those that take
-    more than ``SMALL`` one is decoded at a time.
+    Memory is bounded. An image that takes more than ``MAX_DECODING_BYTES`` is refused by what its header says. Of those that take more
+    than ``SMALL`` one is decoded at a time.
 
     Args:
         source: A path, or the bytes of a file.

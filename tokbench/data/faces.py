@@ -1,7 +1,7 @@
 """The data set ``faces``: the faces found in pictures, cut out one by one.
 
-A network finds them in the whole picture; each is cut as a square a quarter larger than what it found, so that a face fills the
-middle of every image. Faces smaller than the images asked for are left out, never enlarged.
+A network finds them in the whole picture. Each is cut as a square a quarter larger than what it found, so that a face fills the middle of
+every image. Faces smaller than the images asked for are left out, never enlarged.
 """
 
 from __future__ import annotations

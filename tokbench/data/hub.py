@@ -35,8 +35,8 @@ class HubSource(AnnotatedRows):
         splits: Taken when none is named, in this order.
 
     Raises:
-        TokbenchError: If ``datasets`` is not installed, the data set cannot be loaded, configuration or split do not exist or must be
-            named, or there is no image column or no row.
+        TokbenchError: If ``datasets`` is not installed, or the data set cannot be loaded. If configuration or split do not exist or must
+            be named, or there is no image column or no row.
     """
 
     def __init__(self, spec: str, *, splits: Sequence[str] = DEFAULT_SPLITS) -> None:

@@ -1,9 +1,8 @@
 """The embedded photos: 153 freely licensed pictures, split by photo, cut into square crops when loaded.
 
-The pool and its attribution lie in ``photos/``. A photo's crops are drawn by a generator seeded with the digest of its
-source, so they are the same everywhere: one or two full squares, then squares of 0.3 to 0.75 times the short side that
-overlap earlier ones by at most half (intersection over union) and are not flat. Crops of one photo are correlated:
-confidence intervals are taken over photos.
+The pool and its attribution lie in ``photos/``. A photo's crops are drawn by a generator seeded with the digest of its source, so they
+are the same everywhere. First come one or two full squares, then squares of 0.3 to 0.75 times the short side. These overlap earlier ones
+by at most half (intersection over union) and are not flat. Crops of one photo are correlated: confidence intervals are taken over photos.
 """
 
 from __future__ import annotations

@@ -63,12 +63,12 @@ _BRACE = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 class ShardSource(StoredImages):
     """The images of one or more tar files, one a sample, by ``shard/key``.
 
-    The key of a member is its path up to the first dot of its file name. A sample's image is the member whose whole remaining
-    name is an image extension (``a.jpg`` beside ``a.seg.png``). If there is none, all its members that end in one count, under
-    their full names, and what describes them has their name up to the last dot (``v1.0.jpg`` and ``v1.0.txt``), else the key's.
-    Its label is the whole number in ``a.cls``, else a field ``label`` (``labels``, ``cls``, ``class``) of ``a.json``; its caption
-    ``a.txt`` (``a.caption``), else a field ``caption`` (``text``, ``txt``, ``captions``). Texts, classes and fields that belong to no
-    image are warned of. Hidden members are ignored; links to images and images of kinds that are not read are passed over.
+    The key of a member is its path up to the first dot of its file name. A sample's image is the member whose whole remaining name is an
+    image extension (``a.jpg`` beside ``a.seg.png``). If there is none, all its members that end in one count, under their full names.
+    What describes them then has their name up to the last dot (``v1.0.jpg`` and ``v1.0.txt``), else the key's. Its label is the whole
+    number in ``a.cls``, else a field ``label`` (``labels``, ``cls``, ``class``) of ``a.json``; its caption ``a.txt`` (``a.caption``),
+    else a field ``caption`` (``text``, ``txt``, ``captions``). Texts, classes and fields that belong to no image are warned of. Hidden
+    members are ignored; links to images and images of kinds that are not read are passed over.
 
     Args:
         paths: The shards. A shard's name in the ids is its path below their common folder, without ``.tar``.

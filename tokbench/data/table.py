@@ -33,9 +33,10 @@ KEY_COLUMN = "__key__"
 class TableSource(AnnotatedRows):
     """The images of a parquet file, in the order of its rows.
 
-    The column holds encoded bytes, a struct of ``bytes`` and ``path`` as Hugging Face data sets have it, lists of either, of which the
-    first counts, or paths of files below the table's folder. Its name is one of ``IMAGE_COLUMNS``, or it is the only one of bytes. Ids are the paths or keys stored with the images, see ``row_ids``; labels and
-    captions are those of the columns that ``label_column`` and ``caption_column`` find.
+    The column holds encoded bytes, or a struct of ``bytes`` and ``path`` as Hugging Face data sets have it. It may hold lists of either,
+    of which the first counts, or paths of files below the table's folder. Its name is one of ``IMAGE_COLUMNS``, or it is the only one of
+    bytes. Ids are the paths or keys stored with the images, see ``row_ids``; labels and captions are those of the columns that
+    ``label_column`` and ``caption_column`` find.
 
     Args:
         path: The parquet file.

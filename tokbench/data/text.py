@@ -1,7 +1,8 @@
 """The data set ``text``: 128 rendered pictures whose typed lines are known, for what reads the reconstructions.
 
-Four fonts, four looks (dark on light, light on dark, coloured, white on a darkened test photo), four sizes from 10 px up to
-what the picture allows, two draws of each. The words are drawn by a generator seeded with the picture's id and size.
+There are four fonts, four looks and four sizes, and two draws of each. The looks are dark on light, light on dark, coloured, and white on
+a darkened test photo. Sizes go from 10 px up to what the picture allows. The words are drawn by a generator seeded with the picture's id
+and size.
 """
 
 from __future__ import annotations

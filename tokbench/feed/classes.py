@@ -18,8 +18,8 @@ def read_classes(place: Path) -> tuple[str, ...]:
     """Read names of classes.
 
     Args:
-        place: A folder with an export, whose names are taken; a JSON file with a list of names, or an object of names and numbers
-            from 0; or a text file with one name a line.
+        place: A folder with an export, whose names are taken, or a file. A JSON file has a list of names, or an object of names and
+            numbers from 0. A text file has one name a line.
 
     Returns:
         The names; their places are their numbers.

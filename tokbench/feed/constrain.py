@@ -13,12 +13,12 @@ from tokbench.feed.grammar import ImageGrammar
 class ConstrainedDecoding:
     """Gives -inf to every id that may not come next.
 
-    Goes into ``model.generate(prompts, logits_processor=[ConstrainedDecoding(grammar)])``, which takes any callable of this form, before
-    processors that pick among what is likely (top-k, top-p); behind them, all ids they leave may be forbidden.
+    Goes into ``model.generate(prompts, logits_processor=[ConstrainedDecoding(grammar)])``, which takes any callable of this form. It
+    stands before processors that pick among what is likely (top-k, top-p). Behind them, all ids they leave may be forbidden.
 
     Where an image has come to the end of a row, one single id may follow. So leave out of ``generate`` what forbids ids that stood before
-    or that come too early: it runs its own ``no_repeat_ngram_size``, ``bad_words_ids``, ``suppress_tokens``, ``min_length`` and
-    ``min_new_tokens`` ahead of this one, and between them they may leave nothing, which is an error here. In a row that has ended only PAD
+    or that come too early. It runs its own ``no_repeat_ngram_size``, ``bad_words_ids``, ``suppress_tokens``, ``min_length`` and
+    ``min_new_tokens`` ahead of this one. Between them they may leave nothing, which is an error here. In a row that has ended only PAD
     may follow; if they forbid that too, sampling fails in torch with ``probability tensor contains either inf, nan or element < 0``.
     ``repetition_penalty`` forbids nothing, but makes codes that stood in the prompt or the image rarer.
 

@@ -21,8 +21,9 @@ from tokbench.tokens import DiscreteTokens
 class TokenDataset(Dataset[dict[str, Any]]):
     """The rows of a whole export, in the order of their ids. Nothing is read before it is asked for.
 
-    An item is a dictionary: ``id``; ``codes`` int64 ``[L, K]`` (or ``latents`` float32 ``[L, C]``); ``grid``; and ``label`` (-1 where
-    an image has none) and ``caption`` (empty where it has none), if the export has any. torch's ``default_collate`` takes it.
+    An item is a dictionary of ``id``, ``codes`` int64 ``[L, K]`` (or ``latents`` float32 ``[L, C]``) and ``grid``. If the export has any,
+    it also holds ``label``, -1 where an image has none, and ``caption``, empty where it has none. The ``default_collate`` of torch takes
+    it.
 
     Args:
         folder: Of shards, or what ``write_memmap`` made.

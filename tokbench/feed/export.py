@@ -1,8 +1,8 @@
 """A whole image set as tokens in Parquet shards, for training on them: by any number of processes, stopped and gone on with at will.
 
 The images asked for, in the order of their ids, are cut into shards of ``rows_per_shard``; shard s is made by rank s modulo the number of
-ranks. So a shard's bytes depend neither on how many processes there are nor on how far ahead they read, an export may go on with another
-number of processes, and images that cannot be read shorten their own shard and move no other row.
+ranks. So a shard's bytes depend neither on how many processes there are nor on how far ahead they read. An export may go on with another
+number of processes. Images that cannot be read shorten their own shard and move no other row.
 """
 
 from __future__ import annotations
@@ -125,9 +125,9 @@ def export(
 ) -> ExportResult:
     """Encode images into Parquet shards; goes on where an earlier run of the same export stopped.
 
-    A row is an image: ``id``, ``label`` and ``caption`` if there are any, ``codes`` as a list of L * K integers, position major (or
-    ``latents``, L * C floats), and ``source_sha256``. The metadata of every shard hold the whole job under ``tokbench``; ``.export.json``
-    appears once all shards are there.
+    A row is an image: ``id``, ``codes`` and ``source_sha256``, and ``label`` and ``caption`` if there are any. ``codes`` is a list of
+    L * K integers, position major; ``latents`` are L * C floats. The metadata of every shard hold the whole job under ``tokbench``;
+    ``.export.json`` appears once all shards are there.
 
     Args:
         tokenizer: What makes the tokens.
@@ -137,8 +137,8 @@ def export(
         options: How it is done.
 
     Raises:
-        TokbenchError: If tokenizer and data do not fit together, ``out`` holds other tokens or cannot be written, or so the folder of
-            the memory map, the data have changed since a shard was made, or ``strict`` and an image cannot be read.
+        TokbenchError: If tokenizer and data do not fit together, or the data have changed since a shard was made. If ``out`` or the
+            folder of the memory map holds other tokens or cannot be written. If ``strict`` is set and an image cannot be read.
     """
     options, protocol, out = options or ExportOptions(), protocol or get_protocol(), Path(out)
     source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)

@@ -34,8 +34,8 @@ def fit(
         sequence: As ``build`` makes it, or ``annotate`` from ids alone.
         vocabulary: Meaning of the ids.
         length: Steps to have.
-        too_long: What happens to a longer one. ``raise`` refuses it; ``cut_texts`` takes ids off the end of its texts, the last text
-            first, and keeps images and EOS; ``drop_parts`` takes whole parts off its end, and with the last one EOS.
+        too_long: What happens to a longer one. ``raise`` refuses it. ``cut_texts`` takes ids off the end of its texts, the last text
+            first, and keeps images and EOS. ``drop_parts`` takes whole parts off its end, and with the last one EOS.
         side: Where PAD goes if it is shorter: ``right`` for training, ``left`` to generate from a batch of prompts.
 
     Returns:

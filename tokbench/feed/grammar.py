@@ -5,8 +5,8 @@ r"""Which ids may come next, so that every image in a sequence is well formed: a
     text <-> (outside) --BOI--> size --IMG--> codes, EOL after every row --> EOF --> EOI --> (outside), or EOS
                  \--EOS--> PAD, PAD, ...
 
-The state is read off the ids anew at every step: nothing is carried from step to step, so rows may be reordered (beam search), dropped
-or padded on the left at will.
+The state is read off the ids anew at every step, and nothing is carried from step to step. So rows may be reordered (beam search),
+dropped or padded on the left at will.
 """
 
 from __future__ import annotations

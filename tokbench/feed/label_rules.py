@@ -20,8 +20,9 @@ class Annotations:
 
     Args:
         source: The images.
-        rule: ``source`` takes the labels it offers, if any; ``folder`` the folder an id lies in, numbered in the order of the
-            folders' names over the whole source, empty ones included, as torchvision's ``ImageFolder`` does; ``none`` leaves labels out.
+        rule: ``source`` takes the labels it offers, if any, and ``none`` leaves labels out. ``folder`` takes the folder an id lies in.
+            Folders are numbered in the order of their names over the whole source, empty ones included, as torchvision's ``ImageFolder``
+            does.
         classes: Names of all classes by number, such as those of another part of the data; None numbers those of this source.
 
     Raises:

@@ -1,7 +1,7 @@
 """An export as one array on disk, which numpy maps into memory, with ids and labels beside it: for random access at any scale.
 
-``codes.npy`` (or ``latents.npy``) is ``[N, L, K]``, in the order of the ids; ``rows.arrow`` holds the other columns; ``index.json``
-says what they are, and is written last: without it the folder is not whole.
+``codes.npy`` (or ``latents.npy``) is ``[N, L, K]``, in the order of the ids, and ``rows.arrow`` holds the other columns. ``index.json``
+says what they are. It is written last, so without it the folder is not whole.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from tokbench.ranks import Ranks
 class TokenSampler(Sampler[int]):
     """Shuffles the rows of a data set, a new way in every epoch.
 
-    Blocks of rows come in random order, and the rows of ``blocks_at_once`` of them are mixed: so each block is decoded once an epoch,
+    Blocks of rows come in random order, and the rows of ``blocks_at_once`` of them are mixed. So each block is decoded once an epoch,
     whatever the size of the set. The order follows from data, seed, epoch and ``blocks_at_once`` alone. With several ranks each takes
     every ``world_size``-th row; the last rows of the order, which would not be the same number for all, are left out that epoch.
 

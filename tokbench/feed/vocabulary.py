@@ -5,8 +5,9 @@
     0 ........ text.size | BOS EOS PAD BOI IMG EOI EOL EOF | codebook 0 | codebook 1 | ...      Vocabulary.over(...)
     0 .. 151642 text | .. 151643 PAD .. 151846 EOL .. 151853 EOI | 151854 .. 184621 codes       Vocabulary.emu3()
 
-With several codebooks a position is K ids in a row (``flat``), each codebook in a range of its own, or one step of K parallel streams
-(``parallel``), for models with K heads; there all codebooks share one range, and a step of text has its id in stream 0 and PAD in the others.
+With several codebooks a position is K ids in a row (``flat``), each codebook in a range of its own. Or it is one step of K parallel
+streams (``parallel``), for models with K heads. There all codebooks share one range, and a step of text has its id in stream 0 and PAD in
+the others.
 """
 
 from __future__ import annotations

@@ -48,8 +48,8 @@ def code_positions(length: int, grid: tuple[int, int], places: Places) -> Float[
     Args:
         length: Code tokens.
         grid: Rows and columns of patches.
-        places: ``diagonal`` puts token i at (i, i, i), as published. ``grid`` spreads the tokens over the image, at the
-            centres of equal cells in reading order and index 0, so that a token finds the patches around it by their distance.
+        places: ``diagonal`` puts token i at (i, i, i), as published. ``grid`` spreads the tokens over the image, at the centres of equal
+            cells in reading order and index 0. So a token finds the patches around it by their distance.
     """
     index = torch.arange(length, dtype=torch.float64)
     if places == "diagonal":

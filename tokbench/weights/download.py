@@ -57,8 +57,8 @@ class _Begun:
 def download(url: str, path: Path, *, sha256_prefix: str = "", progress: Progress = lambda done, total: None) -> str:
     """Download a file.
 
-    Until it is whole, it grows beside its place as ``.NAME.partial``; a later call goes on from there if the server still has the
-    same file (by its ETag or date) and serves just the rest, and starts anew otherwise.
+    Until it is whole, it grows beside its place as ``.NAME.partial``. A later call goes on from there if the server still has the same
+    file (by its ETag or date) and serves just the rest. Otherwise it starts anew.
 
     Args:
         url: Where from.

@@ -1,6 +1,6 @@
 """What weights say of their own training: networks and data, from the header of their file; no torch.
 
-Nothing is taken on trust that the file does not say: a row of the zoo speaks for its own published file alone, and for the files of others
+Nothing is taken on trust that the file does not say. A row of the zoo speaks for its own published file alone. For the files of others
 the answer is ``unknown``, which is not the same as nothing.
 """
 

@@ -1,8 +1,8 @@
 """Images as files under the probe: its probabilities, step by step, drive a range coder, whose files are read back the same way.
 
-Writer and reader run the network on the same ids in the same shapes, one code after the other with the keys and values of those before kept,
-so on one machine they compute the same frequencies to the last bit. A file is of one image; the text before it, the grid and the probe are
-known to both.
+Writer and reader run the network on the same ids in the same shapes, one code after the other, with the keys and values of those before
+kept. So on one machine they compute the same frequencies to the last bit. A file is of one image; the text before it, the grid and the
+probe are known to both.
 """
 
 from __future__ import annotations

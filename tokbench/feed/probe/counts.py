@@ -79,8 +79,9 @@ def contexts_of(codes: Int64[ndarray, "b l k"], grid: tuple[int, ...], sizes: tu
         book: Which codebook.
 
     Returns:
-        Numbers of contexts ``[B * L]`` by name: on a 2D grid the codes to the left and above and both together, on a 1D grid the position
-        and the code before; with several codebooks also the code of the codebook before at the same position. A border is a code of its own.
+        Numbers of contexts ``[B * L]`` by name. On a 2D grid they are the codes to the left and above and both together, on a 1D grid the
+        position and the code before. With several codebooks there is also the code of the codebook before at the same position. A border
+        is a code of its own.
     """
     own, border = codes[:, :, book], sizes[book]
     found = {}
@@ -143,8 +144,8 @@ def ngram_bits(
 ) -> tuple[Float64[ndarray, "n l k"], list[dict[str, float]]]:
     """Bits of held-out codes under an interpolated n-gram model.
 
-    Unigram and context models are mixed with weights that maximise the likelihood of the last tenth of the training images, counted on the
-    others; then everything is counted again on all of them.
+    Unigram and context models, counted on nine tenths of the training images, are mixed. The weights maximise the likelihood of the last
+    tenth. Then everything is counted again on all of them.
 
     Args:
         train: Training codes, images of one group side by side.

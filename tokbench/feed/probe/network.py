@@ -61,8 +61,8 @@ def count_parameters(model: LlamaForCausalLM) -> Parameters:
 def code_bits(model: LlamaForCausalLM, batch: SequenceBatch, vocabulary: Vocabulary, *, bf16: bool = False) -> Float32[Tensor, "b n"]:
     """Bits of every code given all before it.
 
-    Only codes of the codebook whose turn it is get a share of the probability: the form of the sequence says which one it is, so nothing
-    is spent on what cannot come, and K uniform codebooks cost exactly the sum of log2 of their sizes.
+    Only codes of the codebook whose turn it is get a share of the probability. The form of the sequence says which one it is, so nothing
+    is spent on what cannot come. K uniform codebooks cost exactly the sum of log2 of their sizes.
 
     Args:
         model: On the device of the batch.

@@ -1,8 +1,8 @@
 """A range coder in exact integer arithmetic: symbols and their frequencies to bytes and back.
 
-The coder narrows an interval [low, low + range) by every symbol's share of it and writes the leading byte of ``low`` whenever the range has
-become small; a carry runs back through bytes written. Source: G. N. N. Martin, Range encoding: an algorithm for removing redundancy from a
-digitised message, 1979.
+The coder narrows an interval [low, low + range) by every symbol's share of it. It writes the leading byte of ``low`` whenever the range
+has become small; a carry runs back through bytes written. Source: G. N. N. Martin, Range encoding: an algorithm for removing redundancy
+from a digitised message, 1979.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ class RangeEncoder:
     def finish(self) -> bytes:
         """End with as few bytes as leave no doubt in which interval the symbols lie, whatever stood behind them.
 
-        So no file is the begin of another one, and its length says nothing that is not counted: over all messages of as many symbols,
-        2 to the power of minus their bits adds up to at most 1.
+        So no file is the begin of another one, and its length says nothing that is not counted. Over all messages of as many symbols, 2
+        to the power of minus their bits adds up to at most 1.
 
         Returns:
             All that was written.

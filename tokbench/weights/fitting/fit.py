@@ -3,8 +3,8 @@
     {"epoch", "optimizer", "state_dict": {"net.module.encoder.w", "net.module.decoder.w", "loss.v", ...}}
          every beginning of names is tried: after "state_dict.net.module." all names and shapes are the model's, so it is taken off
 
-Where several sets of weights fit, names tell averages from raw weights; averages are taken unless the user asks for raw ones, and sets
-that are told apart by nothing are refused. What is left over must be known to be no part of a tokenizer, or dropped by the user.
+Where several sets of weights fit, names tell averages from raw weights. Averages are taken unless the user asks for raw ones. Sets that
+are told apart by nothing are refused. What is left over must be known to be no part of a tokenizer, or dropped by the user.
 """
 
 from __future__ import annotations
