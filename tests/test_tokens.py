@@ -91,3 +91,34 @@ def test_tokens_are_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         tokens.grid = (4,)  # type: ignore[misc]
     assert len(dataclasses.replace(tokens, grid=(4,))) == 1
+
+
+@given(st.integers(1, 5), grids, books)
+def test_slices_are_batches_of_their_images(batch: int, grid: tuple[int, ...], sizes: tuple[int, ...]) -> None:
+    codes = codes_for(batch, math.prod(grid), sizes)
+    tokens, latents = DiscreteTokens(codes, grid, sizes), ContinuousTokens(codes.float(), grid)
+    for part in (slice(0, 2), slice(1, None), slice(None, None, 2), slice(batch, None)):
+        assert torch.equal(tokens[part].codes, codes[part])
+        assert torch.equal(latents[part].latents, codes[part].float())
+    assert torch.equal(tokens[-1].codes, codes[-1:])
+    assert tokens[0].grid == latents[0].grid == grid
+    assert torch.equal(torch.cat([one.codes for one in tokens]), codes)  # type: ignore[attr-defined]
+    with pytest.raises(IndexError):
+        latents[batch]
+
+
+def test_the_map_of_one_codebook_is_a_view() -> None:
+    codes = torch.arange(12).reshape(2, 6, 1)
+    image = DiscreteTokens(codes, (2, 3), (12,)).code_map
+    assert image.tolist() == [[[0, 1, 2], [3, 4, 5]], [[6, 7, 8], [9, 10, 11]]]
+    assert image.data_ptr() == codes.data_ptr()
+    assert DiscreteTokens(codes, (6,), (12,)).code_map.shape == (2, 6)
+    with pytest.raises(ValueError, match=r"the tokens have 2 codebooks, a map has one; take codes\[\.\.\., k\]"):
+        DiscreteTokens(codes.reshape(2, 3, 2), (3,), (12, 12)).code_map  # noqa: B018
+
+
+def test_tokens_move_to_a_device_or_a_type() -> None:
+    codes = codes_for(2, 4, (8,))
+    assert DiscreteTokens(codes, (4,), (8,)).to("cpu").codes is codes
+    assert ContinuousTokens(torch.zeros(1, 4, 2), (4,)).to(torch.bfloat16).latents.dtype == torch.bfloat16
+    assert ContinuousTokens(torch.zeros(1, 4, 2), (4,)).to("meta").latents.device.type == "meta"

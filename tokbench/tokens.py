@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int64
@@ -53,9 +53,28 @@ class DiscreteTokens:
     def __len__(self) -> int:
         return self.codes.shape[0]
 
-    def first(self, count: int) -> DiscreteTokens:
-        """The tokens of the first ``count`` images."""
-        return DiscreteTokens(self.codes[:count], self.grid, self.codebook_sizes)
+    def __getitem__(self, images: int | slice) -> DiscreteTokens:
+        """Take the tokens of some images, a batch also of one: ``tokens[0]`` is ``tokens[:1]``.
+
+        Raises:
+            IndexError: If there is no such image.
+        """
+        return replace(self, codes=self.codes[_as_slice(images, len(self))])
+
+    @property
+    def code_map(self) -> Int64[Tensor, "b *grid"]:
+        """The codes of one codebook on their grid: a view ``[B, H, W]``, of a sequence ``[B, L]``.
+
+        Raises:
+            ValueError: If there are several codebooks.
+        """
+        if len(self.codebook_sizes) != 1:
+            raise ValueError(f"the tokens have {len(self.codebook_sizes)} codebooks, a map has one; take codes[..., k]")
+        return self.codes.squeeze(2).unflatten(1, self.grid)
+
+    def to(self, device: torch.device | str) -> DiscreteTokens:
+        """Copy to a device, unless they are there."""
+        return replace(self, codes=self.codes.to(device))
 
 
 @graph_value
@@ -83,12 +102,27 @@ class ContinuousTokens:
     def __len__(self) -> int:
         return self.latents.shape[0]
 
-    def first(self, count: int) -> ContinuousTokens:
-        """The tokens of the first ``count`` images."""
-        return ContinuousTokens(self.latents[:count], self.grid)
+    def __getitem__(self, images: int | slice) -> ContinuousTokens:
+        """Take the tokens of some images, a batch also of one: ``tokens[0]`` is ``tokens[:1]``.
+
+        Raises:
+            IndexError: If there is no such image.
+        """
+        return replace(self, latents=self.latents[_as_slice(images, len(self))])
+
+    def to(self, target: torch.device | torch.dtype | str) -> ContinuousTokens:
+        """Copy to a device or a floating-point type, unless they are so already."""
+        return replace(self, latents=self.latents.to(target))
 
 
 Tokens = DiscreteTokens | ContinuousTokens
+
+
+def _as_slice(images: int | slice, count: int) -> slice:
+    if isinstance(images, slice):
+        return images
+    place = range(count)[images]  # an IndexError ends the loop of those who iterate
+    return slice(place, place + 1)
 
 
 def _describe(value: object) -> str:

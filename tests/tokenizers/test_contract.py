@@ -180,6 +180,28 @@ def test_it_is_ready_and_knows_where_it_comes_from(tokenizer: Tokenizer) -> None
     assert tokenizer.weights_sha256 == (None if path is None else sha256(path))
 
 
+def test_it_takes_what_it_decoded(tokenizer: Tokenizer, coded: Coded) -> None:
+    """Decoded pixels are not clamped; encoding takes an overshoot for the white or black it is."""
+    again = tokenizer.encode(coded.decoded, seeds=coded.seeds)
+    assert_fits(again, tokenizer.layout(*coded.images.shape[2:]), 4)
+    beyond = coded.images + 0.9
+    assert torch.equal(
+        values(tokenizer.encode(beyond, seeds=coded.seeds)), values(tokenizer.encode(beyond.clamp(-1, 1), seeds=coded.seeds))
+    )
+
+
+def test_vectors_are_what_its_codes_stand_for(tokenizer: Tokenizer, coded: Coded) -> None:
+    if isinstance(coded.tokens, ContinuousTokens):
+        with pytest.raises(ValueError, match=r"embed takes DiscreteTokens, got ContinuousTokens; latents are vectors already"):
+            tokenizer.embed(coded.tokens)
+        return
+    vectors = tokenizer.embed(coded.tokens)
+    assert vectors.shape[:2] == coded.tokens.codes.shape[:2]
+    assert vectors.dtype == torch.float32
+    rows = coded.tokens.codes.flatten(0, 1).unique(dim=0)
+    assert len(vectors.flatten(0, 1).unique(dim=0)) == len(rows)
+
+
 @pytest.mark.usefixtures("unchecked_types")
 class TestRefusals:
     @pytest.mark.parametrize(
@@ -195,7 +217,7 @@ class TestRefusals:
         with pytest.raises(ValueError, match=rf"encode takes float images \[B, 3, H, W\] in \[-1, 1\], got {given}; bytes go through"):
             tokenizer.encode(images, seeds=[1])  # type: ignore[arg-type]
 
-    @pytest.mark.parametrize(("value", "range_"), [(255.0, "0..255"), (-1.5, "-1.5..0"), (math.nan, "nan..nan"), (math.inf, "0..inf")])
+    @pytest.mark.parametrize(("value", "range_"), [(255.0, "0..255"), (-2.1, "-2.1..0"), (math.nan, "nan..nan"), (math.inf, "0..inf")])
     def test_out_of_range(self, tokenizer: Tokenizer, value: float, range_: str) -> None:
         images = torch.zeros(1, 3, 64, 64)
         images[0, 1, 2, 3] = value

@@ -207,7 +207,7 @@ class UnderTest:
             everything = self._encode(to_float(reference), batch.ids, self._timer("encode"))
             images = decode(self.tokenizer, everything, batch.ids, self.protocol, timed=self._timer("decode"))
             reconstruction = to_uint8(images, rule=self.protocol.uint8)[:count]
-            tokens = everything.first(count)
+            tokens = everything[:count]
         return Observation(
             ids=batch.ids,
             groups=batch.groups,
@@ -224,7 +224,7 @@ class UnderTest:
 
     def _reencode(self, reconstruction: Tensor, ids: tuple[str, ...]) -> Tokens:
         images = to_float(padded(reconstruction, self.protocol.micro_batch))
-        return self._encode(images, ids).first(len(reconstruction))
+        return self._encode(images, ids)[: len(reconstruction)]
 
     def _timer(self, what: str) -> Timed:
         def timed(action: Callable[[], Any]) -> Any:

@@ -67,7 +67,7 @@ def encode_batch(tokenizer: Tokenizer, images: UInt8[Tensor, "b 3 h w"], ids: Se
         The tokens of the images alone, bit-equal to those a bench run under the protocol sees.
     """
     tokens = encode(tokenizer, to_float(padded(images, protocol.micro_batch).to(tokenizer.device)), ids, protocol)
-    return tokens if len(ids) == len(tokens) else tokens.first(len(ids))
+    return tokens if len(ids) == len(tokens) else tokens[: len(ids)]
 
 
 def read_and_encode(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import nullcontext, suppress
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -24,6 +26,11 @@ from tokbench.weights.training import UNKNOWN, TrainingSet
 
 if TYPE_CHECKING:
     from tokbench.weights.weight_files import Opened
+
+logger = logging.getLogger(__name__)
+
+OVERSHOOT = 2.0
+"""Pixels as far out as this are taken for what a decoder gave, and clamped."""
 
 Seeds = Tensor | list[int] | tuple[int, ...]
 
@@ -96,7 +103,7 @@ class Tokenizer(nn.Module, ABC):
         """Turn images into tokens.
 
         Args:
-            images: RGB in [-1, 1].
+            images: RGB in [-1, 1]. What ``decode`` gave may lie a little outside: up to ``OVERSHOOT`` it is clamped.
             seeds: One per image, for stochastic tokenizers; deterministic ones ignore it.
 
         Returns:
@@ -109,10 +116,7 @@ class Tokenizer(nn.Module, ABC):
         if not isinstance(images, Tensor) or not images.is_floating_point() or images.ndim != 4 or images.shape[1] != 3:
             given = f"{images.dtype} {tuple(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
             raise ValueError(f"encode takes float images [B, 3, H, W] in [-1, 1], got {given}; bytes go through tokbench.images.to_float")
-        if not traced() and images.numel():
-            low, high = torch.aminmax(images)
-            if not bool((low >= -1.001) & (high <= 1.001)):
-                raise ValueError(f"images range over {float(low):.4g}..{float(high):.4g}, allowed is -1..1; see tokbench.images.to_float")
+        images = self._in_range(images)
         self._check_dtype("images", images)
         self.layout(*images.shape[2:])
         return self._encode(images, _check_seeds(self.name, self.encode_is_stochastic, seeds, len(images)))
@@ -126,7 +130,7 @@ class Tokenizer(nn.Module, ABC):
             seeds: One per image, for stochastic tokenizers; deterministic ones ignore it.
 
         Returns:
-            RGB, nominally in [-1, 1]; not clamped (``tokbench.images.to_uint8`` clamps).
+            RGB, nominally in [-1, 1]; not clamped, so that it can be trained on (``encode`` and ``tokbench.images.to_uint8`` clamp).
 
         Raises:
             ValueError: If the tokens are not of this tokenizer's kind.
@@ -134,6 +138,25 @@ class Tokenizer(nn.Module, ABC):
         """
         self._check_tokens(tokens)
         return self._decode(tokens, _check_seeds(self.name, self.decode_is_stochastic, seeds, len(tokens)))
+
+    @torch.no_grad()
+    def embed(self, tokens: Tokens) -> Float[Tensor, "b l d"]:
+        """Look up the vectors that codes stand for, which ``decode`` goes on from.
+
+        Args:
+            tokens: Discrete ones, as ``encode`` returns them.
+
+        Returns:
+            One vector a position; several codebooks share it.
+
+        Raises:
+            ValueError: If the tokens are not of this tokenizer's kind, or latents, which are vectors already.
+            TokbenchError: If the tokenizer has no vectors.
+        """
+        if not isinstance(tokens, DiscreteTokens):
+            raise ValueError(f"embed takes DiscreteTokens, got {type(tokens).__name__}; latents are vectors already")
+        self._check_tokens(tokens)
+        return self._embed(tokens.codes)
 
     @classmethod
     def configured(cls, place: Path, config: Any) -> Any:
@@ -221,6 +244,22 @@ class Tokenizer(nn.Module, ABC):
     @abstractmethod
     def _decode(self, tokens: Any, seeds: list[int]) -> Tensor: ...
 
+    def _embed(self, codes: Tensor) -> Tensor:
+        raise TokbenchError(f"{self.name or type(self).__name__} has no code vectors; its class gives some by writing _embed(codes)")
+
+    def _in_range(self, images: Tensor) -> Tensor:
+        """Clamp an overshoot, refuse what lies beyond, and warn of images that nobody scaled."""
+        if traced():
+            return images.clamp(-1, 1)
+        if not images.numel():
+            return images
+        low, high = torch.stack(torch.aminmax(images)).tolist()
+        if not (low >= -OVERSHOOT and high <= OVERSHOOT):  # also where one is NaN
+            raise ValueError(f"images range over {low:.4g}..{high:.4g}, allowed is -1..1; see tokbench.images.to_float")
+        if low >= 0 and high <= 1 and not _from_bytes(images):
+            _warn_of_range(self.name or type(self).__name__)
+        return images if low >= -1 and high <= 1 else images.clamp(-1, 1)
+
     def _check_tokens(self, tokens: Tokens) -> None:
         if not isinstance(tokens, DiscreteTokens | ContinuousTokens):
             raise ValueError(f"decode takes DiscreteTokens or ContinuousTokens, got {type(tokens).__name__}")
@@ -246,6 +285,18 @@ class Tokenizer(nn.Module, ABC):
         if len(grid) != 2:
             raise ValueError(f"{self.name or type(self).__name__} takes a 2D grid, got {grid}")
         return grid[0] * self.stride, grid[1] * self.stride
+
+
+def _from_bytes(images: Tensor) -> bool:
+    """Whether every value is a byte that ``to_float`` mapped, as in a bright image; of values ``byte / 255`` every second is none."""
+    levels = images.float() * 127.5 + 127.5
+    return bool((levels - levels.round()).abs().amax() < 0.3)  # half precision moves them by a quarter
+
+
+@cache
+def _warn_of_range(name: str) -> None:
+    """Warn once for a tokenizer: the cache is what remembers."""
+    logger.warning("%s was given images all in [0, 1]; it takes [-1, 1], as tokbench.to_float makes of bytes (2 * images - 1)", name)
 
 
 def _check_seeds(name: str, needed: bool, seeds: Seeds | None, count: int) -> list[int]:

@@ -94,7 +94,10 @@ class ConvVQTokenizer(Tokenizer):
         return DiscreteTokens(self.quantize.codes(vectors), grid, self.quantize.codebook_sizes)
 
     def _decode(self, tokens: DiscreteTokens, seeds: list[int]) -> Tensor:
-        return self._render(self.quantize.lookup(tokens.codes), tokens.grid)
+        return self._render(self._embed(tokens.codes), tokens.grid)
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return self.quantize.lookup(codes)
 
 
 def _quantizer(config: ConvVQConfig) -> VectorQuantizer | GumbelQuantizer:

@@ -56,6 +56,9 @@ class Emu3(Tokenizer):
         return DiscreteTokens(self.quantize.codes(self.vectors(images)), grid, self.quantize.codebook_sizes)
 
     def _decode(self, tokens: DiscreteTokens, seeds: list[int]) -> Tensor:
-        rows = self.quantize.lookup(tokens.codes).to(self.quantize.embedding.weight.dtype)  # quantizers work in single precision
+        rows = self._embed(tokens.codes).to(self.quantize.embedding.weight.dtype)  # quantizers work in single precision
         vectors = rearrange(rows, "b (h w) d -> b d 1 h w", h=tokens.grid[0], w=tokens.grid[1])
         return self.decoder(self.post_quant_conv(vectors), vectors)
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return self.quantize.lookup(codes)

@@ -133,13 +133,16 @@ class FlowMo(Tokenizer):
         return DiscreteTokens(self.quantize.codes(vectors), (self.config.code_length,), self.quantize.codebook_sizes)
 
     def _decode(self, tokens: DiscreteTokens, seeds: list[int]) -> Tensor:
-        vectors = self.quantize.lookup(tokens.codes)
+        vectors = self._embed(tokens.codes)
         shape = (3, self.config.image_size, self.config.image_size)
         noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
         if not noise:
             return torch.zeros(0, *shape, dtype=self.dtype, device=vectors.device)
         with self._autocast(vectors.device):
             return self.walk(vectors, torch.stack(noise).to(vectors))[-1].to(self.dtype)
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return self.quantize.lookup(codes)
 
     def _autocast(self, device: torch.device) -> torch.autocast:
         return torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16")

@@ -60,6 +60,7 @@ class LibraryTokenizer(Tokenizer):
     library: ClassVar[str]
     calls: ClassVar[Mapping[str, Calls]]
     config: LibraryConfig
+    network: Any  # of the library's class
 
     def __init__(self, config: LibraryConfig) -> None:
         super().__init__()
@@ -184,6 +185,9 @@ class LibraryTokenizer(Tokenizer):
         else:
             values = rearrange(tokens.latents, "b (h w) c -> b c h w", h=height, w=width)
         return self.calls[self.config.library_class].decode(self, values, _generators(seeds))
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return self.network.quantize.embedding(codes.squeeze(-1))
 
 
 def _check_features(quantizer: nn.Module, inputs: tuple[Tensor, ...]) -> None:

@@ -39,5 +39,8 @@ class PatchKMeans(Tokenizer):
 
     def _decode(self, tokens: DiscreteTokens, seeds: list[int]) -> Tensor:
         height, width = tokens.grid
-        patches = self.codebook[tokens.codes.squeeze(-1)]
+        patches = self._embed(tokens.codes)
         return rearrange(patches, "b (h w) (c p q) -> b c (h p) (w q)", h=height, w=width, p=self.stride, q=self.stride)
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return self.codebook[codes.squeeze(-1)]

@@ -39,7 +39,10 @@ class PixelRGB(Tokenizer):
 
     def _decode(self, tokens: DiscreteTokens, seeds: list[int]) -> Tensor:
         height, width = tokens.grid
-        return rearrange(tokens.codes, "b (h w) c -> b c h w", h=height, w=width).float() / 127.5 - 1.0
+        return rearrange(self._embed(tokens.codes), "b (h w) c -> b c h w", h=height, w=width)
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return codes.float() / 127.5 - 1.0
 
 
 class PixelPalette(Tokenizer):
@@ -80,7 +83,10 @@ class PixelPalette(Tokenizer):
 
     def _decode(self, tokens: DiscreteTokens, seeds: list[int]) -> Tensor:
         height, width = tokens.grid
-        return rearrange(self.clusters[tokens.codes.squeeze(-1)], "b (h w) c -> b c h w", h=height, w=width)
+        return rearrange(self._embed(tokens.codes), "b (h w) c -> b c h w", h=height, w=width)
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        return self.clusters[codes.squeeze(-1)]
 
 
 def build(config: RGBConfig | PaletteConfig) -> Tokenizer:
