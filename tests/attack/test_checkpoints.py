@@ -45,12 +45,12 @@ from tokbench.weights.judges import read_judge
 
 NAME = "vqgan/imagenet-f16-1024"
 SMALL: dict[str, Any] = {
-    "autoencoder__channels": 4,
-    "autoencoder__channel_multipliers": (1, 2),
-    "autoencoder__num_res_blocks": 1,
-    "autoencoder__z_channels": 2,
-    "autoencoder__attn_resolutions": (),
-    "autoencoder__norm_groups": 2,
+    "autoencoder.channels": 4,
+    "autoencoder.channel_multipliers": (1, 2),
+    "autoencoder.num_res_blocks": 1,
+    "autoencoder.z_channels": 2,
+    "autoencoder.attn_resolutions": (),
+    "autoencoder.norm_groups": 2,
     "codebook_size": 5,
     "embed_dim": 3,
 }
@@ -180,12 +180,12 @@ class Way:
 def _small_state() -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     family, variant = zoo.resolve(NAME)
-    config = with_overrides(variant.config, {key.replace("__", "."): value for key, value in SMALL.items()})
+    config = with_overrides(variant.config, SMALL)
     return import_class(family.model)(config).state_dict()
 
 
 def _load(path: Path) -> dict[str, torch.Tensor]:
-    return tokbench.load(NAME, weights=path, **SMALL).state_dict()
+    return tokbench.load(NAME, weights=path, config=SMALL).state_dict()
 
 
 TINY = AutoencoderConfig(z_channels=4, channels=32, channel_multipliers=(1, 1), num_res_blocks=1, attn_resolutions=())

@@ -173,7 +173,7 @@ def test_settings_and_weights_that_are_not_those_of_the_name_are_said(tmp_path):
     torch.save(state, tmp_path / "same.pt")
     again = tokbench.load("vqvae/tiny", weights=tmp_path / "same.pt")
     assert identity_of(again).settings == {"weights": identity_of(copied).state_sha256[:8]}
-    assert identity_of(tokbench.load("flowmo", steps=3)).settings == {"steps": "3"}
+    assert identity_of(tokbench.load("flowmo", config={"steps": 3})).settings == {"steps": "3"}
 
 
 SOURCE = """
@@ -216,5 +216,5 @@ def test_the_source_of_a_plugin_and_of_its_bases_counts_and_its_place_does_not(t
     assert digest("b", SOURCE, base) == first
     assert digest("c", SOURCE + "# more", base) != first
     assert digest("d", SOURCE, base + "# more") != first
-    assert config_of(tokbench.load("mine_source:Mine", levels=4)) == {"levels": 4}
-    assert identity_of(tokbench.load("mine_source:Mine", levels=4)).settings == {"levels": "4"}
+    assert config_of(tokbench.load("mine_source:Mine", config={"levels": 4})) == {"levels": 4}
+    assert identity_of(tokbench.load("mine_source:Mine", config={"levels": 4})).settings == {"levels": "4"}

@@ -24,8 +24,8 @@ def evaluations():
     protocol = get_protocol(changes={"samples": 6, "seed": 3, "micro_batch": 4})
     subjects = [
         tokbench.load("vqgan/tiny"),
-        tokbench.load("vae/tiny", posterior="sample"),
-        tokbench.load("flowmo/tiny", steps=1),
+        tokbench.load("vae/tiny", config={"posterior": "sample"}),
+        tokbench.load("flowmo/tiny", config={"steps": 1}),
         tokbench.load("pixel/rgb"),
         parse_anchor("anchor/webp-320"),
     ]

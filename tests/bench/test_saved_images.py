@@ -36,7 +36,9 @@ def data(tmp_path):
 
 def measured(name, data, folder, size=64, **settings):
     options = RunOptions(save_images=folder, cache=False)
-    return run(tokbench.load(name, **settings), data, metrics=("psnr",), protocol=get_protocol(changes={"size": size}), options=options)
+    return run(
+        tokbench.load(name, config=settings), data, metrics=("psnr",), protocol=get_protocol(changes={"size": size}), options=options
+    )
 
 
 def pixels_of(folder, index):

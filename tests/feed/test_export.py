@@ -164,7 +164,7 @@ def test_codebooks_lie_position_major(pictures, tmp_path):
 
 
 def test_noise_is_each_image_s_own(pictures, tmp_path):
-    tokenizer = tokbench.load("vae/tiny", posterior="sample")
+    tokenizer = tokbench.load("vae/tiny", config={"posterior": "sample"})
     export(tokenizer, pictures, tmp_path / "a", protocol=replace(PROTOCOL, seed=5), options=ROWS)
     export(tokenizer, pictures, tmp_path / "b", protocol=replace(PROTOCOL, seed=6), options=ROWS)
     name = sorted(path.relative_to(pictures).as_posix() for path in pictures.rglob("*.png"))[7]

@@ -254,7 +254,7 @@ def test_tokens_that_are_not_those_of_the_source_are_found(copy, pictures, tmp_p
 
 
 def test_noise_is_drawn_as_it_was(pictures, tmp_path):
-    tokenizer = tokbench.load("vae/tiny", posterior="sample")
+    tokenizer = tokbench.load("vae/tiny", config={"posterior": "sample"})
     export(tokenizer, pictures, tmp_path, protocol=replace(PROTOCOL, seed=9), options=ExportOptions(latents="float16"))
     found = verify(tmp_path, tokenizer=tokenizer, data=pictures)
     assert found.ok, found.problems
@@ -334,7 +334,7 @@ def test_a_memory_map_is_verified_through_its_shards(exported, tmp_path):
 def test_tokenizer_and_images_are_found_by_what_the_export_says(pictures, tmp_path, monkeypatch):
     monkeypatch.chdir(pictures.parent)
     protocol = replace(PROTOCOL, samples=7, seed=3)
-    tokenizer = tokbench.load("vae/tiny", posterior="sample")
+    tokenizer = tokbench.load("vae/tiny", config={"posterior": "sample"})
     export(tokenizer, pictures, tmp_path / "out", protocol=protocol)
     job = read_job(tmp_path / "out")
     assert tokenizer_of(job).config == tokenizer.config

@@ -50,7 +50,7 @@ def test_records_are_called_after_what_distinguishes_them(folder):
 
 
 def test_settings_are_named(folder):
-    assert written(tokbench.load("vae", posterior="sample"), folder) == "vae-tiny+posterior=sample_photos-64+data=data"
+    assert written(tokbench.load("vae", config={"posterior": "sample"}), folder) == "vae-tiny+posterior=sample_photos-64+data=data"
 
 
 def test_long_names_end_in_a_digest():

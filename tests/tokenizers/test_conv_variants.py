@@ -197,8 +197,8 @@ def test_variants_load_a_file_by_name(
     path = tmp_path / "weights.pt"
     torch.save(wrap(load_file(goldens / golden / "state_dict.safetensors")), path)
     own = {"codebook_size", "embed_dim"}
-    fields = {key if key in own else f"autoencoder__{key}": value for key, value in (REDUCED | overrides).items()}
-    tokenizer = tokbench.load(name, weights=path, **fields)
+    fields = {key if key in own else f"autoencoder.{key}": value for key, value in (REDUCED | overrides).items()}
+    tokenizer = tokbench.load(name, weights=path, config=fields)
     io = load_file(goldens / golden / "io.safetensors")
     tokens = tokenizer.encode(io["image"])
     assert tokenizer.name == name

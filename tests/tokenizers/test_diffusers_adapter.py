@@ -56,7 +56,7 @@ class Case:
         return model
 
     def load(self, folder: Path) -> Tokenizer:
-        return tokbench.load(f"diffusers/{self.variant}", weights=folder, **dict(self.overrides))
+        return tokbench.load(f"diffusers/{self.variant}", weights=folder, config=dict(self.overrides))
 
     def images(self) -> Tensor:
         return torch.rand(2, 3, *self.size, generator=torch.Generator().manual_seed(1)) * 2 - 1
@@ -237,11 +237,11 @@ def test_seeds_of_a_consistency_decoder(diffusers: Any, tmp_path: Path) -> None:
 
 def against_our_own(diffusers: Any, case: Case, folder: Path, name: str, **settings: Any) -> tuple[Any, Any]:
     case.model(diffusers).save_pretrained(folder)
-    return case.load(folder), tokbench.load(name, weights=folder / "diffusion_pytorch_model.safetensors", **settings)
+    return case.load(folder), tokbench.load(name, weights=folder / "diffusion_pytorch_model.safetensors", config=settings)
 
 
 def ours(**network: object) -> dict[str, Any]:
-    return {f"autoencoder__{key}": value for key, value in network.items()}
+    return {f"autoencoder.{key}": value for key, value in network.items()}
 
 
 def test_our_own_vae_agrees(diffusers: Any, tmp_path: Path) -> None:

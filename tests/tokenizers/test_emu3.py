@@ -231,19 +231,19 @@ class TestPublishedSize:
         assert attended == [3]
         assert weights_path(variant) is None
         with pytest.raises(TokbenchError, match=r"the weights of emu3/vision are not here; run: tokbench weights get emu3/vision"):
-            tokbench.load("emu3/vision", autoencoder__channels=32)
+            tokbench.load("emu3/vision", config={"autoencoder.channels": 32})
 
 
 def test_it_loads_by_name_in_both_layouts(golden: Golden, tmp_path: Path) -> None:
     """At a reduced size, set by name as a user would."""
     reduced: dict[str, object] = {
-        f"autoencoder__{key}": getattr(SMALL.autoencoder, key) for key in ("channels", "channel_multipliers", "num_res_blocks")
+        f"autoencoder.{key}": getattr(SMALL.autoencoder, key) for key in ("channels", "channel_multipliers", "num_res_blocks")
     }
-    reduced |= {"autoencoder__attn_resolutions": (128,), "codebook_size": 80}
+    reduced |= {"autoencoder.attn_resolutions": (128,), "codebook_size": 80}
     for state in (golden.state, in_original_layout(golden.state)):
         path = tmp_path / "model.safetensors"
         save_file({key: value.contiguous() for key, value in state.items()}, path)
-        model = tokbench.load("emu3/vision", weights=path, **reduced)  # type: ignore[arg-type]
+        model = tokbench.load("emu3/vision", weights=path, config=reduced)
         assert model.config == SMALL
         assert (model.name, model.weights_sha256, model.training) == ("emu3/vision", sha256(path), False)
         assert torch.equal(on_grid(model.encode(golden.io["image"])), golden.io["indices"])  # type: ignore[arg-type]

@@ -219,10 +219,10 @@ def test_variants_load_a_published_file_by_name(golden: Golden, tmp_path: Path, 
     torch.save({"total_steps": 7, "model_ema_state_dict": golden.state, "model_state_dict": {}}, path)
     sides = {"encoder": SMALL.encoder, "decoder": SMALL.decoder}
     reduced: dict[str, object] = {
-        f"{side}__{key}": getattr(config, key) for side, config in sides.items() for key in ("hidden", "heads", "depth", "axes")
+        f"{side}.{key}": getattr(config, key) for side, config in sides.items() for key in ("hidden", "heads", "depth", "axes")
     }
     reduced |= {"bits": 9, "codebooks": 2, "code_length": 16, "image_size": 32, "steps": 6}
-    model = tokbench.load(name, weights=path, **reduced)
+    model = tokbench.load(name, weights=path, config=reduced)
     assert (model.name, model.weights_sha256) == (name, sha256(path))
     assert torch.equal(model.encode(golden.io["image"]).codes.flatten(), golden.io["indices_flat"])  # type: ignore[union-attr]
     with pytest.raises(TokbenchError, match=rf"the weights of {name} are not here; run: tokbench weights get {name}"):

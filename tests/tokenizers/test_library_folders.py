@@ -48,8 +48,8 @@ def small(diffusers: Any) -> Any:
     return diffusers.AutoencoderKL(**SETTINGS).eval()
 
 
-def load(place: Path, **overrides: Any) -> Tokenizer:
-    return tokbench.load("diffusers/kl", weights=place, **overrides)
+def load(place: Path, **config: Any) -> Tokenizer:
+    return tokbench.load("diffusers/kl", weights=place, config=config)
 
 
 def images() -> Tensor:
@@ -72,8 +72,8 @@ class TestFiles:
     def peer(self, diffusers: Any) -> Any:
         return small(diffusers)
 
-    def same(self, peer: Any, place: Path, **overrides: Any) -> Tokenizer:
-        model = load(place, **overrides)
+    def same(self, peer: Any, place: Path, **config: Any) -> Tokenizer:
+        model = load(place, **config)
         tokens = model.encode(images())
         with torch.no_grad():
             close(on_grid(tokens), peer.encode(images()).latent_dist.mean, 1e-6)

@@ -58,7 +58,7 @@ class Shape:
             "mid_attention": self.middle,
             "norm_groups": self.groups,
         }
-        return {f"autoencoder__{key}": value for key, value in network.items()}
+        return {f"autoencoder.{key}": value for key, value in network.items()}
 
     def images(self) -> Tensor:
         return torch.rand(2, 3, *self.size, generator=torch.Generator().manual_seed(1)) * 2 - 1
@@ -111,7 +111,7 @@ def kl_pair(diffusers: Any, shape: Shape, folder: Path, *, quant_convs: bool = T
     torch.manual_seed(0)
     peer = diffusers.AutoencoderKL(**shape.theirs(), use_quant_conv=quant_convs, use_post_quant_conv=quant_convs)
     path = saved(stirred(peer), folder)
-    model = tokbench.load("vae/sd", weights=path, embed_dim=shape.latent, quant_convs=quant_convs, **shape.ours(), **ours)
+    model = tokbench.load("vae/sd", weights=path, config={"embed_dim": shape.latent, "quant_convs": quant_convs} | shape.ours() | ours)
     assert isinstance(model, VAE)
     return peer, model
 
@@ -182,7 +182,7 @@ def test_files_of_other_kinds(diffusers: Any, options: dict[str, Any], half: boo
     if half:
         peer.half()
     path = saved(peer, tmp_path, **options)
-    model = tokbench.load("vae/sd", weights=path, **shape.ours())
+    model = tokbench.load("vae/sd", weights=path, config=shape.ours())
     assert next(model.parameters()).dtype == torch.float32
     images, peer = shape.images(), peer.float()
     tokens = model.encode(images)
@@ -198,7 +198,9 @@ def vq_pair(diffusers: Any, shape: Shape, folder: Path, *, embed_dim: int, codes
         rows = peer.quantize.embedding.weight
         rows.copy_(latents.mean(0) + latents.std(0) * torch.randn(rows.shape, generator=torch.Generator().manual_seed(2)))
     model = tokbench.load(
-        "vqgan/ldm-f8", weights=saved(peer, folder), codebook_size=codes, embed_dim=embed_dim, loss_form="taming", **shape.ours()
+        "vqgan/ldm-f8",
+        weights=saved(peer, folder),
+        config=shape.ours() | {"codebook_size": codes, "embed_dim": embed_dim, "loss_form": "taming"},
     )
     assert isinstance(model, VQGAN)
     return peer, model
@@ -264,7 +266,7 @@ def test_a_file_that_does_not_fit_says_so_in_our_names(diffusers: Any, tmp_path:
     torch.manual_seed(0)
     path = saved(diffusers.AutoencoderKL(**shape.theirs(), use_quant_conv=False, use_post_quant_conv=False), tmp_path)
     with pytest.raises(tokbench.TokbenchError) as error:
-        tokbench.load("vae/sd", weights=path, **shape.ours())
+        tokbench.load("vae/sd", weights=path, config=shape.ours())
     assert "does not fit VAE: 4 missing: post_quant_conv.bias, post_quant_conv.weight, quant_conv.bias, quant_conv.weight" in str(
         error.value
     )

@@ -65,7 +65,7 @@ def assert_many(codes: Tensor, size: int) -> None:
 
 
 def network(**settings: object) -> dict[str, object]:
-    return {f"autoencoder__{key}": value for key, value in settings.items()}
+    return {f"autoencoder.{key}": value for key, value in settings.items()}
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_emu3(
     overrides |= {"codebook_size": 60, "frames": frames, "attention_heads": heads}
 
     def load() -> Any:
-        return tokbench.load("emu3/vision", weights=saved(peer, tmp_path), **overrides)
+        return tokbench.load("emu3/vision", weights=saved(peer, tmp_path), config=overrides)
 
     spread(peer.quantize.embedding, load().vectors(images).flatten(0, 1))
     model = load()
@@ -173,11 +173,11 @@ def test_the_encoder_of_chameleon(
     with pytest.raises(
         TokbenchError, match=r"model\.safetensors does not fit VQGAN: \d+ missing: decoder\.conv_in\.bias, .*\.\.\.\. Is it"
     ):
-        tokbench.load("vqgan/imagenet-f16-1024", weights=path, **overrides)  # type: ignore[arg-type]
+        tokbench.load("vqgan/imagenet-f16-1024", weights=path, config=overrides)
 
     half = load_file(path)
     save_file(half | decoder_of("vqgan/imagenet-f16-1024", overrides), path)
-    model = tokbench.load("vqgan/imagenet-f16-1024", weights=path, **overrides)  # type: ignore[arg-type]
+    model = tokbench.load("vqgan/imagenet-f16-1024", weights=path, config=overrides)
     assert isinstance(model, VQGAN)
     assert {key for key in model.state_dict() if not key.startswith("decoder.")} == half.keys()
     found, out = peer.encode(images), model(images)
@@ -191,7 +191,7 @@ def test_the_encoder_of_chameleon(
 def decoder_of(name: str, overrides: dict[str, object]) -> dict[str, Tensor]:
     """A decoder with random weights, by this package's names."""
     family, variant = zoo.resolve(name)
-    config = zoo.with_overrides(variant.config, {key.replace("__", "."): value for key, value in overrides.items()})
+    config = zoo.with_overrides(variant.config, overrides)
     state = import_class(family.model)(config).state_dict()
     return {key: value for key, value in state.items() if key.startswith("decoder.")}
 
@@ -236,7 +236,7 @@ def test_janus(transformers: Any, tmp_path: Path, channels: int, multipliers: tu
     )
     overrides |= {"codebook_size": 70}
     nearest, directions = (
-        tokbench.load("llamagen/vq-16", weights=path, quantizer=quantizer, **overrides) for quantizer in ("nearest", "cosine")
+        tokbench.load("llamagen/vq-16", weights=path, config=overrides | {"quantizer": quantizer}) for quantizer in ("nearest", "cosine")
     )
     assert isinstance(directions, LlamaGen)
     found = peer.encode(images)

@@ -158,8 +158,9 @@ class TestEmu3:
         emu3(transformers, **EMU3["two levels, heads"]).save_pretrained(tmp_path)
         adapter = tokbench.load("transformers/emu3", weights=tmp_path)
         network = {"channels": 32, "channel_multipliers": (1, 2), "num_res_blocks": 1, "attn_resolutions": (128,)}
-        options: dict[str, Any] = {f"autoencoder__{key}": value for key, value in network.items()}
-        own = tokbench.load("emu3/vision", weights=tmp_path / "model.safetensors", codebook_size=60, frames=2, attention_heads=2, **options)
+        options: dict[str, Any] = {"codebook_size": 60, "frames": 2, "attention_heads": 2}
+        options |= {f"autoencoder.{key}": value for key, value in network.items()}
+        own = tokbench.load("emu3/vision", weights=tmp_path / "model.safetensors", config=options)
         tokens = adapter.encode(images())
         assert torch.equal(on_grid(tokens), on_grid(own.encode(images())))
         close(adapter.decode(tokens), own.decode(tokens), 1e-4)
@@ -248,7 +249,7 @@ class TestChameleon:
         path = tmp_path / "vqgan.ckpt"
         torch.save({"epoch": 3, "state_dict": state | {"loss.discriminator.main.0.weight": torch.zeros(2)}}, path)
         settings = settings_of({key: getattr(peer.config, key) for key in zoo.resolve("transformers/chameleon")[1].config.values})
-        model = tokbench.load("transformers/chameleon", weights=path, settings=settings)
+        model = tokbench.load("transformers/chameleon", weights=path, config={"settings": settings})
         assert model.weights_how == f"zip, entry state_dict; {len(state)} tensors; left out: 1 loss."
         tokens = model.encode(images())
         assert torch.equal(on_grid(tokens), on_grid(own.encode(images())))

@@ -94,7 +94,7 @@ def test_load_sets_name_weights_and_mode(tmp_path: Path) -> None:
 
 def test_overrides_reach_nested_fields(tmp_path: Path) -> None:
     path = weights_for("vae/tiny", tmp_path, **{"autoencoder.channels": 64})
-    tokenizer = zoo.load("vae/tiny", weights=path, autoencoder__channels=64)
+    tokenizer = zoo.load("vae/tiny", weights=path, config={"autoencoder.channels": 64})
     assert tokenizer.config.autoencoder.channels == 64
     assert zoo.resolve("vae/tiny")[1].config.autoencoder.channels == 32
 
@@ -102,12 +102,12 @@ def test_overrides_reach_nested_fields(tmp_path: Path) -> None:
 def test_overrides_that_the_weights_do_not_fit_are_named(tmp_path: Path) -> None:
     path = weights_for("vae/tiny", tmp_path)
     with pytest.raises(TokbenchError, match=r"weights.safetensors does not fit VAE: \d+ of another shape: decoder.conv_in.bias"):
-        zoo.load("vae/tiny", weights=path, autoencoder__channels=64)
+        zoo.load("vae/tiny", weights=path, config={"autoencoder.channels": 64})
 
 
 def test_posterior_sample_makes_encoding_stochastic(tmp_path: Path) -> None:
     path = weights_for("vae/tiny", tmp_path)
-    tokenizer = zoo.load("vae/tiny", weights=path, posterior="sample")
+    tokenizer = zoo.load("vae/tiny", weights=path, config={"posterior": "sample"})
     images = torch.zeros(2, 3, 16, 16)
     with pytest.raises(TokbenchError, match=r"vae/tiny draws noise: pass seeds=\[...\], one integer per image \(2 here\)"):
         tokenizer.encode(images)
@@ -120,18 +120,18 @@ def test_posterior_sample_makes_encoding_stochastic(tmp_path: Path) -> None:
     ("overrides", "reason"),
     [
         ({"posteriour": "sample"}, "unknown setting 'posteriour'; did you mean posterior?"),
-        ({"autoencoder__chanels": 64}, "unknown setting 'autoencoder.chanels'; did you mean channels?"),
+        ({"autoencoder.chanels": 64}, "unknown setting 'autoencoder.chanels'; did you mean channels?"),
         ({"posterior": "mode"}, "posterior is one of mean, sample; got 'mode'"),
         ({"embed_dim": "four"}, "embed_dim takes a value of type int, got 'four'"),
-        ({"autoencoder__channels": 33}, r"autoencoder.channels=33 is refused: .*multiple of norm_groups=4, got"),
-        ({"autoencoder__double_z": False}, r"autoencoder.double_z=False is refused: .*double_z=True"),
+        ({"autoencoder.channels": 33}, r"autoencoder.channels=33 is refused: .*multiple of norm_groups=4, got"),
+        ({"autoencoder.double_z": False}, r"autoencoder.double_z=False is refused: .*double_z=True"),
         ({"quant_convs": False}, r"quant_convs=False is refused: without quant_convs"),
         ({"autoencoder": 3}, r"autoencoder cannot be set as a whole; set its fields, e.g. autoencoder.field=value"),
     ],
 )
 def test_overrides_that_do_not_fit(overrides: dict[str, object], reason: str) -> None:
     with pytest.raises(TokbenchError, match=reason):
-        zoo.load("vae/tiny", **overrides)
+        zoo.load("vae/tiny", config=overrides)
 
 
 @pytest.mark.parametrize(("device", "named"), [("tpu5", "'tpu5'"), ("cuda:99", "'cuda:99'"), (torch.device("cuda:98"), "'cuda:98'")])
@@ -206,7 +206,7 @@ def plugin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
 def test_a_class_of_ones_own(plugin: str) -> None:
     path = list(sys.path)
-    tokenizer = zoo.load(f"{plugin}:Mean", gain="0.5")
+    tokenizer = zoo.load(f"{plugin}:Mean", config={"gain": "0.5"})
     assert sys.path == path
     assert tokenizer.name == f"{plugin}:Mean"
     assert tokenizer.encode(torch.ones(2, 3, 4, 4)).latents.tolist() == [[[0.5, 0.5, 0.5]]] * 2
@@ -225,4 +225,4 @@ def test_a_class_of_ones_own(plugin: str) -> None:
 )
 def test_a_class_that_will_not_do(plugin: str, reference: str, overrides: dict[str, object], reason: str) -> None:
     with pytest.raises(TokbenchError, match=reason):
-        zoo.load(reference, **overrides)
+        zoo.load(reference, config=overrides)

@@ -38,22 +38,22 @@ from tokbench.tokens import DiscreteTokens
 
 NAME = "vqgan/imagenet-f16-1024"
 SMALL: dict[str, Any] = {
-    "autoencoder__channels": 4,
-    "autoencoder__channel_multipliers": (1, 2),
-    "autoencoder__num_res_blocks": 1,
-    "autoencoder__z_channels": 2,
-    "autoencoder__attn_resolutions": (),
-    "autoencoder__norm_groups": 2,
+    "autoencoder.channels": 4,
+    "autoencoder.channel_multipliers": (1, 2),
+    "autoencoder.num_res_blocks": 1,
+    "autoencoder.z_channels": 2,
+    "autoencoder.attn_resolutions": (),
+    "autoencoder.norm_groups": 2,
     "codebook_size": 5,
     "embed_dim": 3,
 }
 GOLDEN: dict[str, Any] = {
-    "autoencoder__channels": 32,
-    "autoencoder__channel_multipliers": (2, 1, 1),
-    "autoencoder__num_res_blocks": 1,
-    "autoencoder__resolution": 32,
-    "autoencoder__z_channels": 16,
-    "autoencoder__attn_resolutions": (8,),
+    "autoencoder.channels": 32,
+    "autoencoder.channel_multipliers": (2, 1, 1),
+    "autoencoder.num_res_blocks": 1,
+    "autoencoder.resolution": 32,
+    "autoencoder.z_channels": 16,
+    "autoencoder.attn_resolutions": (8,),
     "codebook_size": 64,
     "embed_dim": 16,
 }
@@ -139,7 +139,7 @@ KINDS = ("zip", "legacy")
 def state() -> dict[str, Tensor]:
     torch.manual_seed(0)
     family, variant = zoo.resolve(NAME)
-    config = with_overrides(variant.config, {key.replace("__", "."): value for key, value in SMALL.items()})
+    config = with_overrides(variant.config, SMALL)
     return import_class(family.model)(config).state_dict()
 
 
@@ -162,8 +162,8 @@ def warm(state: dict[str, Tensor], tmp_path_factory: pytest.TempPathFactory) -> 
         yield
 
 
-def load(path: Path, overrides: dict[str, Any] = SMALL) -> Any:
-    return tokbench.load(NAME, weights=path, **overrides)
+def load(path: Path, config: dict[str, Any] = SMALL) -> Any:
+    return tokbench.load(NAME, weights=path, config=config)
 
 
 WATCHED = ("os.", "subprocess.", "exec", "compile", "import", "pickle.", "marshal.", "socket.", "ctypes.", "shutil.", "code.__new__")

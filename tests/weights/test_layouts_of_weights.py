@@ -113,7 +113,7 @@ LAYOUTS: dict[str, Callable[[State], object]] = {
 
 def load(name: str, path: Path) -> Tokenizer:
     variant, network, rest, _ = GOLDENS[name]
-    return tokbench.load(variant, weights=path, **{f"autoencoder__{key}": value for key, value in network.items()}, **rest)
+    return tokbench.load(variant, weights=path, config={f"autoencoder.{key}": value for key, value in network.items()} | rest)
 
 
 @pytest.mark.parametrize("golden", GOLDENS)

@@ -48,11 +48,11 @@ def test_a_folder_says_what_it_was_made_from(folder: Path) -> None:
 
 
 def test_a_changed_configuration_comes_back(tmp_path: Path) -> None:
-    original = tokbench.load("flowmo/tiny", steps=3, guidance=1.5)
+    original = tokbench.load("flowmo/tiny", config={"steps": 3, "guidance": 1.5})
     again = tokbench.load(str(save_tokenizer(original, tmp_path / "f")))
     assert again.config == original.config
     assert (again.config.steps, again.config.guidance) == (3, 1.5)
-    assert tokbench.load(str(tmp_path / "f"), steps=2).config.steps == 2
+    assert tokbench.load(str(tmp_path / "f"), config={"steps": 2}).config.steps == 2
 
 
 def test_half_precision_is_stored_and_computed_in_single(folder: Path, tmp_path: Path) -> None:

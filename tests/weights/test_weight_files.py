@@ -34,9 +34,9 @@ from tokbench.weights.weight_files import open_weights, read_json
 BLOCKS = {"down_block_types": ["DownEncoderBlock2D"] * 2, "up_block_types": ["UpDecoderBlock2D"] * 2}
 KL: dict[str, Any] = {"block_out_channels": [32, 64], **BLOCKS, "latent_channels": 4, "layers_per_block": 1}
 NATIVE = {
-    "autoencoder__channels": 32,
-    "autoencoder__channel_multipliers": "1,2",
-    "autoencoder__num_res_blocks": 1,
+    "autoencoder.channels": 32,
+    "autoencoder.channel_multipliers": "1,2",
+    "autoencoder.num_res_blocks": 1,
 }
 """What makes ``vae/sd`` the network of ``KL``."""
 
@@ -62,7 +62,7 @@ def load_both(place: Path, peer: Any, *, atol: float = 1e-5, **chosen: Any) -> l
         expected = peer.encode(images()).latent_dist.mean.flatten(2).transpose(1, 2)
     hows = []
     for name, settings in (("diffusers/kl", {}), ("vae/sd", NATIVE)):
-        tokenizer = tokbench.load(name, weights=place, **settings, **chosen)
+        tokenizer = tokbench.load(name, weights=place, config=settings, **chosen)
         torch.testing.assert_close(tokenizer.encode(images()).latents, expected, atol=atol, rtol=0)  # type: ignore[union-attr]
         hows.append(str(tokenizer.weights_how))
     return hows
@@ -71,7 +71,7 @@ def load_both(place: Path, peer: Any, *, atol: float = 1e-5, **chosen: Any) -> l
 def refused(place: Path, match: str, **chosen: Any) -> None:
     for name, settings in (("diffusers/kl", {}), ("vae/sd", NATIVE)):
         with pytest.raises(TokbenchError, match=match) as error:
-            tokbench.load(name, weights=place, **settings, **chosen)
+            tokbench.load(name, weights=place, config=settings, **chosen)
         assert "\n" not in str(error.value)
 
 
@@ -128,7 +128,9 @@ def test_averages_in_files_of_their_own(peer: Any, tmp_path: Path) -> None:
     save_file({name: value + 1 for name, value in load_file(plain).items()}, tmp_path / "diffusion_pytorch_model.non_ema.safetensors")
     for asked in (None, True):
         load_both(tmp_path, peer, averages=asked)
-    assert "file diffusion_pytorch_model.non_ema" in str(tokbench.load("vae/sd", weights=tmp_path, averages=False, **NATIVE).weights_how)
+    assert "file diffusion_pytorch_model.non_ema" in str(
+        tokbench.load("vae/sd", weights=tmp_path, averages=False, config=NATIVE).weights_how
+    )
     (tmp_path / "diffusion_pytorch_model.non_ema.safetensors").unlink()
     refused(tmp_path, "holds no complete averages", averages=True)
 
@@ -159,8 +161,8 @@ def test_shards_that_are_not_whole(peer: Any, tmp_path: Path) -> None:
 def test_settings_that_make_another_network_of_the_same_shapes(diffusers: Any, tmp_path: Path) -> None:
     diffusers.AutoencoderKL(**KL, norm_num_groups=16).save_pretrained(tmp_path)
     with pytest.raises(TokbenchError, match=r"config\.json sets norm_num_groups to 16, here it is 32; load it as diffusers/kl"):
-        tokbench.load("vae/sd", weights=tmp_path, **NATIVE)
-    tokbench.load("vae/sd", weights=tmp_path, **NATIVE, autoencoder__norm_groups=16)
+        tokbench.load("vae/sd", weights=tmp_path, config=NATIVE)
+    tokbench.load("vae/sd", weights=tmp_path, config=NATIVE | {"autoencoder.norm_groups": 16})
     tokbench.load("diffusers/kl", weights=tmp_path)
 
 
@@ -170,7 +172,7 @@ def test_single_files_of_original_names_in_the_librarys_variant(peer: Any, tmp_p
     save_file(state, tmp_path / "a.safetensors")
     torch.save({"state_dict": {f"first_stage_model.{name}": value for name, value in state.items()}}, tmp_path / "a.ckpt")
     for name in ("a.safetensors", "a.ckpt"):
-        tokenizer = tokbench.load("diffusers/kl", weights=tmp_path / name, settings=settings_of(KL))
+        tokenizer = tokbench.load("diffusers/kl", weights=tmp_path / name, config={"settings": settings_of(KL)})
         with torch.no_grad():
             expected = peer.encode(images()).latent_dist.mean.flatten(2).transpose(1, 2)
         torch.testing.assert_close(tokenizer.encode(images()).latents, expected, atol=1e-5, rtol=0)  # type: ignore[union-attr]
@@ -341,4 +343,4 @@ def test_saved_folders_with_choices(tmp_path: Path) -> None:
 
 def test_a_configuration_too_large_for_memory_is_compared_first() -> None:
     with pytest.raises(TokbenchError, match=r"does not fit VQGAN: .* of another shape"):
-        tokbench.load("vqgan", autoencoder__channels=100_000_000)
+        tokbench.load("vqgan", config={"autoencoder.channels": 100_000_000})

@@ -153,7 +153,7 @@ def _tokenizer(record: Record, device: str) -> Tokenizer | Anchor:
         raise TokbenchError(
             f"{info.name} was measured after {', '.join(info.config[CHANGED])} of it had been changed; it cannot be made again"
         )
-    tokenizer = load(info.name, None, device, **{key.replace(".", "__"): value for key, value in flat(info.config).items()})
+    tokenizer = load(info.name, None, device, config=flat(info.config))
     if tokenizer.weights_sha256 != info.weights_sha256:
         here, there = ((digest or "none")[:8] for digest in (tokenizer.weights_sha256, info.weights_sha256))
         raise TokbenchError(f"{info.name} was measured with the weights {there}, those that load here are {here}")

@@ -74,8 +74,8 @@ def loading(weights: str | None, setting: list[str] | None, drop: list[str] | No
     """
     if averages not in (None, "yes", "no"):
         raise TokbenchError(f"--averages is yes or no, got {averages!r}")
-    chosen = {"weights": weights, "drop": tuple(drop or ()), "averages": None if averages is None else averages == "yes"}
-    return chosen | {key.replace(".", "__"): value for key, value in settings(setting).items()}
+    taken = None if averages is None else averages == "yes"
+    return {"weights": weights, "drop": tuple(drop or ()), "averages": taken, "config": settings(setting)}
 
 
 def bar() -> Progress:

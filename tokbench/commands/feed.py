@@ -96,7 +96,7 @@ def _verify(folder: Path, tokenizer: str | None, chosen: dict[str, Any], data: s
     from tokbench.tokenizers.zoo import load
 
     job, model, source = read_job(folder), None, None
-    if tokenizer is None and any(value not in (None, ()) for value in chosen.values()):
+    if tokenizer is None and any(value not in (None, (), {}) for value in chosen.values()):
         raise TokbenchError("--weights, --drop, --averages and --set belong to a tokenizer; give it with -t")
     if tokenizer is not None:
         model = load(tokenizer, device=device, **chosen)

@@ -136,6 +136,6 @@ def _subject(name: str, device: str, chosen: dict[str, Any]) -> Any:
     anchor = parse_anchor(name)
     if anchor is None:
         return load(name, device=device, **chosen)
-    if any(value not in (None, ()) for value in chosen.values()):
+    if any(value not in (None, (), {}) for value in chosen.values()):
         raise TokbenchError(f"{name} is a codec: it takes neither --weights, --drop and --averages nor --set")
     return anchor

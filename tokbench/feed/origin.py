@@ -38,9 +38,9 @@ def tokenizer_of(job: ExportJob, *, device: str = "cpu") -> Tokenizer:
         raise TokbenchError(f"{name} is no tokenizer of the zoo")
     model = load(name, None, device)
     there, here = flat(job.tokenizer.config), flat(identify(model, schema=job.schema).config)
-    changed = {key.replace(".", "__"): value for key, value in there.items() if here.get(key) != value}
+    changed = {key: value for key, value in there.items() if here.get(key) != value}
     if changed:
-        model = load(name, None, device, **changed)
+        model = load(name, None, device, config=changed)
     if different := differences(job, replace(job, tokenizer=identify(model, schema=job.schema))):
         raise TokbenchError(f"{name} was another one: {different}")
     return model

@@ -56,33 +56,33 @@ def plugin_class(reference: str) -> type[Tokenizer]:
     return cls
 
 
-def build_plugin(reference: str, overrides: dict[str, object], *, taken: Collection[str] = ()) -> Tokenizer:
+def build_plugin(reference: str, changes: dict[str, object], *, taken: Collection[str] = ()) -> Tokenizer:
     """Build a tokenizer from ``package.module:Class``, without weights.
 
     The class takes its configuration, a frozen dataclass it names as ``Config``, or nothing if it has none.
 
     Args:
         reference: ``package.module:Class``.
-        overrides: Fields of ``Config`` to change.
+        changes: Fields of ``Config``, by dotted name.
         taken: Names of families, which it may not call itself.
 
     Raises:
         Misbehaved: If its code fails, or it breaks the contract of a tokenizer.
-        TokbenchError: If overrides do not fit.
+        TokbenchError: If a field is unknown or does not fit.
     """
     cls = plugin_class(reference)
     build: Any = cls
     config_class = getattr(cls, "Config", None)
     if config_class is None:
-        if overrides:
-            raise TokbenchError(f"{reference!r} has no Config, so nothing can be set; given: {', '.join(overrides)}")
+        if changes:
+            raise TokbenchError(f"{reference!r} has no Config, so nothing can be set; given: {', '.join(changes)}")
         with blamed(reference, "__init__"):
             model = build()
     else:
         with blamed(reference, "Config()"):
             config = config_class()
         with blamed(reference, "Config", may_refuse=True):
-            config = with_overrides(config, overrides)
+            config = with_overrides(config, changes)
         with blamed(reference, "__init__"):
             model = build(config)
             kept = getattr(model, "config", None)

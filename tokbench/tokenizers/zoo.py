@@ -6,7 +6,7 @@ import hashlib
 import inspect
 import logging
 import pkgutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from importlib import import_module
@@ -85,9 +85,9 @@ def load(
     weights: str | Path | None = None,
     device: str | torch.device = "cpu",
     *,
+    config: Mapping[str, object] | None = None,
     drop: Sequence[str] = (),
     averages: bool | None = None,
-    **overrides: object,
 ) -> Tokenizer:
     """Load a tokenizer, ready to encode and decode.
 
@@ -96,43 +96,43 @@ def load(
             folder, or ``package.module:Class`` of your own.
         weights: A weights file to use instead of the variant's own: a path, ``hf:OWNER/REPO/FILE``, or a URL.
         device: Where it shall run.
+        config: Fields of its configuration to change, such as ``{"autoencoder.channels": 64}``.
         drop: Beginnings of names in the weights to leave out, such as ``("foundation_model.",)``; the tokenizer must not need them.
         averages: Whether to take averaged weights (EMA); None takes them where the file holds a complete set, otherwise the raw ones.
-        **overrides: Fields of its configuration, dots as double underscores (``autoencoder__channels=64``).
 
     Returns:
         The tokenizer in evaluation mode.
 
     Raises:
-        TokbenchError: If the name is unknown, an override does not fit, or the weights are missing or do not fit.
+        TokbenchError: If the name is unknown, a field does not fit, or the weights are missing or do not fit.
     """
     from tokbench.tokenizers.plugin import is_plugin
 
     choice = Choice((drop,) if isinstance(drop, str) else tuple(drop), averages)
-    options = {key.replace("__", "."): value for key, value in overrides.items()}
+    changes = dict(config or {})
     if is_plugin(name):
-        return _load_plugin(name, None if weights is None else locate(weights), options, usable_device(device), choice)
+        return _load_plugin(name, None if weights is None else locate(weights), changes, usable_device(device), choice)
     family, variant, path = _find(name, weights)
     build = import_class(family.model)
-    config = variant.config
+    own: Any = variant.config
     if path is not None and hasattr(build, "configured"):  # a class, not a function that chooses one
-        config = build.configured(path, config)
-    config = with_overrides(config, options)
-    if options and path is not None:
-        _check_before(build, config, path, choice)
-    model: Tokenizer = build(config)
+        own = build.configured(path, own)
+    own = with_overrides(own, changes)
+    if changes and path is not None:
+        _check_before(build, own, path, choice)
+    model: Tokenizer = build(own)
     load_weights(model, path, choice)
     model.name = f"{family.name}/{variant.name}"
     note_training(model, family, variant, path)
     return model.to(usable_device(device)).eval()
 
 
-def _load_plugin(name: str, weights: Path | None, options: dict[str, object], device: torch.device, choice: Choice) -> Tokenizer:
+def _load_plugin(name: str, weights: Path | None, changes: dict[str, object], device: torch.device, choice: Choice) -> Tokenizer:
     """Build a tokenizer from ``package.module:Class``, with its weights, on a device; arguments are those of ``load``."""
     from tokbench.conduct import blamed
     from tokbench.tokenizers.plugin import build_plugin, settle
 
-    model = build_plugin(name, options, taken=families())
+    model = build_plugin(name, changes, taken=families())
     with blamed(name, "read_weights", may_refuse=True):
         load_weights(model, weights, choice)
     if weights is not None:
