@@ -11,9 +11,7 @@ from tokbench.report.page.gallery import credit_lines, figure_text, make_gallery
 from tokbench.report.page.model import arrange
 from tokbench.report.page.render import PICTURE_BYTES, Shown, render_page
 from tokbench.report.page.tokens import token_pictures
-from tokbench.report.table import METRIC_COLUMNS
-
-COLUMNS = {column.key: column for column in METRIC_COLUMNS}
+from tokbench.report.table import figure_column
 
 
 @pytest.mark.parametrize(
@@ -27,7 +25,7 @@ COLUMNS = {column.key: column for column in METRIC_COLUMNS}
     ],
 )
 def test_figures_are_written_with_name_and_unit(key, value, text):
-    assert figure_text(COLUMNS[key], value) == text
+    assert figure_text(figure_column(key), value) == text
 
 
 @pytest.mark.parametrize(("key", "text"), [("text_accuracy", "text 50.0 %"), ("face_distance", "face distance 0.500")])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -26,8 +27,7 @@ class FigureInfo:
         scale: The number of a record is multiplied by this before it is written or drawn.
         symbol: What follows the number that is written, such as ``dB``.
         axis: Of plots: ``log`` or ``linear``.
-        per_image: Whether it is the mean of one value an image; else it is one of the whole set, and compares at equal numbers of
-            images only.
+        per_image: Whether it is the mean of one value an image; else it is one of the whole set.
         leading: Whether it is shown where there is room for few.
         metric: What measures it; empty for a metric of the figure's own name.
         by_default: Whether it is measured unless metrics are named.
@@ -74,6 +74,11 @@ class FigureInfo:
     def arrow(self) -> str:
         """``↑`` if more is better, ``↓`` if less is, else empty."""
         return {True: "↑", False: "↓", None: ""}[self.higher_is_better]
+
+    @property
+    def of_whole_sets(self) -> bool:
+        """Whether it says how far two sets of images are apart, and so compares at equal numbers of images only."""
+        return self.kind == "quality" and not self.per_image
 
     @property
     def measured_by(self) -> str:
@@ -285,6 +290,23 @@ FIGURES = (
 
 BY_KEY = {info.key: info for info in (*RATES, *FIGURES, *SPEEDS)}
 """All of them by key."""
+
+
+def known_figure(key: str, carried: Iterable[FigureInfo | None] = ()) -> FigureInfo | None:
+    """Find the row of a figure.
+
+    Args:
+        key: Of the figure.
+        carried: The rows that records carry of it.
+
+    Returns:
+        That of this package, else the one that all records carry; None if there is none, or they differ.
+    """
+    if key in BY_KEY:
+        return BY_KEY[key]
+    rows = set(carried)
+    info = rows.pop() if len(rows) == 1 else None
+    return info if info is not None and info.key == key else None
 
 
 def figures_of(metric: str) -> tuple[FigureInfo, ...]:

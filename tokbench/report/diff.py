@@ -11,13 +11,14 @@ from typing import Any, Literal
 from tokbench.configs import canonical_json, flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
+from tokbench.records.figures import FIGURES, FigureInfo, known_figure
 from tokbench.records.intervals import Interval
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
 from tokbench.report.comparable import machine_of
 from tokbench.report.gate import CHANGE
 from tokbench.report.significance import PairedDifference, image_groups, interval_of_difference, paired_difference, too_few
-from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED, TIMED
+from tokbench.report.table import DERIVED, SPEED, TIMED
 from tokbench.report.words import counted
 
 Verdict = Literal["better", "worse", "same", "unjudged"]
@@ -60,6 +61,7 @@ class Change:
         exact: Images that came back exactly in the first record, and in the second.
         judged: Whether the tokenizer of the first record, and that of the second, was trained with the network that judges here;
             None is not known.
+        info: The figure's row; None if there is none.
     """
 
     key: str
@@ -72,6 +74,7 @@ class Change:
     unknown: str = ""
     exact: tuple[int, int] = (0, 0)
     judged: tuple[bool | None, bool | None] = (False, False)
+    info: FigureInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -110,7 +113,7 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
         rows_before: Per-image values of the first, as ``read_rows`` returns them.
         rows_after: Of the second.
     """
-    known = {column.key: i for i, column in enumerate(METRIC_COLUMNS)}
+    known = {info.key: i for i, info in enumerate(FIGURES)}
     keys = sorted(before.metrics.keys() | after.metrics.keys(), key=lambda key: (known.get(key, len(known)), key))
     metrics = [
         replace(_metric_change(key, before, after, rows_before, rows_after), judged=(_is_judged(before, key), _is_judged(after, key)))
@@ -121,7 +124,10 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
     others += [_plain_change(column.key, get(before), get(after), BETWEEN_RUNS) for column, get in SPEED]
     sides = (("the first", before), ("the second", after))
     known_of_one = [one for one in others if one.before is not None or one.after is not None]
-    changes = [replace(one, unknown=_keeps_apart(one.key, before, after) or one.unknown) for one in (*measured, *known_of_one)]
+    changes = [
+        replace(one, unknown=_keeps_apart(one.key, before, after) or one.unknown, info=_row(one.key, before, after))
+        for one in (*measured, *known_of_one)
+    ]
     few = dict.fromkeys(too_few(record.data.count, record.data.groups) for record in (before, after))
     trained = [f"{which} tokenizer was trained on images it is measured on" for which, record in sides if record.trained_on]
     return Difference(
@@ -131,6 +137,10 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
         tuple(changes),
         (*trained, *(warning for warning in few if warning is not None)),
     )
+
+
+def _row(key: str, before: Record, after: Record) -> FigureInfo | None:
+    return known_figure(key, (result.info for record in (before, after) if (result := record.metrics.get(key)) and result.measured))
 
 
 def differing(before: Record, after: Record) -> list[Setting]:

@@ -6,12 +6,10 @@ import math
 from dataclasses import replace
 
 from tokbench.report.diff import Change, Difference
-from tokbench.report.table import DERIVED, EXACT, METRIC_COLUMNS, SPEED, Cell, Column, Table
+from tokbench.report.table import EXACT, Cell, Column, Table, column_of
 from tokbench.report.training import JUDGE_NOTE, UNKNOWN_NOTE, judge_mark
 
 EXACT_DIFF_NOTE = f"{EXACT}: so many images came back exactly; means are of the others, and a change is of those exact in neither record"
-
-_COLUMNS = {column.key: column for column in (*METRIC_COLUMNS, *(c for c, _ in DERIVED), *(c for c, _ in SPEED))}
 
 
 def diff_tables(difference: Difference) -> list[Table]:
@@ -37,7 +35,7 @@ def diff_tables(difference: Difference) -> list[Table]:
 
 
 def _figure_cells(one: Change) -> tuple[Cell, ...]:
-    column = _column(one.key)
+    column = _column(one)
     before, after = (
         Cell("-") if value is None else _side(column, value, exact, judge_mark(judged))
         for value, exact, judged in zip((one.before, one.after), one.exact, one.judged, strict=True)
@@ -56,9 +54,9 @@ def _side(column: Column, value: float, exact: int, mark: str) -> Cell:
     return Cell(column.write(value), value, mark=mark, exact=exact)
 
 
-def _column(key: str) -> Column:
+def _column(one: Change) -> Column:
     """How a figure is written: with the decimals of its column in tables, in the record's own unit."""
-    column = _COLUMNS.get(key, Column(key, key, 4))
+    column = Column(one.key, one.key, 4) if one.info is None else column_of(one.info)
     return replace(column, scale=1.0, digits=max(0, column.digits + round(math.log10(column.scale))))
 
 

@@ -14,8 +14,9 @@ from tokbench.configs import plain
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.escapes import visible
 from tokbench.files import write_text
+from tokbench.records.figures import BY_KEY
 from tokbench.records.record import Record
-from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED
+from tokbench.report.table import DERIVED, SPEED
 
 CHANGE = ".change"
 """Ends the name of a metric's change from one record to another."""
@@ -102,8 +103,7 @@ def parse_conditions(texts: Sequence[str], *, known: Iterable[str] | None = None
 
 def known_names(records: Iterable[Record] = ()) -> set[str]:
     """Names a condition may have: metrics of tables and of these records, and what is derived or timed."""
-    names = {column.key for column in METRIC_COLUMNS} | {column.key for column, _ in (*DERIVED, *SPEED)}
-    return names.union(*(record.metrics for record in records))
+    return set(BY_KEY).union(*(record.metrics for record in records))
 
 
 def record_values(record: Record) -> dict[str, float | str]:

@@ -8,17 +8,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from tokbench.records.figures import FIGURES
 from tokbench.records.pictures import Picture, Pictures
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
-from tokbench.report.table import METRIC_COLUMNS, Column
+from tokbench.report.table import Column, figure_column
 
 __all__ = ["ChosenImage", "Picture", "Pictures", "choose_images"]
 
-LOOKED_AT = ("lpips", "psnr", "ssim")
-"""Metrics that choose before all others."""
-
-_COLUMNS = {column.key: column for column in METRIC_COLUMNS}
+LOOKED_AT = tuple(info.key for info in FIGURES if info.kind == "quality" and info.per_image and info.by_default)
+"""Figures that choose before all others: those of every run."""
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def _judged(records: Sequence[Record], rows: Sequence[Rows]) -> list[_Judged]:
         ids = set.intersection(*(set(c[key]) for _, c in finite))
         values = {name: tuple(c[key][name] for _, c in finite) for name in ids}
         if values:
-            column = _COLUMNS.get(key, Column(key, key, 4))
+            column = figure_column(key, (record.metrics.get(key) for record, _ in same))
             higher = directions == {True}
             names = tuple(r.tokenizer.name for r, _ in finite)
             told_apart = _told_apart(names, [_lossless(c, key, higher) for _, c in finite])

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Sequence
 
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
+from tokbench.records.figures import BY_KEY
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
-from tokbench.report.table import METRIC_COLUMNS, Cell, Column, Table, make_sections
+from tokbench.report.table import Cell, Column, Table, column_of, make_sections
 from tokbench.tokenizers.family import Variant
 from tokbench.tokenizers.published import DATA_SETS, PublishedFigure, published_figures
 from tokbench.tokenizers.zoo import families, names, resolve
@@ -19,7 +20,6 @@ BESIDE, APART = "measured beside published, under protocols that match", "publis
 _IDS = {"imagenet-val": re.compile(r"(?:.*/)?ILSVRC2012_val_\d{8}\.\w+"), "coco-val2017": re.compile(r"(?:.*/)?\d{12}\.\w+")}
 _NAMES = {"imagenet-val": re.compile(r"(imagenet|ilsvrc).*val", re.IGNORECASE), "coco-val2017": re.compile(r"coco.*val", re.IGNORECASE)}
 _TEXT = {key: Column(key, key, align="left") for key in ("metric", "protocol", "source")}
-_COLUMNS = {column.key: column for column in METRIC_COLUMNS}
 
 
 def published_tables(records: Sequence[Record], rows: Sequence[Rows] | None = None) -> list[Table]:
@@ -119,7 +119,7 @@ def _data_set(record: Record, ids: list[str]) -> str | None:
 
 
 def _beside(record: Record, figure: PublishedFigure) -> tuple[Cell, ...]:
-    value, column = record.metrics[figure.metric].value, _COLUMNS[figure.metric]
+    value, column = record.metrics[figure.metric].value, column_of(BY_KEY[figure.metric])
     assert value is not None
     change = value - figure.value
     sign = "+" if change > 0 else ""
@@ -134,7 +134,8 @@ def _beside(record: Record, figure: PublishedFigure) -> tuple[Cell, ...]:
 
 
 def _apart(figure: PublishedFigure, why: str) -> tuple[Cell, ...]:
-    title = _COLUMNS[figure.metric].title if figure.metric in _COLUMNS else figure.metric.upper()
+    info = BY_KEY.get(figure.metric)
+    title = figure.metric.upper() if info is None else info.heading
     texts = [Cell(text) for text in (figure.protocol, why, _source(figure))]
     return Cell(title), Cell(f"{figure.value:g}", figure.value), *texts
 

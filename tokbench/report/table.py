@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
 from tokbench.errors import TokbenchError
-from tokbench.records.figures import BY_KEY, FIGURES, FigureInfo
+from tokbench.records.figures import BY_KEY, FIGURES, FigureInfo, figures_of, known_figure
 from tokbench.records.intervals import Interval
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
@@ -61,6 +61,18 @@ def column_of(info: FigureInfo) -> Column:
     return Column(info.heading, info.key, info.digits, info.scale, info.arrow, info=info)
 
 
+def figure_column(key: str, results: Iterable[MetricResult | None] = ()) -> Column:
+    """The column of a figure, by its key.
+
+    Args:
+        key: Of the figure.
+        results: What records say of it: one that is not of this package is shown as they agree to, else by its key.
+    """
+    found = [result for result in results if result is not None and result.measured]
+    info = known_figure(key, (result.info for result in found))
+    return column_of(info) if info is not None else Column(key, key, 4, arrow=_arrow(found))
+
+
 METRIC_COLUMNS = tuple(map(column_of, FIGURES))
 
 DERIVED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
@@ -77,6 +89,9 @@ SPEED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
 
 TIMED = ("encode", "decode")
 """Columns of speeds."""
+
+EXPLAINED = tuple(info.key for info in FIGURES if info.kind == "quality" and info == figures_of(info.measured_by)[0])
+"""Figures whose absence is explained below a table: one of each metric that judges reconstructions."""
 
 GROUPS_NOTE = "groups: what the images are samples of, such as the photos that crops were cut from; intervals and tests are over them"
 EXACT = "exact"
@@ -187,7 +202,6 @@ def _chosen(table: Table, keys: Sequence[str], records: Sequence[Record]) -> Tab
 def metric_columns(records: Sequence[Record]) -> list[Column]:
     """The columns of metrics that at least one record has a figure of: those of this package first, then all others by their keys.
 
-    One of others is shown as the records say, where they agree, else by its key.
 
     A metric that is named like a column of rates or speeds, such as ``bpp``, has none.
     """
@@ -196,16 +210,8 @@ def metric_columns(records: Sequence[Record]) -> list[Column]:
         for key, metric in record.metrics.items():
             if metric.measured:
                 found.setdefault(key, []).append(metric)
-    taken = {column.key for column in METRIC_COLUMNS} | {column.key for column, _ in (*DERIVED, *SPEED)}
-    others = [_column_of_others(key, found[key]) for key in sorted(found) if key not in taken]
-    return [*(column for column in METRIC_COLUMNS if column.key in found), *others]
-
-
-def _column_of_others(key: str, metrics: Sequence[MetricResult]) -> Column:
-    info = metrics[0].info
-    if info is not None and info.key == key and all(metric.info == info for metric in metrics):
-        return column_of(info)
-    return Column(key, key, 4, arrow=_arrow(metrics))
+    own = [info.key for info in FIGURES if info.key in found]
+    return [figure_column(key, found[key]) for key in (*own, *sorted(found.keys() - BY_KEY.keys()))]
 
 
 def _arrow(metrics: Sequence[MetricResult]) -> str:
@@ -305,11 +311,7 @@ def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list
     reasons: dict[str, set[str]] = {}
     for record in records:
         for key, metric in record.metrics.items():
-            if (
-                keys is None
-                and metric.reason is not None
-                and key in ("rfid", "fd_efflite0", "lpips", "ssim", "text_accuracy", "face_distance")
-            ):
+            if keys is None and metric.reason is not None and key in EXPLAINED:
                 reasons.setdefault(f"{key}: {metric.reason}", set()).add(record.tokenizer.name)
     notes += sorted(reasons)
     skipped = max((len(record.data.skipped) for record in records), default=0)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 from tokbench.configs import flat, plain
 from tokbench.errors import TokbenchError
+from tokbench.records.figures import BY_KEY, FIGURES
 from tokbench.records.probe_protocol import PRESETS as PROBES
 from tokbench.records.probe_record import ProbeRecord
 from tokbench.records.protocol import PRESETS, Protocol
 from tokbench.records.record import Record, TokenizerInfo
 from tokbench.report.page.model import Group, clipped
-from tokbench.report.table import METRIC_COLUMNS
+from tokbench.weights.assets import ASSETS
 
 OPTIONS = {"samples": "--limit", "size": "--size", "seed": "--seed", "precision": "--precision"}
 """Settings of a protocol that ``tokbench run`` has options for."""
@@ -34,9 +35,6 @@ PROBE_OPTIONS = {
 
 PLACELESS = ("photos/test", "photos/train", "text", "faces")
 """Data that ``--data`` finds by their names."""
-
-NETWORKS = {"lpips_vgg": "lpips-vgg", "rfid": "inception", "face_distance": "faces", "face_match": "faces"}
-"""Network files to fetch first, by the metrics that need them."""
 
 MODULES = ("changed", "quantizers")
 """Parts of a recorded configuration that say what the modules were, and that no ``--set`` sets."""
@@ -110,7 +108,7 @@ def anchor_command(group: Group, names: Sequence[str]) -> str:
 def _run_line(subject: Sequence[str], record: Record, metrics: Sequence[str], remarks: list[str]) -> str:
     """The command that measures something as a record was."""
     words = ["tokbench", "run", *subject, "--data", _data(record.data.name, remarks), *_protocol(record.protocol, remarks)]
-    known = {column.key for column in METRIC_COLUMNS}
+    known = {info.key for info in FIGURES}
     others = [clipped(key) for key in metrics if key not in known]
     if others:
         remarks.append(f"MODULE:CLASS names the metric that gives {', '.join(others)}: the record does not say which class it is")
@@ -150,8 +148,9 @@ def _name_of(path: str) -> str:
 
 def _networks(record: Record) -> list[str]:
     """Network files that its figures, or its images, need."""
-    figures = [NETWORKS[key] for key, metric in record.metrics.items() if key in NETWORKS and metric.value is not None]
-    return figures + ["faces"] * (record.data.name.partition(":")[0] == "faces")
+    needed = [BY_KEY[key].asset for key, metric in record.metrics.items() if key in BY_KEY and metric.value is not None]
+    fetched = [asset.name for asset in ASSETS if not asset.embedded]
+    return [name for name in needed if name in fetched] + ["faces"] * (record.data.name.partition(":")[0] == "faces")
 
 
 def probe_command(record: ProbeRecord) -> str:

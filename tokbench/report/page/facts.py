@@ -114,7 +114,7 @@ def warnings(groups: Sequence[Group]) -> list[Warned]:
 def _group_warnings(group: Group) -> list[str]:
     records = [entry.record for entry in group.entries]
     found = []
-    frechet = [c.title for c in group.metric_columns if c.key in ("fd_efflite0", "rfid")]
+    frechet = [c.title for c in group.metric_columns if c.info is not None and c.info.of_whole_sets]
     count = records[0].data.count
     few = too_few(count, records[0].data.groups)
     if few is not None:

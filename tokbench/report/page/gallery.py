@@ -15,12 +15,6 @@ from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.pictures import ChosenImage, Pictures
 from tokbench.report.table import Column
 
-CAPTIONS = ("psnr", "lpips", "text_accuracy", "face_distance")
-"""Per-image figures that stand under a picture."""
-
-UNITS = ("dB", "%", "bits")
-"""Last words of headings that are written after the figure."""
-
 
 @dataclass(frozen=True)
 class Shot:
@@ -156,7 +150,7 @@ def _image(group: Group, item: ChosenImage, pictures: Pictures, columns: Sequenc
         picture = made.get(item.image_id)
         if picture is not None:
             values = {c.key: entry.rows[c.key][item.image_id] for c in columns if item.image_id in entry.rows.get(c.key, {})}
-            caption = tuple(figure_text(c, values[c.key]) for c in columns if c.key in values and c.key in CAPTIONS)
+            caption = tuple(figure_text(c, values[c.key]) for c in columns if c.key in values and c.info is not None and c.info.leading)
             shots.append(Shot(entry, data_uri(np.ascontiguousarray(picture.reconstruction)), values, caption))
     why = tuple(part for part in (clipped(part, 160) for part in item.why.split("; ")) if part)
     return GalleryImage(item.image_id, why, original.shape[1], original.shape[0], data_uri(np.ascontiguousarray(original)), tuple(shots))
@@ -164,8 +158,6 @@ def _image(group: Group, item: ChosenImage, pictures: Pictures, columns: Sequenc
 
 def figure_text(column: Column, value: float) -> str:
     """A figure with the name of its metric, ``PSNR 27.14 dB`` or ``face distance 0.348``."""
-    name, _, unit = column.title.rpartition(" ")
-    if unit not in UNITS:
-        name, unit = column.title, ""
+    name, symbol = (column.title, "") if column.info is None else (clipped(column.info.title), clipped(column.info.symbol))
     number = f"{value * column.scale:.{column.digits}f}" if math.isfinite(value) else "∞"
-    return f"{name} {number}{' ' + unit if unit else ''}"
+    return f"{name} {number} {symbol}".strip()

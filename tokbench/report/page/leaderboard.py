@@ -140,7 +140,7 @@ def _heading(group: Group, column: Column, kind: str) -> Heading:
     count = group.entries[0].record.data.count
     better = {"↓": "lower", "↑": "higher"}.get(column.arrow, "")
     info = column.info
-    lines = [column.title, clipped(info.meaning, 400) if info else ""]
+    lines = [column.title, clipped(info.meaning, 400) if info is not None else ""]
     if better:
         lines.append(f"{better} is better")
     metric = next((m for entry in group.entries if (m := entry.record.metrics.get(column.key)) and m.measured), None)
@@ -151,7 +151,7 @@ def _heading(group: Group, column: Column, kind: str) -> Heading:
     for interval in (metric.interval if metric else None, steady):
         if interval is not None:
             lines.append(f"in brackets: 95 %, {clipped(interval.method)}")
-    note = f"N={count:,}" if info and info.kind == "quality" and not info.per_image else ""
+    note = f"N={count:,}" if info is not None and info.of_whole_sets else ""
     return Heading(column, kind, note, better, "\n".join(line for line in lines if line))
 
 

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 
 from tokbench.configs import canonical_json
 from tokbench.escapes import visible
+from tokbench.records.figures import FIGURES
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
-from tokbench.report.table import DERIVED, METRIC_COLUMNS, SPEED, Column, Table, make_sections, make_tables
+from tokbench.report.table import DERIVED, SPEED, Column, Table, column_of, make_sections, make_tables
 
 COLOURS, SHAPES = 8, 5
 """Together they make 40 looks; more tokenizers than that begin again."""
@@ -123,7 +124,7 @@ class Group:
     def row_columns(self) -> list[Column]:
         """Metrics that at least one entry has per image, those of the table first."""
         found = dict.fromkeys(key for entry in self.entries for key in sorted(entry.rows))
-        known = {column.key: column for column in (*METRIC_COLUMNS, *self.metric_columns)}
+        known = {column.key: column for column in (*map(column_of, FIGURES), *self.metric_columns)}
         ordered = [key for key in known if key in found] + [key for key in found if key not in known]
         return [known.get(key, Column(clipped(key), key, 4)) for key in ordered]
 
