@@ -28,7 +28,7 @@ def test_jpeg_that_cannot_reach_its_budget_reports_what_it_took(crops):
 
 def test_an_anchor_is_measured_like_a_tokenizer(folder):
     record = run(parse_anchor("anchor/webp-320"), folder, metrics=("psnr", "codebook", "stability")).record
-    assert record.tokenizer.name == "anchor/webp-320"
+    assert (record.tokenizer.name, record.tokenizer.codec) == ("anchor/webp-320", "webp")
     assert record.tokens.positions is None
     assert record.tokens.bits_are == "mean file size measured"
     assert 1000 < record.interval("bits_per_image").low < record.tokens.bits_per_image < record.interval("bits_per_image").high < 4000

@@ -165,3 +165,13 @@ def test_records_of_something_else_are_passed_over(evaluation, tmp_path):
     (tmp_path / "probe.json").write_text(json.dumps({"schema": 1, "kind": "probe", "metrics": {}}))
     (tmp_path / "vocabulary.json").write_text(json.dumps({"schema": 1}))
     assert len(find_records([tmp_path])) == 1
+
+
+def test_codecs_are_a_field_and_in_records_without_it_follow_from_the_name(evaluation):
+    values = json.loads(evaluation.record.to_json())
+    assert values["tokenizer"].pop("codec") is None
+    for name, codec in {"anchor/webp-320": "webp", "anchor/jpeg-1": "jpeg", "anchor/": None, "my/anchor": None, "vqgan/tiny": None}.items():
+        values["tokenizer"]["name"] = name
+        assert record_from_dict(values, origin="it").tokenizer.codec == codec
+    said = values | {"tokenizer": values["tokenizer"] | {"name": "anchor/webp-320", "codec": None}}
+    assert record_from_dict(said, origin="it").tokenizer.codec is None

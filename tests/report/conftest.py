@@ -23,6 +23,11 @@ METRICS = {"psnr": ("dB", True, 25.0, 2.0), "lpips": ("1", False, 0.1, 0.02), "s
 STEADY = "order statistics of 45 micro-batches of one pass"
 
 
+def codec_of(name: str) -> str | None:
+    """The codec in an anchor's name."""
+    return name.removeprefix("anchor/").partition("-")[0] if name.startswith("anchor/") else None
+
+
 def made_up(
     name: str,
     *,
@@ -55,7 +60,7 @@ def made_up(
     shares = tuple(float(weight[r - 1] / weight.sum()) for r in ranks)
     codes = () if bits is None else (size,)
     record = Record(
-        tokenizer=TokenizerInfo(name, {"codebook_size": size}, "ab" * 32, 2_500_000),
+        tokenizer=TokenizerInfo(name, {"codebook_size": size}, "ab" * 32, 2_500_000, codec=codec_of(name)),
         data=DataInfo("photos/test", "d" * 64, "e" * 64, images, images, images // 6),
         protocol=get_protocol(),
         protocol_label="photos-64",

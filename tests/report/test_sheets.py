@@ -74,11 +74,11 @@ def test_sizes_type_and_bytes(items, tmp_path):
 
 
 def test_every_record_looks_the_same_in_every_plot_and_like_no_other():
-    looks = paper.Paper((*(f"t/{i}" for i in range(40)), "anchor/webp-320", "anchor/jpeg-320"))
+    looks = paper.Paper((*(f"t/{i}" for i in range(40)), "anchor/webp-320", "anchor/jpeg-320"), (None,) * 40 + ("webp", "jpeg"))
     seen = {(look["color"], look["marker"]) for name in looks.names for look in [looks.look(name)]}
     assert len(seen) == 42
     assert looks.look("anchor/webp-320")["color"] == "black"
-    assert paper.Paper(("anchor/webp-1", "t/0")).look("t/0") == looks.look("t/0")
+    assert paper.Paper(("anchor/webp-1", "t/0"), ("webp", None)).look("t/0") == looks.look("t/0")
 
 
 def test_drawn_points_are_the_data(items):

@@ -116,7 +116,7 @@ def test_intervals_on_request():
 
 def test_bits_of_codecs_have_intervals_and_those_of_tokens_need_none():
     sizes = replace(RECORD.tokens, bits_interval=Interval(2048.0, 3072.0, "bootstrap"))
-    codec = replace(RECORD, tokenizer=replace(RECORD.tokenizer, name="anchor/webp-320"), tokens=sizes)
+    codec = replace(RECORD, tokenizer=replace(RECORD.tokenizer, name="anchor/webp-320", codec="webp"), tokens=sizes)
     text = render(make_tables([RECORD, codec], intervals=True, columns=["bits_per_image", "bpp"]), "md")
     assert "| anchor/webp-320 | 2560 [2048, 3072] | 0.625 [0.500, 0.750] |" in text
     assert "| vqgan/tiny | 2560 | 0.625 |" in text

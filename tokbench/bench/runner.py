@@ -248,7 +248,8 @@ class UnderTest:
             Misbehaved: If its tensors are not those it had before the first image.
         """
         if isinstance(self.tokenizer, Anchor):
-            return TokenizerInfo(self.tokenizer.name, plain(self.tokenizer.config), None, 0)
+            codec = self.tokenizer.config
+            return TokenizerInfo(self.tokenizer.name, plain(codec), None, 0, codec=codec.codec)
         info = tokenizer_info(self.tokenizer)
         if info.state_sha256 != self._state:
             raise Misbehaved(

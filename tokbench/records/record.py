@@ -48,6 +48,7 @@ class TokenizerInfo:
         number_format: Types of its floating-point tensors.
         settings: What is set otherwise than its name stands for, ``weights`` among it.
         training_sets: The data its training used, as far as they were digested.
+        codec: ``webp`` or ``jpeg`` if it is a codec that stands for an anchor; None of a tokenizer.
     """
 
     name: str
@@ -62,6 +63,7 @@ class TokenizerInfo:
     number_format: str | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     training_sets: tuple[TrainingSetInfo, ...] = ()
+    codec: str | None = None
 
 
 @dataclass(frozen=True)
@@ -324,9 +326,21 @@ def record_from_dict(values: Any, *, origin: str) -> Record:
         raise TokbenchError(
             f"{origin} is the record of a {str(values['kind'])[:40]}, not of a run; tokbench compare and tokbench report show it"
         )
-    record = built_record(Record, values, SCHEMA, origin=origin, what="a tokbench record")
+    record = built_record(Record, _with_codec(values), SCHEMA, origin=origin, what="a tokbench record")
     assert isinstance(record, Record)
     return record
+
+
+def _with_codec(values: Any) -> Any:
+    """Say of a record that does not which codec it is of: before there was a field for it, names began with ``anchor/``."""
+    info = values.get("tokenizer") if isinstance(values, dict) else None
+    if not isinstance(info, dict) or "codec" in info or not str(info.get("name")).startswith(_ANCHOR):
+        return values
+    codec = info["name"].removeprefix(_ANCHOR).partition("-")[0]
+    return values | {"tokenizer": info | {"codec": codec or None}}
+
+
+_ANCHOR = "anchor/"
 
 
 def built_record(kind: type, values: Any, newest: int, *, origin: str, what: str) -> Any:

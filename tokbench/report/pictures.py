@@ -113,16 +113,16 @@ def _judged(records: Sequence[Record], rows: Sequence[Rows]) -> list[_Judged]:
             column = figure_column(key, (record.metrics.get(key) for record, _ in same))
             higher = directions == {True}
             names = tuple(r.tokenizer.name for r, _ in finite)
-            told_apart = _told_apart(names, [_lossless(c, key, higher) for _, c in finite])
+            told_apart = _told_apart([r.tokenizer.codec is not None for r, _ in finite], [_lossless(c, key, higher) for _, c in finite])
             found.append(_Judged(column, higher, names, values, members, told_apart))
     return found
 
 
-def _told_apart(names: Sequence[str], lossless: Sequence[bool]) -> tuple[int, ...]:
+def _told_apart(codec: Sequence[bool], lossless: Sequence[bool]) -> tuple[int, ...]:
     """Places of those whose difference says something; codecs and the lossless stay where fewer than two others remain."""
-    kept = tuple(range(len(names)))
-    for rest in (tuple(i for i in kept if not names[i].startswith("anchor/")), tuple(i for i in kept if not lossless[i])):
-        both = tuple(i for i in kept if i in rest)
+    kept = tuple(range(len(codec)))
+    for dull in (codec, lossless):
+        both = tuple(i for i in kept if not dull[i])
         kept = both if len(both) > 1 else kept
     return kept
 

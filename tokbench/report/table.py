@@ -306,7 +306,7 @@ def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list
     rates = keys is None or any(column.key in keys for column, _ in DERIVED)
     if rates and any(record.tokens.channels for record in records):
         notes.append("continuous latents have no bits; what they take to store is in the record")
-    if rates and any(record.tokenizer.name.startswith("anchor/") for record in records):
+    if rates and any(record.tokenizer.codec for record in records):
         notes.append("anchors are codecs: bits are the mean size of the files, headers included")
     reasons: dict[str, set[str]] = {}
     for record in records:

@@ -189,7 +189,7 @@ def _line(words: Sequence[str], remarks: Sequence[str]) -> str:
 def _subject(info: TokenizerInfo, remarks: list[str]) -> list[str]:
     """Words that choose the tokenizer, with its settings and weights."""
     words = ["-t", clipped(info.name)]
-    if not info.name.startswith("anchor/"):
+    if info.codec is None:
         for key, value in _changed_settings(info).items():
             words += ["--set", f"{clipped(key)}={clipped(value)}"]
         if "changed" in info.config:

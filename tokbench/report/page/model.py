@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -16,9 +15,6 @@ from tokbench.report.table import DERIVED, SPEED, Column, Table, column_of, make
 
 COLOURS, SHAPES = 8, 5
 """Together they make 40 looks; more tokenizers than that begin again."""
-
-ANCHOR = "anchor/"
-"""How names of codecs begin."""
 
 NAME_LIMIT, TEXT_LIMIT = 120, 2000
 """Characters of a name and of any other text that the page shows."""
@@ -75,9 +71,7 @@ class Entry:
     @property
     def codec(self) -> str | None:
         """The codec's name if this is an anchor, else None."""
-        if not self.record.tokenizer.name.startswith(ANCHOR):
-            return None
-        return re.split(r"[/-]", self.record.tokenizer.name)[1] or None
+        return self.record.tokenizer.codec
 
     @property
     def colour(self) -> int:
@@ -156,7 +150,7 @@ def _entry(number: int, item: Measured, row_name: str, subjects: dict[str, tuple
     identity = canonical_json([info.name, info.config, info.weights_sha256])
     if identity not in subjects:
         paint = max((paint for _, paint in subjects.values()), default=-1)
-        subjects[identity] = (len(subjects), paint if info.name.startswith(ANCHOR) else paint + 1)
+        subjects[identity] = (len(subjects), paint if info.codec else paint + 1)
     subject, paint = subjects[identity]
     detail = row_name.removeprefix(info.name).strip()
     return Entry(

@@ -247,7 +247,7 @@ def _scatter(records: Sequence[Record], names: Sequence[str], key: str, x: Axis,
             continue
         value = scale * metric.reached
         if isinstance(at, str):
-            if at != NOT_TIMED or _codec(record) is None:  # codecs are timed as a whole, as encoding
+            if at != NOT_TIMED or record.tokenizer.codec is None:  # codecs are timed as a whole, as encoding
                 left_out.append(f"{shortened(name, NOTE_NAME)}: {at}")
         elif math.isnan(value):
             left_out.append(f"{shortened(name, NOTE_NAME)}: {title} is nan")
@@ -258,14 +258,14 @@ def _scatter(records: Sequence[Record], names: Sequence[str], key: str, x: Axis,
             steady = record.interval(x_key)
             interval = _held(metric.interval, scale, -HUGE) if metric.interval and not off else None
             across = _held(steady, 1.0, TINY) if steady and steady.low > 0 else None
-            points.append(Point(name, at, value, interval, _codec(record), bool(metric.judged_by_training_network), across, off))
+            points.append(Point(name, at, value, interval, record.tokenizer.codec, bool(metric.judged_by_training_network), across, off))
             drawn.append(record)
     if all(point.off for point in points):
         return Scatter(x, y, (), (), (*left_out, *(f"{shortened(point.name, NOTE_NAME)}: {title} is {point.y:g}" for point in points)))
     unlike, note = measured_otherwise(drawn, key)
     points = [replace(point, unlike=other) for point, other in zip(points, unlike, strict=True)]
     own = [point for point in points if point.codec is None]
-    if x_key in TIMED and any(record.interval(x_key) is None for record in drawn if _codec(record) is None):
+    if x_key in TIMED and any(record.interval(x_key) is None for record in drawn if record.tokenizer.codec is None):
         own = []  # speeds of one short pass, which another pass would order otherwise
     front = pareto_front(own, x_higher=bool(x.higher_is_better), y_higher=y.higher_is_better) if y.higher_is_better is not None else ()
     return Scatter(x, y, tuple(points), front, tuple(left_out), note)
@@ -283,8 +283,3 @@ def _title(key: str) -> str:
 
 def _scale(key: str) -> float:
     return _COLUMNS[key].scale if key in _COLUMNS else 1.0
-
-
-def _codec(record: Record) -> str | None:
-    name = record.tokenizer.name
-    return name.removeprefix("anchor/").partition("-")[0] if name.startswith("anchor/") else None

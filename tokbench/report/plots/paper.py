@@ -27,8 +27,8 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#8
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES = ("-", (0, (4, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)), (0, (7, 2)))
-CODECS = {"anchor/webp": "*", "anchor/jpeg": "p"}
-"""Markers of the anchors, which are black."""
+CODECS = {"webp": "*", "jpeg": "p"}
+"""Markers of codecs, which are black; one of another name has a hexagon."""
 
 CODEC_NAMES = {"webp": "WebP", "jpeg": "JPEG"}
 
@@ -78,16 +78,18 @@ class Paper:
 
     Args:
         names: Of the records' rows, in order.
+        codecs: Of each record, None of tokenizers.
     """
 
     names: tuple[str, ...]
+    codecs: tuple[str | None, ...]
 
     def look(self, name: str) -> dict[str, Any]:
         """Colour and marker of a record."""
-        codec = name.rpartition("-")[0]
-        if codec in CODECS:
-            return {"color": "black", "marker": CODECS[codec]}
-        number = [other for other in self.names if other.rpartition("-")[0] not in CODECS].index(name)
+        codec = self.codecs[self.names.index(name)]
+        if codec is not None:
+            return {"color": "black", "marker": CODECS.get(codec, "h")}
+        number = [other for other, codec in zip(self.names, self.codecs, strict=True) if codec is None].index(name)
         return {"color": COLOURS[number % len(COLOURS)], "marker": MARKERS[number % len(MARKERS)]}
 
     def dashes(self, name: str) -> dict[str, Any]:

@@ -155,7 +155,7 @@ def draw_plots(
     """
     if not len(records) == len(rows) == len(names):
         raise ValueError(f"{len(records)} records, {len(rows)} sets of rows and {len(names)} names")
-    paper = Paper(tuple(names))
+    paper = Paper(tuple(names), tuple(record.tokenizer.codec for record in records))
     for kind in kinds:
         if kind == "codebook":
             panels = _codebook_panels(records, paper)
