@@ -22,7 +22,7 @@ class ArrayHeader:
     """What the beginning of a .npy file says of the array behind it.
 
     Args:
-        shape: Of the array.
+        shape: Shape of the array.
         dtype: Plain numbers, never objects.
         fortran_order: Whether the first axis changes fastest.
         offset: Where the numbers begin, in bytes.

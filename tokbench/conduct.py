@@ -36,7 +36,7 @@ def blamed(name: str, what: str, *, may_refuse: bool = False) -> Iterator[None]:
     """Turn whatever the code of a tokenizer raises within into one line that names it.
 
     Args:
-        name: Of the tokenizer.
+        name: Name of the tokenizer.
         what: What it was asked for, such as ``encode``.
         may_refuse: Whether a ``TokbenchError`` of its own says that what was asked for cannot be had, and is the user's.
 
@@ -72,7 +72,7 @@ def layout_of(tokenizer: Tokenizer, height: int, width: int) -> TokenLayout:
     """Ask a tokenizer for its layout.
 
     Args:
-        tokenizer: Any.
+        tokenizer: Any tokenizer.
         height: In pixels.
         width: In pixels.
 
@@ -98,10 +98,10 @@ def check_tokens(tokens: Any, layout: TokenLayout, images: Tensor, before: Tenso
 
     Args:
         tokens: What it returned.
-        layout: Of one image.
+        layout: Layout of one image.
         images: What it was given.
         before: A copy of that from before.
-        name: Of the tokenizer.
+        name: Name of the tokenizer.
 
     Raises:
         Misbehaved: If they are no such tokens, one for every image and all there, or the images were written to.
@@ -139,8 +139,8 @@ def check_images(images: Any, shape: tuple[int, int, int, int], device: torch.de
     Args:
         images: What it returned.
         shape: ``[B, 3, H, W]`` of it.
-        device: Of the tokens it was given.
-        name: Of the tokenizer.
+        device: Device of the tokens it was given.
+        name: Name of the tokenizer.
 
     Raises:
         Misbehaved: If they are no such images, or pixels are not finite; those far out of [-1, 1] are allowed, and clamped later.
@@ -162,7 +162,7 @@ def check_unwritten(tokens: Tokens, before: Tensor, name: str) -> None:
     Args:
         tokens: What it was given.
         before: A copy of their codes or latents from before.
-        name: Of the tokenizer.
+        name: Name of the tokenizer.
 
     Raises:
         Misbehaved: If it did not.

@@ -56,7 +56,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     What a symbolic link points to is written, and the link stays. Devices and pipes are written as they are.
 
     Args:
-        path: Of the finished file, in a folder that exists.
+        path: Path of the finished file, in a folder that exists.
 
     Yields:
         The open file.
@@ -117,7 +117,7 @@ def atomic_unit(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
     Args:
         folder: Made if missing.
-        names: Of what may be written, the last of which must be.
+        names: Names of what may be written, the last of which must be.
 
     Yields:
         A hidden folder to write them in.
@@ -145,7 +145,7 @@ def scratch_folder(folder: Path, name: str) -> Iterator[Path]:
 
     Args:
         folder: To make it in; made if missing.
-        name: Of the file.
+        name: Name of the file.
 
     Raises:
         Busy: If another process is at the same file.
@@ -264,7 +264,7 @@ def open_log(path: Path) -> Iterator[Callable[[str], None]]:
     """Append to a file line by line, each of them whole.
 
     Args:
-        path: Of the file; made if missing.
+        path: Path of the file; made if missing.
 
     Yields:
         What appends a text.

@@ -49,7 +49,7 @@ def read_regular(path: Path, limit: int) -> bytes:
     """Read a file that is neither a pipe nor a device, which might never end, and not too large.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
         limit: Bytes at most.
 
     Raises:

@@ -11,13 +11,13 @@ from typing import Any
 from tokbench.regular import open_regular
 
 MOST_BYTES = 32 * 2**20
-"""Of a file, unless its reader says otherwise: a record that names 200,000 skipped images has about as many."""
+"""Most bytes of a file, unless its reader says otherwise: a record that names 200,000 skipped images has about as many."""
 
 DEEPEST = 64
 """Lists and objects within each other."""
 
 MOST_DIGITS = 19
-"""Of a whole number: those of 64 bits have no more."""
+"""Most digits of a whole number: those of 64 bits have no more."""
 
 
 def read_json(path: Path, *, most: int = MOST_BYTES) -> Any:

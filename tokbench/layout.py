@@ -44,8 +44,8 @@ class TokenLayout:
         """One position per ``stride`` x ``stride`` pixels, in raster order.
 
         Args:
-            height: Of the image in pixels.
-            width: Of the image in pixels.
+            height: Height of the image in pixels.
+            width: Width of the image in pixels.
             stride: Pixels a position covers along each axis.
             codebook_sizes: Entries of each codebook; empty for continuous latents.
             channels: Values per position of continuous latents; 0 for discrete tokens.

@@ -16,7 +16,7 @@ def open_regular(path: Path) -> tuple[io.BufferedReader, int]:
     """Open a regular file, or a link to one, without waiting.
 
     Args:
-        path: Of the file.
+        path: Path of the file.
 
     Returns:
         The file, open for reading bytes, and its size.

@@ -20,7 +20,7 @@ class Ended(BaseException):
     """A signal asked this process to end; raised in the main thread, and no error that anybody handles on the way.
 
     Args:
-        number: Of the signal.
+        number: Number of the signal.
         note: What the user should know of where it stopped.
     """
 

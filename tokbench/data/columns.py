@@ -120,7 +120,7 @@ class Classes:
 
     Args:
         parts: The column, part by part.
-        names: Of the classes, if they are known.
+        names: Names of the classes, if they are known.
         record: What a row is called, for the errors.
 
     Raises:

@@ -74,7 +74,7 @@ class Audit:
 
         Args:
             sample: How many rows to keep.
-            seed: Of their choice.
+            seed: Seed of their choice.
             progress: Called after every shard with shards read and in all.
         """
         expected = [self.job.shard_name(number) for number in range(self.job.shards)]

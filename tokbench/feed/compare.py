@@ -37,7 +37,7 @@ class Comparison:
 
     Args:
         compared: Images encoded afresh.
-        equal: Of those, how many gave the very same tokens.
+        equal: How many of those gave the very same tokens.
         psnr: Mean over the images of decoded rows against the source, in dB.
         problems: What is wrong, one line each.
     """
@@ -52,7 +52,7 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
     """Encode the images of some rows afresh, and decode the rows.
 
     Args:
-        rows: Of the export.
+        rows: Rows of the export.
         job: What they are.
         tokenizer: The one that made them.
         source: The images they were made from.

@@ -26,7 +26,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
     it.
 
     Args:
-        folder: Of shards, or what ``write_memmap`` made.
+        folder: Folder of shards, or what ``write_memmap`` made.
         cached_blocks: Row groups of shards that each process keeps decoded; ``TokenSampler`` draws from as many at a time.
 
     Attributes:
@@ -76,7 +76,7 @@ class TokenDataset(Dataset[dict[str, Any]]):
 
     @property
     def mean(self) -> Tensor:
-        """Of every latent channel over the set, ``[C]``; empty for codes."""
+        """Mean of every latent channel over the set, ``[C]``; empty for codes."""
         return torch.tensor(self.summary.mean, dtype=torch.float32)
 
     @property

@@ -32,8 +32,8 @@ def identify(tokenizer: Tokenizer, *, schema: int = SCHEMA) -> TokenizerIdentity
     """Take a tokenizer's identity as it is now.
 
     Args:
-        tokenizer: Any.
-        schema: Of the export to compare with; the first one knew no digest of weights beside that of their file.
+        tokenizer: Any tokenizer.
+        schema: Schema of the export to compare with; the first one knew no digest of weights beside that of their file.
     """
     if schema == 1:
         name = tokenizer.name or type(tokenizer).__name__
@@ -60,7 +60,7 @@ def encode_batch(tokenizer: Tokenizer, images: UInt8[Tensor, "b 3 h w"], ids: Se
     Args:
         tokenizer: On its device.
         images: At most ``protocol.micro_batch``, on the CPU.
-        ids: Of the images.
+        ids: Ids of the images.
         protocol: Micro-batch, precision and seed.
 
     Returns:
@@ -146,7 +146,7 @@ def decode_batch(tokenizer: Tokenizer, tokens: Tokens, ids: Sequence[str], proto
     Args:
         tokenizer: On its device.
         tokens: On the same.
-        ids: Of the images.
+        ids: Ids of the images.
         protocol: Precision and seed.
 
     Returns:

@@ -59,7 +59,7 @@ class Preparation:
         resize: Filter that scales a picture's shortest side to ``size``.
         crop: What is kept after that.
         samples: How many images at most, chosen by ``seed``; None takes all.
-        seed: Of the choice and of stochastic tokenizers.
+        seed: Seed of the choice and of stochastic tokenizers.
         precision: Number format the tokenizer ran in.
         micro_batch: Images the network saw at once.
         device: ``cpu``, ``cuda``, ... whose arithmetic rounds in its own way.
@@ -80,7 +80,7 @@ class DataIdentity:
     """Which images were asked for.
 
     Args:
-        name: Of the source.
+        name: Name of the source.
         count: Images asked for.
         ids_sha256: Digest of their ids, in order.
     """
@@ -105,7 +105,7 @@ class ExportJob:
         captions: Whether there are captions.
         rows_per_shard: Images asked for in every shard but the last.
         tokbench: Version of the package.
-        schema: Of this description.
+        schema: Schema of this description.
 
     Raises:
         ValueError: If the type cannot hold the tokens, or there are no rows.
@@ -185,7 +185,7 @@ def default_rows(values: int, dtype: str) -> int:
     """Rows of a shard unless they are given.
 
     Args:
-        values: Of one image.
+        values: Values of one image.
         dtype: They are stored in.
 
     Returns:

@@ -40,8 +40,8 @@ def check_memmap(folder: Path, out: Path, job: ExportJob) -> None:
     """Refuse a folder that cannot take the memory map of an export, which need not exist yet. Nothing is written.
 
     Args:
-        folder: Of the export.
-        out: Of the memory map.
+        folder: Folder of the export.
+        out: Folder of the memory map.
         job: What the export is of.
 
     Raises:

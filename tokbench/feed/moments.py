@@ -11,11 +11,11 @@ from numpy import ndarray
 
 @dataclass(frozen=True)
 class Moments:
-    """Of values seen so far.
+    """Moments of the values seen so far.
 
     Args:
         count: Vectors seen.
-        mean: Of every channel.
+        mean: Mean of every channel.
         squares: Sum of squared deviations from the mean, of every channel.
     """
 

@@ -23,7 +23,7 @@ class Row:
     """One image.
 
     Args:
-        id: Of the image.
+        id: Id of the image.
         values: Its tokens, position major.
         label: Its class, if the export has labels; -1 if this image has none.
         caption: Its text, if the export has captions; empty if this image has none.

@@ -21,7 +21,7 @@ class TokenSampler(Sampler[int]):
 
     Args:
         dataset: What is shuffled.
-        seed: Of all epochs.
+        seed: Seed of all epochs.
         epoch: The first one.
         position: Rows of this rank in this epoch that have been trained on already.
         blocks_at_once: Blocks mixed with each other; None takes as many as the data set keeps.

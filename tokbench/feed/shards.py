@@ -36,7 +36,7 @@ class ShardFacts:
         rows: Images in it.
         enlarged: Images whose source was smaller than the size asked for.
         skipped: Images asked for that could not be read.
-        moments: Of its latents; None for codes.
+        moments: Moments of its latents; None for codes.
     """
 
     number: int
@@ -51,7 +51,7 @@ class ShardRows:
 
     Args:
         job: The export.
-        number: Of the shard.
+        number: Number of the shard.
     """
 
     def __init__(self, job: ExportJob, number: int) -> None:
@@ -139,7 +139,7 @@ def read_columns(path: Path, columns: Sequence[str] | None = None) -> Iterator[p
 
     Args:
         path: The shard.
-        columns: Which; None takes all.
+        columns: Names of columns; None takes all.
 
     Yields:
         Tables.

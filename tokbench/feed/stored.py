@@ -15,7 +15,7 @@ def stored(tokens: Tokens, job: ExportJob) -> np.ndarray:
     """Bring tokens into the form of a shard's rows.
 
     Args:
-        tokens: Of B images.
+        tokens: Tokens of B images.
         job: What they should be.
 
     Returns:

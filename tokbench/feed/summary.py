@@ -23,7 +23,7 @@ SUMMARY = ".export.json"
 """Its name; readers of Parquet folders pass over hidden files, and not all of them over those that begin with an underscore."""
 
 MOST_BYTES = 512 * 2**20
-"""Of a summary: it names every image that could not be read, of millions."""
+"""Most bytes of a summary: it names every image that could not be read, of millions."""
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,11 @@ class Summary:
     Args:
         job: What it is of.
         rows: Images in every shard.
-        data_digest: Of ids and source digests of all images, as in a bench record.
+        data_digest: Data digest of ids and source digests of all images, as in a bench record.
         enlarged: Images whose source was smaller than the size asked for.
         skipped: Images that could not be read.
-        mean: Of every latent channel over the whole set; empty for codes.
-        std: Of the same.
+        mean: Mean of every latent channel over the whole set; empty for codes.
+        std: Standard deviation of every latent channel.
     """
 
     job: ExportJob

@@ -18,7 +18,7 @@ PROBE = "1234567890*9876543210"
 """What a tokenizer must keep, since sizes of images are written so."""
 
 MOST_BYTES = 256 * 2**20
-"""Of a ``tokenizer.json``: those of a million tokens have about a tenth."""
+"""Most bytes of a ``tokenizer.json``: those of a million tokens have about a tenth."""
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class VerifyOptions:
 
     Args:
         sample: Images that are encoded afresh.
-        seed: Of their choice.
+        seed: Seed of their choice.
         progress: Called after every shard with shards read and in all.
 
     Raises:
@@ -46,7 +46,7 @@ class Verification:
         shards: Read.
         rows: Read.
         problems: What is wrong, one line each; none if all is well.
-        comparison: Of the sample with its source; None if there was nothing to compare with.
+        comparison: Comparison of the sample with its source; None if there was nothing to compare with.
     """
 
     shards: int

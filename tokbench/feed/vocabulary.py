@@ -80,7 +80,7 @@ class Vocabulary:
 
         Args:
             text: Emu3's text tokenizer, ``FileText.open(path, size=EMU3_TEXT_SIZE)``. None writes text byte by byte with the ids Emu3 has
-                for single bytes: sizes of images come out as Emu3 writes them, other text as more and rarer ids than Emu3 was trained on.
+                for single bytes. Sizes of images come out as Emu3 writes them, other text as more and rarer ids than Emu3 was trained on.
             image_tokenizer: None stands for ``emu3/vision`` as published, whatever its weights.
 
         Raises:

@@ -23,7 +23,7 @@ def vocabulary_to_json(vocabulary: Vocabulary) -> str:
     """Write a vocabulary.
 
     Args:
-        vocabulary: Any.
+        vocabulary: Any vocabulary.
 
     Returns:
         JSON text, equal for equal vocabularies; the text tokenizer's file is named by its digest, not by its path.

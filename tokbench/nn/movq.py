@@ -260,7 +260,7 @@ class Encoder(nn.Module):
     Args:
         config: Shape of the network; it emits ``z_channels``.
         frames: Copies of a still that make a clip, a power of two.
-        heads: Of every attention.
+        heads: Heads of every attention.
     """
 
     def __init__(self, config: AutoencoderConfig, *, frames: int, heads: int) -> None:
@@ -289,7 +289,7 @@ class Decoder(nn.Module):
     Args:
         config: Shape of the network; latents and code vectors have ``z_channels``.
         frames: As in ``Encoder``.
-        heads: Of every attention.
+        heads: Heads of every attention.
     """
 
     def __init__(self, config: AutoencoderConfig, *, frames: int, heads: int) -> None:

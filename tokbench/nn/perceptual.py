@@ -116,7 +116,7 @@ def lpips_rows(module: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     Args:
         module: What ``build_lpips`` returned.
         a: ``[B, 3, H, W]`` in [-1, 1].
-        b: The same shape.
+        b: Images of the same shape.
 
     Returns:
         Distances ``[B]``; equal to ``module(a, b)`` but for rounding.

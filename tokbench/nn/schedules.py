@@ -8,7 +8,7 @@ from array import array
 from itertools import pairwise
 
 MOST_STEPS = 100_000
-"""Of a walk: single precision cannot tell the times of many more apart."""
+"""Most steps of a walk: single precision cannot tell the times of many more apart."""
 
 
 def schedule_times(name: str, steps: int) -> list[float]:

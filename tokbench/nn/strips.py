@@ -162,7 +162,7 @@ def _whole_norm(x: Tensor, norm: nn.GroupNorm) -> Tensor:
 
 
 def _doubled(weight: Tensor, axis: int) -> Tensor:
-    """Of three weights along an axis, the four by which one value enters the places around its two copies."""
+    """From three weights along an axis, the four by which one value enters the places around its two copies."""
     first, middle, last = weight.unbind(axis)
     return torch.stack([last, middle + last, first + middle, first], axis)
 

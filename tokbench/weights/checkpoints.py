@@ -34,7 +34,7 @@ class Checkpoint:
     Args:
         found: The tensors, and which entry and names they had.
         sha256: Digest of the file; of several, that of the lines ``sha256sum`` prints for them.
-        format: Of the files; ``zip`` and ``legacy`` are those of ``torch.save``.
+        format: Format of the files; ``zip`` and ``legacy`` are those of ``torch.save``.
         note: Which of several forms in a folder was taken.
     """
 

@@ -32,7 +32,7 @@ class WrongDigest(TokbenchError):
     """A file arrived whole and is not the one expected; it was deleted.
 
     Args:
-        message: Of the error.
+        message: Message of the error.
         digest: What it has.
     """
 

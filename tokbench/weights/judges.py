@@ -16,7 +16,7 @@ def read_judge(name: str) -> tuple[dict[str, Tensor], str]:
     """Read the tensors of an asset.
 
     Args:
-        name: Of the asset.
+        name: Name of the asset.
 
     Returns:
         Tensors by name, and the file's SHA-256.

@@ -45,7 +45,7 @@ FLAX, ONNX, TENSORFLOW = (
     f"it is a file of {name}; get the model's safetensors or PyTorch file" for name in ("Flax (msgpack)", "ONNX", "TensorFlow")
 )
 SUFFIXES = {".msgpack": FLAX, ".onnx": ONNX, ".pb": TENSORFLOW, ".tflite": TENSORFLOW, ".h5": TENSORFLOW, ".keras": TENSORFLOW}
-"""Of files whose first bytes do not tell what they are."""
+"""Suffixes of files whose first bytes do not tell what they are."""
 
 _TAG = re.compile(rb"<\s*(!doctype\s+html|html|head|body|title|script|meta|div|h1|p)\b", re.IGNORECASE)
 _TITLE = re.compile(r"<(title|code|message|h1)[^>]*>\s*([^<]{1,80}?)\s*<", re.IGNORECASE)
@@ -131,7 +131,7 @@ def _json(path: Path) -> str:
 
 
 def _other_zip(path: Path) -> str | None:
-    """Of a zip archive that is none of ``torch.save``; None for one that is, or that is damaged."""
+    """What to say of a zip archive that is none of ``torch.save``; None for one that is, or that is damaged."""
     from tokbench.weights.torchfile.archive import Archive
     from tokbench.weights.torchfile.words import Unreadable
 

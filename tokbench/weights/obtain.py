@@ -18,7 +18,7 @@ class Named(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the family."""
+        """Name of the family."""
         ...
 
 
@@ -105,7 +105,7 @@ def fetch_weights(family: Named, variant: Row, *, renew: bool = False, progress:
     """Fetch the published weights of a variant into the user's cache, unless they are there.
 
     Args:
-        family: Of the variant.
+        family: Family of the variant.
         variant: Whose weights.
         renew: Whether to fetch what is published now in any case, and to note its digest instead of the one at first use.
         progress: Called with bytes done and bytes in all (0 if unknown).

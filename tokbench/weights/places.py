@@ -195,7 +195,7 @@ def fetch(
     """Fetch one file to a given path, unless it is there.
 
     Args:
-        place: Of the file.
+        place: Place of the file.
         target: Where it shall lie; of a file of the hub, ending in its path there.
         name: What ``tokbench weights get`` takes for it; empty for the place itself.
         renew: Whether to fetch what is there now in any case, and to note its digest instead of the one at first use.

@@ -26,7 +26,7 @@ class TrainingSet:
     """Images that weights were trained on.
 
     Args:
-        name: Of the data set.
+        name: Name of the data set.
         count: Images it had.
         digest: SHA-256 over ids and source digests of those sampled, as in a record where all are.
         sample: First ``DIGITS`` hex digits of the source digests of up to ``SAMPLE`` images, those whose ids have the smallest SHA-256:
@@ -63,7 +63,7 @@ class Training:
         """Whether images are among those trained on.
 
         Args:
-            name: Of their data set.
+            name: Name of their data set.
             digests: SHA-256 of what each was made from.
             by_name: Whether equal names of digested sets settle it too, as those of the embedded photos do, which are cut for measuring.
 

@@ -57,8 +57,8 @@ def open_url(url: str, headers: Mapping[str, str], watch: Watch) -> Any:
     """Ask for a file.
 
     Args:
-        url: Of http or https; other schemes are refused, here and where it leads.
-        headers: Of the request.
+        url: A URL of http or https; other schemes are refused, here and where it leads.
+        headers: Headers of the request.
         watch: Entered; it ends waiting.
 
     Returns:

@@ -51,7 +51,7 @@ class Opened:
 
     Args:
         content: A mapping, possibly of mappings; or a pickled module. Tensors of safetensors are without values until ``values``.
-        format: Of the files; ``zip`` and ``legacy`` are those of ``torch.save``.
+        format: Format of the files; ``zip`` and ``legacy`` are those of ``torch.save``.
         files: That were opened.
         note: Which of several forms in a folder was taken; empty if there was no choice.
         answers_averages: Whether the files were chosen for being averages, or for not being any.

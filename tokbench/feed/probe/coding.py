@@ -40,8 +40,8 @@ def encode_images(
 
     Args:
         model: On its device, in single precision.
-        sequences: Of the images.
-        rows: Which.
+        sequences: Sequences of the images.
+        rows: Rows of these.
         progress: Called with steps done and in all.
 
     Returns:
@@ -71,7 +71,7 @@ def decode_images(
     """Read files back.
 
     Args:
-        model: The same, on the same kind of machine.
+        model: The model that wrote, on the same kind of machine.
         sequences: Say what text stands before each image and in which form; of the codes themselves nothing is looked at.
         rows: Those that were written, in the same order.
         files: What ``encode_images`` returned.

@@ -9,7 +9,7 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 ROUNDS = 25
-"""Of expectation maximisation over the weights of an n-gram model."""
+"""Rounds of expectation maximisation over the weights of an n-gram model."""
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Unigram:
 
     Args:
         codes: Counted.
-        size: Of the codebook.
+        size: Size of the codebook.
     """
 
     codes: Int64[ndarray, "n"]
@@ -30,7 +30,7 @@ class Unigram:
         object.__setattr__(self, "table", counts / counts.sum())
 
     def probability(self, codes: Int64[ndarray, "n"]) -> Float64[ndarray, "n"]:
-        """Of each code."""
+        """Probability of each code."""
         return self.table[codes]
 
 
@@ -40,7 +40,7 @@ class Following:
     ``P(x | c) = (n(c, x) + d(c) P'(x)) / (n(c) + d(c))``, d(c) the number of different codes seen behind c; P' where c was never seen.
 
     Args:
-        contexts: Of every code counted.
+        contexts: Contexts of every code counted.
         codes: Counted.
     """
 
@@ -52,7 +52,7 @@ class Following:
         self._totals = np.add.reduceat(self._counts, first) if len(first) else np.zeros(0, np.int64)
 
     def probability(self, contexts: Int64[ndarray, "n"], codes: Int64[ndarray, "n"], lower: Float64[ndarray, "n"]) -> Float64[ndarray, "n"]:
-        """Of each code behind its context, given its probability under the lower model."""
+        """Probability of each code behind its context, given its probability under the lower model."""
         known = codes < self._span
         together = np.where(known, _found(self._pairs, self._counts, contexts * self._span + np.where(known, codes, 0)), 0)
         total = _found(self._contexts, self._totals, contexts)
@@ -73,9 +73,9 @@ def contexts_of(codes: Int64[ndarray, "b l k"], grid: tuple[int, ...], sizes: tu
     """What stands around each code of one codebook among the codes before it.
 
     Args:
-        codes: Of B images.
+        codes: Codes of B images.
         grid: ``(h, w)`` or ``(n,)``.
-        sizes: Of the codebooks.
+        sizes: Sizes of the codebooks.
         book: Which codebook.
 
     Returns:
@@ -150,8 +150,8 @@ def ngram_bits(
     Args:
         train: Training codes, images of one group side by side.
         held_out: Held-out codes.
-        grid: Of both.
-        sizes: Of the codebooks.
+        grid: Grid of both.
+        sizes: Sizes of the codebooks.
 
     Returns:
         The bits, and the weights for every codebook.

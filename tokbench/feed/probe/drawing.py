@@ -70,8 +70,8 @@ def sample(
 
     Args:
         model: A probe.
-        vocabulary: Of its ids.
-        grid: Of the images, in positions.
+        vocabulary: Vocabulary of its ids.
+        grid: Grid of the images, in positions.
         options: How many and how.
         texts: What stands before them, in turns; none without.
 
@@ -105,7 +105,7 @@ def sample(
 
 
 def _seed(seed: int, number: int) -> int:
-    """Of one image: a stable hash, so that more images leave the first ones as they are."""
+    """Seed of one image: a stable hash, so that more images leave the first ones as they are."""
     return int.from_bytes(hashlib.sha256(f"{seed}\0sample\0{number}".encode()).digest()[:8], "big") >> 1
 
 

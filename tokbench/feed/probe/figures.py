@@ -24,9 +24,9 @@ class Figures:
     """Gathers figures, and the values per image behind them.
 
     Args:
-        ids: Of the held-out images.
+        ids: Ids of the held-out images.
         groups: What each of them is a sample of.
-        layout: Of their tokens.
+        layout: Layout of their tokens.
 
     Attributes:
         results: By name.
@@ -43,9 +43,9 @@ class Figures:
         """Add the mean of one value an image.
 
         Args:
-            name: Of the figure.
+            name: Name of the figure.
             values: By id; of all held-out images or some.
-            unit: Of the values.
+            unit: Unit of the values.
             settings: What they depend on.
         """
         self.rows[name] = dict(values)
@@ -59,8 +59,8 @@ class Figures:
         """Add bits of codes: per image, and per token of every codebook.
 
         Args:
-            name: Of the figure per image.
-            bits: Of every held-out image's codes, codebook last.
+            name: Name of the figure per image.
+            bits: Bits of every held-out image's codes, codebook last.
             settings: What they depend on.
         """
         exact = bits.astype(np.float64)

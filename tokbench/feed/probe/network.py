@@ -25,7 +25,7 @@ def make_network(vocabulary: Vocabulary, protocol: ProbeProtocol, *, length: int
     Args:
         vocabulary: Gives its ids; the embedding is also the head.
         protocol: Sizes and seed.
-        length: Of the longest sequence.
+        length: Ids of the longest sequence.
 
     Raises:
         TokbenchError: If ``transformers`` is not installed.

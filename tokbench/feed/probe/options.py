@@ -13,7 +13,7 @@ class SampleOptions:
         count: How many.
         top_k: Codes to choose among, the likeliest ones; None takes all.
         temperature: Divides the scores; below 1 makes likely codes likelier.
-        seed: Of all of them.
+        seed: Seed of all of them.
         batch_size: Images at once; changes no choice, but for rounding.
 
     Raises:

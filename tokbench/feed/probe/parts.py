@@ -47,8 +47,8 @@ def open_parts(
     Args:
         data: As for ``open_source``; ``photos`` trains on their training photos and holds out their test photos.
         size: Side in pixels at which they will be used.
-        share: Of the groups of other data, that is held out.
-        seed: Of the choice of groups.
+        share: Share of the groups of other data that is held out.
+        seed: Seed of the choice of groups.
         held_out_data: Where the images held out are, if not in ``data``.
         progress: Called as ``split`` does.
 
@@ -71,8 +71,8 @@ def split(source: ImageSource, *, share: float, seed: int, progress: Progress = 
 
     Args:
         source: Images; the bytes of all of them are read.
-        share: Of the groups, 0 to 1.
-        seed: Of the hash.
+        share: Share of the groups, 0 to 1.
+        seed: Seed of the hash.
         progress: Called with images read and in all.
 
     Raises:
@@ -120,10 +120,10 @@ class Part(ImageSource):
     """Some images of a source, with all that is known of them.
 
     Args:
-        source: Of the images.
-        indices: Which.
+        source: Source of the images.
+        indices: Indices of these images in the source.
         name: What to call them.
-        groups: Of all images of the source; None takes its own.
+        groups: Groups of all images of the source; None takes its own.
     """
 
     def __init__(self, source: ImageSource, indices: Sequence[int], name: str, groups: Sequence[str] | None = None) -> None:
@@ -176,7 +176,7 @@ class WithMirrorImages(Part):
     """Every image of a source and its mirror image, left for right.
 
     Args:
-        source: Of the images.
+        source: Source of the images.
     """
 
     def __init__(self, source: ImageSource) -> None:

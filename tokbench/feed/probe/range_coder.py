@@ -58,7 +58,7 @@ class RangeEncoder:
 
         Args:
             start: Sum of the frequencies before it.
-            stop: The same and its own.
+            stop: Frequencies of all symbols before it, and its own.
 
         Raises:
             ValueError: If the frequency is not positive, or beyond the total.

@@ -82,7 +82,7 @@ class ProbeResult:
         record: Its figures.
         rows: Values per held-out image behind them, by name and id.
         model: The trained network.
-        vocabulary: Of its ids.
+        vocabulary: Vocabulary of its ids.
         texts: What stood before the first held-out images; empty without condition.
     """
 

@@ -43,7 +43,7 @@ class ProbeForm:
     """What the sequences that a probe was trained on look like.
 
     Args:
-        grid: Of their images, in positions.
+        grid: Grid of their images, in positions.
         image_size: Height and width in pixels.
         condition: What text stands before them.
 
@@ -68,9 +68,9 @@ def save_probe(model: LlamaForCausalLM, vocabulary: Vocabulary, folder: str | Pa
 
     Args:
         model: The network.
-        vocabulary: Of its ids.
+        vocabulary: Vocabulary of its ids.
         folder: Made if missing.
-        form: Of its sequences; with None, who samples from it must know the grid.
+        form: Form of its sequences; with None, who samples from it must know the grid.
 
     Raises:
         TokbenchError: If it cannot be written.

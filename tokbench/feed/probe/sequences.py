@@ -50,7 +50,7 @@ class Sequences:
     """Rows of an export as sequences.
 
     Args:
-        dataset: Of codes.
+        dataset: Dataset of codes.
         vocabulary: Made by ``probe_vocabulary``.
         condition: What text stands before the images.
 
@@ -80,7 +80,7 @@ class Sequences:
         """Build sequences.
 
         Args:
-            rows: Of the data set.
+            rows: Rows of the data set.
         """
         return self.batch_of([self.dataset[row] for row in rows])
 

@@ -36,8 +36,8 @@ class TokenSet:
 
     Args:
         dataset: The tokens.
-        source: Of the images.
-        folder: Of the shards.
+        source: Source of the images.
+        folder: Folder of the shards.
     """
 
     dataset: TokenDataset
@@ -79,7 +79,7 @@ def export_tokens(
     Args:
         tokenizer: What makes the tokens.
         source: Images.
-        folder: Of exports; this one gets a folder within.
+        folder: Folder of exports; this one gets a folder within.
         protocol: Size, crop, choice and seed.
         labels: As in ``ExportOptions``.
         progress: Called with images done and in all.

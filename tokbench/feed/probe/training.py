@@ -117,8 +117,8 @@ def measure_bits(
 
     Args:
         model: On its device.
-        sequences: Of the images.
-        rows: Which.
+        sequences: Sequences of the images.
+        rows: Rows of these.
         batch_size: Images at once.
         progress: Called with images done and in all.
 

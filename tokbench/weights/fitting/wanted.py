@@ -60,7 +60,7 @@ class Wanted:
 
     Args:
         what: What to call it in errors.
-        shapes: Of its tensors, by name.
+        shapes: Shapes of its tensors, by name.
         parameters: Those of the names that training changes by gradients, and so may have averages.
         rename: From names of a file to the model's.
         bundles: Parts of names under which a larger network holds this one; what lies outside is left out.
@@ -86,7 +86,7 @@ class Unwrapped:
         fits: Whether all of the model is there.
         unknown: Tensors and objects, by names as the file has them without prefix, that the model does not have and nobody dropped.
         needed: Names, as the file has them without prefix, of the tensors that were taken.
-        names: The same with entry and prefix.
+        names: Their names with entry and prefix.
     """
 
     tensors: State

@@ -59,7 +59,7 @@ RENAMES_BACK = (
     (r"\.nin_shortcut\.", ".conv_shortcut."),
     (r"\.norm_out\.", ".conv_norm_out."),
 )
-"""The same the other way."""
+"""Pairs of pattern and words that turn our names into those of diffusers."""
 
 ATTENTION_BACK = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "proj_out": "to_out.0"}
 
@@ -130,8 +130,8 @@ def check_settings(settings: Mapping[str, Any], groups: int, place: Path) -> Non
     """Refuse what a ``config.json`` sets otherwise than here, and no shape shows.
 
     Args:
-        settings: Of a model of diffusers; of anything else nothing is looked at.
-        groups: Of the normalisations here.
+        settings: Settings of a model of diffusers; of anything else nothing is looked at.
+        groups: Groups of the normalisations here.
         place: What to call it in errors.
 
     Raises:

@@ -38,7 +38,7 @@ OTHER_DTYPES = (
 
 @dataclass(frozen=True)
 class Kind:
-    """Of a storage: its dtype, None for bare bytes."""
+    """What is in a storage: its dtype, None for bare bytes."""
 
     dtype: torch.dtype | None
 
