@@ -24,7 +24,18 @@ def pictures(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["list"], ["list", "--json"], ["show", "vqgan"], ["compare", "--help"], ["train"], ["weights", "list"]]
+    "arguments",
+    [
+        ["--help"],
+        ["list"],
+        ["list", "--json"],
+        ["show", "vqgan"],
+        ["metrics"],
+        ["metrics", "--json"],
+        ["compare", "--help"],
+        ["train"],
+        ["weights", "list"],
+    ],
 )
 def test_light_commands_do_not_import_torch(arguments, tmp_path):
     code = f"import sys; from tokbench import cli; sys.argv = ['tokbench', *{arguments!r}]\ntry: cli.main()\nexcept SystemExit as s: assert not s.code, s.code\nassert 'torch' not in sys.modules"
@@ -57,6 +68,25 @@ def test_list_names_every_variant(tokbench_cli):
     assert vqgan["bits_per_image"] == 2560
     assert vqgan["bpp"] == 0.625
     assert vqgan["trained_with"] == ["data:photos/train", "lpips-vgg"]
+
+
+def test_metrics_lists_every_figure_with_what_it_needs(tokbench_cli, monkeypatch, tmp_path):
+    from tokbench.bench.metrics import metric_classes
+    from tokbench.weights.assets import asset_path
+
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path))
+    rows = {row["key"]: row for row in json.loads(tokbench_cli("metrics", "--json")[1])}
+    assert set(rows) == {key for cls in metric_classes().values() for key in cls.figure_names()}
+    assert rows["psnr"]["needs"] == rows["lpips"]["needs"] == ""
+    assert rows["rfid"]["needs"] == "extra fid, weights inception"
+    assert (rows["face_match"]["metric"], rows["face_match"]["needs"]) == ("face_similarity", "weights faces, data faces")
+    asset_path("faces").parent.mkdir()
+    asset_path("faces").touch()
+    status, out, _ = tokbench_cli("metrics")
+    assert status == 0
+    assert all(key in out for key in rows)
+    assert "(here)" in out
+    assert "(here)" in json.loads(tokbench_cli("metrics", "--json")[1])[-1]["needs"]
 
 
 def test_show_lists_what_can_be_set(tokbench_cli):

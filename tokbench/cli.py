@@ -15,6 +15,7 @@ from tokbench.commands.compare import compare, diff, plot
 from tokbench.commands.console import say
 from tokbench.commands.errors import UsageError, check_once, in_words, usage_error
 from tokbench.commands.feed import export
+from tokbench.commands.metrics import metrics
 from tokbench.commands.probe import probe
 from tokbench.commands.reconstruct import reconstruct
 from tokbench.commands.report import report
@@ -102,6 +103,7 @@ def _root(
 COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
     "show": show,
+    "metrics": metrics,
     "run": run,
     "compare": compare,
     "diff": diff,
