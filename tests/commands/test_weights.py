@@ -66,6 +66,7 @@ def test_a_pin_is_forgotten_or_renewed_by_name(tokbench_cli, tmp_path):
     for name, words in (
         ("vqgan/ldm-f8", "no digest of vqgan/ldm-f8 is noted"),
         ("inception", "inception has one digest, which is part of tokbench"),
+        ("vae/flux", "vae/flux has one digest, which is part of tokbench; to fetch it again: tokbench weights get vae/flux --renew"),
         ("vqgann", "unknown weights 'vqgann'"),
         ("http://127.0.0.1:9/w.pt", "no digest of http://127.0.0.1:9/w.pt is noted"),
     ):

@@ -1,10 +1,13 @@
 """Where weights are, and how they come here: hub and URLs, kept once, pinned at first use, with a way out when offline."""
 
+import hashlib
 import io
 import os
+import re
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -14,7 +17,9 @@ import torch
 
 from tokbench.errors import TokbenchError
 from tokbench.tokenizers import zoo
+from tokbench.tokenizers.family import Variant
 from tokbench.weights import obtain, places
+from tokbench.weights.download import WrongDigest
 from tokbench.weights.places import HubPlace, WebPlace, check_pin, forget_pin, locate, parse_place
 from tokbench.weights.torchfile.script import read_script
 
@@ -31,9 +36,12 @@ def web(monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
     """What is on the web; anything else cannot be reached."""
     content: dict[str, bytes] = {}
 
-    def download(url: str, path: Path, **_: object) -> str:
+    def download(url: str, path: Path, *, sha256_prefix: str, **_: object) -> str:
         if url not in content:
             raise OSError("no connection: nobody home")
+        digest = hashlib.sha256(content[url]).hexdigest()
+        if not digest.startswith(sha256_prefix):
+            raise WrongDigest("it was deleted", digest)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content[url])
         return ""
@@ -322,6 +330,54 @@ def test_every_file_of_the_zoo_has_a_place_and_a_path_of_its_own(cache: Path) ->
                 paths.append(obtain.cache_path(family, variant))
     assert len(set(paths)) == len(paths) >= 20
     assert all(path is not None and path.is_relative_to(cache / "weights") for path in paths)
+
+
+DIGESTS = {"hf:a/b/x/w.pt": b"weights of a/b", "https://x/w.pt": b"good", "https://x/v.zip#in/w.pt": b"the model"}
+
+
+@pytest.fixture(params=DIGESTS)
+def known(request: pytest.FixtureRequest, web: dict[str, bytes], hub: list[tuple], cache: Path) -> Variant:
+    """A variant whose file has a known digest, at each kind of place."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as content:
+        content.writestr("in/w.pt", b"the model")
+    web |= {"https://x/w.pt": b"good", "https://x/v.zip": archive.getvalue()}
+    digest = hashlib.sha256(DIGESTS[request.param]).hexdigest()
+    return Variant("x", zoo.resolve("vae/sd")[1].config, 64, "", file=request.param, sha256=digest)
+
+
+def test_a_file_of_the_known_digest_is_taken_and_no_other(known: Variant, cache: Path) -> None:
+    family, _ = zoo.resolve("vae")
+    path = obtain.fetch_weights(family, known)
+    assert obtain.own_weights(family, known) == path == obtain.fetch_weights(family, known, renew=True)
+    path.write_bytes(b"damaged")
+    for use in (obtain.own_weights, obtain.fetch_weights):
+        with pytest.raises(
+            TokbenchError,
+            match=rf"^{path} has SHA-256 [0-9a-f]{{16}}..., the published file of vae/x has {known.sha256[:16]}...; it was replaced or is "
+            "damaged. To fetch it again: tokbench weights get vae/x --renew; to use another file: --weights FILE$",
+        ):
+            use(family, known)
+    assert obtain.own_weights(family, replace(known, sha256=None)) == path  # nothing was noted beside the known one
+    assert obtain.fetch_weights(family, known, renew=True) == path == obtain.own_weights(family, known)
+
+
+@pytest.mark.parametrize("renew", [False, True])
+def test_a_published_file_of_another_digest_is_deleted(known: Variant, renew: bool) -> None:
+    family, _ = zoo.resolve("vae")
+    other = replace(known, sha256="0" * 64)
+    with pytest.raises(TokbenchError, match=r"the published file of vae/x has 0{16}...; it was deleted"):
+        obtain.fetch_weights(family, other, renew=renew)
+    path = obtain.cache_path(family, other)
+    assert path is not None
+    assert not path.exists()
+    assert obtain.fetch_weights(family, known) == path
+
+
+def test_known_digests_are_whole_and_of_files() -> None:
+    rows = [variant for family in zoo.families().values() for variant in family.variants if variant.sha256 is not None]
+    assert len(rows) >= 2
+    assert all(row.file is not None and re.fullmatch("[0-9a-f]{64}", row.sha256) for row in rows)
 
 
 def test_offline_the_place_for_the_file_is_named_and_a_file_put_there_is_used(web: dict[str, bytes], cache: Path) -> None:

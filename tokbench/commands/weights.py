@@ -58,15 +58,22 @@ def weights_forget(name: Annotated[str, typer.Argument(help="A tokenizer, or a U
     from tokbench.weights.places import forget_pin
 
     if name in [asset.name for asset in ASSETS]:
-        raise TokbenchError(f"{name} has one digest, which is part of tokbench; to fetch it again: tokbench weights get {name} --renew")
+        raise _one_digest(name)
     if _is_place(name):
         known = forget_pin(name)
     else:
         _check(name)
-        known = forget_weights(resolve(name)[1])
+        variant = resolve(name)[1]
+        if variant.sha256 is not None:
+            raise _one_digest(name)
+        known = forget_weights(variant)
     if not known:
         raise TokbenchError(f"no digest of {name} is noted, so its next file is taken whatever it is")
     say(f"forgot the digest of {name}; that of its next file is noted")
+
+
+def _one_digest(name: str) -> TokbenchError:
+    return TokbenchError(f"{name} has one digest, which is part of tokbench; to fetch it again: tokbench weights get {name} --renew")
 
 
 def _is_place(name: str) -> bool:

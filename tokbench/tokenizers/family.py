@@ -38,6 +38,7 @@ class Variant:
         weights: File in ``tokbench/weights/embedded`` that ships with the package; None if it needs no weights or brings none.
         needs_weights: Whether it is useless without weights.
         file: Where its published weights can be fetched, as ``tokbench.weights.places`` reads it.
+        sha256: Digest of that file, in hex, where it is known; of a file in a zip, its own.
         source: Where architecture and weights come from.
         licence: Of the weights.
         trained_with: Networks and data its training used, e.g. ``lpips-vgg`` or ``data:photos/train``.
@@ -51,6 +52,7 @@ class Variant:
     weights: str | None = None
     needs_weights: bool = True
     file: str | None = None
+    sha256: str | None = None
     source: str = ""
     licence: str = ""
     trained_with: tuple[str, ...] = ()
@@ -86,6 +88,7 @@ def published_variant(
     licence: str,
     trained_with: tuple[str, ...],
     file: str | None = None,
+    sha256: str | None = None,
     figures: bool = True,
 ) -> Variant:
     """A row for weights of others, made for 256 px, which the user brings.
@@ -99,6 +102,7 @@ def published_variant(
         licence: Of the weights, and where it is said.
         trained_with: Networks and data its training used.
         file: Where they can be fetched.
+        sha256: Digest of that file, where it is known.
         figures: Whether there are published figures, see ``tokbench.tokenizers.published``.
     """
     return Variant(
@@ -109,6 +113,7 @@ def published_variant(
         source=source,
         licence=licence,
         file=file,
+        sha256=sha256,
         trained_with=trained_with,
         published=f"{family}/{name}" if figures else None,
     )

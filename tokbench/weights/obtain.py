@@ -47,6 +47,11 @@ class Row(Protocol):
         ...
 
     @property
+    def sha256(self) -> str | None:
+        """Digest of that file, where it is known."""
+        ...
+
+    @property
     def source(self) -> str:
         """Where architecture and weights come from."""
         ...
@@ -88,7 +93,7 @@ def own_weights(family: Named, variant: Row) -> Path | None:
         Their file; None if the variant needs none.
 
     Raises:
-        TokbenchError: If they are not here, or not the file that was here at first use.
+        TokbenchError: If they are not here, or not the file that is published or was here at first use.
     """
     if variant.weights is not None or not variant.needs_weights:
         return weights_path(variant)
@@ -97,7 +102,7 @@ def own_weights(family: Named, variant: Row) -> Path | None:
         raise TokbenchError(f"{name} ships without weights; pass weights=PATH (command line: --weights PATH)")
     if not path.is_file():
         raise TokbenchError(f"the weights of {name} are not here; run: tokbench weights get {name} (or pass --weights FILE)")
-    check_pin(str(_place(variant)), path, name=name)
+    check_pin(str(_place(variant)), path, name=name, sha256=variant.sha256)
     return path
 
 
@@ -107,14 +112,15 @@ def fetch_weights(family: Named, variant: Row, *, renew: bool = False, progress:
     Args:
         family: Family of the variant.
         variant: Whose weights.
-        renew: Whether to fetch what is published now in any case, and to note its digest instead of the one at first use.
+        renew: Whether to fetch what is published now in any case, and to note its digest instead of the one at first use; a digest that
+            is known must be that of the file in any case.
         progress: Called with bytes done and bytes in all (0 if unknown).
 
     Returns:
         Their file.
 
     Raises:
-        TokbenchError: If nobody publishes any, or they cannot be had; says where to put them by hand.
+        TokbenchError: If nobody publishes any, they cannot be had (says where to put them by hand), or what came is another file.
     """
     name, place, path = f"{family.name}/{variant.name}", _place(variant), cache_path(family, variant)
     if place is None or path is None:
@@ -122,10 +128,10 @@ def fetch_weights(family: Named, variant: Row, *, renew: bool = False, progress:
             raise TokbenchError(f"{name} needs no fetching: its weights are {weights_state(family, variant)}")
         raise TokbenchError(f"no file of {name} is known; get one from {variant.source}, and pass --weights FILE")
     if path.is_file() and not renew:
-        check_pin(str(place), path, name=name)
+        check_pin(str(place), path, name=name, sha256=variant.sha256)
         return path
     try:
-        return fetch(place, path, name=name, renew=renew, progress=progress)
+        return fetch(place, path, name=name, sha256=variant.sha256, renew=renew, progress=progress)
     except OSError as error:
         raise TokbenchError(f"cannot fetch {place} ({reason(error)}); fetch it by other means and put it at {path}") from error
 

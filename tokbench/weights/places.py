@@ -189,6 +189,7 @@ def fetch(
     target: Path,
     *,
     name: str = "",
+    sha256: str | None = None,
     renew: bool = False,
     progress: Progress = lambda done, total: None,
 ) -> Path:
@@ -198,6 +199,7 @@ def fetch(
         place: Place of the file.
         target: Where it shall lie; of a file of the hub, ending in its path there.
         name: What ``tokbench weights get`` takes for it; empty for the place itself.
+        sha256: Its digest, where it is known; of a file in a zip, its own. None compares with the digest at first use.
         renew: Whether to fetch what is there now in any case, and to note its digest instead of the one at first use.
         progress: Called with bytes done and bytes in all (0 if unknown).
 
@@ -206,19 +208,23 @@ def fetch(
 
     Raises:
         OSError: If the network fails, or the hub has no such file for this user.
-        TokbenchError: If it is not the file that was there at its first use; it is deleted then.
+        TokbenchError: If it is not the file that is known, or that was there at its first use; it is deleted then.
     """
     if target.is_file() and not renew:
-        check_pin(str(place), target, name=name)
+        check_pin(str(place), target, name=name, sha256=sha256)
         return target
     make_cache()
     if isinstance(place, HubPlace):
-        return _from_hub(place, root=Path(str(target).removesuffix(place.inside)), name=name, renew=renew)
+        return _from_hub(place, root=Path(str(target).removesuffix(place.inside)), name=name, sha256=sha256, renew=renew)
     file = target.with_name(place.file_name) if place.member else target
     known = "" if renew else _noted(place.url)
+    if sha256 is not None and not place.member:
+        known = sha256
     try:
         download(place.url, file, sha256_prefix=known, progress=progress)
     except WrongDigest as error:
+        if known == sha256:
+            raise _another(place.url, error.digest, sha256, name or str(place), "it was deleted") from error
         raise _changed(place.url, place.url, error.digest, known, name or str(place), "it was deleted") from error
     if place.member:
         try:
@@ -226,28 +232,38 @@ def fetch(
             _note(place.url, _sha256(file))
         finally:
             file.unlink(missing_ok=True)
-    if renew:
+    if sha256 is not None:
+        if place.member and (digest := _sha256(target)) != sha256:
+            target.unlink()
+            raise _another(str(place), digest, sha256, name or str(place), "it was deleted")
+    elif renew:
         _note(str(place), _sha256(target))
     else:
         check_pin(str(place), target, name=name)
     return target
 
 
-def check_pin(place: str, path: Path, *, name: str = "") -> str:
-    """Note the digest of a file at its first use, and compare it with that later.
+def check_pin(place: str, path: Path, *, name: str = "", sha256: str | None = None) -> str:
+    """Compare the digest of a file with the known one, or with that at its first use, when it is noted.
 
     Args:
         place: What it is noted under.
         path: The file.
         name: What ``tokbench weights get`` takes for it; empty for the place itself.
+        sha256: The digest, where it is known; nothing is noted then.
 
     Returns:
         SHA-256 of the file, in hex.
 
     Raises:
-        TokbenchError: If it differs from what was noted.
+        TokbenchError: If it differs.
     """
-    digest, known = _sha256(path), _noted(place)
+    digest = _sha256(path)
+    if sha256 is not None:
+        if digest != sha256:
+            raise _another(str(path), digest, sha256, name or place, "it was replaced or is damaged")
+        return digest
+    known = _noted(place)
     if not known:
         _note(place, digest)
     elif known != digest:
@@ -268,6 +284,13 @@ def _changed(what: str, place: str, digest: str, known: str, name: str, fate: st
     accept = f"tokbench weights get {name} --renew, or to keep a file put there by hand: tokbench weights forget {name}"
     return TokbenchError(
         f"{what}{where} has SHA-256 {digest[:16]}..., at first use it was {known[:16]}...; {fate}. To accept the new one: {accept}"
+    )
+
+
+def _another(what: str, digest: str, known: str, name: str, fate: str) -> TokbenchError:
+    return TokbenchError(
+        f"{what} has SHA-256 {digest[:16]}..., the published file of {name} has {known[:16]}...; {fate}. To fetch it again: "
+        f"tokbench weights get {name} --renew; to use another file: --weights FILE"
     )
 
 
@@ -312,7 +335,7 @@ def _extract(archive: Path, member: str, target: Path) -> None:
         raise TokbenchError(f"{archive} holds no readable file {member!r} ({reason(error)}); it was deleted, try again") from error
 
 
-def _from_hub(place: HubPlace, *, root: Path | None = None, name: str = "", renew: bool = False) -> Path:
+def _from_hub(place: HubPlace, *, root: Path | None = None, name: str = "", sha256: str | None = None, renew: bool = False) -> Path:
     """Through the hub's own library, into its own cache or under ``root``."""
     try:
         import huggingface_hub
@@ -323,11 +346,13 @@ def _from_hub(place: HubPlace, *, root: Path | None = None, name: str = "", rene
     try:
         if place.is_file:
             path = Path(huggingface_hub.hf_hub_download(place.repo, place.inside, force_download=renew, **options))
-            digest, known = _sha256(path), "" if renew else _noted(str(place))
+            digest, known = _sha256(path), sha256 or ("" if renew else _noted(str(place)))
             if known and digest != known:
                 path.unlink(missing_ok=True)  # a link, in the hub's own cache; what it leads to may be another revision's
+                if known == sha256:
+                    raise _another(str(place), digest, known, name or str(place), "it was deleted")
                 raise _changed(str(path), str(place), digest, known, name or str(place), "it was deleted")
-            if digest != known:
+            if not known:
                 _note(str(place), digest)
             return path
         patterns = [f"{place.inside}/{pattern}" if place.inside else pattern for pattern in FOLDER_FILES]

@@ -118,6 +118,7 @@ FAMILY = Family(
             licence="MIT (model card)",
             trained_with=("lpips-vgg",),
             file="hf:stabilityai/sdxl-vae/sdxl_vae.safetensors",
+            sha256="63aeecb90ff7bc1c115395962d3e803571385b61938377bc7089b36e81e92e2e",
         ),
         published_variant(
             "vae",
@@ -128,6 +129,7 @@ FAMILY = Family(
             licence="Apache-2.0 (model card of FLUX.1-schnell)",
             trained_with=(),
             file="hf:black-forest-labs/FLUX.1-schnell/ae.safetensors",
+            sha256="afc8e28272cd15db3919bacdb6918ce9c1ed22e96cb12c4d5ed0fba823529e38",
             figures=False,
         ),
     ),
