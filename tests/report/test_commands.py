@@ -143,7 +143,7 @@ def test_damaged_rows_are_named_in_one_line(command, runs, arguments):
 
 def test_nothing_here_imports_torch(runs):
     script = (
-        "import sys, typer\nfrom tokbench import cli_compare as c\napp = typer.Typer()\n"
+        "import sys, typer\nfrom tokbench.commands import compare as c\napp = typer.Typer()\n"
         "for f in (c.compare, c.plot, c.diff): app.command()(f)\n"
         "for line in ('compare --bold --published', 'diff runs later'):\n"
         "    app(line.split(), standalone_mode=False)\n"
@@ -213,16 +213,18 @@ def test_a_single_short_pass_draws_no_speed_front(make_record):
 
     from tokbench.report.page.model import arrange
     from tokbench.report.page.scatter import speed_plots
-    from tokbench.report.plots.data import speed_scatter
+    from tokbench.report.plots.scatters import speed_scatter
+    from tokbench.report.table import METRIC_COLUMNS
 
     items = [make_record(f"a/{i}", seed=i, better=-i) for i in range(3)]
     names = [item.record.tokenizer.name for item in items]
+    (column,) = [column for column in METRIC_COLUMNS if column.key == "psnr"]
     short = [
         replace(item, record=replace(item.record, timing=replace(item.record.timing, encode_interval=None, decode_interval=None)))
         for item in items
     ]
     for found, drawn in ((items, True), (short, False), ([*items[:2], short[2]], False)):
-        assert bool(speed_scatter([item.record for item in found], names, "psnr").front) is drawn
+        assert bool(speed_scatter([item.record for item in found], names, column).front) is drawn
         (group,) = arrange(found)
         assert all(bool(plot.front) is drawn for plot in speed_plots(group))
 

@@ -53,8 +53,8 @@ def test_marks_lie_at_their_figures_on_logarithmic_axes(make_record):
     assert xs[2] - xs[1] == pytest.approx(xs[1] - xs[0], abs=0.05)
     assert ys[2] - ys[1] == pytest.approx(ys[1] - ys[0], abs=0.05)
     assert ys[0] > ys[2]
-    assert plot.x.log
-    assert plot.y.log
+    assert plot.data.x.log
+    assert plot.data.y.log
 
 
 def test_zero_and_infinity_stand_on_the_frame_and_stretch_nothing(make_record):
@@ -70,8 +70,8 @@ def test_zero_and_infinity_stand_on_the_frame_and_stretch_nothing(make_record):
     (group,) = arrange([measured(make_record, "family/a", 0.5, 25, 100.0), measured(make_record, "family/b", 1.0, 27, 50.0), perfect])
     plots = rate_plots(group)
     fd, psnr = (next(mark for mark in plot_of(plots, title).marks if mark.entry.name == "pixel/rgb") for title in ("FD", "PSNR"))
-    assert fd.off
-    assert psnr.off
+    assert fd.point.off
+    assert psnr.point.off
     assert (fd.y, psnr.y) == (BOTTOM, TOP)
     assert fd.bar is None
     others = [mark.y for mark in plot_of(plots, "FD").marks if mark.entry.name != "pixel/rgb"]
@@ -87,7 +87,7 @@ def test_continuous_latents_and_codecs_have_their_place(make_record):
     ]
     (group,) = arrange(items)
     plot = plot_of(rate_plots(group), "PSNR")
-    assert plot.left_out == ("vae/a: no bits, its latents are continuous",)
+    assert plot.data.left_out == ("vae/a: continuous latents have no bits",)
     assert [mark.entry.name for mark in plot.marks] == ["anchor/webp-320", "anchor/webp-640", "vq/a"]
     ends = [f"{mark.x:g} {mark.y:g}" for mark in plot.marks[:2]]
     assert plot.codec_paths == {"webp": "M" + "L".join(ends)}
@@ -187,8 +187,8 @@ def test_usage_histograms_count_codes(make_record):
     assert float(bars.never.tip.split("%")[0]) / 100 == pytest.approx(1 - len(used) / size, abs=0.0006)
     assert "1,024 codes in 2 codebooks, 40,000 tokens" in bars.summary
     plot = rank_plot(group)
-    assert len(plot.curves) == 2
-    assert "codebook 2 of 2" in plot.curves[1].tip
+    assert len(plot.lines) == 2
+    assert "codebook 2 of 2" in plot.lines[1].tip
 
 
 def test_histograms_of_a_group_share_one_scale(make_record):
@@ -229,5 +229,5 @@ def test_curves_that_are_none_are_left_out(make_record, use):
 def test_a_codebook_of_one_used_code_has_a_curve(make_record):
     item = make_record("family/a")
     (group,) = arrange([replace(item, record=replace(item.record, codebooks=(CodebookUse(8, 10, 1, (1,), (1.0,)),)))])
-    assert len(rank_plot(group).curves) == 1
+    assert len(rank_plot(group).lines) == 1
     assert usage_histograms(group)[0].never.tip.startswith("87.5%")

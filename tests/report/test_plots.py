@@ -12,27 +12,39 @@ from hypothesis import strategies as st
 from tokbench.records.intervals import Interval
 from tokbench.records.record import CodebookUse, MetricResult
 from tokbench.report.plots.codebooks import rank_curves, use_histograms
-from tokbench.report.plots.data import Point, distributions, measured, metric_axis, pareto_front, rate_scatter, speed_scatter
+from tokbench.report.plots.data import Axis, Point, beats, metric_axis, quality
+from tokbench.report.plots.images import distributions
+from tokbench.report.plots.scatters import rate_scatter, speed_scatter
 from tokbench.report.plots.ticks import even_steps, labels_fit, log_ticks, plain
+from tokbench.report.table import METRIC_COLUMNS, Column, metric_columns
 from tokbench.report.words import counted, shortened
 
+COLUMNS = {column.key: column for column in METRIC_COLUMNS}
 COORDINATES = st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, math.inf])
 
 
 @given(points=st.lists(st.tuples(COORDINATES, COORDINATES), max_size=12), x_higher=st.booleans(), y_higher=st.booleans())
 def test_a_point_is_on_the_front_if_no_other_beats_it(points, x_higher, y_higher):
-    made = [Point(str(i), x, y) for i, (x, y) in enumerate(points)]
+    """The one rule of paper and page; against a sweep along one axis."""
+    x, y = Axis("x", False, x_higher), Axis("y", False, y_higher)
+    made = [Point(i, str(i), across, up) for i, (across, up) in enumerate(points)]
+    costs = [(-across if x_higher else across, -up if y_higher else up) for across, up in points]
+    swept, best = set(), None
+    for across in sorted({across for across, _ in costs}):
+        up = min(up for other, up in costs if other == across)
+        if best is None or up < best:
+            swept |= {i for i, cost in enumerate(costs) if cost == (across, up)}
+            best = up
+    assert {point.record for point in made if not any(beats(other, point, x, y) for other in made)} == swept
 
-    def costs(point):
-        return (-point.x if x_higher else point.x, -point.y if y_higher else point.y)
 
-    def beaten(point):
-        own = costs(point)
-        return any(a <= own[0] and b <= own[1] and (a, b) != own for a, b in map(costs, made))
-
-    front = pareto_front(made, x_higher=x_higher, y_higher=y_higher)
-    assert sorted(point.name for point in front) == sorted(point.name for point in made if not beaten(point))
-    assert [point.x for point in front] == sorted(point.x for point in front)
+def test_records_with_equal_figures_share_the_front(make_record):
+    records = [make_record(name, seed=i).record for i, name in enumerate(("a/b", "c/d", "e/f"))]
+    for record, value in zip(records, (30.0, 30.0, 29.0), strict=True):
+        record.metrics["psnr"] = MetricResult(value, "dB", True)
+    data = rate_scatter(records, ["a", "c", "e"], COLUMNS["psnr"])
+    assert [point.name for point in data.front] == ["a", "c"]
+    assert [point.beaten_by for point in data.points] == [(), (), (0, 1)]
 
 
 def test_rate_points_and_what_has_no_place(make_record):
@@ -43,7 +55,7 @@ def test_rate_points_and_what_has_no_place(make_record):
     lossless = make_record("pixel/rgb", seed=4)
     lossless.record.metrics["lpips"] = MetricResult(0.0, "1", False)
     records = [item.record for item in (plain, bits, codec, judged, lossless)]
-    data = rate_scatter(records, ["p", "v", "w", "j", "l"], "lpips")
+    data = rate_scatter(records, ["p", "v", "w", "j", "l"], COLUMNS["lpips"])
     assert [(point.name, point.off) for point in data.points] == [("p", False), ("w", False), ("j", False), ("l", True)]
     assert data.points[0].x == 8 * 8 * 10 / 4096
     assert data.points[0].y == records[0].metrics["lpips"].value
@@ -54,17 +66,17 @@ def test_rate_points_and_what_has_no_place(make_record):
     assert [point.name for point in data.front] == ["l"]  # of the same bits as j, and exact
     assert (data.x.log, data.y.log, data.y.higher_is_better) == (True, True, False)
     records[0].metrics["psnr"] = MetricResult(math.inf, "dB", True)
-    data = rate_scatter(records, ["p", "v", "w", "j", "l"], "psnr")
+    data = rate_scatter(records, ["p", "v", "w", "j", "l"], COLUMNS["psnr"])
     assert (data.points[0].y, data.points[0].off, data.points[0].interval) == (math.inf, True, None)
     assert [point.name for point in data.front] == ["j", "p"]
     records[2].metrics["psnr"] = MetricResult(math.nan, "dB", True)
     records[3] = replace(records[3], tokens=replace(records[3].tokens, bpp=0.0))
-    assert rate_scatter(records, ["p", "v", "w", "j", "l"], "psnr").left_out == (
+    assert rate_scatter(records, ["p", "v", "w", "j", "l"], COLUMNS["psnr"]).left_out == (
         "v: continuous latents have no bits", "w: PSNR dB is nan", "j: bits per pixel is 0"
     )  # fmt: skip
-    (alone,) = [rate_scatter([lossless.record], ["l"], "lpips")]
+    (alone,) = [rate_scatter([lossless.record], ["l"], COLUMNS["lpips"])]
     assert (alone.points, alone.left_out) == ((), ("l: LPIPS is 0",))
-    assert not rate_scatter(records, ["p", "v", "w", "j", "l"], "rfid").points
+    assert not rate_scatter(records, ["p", "v", "w", "j", "l"], COLUMNS["rfid"]).points
 
 
 @pytest.mark.parametrize("value", [1e308, -1e308, 1e300, 1e16, math.inf])
@@ -72,13 +84,13 @@ def test_what_an_axis_cannot_hold_is_off_it_and_pulls_nothing_else_along(make_re
     records = [make_record(name, seed=i).record for i, name in enumerate(("a/b", "c/d", "e/f"))]
     for key in ("lpips", "ssim", "usage"):
         records[1].metrics[key] = replace(records[1].metrics[key], value=value)
-        data = rate_scatter(records, ["a", "c", "e"], key)
+        data = rate_scatter(records, ["a", "c", "e"], COLUMNS[key])
         assert [point.off for point in data.points] == [False, True, False], key
         assert data.points[1].interval is None
     records[0].metrics["ssim"] = MetricResult(0.8, "1", True, interval=Interval(-1e300, 1e300, "by hand"))
-    assert rate_scatter(records, ["a", "c", "e"], "ssim").points[0].interval == (-1e15, 1e15)
+    assert rate_scatter(records, ["a", "c", "e"], COLUMNS["ssim"]).points[0].interval == (-1e15, 1e15)
     records[2] = replace(records[2], tokens=replace(records[2].tokens, bpp=1e300))
-    data = rate_scatter(records, ["a", "c", "e"], "ssim")
+    data = rate_scatter(records, ["a", "c", "e"], COLUMNS["ssim"])
     assert [point.name for point in data.points] == ["a", "c"]
     assert data.left_out == ("e: bits per pixel is 1e+300",)
 
@@ -86,7 +98,7 @@ def test_what_an_axis_cannot_hold_is_off_it_and_pulls_nothing_else_along(make_re
 def test_distances_below_what_a_logarithmic_axis_holds_are_off_it(make_record):
     records = [make_record(name, seed=i).record for i, name in enumerate(("a/b", "c/d"))]
     records[0].metrics["lpips"], records[1].metrics["lpips"] = MetricResult(1e-14, "1", False), MetricResult(1e-16, "1", False)
-    assert [point.off for point in rate_scatter(records, ["a", "c"], "lpips").points] == [False, True]
+    assert [point.off for point in rate_scatter(records, ["a", "c"], COLUMNS["lpips"]).points] == [False, True]
 
 
 def test_figures_of_other_settings_are_marked_and_those_settings_named(make_record):
@@ -94,21 +106,21 @@ def test_figures_of_other_settings_are_marked_and_those_settings_named(make_reco
     for record, net in zip(records, ("alex", "alex", "vgg", "squeeze"), strict=True):
         record.metrics["lpips"] = replace(record.metrics["lpips"], settings={"net": net})
     records[3] = replace(records[3], tokens=replace(records[3].tokens, bpp=None))
-    data = rate_scatter(records, ["a", "c", "e", "v"], "lpips")
+    data = rate_scatter(records, ["a", "c", "e", "v"], COLUMNS["lpips"])
     assert [(point.name, point.unlike) for point in data.points] == [("a", False), ("c", False), ("e", True)]
     assert data.note == "≠ LPIPS with other settings than most of this plot: net alex or vgg"  # v is not in it
-    data = rate_scatter(records, ["a", "c", "e", "v"], "psnr")
+    data = rate_scatter(records, ["a", "c", "e", "v"], COLUMNS["psnr"])
     assert data.note == ""
     assert not any(point.unlike for point in data.points)
 
 
 def test_shares_are_drawn_in_per_cent(make_record):
     record = make_record("a/b").record
-    data = rate_scatter([record], ["a"], "usage")
+    data = rate_scatter([record], ["a"], COLUMNS["usage"])
     assert data.points[0].y == pytest.approx(97)
-    assert metric_axis("usage").label == "usage % ↑"
-    assert metric_axis("mine").label == "mine"
-    (box,) = distributions([{"stability": {"x": 0.25, "y": 0.75}}], ["a"], "stability")
+    assert metric_axis(COLUMNS["usage"]).label == "usage % ↑"
+    assert metric_axis(Column("mine", "mine")).label == "mine"
+    (box,) = distributions([{"stability": {"x": 0.25, "y": 0.75}}], ["a"], COLUMNS["stability"])
     assert (box.mean, box.lowest, box.highest) == (50, 25, 75)
 
 
@@ -116,34 +128,40 @@ def test_speeds_of_another_machine_are_left_out(make_record):
     records = [make_record(name, seed=i).record for i, name in enumerate(("a/b", "c/d", "e/f"))]
     records[2] = replace(records[2], timing=replace(records[2].timing, threads=64))
     records[1] = replace(records[1], timing=replace(records[1].timing, decode_images_per_second=None))
-    data = speed_scatter(records, ["a", "c", "e"], "psnr")
+    data = speed_scatter(records, ["a", "c", "e"], COLUMNS["psnr"])
     assert [(point.name, point.x) for point in data.points] == [("a", 50.0)]
     assert data.left_out == ("c: not timed", "e: measured on another machine")
-    assert [point.x for point in speed_scatter(records, ["a", "c", "e"], "psnr", direction="encode").points] == [100.0, 101.0]
-    assert speed_scatter([], [], "psnr").points == ()
+    assert [point.x for point in speed_scatter(records, ["a", "c", "e"], COLUMNS["psnr"], direction="encode").points] == [100.0, 101.0]
+    assert speed_scatter([], [], COLUMNS["psnr"]).points == ()
+    records[1] = replace(records[1], timing=replace(records[1].timing, threads=64))  # two of three, but only one of them has a speed
+    assert [point.name for point in speed_scatter(records, ["a", "c", "e"], COLUMNS["psnr"]).points] == ["a"]
+    codec = make_record("anchor/webp-320", seed=3).record  # timed as a whole
+    for direction in ("encode", "decode"):
+        data = speed_scatter([*records, codec], ["a", "c", "e", "w"], COLUMNS["psnr"], direction=direction)
+        assert "w" not in {point.name for point in data.points} | {line[0] for line in data.left_out}
 
 
 def test_intervals_of_speeds_lie_across(make_record):
     records = [make_record(name, seed=i).record for i, name in enumerate(("a/b", "c/d"))]
     records[1] = replace(records[1], timing=replace(records[1].timing, decode_interval=Interval(0.0, 1.0, "from nothing")))
-    data = speed_scatter(records, ["a", "c"], "psnr")
+    data = speed_scatter(records, ["a", "c"], COLUMNS["psnr"])
     assert [point.x_interval for point in data.points] == [(45.0, 52.0), None]
-    assert [point.x_interval for point in rate_scatter(records, ["a", "c"], "psnr").points] == [None, None]
+    assert [point.x_interval for point in rate_scatter(records, ["a", "c"], COLUMNS["psnr"]).points] == [None, None]
 
 
-def test_measured_metrics(make_record):
-    assert measured([make_record("a/b").record]) == ["fd_efflite0", "lpips", "psnr", "ssim"]
+def test_quality_is_drawn_where_it_was_measured(make_record):
+    assert [column.key for column in quality(metric_columns([make_record("a/b").record]))] == ["fd_efflite0", "lpips", "psnr", "ssim"]
 
 
 def test_quantiles_are_numpy_s_and_infinite_values_stay_out(make_record):
     item = make_record("a/b")
     values = np.array(list(item.rows["psnr"].values()))
-    boxes = distributions([item.rows, {"psnr": {"x": math.inf}}, {}, {"psnr": {"x": math.nan}}], ["a", "b", "c", "d"], "psnr")
+    boxes = distributions([item.rows, {"psnr": {"x": math.inf}}, {}, {"psnr": {"x": math.nan}}], ["a", "b", "c", "d"], COLUMNS["psnr"])
     assert [(box.name, box.count, box.beyond) for box in boxes] == [("a", 60, 0), ("b", 1, 1)]
     assert boxes[1].quantiles == ()
     assert boxes[0].quantiles == tuple(np.quantile(values, [0.05, 0.25, 0.5, 0.75, 0.95]))
     assert boxes[0].mean == pytest.approx(values.mean())
-    (huge,) = distributions([{"stability": {"x": 1e308, "y": 1e308, "z": 0.5}}], ["a"], "stability")
+    (huge,) = distributions([{"stability": {"x": 1e308, "y": 1e308, "z": 0.5}}], ["a"], COLUMNS["stability"])
     assert (huge.count, huge.beyond, huge.quantiles) == (3, 2, ())
 
 
@@ -188,7 +206,7 @@ def test_several_codebooks_are_one_histogram_and_several_curves(make_record):
     by_hand = [(a + b) / 2 for a, b in zip(histogram(first, made.edges), histogram(second, made.edges), strict=True)]
     assert list(made.shares) == pytest.approx(by_hand)
     assert made.dead == 3 / 8
-    assert [(curve.name, curve.size) for curve in rank_curves([older, record], ["old", "a"])] == [("a", 4), ("a", 4)]
+    assert [(curve.name, curve.use.size) for curve in rank_curves([older, record], ["old", "a"])] == [("a", 4), ("a", 4)]
 
 
 @given(low=st.floats(1e-9, 1e6), span=st.floats(1.01, 1e9), room=st.floats(0.8, 6.0), upright=st.booleans())

@@ -199,16 +199,14 @@
     apply();
   }
 
-  // The front and the codecs' lines of the marks that are shown, by the rule of the page's own.
+  // The front and the codecs' lines of the marks that are shown. What beats a mark is written on it: on the front is what none of these beats.
   function drawLines(chart) {
-    const marks = all(".mark:not(.off)", chart).map(({ dataset }) => ({ ...dataset, place: `${dataset.x} ${dataset.y}`, figures: [figure(dataset.across), figure(dataset.up)] }));
+    const marks = all(".mark:not(.off)", chart).map(({ dataset }) => ({ ...dataset, place: `${dataset.x} ${dataset.y}` }));
     const front = chart.querySelector(".front");
     if (front) {
-      const across = Number(front.dataset.more) ? -1 : 1, up = Number(front.dataset.higher) ? -1 : 1, kept = [];
-      const order = (a, b) => across * (a.figures[0] - b.figures[0]) || (a.figures[1] === b.figures[1] ? 0 : up * (a.figures[1] - b.figures[1]));
-      for (const mark of marks.filter((one) => one.codec === undefined).sort(order)) {
-        if (!kept.length || up * mark.figures[1] < up * kept.at(-1).figures[1]) kept.push(mark);
-      }
+      const shown = new Set(marks.map((mark) => mark.e)), beaten = (mark) => (mark.beaten || "").split(" ").some((other) => shown.has(other));
+      const kept = marks.filter((mark) => mark.codec === undefined && !beaten(mark));
+      if (Number(front.dataset.more)) kept.reverse();
       const steps = kept.map((mark, i) => (i ? `L${mark.x} ${kept[i - 1].y}L${mark.place}` : `M${mark.place}`));
       front.setAttribute("d", kept.length ? `${steps.join("")}L${front.dataset.end} ${kept.at(-1).y}` : "");
     }

@@ -1,43 +1,26 @@
-"""Plots of one figure against another: rate against distortion, speed against quality; computed here, drawn by a template."""
+"""Plots of one figure against another, placed in pixels: rate against distortion, speed against quality; drawn by a template."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from tokbench.report.comparable import SETTINGS_MARK, with_other_settings
+from tokbench.records.record import Record
+from tokbench.report.comparable import SETTINGS_MARK
 from tokbench.report.page.axes import Scale, Tick, fit_scale, short
 from tokbench.report.page.labels import Box, place_labels
 from tokbench.report.page.model import Entry, Group
-from tokbench.report.plots.data import LOGARITHMIC, NEARLY_ZERO, RATE_METRICS
-from tokbench.report.table import TIMED, Column
+from tokbench.report.plots.data import Axis, Point, Scatter, quality
+from tokbench.report.plots.scatters import rate_scatter, speed_scatter
+from tokbench.report.table import Column
 
 WIDTH, HEIGHT = 420, 312
 LEFT, RIGHT, TOP, BOTTOM = 54, 404, 14, 262
 """The frame inside the plot."""
 
-SPEED_METRICS = ("fd_efflite0", "rfid", "lpips", "psnr")
-"""Metrics drawn against speed."""
-
 CROWD = 14
 """More marks than this are not all named."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """Label and ticks.
-
-    Args:
-        label: What stands at the axis.
-        ticks: On it.
-        log: Whether it is logarithmic.
-    """
-
-    label: str
-    ticks: tuple[Tick, ...]
-    log: bool
 
 
 @dataclass(frozen=True)
@@ -46,186 +29,135 @@ class Mark:
 
     Args:
         entry: The record.
-        figures: Across and up, as the front is judged by them.
+        point: Its figures.
         x: Pixel.
         y: Pixel.
         bar: Ends of the figure's confidence interval, in pixels, if there is one.
         bar_across: Ends of that of the rate or speed, likewise.
+        beaten_by: Numbers of the entries whose points beat it.
         tip: Lines for the reader who points at it.
-        off: Whether its figure (zero, infinity) has no place on the axis, and it stands on the frame.
         label: Name to write beside it, if there is room, with the place.
     """
 
     entry: Entry
-    figures: tuple[float, float]
+    point: Point
     x: float
     y: float
     bar: tuple[float, float] | None
     bar_across: tuple[float, float] | None
+    beaten_by: tuple[int, ...]
     tip: str
-    off: bool
     label: tuple[str, float, float, str] | None = None
 
 
 @dataclass(frozen=True)
-class Scatter:
-    """A plot.
+class Chart:
+    """A plot in pixels.
 
     Args:
         title: What against what.
-        x: Horizontal axis.
-        y: Vertical axis.
+        data: What it shows; without points it is not drawn.
+        x_label: At the horizontal axis.
+        y_label: At the vertical axis.
+        x: Ticks of the horizontal axis.
+        y: Ticks of the vertical axis.
         marks: The records, codecs first, so that tokenizers lie on top.
-        front: Points of the Pareto front of the tokenizers as a path, empty if there is none.
+        front: The Pareto front as a path, empty if there is none.
         front_end: Pixel at which the front's path ends, across.
-        more: Whether more is better across.
-        higher: Whether higher is better.
         codec_paths: Codec to the path through its rates.
-        left_out: Names that have no place here, and why.
     """
 
     title: str
-    x: Axis
-    y: Axis
-    marks: tuple[Mark, ...]
-    front: str
-    front_end: float
-    more: bool
-    higher: bool
-    codec_paths: dict[str, str]
-    left_out: tuple[str, ...]
+    data: Scatter
+    x_label: str
+    y_label: str
+    x: tuple[Tick, ...] = ()
+    y: tuple[Tick, ...] = ()
+    marks: tuple[Mark, ...] = ()
+    front: str = ""
+    front_end: float = RIGHT
+    codec_paths: dict[str, str] = field(default_factory=dict)
 
 
-def rate_plots(group: Group) -> list[Scatter]:
+def rate_plots(group: Group) -> list[Chart]:
     """Bits per pixel against every figure of quality the group has."""
+    return [_chart(group, column, rate_scatter(*_rows(group), column)) for column in quality(group.metric_columns)]
 
-    def rate(entry: Entry) -> float | None:
-        return entry.record.tokens.bpp
 
+def speed_plots(group: Group) -> list[Chart]:
+    """Speed of decoding against the group's leading figures of quality, and of encoding against LPIPS."""
     return [
-        plot
-        for column in _plotted(group)
-        if (
-            plot := _scatter(
-                group, column, rate, "bits per pixel", more_is_better=False, absent="no bits, its latents are continuous", x_key="bpp"
-            )
-        )
+        _chart(group, column, speed_scatter(*_rows(group), column, direction=direction))
+        for column in quality(group.metric_columns)
+        if column.info is not None and column.info.leading
+        for direction in ("decode", "encode")
+        if direction == "decode" or column.key == "lpips"
     ]
 
 
-def speed_plots(group: Group) -> list[Scatter]:
-    """Speed of decoding, and of encoding, against the group's first figures of quality."""
-
-    def decoding(entry: Entry) -> float | None:
-        return None if entry.codec else entry.record.timing.decode_images_per_second
-
-    def encoding(entry: Entry) -> float | None:
-        return None if entry.codec else entry.record.timing.encode_images_per_second
-
-    plots = []
-    for column in [c for c in _plotted(group) if c.key in SPEED_METRICS]:
-        for get, direction in ((decoding, "decode"), (encoding, "encode")):
-            if direction == "encode" and column.key != "lpips":
-                continue
-            label = f"{direction}d images per second"
-            plots.append(_scatter(group, column, get, label, more_is_better=True, absent="no speed measured", x_key=direction))
-    return [plot for plot in plots if plot]
+def _rows(group: Group) -> tuple[list[Record], list[str]]:
+    """The records, and the names of their rows."""
+    return [entry.record for entry in group.entries], [entry.label for entry in group.entries]
 
 
-def _plotted(group: Group) -> list[Column]:
-    return [column for column in group.metric_columns if column.key in RATE_METRICS]
-
-
-def _scatter(
-    group: Group,
-    column: Column,
-    get: Callable[[Entry], float | None],
-    x_label: str,
-    *,
-    more_is_better: bool,
-    absent: str,
-    x_key: str,
-) -> Scatter | None:
-    found: list[tuple[Entry, float, float]] = []
-    left_out = []
-    for entry in group.entries:
-        across, up = get(entry), entry.figure(column.key)
-        if across is not None and across > 0 and math.isfinite(across) and up is not None:
-            found.append((entry, across, up * column.scale))
-        elif up is not None and not (entry.codec and more_is_better):
-            left_out.append(f"{entry.label}: {absent}")
-    steady = {entry.number: _interval_across(entry, x_key) for entry, _, _ in found}
-    x = fit_scale((end for entry, across, _ in found for end in (across, *steady[entry.number])), LEFT, RIGHT, log=True)
-    y = _vertical(found, column)
+def _chart(group: Group, column: Column, data: Scatter) -> Chart:
+    title = f"{column.title} against {data.x.title}"
+    across, up = replace(data.x, title=f"{data.x.title} (log)").label_across, data.y.label + (" (log)" if data.y.log else "")
+    x = fit_scale((end for point in data.points for end in (point.x, *(point.x_interval or ()))), LEFT, RIGHT, log=data.x.log)
+    y = _vertical(data)
     if x is None or y is None:
-        return None
-    found.sort(key=lambda item: (item[0].codec is None, item[1]))
-    others = with_other_settings([entry.record for entry in group.entries], column.key)
-    unlike = {entry.number for entry, other in zip(group.entries, others, strict=True) if other}
-    marks = [
-        _mark(entry, across, up, x, y, column, x_label, steady[entry.number], unlike=entry.number in unlike) for entry, across, up in found
-    ]
+        return Chart(title, data, across, up)
+    points = sorted(data.points, key=lambda point: (point.codec is None, point.x))
+    marks = [_mark(group, point, x, y, column, data.x) for point in points]
     boxes = [Box(mark.x - 6, mark.y - 6, mark.x + 6, mark.y + 6) for mark in marks]
-    higher = column.arrow == "↑"
-    own = [item for item in found if item[0].codec is None]
-    if x_key in TIMED and any(item[0].record.interval(x_key) is None for item in own):
-        own = []  # speeds of one short pass, which another pass would order otherwise
-    front = _front(own, more=more_is_better, higher=higher)
-    front_end = LEFT if more_is_better else RIGHT
-    texts = _texts([mark.entry for mark in marks], [entry for entry, _, _ in front])
+    texts = _texts([mark.entry for mark in marks], [group.entries[point.record] for point in data.front])
     labels = place_labels([(m.x, m.y, text) for m, text in zip(marks, texts, strict=True)], boxes, Box(LEFT, 2, RIGHT + 12, BOTTOM))
-    marks = [replace(mark, label=label) for mark, label in zip(marks, labels, strict=True)]
-    return Scatter(
-        title=f"{column.title} against {x_label}",
-        x=Axis(f"{x_label} (log) →" if more_is_better else f"← {x_label} (log)", tuple(x.ticks(5)), True),
-        y=Axis(f"{column.title} {column.arrow}".strip(), tuple(y.ticks(6)), y.log),
-        marks=tuple(marks),
-        front=_steps([(x(across), y(up)) for _, across, up in front], front_end),
+    front = data.front[::-1] if data.x.higher_is_better else data.front
+    front_end = LEFT if data.x.higher_is_better else RIGHT
+    return Chart(
+        title,
+        data,
+        across,
+        up,
+        x=tuple(x.ticks(5)),
+        y=tuple(y.ticks(6)),
+        marks=tuple(replace(mark, label=label) for mark, label in zip(marks, labels, strict=True)),
+        front=_steps([(x(point.x), y(point.y)) for point in front], front_end),
         front_end=front_end,
-        more=more_is_better,
-        higher=higher,
-        codec_paths={} if more_is_better else _codec_paths(found, x, y),
-        left_out=tuple(dict.fromkeys(left_out)),
+        codec_paths=_codec_paths(points, x, y),
     )
 
 
-def _vertical(found: Sequence[tuple[Entry, float, float]], column: Column) -> Scale | None:
-    """A scale for the figures and their intervals; figures that are zero, or nearly, against the largest stay off a logarithmic one."""
-    log = column.key in LOGARITHMIC
-    largest = max((up for _, _, up in found if math.isfinite(up)), default=0.0)
-    kept = [(entry, up) for entry, _, up in found if math.isfinite(up) and (not log or up > largest * NEARLY_ZERO > 0)]
-    if not kept:
-        return fit_scale((0.0 for _ in found), BOTTOM, TOP)
-    lowest = min(up for _, up in kept)
-    ends = [max(end, lowest / 2) if log else end for entry, _ in kept for end in _interval(entry, column)]
-    return fit_scale([*(up for _, up in kept), *ends], BOTTOM, TOP, log=log)
+def _vertical(data: Scatter) -> Scale | None:
+    """A scale for the figures that have a place, and their intervals."""
+    shown = [point for point in data.points if not point.off]
+    lowest = min((point.y for point in shown), default=0.0)
+    ends = [max(end, lowest / 2) if data.y.log else end for point in shown for end in point.interval or ()]
+    return fit_scale([*(point.y for point in shown), *ends], BOTTOM, TOP, log=data.y.log)
 
 
-def _interval(entry: Entry, column: Column) -> tuple[float, ...]:
-    metric = entry.record.metrics.get(column.key)
-    return () if metric is None or metric.interval is None else metric.interval.ends(column.scale) or ()
-
-
-def _interval_across(entry: Entry, x_key: str) -> tuple[float, ...]:
-    """Ends of the interval of a rate or speed that have a place on a logarithmic axis."""
-    interval = entry.record.interval(x_key)
-    return () if interval is None or interval.low <= 0 else interval.ends() or ()
-
-
-def _mark(
-    entry: Entry, across: float, up: float, x: Scale, y: Scale, column: Column, x_label: str, steady: tuple[float, ...], *, unlike: bool
-) -> Mark:
-    ends = _interval(entry, column)
-    written = _written(up, column)
-    if ends:
+def _mark(group: Group, point: Point, x: Scale, y: Scale, column: Column, across: Axis) -> Mark:
+    entry = group.entries[point.record]
+    interval = entry.record.metrics[column.key].interval
+    written = _written(point.y, column)
+    if interval and (ends := interval.ends(column.scale)):
         written += f"  [{_written(ends[0], column)}, {_written(ends[1], column)}]"
-    if unlike:
+    if point.unlike:
         written += f" {SETTINGS_MARK} measured with other settings"
-    off = not y.holds(up) or up < y.low or up > y.high
-    place = f"{short(across)} {x_label}" + (f"  [{short(steady[0])}, {short(steady[1])}]" if steady else "")
-    tip = "\n".join([entry.label, f"{column.title} {written}" + (" (no place on this axis)" if off else ""), place])
-    bar = None if off or not ends else (y(ends[0]), y(ends[1]))
-    return Mark(entry, (across, up), x(across), y(up), bar, (x(steady[0]), x(steady[1])) if steady else None, tip, off)
+    if point.off:
+        written += " (no place on this axis)"
+    steady = point.x_interval
+    place = f"{short(point.x)} {across.title}" + (f"  [{short(steady[0])}, {short(steady[1])}]" if steady else "")
+    return Mark(
+        entry,
+        point,
+        x(point.x),
+        y(point.y),
+        bar=(y(point.interval[0]), y(point.interval[1])) if point.interval else None,
+        bar_across=(x(steady[0]), x(steady[1])) if steady else None,
+        beaten_by=tuple(group.entries[other].number for other in point.beaten_by),
+        tip="\n".join([entry.label, f"{column.title} {written}", place]),
+    )
 
 
 def _written(scaled: float, column: Column) -> str:
@@ -243,15 +175,6 @@ def _texts(entries: Sequence[Entry], front: Sequence[Entry]) -> list[str]:
     ]
 
 
-def _front(found: Sequence[tuple[Entry, float, float]], *, more: bool, higher: bool) -> list[tuple[Entry, float, float]]:
-    """The records that no other one beats in both figures, by the first of them."""
-    kept: list[tuple[Entry, float, float]] = []
-    for item in sorted(found, key=lambda item: (-item[1] if more else item[1], -item[2] if higher else item[2])):
-        if not kept or (item[2] > kept[-1][2] if higher else item[2] < kept[-1][2]):
-            kept.append(item)
-    return kept
-
-
 def _steps(points: Sequence[tuple[float, float]], end: float) -> str:
     """A path of steps through points and on to ``end``; empty without points."""
     if not points:
@@ -262,9 +185,10 @@ def _steps(points: Sequence[tuple[float, float]], end: float) -> str:
     return path + f"L{end:g} {points[-1][1]:g}"
 
 
-def _codec_paths(found: Sequence[tuple[Entry, float, float]], x: Scale, y: Scale) -> dict[str, str]:
+def _codec_paths(points: Sequence[Point], x: Scale, y: Scale) -> dict[str, str]:
+    """Codec to the path through its points, which are sorted by rate."""
     by_codec: dict[str, list[str]] = {}
-    for entry, across, up in sorted(found, key=lambda item: item[1]):
-        if entry.codec:
-            by_codec.setdefault(entry.codec, []).append(f"{x(across):g} {y(up):g}")
-    return {codec: "M" + "L".join(points) for codec, points in by_codec.items() if len(points) > 1}
+    for point in points:
+        if point.codec:
+            by_codec.setdefault(point.codec, []).append(f"{x(point.x):g} {y(point.y):g}")
+    return {codec: "M" + "L".join(places) for codec, places in by_codec.items() if len(places) > 1}

@@ -11,6 +11,7 @@ from tokbench.records.record import CodebookUse
 from tokbench.report.page.axes import Scale, Tick, fit_scale, short
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.page.scatter import BOTTOM, LEFT, RIGHT, TOP
+from tokbench.report.plots.codebooks import count_codes, rank_curves
 from tokbench.report.words import counted
 
 OCTAVES = (-4, -3, -2, -1, 0, 1, 2, 3, 4)
@@ -24,8 +25,8 @@ BARS_FIRST = BARS_LEFT + 24
 
 
 @dataclass(frozen=True)
-class RankCurve:
-    """One codebook.
+class RankLine:
+    """One codebook's curve.
 
     Args:
         entry: The record.
@@ -44,7 +45,7 @@ class RankPlot:
 
     x: tuple[Tick, ...]
     y: tuple[Tick, ...]
-    curves: tuple[RankCurve, ...]
+    lines: tuple[RankLine, ...]
 
 
 @dataclass(frozen=True)
@@ -85,50 +86,45 @@ class UsageBars:
 
 def rank_plot(group: Group) -> RankPlot | None:
     """The rank-frequency curves; None if no record holds any."""
-    uses = [(entry, number, use) for entry in group.entries for number, use in enumerate(entry.record.codebooks) if use.is_sound]
-    x = fit_scale((float(rank) for _, _, use in uses for rank in (1, use.size)), LEFT, RIGHT, log=True)
-    y = fit_scale((share for _, _, use in uses for share in use.shares), BOTTOM, TOP, log=True)
+    curves = rank_curves([entry.record for entry in group.entries], [entry.label for entry in group.entries])
+    x = fit_scale((float(rank) for curve in curves for rank in (1, curve.use.size)), LEFT, RIGHT, log=True)
+    y = fit_scale((share for curve in curves for share in curve.use.shares), BOTTOM, TOP, log=True)
     if x is None or y is None:
         return None
-    curves = []
-    for entry, number, use in uses:
+    lines = []
+    for curve in curves:
+        entry, use = group.entries[curve.record], curve.use
         points = [f"{x(rank):g} {y(share):g}" for rank, share in zip(use.ranks, use.shares, strict=True)]
-        which = f", codebook {number + 1} of {len(entry.record.codebooks)}" if len(entry.record.codebooks) > 1 else ""
+        which = f", codebook {curve.number + 1} of {len(entry.record.codebooks)}" if len(entry.record.codebooks) > 1 else ""
         tip = [
-            entry.label + which,
+            curve.name + which,
             f"{use.used:,} of {use.size:,} codes used by {counted(use.tokens, 'token')}",
             f"the most used takes {use.shares[0]:.2%}, the least used {use.shares[-1]:.2g} of them",
         ]
-        curves.append(RankCurve(entry, "M" + "L".join(points) + ("h1" if len(points) == 1 else ""), "\n".join(tip)))
-    return RankPlot(tuple(x.ticks()), tuple(y.ticks()), tuple(curves))
+        lines.append(RankLine(entry, "M" + "L".join(points) + ("h1" if len(points) == 1 else ""), "\n".join(tip)))
+    return RankPlot(tuple(x.ticks()), tuple(y.ticks()), tuple(lines))
 
 
 def usage_histograms(group: Group) -> list[UsageBars]:
     """A histogram for every record that holds curves, all on one scale."""
-    found = [(entry, uses, _counts(uses)) for entry in group.entries if (uses := [u for u in entry.record.codebooks if u.is_sound])]
+    found = [(entry, uses, _shares(uses)) for entry in group.entries if (uses := [u for u in entry.record.codebooks if u.is_sound])]
     if not found:
         return []
-    top = max(count / sum(counts) for _, _, counts in found for count in counts)
-    scale = Scale(0, 100 * top, False, BARS_BASE, BARS_TOP)
-    return [_bars(entry, uses, counts, scale) for entry, uses, counts in found]
+    scale = Scale(0, 100 * max(share for _, _, shares in found for share in shares), False, BARS_BASE, BARS_TOP)
+    return [_bars(entry, uses, shares, scale) for entry, uses, shares in found]
 
 
-def _counts(uses: Sequence[CodebookUse]) -> list[float]:
-    """How many codes never occur, and how many lie between the borders, rare to frequent."""
-    counts = [0.0] * (len(OCTAVES) + 1)
-    for use in uses:
-        above = [_codes_above(use, 2.0**octave / use.size) for octave in OCTAVES]
-        for i, (more, less) in enumerate(zip([float(use.ranks[-1]), *above], [*above, 0.0], strict=True)):
-            counts[i] += more - less
-    return [max(0.0, sum(use.size for use in uses) - sum(counts)), *counts]
+def _shares(uses: Sequence[CodebookUse]) -> list[float]:
+    """Which share of the codes never occurs, and which lie between the borders, rare to frequent."""
+    counts = count_codes(uses, [0.0, *(2.0**octave for octave in OCTAVES), math.inf])
+    codes = sum(use.size for use in uses)
+    return [share / codes for share in (codes - sum(use.used for use in uses), *counts)]
 
 
-def _bars(entry: Entry, uses: Sequence[CodebookUse], counts: Sequence[float], scale: Scale) -> UsageBars:
+def _bars(entry: Entry, uses: Sequence[CodebookUse], shares: Sequence[float], scale: Scale) -> UsageBars:
     codes = sum(use.size for use in uses)
     places = [BARS_LEFT, *(BARS_FIRST + BAR_WIDTH * i for i in range(len(OCTAVES) + 1))]
-    never, *bars = (
-        _bar(x, 100 * count / codes, words, scale) for x, count, words in zip(places, counts, ("never used", *_words()), strict=True)
-    )
+    never, *bars = (_bar(x, 100 * share, words, scale) for x, share, words in zip(places, shares, ("never used", *_words()), strict=True))
     summary = (
         f"{codes:,} codes"
         + (f" in {len(uses)} codebooks" if len(uses) > 1 else "")
@@ -150,17 +146,3 @@ def _words() -> Iterator[str]:
     for low, high in itertools.pairwise(OCTAVES):
         yield f"used {times(low)} to {times(high)} times the even share"
     yield f"used more than {times(OCTAVES[-1])} times the even share"
-
-
-def _codes_above(use: CodebookUse, threshold: float) -> float:
-    """How many codes have at least a share, read off the curve between its points (straight in logarithms)."""
-    points: Sequence[tuple[int, float]] = list(zip(use.ranks, use.shares, strict=True))
-    if points[0][1] < threshold:
-        return 0.0
-    for (rank, share), (later, less) in itertools.pairwise(points):
-        if less < threshold <= share:
-            if later == rank + 1 or share == less:
-                return float(rank)
-            part = (math.log(share) - math.log(threshold)) / (math.log(share) - math.log(less))
-            return math.exp(math.log(rank) + part * (math.log(later) - math.log(rank)))
-    return float(points[-1][0])

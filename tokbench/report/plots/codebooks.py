@@ -2,59 +2,28 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from tokbench.records.record import CodebookUse, Record
-
-
-@dataclass(frozen=True)
-class RankCurve:
-    """How often the codes of one codebook are used, the most used first; see ``CodebookUse``."""
-
-    name: str
-    size: int
-    ranks: tuple[int, ...]
-    shares: tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class UseHistogram:
-    """How many codes are used how often.
-
-    Args:
-        name: Of the record's row.
-        edges: Of the bins, as multiples of the use that all codes would have if they had the same.
-        shares: Of all codes, in each bin.
-        dead: Share of codes that never occur.
-    """
-
-    name: str
-    edges: tuple[float, ...]
-    shares: tuple[float, ...]
-    dead: float
+from tokbench.report.plots.data import RankCurve, UseHistogram
 
 
 def rank_curves(records: Sequence[Record], names: Sequence[str]) -> list[RankCurve]:
     """Rank-frequency curves, one a codebook; records without them give none."""
     return [
-        RankCurve(name, use.size, use.ranks, use.shares)
-        for name, record in zip(names, records, strict=True)
-        for use in record.codebooks
+        RankCurve(i, name, number, use)
+        for i, (name, record) in enumerate(zip(names, records, strict=True))
+        for number, use in enumerate(record.codebooks)
         if use.is_sound
     ]
 
 
 def use_histograms(records: Sequence[Record], names: Sequence[str]) -> list[UseHistogram]:
-    """How many codes are used how often, over all codebooks of a record.
-
-    Bins are powers of two of the use relative to equal use. Between the ranks that a record holds, the number of codes is
-    interpolated on logarithmic axes; up to 256 codes it holds all of them.
-    """
+    """How many codes are used how often, over all codebooks of a record, in bins of powers of two of the use relative to equal use."""
     found = []
     for name, record in zip(names, records, strict=True):
         books = [use for use in record.codebooks if use.is_sound]
@@ -64,13 +33,24 @@ def use_histograms(records: Sequence[Record], names: Sequence[str]) -> list[UseH
         high = max(math.floor(math.log2(use.shares[0] * use.size)) + 1 for use in books)
         edges = [2.0**power for power in range(low, high + 1)]
         codes = sum(use.size for use in books)
-        counts = [
-            math.fsum(_codes_from(use, a / use.size) - _codes_from(use, b / use.size) for use in books)
-            for a, b in itertools.pairwise(edges)
-        ]
         dead = sum(use.size - use.used for use in books)
-        found.append(UseHistogram(name, tuple(edges), tuple(count / codes for count in counts), dead / codes))
+        found.append(UseHistogram(name, tuple(edges), tuple(count / codes for count in count_codes(books, edges)), dead / codes))
     return found
+
+
+def count_codes(books: Sequence[CodebookUse], edges: Sequence[float]) -> list[float]:
+    """How many codes of all codebooks are used so often.
+
+    Between the ranks that a record holds, the number of codes is interpolated on logarithmic axes; up to 256 codes it holds all of them.
+
+    Args:
+        books: Sound ones.
+        edges: Of the bins, ascending, as multiples of the use that all codes of a codebook would have if they had the same.
+
+    Returns:
+        The number of codes of each bin; codes that never occur are in none.
+    """
+    return [math.fsum(_codes_from(use, a / use.size) - _codes_from(use, b / use.size) for use in books) for a, b in pairwise(edges)]
 
 
 def _codes_from(use: CodebookUse, share: float) -> float:

@@ -7,8 +7,7 @@ from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 from tokbench.report.comparable import SETTINGS_MARK
-from tokbench.report.plots.codebooks import RankCurve, UseHistogram
-from tokbench.report.plots.data import Axis, Distribution, Scatter, beyond_word
+from tokbench.report.plots.data import Axis, Distribution, RankCurve, Scatter, UseHistogram, beyond_word
 from tokbench.report.plots.paper import GREY, PALE, WIDTHS, Paper, codec_label, fitted, panel_height
 from tokbench.report.plots.strips import Span, vertical_span
 from tokbench.report.plots.ticks import even_steps, labels_fit, log_ticks, plain
@@ -89,10 +88,10 @@ def draw_ranks(axes: Axes, curves: Sequence[RankCurve], paper: Paper) -> None:
     _scale(axes, RANK, SHARE)
     named: set[str] = set()
     for curve in curves:
-        axes.plot(curve.ranks, curve.shares, label=None if curve.name in named else curve.name, **paper.dashes(curve.name))
-        axes.plot(curve.ranks[-1:], curve.shares[-1:], markersize=4, **paper.look(curve.name))
+        axes.plot(curve.use.ranks, curve.use.shares, label=None if curve.name in named else curve.name, **paper.dashes(curve.name))
+        axes.plot(curve.use.ranks[-1:], curve.use.shares[-1:], markersize=4, **paper.look(curve.name))
         named.add(curve.name)
-    for i, size in enumerate(sorted({curve.size for curve in curves})):
+    for i, size in enumerate(sorted({curve.use.size for curve in curves})):
         axes.plot([1, size], [1 / size] * 2, color=GREY, linewidth=0.6, linestyle=":", zorder=1, label=None if i else EQUAL_USE)
     _ticks(axes, RANK, SHARE)
 
@@ -165,7 +164,7 @@ def _explain_unlike(axes: Axes) -> None:
 def _scale(axes: Axes, x: Axis, y: Axis) -> None:
     axes.set_xscale("log" if x.log else "linear")
     axes.set_yscale("log" if y.log else "linear")
-    axes.set_xlabel(x.label)
+    axes.set_xlabel(x.label_across)
     axes.set_ylabel(y.label)
 
 

@@ -10,20 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.records.figures import FIGURES
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
 from tokbench.report.plots.codebooks import rank_curves, use_histograms
-from tokbench.report.plots.data import (
-    NOTE_NAME,
-    Distribution,
-    Scatter,
-    distributions,
-    measured,
-    measured_otherwise,
-    metric_axis,
-    rate_scatter,
-    speed_scatter,
-)
+from tokbench.report.plots.data import NOTE_NAME, Axis, Distribution, Scatter, measured_otherwise, metric_axis, quality
+from tokbench.report.plots.images import distributions
 from tokbench.report.plots.panels import EQUAL_USE, FRONT, HOLLOW, NAME_LIMIT, UNLIKE, draw_boxes, draw_histogram, draw_ranks, draw_scatter
 from tokbench.report.plots.paper import (
     FORMATS,
@@ -37,7 +29,9 @@ from tokbench.report.plots.paper import (
     paper_style,
     save_figure,
 )
+from tokbench.report.plots.scatters import rate_scatter, speed_scatter
 from tokbench.report.sections import make_sections
+from tokbench.report.table import Column, figure_column, metric_columns
 from tokbench.report.words import shortened
 
 if TYPE_CHECKING:
@@ -47,7 +41,6 @@ if TYPE_CHECKING:
 KINDS = ("rate", "encode", "decode", "codebook", "images")
 """Bits a pixel, and the speed of either way, against quality; the use of codes; per-image values."""
 
-IMAGE_METRICS = ("lpips", "lpips_vgg", "psnr", "ssim", "text_accuracy", "face_distance", "stability")
 ACROSS = 3
 """Panels in a row at the width of a page."""
 
@@ -175,13 +168,13 @@ def draw_plots(
 
 def _scatter_panels(records: Sequence[Record], paper: Paper, kind: str) -> list[_Panel]:
     panels = []
-    for key in measured(records):
-        data = rate_scatter(records, paper.names, key) if kind == "rate" else speed_scatter(records, paper.names, key, direction=kind)
+    for column in quality(metric_columns(records)):
+        data = rate_scatter(records, paper.names, column) if kind == "rate" else speed_scatter(records, paper.names, column, direction=kind)
         if data.points:
             names = dict.fromkeys(point.name if point.codec is None else codec_label(point.codec) for point in data.points)
             labels = (*([FRONT] if len(data.front) > 1 else []), *names)
             labels += (HOLLOW,) * any(point.judged for point in data.points) + (UNLIKE,) * bool(data.note)
-            panels.append(_Panel(key, partial(_points, data=data, paper=paper), labels, data.left_out, note=data.note))
+            panels.append(_Panel(column.key, partial(_points, data=data, paper=paper), labels, data.left_out, note=data.note))
     return panels
 
 
@@ -197,20 +190,29 @@ def _codebook_panels(records: Sequence[Record], paper: Paper) -> list[_Panel]:
 
 
 def _image_panels(records: Sequence[Record], rows: Sequence[Rows], paper: Paper, *, together: bool) -> list[_Panel]:
-    keys = [key for key in IMAGE_METRICS if any(key in row for row in rows)]
-    found = {key: boxes for key in keys if (boxes := distributions(rows, paper.names, key))}
+    found = [(column, boxes) for column in _image_columns(records, rows) if (boxes := distributions(rows, paper.names, column))]
     panels = []
-    for key, boxes in found.items():
-        shown = {box.name for group in (found.values() if together else [boxes]) for box in group}
+    for column, boxes in found:
+        shown = {box.name for group in ([others for _, others in found] if together else [boxes]) for box in group}
         names = [name for name in paper.names if name in shown]
-        broken = [name for name, row in zip(paper.names, rows, strict=True) if key in row and name not in {box.name for box in boxes}]
+        broken = [
+            name for name, row in zip(paper.names, rows, strict=True) if column.key in row and name not in {box.name for box in boxes}
+        ]
         drawn = {box.name for box in boxes}
-        unlike, note = measured_otherwise([record for name, record in zip(paper.names, records, strict=True) if name in drawn], key)
+        unlike, note = measured_otherwise([record for name, record in zip(paper.names, records, strict=True) if name in drawn], column)
         marked = [box.name for box, other in zip(boxes, unlike, strict=True) if other]
-        draw = partial(_boxes, boxes=boxes, names=names, key=key, paper=paper, unlike=marked)
+        draw = partial(_boxes, boxes=boxes, names=names, axis=metric_axis(column), paper=paper, unlike=marked)
         left_out = tuple(f"{shortened(name, NOTE_NAME)}: not a number" for name in broken)
-        panels.append(_Panel(key, draw, (UNLIKE,) * bool(note), left_out, _height(names), note))
+        panels.append(_Panel(column.key, draw, (UNLIKE,) * bool(note), left_out, _height(names), note))
     return panels
+
+
+def _image_columns(records: Sequence[Record], rows: Sequence[Rows]) -> list[Column]:
+    """The figures that rows have values of, and that are better in one direction, in the order of tables."""
+    present = {key for row in rows for key in row}
+    known = [info.key for info in FIGURES if info.key in present]
+    columns = [figure_column(key, [record.metrics.get(key) for record in records]) for key in (*known, *sorted(present.difference(known)))]
+    return [column for column in columns if column.info is not None and column.info.per_image and column.arrow]
 
 
 def _height(names: Sequence[str]) -> float:
@@ -223,9 +225,9 @@ def _points(axes: Axes, first: bool, *, data: Scatter, paper: Paper) -> None:
 
 
 def _boxes(
-    axes: Axes, first: bool, *, boxes: Sequence[Distribution], names: Sequence[str], key: str, paper: Paper, unlike: Collection[str]
+    axes: Axes, first: bool, *, boxes: Sequence[Distribution], names: Sequence[str], axis: Axis, paper: Paper, unlike: Collection[str]
 ) -> None:
-    draw_boxes(axes, boxes, names, metric_axis(key), paper, named=first, unlike=unlike)
+    draw_boxes(axes, boxes, names, axis, paper, named=first, unlike=unlike)
 
 
 def _drawn(panels: Sequence[_Panel], names: Sequence[str], width: float, across: int) -> Figure:
