@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 from tokbench.records.probe_protocol import ProbeProtocol
 from tokbench.records.protocol import Protocol
-from tokbench.records.record import Environment, MetricResult, TokenizerInfo, TokensInfo, built_record, read_values, slim
+from tokbench.records.record import Environment, MetricResult, TokenizerInfo, TokensInfo, built_record, slim
 
 SCHEMA = 1
 
@@ -146,15 +145,6 @@ class ProbeRecord:
         values["by_position"] = "BY_POSITION"
         row = json.dumps([round(bits, 4) for bits in self.by_position])
         return json.dumps(values, indent=2, allow_nan=False).replace('"BY_POSITION"', row) + "\n"
-
-
-def read_probe_record(path: Path) -> ProbeRecord:
-    """Read a record file.
-
-    Raises:
-        TokbenchError: If it is missing, no record of a probe, or of a newer schema.
-    """
-    return probe_record_from_dict(read_values(path), origin=str(path))
 
 
 def probe_record_from_dict(values: Any, *, origin: str) -> ProbeRecord:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from tokbench.records.naming import subject_label
 from tokbench.records.probe_record import KIND, ProbeRecord, probe_record_from_dict
-from tokbench.records.record import Record, record_from_dict
-from tokbench.records.store import RUN, Rows, no_records, read_places, write_named
+from tokbench.records.read import KINDS, from_values
+from tokbench.records.record import Record
+from tokbench.records.store import Rows, no_records, read_places, write_named
 
 
 def write_probe_record(record: ProbeRecord, rows: Rows, folder: Path, *, model: Callable[[Path], None] | None = None) -> Path:
@@ -58,12 +59,16 @@ def find_all_records(places: Iterable[Path]) -> tuple[list[tuple[Path, Record]],
         TokbenchError: If a place is missing, a file is no record, or there is none of either kind.
     """
     places = list(places)
-    runs, probes = [], []
+    runs: list[tuple[Path, Record]] = []
+    probes: list[tuple[Path, ProbeRecord]] = []
     for found in read_places(places):
-        if found.kind == KIND:
-            probes.append((found.path, probe_record_from_dict(found.values, origin=str(found.path))))
-        elif found.named or found.kind == RUN:
-            runs.append((found.path, record_from_dict(found.values, origin=str(found.path))))
+        if not found.named and found.kind not in KINDS:
+            continue
+        record = from_values(found.values, origin=str(found.path))
+        if isinstance(record, ProbeRecord):
+            probes.append((found.path, record))
+        else:
+            runs.append((found.path, record))
     if not runs and not probes:
         raise no_records(places)
     return runs, probes

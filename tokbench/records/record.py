@@ -22,6 +22,10 @@ SCHEMA = 4
 ``metrics.*.exact``; older records are read without them. ``metrics.*.info`` needs no number: readers that do not know it pass over it."""
 
 
+RUN = "run"
+"""Kind of a record that names none."""
+
+
 @dataclass(frozen=True)
 class TrainingSetInfo:
     """Data that a tokenizer was trained on: name, images, and SHA-256 over ids and source digests."""
@@ -322,7 +326,7 @@ def record_from_dict(values: Any, *, origin: str) -> Record:
     Raises:
         TokbenchError: If they are no record, or of a newer schema.
     """
-    if isinstance(values, dict) and values.get("kind", "run") != "run":
+    if isinstance(values, dict) and values.get("kind", RUN) != RUN:
         raise TokbenchError(
             f"{origin} is the record of a {str(values['kind'])[:40]}, not of a run; tokbench compare and tokbench report show it"
         )

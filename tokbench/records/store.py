@@ -16,15 +16,12 @@ from tokbench.escapes import visible
 from tokbench.files import Busy, Taken, atomic_unit, is_draft
 from tokbench.json_files import parse_json, read_regular
 from tokbench.records.naming import distinction, file_stem, record_name
-from tokbench.records.record import Record, read_record, read_values, record_from_dict
+from tokbench.records.record import RUN, Record, read_record, read_values, record_from_dict
 
 logger = logging.getLogger(__name__)
 
 Rows = Mapping[str, Mapping[str, float]]
 """Column to image id to value."""
-
-RUN = "run"
-"""Kind of a record that names none."""
 
 MOST_ROWS = 20_000_000
 """Images that the rows beside a record may be of, where the record does not say."""

@@ -18,8 +18,9 @@ from tokbench.feed.probe.saved import ProbeForm, load_probe, read_probe_form, sa
 from tokbench.feed.probe.sequences import Sequences
 from tokbench.feed.probe.tokens import export_tokens
 from tokbench.feed.probe.training import make_optimizer, measure_bits, train_step
-from tokbench.records.probe_record import ProbeRecord, probe_record_from_dict, read_probe_record
+from tokbench.records.probe_record import ProbeRecord, probe_record_from_dict
 from tokbench.records.probe_store import find_probe_records, write_probe_record
+from tokbench.records.read import read
 from tokbench.records.store import find_records, read_rows
 
 
@@ -95,7 +96,8 @@ def test_records_come_back_and_are_not_mixed_with_those_of_runs(made: ProbeResul
     first, second = (write_probe_record(made.record, made.rows, tmp_path / "records") for _ in range(2))
     assert first.name == "tests-blocks+codebooks=2+axes=1_probe-tests_photos-64+data=other-ramps+size=8.json"
     assert second.name == "tests-blocks+codebooks=2+axes=1_probe-tests_photos-64+data=other-ramps+size=8_2.json"
-    back = read_probe_record(first)
+    back = read(first)
+    assert isinstance(back, ProbeRecord)
     assert back.to_json() == made.record.to_json()
     assert replace(back, by_position=made.record.by_position) == made.record
     np.testing.assert_allclose(back.by_position, made.record.by_position, atol=1e-4)
@@ -117,7 +119,7 @@ def test_files_that_are_no_records_are_named(made: ProbeResult, tmp_path: Path) 
         with pytest.raises(TokbenchError, match=problem):
             probe_record_from_dict(wrong, origin="it")
     with pytest.raises(TokbenchError, match="no record at"):
-        read_probe_record(tmp_path / "nowhere.json")
+        read(tmp_path / "nowhere.json")
     (tmp_path / "cut.json").write_text(made.record.to_json()[:-20])
     with pytest.raises(TokbenchError, match=r"cut\.json is not a readable record"):
         find_probe_records([tmp_path])

@@ -1,0 +1,44 @@
+"""One reader for records of every kind; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tokbench.errors import TokbenchError
+from tokbench.records.probe_record import KIND as PROBE
+from tokbench.records.probe_record import ProbeRecord, probe_record_from_dict
+from tokbench.records.record import RUN, Record, read_values, record_from_dict
+
+KINDS: dict[str, Callable[..., Record | ProbeRecord]] = {RUN: record_from_dict, PROBE: probe_record_from_dict}
+"""Builders by the kind that a record names."""
+
+
+def read(path: str | Path) -> Record | ProbeRecord:
+    """Read a record file of whatever kind.
+
+    Args:
+        path: Of its JSON.
+
+    Raises:
+        TokbenchError: If it is missing, no record, or of a kind or schema that this version does not know.
+    """
+    return from_values(read_values(Path(path)), origin=str(path))
+
+
+def from_values(values: Any, *, origin: str) -> Record | ProbeRecord:
+    """Build a record from plain JSON values, by the kind they name; what names none is the record of a run.
+
+    Args:
+        values: What ``to_json`` wrote.
+        origin: What to call them in errors.
+
+    Raises:
+        TokbenchError: If they are no record, or of a kind or schema that this version does not know.
+    """
+    kind = values.get("kind", RUN) if isinstance(values, dict) else RUN
+    if not isinstance(kind, str) or kind not in KINDS:
+        known = " or a ".join(KINDS)
+        raise TokbenchError(f"{origin} is the record of a {str(kind)[:40]}, this tokbench reads those of a {known}; install a newer one")
+    return KINDS[kind](values, origin=origin)
