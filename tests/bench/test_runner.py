@@ -248,3 +248,24 @@ def test_truncation_costs_the_lossless_tokenizer(folder):
     protocol = get_protocol(changes={"uint8": "truncate"})
     record = run(tokbench.load("pixel/rgb"), folder, metrics=("psnr",), protocol=protocol).record
     assert 48 < record.metrics["psnr"].value < 60
+
+
+def test_names_strings_and_single_metrics_do(folder, tmp_path):
+    record = tokbench.evaluate("pixel/palette-512", str(folder), size=32, limit=5, seed=3, metrics="psnr")
+    assert (record.tokenizer.name, list(record.metrics)) == ("pixel/palette-512", ["psnr"])
+    assert (record.protocol.size, record.protocol.samples, record.protocol.seed, record.data.count) == (32, 5, 3, 5)
+    assert list(tokbench.evaluate("anchor/jpeg-640", folder, metrics="psnr, ssim").metrics) == ["psnr", "ssim"]
+    small = get_protocol(changes={"size": 32, "seed": 4})
+    assert tokbench.evaluate("pixel/rgb", folder, limit=5, metrics=["psnr"], protocol=small).protocol_label.count("=") == 4
+    with pytest.raises(TokbenchError, match=r"^size=0 is refused: size must be 1 to 8192 px, got 0$"):
+        tokbench.evaluate("pixel/rgb", folder, size=0)
+    with pytest.raises(TokbenchError, match="unknown tokenizer 'pixl'"):
+        tokbench.evaluate("pixl", folder)
+
+
+def test_what_a_run_gives_is_written_and_read_by_public_names(folder, tmp_path):
+    evaluation = tokbench.run("pixel/palette-512", folder, metrics="psnr", options=RunOptions(save_images=str(tmp_path / "images")))
+    path = tokbench.write_record(evaluation.record, evaluation.rows, str(tmp_path / "runs"))
+    assert tokbench.read_record(str(path)) == evaluation.record
+    assert tokbench.read_rows(str(path)) == evaluation.rows
+    assert len(evaluation.rows["psnr"]) == 12

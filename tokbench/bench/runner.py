@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from tokbench.bench.about import tokenizer_info
-from tokbench.bench.anchors import Anchor
+from tokbench.bench.anchors import Anchor, parse_anchor
 from tokbench.bench.context import MetricContext
 from tokbench.bench.encode import Timed, decode, encode, reproducible, untimed
 from tokbench.bench.environment import environment
@@ -28,7 +28,7 @@ from tokbench.bench.observation import Observation, Subject
 from tokbench.bench.panel import Panel
 from tokbench.bench.saved_images import ImageSaver
 from tokbench.conduct import Misbehaved, blamed, layout_of, name_of
-from tokbench.configs import plain
+from tokbench.configs import plain, with_overrides
 from tokbench.data.open import PHOTO_SPECS, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -38,6 +38,7 @@ from tokbench.records.intervals import Interval, group_bootstrap, median_interva
 from tokbench.records.protocol import CHANGEABLE, Protocol, get_protocol
 from tokbench.records.record import DataInfo, Record, Timing, TokenizerInfo, TokensInfo
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.zoo import load
 from tokbench.tokens import Tokens
 from tokbench.weights.assets import cache_dir
 from tokbench.weights.training import Training
@@ -62,8 +63,8 @@ class RunOptions:
 
     batch_size: int = 64
     strict: bool = False
-    feature_weights: Path | None = None
-    save_images: Path | None = None
+    feature_weights: str | Path | None = None
+    save_images: str | Path | None = None
     cache: bool = True
     progress: Progress = field(default=lambda done, total: None)
 
@@ -84,19 +85,25 @@ class Evaluation:
 
 
 def evaluate(
-    tokenizer: Tokenizer,
+    tokenizer: str | Tokenizer | Anchor,
     data: str | Path | ImageSource = "photos",
     *,
-    metrics: tuple[str, ...] | list[str] | None = None,
+    size: int | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    metrics: str | Sequence[str] | None = None,
     protocol: Protocol | None = None,
     options: RunOptions | None = None,
 ) -> Record:
     """Measure a tokenizer.
 
     Args:
-        tokenizer: What ``tokbench.load`` returns, or your own ``Tokenizer``.
+        tokenizer: What ``tokbench.load`` returns, your own ``Tokenizer``, or a name as ``load`` takes it; ``anchor/webp-320`` is a codec.
         data: ``photos``, a folder, a zip, tar shards, a parquet file, ``hf:NAME``, or an ``ImageSource``.
-        metrics: Names; None takes those measured by default.
+        size: Side of the square images in pixels; None takes that of the protocol. So do the next two.
+        limit: Images at most, chosen by ``seed``.
+        seed: Of that choice and of stochastic tokenizers.
+        metrics: One name, several separated by commas, or a sequence of them; None takes those measured by default.
         protocol: How to measure; None takes ``photos-64``, with the name of ``data``.
         options: What changes no figure.
 
@@ -107,24 +114,34 @@ def evaluate(
         Misbehaved: If the tokenizer fails, or breaks its contract.
         TokbenchError: If data, metrics or tokenizer do not fit together.
     """
-    evaluation = run(tokenizer, data, metrics=metrics, protocol=protocol, options=options)
+    evaluation = run(tokenizer, data, size=size, limit=limit, seed=seed, metrics=metrics, protocol=protocol, options=options)
     for failure in evaluation.failures:
         logger.warning("%s", failure)
     return evaluation.record
 
 
 def run(
-    tokenizer: Tokenizer | Anchor,
+    tokenizer: str | Tokenizer | Anchor,
     data: str | Path | ImageSource = "photos",
     *,
-    metrics: tuple[str, ...] | list[str] | None = None,
+    size: int | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    metrics: str | Sequence[str] | None = None,
     protocol: Protocol | None = None,
     options: RunOptions | None = None,
 ) -> Evaluation:
-    """Measure a tokenizer or an anchor; like ``evaluate``, with the per-image rows."""
+    """Measure a tokenizer as ``evaluate`` does, and return the values of every image too.
+
+    Returns:
+        What ``tokbench.write_record`` writes: the record and its rows; and a line for every metric that failed.
+    """
     options = options or RunOptions()
-    protocol = protocol or get_protocol()
-    classes = select(None if metrics is None else tuple(metrics))
+    changes = {"size": size, "samples": limit, "seed": seed}
+    protocol = with_overrides(protocol or get_protocol(), {key: value for key, value in changes.items() if value is not None})
+    classes = select(_names(metrics))
+    if isinstance(tokenizer, str):
+        tokenizer = parse_anchor(tokenizer) or load(tokenizer)
     source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)
     if metrics is None:
         classes += select(source.metrics)
@@ -135,9 +152,8 @@ def run(
     indices = choose(source, protocol)
     under_test = UnderTest(tokenizer, protocol)
     subject = Subject(under_test.layout, len(indices), (protocol.size, protocol.size))
-    context = MetricContext(
-        under_test.device, protocol.micro_batch, cache_dir() / "features" if options.cache else None, options.feature_weights, source
-    )
+    weights = None if options.feature_weights is None else Path(options.feature_weights)
+    context = MetricContext(under_test.device, protocol.micro_batch, cache_dir() / "features" if options.cache else None, weights, source)
     panel = Panel(classes, subject, context)
 
     saver = None
@@ -302,6 +318,12 @@ def _rate(seconds: list[float]) -> tuple[float | None, Interval | None]:
     ends = median_interval(seconds)
     how = f"order statistics of {len(seconds)} micro-batches of one pass"
     return 1.0 / statistics.median(seconds), Interval(1.0 / ends[1], 1.0 / ends[0], how) if ends else None
+
+
+def _names(metrics: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    if isinstance(metrics, str):
+        return tuple(part.strip() for part in metrics.split(",") if part.strip())
+    return None if metrics is None else tuple(metrics)
 
 
 NAMED = 20

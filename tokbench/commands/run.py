@@ -69,7 +69,6 @@ def run(
     check_folder(out_dir, "--out")
     check_gate_report(fail_if, gate_report)
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
-    names = None if metrics is None else tuple(part.strip() for part in metrics.split(",") if part.strip())
     chosen = loading(weights, setting, drop, averages)
     if len(tokenizer) > 1 and (weights is not None or drop or averages is not None):
         raise TokbenchError(f"--weights, --drop and --averages belong to one tokenizer, {len(tokenizer)} are given; run them one by one")
@@ -81,7 +80,7 @@ def run(
         for subject in subjects:
             try:
                 with progress(subject.name, len(source)) as advance:
-                    evaluation = run_bench(subject, source, metrics=names, protocol=protocol, options=replace(options, progress=advance))
+                    evaluation = run_bench(subject, source, metrics=metrics, protocol=protocol, options=replace(options, progress=advance))
             except Misbehaved as error:
                 say(f"tokbench: {error}")
                 failed = True

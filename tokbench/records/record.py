@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
 from dataclasses import dataclass, field
@@ -11,8 +12,9 @@ from typing import Any
 
 from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError
+from tokbench.escapes import visible
 from tokbench.json_files import read_json
-from tokbench.records.figures import FigureInfo
+from tokbench.records.figures import BY_KEY, FigureInfo, known_figure
 from tokbench.records.intervals import Interval
 from tokbench.records.protocol import Protocol
 
@@ -236,7 +238,7 @@ class Environment:
     packages: dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Record:
     """One tokenizer under one protocol on one data set.
 
@@ -257,13 +259,61 @@ class Record:
     trained_on: bool | None = None
     schema: int = SCHEMA
 
+    def figures(self) -> dict[str, float]:
+        """Every number that was measured, by key: rates, metrics and speeds, as ``tokbench metrics`` names them.
+
+        A figure of images that all came back exactly is infinite (PSNR), or minus infinity where less is better.
+        """
+        measured = {key: metric.reached for key, metric in self.metrics.items()}
+        timing, tokens = self.timing, self.tokens
+        values = {
+            "tokens_per_image": tokens.tokens_per_image,
+            "bits_per_image": tokens.bits_per_image,
+            "bpp": tokens.bpp,
+            **{key: measured[key] for key in BY_KEY if key in measured},
+            **measured,
+            "encode": timing.encode_images_per_second,
+            "decode": timing.decode_images_per_second,
+            "parameters": self.tokenizer.parameters,
+        }
+        return {key: float(value) for key, value in values.items() if value is not None}
+
     def interval(self, key: str) -> Interval | None:
-        """The 95 % interval of ``encode``, ``decode``, ``bits_per_image`` or ``bpp``, where there is one; None for anything else."""
+        """The 95 % interval of a figure, where there is one."""
+        if key in self.metrics:
+            return self.metrics[key].interval
         bits = self.tokens.bits_interval
         if key == "bpp" and bits is not None:
             pixels = self.protocol.size**2
             return Interval(bits.low / pixels, bits.high / pixels, bits.method)
         return {"encode": self.timing.encode_interval, "decode": self.timing.decode_interval, "bits_per_image": bits}.get(key)
+
+    def __repr__(self) -> str:
+        leading = [key for key in self.figures() if (info := self._info(key)) is not None and info.leading]
+        figures = ", ".join(f"{title} {value}" for title, value, _ in map(self._written, leading or self.metrics) if value)
+        return f"Record({self._title()}{': ' * bool(figures)}{figures})"
+
+    def _repr_html_(self) -> str:
+        """A small table, as notebooks show it."""
+        rows = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in self._written(key))}</tr>" for key in self.figures())
+        return f"<table><caption>{html.escape(self._title())}</caption><tr><th>figure</th><th>value</th><th>95 %</th></tr>{rows}</table>"
+
+    def _title(self) -> str:
+        return visible(f"{self.tokenizer.name} on {self.data.count} images of {self.data.name}, {self.protocol_label}")
+
+    def _info(self, key: str) -> FigureInfo | None:
+        return known_figure(key, [self.metrics[key].info] if key in self.metrics else [])
+
+    def _written(self, key: str) -> tuple[str, str, str]:
+        """A figure's title, its number and the ends of its interval, as text; what there is none of is empty."""
+        info, value, interval = self._info(key), self.figures().get(key), self.interval(key)
+        title, digits, scale, symbol = (info.title, info.digits, info.scale, info.symbol) if info else (key, 4, 1.0, "")
+        number = "" if value is None else f"{value * scale:.{digits}f} {symbol}".strip()
+        return (
+            visible(title),
+            visible(number),
+            f"{interval.low * scale:.{digits}f} to {interval.high * scale:.{digits}f}" if interval else "",
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; metrics without a figure keep only their reason."""
@@ -289,13 +339,16 @@ def slim(metric: dict[str, Any]) -> dict[str, Any]:
     return slim
 
 
-def read_record(path: Path) -> Record:
+def read_record(path: str | Path) -> Record:
     """Read a record file.
+
+    Args:
+        path: Of its JSON.
 
     Raises:
         TokbenchError: If it is missing, no record, or of a newer schema.
     """
-    return record_from_dict(read_values(path), origin=str(path))
+    return record_from_dict(read_values(Path(path)), origin=str(path))
 
 
 def read_values(path: Path) -> Any:

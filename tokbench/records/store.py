@@ -27,7 +27,7 @@ MOST_ROWS = 20_000_000
 """Images that the rows beside a record may be of, where the record does not say."""
 
 
-def write_record(record: Record, rows: Rows, folder: Path) -> Path:
+def write_record(record: Record, rows: Rows, folder: str | Path) -> Path:
     """Write a record and, beside it, its per-image rows as parquet.
 
     Args:
@@ -42,7 +42,7 @@ def write_record(record: Record, rows: Rows, folder: Path) -> Path:
     Raises:
         TokbenchError: If the folder cannot be written.
     """
-    name = record_name(record)
+    folder, name = Path(folder), record_name(record)
     with suppress(TokbenchError):  # no record there, or none that can be read
         name += distinction(record, read_record(folder / f"{file_stem(name)}.json"))
     return write_named(record.to_json(), rows, folder, name)
@@ -86,7 +86,7 @@ def _write_rows(rows: Rows, path: Path) -> None:
     pq.write_table(pa.table(table), path)
 
 
-def read_rows(record: Path, *, images: int | None = None) -> dict[str, dict[str, float]]:
+def read_rows(record: str | Path, *, images: int | None = None) -> dict[str, dict[str, float]]:
     """Read the per-image rows beside a record; empty if there are none.
 
     Args:
@@ -101,7 +101,7 @@ def read_rows(record: Path, *, images: int | None = None) -> dict[str, dict[str,
     """
     import pyarrow as pa
 
-    path = record.with_suffix(".parquet")
+    path = Path(record).with_suffix(".parquet")
     if not os.path.isfile(path):
         return {}
     try:

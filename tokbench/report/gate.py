@@ -14,9 +14,8 @@ from tokbench.configs import plain
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.escapes import visible
 from tokbench.files import write_text
-from tokbench.records.figures import BY_KEY
+from tokbench.records.figures import BY_KEY, RATES, SPEEDS
 from tokbench.records.record import Record
-from tokbench.report.table import DERIVED, SPEED
 
 CHANGE = ".change"
 """Ends the name of a metric's change from one record to another."""
@@ -108,13 +107,9 @@ def known_names(records: Iterable[Record] = ()) -> set[str]:
 
 def record_values(record: Record) -> dict[str, float | str]:
     """Everything of a record that a condition may name."""
-    values: dict[str, float | str] = {}
-    for column, get in (*DERIVED, *SPEED):
-        value = get(record)
-        values[column.key] = "the record has none" if value is None else value
-    for key, metric in record.metrics.items():
-        values[key] = (metric.reason or "the record has none") if metric.reached is None else metric.reached
-    return values
+    none = "the record has none"
+    missing = {info.key: none for info in (*RATES, *SPEEDS)} | {key: metric.reason or none for key, metric in record.metrics.items()}
+    return missing | record.figures()
 
 
 def check(conditions: Sequence[Condition], subjects: Sequence[tuple[str, Values]]) -> list[Check]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from tokbench.errors import TokbenchError
-from tokbench.records.figures import BY_KEY, FIGURES, FigureInfo, figures_of, known_figure
+from tokbench.records.figures import BY_KEY, FIGURES, RATES, SPEEDS, FigureInfo, figures_of, known_figure
 from tokbench.records.intervals import Interval
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
@@ -75,17 +75,12 @@ def figure_column(key: str, results: Iterable[MetricResult | None] = ()) -> Colu
 
 METRIC_COLUMNS = tuple(map(column_of, FIGURES))
 
-DERIVED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
-    (column_of(BY_KEY["tokens_per_image"]), lambda r: r.tokens.tokens_per_image),
-    (column_of(BY_KEY["bits_per_image"]), lambda r: r.tokens.bits_per_image),
-    (column_of(BY_KEY["bpp"]), lambda r: r.tokens.bpp),
-)
 
-SPEED: tuple[tuple[Column, Callable[[Record], float | None]], ...] = (
-    (column_of(BY_KEY["encode"]), lambda r: r.timing.encode_images_per_second),
-    (column_of(BY_KEY["decode"]), lambda r: r.timing.decode_images_per_second),
-    (column_of(BY_KEY["parameters"]), lambda r: float(r.tokenizer.parameters)),
-)
+def _unjudged(info: FigureInfo) -> tuple[Column, Callable[[Record], float | None]]:
+    return column_of(info), lambda record: record.figures().get(info.key)
+
+
+DERIVED, SPEED = tuple(map(_unjudged, RATES)), tuple(map(_unjudged, SPEEDS))
 
 TIMED = ("encode", "decode")
 """Columns of speeds."""
