@@ -62,7 +62,7 @@ def test_error_maps_have_the_gain_of_the_grid_and_say_it(make_record, make_pictu
     from tokbench.report.page.model import arrange
     from tokbench.report.page.render import Shown, render_page
 
-    assert f"GAIN = {ERROR_GAIN}," in (ROOT / "tokbench/report/page/page.js").read_text()
+    assert f"GAIN = {ERROR_GAIN}," in (ROOT / "tokbench/report/page/js/pictures.js").read_text()
     item = make_record("family/a")
     (group,) = arrange([item])
     page = render_page([group], [Shown(*make_pictures(group, sorted(item.rows["psnr"])[:1]))])

@@ -151,6 +151,7 @@ def _heading(group: Group, column: Column, kind: str) -> Heading:
     for interval in (metric.interval if metric else None, steady):
         if interval is not None:
             lines.append(f"in brackets: 95 %, {clipped(interval.method)}")
+    lines.append(f"key in the filter: {clipped(column.key)}")
     note = f"N={count:,}" if info is not None and info.of_whole_sets else ""
     return Heading(column, kind, note, better, "\n".join(line for line in lines if line))
 

@@ -32,6 +32,9 @@ PICTURE_BYTES = 11_000_000
 TOKEN_SHARE = 0.25
 """Most of a group's part of it that its token pictures may take."""
 
+SCRIPTS = ("js/page.js", "js/table.js", "js/plots.js", "js/pictures.js")
+"""Files of the page's script, the first with what the others share."""
+
 TOKEN_IMAGES = 4
 """Images whose tokens a group shows."""
 
@@ -93,7 +96,7 @@ def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra
         parts.append(part | {"heading": heading, "first_image": first})
         left -= spent
     subjects = _subjects(groups)
-    style, script = _asset("style.css"), _asset("page.js")
+    style, script = _asset("style.css"), _asset(*SCRIPTS)
     template = environment().get_template("page.html.j2")
     return template.render(
         parts=parts,
@@ -212,13 +215,13 @@ def _data(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {"columns": columns, "images": images}
 
 
-def _asset(name: str) -> Markup:
-    """A file of this package as it is, to stand inside an element of its kind."""
+def _asset(*names: str) -> Markup:
+    """Files of this package as they are, one after the other, to stand inside an element of their kind."""
     from markupsafe import Markup
 
-    text = (resources.files("tokbench.report.page") / name).read_text(encoding="utf-8")
+    text = "\n".join((resources.files("tokbench.report.page") / name).read_text(encoding="utf-8") for name in names)
     if "</" in text:
-        raise ValueError(f"{name} must not hold '</', which could end its element")
+        raise ValueError(f"{' and '.join(names)} must not hold '</', which could end their element")
     return Markup(text)
 
 
