@@ -140,8 +140,8 @@ class Plain(nn.Module):
         super().__init__()
         z = config.autoencoder.z_channels
         self.encoder, self.decoder = PlainHalf(config.autoencoder, encoder=True), PlainHalf(config.autoencoder, encoder=False)
-        self.quantize = nn.ModuleDict({"embedding": nn.Embedding(config.codebook_size, config.embed_dim)})
-        self.quant_conv, self.post_quant_conv = nn.Conv2d(z, config.embed_dim, 1), nn.Conv2d(config.embed_dim, z, 1)
+        self.quantize = nn.ModuleDict({"embedding": nn.Embedding(config.quantizer.codebook_sizes[0], config.quantizer.channels)})
+        self.quant_conv, self.post_quant_conv = nn.Conv2d(z, config.quantizer.channels, 1), nn.Conv2d(config.quantizer.channels, z, 1)
 
     def encode(self, images: Tensor) -> Tensor:
         """Code numbers, ``[B, h, w]``."""
@@ -176,8 +176,8 @@ def diffusers_model(config: ConvVQConfig) -> nn.Module:
         block_out_channels=network.widths,
         layers_per_block=network.num_res_blocks,
         latent_channels=network.z_channels,
-        num_vq_embeddings=config.codebook_size,
-        vq_embed_dim=config.embed_dim,
+        num_vq_embeddings=config.quantizer.codebook_sizes[0],
+        vq_embed_dim=config.quantizer.channels,
         norm_num_groups=network.norm_groups,
     ).eval()
 
@@ -208,14 +208,14 @@ def three_ways(images: Tensor) -> tuple[dict[str, Way], ConvVQConfig]:
         return tokens.codes.reshape(len(images), *tokens.grid)  # type: ignore[union-attr]
 
     def decode_ours(codes: Tensor) -> Tensor:
-        return ours.decode(DiscreteTokens(codes.flatten(1)[..., None], tuple(codes.shape[1:]), (config.codebook_size,)))
+        return ours.decode(DiscreteTokens(codes.flatten(1)[..., None], tuple(codes.shape[1:]), (config.quantizer.codebook_sizes[0],)))
 
     def encode_theirs(images: Tensor) -> Tensor:
         latents = theirs.encode(images).latents
         return theirs.quantize(latents)[2][2].reshape(latents.shape[0], *latents.shape[2:])
 
     def decode_theirs(codes: Tensor) -> Tensor:
-        vectors = theirs.quantize.get_codebook_entry(codes.flatten(), (*codes.shape, config.embed_dim))
+        vectors = theirs.quantize.get_codebook_entry(codes.flatten(), (*codes.shape, config.quantizer.channels))
         return theirs.decode(vectors, force_not_quantize=True).sample
 
     ways = {

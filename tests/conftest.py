@@ -31,6 +31,7 @@ from PIL import Image  # noqa: E402
 
 from tokbench.data.photos import PhotoCrops  # noqa: E402
 from tokbench.nn.configs import AutoencoderConfig  # noqa: E402
+from tokbench.quantizers.configs import VQ  # noqa: E402
 from tokbench.tokenizers import VAE, VQVAE  # noqa: E402
 from tokbench.tokenizers.conv_vq.config import ConvVQConfig  # noqa: E402
 from tokbench.tokenizers.vae.variants import VAEConfig  # noqa: E402
@@ -110,7 +111,7 @@ def folder(tmp_path: Path, crops: torch.Tensor) -> Path:
 def small_vqvae() -> VQVAE:
     """Stride 2, 16 codes, random weights."""
     torch.manual_seed(0)
-    return VQVAE(ConvVQConfig(SMALL, codebook_size=16, embed_dim=4)).eval()
+    return VQVAE(ConvVQConfig(SMALL, VQ(16, 4))).eval()
 
 
 @pytest.fixture

@@ -39,10 +39,13 @@ def _replace(config: Any, overrides: dict[tuple[str, ...], tuple[str, object]]) 
     for name in dict.fromkeys(path[0] for path in overrides):
         below = {path[1:]: given for path, given in overrides.items() if path[0] == name}
         if name not in fields:
-            raise unknown_name("setting", next(iter(below.values()))[0], fields)
+            raise unknown_name("setting", next(iter(below.values()))[0], [*fields, *flat(plain(config))])
+        if ("kind",) in below and _kinds(get_type_hints(type(config))[name]):
+            below[()] = below.pop(("kind",))
         if () in below:
             key, value = below.pop(())
-            new[name] = _parse(value, get_type_hints(type(config))[name], key)
+            if value != getattr(getattr(config, name), "kind", None):  # else it is of that kind already, and keeps its settings
+                new[name] = _parse(value, get_type_hints(type(config))[name], key)
         if below:
             new[name] = _replace(new.get(name, getattr(config, name)), below)
     try:
@@ -59,6 +62,12 @@ def _parse(value: object, kind: Any, key: str) -> object:
             if str(choice) == str(value):
                 return choice
         raise TokbenchError(f"{key} is one of {', '.join(map(str, args))}; got {value!r}")
+    if choices := _kinds(kind):
+        if isinstance(value, tuple(choices.values())):
+            return value
+        if isinstance(value, str) and value in choices:
+            return choices[value]()
+        raise unknown_name(key, str(value), choices, hint=f"Its settings: {key}.NAME=VALUE")
     if origin in (types.UnionType, Union):
         if type(None) in args and (value is None or str(value).lower() == "none"):
             return None
@@ -72,6 +81,12 @@ def _parse(value: object, kind: Any, key: str) -> object:
             raise TokbenchError(f"{key} takes {len(kinds)} values, got {len(parts)}")
         return tuple(_parse(part.strip() if isinstance(part, str) else part, item, key) for part, item in zip(parts, kinds, strict=True))
     return _scalar(value, kind, key)
+
+
+def _kinds(hint: Any) -> dict[str, type]:
+    """The dataclasses of a union that tell themselves apart by their field ``kind``, by that; empty for any other type."""
+    parts = get_args(hint) if get_origin(hint) in (types.UnionType, Union) else ()
+    return {str(part.kind): part for part in parts} if parts and all(hasattr(part, "kind") for part in parts) else {}
 
 
 def _scalar(value: object, kind: Any, key: str) -> object:
@@ -139,6 +154,11 @@ def build(kind: Any, value: Any, where: str = "") -> Any:
     origin, args = get_origin(kind), get_args(kind)
     if kind is Any:
         return value
+    if choices := _kinds(kind):
+        name = _of_kind(dict, value, where).get("kind")
+        if name not in choices:
+            raise ValueError(f"{_below(where, 'kind')} is {str(name)[:40]!r}, not one of {', '.join(choices)}")
+        return build(choices[name], value, where)
     if origin in (types.UnionType, Union):
         return None if value is None else build(next(arg for arg in args if arg is not type(None)), value, where)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):

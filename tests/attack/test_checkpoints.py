@@ -32,6 +32,7 @@ from tokbench.configs import with_overrides
 from tokbench.data.folder import FolderSource
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.plugins import import_class
+from tokbench.quantizers.configs import VQ
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokenizers.zoo import save_tokenizer
@@ -51,8 +52,8 @@ SMALL: dict[str, Any] = {
     "autoencoder.z_channels": 2,
     "autoencoder.attn_resolutions": (),
     "autoencoder.norm_groups": 2,
-    "codebook_size": 5,
-    "embed_dim": 3,
+    "quantizer.codebook_size": 5,
+    "quantizer.dim": 3,
 }
 
 
@@ -193,7 +194,7 @@ TINY = AutoencoderConfig(z_channels=4, channels=32, channel_multipliers=(1, 1), 
 
 def _tiny_resolve(name: str) -> Any:
     family, variant = zoo.resolve(name)
-    return family, replace(variant, config=ConvVQConfig(TINY, codebook_size=16, embed_dim=4, loss_form="commitment"), image_size=16)
+    return family, replace(variant, config=ConvVQConfig(TINY, VQ(16, 4, loss_form="commitment")), image_size=16)
 
 
 class Crash(Exception):

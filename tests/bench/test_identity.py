@@ -113,7 +113,7 @@ def _remove(model):
 
 
 def _config(model):
-    model.config = dataclasses.replace(model.config, beta=0.5)
+    model.config = dataclasses.replace(model.config, quantizer=dataclasses.replace(model.config.quantizer, beta=0.5))
 
 
 def _codebook(model):
@@ -151,7 +151,10 @@ def test_whatever_is_changed_after_loading_shows(vqvae):
     assert (quantizer["class"], quantizer["cosine"], quantizer["codebook_sizes"]) == ("VectorQuantizer", True, [1024])
     assert found["a quantizer of others"].config["changed"]["quantize"]["class"].endswith("_foreign.<locals>.Other")
     assert found["another quantizer"].settings == {"quantize": "VectorQuantizer"}
-    assert found["another configuration"].settings == {"beta": "0.5", "quantize": "VectorQuantizer"}  # which still has the old one
+    assert found["another configuration"].settings == {
+        "quantizer.beta": "0.5",
+        "quantize": "VectorQuantizer",
+    }  # which still has the old one
 
 
 def test_moving_training_mode_and_gradients_change_nothing(vqvae):

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.nn.discriminator import PatchDiscriminator
+from tokbench.quantizers.configs import VQ
 from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokenizers.vae.model import VAE
 from tokbench.tokenizers.vae.variants import VAEConfig
@@ -62,7 +63,7 @@ def taming(goldens: Path) -> Golden:
 def vqgan(golden: Golden, loss_form: str = "taming") -> VQGAN:
     config = golden.config
     model = VQGAN(
-        ConvVQConfig(autoencoder_config(config["ddconfig"]), config["n_embed"], config["embed_dim"], config["beta"], loss_form)  # type: ignore[arg-type]
+        ConvVQConfig(autoencoder_config(config["ddconfig"]), VQ(config["n_embed"], config["embed_dim"], config["beta"], loss_form))  # type: ignore[arg-type]
     )
     load_strictly(model, {key: value for key, value in golden.state.items() if not key.startswith("loss.")}, origin="golden")
     return model.eval()

@@ -166,7 +166,7 @@ def test_real_settings_are_finite(value: float) -> None:
     tried = 0
     for kind in {type(make()) for make in MAKERS.values()}:
         parameters = inspect.signature(kind).parameters.values()
-        needed = [{"codebook_sizes": (4, 4), "levels": (4, 4)}.get(one.name, 9) for one in parameters if one.default is one.empty]
+        needed = [{"sizes": (4, 4), "levels": (4, 4)}.get(one.name, 9) for one in parameters if one.default is one.empty]
         build: Any = kind
         build(*needed)  # whole without the setting
         for one in parameters:

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tokbench.nn.configs import AutoencoderConfig
+from tokbench.quantizers.configs import VQ, Gumbel
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
@@ -122,7 +123,7 @@ def assert_codes(model: ConvVQTokenizer, golden: Golden, indices: Tensor) -> Dis
     tokens = model.encode(image)
     side = image.shape[2] // model.stride
     assert tokens.grid == (side, side)
-    assert tokens.codebook_sizes == (model.config.codebook_size,)
+    assert tokens.codebook_sizes == (model.config.quantizer.codebook_sizes[0],)
     assert torch.equal(tokens.codes.flatten(), indices.flatten())
     assert model.layout(image.shape[2], image.shape[3]).grid == tokens.grid
     return tokens
@@ -152,8 +153,11 @@ def assert_same(model: Tokenizer, other: Tokenizer, image: Tensor) -> None:
 
 def taming(golden: Golden, path: Path, **changes: object) -> VQGAN:
     config = golden.config
-    shape = ConvVQConfig(taming_config(config["ddconfig"]), config["n_embed"], config["embed_dim"], beta=config["beta"], loss_form="taming")
-    return from_file(VQGAN(replace(shape, **changes)), golden.state, path)  # type: ignore[arg-type]
+    shape = ConvVQConfig(
+        taming_config(config["ddconfig"]), VQ(config["n_embed"], config["embed_dim"], beta=config["beta"], loss_form="taming")
+    )
+    shape = replace(shape, quantizer=replace(shape.quantizer, **changes))  # type: ignore[arg-type]
+    return from_file(VQGAN(shape), golden.state, path)
 
 
 @golden_sets("taming")
@@ -187,7 +191,7 @@ class TestTamingGumbel:
     def model(self, golden: Golden, path: Path) -> VQGAN:
         config = golden.config
         autoencoder = taming_config(config["ddconfig"])
-        shape = ConvVQConfig(autoencoder, config["n_embed"], config["embed_dim"], quantizer="gumbel", kl_weight=config["kl_weight"])
+        shape = ConvVQConfig(autoencoder, Gumbel(config["n_embed"], config["embed_dim"], kl_weight=config["kl_weight"]))
         return from_file(VQGAN(shape), golden.state, path)
 
     def test_encode_and_decode(self, golden: Golden, tmp_path: Path) -> None:
@@ -225,15 +229,15 @@ class TestLlamaGen:
             attn_resolutions=(size // 2 ** (len(multipliers) - 1),),
             resolution=size,
         )
-        config = ConvVQConfig(
-            autoencoder,
+        quantizer = VQ(
             args["codebook_size"],
             args["codebook_embed_dim"],
             beta=args["commit_loss_beta"],
-            quantizer="cosine" if args["codebook_l2_norm"] else "nearest",
+            cosine=args["codebook_l2_norm"],
             entropy_weight=args["entropy_loss_ratio"],
         )
-        return from_file(LlamaGen(replace(config, **changes)), golden.state if state is None else state, path)  # type: ignore[arg-type]
+        config = ConvVQConfig(autoencoder, replace(quantizer, **changes))  # type: ignore[arg-type]
+        return from_file(LlamaGen(config), golden.state if state is None else state, path)
 
     def test_encode_and_decode(self, golden: Golden, tmp_path: Path) -> None:
         model, io = self.model(golden, tmp_path / "w.safetensors"), golden.io
@@ -262,11 +266,11 @@ class TestLlamaGen:
 def test_directions_are_not_nearest_entries(tmp_path: Path) -> None:
     """The golden's entries have various lengths: without normalisation other codes win, and other images come out."""
     golden = read(OWN / "llamagen")
-    plain = TestLlamaGen().model(golden, tmp_path / "w.safetensors", quantizer="nearest")
+    plain = TestLlamaGen().model(golden, tmp_path / "w.safetensors", cosine=False)
     assert not torch.equal(plain.encode(golden.io["image"]).codes.flatten(), golden.io["indices"])  # type: ignore[union-attr]
     codes = golden.io["indices"].reshape(len(golden.io["image"]), -1, 1)
     side = golden.io["quant"].shape[2]
-    images = plain.decode(DiscreteTokens(codes, (side, side), (plain.config.codebook_size,)))
+    images = plain.decode(DiscreteTokens(codes, (side, side), plain.config.quantizer.codebook_sizes))
     assert float((images - golden.io["recon"]).abs().max()) > 0.1
 
 
@@ -321,9 +325,7 @@ class TestVQModel:
         config = golden.config["config"]
         shape = ConvVQConfig(
             diffusers_config(config, double_z=False),
-            config["num_vq_embeddings"],
-            config.get("vq_embed_dim") or config["latent_channels"],
-            loss_form="taming",
+            VQ(config["num_vq_embeddings"], config.get("vq_embed_dim") or config["latent_channels"], loss_form="taming"),
         )
         return from_file(VQGAN(shape), golden.state if state is None else state, path)
 

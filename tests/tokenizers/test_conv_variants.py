@@ -18,9 +18,11 @@ import torch
 from safetensors.torch import load_file
 
 import tokbench
+from tokbench.configs import with_overrides
 from tokbench.errors import TokbenchError
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.plugins import import_class
+from tokbench.quantizers.configs import VQ
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.conv_vq.config import ConvVQConfig
@@ -163,22 +165,22 @@ def stable_diffusion(state: State) -> object:
             "vqgan/imagenet-f16-1024",
             "taming",
             lightning,
-            {"z_channels": 16, "attn_resolutions": (8,), "codebook_size": 64, "embed_dim": 16},
+            {"z_channels": 16, "attn_resolutions": (8,), "quantizer.codebook_size": 64, "quantizer.dim": 16},
             "indices",
         ),
         (
             "vqgan/gumbel-f8",
             "taming_gumbel",
             lightning,
-            {"z_channels": 12, "attn_resolutions": (16,), "codebook_size": 48, "embed_dim": 12},
+            {"z_channels": 12, "attn_resolutions": (16,), "quantizer.codebook_size": 48, "quantizer.dim": 12},
             "indices_argmax",
         ),
-        ("llamagen/vq-16", "llamagen", llamagen, {"z_channels": 16, "attn_resolutions": (8,), "codebook_size": 64}, "indices"),
+        ("llamagen/vq-16", "llamagen", llamagen, {"z_channels": 16, "attn_resolutions": (8,), "quantizer.codebook_size": 64}, "indices"),
         (
             "vqgan/ldm-f8",
             "vqmodel_diffusers",
             dict,
-            {"z_channels": 3, "channel_multipliers": (1, 2), "attn_resolutions": (), "codebook_size": 96, "embed_dim": 3},
+            {"z_channels": 3, "channel_multipliers": (1, 2), "attn_resolutions": (), "quantizer.codebook_size": 96, "quantizer.dim": 3},
             "indices",
         ),
         ("vae/sd", "autoencoder_kl", stable_diffusion, {"channel_multipliers": (1, 2, 1)}, None),
@@ -196,8 +198,7 @@ def test_variants_load_a_file_by_name(
     """A file as upstream wraps it, at a reduced size that is set by name as a user would."""
     path = tmp_path / "weights.pt"
     torch.save(wrap(load_file(goldens / golden / "state_dict.safetensors")), path)
-    own = {"codebook_size", "embed_dim"}
-    fields = {key if key in own else f"autoencoder.{key}": value for key, value in (REDUCED | overrides).items()}
+    fields = {key if "." in key else f"autoencoder.{key}": value for key, value in (REDUCED | overrides).items()}
     tokenizer = tokbench.load(name, weights=path, config=fields)
     io = load_file(goldens / golden / "io.safetensors")
     tokens = tokenizer.encode(io["image"])
@@ -213,17 +214,19 @@ def test_variants_load_a_file_by_name(
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        ({"quantizer": "fsq"}, "quantizer is nearest, cosine or gumbel, got 'fsq'"),
-        ({"quantizer": "gumbel"}, "gumbel needs embed_dim equal to autoencoder.z_channels, got 8 and 16"),
-        ({"entropy_weight": -1.0}, "entropy_weight must be a finite number from 0, got -1.0"),
-        ({"kl_weight": float("nan")}, "kl_weight must be a finite number from 0, got nan"),
+        ({"quantizer": "fsk"}, "unknown quantizer 'fsk'; did you mean fsq"),
+        ({"quantizer": "gumbel", "quantizer.dim": 8}, "gumbel needs quantizer.dim equal to autoencoder.z_channels, got 8 and 16"),
+        ({"quantizer.entropy_weight": -1.0}, "entropy_weight must not be negative, got -1.0"),
+        ({"quantizer": "gumbel", "quantizer.kl_weight": float("nan")}, "kl_weight takes a value of type float, got nan"),
+        ({"quantizer": "fsq", "quantizer.levels": "1,2"}, "a channel needs at least 3 levels"),
+        ({"quantizer.codebook_size": 1}, "a codebook needs at least 2 codes, got 1"),
+        ({"codebook_size": 64}, "unknown setting 'codebook_size'; did you mean quantizer.codebook_size"),
     ],
 )
-@pytest.mark.usefixtures("unchecked_types")
 def test_impossible_settings_are_refused(change: dict, problem: str) -> None:
-    config = ConvVQConfig(AutoencoderConfig(16), codebook_size=16, embed_dim=8)
-    with pytest.raises(ValueError, match=problem):
-        replace(config, **change)
+    config = ConvVQConfig(AutoencoderConfig(16), VQ(16, 8))
+    with pytest.raises(TokbenchError, match=problem):
+        with_overrides(config, change)
 
 
 @pytest.mark.parametrize("change", [{"latent_scale": 0.0}, {"latent_scale": float("inf")}, {"latent_shift": float("nan")}])

@@ -256,7 +256,9 @@ def test_our_own_vae_agrees(diffusers: Any, tmp_path: Path) -> None:
 def test_our_own_vqgan_agrees(diffusers: Any, tmp_path: Path) -> None:
     case = CASES["vq"]
     network = ours(z_channels=3, channels=8, channel_multipliers=(1, 2), num_res_blocks=1, norm_groups=8)
-    adapter, own = against_our_own(diffusers, case, tmp_path, "vqgan/ldm-f8", codebook_size=40, embed_dim=3, **network)
+    adapter, own = against_our_own(
+        diffusers, case, tmp_path, "vqgan/ldm-f8", **{"quantizer.codebook_size": 40, "quantizer.dim": 3}, **network
+    )
     tokens = adapter.encode(case.images())
     assert torch.equal(tokens.codes, own.encode(case.images()).codes)
     close(adapter.decode(tokens), own.decode(tokens), 1e-4)

@@ -200,7 +200,7 @@ def vq_pair(diffusers: Any, shape: Shape, folder: Path, *, embed_dim: int, codes
     model = tokbench.load(
         "vqgan/ldm-f8",
         weights=saved(peer, folder),
-        config=shape.ours() | {"codebook_size": codes, "embed_dim": embed_dim, "loss_form": "taming"},
+        config=shape.ours() | {"quantizer.codebook_size": codes, "quantizer.dim": embed_dim, "quantizer.loss_form": "taming"},
     )
     assert isinstance(model, VQGAN)
     return peer, model

@@ -169,7 +169,7 @@ def test_the_encoder_of_chameleon(
         resolution=32,
         mid_attention=kind == "vanilla",
     )
-    overrides |= {"codebook_size": 70, "embed_dim": embed, "loss_form": "taming"}
+    overrides |= {"quantizer.codebook_size": 70, "quantizer.dim": embed, "quantizer.loss_form": "taming"}
     with pytest.raises(
         TokbenchError, match=r"model\.safetensors does not fit VQGAN: \d+ missing: decoder\.conv_in\.bias, .*\.\.\.\. Is it"
     ):
@@ -234,9 +234,9 @@ def test_janus(transformers: Any, tmp_path: Path, channels: int, multipliers: tu
         num_res_blocks=blocks,
         attn_resolutions=(256 // 2 ** (levels - 1),),
     )
-    overrides |= {"codebook_size": 70}
+    overrides |= {"quantizer.codebook_size": 70}
     nearest, directions = (
-        tokbench.load("llamagen/vq-16", weights=path, config=overrides | {"quantizer": quantizer}) for quantizer in ("nearest", "cosine")
+        tokbench.load("llamagen/vq-16", weights=path, config=overrides | {"quantizer.cosine": cosine}) for cosine in (False, True)
     )
     assert isinstance(directions, LlamaGen)
     found = peer.encode(images)

@@ -20,6 +20,7 @@ from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.plugins import import_class
+from tokbench.quantizers.configs import VQ
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.conv_vq.config import ConvVQConfig
@@ -131,7 +132,7 @@ def with_decoder(peer: Any) -> tuple[dict[str, Tensor], VQGAN]:
         mid_attention=attention,
     )
     torch.manual_seed(1)
-    own = stirred(VQGAN(ConvVQConfig(network, values.num_embeddings, values.embed_dim)))
+    own = stirred(VQGAN(ConvVQConfig(network, VQ(values.num_embeddings, values.embed_dim))))
     own.load_state_dict(own.state_dict() | peer.state_dict(), strict=True)
     return own.state_dict(), own
 

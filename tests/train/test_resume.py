@@ -18,6 +18,7 @@ from torch import Tensor
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.nn.configs import AutoencoderConfig
+from tokbench.quantizers.configs import VQ, Gumbel
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokenizers.family import Family, Variant
@@ -42,7 +43,7 @@ def small_resolve(name: str) -> tuple[Family, Variant]:
     if isinstance(variant.config, VAEConfig):
         config: object = VAEConfig(replace(SMALL, double_z=True), embed_dim=3)
     else:
-        config = ConvVQConfig(SMALL, codebook_size=16, embed_dim=4, loss_form="commitment")
+        config = ConvVQConfig(SMALL, VQ(16, 4, loss_form="commitment"))
     return family, replace(variant, config=config, image_size=SIZE)
 
 
@@ -381,7 +382,7 @@ def test_a_gumbel_quantizer_draws_from_the_steps_generator() -> None:
 
     def weights_after_a_step(seed: int) -> dict[str, Tensor]:
         torch.manual_seed(0)
-        model = VQVAE(ConvVQConfig(SMALL, codebook_size=16, embed_dim=4, quantizer="gumbel", kl_weight=1e-3))
+        model = VQVAE(ConvVQConfig(SMALL, Gumbel(16, 4, kl_weight=1e-3)))
         before = model.quantize.embed.weight.clone()
         objective = AutoencoderObjective(model.train(), recipe, None)
         figures = [objective.step(torch.zeros(2, 3, SIZE, SIZE), step, torch.Generator().manual_seed(seed + step)) for step in range(3)]

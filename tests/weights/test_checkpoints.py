@@ -326,7 +326,8 @@ def small_families(small_vqvae: VQVAE) -> tuple[Family, ...]:
     family, variant = zoo.resolve("vqvae/tiny")
     config = small_vqvae.config
     rows = tuple(
-        replace(variant, name=name, config=replace(config, codebook_size=size)) for name, size in (("a", 16), ("b", 32), ("same", 16))
+        replace(variant, name=name, config=replace(config, quantizer=replace(config.quantizer, codebook_size=size)))
+        for name, size in (("a", 16), ("b", 32), ("same", 16))
     )
     odd = replace(family, name="odd", model="tokbench.tokenizers.vqvae.model:nothing", variants=rows[:1])
     broken = replace(family, name="broken", variants=(replace(variant, name="c", config=None),))

@@ -44,8 +44,8 @@ SMALL: dict[str, Any] = {
     "autoencoder.z_channels": 2,
     "autoencoder.attn_resolutions": (),
     "autoencoder.norm_groups": 2,
-    "codebook_size": 5,
-    "embed_dim": 3,
+    "quantizer.codebook_size": 5,
+    "quantizer.dim": 3,
 }
 GOLDEN: dict[str, Any] = {
     "autoencoder.channels": 32,
@@ -54,8 +54,8 @@ GOLDEN: dict[str, Any] = {
     "autoencoder.resolution": 32,
     "autoencoder.z_channels": 16,
     "autoencoder.attn_resolutions": (8,),
-    "codebook_size": 64,
-    "embed_dim": 16,
+    "quantizer.codebook_size": 64,
+    "quantizer.dim": 16,
 }
 
 

@@ -22,18 +22,18 @@ State = dict[str, Tensor]
 NETWORK = {"channels": 32, "num_res_blocks": 1, "resolution": 32}
 THREE = NETWORK | {"channel_multipliers": (2, 1, 1), "z_channels": 16, "attn_resolutions": (8,)}
 GOLDENS: dict[str, tuple[str, dict[str, object], dict[str, object], str]] = {
-    "taming": ("vqgan/imagenet-f16-1024", THREE, {"codebook_size": 64, "embed_dim": 16}, "indices"),
+    "taming": ("vqgan/imagenet-f16-1024", THREE, {"quantizer.codebook_size": 64, "quantizer.dim": 16}, "indices"),
     "taming_gumbel": (
         "vqgan/gumbel-f8",
         THREE | {"z_channels": 12, "attn_resolutions": (16,)},
-        {"codebook_size": 48, "embed_dim": 12},
+        {"quantizer.codebook_size": 48, "quantizer.dim": 12},
         "indices_argmax",
     ),
-    "llamagen": ("llamagen/vq-16", THREE, {"codebook_size": 64}, "indices"),
+    "llamagen": ("llamagen/vq-16", THREE, {"quantizer.codebook_size": 64}, "indices"),
     "vqmodel_diffusers": (
         "vqgan/ldm-f8",
         NETWORK | {"channel_multipliers": (1, 2), "z_channels": 3, "attn_resolutions": ()},
-        {"codebook_size": 96, "embed_dim": 3},
+        {"quantizer.codebook_size": 96, "quantizer.dim": 3},
         "indices",
     ),
     "autoencoder_kl": ("vae/sd", NETWORK | {"channel_multipliers": (1, 2, 1)}, {}, ""),

@@ -12,6 +12,7 @@ import numpy as np
 from tokbench.configs import build, flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
+from tokbench.records.earlier import upgraded
 
 SCHEMA = 2
 """1 held a digest of the weights only where they came from no file; its exports are verified and gone on with by what they hold."""
@@ -48,6 +49,9 @@ class TokenizerIdentity:
     weights_sha256: str | None
     state_sha256: str | None = None
     source_sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", upgraded(self.name, self.config))
 
 
 @dataclass(frozen=True)

@@ -59,16 +59,6 @@ def straight_through(vectors: Tensor, quantized: Tensor) -> Tensor:
     return quantized.detach() + (vectors - vectors.detach())
 
 
-def check_codebook(size: int, dim: int) -> None:
-    """Refuse a codebook of nothing.
-
-    Raises:
-        ValueError: If it has no row, or its rows have no value.
-    """
-    if size < 1 or dim < 1:
-        raise ValueError(f"a codebook has at least one row of at least one value, got {size} rows of {dim} values")
-
-
 def check_settings(**settings: float) -> None:
     """Refuse weights, temperatures and other real settings that are no finite number: they would spoil training, or codes, in silence.
 

@@ -7,24 +7,18 @@ zhaoyue-zephyrus/bsq-vit.
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal, get_args
 
 import torch
 from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tokbench.quantizers.base import Quantized, Quantizer, check_settings, single, straight_through, unit
+from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through, unit
+from tokbench.quantizers.configs import BSQ, SphereEntropy
 from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
 from tokbench.quantizers.signs import pack_signs, sign_table, unpack_signs
 
-EntropyForm = Literal["group", "analytical"]
-
 LOG = partial(offset_log, eps=1e-8)
-
-
-MOST_BITS = 24
-"""Bits of a group: its entropies are taken over all their values."""
 
 
 class BinarySphericalQuantizer(Quantizer):
@@ -66,31 +60,27 @@ class BinarySphericalQuantizer(Quantizer):
         sample_weight: float = 1.0,
         diversity_weight: float = 1.0,
         temperature: float = 1.0,
-        entropy_form: EntropyForm = "group",
+        entropy_form: SphereEntropy = "group",
         group_size: int = 9,
         normalize: bool = True,
         unit_codes: bool = True,
     ) -> None:
         super().__init__()
-        check_settings(
-            commitment_weight=commitment_weight,
-            entropy_weight=entropy_weight,
-            sample_weight=sample_weight,
-            diversity_weight=diversity_weight,
-            temperature=temperature,
+        settings = BSQ(
+            bits,
+            codes_per_position,
+            commitment_weight,
+            entropy_weight,
+            sample_weight,
+            diversity_weight,
+            temperature,
+            entropy_form,
+            group_size,
+            normalize,
+            unit_codes,
         )
-        if bits < 1 or codes_per_position < 1 or bits % codes_per_position or bits // codes_per_position > 62:
-            raise ValueError(f"{bits} bits cannot make {codes_per_position} equal codes of 1 to 62 bits")
-        if entropy_form not in get_args(EntropyForm):
-            raise ValueError(f"entropy_form is group or analytical, got {entropy_form!r}")
-        if entropy_form == "group" and group_size > MOST_BITS:
-            raise ValueError(f"a group has at most {MOST_BITS} bits, got {group_size}; use a smaller one, or entropy_form analytical")
-        if entropy_form == "group" and (group_size < 1 or bits % group_size):
-            raise ValueError(f"{bits} bits cannot make groups of {group_size}; use a divisor, or entropy_form analytical")
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
+        self.codebook_sizes = settings.codebook_sizes
         self.bits, self.bits_per_code = bits, bits // codes_per_position
-        self.codebook_sizes = (2**self.bits_per_code,) * codes_per_position
         self.commitment_weight, self.entropy_weight = commitment_weight, entropy_weight
         self.sample_weight, self.diversity_weight = sample_weight, diversity_weight
         self.temperature, self.entropy_form, self.group_size = temperature, entropy_form, group_size

@@ -16,11 +16,9 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through
+from tokbench.quantizers.configs import FSQ
 
 EPS = 1e-3
-
-MOST_LEVELS = 2**24
-"""Levels of a channel: single precision counts no further."""
 
 
 class FiniteScalarQuantizer(Quantizer):
@@ -49,16 +47,8 @@ class FiniteScalarQuantizer(Quantizer):
 
     def __init__(self, levels: Sequence[int], codebooks: int = 1, *, preserve_symmetry: bool = False) -> None:
         super().__init__()
-        smallest = 2 if preserve_symmetry else 3
-        if not levels or min(levels) < smallest:
-            raise ValueError(f"a channel needs at least 3 levels, or 2 with preserve_symmetry, got {tuple(levels)}")
-        if max(levels) > MOST_LEVELS:
-            raise ValueError(f"a channel has at most {MOST_LEVELS} levels, got {tuple(levels)}; use more channels")
-        size = math.prod(levels)
-        if size >= 2**63 or codebooks < 1:
-            raise ValueError(f"a code has less than 63 bits and a position at least one code, got {size} codes, {codebooks} codebooks")
+        self.codebook_sizes = FSQ(tuple(levels), codebooks, preserve_symmetry).codebook_sizes
         self.codebooks, self.preserve_symmetry = codebooks, preserve_symmetry
-        self.codebook_sizes = (size,) * codebooks
         self.register_buffer("levels", torch.tensor(levels), persistent=False)
         self.register_buffer("places", torch.tensor([math.prod(levels[:i]) for i in range(len(levels))]), persistent=False)
 

@@ -12,7 +12,8 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, check_settings, single
+from tokbench.quantizers.base import Quantized, Quantizer, single
+from tokbench.quantizers.configs import Gumbel
 from tokbench.quantizers.nearest import highest_codes
 from tokbench.quantizers.slices import over_slices
 
@@ -35,11 +36,7 @@ class GumbelQuantizer(Quantizer):
 
     def __init__(self, codebook_size: int, dim: int, *, kl_weight: float = 5e-4, temperature: float = 1.0) -> None:
         super().__init__()
-        check_settings(kl_weight=kl_weight, temperature=temperature)
-        if not temperature > 0:
-            raise ValueError(f"temperature must be positive, got {temperature}")
-        check_codebook(codebook_size, dim)
-        self.codebook_sizes = (codebook_size,)
+        self.codebook_sizes = Gumbel(codebook_size, dim, kl_weight, temperature).codebook_sizes
         self.kl_weight, self.temperature = kl_weight, temperature
         self.proj = nn.Conv2d(dim, codebook_size, 1)  # a linear layer, with the published file's shapes
         self.embed = nn.Embedding(codebook_size, dim)

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, check_settings, single
+from tokbench.quantizers.base import Quantized, Quantizer, single
+from tokbench.quantizers.configs import IBQ
 from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
 from tokbench.quantizers.nearest import highest_codes
 from tokbench.quantizers.slices import over_slices
@@ -46,11 +47,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         diversity_weight: float = 1.0,
     ) -> None:
         super().__init__()
-        check_settings(beta=beta, entropy_weight=entropy_weight, entropy_temperature=entropy_temperature, diversity_weight=diversity_weight)
-        if not entropy_temperature > 0:
-            raise ValueError(f"entropy_temperature must be positive, got {entropy_temperature}")
-        check_codebook(codebook_size, dim)
-        self.codebook_sizes = (codebook_size,)
+        self.codebook_sizes = IBQ(codebook_size, dim, beta, entropy_weight, entropy_temperature, diversity_weight).codebook_sizes
         self.beta = beta
         self.entropy_weight, self.entropy_temperature, self.diversity_weight = entropy_weight, entropy_temperature, diversity_weight
         self.embedding = nn.Embedding(codebook_size, dim)

@@ -10,23 +10,16 @@ forms differ in packing and in the entropies:
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-from tokbench.quantizers.base import Quantized, Quantizer, check_settings, single, straight_through, unit
+from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through, unit
+from tokbench.quantizers.configs import LFQ, BitOrder, SignEntropy
 from tokbench.quantizers.entropy import bit_assignments, clamped_log, entropy, offset_log, soft_assignments
-from tokbench.quantizers.signs import BitOrder, pack_signs, sign_table, unpack_signs
-
-EntropyForm = Literal["exact", "clamped"]
-
-
-MOST_BITS = 24
-"""Bits of a code whose entropies are taken over all codes: 64 MB of single precision."""
+from tokbench.quantizers.signs import pack_signs, sign_table, unpack_signs
 
 
 class LookupFreeQuantizer(Quantizer):
@@ -62,31 +55,25 @@ class LookupFreeQuantizer(Quantizer):
         temperature: float = 0.1,
         diversity_weight: float = 1.0,
         bit_order: BitOrder = "low",
-        entropy_form: EntropyForm = "exact",
+        entropy_form: SignEntropy = "exact",
         spherical: bool = False,
         scale: float = 1.0,
     ) -> None:
         super().__init__()
-        check_settings(
-            entropy_weight=entropy_weight,
-            commitment_weight=commitment_weight,
-            temperature=temperature,
-            diversity_weight=diversity_weight,
-            scale=scale,
+        settings = LFQ(
+            bits,
+            codebooks,
+            entropy_weight,
+            commitment_weight,
+            temperature,
+            diversity_weight,
+            bit_order,
+            entropy_form,
+            spherical,
+            scale,
         )
-        if not 1 <= bits <= 62 or codebooks < 1:
-            raise ValueError(f"a code has 1 to 62 bits and a token at least one code, got {bits} and {codebooks}")
-        if bit_order not in get_args(BitOrder) or entropy_form not in get_args(EntropyForm):
-            raise ValueError(f"bit_order is low or high, entropy_form exact or clamped, got {bit_order!r} and {entropy_form!r}")
-        if entropy_weight and bits > MOST_BITS:
-            raise ValueError(
-                f"the entropy of codes of {bits} bits needs memory for 2**{bits} values; allowed are {MOST_BITS}: "
-                "use more codebooks of fewer bits, or entropy_weight 0"
-            )
-        if not (temperature > 0 and scale > 0):
-            raise ValueError(f"temperature and scale must be positive, got {temperature} and {scale}")
+        self.codebook_sizes = settings.codebook_sizes
         self.bits, self.codebooks = bits, codebooks
-        self.codebook_sizes = (2**bits,) * codebooks
         self.entropy_weight, self.commitment_weight, self.temperature = entropy_weight, commitment_weight, temperature
         self.diversity_weight, self.bit_order, self.entropy_form = diversity_weight, bit_order, entropy_form
         self.spherical, self.scale = spherical, scale

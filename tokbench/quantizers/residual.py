@@ -14,7 +14,8 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tokbench.quantizers.base import LARGEST, Quantized, Quantizer, single, straight_through
-from tokbench.quantizers.vq import LossForm, VectorQuantizer
+from tokbench.quantizers.configs import LossForm, ResidualVQ
+from tokbench.quantizers.vq import VectorQuantizer
 
 
 class ResidualQuantizer(Quantizer):
@@ -24,7 +25,7 @@ class ResidualQuantizer(Quantizer):
     large with its plain estimator. Stages learn by their losses, or each by its own ``EmaCodebook`` from ``stage_inputs``.
 
     Args:
-        codebook_sizes: Rows of each stage's codebook.
+        sizes: Rows of each stage's codebook.
         dim: D.
         beta: Weight of the second loss term of every stage.
         loss_form: As for ``VectorQuantizer``.
@@ -33,12 +34,10 @@ class ResidualQuantizer(Quantizer):
         ValueError: If there is no stage.
     """
 
-    def __init__(self, codebook_sizes: Sequence[int], dim: int, *, beta: float = 0.25, loss_form: LossForm = "paper") -> None:
+    def __init__(self, sizes: Sequence[int], dim: int, *, beta: float = 0.25, loss_form: LossForm = "paper") -> None:
         super().__init__()
-        if not codebook_sizes:
-            raise ValueError("a residual quantizer needs at least one stage")
-        self.codebook_sizes = tuple(codebook_sizes)
-        self.layers = nn.ModuleList(VectorQuantizer(size, dim, beta=beta, loss_form=loss_form) for size in codebook_sizes)
+        self.codebook_sizes = ResidualVQ(tuple(sizes), dim, beta, loss_form).codebook_sizes
+        self.layers = nn.ModuleList(VectorQuantizer(size, dim, beta=beta, loss_form=loss_form) for size in sizes)
 
     def forward(self, vectors: Float[Tensor, "b l d"], *, stages: int | None = None) -> Quantized:
         """Quantize vectors; losses hold one scalar named ``codebook``, the sum over stages.

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-BitOrder = Literal["low", "high"]
-"""Whether the first channel of a code is its lowest or its highest bit."""
+from tokbench.quantizers.configs import BitOrder
 
 
 def pack_signs(vectors: Float[Tensor, "*b g"], order: BitOrder) -> Int64[Tensor, "*b"]:

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, check_settings, single, straight_through
+from tokbench.quantizers import configs
+from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.quantizers.rotation import rotate_through
 
@@ -46,10 +47,8 @@ class SimVQ(Quantizer):
         rotation_trick: bool = True,
     ) -> None:
         super().__init__()
-        check_settings(beta=beta, commitment_weight=commitment_weight)
+        self.codebook_sizes = configs.SimVQ(codebook_size, dim, frozen_dim, beta, commitment_weight, rotation_trick).codebook_sizes
         frozen_dim = dim if frozen_dim is None else frozen_dim
-        check_codebook(codebook_size, dim)
-        self.codebook_sizes = (codebook_size,)
         self.beta, self.commitment_weight, self.rotation_trick = beta, commitment_weight, rotation_trick
         self.code_transform = nn.Linear(frozen_dim, dim, bias=False) if transform is None else transform
         self.register_buffer("frozen_codebook", torch.randn(codebook_size, frozen_dim) * frozen_dim**-0.5)

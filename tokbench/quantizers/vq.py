@@ -7,19 +7,16 @@ Modeling with Improved VQGAN", section 3.2, as in FoundationVision/LlamaGen.
 
 from __future__ import annotations
 
-from typing import Literal, get_args
-
 import torch
 import torch.nn.functional as F
 from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import Quantized, Quantizer, check_codebook, check_settings, single, straight_through, unit
+from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through, unit
+from tokbench.quantizers.configs import VQ, LossForm
 from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
 from tokbench.quantizers.nearest import nearest_codes
-
-LossForm = Literal["paper", "taming", "commitment"]
 
 
 class VectorQuantizer(Quantizer):
@@ -53,12 +50,7 @@ class VectorQuantizer(Quantizer):
         entropy_temperature: float = 0.01,
     ) -> None:
         super().__init__()
-        check_settings(beta=beta, entropy_weight=entropy_weight, entropy_temperature=entropy_temperature)
-        if loss_form not in get_args(LossForm) or not entropy_temperature > 0:
-            allowed = "loss_form is paper, taming or commitment and entropy_temperature positive"
-            raise ValueError(f"{allowed}, got {loss_form!r} and {entropy_temperature}")
-        check_codebook(codebook_size, dim)
-        self.codebook_sizes = (codebook_size,)
+        self.codebook_sizes = VQ(codebook_size, dim, beta, loss_form, cosine, entropy_weight, entropy_temperature).codebook_sizes
         self.beta = beta
         self.loss_form = loss_form
         self.cosine = cosine

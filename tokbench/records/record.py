@@ -14,6 +14,7 @@ from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.json_files import read_json
+from tokbench.records.earlier import upgraded
 from tokbench.records.figures import BY_KEY, FigureInfo, known_figure
 from tokbench.records.intervals import Interval
 from tokbench.records.protocol import Protocol
@@ -70,6 +71,9 @@ class TokenizerInfo:
     settings: dict[str, Any] = field(default_factory=dict)
     training_sets: tuple[TrainingSetInfo, ...] = ()
     codec: str | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "config", upgraded(self.name, self.config))
 
 
 @dataclass(frozen=True)

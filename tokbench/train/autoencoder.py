@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Int64
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
 from tokbench.nn.discriminator import PatchDiscriminator
+from tokbench.quantizers.configs import VQ, QuantizerConfig
 from tokbench.quantizers.ema import EmaCodebook
+from tokbench.quantizers.vq import VectorQuantizer
 from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
 from tokbench.tokenizers.vae.model import VAE
 from tokbench.train.objective import Objective
@@ -35,8 +38,9 @@ class AutoencoderObjective(Objective):
         self.losses = recipe.losses
         self.fresh_codebook = recipe.init_from is None
         self.codebook: EmaCodebook | None = None
-        if self.losses.codebook is not None and isinstance(model, ConvVQTokenizer):
+        if self.losses.codebook is not None and isinstance(model, ConvVQTokenizer) and _takes_averages(model.config.quantizer):
             update = self.losses.codebook
+            assert isinstance(model.quantize, VectorQuantizer)
             self.codebook = EmaCodebook(
                 model.quantize, decay=update.decay, restart_below=update.restart_below, restart_every=update.restart_every
             )
@@ -80,16 +84,14 @@ class AutoencoderObjective(Objective):
         if self.codebook is not None and step == 0 and self.fresh_codebook:
             with torch.no_grad():
                 vectors = self.model(images, generator=generator).vectors
-            needed = -(-self.model.config.codebook_size // vectors.shape[1])
+            needed = -(-self.model.config.quantizer.codebook_sizes[0] // vectors.shape[1])
             if len(images) < needed:
                 raise TokbenchError(f"a batch of {len(images)} is too small to start the codebook from; it takes at least {needed}")
             self.codebook.initialise(vectors.flatten(0, 1), generator)
         out = self.model(images, generator=generator)
-        codes = out.quantized.codes.flatten()
-        counts = torch.bincount(codes, minlength=self.model.config.codebook_size).float()
-        share = counts / counts.sum()
-        figures["batch_perplexity"] = float(torch.exp(-(share * share.clamp_min(1e-12).log()).sum()))
+        figures["batch_perplexity"] = perplexity(out.quantized.codes)
         if self.codebook is not None:
+            codes = out.quantized.codes.flatten()
             figures["restarted"] = float(self.codebook.update(out.vectors.flatten(0, 1), codes, generator))
         return out.images, dict(out.quantized.losses), figures
 
@@ -115,6 +117,20 @@ class AutoencoderObjective(Objective):
             loss = hinge_loss(self.discriminator(real).float(), self.discriminator(fake).float())
         self.apply(loss, step, "discriminator")
         return float(loss.detach())
+
+
+def perplexity(codes: Int64[Tensor, "b l k"]) -> float:
+    """How many codes of a codebook a batch uses, as ``exp`` of the entropy of their frequencies; the geometric mean over codebooks."""
+    entropies = []
+    for book in codes.flatten(0, 1).unbind(dim=-1):
+        share = book.unique(return_counts=True)[1].double() / len(book)
+        entropies.append(-(share * share.log()).sum())
+    return float(torch.stack(entropies).mean().exp())
+
+
+def _takes_averages(quantizer: QuantizerConfig) -> bool:
+    """Whether moving averages can learn a codebook; any other quantizer learns by its own losses."""
+    return isinstance(quantizer, VQ) and not quantizer.cosine and quantizer.loss_form == "commitment"
 
 
 def adaptive_weight(nll: Tensor, generator_loss: Tensor, last_weight: Tensor) -> Tensor:

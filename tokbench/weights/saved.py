@@ -19,6 +19,7 @@ from tokbench.configs import flat
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_unit, is_draft, remove_abandoned_units
 from tokbench.json_files import parse_json, read_json
+from tokbench.records.earlier import upgraded
 
 if TYPE_CHECKING:
     import torch
@@ -88,7 +89,8 @@ def find_saved(place: Path) -> Saved | None:
     if about is None:
         return None
     try:
-        return Saved(str(about["tokenizer"]), flat(dict(about["config"])), tuple(map(str, about.get("trained_with", ()))), weights)
+        name = str(about["tokenizer"])
+        return Saved(name, flat(upgraded(name, dict(about["config"]))), tuple(map(str, about.get("trained_with", ()))), weights)
     except (KeyError, TypeError, ValueError) as error:
         raise TokbenchError(f"{place} names no tokenizer and configuration of tokbench ({error}); save it again") from error
 

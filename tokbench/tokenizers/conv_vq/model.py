@@ -1,4 +1,4 @@
-"""What VQ-VAE, VQGAN and LlamaGen share: the convolutional autoencoder around a codebook.
+"""What VQ-VAE, VQGAN and LlamaGen share: the convolutional autoencoder around a quantizer.
 
     images -> encoder -> quant_conv 1x1 -> code -> post_quant_conv 1x1 -> decoder -> images
 
@@ -18,9 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.nn.autoencoder import Decoder, Encoder
-from tokbench.quantizers.base import Quantized
+from tokbench.quantizers.base import Quantized, Quantizer
 from tokbench.quantizers.gumbel import GumbelQuantizer
-from tokbench.quantizers.vq import VectorQuantizer
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokens import DiscreteTokens
@@ -40,14 +39,14 @@ class VQReconstruction:
 
 
 class ConvVQTokenizer(Tokenizer):
-    """Convolutional tokenizer with one codebook and a 2D grid.
+    """Convolutional tokenizer with a 2D grid and any quantizer.
 
     Args:
-        config: Shape of the network and of the codebook.
+        config: Shape of the network, and the quantizer.
     """
 
     config: ConvVQConfig
-    quantize: Any  # a VectorQuantizer, or a GumbelQuantizer if the configuration says so
+    quantize: Quantizer
 
     def __init__(self, config: ConvVQConfig) -> None:
         super().__init__()
@@ -55,9 +54,9 @@ class ConvVQTokenizer(Tokenizer):
         z = config.autoencoder.z_channels
         self.encoder = Encoder(config.autoencoder)
         self.decoder = Decoder(config.autoencoder)
-        self.quantize = _quantizer(config)
-        self.quant_conv = nn.Conv2d(z, config.embed_dim, 1)
-        self.post_quant_conv = nn.Conv2d(config.embed_dim, z, 1)
+        self.quantize = config.quantizer.build()
+        self.quant_conv = nn.Conv2d(z, config.quantizer.channels, 1)
+        self.post_quant_conv = nn.Conv2d(config.quantizer.channels, z, 1)
 
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -98,16 +97,3 @@ class ConvVQTokenizer(Tokenizer):
 
     def _embed(self, codes: Tensor) -> Tensor:
         return self.quantize.lookup(codes)
-
-
-def _quantizer(config: ConvVQConfig) -> VectorQuantizer | GumbelQuantizer:
-    if config.quantizer == "gumbel":
-        return GumbelQuantizer(config.codebook_size, config.embed_dim, kl_weight=config.kl_weight)
-    return VectorQuantizer(
-        config.codebook_size,
-        config.embed_dim,
-        beta=config.beta,
-        loss_form=config.loss_form,
-        cosine=config.quantizer == "cosine",
-        entropy_weight=config.entropy_weight,
-    )

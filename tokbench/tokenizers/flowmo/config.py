@@ -10,9 +10,7 @@ from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import MMDiTConfig, Places
 from tokbench.nn.schedules import schedule_times, time_of_sigma
-
-MOST_BITS = 24
-"""Bits of a code whose entropies training can take, see ``tokbench.quantizers.lfq``."""
+from tokbench.quantizers.configs import LONGEST_CODE, MOST_BITS
 
 
 @dataclass(frozen=True)
@@ -62,8 +60,10 @@ class FlowMoConfig:
             raise ValueError(f"bits, codebooks, code_length, image_size, patch_size and steps must be positive, got {self}")
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size must be a multiple of the patch size {self.patch_size}, got {self.image_size}")
-        if self.bits > (MOST_BITS if self.entropy_weight else 62):
-            raise ValueError(f"a code has at most 62 bits, {MOST_BITS} unless entropy_weight is 0, got {self.bits}; use more codebooks")
+        if self.bits > (MOST_BITS if self.entropy_weight else LONGEST_CODE):
+            raise ValueError(
+                f"a code has at most {LONGEST_CODE} bits, {MOST_BITS} unless entropy_weight is 0, got {self.bits}; use more codebooks"
+            )
         low, high = self.guidance_sigmas
         if not 0 <= low <= high or math.isinf(low):
             raise ValueError(f"guidance_sigmas must be two rising numbers from 0, the second may be inf; got {self.guidance_sigmas}")

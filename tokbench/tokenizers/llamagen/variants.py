@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from tokbench.nn.configs import AutoencoderConfig
+from tokbench.quantizers.configs import VQ
 from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokenizers.family import Family, Variant, published_variant
 
 
 def _published(name: str, autoencoder: AutoencoderConfig, summary: str, file: str, data: str) -> Variant:
-    config = ConvVQConfig(autoencoder, codebook_size=16384, embed_dim=8, quantizer="cosine")
+    config = ConvVQConfig(autoencoder, VQ(16384, 8, cosine=True))
     return published_variant(
         "llamagen",
         name,

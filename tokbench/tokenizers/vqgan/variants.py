@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tokbench.nn.configs import AutoencoderConfig
+from tokbench.quantizers.configs import VQ, Gumbel
 from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER, ConvVQConfig
 from tokbench.tokenizers.family import Family, Variant, published_variant
 
@@ -24,7 +25,7 @@ def _taming(name: str, config: ConvVQConfig, summary: str, data: str, file: str)
 
 
 def _latent_diffusion(name: str, autoencoder: AutoencoderConfig, codebook_size: int, summary: str) -> Variant:
-    config = ConvVQConfig(autoencoder, codebook_size, autoencoder.z_channels, loss_form="taming")
+    config = ConvVQConfig(autoencoder, VQ(codebook_size, autoencoder.z_channels, loss_form="taming"))
     return published_variant(
         "vqgan",
         f"ldm-{name}",
@@ -45,7 +46,7 @@ FAMILY = Family(
     variants=(
         Variant(
             name="tiny",
-            config=ConvVQConfig(TINY_AUTOENCODER, codebook_size=1024, embed_dim=16, loss_form="commitment"),
+            config=ConvVQConfig(TINY_AUTOENCODER, VQ(1024, 16, loss_form="commitment")),
             image_size=64,
             summary="f4, 1024 codes, for 64 px photos; started from vqvae/tiny, then LPIPS and PatchGAN",
             weights="vqgan-tiny.safetensors",
@@ -55,14 +56,14 @@ FAMILY = Family(
         ),
         _taming(
             "imagenet-f16-1024",
-            ConvVQConfig(F16, codebook_size=1024, embed_dim=256, loss_form="taming"),
+            ConvVQConfig(F16, VQ(1024, 256, loss_form="taming")),
             "f16, 1024 codes, published for ImageNet at 256 px",
             "imagenet",
             "140747ba53464f49b476",
         ),
         _taming(
             "imagenet-f16-16384",
-            ConvVQConfig(F16, codebook_size=16384, embed_dim=256, loss_form="taming"),
+            ConvVQConfig(F16, VQ(16384, 256, loss_form="taming")),
             "f16, 16384 codes, published for ImageNet at 256 px",
             "imagenet",
             "867b05fc8c4841768640",
@@ -71,10 +72,7 @@ FAMILY = Family(
             "gumbel-f8",
             ConvVQConfig(
                 AutoencoderConfig(256, channel_multipliers=(1, 1, 2, 4), attn_resolutions=(32,)),
-                codebook_size=8192,
-                embed_dim=256,
-                quantizer="gumbel",
-                kl_weight=1e-8,
+                Gumbel(8192, 256, kl_weight=1e-8),
             ),
             "f8, 8192 codes chosen by score, published for OpenImages at 256 px",
             "openimages",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tokbench.quantizers.configs import VQ
 from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER, ConvVQConfig
 from tokbench.tokenizers.family import Family, Variant
 
@@ -13,7 +14,7 @@ FAMILY = Family(
     variants=(
         Variant(
             name="tiny",
-            config=ConvVQConfig(TINY_AUTOENCODER, codebook_size=1024, embed_dim=16, loss_form="commitment"),
+            config=ConvVQConfig(TINY_AUTOENCODER, VQ(1024, 16, loss_form="commitment")),
             image_size=64,
             summary="f4, 1024 codes, for 64 px photos; squared error only",
             weights="vqvae-tiny.safetensors",
