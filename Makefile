@@ -1,10 +1,11 @@
 # make run: set up and measure the VQGAN that ships with the package. make test: lint, types and tests.
 # make docs: the site of docs/ and docstrings, into site/. make dist: a wheel, into dist/.
+# make tables: the tables in the documents, from the committed records and the rows of figures.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test docs dist clean
+.PHONY: run test docs tables dist clean
 
 run: $(VENV)/.installed
 	$(BIN)/tokbench run --tokenizer vqgan
@@ -19,6 +20,9 @@ test: $(VENV)/.installed-test
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --quiet --site-dir site
+
+tables: $(VENV)/.installed
+	$(BIN)/python docs/tables.py
 
 dist: $(VENV)/.installed
 	rm -rf build dist

@@ -1,5 +1,6 @@
 """What the documents say is what the code does."""
 
+import importlib.util
 import re
 from pathlib import Path
 
@@ -8,43 +9,26 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PAGES = [str(path.relative_to(ROOT)) for path in sorted((ROOT / "docs").glob("*.md"))]
 DOCUMENTS = ["README.md", "CONTRIBUTING.md", "results/README.md", *PAGES]
-README_COLUMNS = ("bits_per_image", "fd_efflite0", "lpips", "psnr", "ssim", "usage", "parameters")
 
 
-def marked(text, name):
-    return re.search(rf"<!-- {name} -->\n(.*?)<!-- /{name} -->", text, flags=re.DOTALL).group(1).strip()
+def load_tables():
+    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def results_table(folder, columns=None):
-    from tokbench.records.store import find_records
-    from tokbench.report.render import render
-    from tokbench.report.table import make_tables
-
-    records = [record for _, record in find_records([ROOT / "results" / folder])]
-    return render(make_tables(records, columns=columns), "md").strip()
+TABLES = load_tables()
 
 
-@pytest.mark.parametrize(
-    ("name", "block", "folder", "columns"),
-    [
-        ("README.md", "results", "photos-64", README_COLUMNS),
-        ("results/README.md", "results", "photos-64", None),
-        ("results/README.md", "flowmo", "flowmo-photos-64", None),
-        ("results/README.md", "text", "text-64", None),
-        ("results/README.md", "faces", "faces-64", None),
-    ],
-)
-def test_tables_are_made_from_the_committed_records(name, block, folder, columns):
-    assert marked((ROOT / name).read_text(), block) == results_table(folder, columns)
-
-
-def test_the_tables_of_the_probe_are_made_from_the_committed_records():
-    from tokbench.records.probe_store import find_probe_records
-    from tokbench.report.probe import probe_tables
-    from tokbench.report.render import render
-
-    records = [record for _, record in find_probe_records([ROOT / "results" / "probe-photos-64"])]
-    assert marked((ROOT / "docs" / "probe.md").read_text(), "probe") == render(probe_tables(records), "md").strip()
+@pytest.mark.parametrize(("document", "name"), TABLES.TABLES)
+def test_tables_are_made_of_committed_records_and_rows(document, name):
+    text = (ROOT / document).read_text()
+    assert text.count(f"<!-- {name} -->") == text.count(f"<!-- /{name} -->") == 1
+    table = TABLES.TABLES[document, name]()
+    assert table.strip() in text, f"{document}: run make tables"
+    assert TABLES.with_table(text, name, table) == text
+    assert TABLES.with_table(text, name, "another") != text
 
 
 def test_every_variant_that_works_out_of_the_box_has_a_committed_record_of_its_weights():
@@ -101,13 +85,6 @@ def test_the_readme_is_short():
 def test_every_page_is_reached_from_the_readme():
     text = (ROOT / "README.md").read_text()
     assert not [name for name in PAGES if f"]({name})" not in text]
-
-
-def test_the_table_of_measures_is_made_from_the_rows_of_figures():
-    from tokbench.report.measures import measures_table
-    from tokbench.report.render import render
-
-    assert marked((ROOT / "docs" / "measures.md").read_text(), "measures") == render([measures_table()], "md").strip()
 
 
 def test_weights_are_small_and_say_where_they_come_from():

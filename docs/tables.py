@@ -1,0 +1,59 @@
+"""Writes the tables of the documents that are made of records and of the rows of figures: ``make tables``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from tokbench.records.probe_store import find_probe_records
+from tokbench.records.store import find_records
+from tokbench.report.measures import measures_table
+from tokbench.report.probe import probe_tables
+from tokbench.report.render import render
+from tokbench.report.table import make_tables
+
+ROOT = Path(__file__).parents[1]
+
+README_COLUMNS = ("bits_per_image", "fd_efflite0", "lpips", "psnr", "ssim", "usage", "parameters")
+
+
+def results(folder: str, columns: tuple[str, ...] | None = None) -> str:
+    """The table of a folder of committed records."""
+    records = [record for _, record in find_records([ROOT / "results" / folder])]
+    return render(make_tables(records, columns=columns), "md")
+
+
+def probes() -> str:
+    """The tables of the committed records of probes."""
+    records = [record for _, record in find_probe_records([ROOT / "results" / "probe-photos-64"])]
+    return render(probe_tables(records), "md")
+
+
+TABLES: dict[tuple[str, str], Callable[[], str]] = {
+    ("README.md", "results"): lambda: results("photos-64", README_COLUMNS),
+    ("results/README.md", "results"): lambda: results("photos-64"),
+    ("results/README.md", "flowmo"): lambda: results("flowmo-photos-64"),
+    ("results/README.md", "text"): lambda: results("text-64"),
+    ("results/README.md", "faces"): lambda: results("faces-64"),
+    ("docs/probe.md", "probe"): probes,
+    ("docs/measures.md", "measures"): lambda: render([measures_table()], "md"),
+}
+"""Document and name of the block to what writes it."""
+
+
+def with_table(text: str, name: str, table: str) -> str:
+    """A document with another table between ``<!-- name -->`` and ``<!-- /name -->``."""
+    begin, end = f"<!-- {name} -->\n", f"<!-- /{name} -->"
+    return re.sub(rf"(?<={begin}).*?(?={end})", lambda _: f"{table.strip()}\n", text, flags=re.DOTALL)
+
+
+def main() -> None:
+    """Write every table."""
+    for (document, name), make in TABLES.items():
+        path = ROOT / document
+        path.write_text(with_table(path.read_text(encoding="utf-8"), name, make()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
