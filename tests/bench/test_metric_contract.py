@@ -14,20 +14,19 @@ from tokbench.errors import TokbenchError
 from tokbench.weights.assets import asset_path
 
 NAMES = sorted(metric_classes())
+MODULES = {"ocr": "onnxruntime", "fid": "torch_fidelity"}
+"""What extras install, as far as metrics need it."""
 
 
 @pytest.fixture
 def make(tmp_path):
     def build(name):
         cls = metric_classes()[name]
-        if name == "lpips_vgg" and not asset_path("lpips-vgg").is_file():
-            pytest.skip("lpips-vgg has not been fetched: tokbench weights get lpips-vgg")
-        if name == "face_similarity" and not asset_path("faces").is_file():
-            pytest.skip("the face networks have not been fetched: tokbench weights get faces")
-        if name == "rfid":
-            pytest.skip("rfid is the same class as fd_efflite0 on another network, see test_networks.py")
-        if name == "text_accuracy":
-            pytest.importorskip("onnxruntime", reason="text is read with the extra ocr")
+        for info in cls.figures:
+            if info.asset and not asset_path(info.asset).is_file():
+                pytest.skip(f"{info.asset} has not been fetched: tokbench weights get {info.asset}")
+            if info.extra:
+                pytest.importorskip(MODULES[info.extra], reason=f"{info.key} needs the extra {info.extra}")
         return cls.create(MetricContext(torch.device("cpu"), micro_batch=8, cache=tmp_path / "cache", source=Captioned()))
 
     return build

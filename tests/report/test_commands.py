@@ -214,11 +214,11 @@ def test_a_single_short_pass_draws_no_speed_front(make_record):
     from tokbench.report.page.model import arrange
     from tokbench.report.page.scatter import speed_plots
     from tokbench.report.plots.scatters import speed_scatter
-    from tokbench.report.table import METRIC_COLUMNS
+    from tokbench.report.table import figure_column
 
     items = [make_record(f"a/{i}", seed=i, better=-i) for i in range(3)]
     names = [item.record.tokenizer.name for item in items]
-    (column,) = [column for column in METRIC_COLUMNS if column.key == "psnr"]
+    column = figure_column("psnr")
     short = [
         replace(item, record=replace(item.record, timing=replace(item.record.timing, encode_interval=None, decode_interval=None)))
         for item in items

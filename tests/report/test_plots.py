@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokbench.records.figures import FIGURES
 from tokbench.records.intervals import Interval
 from tokbench.records.record import CodebookUse, MetricResult
 from tokbench.report.plots.codebooks import rank_curves, use_histograms
@@ -16,10 +17,10 @@ from tokbench.report.plots.data import Axis, Point, beats, metric_axis, quality
 from tokbench.report.plots.images import distributions
 from tokbench.report.plots.scatters import rate_scatter, speed_scatter
 from tokbench.report.plots.ticks import even_steps, labels_fit, log_ticks, plain
-from tokbench.report.table import METRIC_COLUMNS, Column, metric_columns
+from tokbench.report.table import Column, column_of, metric_columns
 from tokbench.report.words import counted, shortened
 
-COLUMNS = {column.key: column for column in METRIC_COLUMNS}
+COLUMNS = {info.key: column_of(info) for info in FIGURES}
 COORDINATES = st.sampled_from([0.0, 1.0, 2.0, 3.0, 4.0, 5.0, math.inf])
 
 

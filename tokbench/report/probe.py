@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 from tokbench.configs import flat
 from tokbench.escapes import visible
+from tokbench.records.figures import BY_KEY
 from tokbench.records.probe_record import ProbeRecord
 from tokbench.report.sections import told_apart
-from tokbench.report.table import EXACT, Cell, Column, Table
+from tokbench.report.table import EXACT, Cell, Column, Table, column_of
 
 BITS = (
     Column("uniform", "uniform_bits_per_image"),
@@ -22,7 +24,7 @@ BITS = (
 RATES = (
     Column("bits/token", "bits_per_token", 3),
     Column("bits/pixel", "bits_per_pixel", 4),
-    Column("PSNR dB", "psnr", 2),
+    replace(column_of(BY_KEY["psnr"]), arrow=""),
 )
 
 OTHER_CODES = (

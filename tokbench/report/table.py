@@ -73,9 +73,6 @@ def figure_column(key: str, results: Iterable[MetricResult | None] = ()) -> Colu
     return column_of(info) if info is not None else Column(key, key, 4, arrow=_arrow(found))
 
 
-METRIC_COLUMNS = tuple(map(column_of, FIGURES))
-
-
 def _unjudged(info: FigureInfo) -> tuple[Column, Callable[[Record], float | None]]:
     return column_of(info), lambda record: record.figures().get(info.key)
 
