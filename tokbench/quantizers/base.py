@@ -77,7 +77,7 @@ def single(vectors: Float[Tensor, "*s"], what: str = "features") -> Float[Tensor
     """Return vectors in single precision, in which quantizers compute whatever a model computes in.
 
     Args:
-        vectors: Of any floating dtype; float64 beyond the range of float32 becomes its largest number.
+        vectors: Vectors of any floating dtype; float64 beyond the range of float32 becomes its largest number.
         what: What an error calls them.
 
     Raises:

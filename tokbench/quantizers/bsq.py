@@ -38,7 +38,7 @@ class BinarySphericalQuantizer(Quantizer):
         entropy_weight: Upstream's zeta, of the entropy term ``sample_weight * certain - diversity_weight * used``.
         sample_weight: Upstream's gamma0.
         diversity_weight: Upstream's gamma.
-        temperature: Of the soft assignment that the entropies are taken of, and a factor of the entropy term; upstream has
+        temperature: Temperature of the soft assignment that the entropies are taken of, and a factor of the entropy term; upstream has
             its inverse.
         entropy_form: How the entropies are taken, see ``entropies``.
         group_size: Bits of a group in the group form.
@@ -46,8 +46,8 @@ class BinarySphericalQuantizer(Quantizer):
         unit_codes: Have the codes on the sphere; else they are -1 or 1.
 
     Raises:
-        ValueError: If there are no bits or more than 62 in a code, K or, in the group form, the group size does not divide
-            them, the form is unknown, or the temperature is not positive.
+        ValueError: If there are no bits or more than 62 in a code, the form is unknown, or the temperature is not positive. If K or, in
+            the group form, the group size does not divide the bits.
     """
 
     def __init__(

@@ -22,14 +22,14 @@ from tokbench.quantizers.vq import VectorQuantizer
 class EmaCodebook(nn.Module):
     """Moves the rows of a ``VectorQuantizer`` towards the mean of the vectors that chose them.
 
-    It is training state beside the quantizer, so the quantizer's own state stays one tensor. Call ``update`` once a step; the first
-    one adopts the codebook as it is unless ``initialise`` or ``adopt`` was called. Its averages are in single precision whatever the
-    codebook's is. Where processes train together (``torch.distributed``), every call is one all of them make: counts and sums are
+    It is training state beside the quantizer, so the quantizer's own state stays one tensor. Call ``update`` once a step; the first one
+    adopts the codebook as it is unless ``initialise`` or ``adopt`` was called. Its averages are in single precision whatever the
+    codebook's is. Where processes train together (``torch.distributed``), every call is one that all of them make. Counts and sums are
     added up over them, what is drawn is drawn by the first, and their codebooks stay equal.
 
     Args:
         quantizer: The quantizer whose codebook is moved, in place; its loss form should be ``commitment``, and not cosine.
-        decay: Of the counts and the sums.
+        decay: Decay of the counts and the sums.
         eps: Laplace smoothing of the counts.
         restart_below: A code whose count falls below this share of the mean count is dead; 0 never restarts.
         restart_every: Updates between two looks for dead codes.

@@ -74,11 +74,11 @@ def soft_assignments(
 def bit_assignments(logits: Float[Tensor, "n g"]) -> tuple[Float[Tensor, ""], Float[Tensor, " k"]]:
     """Assign vectors to the ``2 ** g`` codes of g independent bits.
 
-    The assignment is a product over bits. So the mean entropy of a vector is a sum over bits, and the mean assignment is
-    one matrix product between the distributions of the lower and the upper bits: no table of all codes for every vector.
+    The assignment is a product over bits. So the mean entropy of a vector is a sum over bits, and there is no table of all codes for
+    every vector. The mean assignment is one matrix product between the distributions of the lower and the upper bits.
 
     Args:
-        logits: Of each bit being on, the lowest bit first.
+        logits: Logits of each bit being on, the lowest bit first.
 
     Returns:
         The mean entropy of an assignment in nats, exactly, and the mean assignment.

@@ -1,8 +1,8 @@
 """Finite scalar quantization: every channel is bounded and rounded to a few levels, all channels together are one code.
 
-Source: Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple", with the bound of
-lucidrains/vector-quantize-pytorch and NVIDIA/Cosmos-Tokenizer; the symmetric levels are those of Parker et al., "Scaling
-Transformers for Low-Bitrate High-Quality Speech Coding", section 3.2.
+Source: Mentzer et al., "Finite Scalar Quantization: VQ-VAE Made Simple", with the bound of lucidrains/vector-quantize-pytorch and
+NVIDIA/Cosmos-Tokenizer. The symmetric levels are those of Parker et al., "Scaling Transformers for Low-Bitrate High-Quality Speech
+Coding", section 3.2.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ EPS = 1e-3
 class FiniteScalarQuantizer(Quantizer):
     """Rounds channel i to one of ``levels[i]`` values in [-1, 1]; no parameters, no losses.
 
-    A code is a number of mixed radix: the digit of channel i, counted from its smallest value, has the place value
-    ``levels[0] * ... * levels[i - 1]``, so the first channel is the least significant. With K codes a position, code k owns
-    the k-th run of ``len(levels)`` channels.
+    A code is a number of mixed radix, and its first channel is the least significant. The digit of channel i, counted from its smallest
+    value, has the place value ``levels[0] * ... * levels[i - 1]``. With K codes a position, code k owns the k-th run of ``len(levels)``
+    channels.
 
     Published settings: Cosmos-Tokenizer DI has levels 8, 8, 8, 5, 5, 5, not symmetric, and computes in bfloat16, while this
     computes in single precision.
@@ -34,7 +34,7 @@ class FiniteScalarQuantizer(Quantizer):
     Args:
         levels: Number of values of each channel of a code.
         codebooks: K, codes a position.
-        preserve_symmetry: Space the values evenly over [-1, 1] with both ends; else a multiple of ``1 / (levels // 2)``, with
+        preserve_symmetry: Space the values evenly over [-1, 1] with both ends. Else they are multiples of ``1 / (levels // 2)``, with
             zero, and for even levels one value more below zero than above.
 
     Raises:

@@ -28,7 +28,7 @@ class GumbelQuantizer(Quantizer):
         codebook_size: K.
         dim: D, of vectors and codes.
         kl_weight: Weight of the divergence of the scores' softmax from the uniform distribution, in nats a position.
-        temperature: Of the softmax that gradients pass through; upstream lowers it during training, and so may a caller.
+        temperature: Temperature of the softmax that gradients pass through; upstream lowers it during training, and so may a caller.
 
     Raises:
         ValueError: If there is no row or no column, or the temperature is not positive.

@@ -29,7 +29,7 @@ class IndexBackpropagationQuantizer(Quantizer):
         dim: D.
         beta: Weight of the term that draws rows to vectors.
         entropy_weight: Weight of the entropy term, ``certain - diversity_weight * used``, see ``entropies``; 0 leaves it out.
-        entropy_temperature: Of the soft assignment that the entropies are taken of.
+        entropy_temperature: Temperature of the soft assignment that the entropies are taken of.
         diversity_weight: Weight of the entropy of the mean assignment within the entropy term.
 
     Raises:

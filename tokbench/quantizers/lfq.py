@@ -25,15 +25,15 @@ from tokbench.quantizers.signs import pack_signs, sign_table, unpack_signs
 class LookupFreeQuantizer(Quantizer):
     """Signs of K * bits channels as K codes of ``bits`` bits.
 
-    Zero counts as negative. With ``bit_order`` low, bit g of code k is channel ``g * K + k``, bit 0 the least significant; with
-    high, code k owns the k-th run of ``bits`` channels, the first the most significant.
+    Zero counts as negative. With ``bit_order`` low, bit g of code k is channel ``g * K + k``, bit 0 the least significant. With high,
+    code k owns the k-th run of ``bits`` channels, the first the most significant.
 
     Args:
         bits: Bits of a code.
         codebooks: K, codes a token.
         entropy_weight: Weight of the entropy term, ``certain - diversity_weight * used``, see ``entropies``.
         commitment_weight: Weight of the squared distance to the signs.
-        temperature: Of the soft assignment that the entropies are taken of.
+        temperature: Temperature of the soft assignment that the entropies are taken of.
         diversity_weight: Weight of the entropy of the mean assignment within the entropy term.
         bit_order: How channels become codes.
         entropy_form: How the entropies are taken, see ``entropies``.
@@ -41,7 +41,7 @@ class LookupFreeQuantizer(Quantizer):
         scale: Size of a channel of the codes, or radius of the sphere.
 
     Raises:
-        ValueError: If a code has no bits or more than 62, or more than ``MOST_BITS`` with an entropy weight, a token has no code, a
+        ValueError: If a code has no bits or more than 62, or more than ``MOST_BITS`` with an entropy weight. If a token has no code, a
             form is unknown, or temperature or scale are not positive.
     """
 

@@ -12,9 +12,8 @@ EPS = 1e-6
 def rotate_through(vectors: Float[Tensor, "*b d"], quantized: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:
     """Return ``quantized``, with a gradient that reaches ``vectors`` by the transposed rotation between the two.
 
-    With unit vectors u of ``vectors`` e and v of ``quantized`` q, the map is ``|q| / |e| (I - 2 w w^T + 2 v u^T)``, where w is
-    the unit vector of u + v. It takes e to q and is held constant, as q is. Where e or q has no direction, the gradient
-    passes straight through.
+    ``vectors`` e have unit vectors u, ``quantized`` q have v, and w is the unit vector of u + v. The map is ``|q| / |e| (I - 2 w w^T + 2
+    v u^T)``. It takes e to q and is held constant, as q is. Where e or q has no direction, the gradient passes straight through.
 
     Source: Fifty et al., "Restructuring Vector Quantization with the Rotation Trick", section 4.2.
     """

@@ -32,7 +32,7 @@ class VectorQuantizer(Quantizer):
         cosine: Normalise vectors and rows to length 1 before all else, so that the largest cosine decides and what comes out
             has length 1 too. The stored codebook stays as it is.
         entropy_weight: Weight of the entropy term, see ``entropies``; 0 leaves it out.
-        entropy_temperature: Of the soft assignment that the entropies are taken of.
+        entropy_temperature: Temperature of the soft assignment that the entropies are taken of.
 
     Raises:
         ValueError: If there is no row or no column, the loss form is unknown or the temperature not positive.

@@ -18,7 +18,7 @@ class FigureInfo:
     Args:
         key: Its name in records, and what ``--metrics`` and ``--columns`` take.
         title: Its name in tables and plots.
-        unit: Of the number in a record.
+        unit: Unit of the number in a record.
         higher_is_better: Direction; None where neither is better.
         meaning: What it is, in a line.
         kind: What it says something of: the ``quality`` of reconstructions, the ``codes``, the ``bound`` that quality cannot pass, the
@@ -26,7 +26,7 @@ class FigureInfo:
         digits: Decimals it is written with.
         scale: The number of a record is multiplied by this before it is written or drawn.
         symbol: What follows the number that is written, such as ``dB``.
-        axis: Of plots: ``log`` or ``linear``.
+        axis: Axis of plots: ``log`` or ``linear``.
         per_image: Whether it is the mean of one value an image; else it is one of the whole set.
         leading: Whether it is shown where there is room for few.
         metric: What measures it; empty for a metric of the figure's own name.
@@ -296,7 +296,7 @@ def known_figure(key: str, carried: Iterable[FigureInfo | None] = ()) -> FigureI
     """Find the row of a figure.
 
     Args:
-        key: Of the figure.
+        key: Key of the figure.
         carried: The rows that records carry of it.
 
     Returns:

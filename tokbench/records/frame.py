@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 def frame(records: Record | str | Path | Iterable[Record | str | Path]) -> pd.DataFrame:
     """Put records into a data frame, one row each.
 
-    Columns are ``tokenizer`` (with what is set in it), ``data``, ``size`` (pixels), ``n`` (images measured), ``seed`` and
-    ``protocol``. Then come all figures by their keys, in the units of the record, each followed by the ends of its 95 % interval,
-    ``KEY_low`` and ``KEY_high``, where a record has one. What a record does not have is NaN.
+    Columns are ``tokenizer`` (with what is set in it), ``data``, ``size`` (pixels), ``n`` (images measured), ``seed`` and ``protocol``.
+    Then come all figures by their keys, in the units of the record. Each is followed by the ends of its 95 % interval, ``KEY_low`` and
+    ``KEY_high``, where a record has one. What a record does not have is NaN.
 
     Args:
         records: Records, files of records, or folders with records of runs; one of these or several.

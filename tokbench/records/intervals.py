@@ -57,8 +57,8 @@ def group_bootstrap(values: Sequence[float], groups: Sequence[str]) -> Interval 
 def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     """Find the 95 % confidence interval of a median from order statistics, which supposes no distribution.
 
-    The k-th smallest and k-th largest of n independent values enclose the median with probability ``1 - 2 P(B < k)``, B binomial
-    with n tries of 1/2 (David and Nagaraja, "Order Statistics", 2003, section 7.1); k is the largest for which that is 95 %.
+    The k-th smallest and k-th largest of n independent values enclose the median with probability ``1 - 2 P(B < k)``, B binomial with n
+    tries of 1/2. Here k is the largest for which that is 95 %. Source: David and Nagaraja, "Order Statistics", 2003, section 7.1.
 
     Args:
         values: Finite, in any order.
@@ -80,7 +80,7 @@ def group_jackknife(figure: float, without: Callable[[np.ndarray], float], group
     """Delete-a-fold jackknife for a figure that is no mean, with whole groups in one fold.
 
     Args:
-        figure: Of all images.
+        figure: Figure of all images.
         without: Computes the figure from the images a boolean mask keeps.
         groups: The group of each image.
         folds: At most this many; fewer groups make fewer folds.

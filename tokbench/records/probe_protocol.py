@@ -16,28 +16,28 @@ class ProbeProtocol:
     """How the probe is built and trained: the same for every tokenizer, of whose vocabulary and length only the embedding knows.
 
     Args:
-        name: Of the preset.
-        version: Of the preset; raised whenever a figure under it may change.
+        name: Name of the preset.
+        version: Version of the preset; raised whenever a figure under it may change.
         hidden_size: Width of the Llama network; its embedding is also its head.
         intermediate_size: Width within its feed-forward layers.
         layers: How many.
-        heads: Of attention.
+        heads: Heads of attention.
         images_seen: Images trained on in all, repetitions counted.
         batch_size: Images a step.
-        learning_rate: Of AdamW at its peak.
+        learning_rate: Learning rate of AdamW at its peak.
         warmup: Share of the steps in which the rate rises to the peak.
         final_rate: Share of the peak that a cosine falls to at the end.
-        weight_decay: Of matrices; vectors have none.
-        beta1: Of AdamW.
-        beta2: Of AdamW.
+        weight_decay: Weight decay of matrices; vectors have none.
+        beta1: Beta1 of AdamW.
+        beta2: Beta2 of AdamW.
         clip: Largest norm of a gradient.
-        precision: Of training; held-out images are always measured in single precision.
+        precision: Precision of training; held-out images are always measured in single precision.
         augment: ``flip`` adds every training image's mirror image, encoded like the rest.
         condition: Text before each image: ``caption``, ``label``, or ``none``; ``auto`` takes the first of them that the data have.
         held_out: Share of the groups that is held out of data that come in one part.
         curve_points: How often held-out images are measured while training, evenly.
         curve_images: On how many of them.
-        seed: Of weights, order, split and samples.
+        seed: Seed of weights, order, split and samples.
 
     Raises:
         ValueError: If a value is out of range.
@@ -116,7 +116,7 @@ def get_probe_protocol(name: str = "small", changes: Mapping[str, object] | None
     """Take a preset and change settings.
 
     Args:
-        name: Of the preset.
+        name: Name of the preset.
         changes: Settings by name, as values or text; None leaves one as it is.
 
     Raises:

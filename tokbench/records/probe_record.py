@@ -23,7 +23,7 @@ class TokenSetInfo:
     """Tokens that the probe was trained or measured on.
 
     Args:
-        name: Of the data set.
+        name: Name of the data set.
         digest: SHA-256 over ids and digests of the source bytes, as in the record of a run.
         tokens_digest: SHA-256 over ids and tokens.
         count: Images.
@@ -98,7 +98,7 @@ class ProbeRecord:
         tokens: How many, on what grid.
         protocol: How images were read and encoded; ``protocol.data`` names the held-out ones.
         probe: Network and budget.
-        probe_label: Of it.
+        probe_label: Label of the protocol.
         condition: What stood before the images: ``caption``, ``label`` or ``none``.
         train: Tokens trained on.
         held_out: Tokens measured on.
@@ -110,8 +110,8 @@ class ProbeRecord:
         timing: How long it took.
         environment: Versions.
         created: When.
-        kind: Of the record.
-        schema: Of the record.
+        kind: Kind of the record.
+        schema: Schema of the record.
     """
 
     tokenizer: TokenizerInfo

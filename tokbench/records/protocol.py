@@ -17,16 +17,16 @@ class Protocol:
     """How tokenizers are measured.
 
     Args:
-        name: Of the preset.
-        version: Of the preset; raised whenever a figure under it may change.
+        name: Name of the preset.
+        version: Version of the preset; raised whenever a figure under it may change.
         data: Name of the data set (its digest stands beside the protocol in a record).
         size: Side of the square images in pixels.
         resize: Filter that scales a picture's shortest side to ``size``.
-        crop: What is kept after that: the centre square. ``centre, whole pixels`` cuts on whole pixels, the upper or left one of two
-            middle places, where nothing is scaled; ``centre`` (version 1 of the presets) resampled half a pixel off there.
+        crop: What is kept after that: the centre square. ``centre, whole pixels`` cuts on whole pixels where nothing is scaled, at the
+            upper or left one of two middle places. ``centre`` (version 1 of the presets) resampled half a pixel off there.
         uint8: How reconstructions become bytes.
         samples: How many images at most, chosen by ``seed``; None takes all.
-        seed: Of the choice of images and of stochastic tokenizers.
+        seed: Seed of the choice of images and of stochastic tokenizers.
         precision: Number format the tokenizer runs in.
         micro_batch: Images every network sees at once.
         psnr: Averaging and range.
@@ -96,7 +96,7 @@ def get_protocol(name: str = "photos-64", changes: Mapping[str, object] | None =
     """Take a preset and change settings.
 
     Args:
-        name: Of the preset.
+        name: Name of the preset.
         changes: Settings by name, as values or text.
         data: Name of another data set.
 

@@ -19,7 +19,7 @@ def read(path: str | Path) -> Record | ProbeRecord:
     """Read a record file of whatever kind.
 
     Args:
-        path: Of its JSON.
+        path: Path of its JSON.
 
     Raises:
         TokbenchError: If it is missing, no record, or of a kind or schema that this version does not know.

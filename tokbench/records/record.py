@@ -43,7 +43,7 @@ class TokenizerInfo:
     """What was measured.
 
     Args:
-        name: Of the tokenizer.
+        name: Name of the tokenizer.
         config: Its whole configuration; under ``changed`` what its modules were where they were not as configured.
         weights_sha256: Digest of the file its weights were loaded from.
         parameters: How many it has.
@@ -89,7 +89,7 @@ class DataInfo:
     """What it was measured on.
 
     Args:
-        name: Of the data set.
+        name: Name of the data set.
         digest: SHA-256 over ids and digests of the source bytes and crop rule of the images measured.
         pixels_digest: SHA-256 over ids and pixels of the images measured.
         requested: Images asked for.
@@ -119,7 +119,7 @@ class MetricResult:
 
     Args:
         value: The figure.
-        unit: Of it.
+        unit: Unit of the value.
         higher_is_better: Its direction; None where neither is better.
         settings: What it depends on.
         interval: 95 % confidence interval, where one was estimated.
@@ -211,14 +211,14 @@ class Timing:
 
     Args:
         encode_images_per_second: Median over micro-batches; None if there was one only.
-        decode_images_per_second: The same.
+        decode_images_per_second: That median for decoding.
         micro_batch: Images at once.
         device: Where it ran.
         threads: CPU threads.
         total_seconds: The whole pass, metrics included.
         encode_interval: 95 % confidence interval of that median; None of fewer than six micro-batches. It holds how unsteady this
             pass was, and nothing of what another pass on a busier or hotter machine would give.
-        decode_interval: The same.
+        decode_interval: That interval for decoding.
     """
 
     encode_images_per_second: float | None
@@ -347,7 +347,7 @@ def read_record(path: str | Path) -> Record:
     """Read a record file.
 
     Args:
-        path: Of its JSON.
+        path: Path of its JSON.
 
     Raises:
         TokbenchError: If it is missing, no record, or of a newer schema.

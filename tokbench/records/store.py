@@ -36,8 +36,8 @@ def write_record(record: Record, rows: Rows, folder: str | Path) -> Path:
         folder: Made if missing.
 
     Returns:
-        The record's path: tokenizer, what is set in it, and protocol; what tells it from a record that has that name; a number if it is
-        a repeat of one.
+        The record's path. Its name has tokenizer, what is set in it, and protocol; then what tells it from a record that has that name,
+        or a number if it is a repeat of one.
 
     Raises:
         TokbenchError: If the folder cannot be written.
@@ -55,7 +55,7 @@ def write_named(text: str, rows: Rows, folder: Path, name: str, *, beside: Calla
         text: JSON.
         rows: Per-image values.
         folder: Made if missing.
-        name: Of the file; what file names cannot have is replaced.
+        name: Name of the file; what file names cannot have is replaced.
         beside: Writes more into a folder it is given, which will lie beside the record, under its name.
     """
     stem = file_stem(name)
@@ -143,7 +143,7 @@ class Found:
     """A file that is a record, or was named as one.
 
     Args:
-        path: Of it.
+        path: Path of its file.
         values: What it holds, as plain JSON values.
         named: Whether it was asked for itself, not for its folder.
     """

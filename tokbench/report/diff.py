@@ -33,7 +33,7 @@ class Setting:
 
     Args:
         area: ``tokenizer``, ``config``, ``protocol``, ``data``, ``timing`` or ``environment``.
-        name: Of the setting, dotted.
+        name: Name of the setting, dotted.
         before: In the first record, as text.
         after: In the second.
     """
@@ -49,13 +49,13 @@ class Change:
     """One figure in both records.
 
     Args:
-        key: Of the metric or derived value.
+        key: Key of the metric or derived value.
         before: In the first record, infinite where all its images came back exactly; None if it has none.
         after: In the second.
         change: Second minus first; where images came back exactly, the mean difference over those that did in neither. None if a side
             has none, or it has no number.
         interval: 95 % interval of the change, if there is one.
-        verdict: Of the second against the first: ``same`` is no difference beyond chance, ``unjudged`` no telling.
+        verdict: Verdict of the second against the first: ``same`` is no difference beyond chance, ``unjudged`` no telling.
         why: What the verdict rests on, or why there is none.
         unknown: Why no condition can rest on the change, empty if one can: the sides do not compare, or the change has no number.
         exact: Images that came back exactly in the first record, and in the second.
@@ -104,14 +104,14 @@ class Difference:
 def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: Rows) -> Difference:
     """Compare two records.
 
-    Where both have per-image values of the same images, a change is judged on differences paired by image, over groups; a
-    figure of the whole set by the intervals of both sides. What has neither is not judged.
+    Where both have per-image values of the same images, a change is judged on differences paired by image, over groups. A figure of the
+    whole set is judged by the intervals of both sides. What has neither is not judged.
 
     Args:
         before: The first.
         after: The second.
         rows_before: Per-image values of the first, as ``read_rows`` returns them.
-        rows_after: Of the second.
+        rows_after: Rows of the second.
     """
     known = {info.key: i for i, info in enumerate(FIGURES)}
     keys = sorted(before.metrics.keys() | after.metrics.keys(), key=lambda key: (known.get(key, len(known)), key))
@@ -164,7 +164,7 @@ def match_records(
 
     Args:
         before: Files with their records.
-        after: The same.
+        after: Records of the other side.
 
     Returns:
         The pairs, and a line for every record left alone.

@@ -32,7 +32,7 @@ class Condition:
 
     Args:
         text: As it was given.
-        name: Of the metric, with ``.change`` for its change.
+        name: Name of the metric, with ``.change`` for its change.
         operator: ``<``, ``<=``, ``>`` or ``>=``.
         bound: What the figure is compared with.
     """
@@ -57,7 +57,7 @@ class Check:
     """One condition on one record or pair of records.
 
     Args:
-        subject: Which.
+        subject: Which record.
         condition: As it was given.
         value: The figure; None if there is none.
         failed: Whether the condition holds, or cannot be checked.

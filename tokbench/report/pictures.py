@@ -57,16 +57,15 @@ class _Judged:
 def choose_images(records: Sequence[Record], rows: Sequence[Rows], limit: int) -> list[ChosenImage]:
     """Choose images that show where tokenizers are bad, ordinary, good, and apart.
 
-    For every metric with per-image values: the image with the worst mean over the tokenizers, the one on which two of them
-    differ most, the median and the best one; those of LPIPS, PSNR and SSIM come first. Values that are infinite on some
-    image leave their tokenizer out of the metric.
+    For every metric with per-image values these are the image with the worst mean over the tokenizers, the one on which two of them
+    differ most, the median and the best one. Those of LPIPS, PSNR and SSIM come first. Values that are infinite on some image leave their
+    tokenizer out of the metric.
 
-    The two that differ most are another pair for every metric, so that no tokenizer far from all others takes all places.
-    A pair stands for the image on which it differs most, and the pairs are ranked by that difference over the metric's
-    spread over images (the root mean square of the two standard deviations). No pair has a second place before all have had
-    one, and no family of tokenizers (the name up to the slash) before all families have had one; of an odd number of
-    families the last shares its pair with one that had a place. Codecs, and what is without error on every image, count
-    only where fewer than two others remain.
+    The two that differ most are another pair for every metric, so that no tokenizer far from all others takes all places. A pair stands
+    for the image on which it differs most. The pairs are ranked by that difference over the metric's spread over images (the root mean
+    square of the two standard deviations). No pair has a second place before all have had one, and no family of tokenizers (the name up
+    to the slash) before all families have had one. Of an odd number of families the last shares its pair with one that had a place.
+    Codecs, and what is without error on every image, count only where fewer than two others remain.
 
     Args:
         records: Those measured on other images than the first record with rows are left out.
@@ -144,7 +143,7 @@ class _Pair:
         families: Theirs: two, or the one both are of.
         image_id: The image.
         low: Name of the one with the lower value there, and that value.
-        high: The same of the higher.
+        high: Name of the one with the higher value there, and that value.
         relative: The difference over the metric's spread over images.
     """
 

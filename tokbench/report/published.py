@@ -74,7 +74,7 @@ def keeps_apart(record: Record, variant: Variant, figure: PublishedFigure, ids: 
         record: What was measured.
         variant: Its tokenizer's row of the zoo.
         figure: What was published.
-        ids: Of the images measured, if known.
+        ids: Ids of the images measured, if known.
 
     Returns:
         The first reason; None if there is none.

@@ -20,7 +20,7 @@ class Section:
 
     Args:
         title: What they have in common.
-        names: Of the rows: the tokenizers, told apart where needed.
+        names: Names of the rows: the tokenizers, told apart where needed.
         members: Their places among all records.
     """
 

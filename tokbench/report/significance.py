@@ -21,7 +21,7 @@ FEWEST_GROUPS = 6
 """Below so many, no pattern of signs is rarer than 5 %, whatever the differences."""
 
 FEWEST_DEGREES = 4
-"""Of freedom an interval in a record may have had (a jackknife of five folds), for its tails when they are corrected."""
+"""Fewest degrees of freedom that an interval in a record may have had (a jackknife of five folds), for its tails when they are corrected."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class PairedDifference:
         groups: What they are samples of.
         sign: Where the tested groups lean: 1 if the first is larger, -1 if it is smaller, else 0.
         above: Images whose difference is infinite, as the first alone is: exact in the first only, for decibels.
-        below: The same of the second.
+        below: Images whose difference is minus infinity, as the second alone is exact.
     """
 
     mean: float
@@ -72,7 +72,7 @@ def image_groups(record: Record, ids: Iterable[str]) -> dict[str, str] | None:
     """Say what each image is a sample of, from its id and the number of groups the record counted.
 
     Args:
-        record: Of the run that measured the images.
+        record: Record of the run that measured the images.
         ids: All of them.
 
     Returns:
@@ -91,13 +91,13 @@ def paired_difference(
     """Compare two records on the images both have.
 
     Two equal infinities differ by nothing and are left out of the mean. Where a difference is infinite, it is left out of the mean too,
-    and counted, and the test takes the sign of each group alone: how much better than any number something is has no size.
+        and counted. The test then takes the sign of each group alone: how much better than any number something is has no size.
 
     Args:
         first: Image id to value; NaN and None count as missing.
-        second: The same.
+        second: Values of the other, by image.
         groups: Image id to what it is a sample of; None takes every image by itself.
-        seed: Of the random signs, where there are too many groups to try all.
+        seed: Seed of the random signs, where there are too many groups to try all.
 
     Returns:
         The difference; None if they share no image.
@@ -126,15 +126,15 @@ def paired_best(
 ) -> list[bool]:
     """Find the record that is better than every other by more than chance.
 
-    The record with the best mean (infinities count as a little more than the largest value) is compared with each other one by flipping the signs of the groups' differences: every
-    pattern of signs with few groups (fewer than six can never be significant), random patterns with many. The p-values are
-    corrected after Holm, together at 95 %.
+    The record with the best mean (infinities count as a little more than the largest value) is compared with each other one by flipping
+    the signs of the groups' differences. With few groups it is every pattern of signs, and fewer than six can never be significant. With
+    many it is random patterns. The p-values are corrected after Holm, together at 95 %.
 
     Args:
         rows_by_record: Image id to value of one metric, for each record. Those without values take no part.
         groups: Image id to what it is a sample of (crops of one photo are correlated); None takes every image by itself.
         higher_is_better: Direction of the metric.
-        seed: Of the random signs; the same seed gives the same answer in any order of records.
+        seed: Seed of the random signs; the same seed gives the same answer in any order of records.
 
     Returns:
         One flag a record, at most one of them true. All are false with fewer than two records, and where records were
@@ -156,20 +156,20 @@ def paired_best(
 def significantly_best(records: Sequence[Record], rows: Sequence[Rows], key: str, *, seed: int = 0) -> list[bool]:
     """Find the record whose figure is better than every other's by more than chance.
 
-    Where all records with the figure have per-image values, see ``paired_best``. A figure of the whole set, such as a
-    Fréchet distance, is compared by its 95 % intervals: that of a difference is put together from those of its two sides as
-    if they were independent, which is wider than it need be for runs over the same images; p-values follow from it by
-    Student's t with the fewest degrees of freedom, and are corrected after Holm. Without intervals there is no best.
+    Where all records with the figure have per-image values, see ``paired_best``. A figure of the whole set, such as a Fréchet distance,
+    is compared by its 95 % intervals. That of a difference is put together from those of its two sides as if they were independent, which
+    is wider than it need be for runs over the same images. P-values follow from it by Student's t with the fewest degrees of freedom, and
+    are corrected after Holm. Without intervals there is no best.
 
     Args:
         records: To be compared.
         rows: The per-image values of each, as ``read_rows`` returns them.
-        key: Of the metric.
-        seed: Of the random signs.
+        key: Key of the metric.
+        seed: Seed of the random signs.
 
     Returns:
-        One flag a record, at most one of them true; all false if the metric has no direction, if fewer than two have it, or
-        if protocol, images or settings of the metric differ.
+        One flag a record, at most one of them true. All are false if the metric has no direction, if fewer than two have it, or if
+        protocol, images or settings of the metric differ.
 
     Raises:
         ValueError: If records and rows are not equally many.

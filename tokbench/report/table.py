@@ -25,7 +25,7 @@ class Column:
 
     Args:
         title: Heading.
-        key: Of the metric, or of a value derived from the record.
+        key: Key of the metric, or of a value derived from the record.
         digits: Decimals.
         scale: Numbers are multiplied by this first.
         arrow: ``↑`` if more is better, ``↓`` if less is, else empty.
@@ -65,7 +65,7 @@ def figure_column(key: str, results: Iterable[MetricResult | None] = ()) -> Colu
     """The column of a figure, by its key.
 
     Args:
-        key: Of the figure.
+        key: Key of the figure.
         results: What records say of it: one that is not of this package is shown as they agree to, else by its key.
     """
     found = [result for result in results if result is not None and result.measured]
@@ -105,8 +105,8 @@ class Cell:
     Args:
         number: Without interval and mark; all there is of words.
         value: What the number stands for.
-        ends: Of the interval that is written beside it, as text.
-        interval: The same as numbers.
+        ends: Ends of the interval that is written beside it, as text.
+        interval: The interval as numbers.
         mark: Follows everything.
         bold: Whether it is the best by more than chance.
         exact: Images that came back exactly, and have no part in the number.

@@ -37,8 +37,8 @@ def training_notes(records: Sequence[Record], keys: Sequence[str] | None) -> lis
     """What there is to say of trainings below a table.
 
     Args:
-        records: Of the table.
-        keys: Of the metrics that it shows; None means all.
+        records: Records of the table.
+        keys: Keys of the metrics that it shows; None means all.
     """
     judged = [
         metric.judged_by_training_network

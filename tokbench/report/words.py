@@ -8,8 +8,8 @@ def counted(count: int, noun: str, plural: str | None = None) -> str:
 
     Args:
         count: How many.
-        noun: Of one.
-        plural: Of several; None adds an s.
+        noun: Noun for one.
+        plural: Noun for several; None adds an s.
     """
     return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 

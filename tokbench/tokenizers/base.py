@@ -46,7 +46,7 @@ class Tokenizer(nn.Module, ABC):
         name: ``family/variant``, set by whoever loads the tokenizer.
         config: The frozen dataclass it was built from; None if it has none.
         encode_is_stochastic: Whether encode draws noise and so needs ``seeds``; otherwise it ignores them.
-        decode_is_stochastic: The same for decode.
+        decode_is_stochastic: Whether decode does.
         thread_safe: Whether several threads may call encode at once, on the CPU: it must keep nothing in the tokenizer between or during
             calls. An export then encodes two micro-batches at a time. Each class says so for itself; a subclass must say it again.
         trained_with: The networks and data its training used, so that a bench can mark figures those networks judge; ``unknown`` among
@@ -203,7 +203,7 @@ class Tokenizer(nn.Module, ABC):
 
         Args:
             settings: What the ``config.json`` beside the weights says.
-            place: Of that file.
+            place: Place of that file.
 
         Raises:
             TokbenchError: If they do; says what loads them.

@@ -40,7 +40,7 @@ class Variant:
         file: Where its published weights can be fetched, as ``tokbench.weights.places`` reads it.
         sha256: Digest of that file, in hex, where it is known; of a file in a zip, its own.
         source: Where architecture and weights come from.
-        licence: Of the weights.
+        licence: Licence of the weights.
         trained_with: Networks and data its training used, e.g. ``lpips-vgg`` or ``data:photos/train``.
         published: Key of its published figures, if any.
     """
@@ -99,7 +99,7 @@ def published_variant(
         config: The family's frozen configuration.
         summary: One line.
         source: Where architecture and weights come from.
-        licence: Of the weights, and where it is said.
+        licence: Licence of the weights, and where it is said.
         trained_with: Networks and data its training used.
         file: Where they can be fetched.
         sha256: Digest of that file, where it is known.

@@ -1,8 +1,8 @@
 """Figures that others published for the tokenizers of the zoo, each with the protocol it was measured under; no torch.
 
-They are quotations, not measurements of this package: the same weights have different figures under different protocols, so
-one stands beside a record only where data, size and what else is known of its protocol are the record's. PSIM is the
-perceptual distance that latent diffusion reports.
+They are quotations, not measurements of this package. The same weights have different figures under different protocols. So one stands
+beside a record only where data, size and what else is known of its protocol are the record's. PSIM is the perceptual distance that latent
+diffusion reports.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class PublishedFigure:
         protocol: Data set, size and whatever else is known of the measurement.
         source: Where it is printed.
         data: See ``PublishedProtocol``.
-        size: See there.
+        size: See ``PublishedProtocol``.
         differs: What is known to differ from how this package measures the metric; None if nothing is.
         verified: Whether it was read in its source; if not, it is second hand, from those who quote the source.
     """

@@ -240,7 +240,7 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | Path, *, dtype: torch.dty
     """Write a tokenizer as a folder that ``load`` reads.
 
     Args:
-        tokenizer: Of a family of the zoo.
+        tokenizer: A tokenizer of a family of the zoo.
         folder: Made if missing; what it holds must not be another tokenizer.
         dtype: Weights are stored as this; None keeps theirs.
 
@@ -284,7 +284,7 @@ def note_training(model: Tokenizer, family: Family, variant: Variant, path: Path
 
     Args:
         model: As loaded.
-        family: Of the row.
+        family: Family of the row.
         variant: The row.
         path: Where its weights were read from; None if it needs none.
     """

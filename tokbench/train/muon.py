@@ -1,10 +1,9 @@
 """Muon: momentum whose update is made orthogonal, for the weights of hidden layers.
 
-Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024): Nesterov momentum and the quintic
-Newton-Schulz coefficients; the step's scale is that of Liu et al., "Muon is Scalable for LLM Training" (2025), equation 4,
-which makes learning rates comparable with Adam's. ``torch.optim.Muon`` takes matrices only and always iterates in bfloat16,
-which costs more than the network itself on a processor without bfloat16 arithmetic; this one takes convolutions and iterates
-in the precision it is told.
+Source: Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024), has Nesterov momentum and the quintic
+Newton-Schulz coefficients. The step's scale is that of Liu et al., "Muon is Scalable for LLM Training" (2025), equation 4, which makes
+learning rates comparable with Adam's. ``torch.optim.Muon`` takes matrices only and always iterates in bfloat16. On a processor without
+bfloat16 arithmetic that costs more than the network itself. This one takes convolutions and iterates in the precision it is told.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def fetch_weights(family: Named, variant: Row, *, renew: bool = False, progress:
     Args:
         family: Family of the variant.
         variant: Whose weights.
-        renew: Whether to fetch what is published now in any case, and to note its digest instead of the one at first use; a digest that
+        renew: Whether to fetch what is published now in any case, and to note its digest instead of the one at first use. A digest that
             is known must be that of the file in any case.
         progress: Called with bytes done and bytes in all (0 if unknown).
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 PADDING = 0.07
-"""Of the axis on either side of the outermost figures."""
+"""Share of the axis on either side of the outermost figures."""
 
 
 EXTREME = 1e200
@@ -65,7 +65,7 @@ class Scale:
         """Ticks at round figures.
 
         Args:
-            most: Of those with text.
+            most: Most ticks with text.
         """
         places = _log_places(self.low, self.high, most) if self.log else _linear_places(self.low, self.high, most)
         inside = [(value, named) for value, named in places if self.low <= value <= self.high]

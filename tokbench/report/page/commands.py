@@ -64,7 +64,7 @@ def commands(groups: Sequence[Group], others: Sequence[str] = (), asked: Asked |
     """What fetches networks, every record's command once, those of other sections, then the ones that make the page.
 
     Args:
-        groups: Of the page.
+        groups: Groups of the page.
         others: Commands that make the records of its other sections.
         asked: How the page was made. If it was not from ``OUT``, the page of the records made again has one command, and that of
             the same records another.
@@ -83,7 +83,7 @@ def run_command(record: Record) -> str:
     """Write the command, with a comment where the record does not say all of it.
 
     Args:
-        record: Of the run.
+        record: Record of the run.
     """
     remarks: list[str] = []
     return _run_line(_subject(record.tokenizer, remarks), record, list(record.metrics), remarks)
@@ -94,7 +94,7 @@ def anchor_command(group: Group, names: Sequence[str]) -> str:
 
     Args:
         group: Whose protocol, data and metrics they take.
-        names: Of the anchors.
+        names: Names of the anchors.
 
     Returns:
         The command; empty if there are no names.
@@ -157,7 +157,7 @@ def probe_command(record: ProbeRecord) -> str:
     """Write the command of a probe, likewise.
 
     Args:
-        record: Of the probe.
+        record: Record of the probe.
     """
     remarks: list[str] = []
     words = ["tokbench", "probe", *_subject(record.tokenizer, remarks)]

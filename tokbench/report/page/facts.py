@@ -43,7 +43,7 @@ class Sources:
 
     Args:
         protocol: Settings with their values.
-        data: The same of the data.
+        data: What is said of the data.
         skipped: Images left out in at least one record.
     """
 

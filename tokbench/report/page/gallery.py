@@ -40,8 +40,8 @@ class GalleryImage:
     Args:
         name: The image's id.
         why: Reasons for its choice.
-        width: Of the picture, in pixels.
-        height: The same.
+        width: Width of the picture, in pixels.
+        height: Height in pixels.
         source: The original, as a data URI.
         shots: The reconstructions.
     """
@@ -92,7 +92,7 @@ def make_gallery(group: Group, chosen: Sequence[ChosenImage], pictures: Pictures
     Args:
         group: The records.
         chosen: Which images, and why.
-        pictures: Of the group's records, in their order.
+        pictures: Pictures of the group's records, in their order.
         budget: Bytes there are for the pictures with what is written about them.
 
     Returns:

@@ -19,7 +19,7 @@ def headings(groups: Sequence[Group]) -> list[str]:
     """Say what each group shows, and under which protocol: ``Rendered text (photos-64 protocol, v1)``.
 
     Args:
-        groups: Of the page. Where this would be the same for several, the groups' titles stand in brackets instead.
+        groups: Groups of the page. Where this would be the same for several, the groups' titles stand in brackets instead.
     """
     subjects = [_subject(group) for group in groups]
     found = [f"{subject} ({_protocol(group)})" for subject, group in zip(subjects, groups, strict=True)]

@@ -65,7 +65,7 @@ class Leaderboard:
     """A table.
 
     Args:
-        headings: Of the columns after the name.
+        headings: Headings of the columns after the name.
         rows: Records with their cells.
         notes: Below it.
         absent: Why figures are missing, once for all rows and columns: titles of columns, the reason, labels of rows.

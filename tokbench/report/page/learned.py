@@ -22,7 +22,7 @@ class Curve:
     """One probe.
 
     Args:
-        name: Of its row.
+        name: Name of its row.
         colour: Number of its colour.
         dash: Number of its dashes.
         path: Through its points.
@@ -59,7 +59,7 @@ def learned_plots(records: Sequence[ProbeRecord], looks: Mapping[str, tuple[int,
     """Two plots for every budget, protocol, condition and data set that records share; one without a place for a point is left out.
 
     Args:
-        records: Of probes.
+        records: Records of probes.
         looks: Numbers of colour and dashes of the tokenizers that the page shows elsewhere.
     """
     plots = []

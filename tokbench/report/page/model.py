@@ -42,10 +42,10 @@ class Entry:
     """One record on the page.
 
     Args:
-        number: Of the record on the page, from 0.
-        subject: Of the tokenizer on the page, from 0; records of one configuration and weights share it.
-        paint: Of the tokenizer among those that are no codecs; gives it colour and shape.
-        name: Of the tokenizer.
+        number: Number of the record on the page, from 0.
+        subject: Number of the tokenizer on the page, from 0; records of one configuration and weights share it.
+        paint: Number of the tokenizer among those that are no codecs; gives it colour and shape.
+        name: Name of the tokenizer.
         detail: What tells it from records of the same name, else empty.
         file: The record's file.
         record: The record.
@@ -94,7 +94,7 @@ class Group:
     """Records under one protocol on the same images: only these stand in one table or plot.
 
     Args:
-        number: Of the group on the page, from 0.
+        number: Number of the group on the page, from 0.
         table: The group's table, one row an entry.
         entries: In the order of the table's rows.
     """

@@ -45,7 +45,7 @@ class Shown:
 
     Args:
         chosen: Which images, and why.
-        pictures: Of the group's records, in their order.
+        pictures: Pictures of the group's records, in their order.
     """
 
     chosen: Sequence[ChosenImage]
@@ -133,8 +133,8 @@ def probe_section(records: Sequence[ProbeRecord], groups: Sequence[Group] = ()) 
     """The section on how learnable tokens are.
 
     Args:
-        records: Of probes.
-        groups: Of the page, whose tokenizers keep their colours.
+        records: Records of probes.
+        groups: Groups of the page, whose tokenizers keep their colours.
     """
     looks = {entry.record.tokenizer.name: (entry.colour, entry.shape) for entry in _subjects(groups)}
     curves: Markup = macros("_learned.html.j2").curves(learned_plots(records, looks), scatter)

@@ -49,8 +49,8 @@ class Spread:
     """All tokenizers' images under one metric.
 
     Args:
-        title: Of the metric.
-        ticks: Of the shared axis.
+        title: Title of the metric.
+        ticks: Ticks of the shared axis.
         rows: One a tokenizer with finite values.
         left_out: Names without, and why.
     """

@@ -32,7 +32,7 @@ class TokenMap:
         title: What it shows.
         source: As a data URI.
         width: In pixels of the picture.
-        height: The same.
+        height: Height in pixels.
     """
 
     title: str
@@ -92,7 +92,7 @@ def token_pictures(group: Group, names: Sequence[str], pictures: Pictures, budge
     Args:
         group: The records.
         names: Ids of the images; those without an original are passed over.
-        pictures: Of the group's records, in their order.
+        pictures: Pictures of the group's records, in their order.
         budget: Bytes there are for the pictures with what is written about them.
 
     Returns:

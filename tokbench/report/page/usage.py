@@ -74,7 +74,7 @@ class UsageBars:
         summary: Codes, codebooks and tokens in words.
         never: The bar of codes that never occur.
         bars: The others, rare to frequent.
-        ticks: Of the axis of shares of the codes, in per cent; the same for all histograms of a group.
+        ticks: Ticks of the axis of shares of the codes, in per cent; the same for all histograms of a group.
     """
 
     entry: Entry

@@ -45,7 +45,7 @@ def count_codes(books: Sequence[CodebookUse], edges: Sequence[float]) -> list[fl
 
     Args:
         books: Sound ones.
-        edges: Of the bins, ascending, as multiples of the use that all codes of a codebook would have if they had the same.
+        edges: Edges of the bins, ascending, as multiples of the use that all codes of a codebook would have if they had the same.
 
     Returns:
         The number of codes of each bin; codes that never occur are in none.

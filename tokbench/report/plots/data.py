@@ -53,7 +53,7 @@ class Point:
 
     Args:
         record: Its place among the records of the plot, from 0.
-        name: Of its row.
+        name: Name of its row.
         x: Rate or speed.
         y: The figure.
         interval: 95 %, where there is one.
@@ -106,8 +106,8 @@ class RankCurve:
 
     Args:
         record: Its place among the records of the plot, from 0.
-        name: Of the record's row.
-        number: Of the codebook in the record, from 0.
+        name: Name of the record's row.
+        number: Number of the codebook in the record, from 0.
         use: The curve.
     """
 
@@ -122,9 +122,9 @@ class UseHistogram:
     """How many codes are used how often.
 
     Args:
-        name: Of the record's row.
-        edges: Of the bins, as multiples of the use that all codes would have if they had the same.
-        shares: Of all codes, in each bin.
+        name: Name of the record's row.
+        edges: Edges of the bins, as multiples of the use that all codes would have if they had the same.
+        shares: Shares of all codes, in each bin.
         dead: Share of codes that never occur.
     """
 
@@ -139,11 +139,11 @@ class Distribution:
     """Per-image values of one metric and record.
 
     Args:
-        name: Of the record's row.
+        name: Name of the record's row.
         quantiles: At ``QUANTILES``; empty where some values are beyond ``HUGE``.
-        mean: Of all; infinite where some values are beyond ``HUGE`` and their sum is not a float.
-        lowest: Of all.
-        highest: Of all.
+        mean: Mean of all; infinite where some values are beyond ``HUGE`` and their sum is not a float.
+        lowest: Lowest of all.
+        highest: Highest of all.
         count: How many there are.
         beyond: How many are beyond ``HUGE``, or infinite.
     """
@@ -183,7 +183,7 @@ def on_other_machines(records: Sequence[Record], speeds: Sequence[float | None])
 
     Args:
         records: Those of one plot.
-        speeds: Of each; None where there is none.
+        speeds: Speeds of each; None where there is none.
     """
     return unlike_most([None if speed is None else machine_of(record) for record, speed in zip(records, speeds, strict=True)])
 

@@ -32,8 +32,8 @@ NAME_LIMIT = 26
 
 
 def draw_scatter(axes: Axes, data: Scatter, paper: Paper) -> None:
-    """Points with intervals; the Pareto front as dashed steps, one codec's anchors joined by dots, hollow where the judge trained;
-    a mark beside those that were measured with other settings than most.
+    """Points with intervals, hollow where the judge trained. The Pareto front is dashed steps, and one codec's anchors are joined by
+    dots. A mark stands beside those that were measured with other settings than most.
 
     Figures that have no place on the axis stand in a grey strip at its end, whose label is what they are.
     """

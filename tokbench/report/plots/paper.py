@@ -77,8 +77,8 @@ class Paper:
     """The look of every record, the same in all plots.
 
     Args:
-        names: Of the records' rows, in order.
-        codecs: Of each record, None of tokenizers.
+        names: Names of the records' rows, in order.
+        codecs: The codec of each record, None for tokenizers.
     """
 
     names: tuple[str, ...]

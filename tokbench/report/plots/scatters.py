@@ -30,8 +30,8 @@ def rate_scatter(records: Sequence[Record], names: Sequence[str], column: Column
     """Bits per pixel against a metric.
 
     Args:
-        records: Of one protocol and data set.
-        names: Of their rows.
+        records: Records of one protocol and data set.
+        names: Names of their rows.
         column: The figure of quality.
 
     Returns:
@@ -45,8 +45,8 @@ def speed_scatter(records: Sequence[Record], names: Sequence[str], column: Colum
     """Images per second against a metric.
 
     Args:
-        records: Of one protocol and data set.
-        names: Of their rows.
+        records: Records of one protocol and data set.
+        names: Names of their rows.
         column: The figure of quality.
         direction: ``decode`` or ``encode``.
 
@@ -101,7 +101,7 @@ def _scatter(
 
 
 def _ranked(data: Scatter) -> Scatter:
-    """The same with the front, and what beats each point."""
+    """The scatter with its front, and what beats each point."""
     own = [point for point in data.points if point.codec is None]
     beaten = {point.record: tuple(other.record for other in own if beats(other, point, data.x, data.y)) for point in own}
     points = tuple(replace(point, beaten_by=beaten.get(point.record, ())) for point in data.points)

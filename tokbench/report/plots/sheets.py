@@ -50,7 +50,7 @@ class Plot:
     """One drawn figure.
 
     Args:
-        name: Of its files, without suffix.
+        name: Name of its files, without suffix.
         figure: matplotlib's.
         left_out: What it does not show, and why.
         notes: Which of its figures do not compare, and why.
@@ -135,7 +135,7 @@ def draw_plots(
     Args:
         records: To be compared.
         rows: The per-image values of each.
-        names: Of the records' rows.
+        names: Names of the records' rows.
         kinds: Some of ``KINDS``.
         width: ``column`` or ``page``.
 

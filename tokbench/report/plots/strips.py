@@ -10,7 +10,7 @@ from tokbench.report.plots.data import TINY, Point, Scatter, beyond_word
 from tokbench.report.table import HUGE
 
 MARGIN, STRIP = 0.06, 0.16
-"""Of the figures' own span: what is free above and below them, and how high a strip is."""
+"""Shares of the figures' own span: what is free above and below them, and how high a strip is."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Span:
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Of the whole axis."""
+        """Ends of the whole axis."""
         return self.below.low if self.below else self.low, self.above.high if self.above else self.high
 
     def place(self, point: Point) -> float:

@@ -27,8 +27,8 @@ def log_ticks(low: float, high: float, room: float, *, upright: bool = False) ->
         upright: Whether it is the vertical one, whose labels stand above each other.
 
     Returns:
-        The most that have room: at 1, 2 and 5, else at powers of ten, else at some of these; where it spans too little for two of
-        them, at round numbers in even steps.
+        They are the most that have room: at 1, 2 and 5, else at powers of ten, else at some of these. Where the axis spans too little for
+        two of them, they are round numbers in even steps.
     """
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     decades = [10.0**power for power in range(first, last + 1)]

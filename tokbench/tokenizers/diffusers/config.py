@@ -13,7 +13,7 @@ class AutoencoderKLConfig(LibraryConfig):
     """Continuous latents, one stride of 2 between blocks. Latents are raw: ``scaling_factor`` and ``shift_factor`` are not applied.
 
     Args:
-        settings: Of the class.
+        settings: Settings of the class.
         library_class: The class.
         posterior: Whether encode returns the posterior's mean or a sample (which needs seeds).
     """
@@ -42,7 +42,7 @@ class ConsistencyDecoderConfig(LibraryConfig):
     """The encoder of ``AutoencoderKL`` with a decoder that turns noise into the image; it scales the raw latents itself.
 
     Args:
-        settings: Of the class.
+        settings: Settings of the class.
         library_class: The class.
         posterior: Whether encode returns the posterior's mean or a sample (which needs seeds).
         decoder_steps: Evaluations of the decoder an image; the library's schedule has two.
@@ -78,7 +78,7 @@ class VQModelConfig(LibraryConfig):
     """One codebook.
 
     Args:
-        settings: Of the class.
+        settings: Settings of the class.
         library_class: The class.
     """
 
@@ -100,7 +100,7 @@ class AutoencoderTinyConfig(LibraryConfig):
     """Continuous latents, raw: neither squeezed into [0, 1] nor rounded to bytes, as the library's ``forward`` does.
 
     Args:
-        settings: Of the class.
+        settings: Settings of the class.
         library_class: The class.
     """
 
@@ -124,7 +124,7 @@ class AutoencoderDCConfig(LibraryConfig):
     """Continuous latents, raw: ``scaling_factor`` is not applied.
 
     Args:
-        settings: Of the class.
+        settings: Settings of the class.
         library_class: The class.
     """
 

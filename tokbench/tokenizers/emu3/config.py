@@ -16,11 +16,11 @@ class Emu3Config:
         autoencoder: The network within a frame; ``z_channels`` is the dimension of a code vector too.
         codebook_size: K, entries of the codebook.
         frames: Frames of a clip that become one plane of tokens, a power of two; a still is a clip of that many copies.
-        attention_heads: Of every attention.
+        attention_heads: Heads of every attention.
 
     Raises:
-        ValueError: If the codebook has fewer than 2 entries, frames is no power of two, the autoencoder emits a variance or
-            has no attention in its middle, or heads do not divide a width that has attention.
+        ValueError: If the codebook has fewer than 2 entries, or frames is no power of two. If the autoencoder emits a variance or has no
+            attention in its middle, or heads do not divide a width that has attention.
     """
 
     autoencoder: AutoencoderConfig

@@ -29,11 +29,11 @@ class FlowMoConfig:
         steps: Euler steps of decoding.
         schedule: ``linear`` or ``pow_P``, see ``tokbench.nn.schedules``.
         guidance: Scale of classifier-free guidance; 1 is none.
-        guidance_sigmas: Guidance acts where the ratio of noise to image is from the first to the second, both ends
-            included; ``(0, inf)`` guides every step, as upstream does without an interval.
+        guidance_sigmas: Guidance acts where the ratio of noise to image is from the first to the second, both ends included. ``(0, inf)``
+            guides every step, as upstream does without an interval.
         precision: ``bf16`` runs the networks under autocast, as the published evaluation does.
-        entropy_weight: Of the quantizer's entropy term; matters in training only.
-        commitment_weight: Of the quantizer's commitment term; matters in training only.
+        entropy_weight: Weight of the quantizer's entropy term; matters in training only.
+        commitment_weight: Weight of the quantizer's commitment term; matters in training only.
 
     Raises:
         ValueError: If a size is not positive or not a multiple of the patch, or a decoding setting is not one.
@@ -79,7 +79,7 @@ class FlowMoConfig:
 
     @property
     def guided(self) -> tuple[bool, ...]:
-        """Of every step, whether it is guided: its time lies where guidance acts, and the scale is not 1."""
+        """Whether each step is guided: its time lies where guidance acts, and the scale is not 1."""
         low, high = map(time_of_sigma, self.guidance_sigmas)
         return tuple(self.guidance != 1.0 and low <= time <= high for time in schedule_times(self.schedule, self.steps)[:-1])
 

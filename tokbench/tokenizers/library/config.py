@@ -17,7 +17,7 @@ class LibraryConfig:
     """What all of them have; a subclass says how the layout follows from the settings.
 
     Args:
-        settings: Of the library's class, as its ``config.json`` has them, in one line of canonical JSON. The ``config.json`` of a
+        settings: Settings of the library's class, as its ``config.json`` has them, in one line of canonical JSON. The ``config.json`` of a
             folder takes their place; what is not said there is written out with the library's default.
         library_class: Name of the library's class.
 

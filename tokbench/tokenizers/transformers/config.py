@@ -14,7 +14,7 @@ class Emu3VQVAEConfig(LibraryConfig):
     """One codebook; a still is a clip of ``temporal_downsample_factor`` copies, which becomes one plane of tokens.
 
     Args:
-        settings: Of the class.
+        settings: Settings of the class.
         library_class: The class.
     """
 
@@ -36,7 +36,7 @@ class ChameleonVQVAEConfig(LibraryConfig):
     """One codebook. The library has the encoder only; the decoder is this package's, where the weights have one.
 
     Args:
-        settings: Of the class.
+        settings: Settings of the class.
         library_class: The class.
         decoder: Whether the weights have a decoder, in the layout of VQGAN; without one, nothing can be decoded.
     """

@@ -1,6 +1,6 @@
 """Image tokenizers of transformers behind this package's interface.
 
-Papers: Wang et al. 2024, "Emu3: Next-Token Prediction is All You Need"; Chameleon Team 2024, "Chameleon: Mixed-Modal Early-Fusion
+Papers: Wang et al. 2024, "Emu3: Next-Token Prediction is All You Need". Chameleon Team 2024, "Chameleon: Mixed-Modal Early-Fusion
 Foundation Models", whose tokenizer is that of Gafni et al. 2022, "Make-A-Scene".
 
     images -> network.encode -> nearest of K codes -> network.decode, or for Chameleon post_quant_conv and a decoder of VQGAN -> images
