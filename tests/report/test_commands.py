@@ -208,27 +208,6 @@ def test_a_record_measured_again_adds_no_row_and_another_figure_does(make_record
         assert words in err
 
 
-def test_a_single_short_pass_draws_no_speed_front(make_record):
-    from dataclasses import replace
-
-    from tokbench.report.page.model import arrange
-    from tokbench.report.page.scatter import speed_plots
-    from tokbench.report.plots.scatters import speed_scatter
-    from tokbench.report.table import figure_column
-
-    items = [make_record(f"a/{i}", seed=i, better=-i) for i in range(3)]
-    names = [item.record.tokenizer.name for item in items]
-    column = figure_column("psnr")
-    short = [
-        replace(item, record=replace(item.record, timing=replace(item.record.timing, encode_interval=None, decode_interval=None)))
-        for item in items
-    ]
-    for found, drawn in ((items, True), (short, False), ([*items[:2], short[2]], False)):
-        assert bool(speed_scatter([item.record for item in found], names, column).front) is drawn
-        (group,) = arrange(found)
-        assert all(bool(plot.front) is drawn for plot in speed_plots(group))
-
-
 def test_tables_say_what_groups_are_and_how_many_images_were_enlarged(make_record):
     from dataclasses import replace
 

@@ -29,21 +29,22 @@ def plot_of(plots, title):
     return next(plot for plot in plots if plot.title.startswith(title))
 
 
-def test_the_front_is_what_nothing_beats(make_record):
+def test_the_front_steps_through_its_points_and_on_to_the_frame(make_record):
     rng = np.random.default_rng(3)
-    points = [(float(2 ** rng.uniform(-4, 4)), float(rng.uniform(20, 40))) for _ in range(12)]
-    (group,) = arrange([measured(make_record, f"family/{i}", bpp, psnr, 10.0 + i) for i, (bpp, psnr) in enumerate(points)])
+    octaves = rng.uniform(-4, 4, size=12)
+    items = [
+        measured(make_record, f"family/{i}", float(2**octave), float(25 + 2 * octave + rng.normal(0, 2)), 10.0 + i)
+        for i, octave in enumerate(octaves)
+    ]
+    (group,) = arrange(items)
     plot = plot_of(rate_plots(group), "PSNR")
-    by_name = {mark.entry.name: (mark.x, mark.y) for mark in plot.marks}
-    unbeaten = {
-        f"family/{i}"
-        for i, (bpp, psnr) in enumerate(points)
-        if not any(other <= bpp and more >= psnr and (other, more) != (bpp, psnr) for other, more in points)
-    }
+    places = {mark.point.record: f"{mark.x:g} {mark.y:g}" for mark in plot.marks}
     corners = plot.front.removeprefix("M").split("L")
-    assert {f"{x:g} {y:g}" for name, (x, y) in by_name.items() if name in unbeaten} <= set(corners)
-    assert not {f"{x:g} {y:g}" for name, (x, y) in by_name.items() if name not in unbeaten} & set(corners)
-    assert corners[-1].startswith(f"{RIGHT} ")
+    assert 1 < len(plot.data.front) < 12
+    assert corners[::2] == [places[point.record] for point in plot.data.front]
+    assert corners[-1] == f"{RIGHT} {corners[-2].split()[1]}"
+    for mark in plot.marks:
+        assert mark.beaten_by == tuple(group.entries[other].number for other in mark.point.beaten_by)
 
 
 def test_marks_lie_at_their_figures_on_logarithmic_axes(make_record):

@@ -142,6 +142,15 @@ def test_speeds_of_another_machine_are_left_out(make_record):
         assert "w" not in {point.name for point in data.points} | {line[0] for line in data.left_out}
 
 
+def test_a_single_short_pass_has_no_front(make_record):
+    records = [make_record(f"a/{i}", seed=i, better=-i).record for i in range(3)]
+    short = [replace(record, timing=replace(record.timing, encode_interval=None, decode_interval=None)) for record in records]
+    for found, drawn in ((records, True), (short, False), ([*records[:2], short[2]], False)):
+        data = speed_scatter(found, ["a", "b", "c"], COLUMNS["psnr"])
+        assert bool(data.front) is drawn
+        assert len(data.points) == 3
+
+
 def test_intervals_of_speeds_lie_across(make_record):
     records = [make_record(name, seed=i).record for i, name in enumerate(("a/b", "c/d"))]
     records[1] = replace(records[1], timing=replace(records[1].timing, decode_interval=Interval(0.0, 1.0, "from nothing")))

@@ -10,6 +10,7 @@ import numpy as np
 from tokbench.report.page.axes import Tick, fit_scale, short
 from tokbench.report.page.labels import CHARACTER
 from tokbench.report.page.model import Entry, Group
+from tokbench.report.plots.data import QUANTILES
 from tokbench.report.table import Column
 from tokbench.report.words import counted
 
@@ -82,7 +83,7 @@ def _spread(group: Group, column: Column) -> Spread | None:
     edges = np.linspace(scale.low, scale.high, BINS + 1)
     rows = []
     for entry, finite, infinite in values:
-        five, first, middle, third, rest = (float(q) for q in np.quantile(finite, (0.05, 0.25, 0.5, 0.75, 0.95)))
+        five, first, middle, third, rest = (float(q) for q in np.quantile(finite, QUANTILES))
         digits = column.digits
         tip = [
             entry.label,
