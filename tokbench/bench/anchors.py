@@ -23,7 +23,7 @@ class AnchorConfig:
     """A codec at a budget.
 
     Args:
-        codec: Which.
+        codec: Which codec.
         bytes_per_image: Budget; each image takes the best quality that stays within it.
         headers: What counts as bytes: the whole file.
     """

@@ -53,7 +53,7 @@ def encode(
     Args:
         tokenizer: On its device.
         images: RGB in [-1, 1], on the same; those beyond ``ids`` are padding.
-        ids: Of the images.
+        ids: Ids of the images.
         protocol: Precision and seed.
         layout: What it announced for this size; None asks it.
         timed: Calls what it is given; whatever is checked is not within.
@@ -83,7 +83,7 @@ def decode(
     Args:
         tokenizer: On its device.
         tokens: On the same; those beyond ``ids`` are padding.
-        ids: Of the images.
+        ids: Ids of the images.
         protocol: Size, precision and seed.
         timed: Calls what it is given; whatever is checked is not within.
 

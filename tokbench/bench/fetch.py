@@ -39,7 +39,7 @@ def fetch_asset(name: str, *, renew: bool = False, progress: Progress = lambda d
     """Fetch a network file, unless it is here already.
 
     Args:
-        name: Of the asset.
+        name: Name of the asset.
         renew: Whether to fetch it again if what is here is not the published file.
         progress: Called with bytes done and bytes in all (0 if unknown).
 

@@ -116,7 +116,7 @@ def source_digest(tokenizer: Tokenizer) -> str | None:
     file, as one typed into a notebook, counts by its text.
 
     Args:
-        tokenizer: Any.
+        tokenizer: Any tokenizer.
 
     Returns:
         Hex digits; None for the package's own classes, or where there is neither file nor text.

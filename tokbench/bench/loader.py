@@ -68,7 +68,7 @@ class Loaded:
     """One image, cut to size.
 
     Args:
-        id: Of the image.
+        id: Id of the image.
         group: What it is a sample of.
         pixels: Bytes ``[size, size, 3]``.
         raw: SHA-256 of what it was made from.
@@ -108,7 +108,7 @@ def load_batches(
 
     Args:
         source: Where they come from.
-        indices: Which, in order.
+        indices: Indices of the images, in order.
         protocol: Size, filter and micro-batch.
         report: Filled as images come in.
         read_ahead: Images read before they are asked for.

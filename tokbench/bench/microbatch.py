@@ -13,8 +13,8 @@ def in_micro_batches(network: Callable[[Tensor], Tensor], images: Tensor, *, siz
 
     Args:
         network: Maps ``[size, ...]`` to ``[size, ...]``.
-        images: Any number.
-        size: Of a batch.
+        images: Any number of images.
+        size: Images of a batch.
 
     Returns:
         The results of the images alone.

@@ -30,7 +30,7 @@ class Panel:
     """Metrics that judge one tokenizer on one set of images.
 
     Args:
-        classes: Of the metrics.
+        classes: Classes of the metrics.
         subject: What is known before the first image.
         context: Where and with what they run.
 

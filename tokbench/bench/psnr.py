@@ -11,7 +11,7 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
 
     Args:
         a: ``[B, C, H, W]``, values 0 to 255.
-        b: The same shape.
+        b: Images of the same shape.
 
     Returns:
         Decibels ``[B]``, float64; infinite where images are identical.

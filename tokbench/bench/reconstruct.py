@@ -78,7 +78,7 @@ def reconstruct(pictures: Sequence[tuple[str, np.ndarray]], tokenizers: Sequence
     Args:
         pictures: Names with pixels ``[H, W, 3]``, all of one size.
         tokenizers: In the order of the columns.
-        seed: Of stochastic tokenizers.
+        seed: Seed of stochastic tokenizers.
 
     Returns:
         One row a picture, captions with PSNR, LPIPS (AlexNet) and bits.

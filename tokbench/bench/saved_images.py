@@ -41,10 +41,10 @@ class ImageSaver:
 
     Args:
         folder: Made if missing.
-        info: Of the tokenizer.
-        protocol: Of the run.
+        info: What the record says of the tokenizer.
+        protocol: Protocol of the run.
         data: Name of the images.
-        ids: Of all images asked for.
+        ids: Ids of all images asked for.
 
     Raises:
         TokbenchError: If the folder holds something else, another run, or those of another tokenizer under this name; or cannot be written.

@@ -82,7 +82,7 @@ def read_and_encode(
     """Read images and encode them, with all cores at work.
 
     On a CPU, if several threads may call the tokenizer, two of them read and encode a micro-batch of their own, each with half of torch's
-    threads: they meet less often than all of torch's threads do in every operation on one micro-batch, and nobody takes a core from a
+    threads. They meet less often than all of torch's threads do in every operation on one micro-batch. And nobody takes a core from a
     network whose other threads then wait. This takes the memory of two micro-batches. Elsewhere two threads read ahead, and this one
     encodes.
 

@@ -36,8 +36,8 @@ def write_record(record: Record, rows: Rows, folder: str | Path) -> Path:
         folder: Made if missing.
 
     Returns:
-        The record's path. Its name has tokenizer, what is set in it, and protocol; then what tells it from a record that has that name,
-        or a number if it is a repeat of one.
+        The record's path. Its name has tokenizer, what is set in it, and protocol. Then comes what tells it from a record that has that
+        name, or a number if it repeats one.
 
     Raises:
         TokbenchError: If the folder cannot be written.

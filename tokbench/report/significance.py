@@ -126,8 +126,8 @@ def paired_best(
 ) -> list[bool]:
     """Find the record that is better than every other by more than chance.
 
-    The record with the best mean (infinities count as a little more than the largest value) is compared with each other one by flipping
-    the signs of the groups' differences. With few groups it is every pattern of signs, and fewer than six can never be significant. With
+    The record with the best mean is compared with each other one by flipping the signs of the groups' differences. Infinities count as a
+    little more than the largest value. With few groups it is every pattern of signs, and fewer than six can never be significant. With
     many it is random patterns. The p-values are corrected after Holm, together at 95 %.
 
     Args:
@@ -157,9 +157,9 @@ def significantly_best(records: Sequence[Record], rows: Sequence[Rows], key: str
     """Find the record whose figure is better than every other's by more than chance.
 
     Where all records with the figure have per-image values, see ``paired_best``. A figure of the whole set, such as a Fréchet distance,
-    is compared by its 95 % intervals. That of a difference is put together from those of its two sides as if they were independent, which
-    is wider than it need be for runs over the same images. P-values follow from it by Student's t with the fewest degrees of freedom, and
-    are corrected after Holm. Without intervals there is no best.
+    is compared by its 95 % intervals. That of a difference is put together from those of its two sides as if they were independent. For
+    runs over the same images this is wider than it need be. P-values follow from it by Student's t with the fewest degrees of freedom,
+    and are corrected after Holm. Without intervals there is no best.
 
     Args:
         records: To be compared.

@@ -5,7 +5,7 @@
         config.json                      a folder of save_pretrained
         diffusion_pytorch_model[.VARIANT].safetensors, or .bin, or in shards: ....safetensors.index[.VARIANT].json
 
-Of several forms of the same weights one is taken by rule. Full precision comes before a variant, and fp32, fp16, bf16 before other
+One of several forms of the same weights is taken by rule. Full precision comes before a variant, and fp32, fp16, bf16 before other
 variants. Safetensors come before .bin, one file before shards. No file's code is ever run.
 """
 

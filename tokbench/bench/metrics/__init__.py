@@ -32,7 +32,8 @@ def select(names: tuple[str, ...] | None) -> list[type[Metric]]:
     """Choose metrics.
 
     Args:
-        names: Of metrics or of their figures, or ``package.module:Class``; ``all`` is every metric of this package; None are those measured by default.
+        names: Names of metrics or of their figures, or ``package.module:Class``; ``all`` is every metric of this package; None are those
+            measured by default.
 
     Raises:
         TokbenchError: If a name is unknown, or a class of others is no metric or takes the name of another.

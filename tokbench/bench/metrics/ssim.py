@@ -23,7 +23,7 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 
     Args:
         a: ``[B, C, H, W]``, values 0 to 255.
-        b: The same shape.
+        b: Images of the same shape.
 
     Returns:
         Mean over valid positions and channels, ``[B]``, float64.
