@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tokbench.tokenizers.zoo import load
     from tokbench.tokens import ContinuousTokens, DiscreteTokens
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ContinuousTokens",
