@@ -47,7 +47,8 @@ def _replace(config: Any, overrides: dict[tuple[str, ...], tuple[str, object]]) 
             if value != getattr(getattr(config, name), "kind", None):  # else it is of that kind already, and keeps its settings
                 new[name] = _parse(value, get_type_hints(type(config))[name], key)
         if below:
-            new[name] = _replace(new.get(name, getattr(config, name)), below)
+            base = new.get(name, getattr(config, name))
+            new[name] = _replace(_of_defaults(get_type_hints(type(config))[name]) if base is None else base, below)
     try:
         return dataclasses.replace(config, **new)
     except ValueError as error:
@@ -81,6 +82,12 @@ def _parse(value: object, kind: Any, key: str) -> object:
             raise TokbenchError(f"{key} takes {len(kinds)} values, got {len(parts)}")
         return tuple(_parse(part.strip() if isinstance(part, str) else part, item, key) for part, item in zip(parts, kinds, strict=True))
     return _scalar(value, kind, key)
+
+
+def _of_defaults(hint: Any) -> Any:
+    """What an optional dataclass is before its fields are set; None for any other type."""
+    parts = [part for part in get_args(hint) if part is not type(None)]
+    return parts[0]() if len(parts) == 1 and dataclasses.is_dataclass(parts[0]) and isinstance(parts[0], type) else None
 
 
 def _kinds(hint: Any) -> dict[str, type]:

@@ -244,16 +244,16 @@ class TestRefusals:
         return recipe
 
     def test_another_recipe(self, runner: Runner, stopped: Recipe) -> None:
-        with pytest.raises(TokbenchError, match=r"run holds a run of another recipe; repeat the options it was started with"):
+        with pytest.raises(TokbenchError, match=r"run holds a run with learning_rate 0.002, not 0.001; repeat the options"):
             runner.run(replace(stopped, learning_rate=1e-3), "run", resume=True)
 
     def test_another_size(self, runner: Runner, stopped: Recipe) -> None:
-        with pytest.raises(TokbenchError, match=r"run holds a run of another size; repeat the options it was started with"):
+        with pytest.raises(TokbenchError, match=r"run holds a run with size 16, not 18; repeat the options"):
             train(stopped, runner.source, replace(runner.options("run", resume=True), size=18))
 
     def test_another_source(self, runner: Runner, stopped: Recipe) -> None:
         runner.source.name = "other"
-        with pytest.raises(TokbenchError, match=r"run holds a run of another source; repeat the options it was started with"):
+        with pytest.raises(TokbenchError, match=r"run holds a run with source noise, not other; repeat the options"):
             runner.run(stopped, "run", resume=True)
 
     def test_a_folder_that_holds_a_run(self, runner: Runner, stopped: Recipe) -> None:

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from tokbench.commands.console import (
-    DataOption,
-    DeviceOption,
-    bar,
-    out,
-    say,
-)
+from tokbench.commands.console import DataOption, DeviceOption, bar, err, out, say, settings
 from tokbench.commands.destinations import check_folder
 from tokbench.signals import Ended
 
-if TYPE_CHECKING:
-    pass
+LINES = 20
+"""How often a run says where it is, where there is no terminal to draw a bar on."""
 
 
 def train(
-    recipe: Annotated[str | None, typer.Argument(help="Name of a recipe; without one they are listed.")] = None,
+    recipe: Annotated[str | None, typer.Argument(help="Name of a recipe, or module:NAME of your own; without one they are listed.")] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, its losses or the tokenizer's configuration; may be repeated."),
+    ] = None,
     data: DataOption = "photos",
     steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: the recipe's].")] = None,
     batch_size: Annotated[int | None, typer.Option(help="Images a step [default: the recipe's].")] = None,
@@ -31,11 +30,11 @@ def train(
     device: DeviceOption = "cpu",
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder of the run [default: runs/train/RECIPE].")] = None,
     init_weights: Annotated[Path | None, typer.Option(help="Start from this file instead of the recipe's own.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out; --steps may be more than before.")] = False,
     log_every: Annotated[int, typer.Option(help="Steps between log lines.", min=1)] = 20,
     save_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 500,
 ) -> None:
-    """Train a tokenizer by a named recipe. Ctrl-C stops after the step, with a checkpoint."""
+    """Train a tokenizer by a recipe. Ctrl-C stops after the step, with a checkpoint."""
     from tokbench.train.recipes import RECIPES, get_recipe
 
     if recipe is None:
@@ -59,18 +58,36 @@ def train(
         log_every=log_every,
         save_every=save_every,
     )
-    chosen = adjusted(chosen, steps=steps, batch_size=batch_size)
+    chosen = adjusted(chosen, settings(setting), steps=steps, batch_size=batch_size)
     source = open_training_source(data)
     with bar() as shown:
         task = shown.add_task(chosen.name, total=chosen.steps, figures="")
 
-        def report(done: int, total: int, figures: dict[str, float]) -> None:
-            shown.update(task, completed=done, total=total, figures="  ".join(f"{key} {value:.4g}" for key, value in figures.items()))
+        def draw(done: int, total: int, figures: dict[str, float]) -> None:
+            shown.update(task, completed=done, total=total, figures=_words(figures))
 
-        result = train_recipe(chosen, source, options, progress=report)
+        result = train_recipe(chosen, source, options, progress=draw if err.is_terminal else _lines(chosen.name))
     if result.finished:
         say(f"done: {result.steps} steps, weights {result.weights}")
-        say(f"measure them: tokbench run --tokenizer {chosen.tokenizer} --weights {result.weights}")
+        say(f"measure them: tokbench run --tokenizer {result.weights.parent}")
     else:
         note = f"stopped after step {result.steps} of {chosen.steps}, go on with the same command and --resume"
         raise Ended(result.signal or signal.SIGINT, note)
+
+
+def _lines(name: str) -> Callable[[int, int, dict[str, float]], None]:
+    """Report progress by a line now and then."""
+    said = -1
+
+    def report(done: int, total: int, figures: dict[str, float]) -> None:
+        nonlocal said
+        part = done * LINES // max(1, total)
+        if part > said:
+            said = part
+            say(f"{name}: step {done} of {total}  {_words(figures)}".rstrip())
+
+    return report
+
+
+def _words(figures: dict[str, float]) -> str:
+    return "  ".join(f"{key} {value:.4g}" for key, value in figures.items())

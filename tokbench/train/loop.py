@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tokbench.configs import plain
+from tokbench.configs import flat, plain
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_file, folder_lock, make_folder, open_log, remove_abandoned, write_bytes, write_text
@@ -68,9 +68,8 @@ def train(
             tokenizer cannot take the size, or the loss diverges.
     """
     check_alone("training")
-    _, variant = resolve(recipe.tokenizer)
-    size = options.size or variant.image_size
-    variant.config.layout(size, size)  # refuses a size that does not fit
+    size = options.size or resolve(recipe.tokenizer)[1].image_size
+    _config(recipe).layout(size, size)  # refuses a size that does not fit
     if options.resume and not (options.out / CHECKPOINT).is_file():
         raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
     make_folder(options.out)
@@ -113,8 +112,7 @@ def _train(
 
 
 def _build(recipe: Recipe, options: TrainOptions, size: int) -> Objective:
-    family, variant = resolve(recipe.tokenizer)
-    model: Any = import_class(family.model)(variant.config)
+    model: Any = _new(recipe)
     if recipe.init_from is None and options.init_weights is not None:
         raise TokbenchError(f"{recipe.name} starts from random weights; leave --init-weights out")
     fitting: dict[str, Tensor] = {}
@@ -136,6 +134,17 @@ def _build(recipe: Recipe, options: TrainOptions, size: int) -> Objective:
     if objective.codebook is not None and not objective.fresh_codebook:
         objective.codebook.adopt(recipe.batch_size * model.layout(size, size).positions)
     return objective
+
+
+def _config(recipe: Recipe) -> Any:
+    """The configuration of the tokenizer that is trained."""
+    return recipe.config or resolve(recipe.tokenizer)[1].config
+
+
+def _new(recipe: Recipe) -> Tokenizer:
+    """The tokenizer with random weights."""
+    model: Tokenizer = import_class(resolve(recipe.tokenizer)[0].model)(_config(recipe))
+    return model
 
 
 def _training(recipe: Recipe, source: ImageSource, options: TrainOptions) -> Training:
@@ -177,10 +186,12 @@ def _resume(settings: dict[str, Any], options: TrainOptions, objective: Objectiv
     path = options.out / CHECKPOINT
     remove_abandoned(options.out / SAMPLES, set())
     state = _read_checkpoint(path)
-    step, saved = state["step"], {key: state.get(key, value) for key, value in settings.items()}
-    other = [key for key, value in settings.items() if saved[key] != value]
-    if other:
-        raise TokbenchError(f"{options.out} holds a run of another {' and '.join(other)}; repeat the options it was started with")
+    step = state["step"]
+    if other := _differences(state, settings):
+        raise TokbenchError(
+            f"{options.out} holds a run with {'; '.join(other)}; repeat the options it was started with (--steps may be more), "
+            "or choose another --out"
+        )
     try:
         if state["averaged"].keys() != averaged.keys():
             raise ValueError("its averages have other names")
@@ -195,6 +206,19 @@ def _resume(settings: dict[str, Any], options: TrainOptions, objective: Objectiv
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True) if log.exists() else []
     write_text(log, "".join(line for line in lines if _step_of(line) <= step))
     return step
+
+
+def _differences(saved: dict[str, Any], settings: dict[str, Any]) -> list[str]:
+    """What a run was started with and what is asked for, where they differ; it may go on for more steps."""
+    try:
+        there, here = ({**of, **flat(json.loads(of["recipe"])), "recipe": None} for of in (saved, settings))
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return ["another recipe"]
+    nested = ("config", "losses")
+    names = [name for name in here if name in there or name.partition(".")[0] in nested]  # an older version may not know all
+    names += [name for name in there if name not in here and name.partition(".")[0] in nested]
+    other = [name for name in names if name not in ("steps", "summary") and str(there.get(name)) != str(here.get(name))]
+    return [f"{name} {str(there.get(name))[:40]}, not {str(here.get(name))[:40]}" for name in other][:4]
 
 
 def _read_checkpoint(path: Path) -> dict[str, Any]:
@@ -245,8 +269,7 @@ def _save(
 def _samples(recipe: Recipe, options: TrainOptions, averaged: dict[str, Tensor], crops: RandomCrops, step: int) -> None:
     from PIL import Image
 
-    family, variant = resolve(recipe.tokenizer)
-    model: Tokenizer = import_class(family.model)(variant.config).eval()
+    model = _new(recipe).eval()
     load_strictly(model, averaged, origin="averaged weights")
     originals, seeds = crops.batch(2**31, 8), list(range(8))
     decoded = model.decode(model.encode(to_float(originals), seeds=seeds), seeds=seeds)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-CHECKPOINT, LOG, SAMPLES, WEIGHTS = "checkpoint.pt", "log.jsonl", "samples", "weights.safetensors"
+from tokbench.weights.saved import TRAINED
+
+CHECKPOINT, LOG, SAMPLES, WEIGHTS = "checkpoint.pt", "log.jsonl", "samples", TRAINED
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
-from tokbench.errors import unknown_name
+from tokbench.errors import TokbenchError, unknown_name
+from tokbench.plugins import import_class
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ class Recipe:
         grad_clip: Largest gradient norm.
         precision: ``bf16`` runs the networks under autocast; slow on a processor without bfloat16 arithmetic.
         seed: Of everything random.
+        config: Of the tokenizer; None takes that of its name.
 
     Raises:
         ValueError: If a count is not positive or the crop scale is no range within 0 to 1.
@@ -131,6 +133,7 @@ class Recipe:
     grad_clip: float = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
+    config: Any = None
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.batch_size < 1:
@@ -258,12 +261,20 @@ RECIPES: tuple[Recipe | KMeansRecipe, ...] = (
 
 
 def get_recipe(name: str) -> Recipe | KMeansRecipe:
-    """Find a recipe by name.
+    """Find a recipe by name, or import one.
+
+    Args:
+        name: Of a row of ``RECIPES``, or ``package.module:NAME`` of a recipe of one's own.
 
     Raises:
-        TokbenchError: If there is none of that name; the nearest are named.
+        TokbenchError: If there is none of that name; the nearest are named. Or if what is imported is no recipe.
     """
+    if ":" in name:
+        recipe = import_class(name)
+        if not isinstance(recipe, Recipe | KMeansRecipe):
+            raise TokbenchError(f"{name!r} is a {type(recipe).__name__}, not a tokbench.train.recipes.Recipe; docs/training.md shows one")
+        return recipe
     for recipe in RECIPES:
         if recipe.name == name:
             return recipe
-    raise unknown_name("recipe", name, (recipe.name for recipe in RECIPES), hint="See: tokbench train --help")
+    raise unknown_name("recipe", name, (recipe.name for recipe in RECIPES), hint="See: tokbench train; a recipe of your own is module:NAME")

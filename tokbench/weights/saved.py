@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
+TRAINED = "weights.safetensors"
+"""What training writes into the folder of a run: its header says all that the tokenizer is."""
+
 
 @dataclass(frozen=True)
 class Saved:
@@ -72,7 +75,7 @@ def find_saved(place: Path) -> Saved | None:
     """Look whether a place holds a tokenizer of this package, saved as a folder or by training.
 
     Args:
-        place: A folder or file.
+        place: A folder, that of a training run too, or a file.
 
     Returns:
         What it says of itself; None if it holds something else.
@@ -80,7 +83,9 @@ def find_saved(place: Path) -> Saved | None:
     Raises:
         TokbenchError: If it was saved by this package and cannot be read.
     """
-    if place.is_dir():
+    if place.is_dir() and (place / TRAINED).is_file() and not (place / CONFIG).is_file():
+        about, weights = _read_header(place / TRAINED), place / TRAINED
+    elif place.is_dir():
         about, weights = _read_config(place / CONFIG), place / WEIGHTS
     elif place.suffix == ".safetensors" and place.is_file():
         about, weights = _read_header(place), place
