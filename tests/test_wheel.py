@@ -73,6 +73,10 @@ def test_it_measures_from_an_empty_folder(installed: dict[str, str], tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 
+def test_there_are_three_examples() -> None:
+    assert [path.stem for path in EXAMPLES] == ["choose_tokenizer", "language_model", "train_and_compare"]
+
+
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
 def test_examples_run_as_written(example: Path, installed: dict[str, str], tmp_path: Path) -> None:
     """Each prints what it came to, and writes what its first lines say."""

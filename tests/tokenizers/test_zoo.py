@@ -122,7 +122,7 @@ def test_posterior_sample_makes_encoding_stochastic(tmp_path: Path) -> None:
         ({"posteriour": "sample"}, "unknown setting 'posteriour'; did you mean posterior?"),
         ({"autoencoder.chanels": 64}, "unknown setting 'autoencoder.chanels'; did you mean channels?"),
         ({"posterior": "mode"}, "posterior is one of mean, sample; got 'mode'"),
-        ({"quantizer.dim": "four"}, "quantizer.dim takes a value of type int, got 'four'"),
+        ({"embed_dim": "four"}, "embed_dim takes a value of type int, got 'four'"),
         ({"autoencoder.channels": 33}, r"autoencoder.channels=33 is refused: .*multiple of norm_groups=4, got"),
         ({"autoencoder.double_z": False}, r"autoencoder.double_z=False is refused: .*double_z=True"),
         ({"quant_convs": False}, r"quant_convs=False is refused: without quant_convs"),
