@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tokbench.bench.observation import Observation
+from tokbench.bench.observation import Listing, Observation
 from tokbench.tokens import DiscreteTokens
 
 
@@ -11,8 +11,12 @@ from tokbench.tokens import DiscreteTokens
 def observe():
     """Build an observation of given bytes; codes are the reference's top bits."""
 
+    numbered = [f"{i:03d}" for i in range(100)]
+    run = Listing(tuple(numbered), tuple(name[:2] for name in numbered))
+
     def make(reference, reconstruction, ids=None):
-        ids = tuple(ids if ids is not None else (f"{i:03d}" for i in range(len(reference))))
+        ids = tuple(ids if ids is not None else numbered[: len(reference)])
+        listing = run if set(ids) <= set(run.ids) else Listing(ids, tuple(name[:2] for name in ids))
         height, width = reference.shape[2:]
 
         def tokens(images):
@@ -20,8 +24,8 @@ def observe():
             return DiscreteTokens(codes.contiguous(), (height, width), (4,))
 
         return Observation(
-            ids=ids,
-            groups=tuple(name[:2] for name in ids),
+            listing=listing,
+            places=listing.places(ids),
             keys=tuple(name.encode().ljust(32, b"\0") for name in ids),
             reference=reference,
             reconstruction=reconstruction,

@@ -7,7 +7,7 @@ import torch
 
 from tokbench.bench.metrics.codebook import Codebook
 from tokbench.bench.metrics.stability import Stability
-from tokbench.bench.observation import Observation, Subject
+from tokbench.bench.observation import Listing, Observation, Subject
 from tokbench.layout import TokenLayout
 from tokbench.tokens import DiscreteTokens
 
@@ -17,11 +17,13 @@ def observation(codes, sizes, again=None):
     images = torch.zeros(len(codes), 3, 1, codes.shape[1], dtype=torch.uint8)
     names = tuple(map(str, range(len(codes))))
     keys = tuple(bytes(32) for _ in names)
-    return Observation(names, names, keys, images, images, tokens, lambda: DiscreteTokens(again, tokens.grid, sizes))
+    return Observation(
+        Listing(names, names), tuple(range(len(codes))), keys, images, images, tokens, lambda: DiscreteTokens(again, tokens.grid, sizes)
+    )
 
 
 def test_uniform_half_used_codebook():
-    metric = Codebook()
+    metric = Codebook((8,))
     metric.update(observation(torch.tensor([[[0], [1]], [[2], [3]]]), (8,)))
     figures = metric.report()
     assert figures["usage"].value == 0.5
@@ -33,7 +35,7 @@ def test_uniform_half_used_codebook():
 
 
 def test_several_codebooks_are_reported_one_by_one():
-    metric = Codebook()
+    metric = Codebook((2, 4))
     metric.update(observation(torch.tensor([[[0, 0], [1, 0]]]), (2, 4)))
     figures = metric.report()
     assert figures["usage"].by_codebook == (1.0, 0.25)
@@ -44,7 +46,7 @@ def test_several_codebooks_are_reported_one_by_one():
 
 
 def test_skewed_histogram():
-    metric = Codebook()
+    metric = Codebook((2,))
     metric.update(observation(torch.tensor([[[0], [0], [0], [1]]]), (2,)))
     assert metric.compute()["entropy_bits"] == pytest.approx(-(0.75 * math.log2(0.75) + 0.25 * math.log2(0.25)), abs=1e-15)
 
@@ -54,7 +56,7 @@ def test_intervals_are_those_of_other_images():
     generator = torch.Generator().manual_seed(1)
 
     def measure():
-        metric = Codebook()
+        metric = Codebook((128,))
         first = (100 * torch.rand(300, 1, 1, generator=generator) ** 2).long()
         metric.update(observation(first + torch.randint(8, (300, 16, 1), generator=generator), (128,)))
         return metric.report()
@@ -69,7 +71,7 @@ def test_intervals_are_those_of_other_images():
 
 
 def test_intervals_stay_within_what_is_possible():
-    metric = Codebook()
+    metric = Codebook((40,))
     codes = torch.arange(40)[:, None, None].expand(40, 4, 1)  # every image has a code of its own: each left out takes one away
     metric.update(observation(codes, (40,)))
     figures = metric.report()
@@ -77,20 +79,20 @@ def test_intervals_stay_within_what_is_possible():
     assert figures["usage"].interval.low < 1
     assert figures["dead_codes"].interval.low == 0
     assert figures["perplexity"].interval.high == 40
-    few = Codebook()
+    few = Codebook((40,))
     few.update(observation(codes[:3], (40,)))
     assert {figure.interval for figure in few.report().values()} == {None}
 
 
 def test_what_is_kept_does_not_grow_with_the_images():
-    metric = Codebook()
+    metric = Codebook((8,))
     metric.update(observation(torch.zeros(3000, 1, 1, dtype=torch.int64), (8,)))
-    assert len(metric._clusters) == 64
+    assert {key: state.shape for key, state in metric.metric_state.items()} == {"images": (), "counts_0": (64, 8)}
 
 
 def test_continuous_latents_give_reasons():
     subject = Subject(TokenLayout((8, 8), (2, 2), channels=4), 10, (8, 8))
-    assert Codebook().not_applicable(subject) == "continuous latents have no codebook"
+    assert Codebook(()).not_applicable(subject) == "continuous latents have no codebook"
     assert Stability().not_applicable(subject) == "continuous latents have no codes to compare"
 
 
@@ -102,7 +104,7 @@ def test_stability_is_the_share_of_equal_codes():
 
 def test_the_curve_of_use_over_ranks():
     codes = torch.tensor([3] * 4 + [0] * 2 + [5] * 2)[None, :, None]
-    metric = Codebook()
+    metric = Codebook((8,))
     metric.update(observation(codes, (8,)))
     (use,) = metric.codebooks()
     assert (use.size, use.tokens, use.used) == (8, 8, 3)
@@ -112,7 +114,7 @@ def test_the_curve_of_use_over_ranks():
 def test_the_curve_of_a_large_codebook_keeps_its_ends():
     generator = torch.Generator().manual_seed(0)
     codes = torch.randint(5000, (4, 4000, 1), generator=generator)
-    metric = Codebook()
+    metric = Codebook((8192,))
     metric.update(observation(codes, (8192,)))
     (use,) = metric.codebooks()
     counts = sorted(torch.bincount(codes.flatten()).tolist(), reverse=True)

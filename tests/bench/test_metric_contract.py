@@ -2,15 +2,22 @@
 
 import json
 import math
+import pickle
 
 import pytest
 import torch
 
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics import metric_classes, select
+from tokbench.bench.metrics.frechet import FrechetMetric
+from tokbench.bench.metrics.psnr import PSNR
+from tokbench.bench.metrics.ssim import SSIM
+from tokbench.bench.networks import FeatureNetwork
 from tokbench.configs import plain
 from tokbench.data.text import TypedLine, TypedSource
 from tokbench.errors import TokbenchError
+from tokbench.layout import TokenLayout
+from tokbench.records.figures import figures_of
 from tokbench.weights.assets import asset_path
 
 NAMES = sorted(metric_classes())
@@ -27,7 +34,8 @@ def make(tmp_path):
                 pytest.skip(f"{info.asset} has not been fetched: tokbench weights get {info.asset}")
             if info.extra:
                 pytest.importorskip(MODULES[info.extra], reason=f"{info.key} needs the extra {info.extra}")
-        return cls.create(MetricContext(torch.device("cpu"), micro_batch=8, cache=tmp_path / "cache", source=Captioned()))
+        layout = TokenLayout((64, 64), (64, 64), (4,))
+        return cls.create(MetricContext(torch.device("cpu"), micro_batch=8, cache=tmp_path / "cache", source=Captioned(), layout=layout))
 
     return build
 
@@ -73,10 +81,77 @@ def test_batches_order_and_merging_change_nothing(name, make, images, observe):
     whole = feed(make(name), images, observe, order, 24)
     shuffled = feed(make(name), images, observe, order[::-1][7:] + order[::-1][:7], 5)
     merged, other = feed(make(name), images, observe, order[:9], 4), feed(make(name), images, observe, order[9:], 24)
+    merged.compute()  # which torchmetrics remembers
     merged.merge_state(other)
     close(whole.compute(), shuffled.compute())
     close(whole.compute(), merged.compute())
     assert whole.rows() == shuffled.rows() == merged.rows()
+    assert whole.report() == merged.report()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_it_has_seen_is_pickled_merged_into_a_new_one_and_synchronized(name, make, images, observe):
+    """Whatever it has seen is in states of torchmetrics, or parts could not travel."""
+    whole = feed(make(name), images, observe, list(range(8)), 8)
+    parts = [feed(make(name), images, observe, order, 8) for order in (list(range(5)), [5, 6, 7], [])]
+    parts = [pickle.loads(pickle.dumps(part)) for part in parts]
+    new = make(name)
+    for part in parts:
+        new.merge_state(part)
+    assert new.report() == whole.report()
+    assert new.settings == whole.settings
+    assert new.rows() == whole.rows()
+    synchronize(parts)
+    assert parts[0].report() == whole.report()
+    assert parts[0].rows() == whole.rows()
+    for here, there in zip(parts[0].metric_state.values(), parts[2].metric_state.values(), strict=True):
+        assert torch.equal(here, there)
+    parts[0].unsync()
+    new.reset()
+    new.merge_state(parts[0])
+    assert new.report() == feed(make(name), images, observe, list(range(5)), 8).report()
+
+
+def synchronize(parts):
+    """Do with metrics what as many processes would."""
+    sent = [{key: part.all_rows(key) if isinstance(state, list) else state for key, state in part.metric_state.items()} for part in parts]
+    for part in parts:
+        queue = [[state[key] for state in sent] for key in part.metric_state]
+        part.sync(dist_sync_fn=lambda tensor, group, queue=queue: queue.pop(0), distributed_available=lambda: True)
+        assert not queue
+
+
+def first_pixels(images):
+    return images[:, 0, 0, :4].float()
+
+
+class Toy(FrechetMetric):
+    figures = figures_of("fd_efflite0")
+
+
+def test_parts_of_a_frechet_distance_may_be_condensed_or_not(observe, images):
+    """Features are kept for as many images as there are features, here four, and moments after that."""
+
+    def toy(order, size):
+        return feed(Toy(FeatureNetwork("toy", 4, {}, first_pixels), None, micro_batch=2), images, observe, order, size)
+
+    whole = toy(list(range(24)), 24)
+    for size in (1, 3, 5):
+        parts = [toy(list(range(12)), size), toy(list(range(12, 15)), size), toy([], size), toy(list(range(15, 24)), size)]
+        assert [len(part.all_rows("counts")) for part in parts] == [1, 0, 0, 1]
+        merged = toy([], 1)
+        for part in parts:
+            merged.merge_state(pickle.loads(pickle.dumps(part)))
+        close(merged.compute(), whole.compute())
+        synchronize(parts)
+        assert parts[2].report() == parts[0].report()
+        assert parts[0].report()["fd_efflite0"].value == pytest.approx(whole.compute()["fd_efflite0"], rel=1e-9)
+    few = toy([0, 1], 1)
+    few.merge_state(toy([2, 3], 1))
+    assert few.report() == toy([0, 1, 2, 3], 4).report()
+    few.merge_state(toy([4], 1))  # more images than features, though none of the parts had more
+    assert few.report()["fd_efflite0"].interval is None
+    close(few.compute(), toy([0, 1, 2, 3, 4], 5).compute())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,3 +184,19 @@ def test_selection_takes_names_of_metrics_and_of_figures():
     assert "lpips_vgg" not in {cls.name for cls in select(None)}
     with pytest.raises(TokbenchError, match=r"unknown metric 'psnrr'; did you mean psnr"):
         select(("psnrr",))
+
+
+def test_parts_of_other_runs_and_kinds_do_not_merge(observe, images):
+    part = feed(PSNR(), images, observe, [0, 1], 2)
+    other = PSNR()
+    other.update(observe(images[0][:2], images[1][:2], ["x", "y"]))
+    with pytest.raises(ValueError, match="PSNR merges parts of one run only; these are of two listings of images"):
+        part.merge_state(other)
+    with pytest.raises(ValueError, match="PSNR merges with its own kind only"):
+        part.merge_state(SSIM())
+
+
+def test_a_plain_mapping_of_states_merges_too(observe, images):
+    part, whole = feed(PSNR(), images, observe, [0, 1, 2], 3), feed(PSNR(), images, observe, list(range(8)), 3)
+    part.merge_state(feed(PSNR(), images, observe, list(range(3, 8)), 2).metric_state)
+    assert part.report() == whole.report()

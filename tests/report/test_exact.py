@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from tokbench.bench.metrics.psnr import PSNR
-from tokbench.bench.observation import Observation
+from tokbench.bench.observation import Listing, Observation
 from tokbench.records.record import MetricResult, read_record, record_from_dict
 from tokbench.records.store import read_rows
 from tokbench.report.diff import diff_records
@@ -73,8 +73,10 @@ def test_the_mean_is_that_of_the_others():
     other = (reference.int() + 3).clamp(0, 255).to(torch.uint8)
     for exact in range(5):
         metric = PSNR()
-        ids, keys = tuple("abcd"), (b"a", b"b", b"c", b"d")
-        metric.update(Observation(ids, ids, keys, reference, torch.cat([reference[:exact], other[exact:]]), None, lambda: None))
+        listing, keys = Listing(tuple("abcd"), tuple("abcd")), (b"a", b"b", b"c", b"d")
+        metric.update(
+            Observation(listing, (0, 1, 2, 3), keys, reference, torch.cat([reference[:exact], other[exact:]]), None, lambda: None)
+        )
         figure = metric.report()["psnr"]
         values = [value for value in metric.rows()["psnr"].values() if math.isfinite(value)]
         assert figure.exact == exact == 4 - len(values)

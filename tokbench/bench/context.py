@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from tokbench.data.source import ImageSource
+from tokbench.layout import TokenLayout
 
 
 @dataclass(frozen=True)
@@ -20,6 +21,7 @@ class MetricContext:
         cache: Folder for the features of reference images; None keeps none.
         feature_weights: The Inception file, if not the fetched one.
         source: The images, for metrics that need to know more of them than their pixels.
+        layout: Of the tokens of one image; None of a codec without tokens.
     """
 
     device: torch.device
@@ -27,3 +29,4 @@ class MetricContext:
     cache: Path | None = None
     feature_weights: Path | None = None
     source: ImageSource | None = None
+    layout: TokenLayout | None = None

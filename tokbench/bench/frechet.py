@@ -45,7 +45,7 @@ class FeatureMoments:
     def merge(self, other: FeatureMoments) -> None:
         """Take in what another instance has seen."""
         if other._condensed:
-            self._combine(other._condensed, other._mean, other._scatter)
+            self.combine(other._condensed, other._mean, other._scatter)
         for chunk in other._pending:
             self.update(chunk)
 
@@ -66,10 +66,22 @@ class FeatureMoments:
         self._pending.clear()
         mean = samples.mean(axis=0)
         centred = samples - mean
-        self._combine(len(samples), mean, centred.T @ centred)
+        self.combine(len(samples), mean, centred.T @ centred)
 
-    def _combine(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
-        """Pairwise update of mean and scatter (Chan, Golub and LeVeque 1983)."""
+    def condensed(self) -> tuple[int, np.ndarray, np.ndarray]:
+        """Return how many samples there were, their mean ``[dim]``, and the sum of outer products about it ``[dim, dim]``."""
+        if self._pending:
+            self._condense()
+        return self._condensed, self._mean, self._scatter
+
+    def combine(self, count: int, mean: np.ndarray, scatter: np.ndarray) -> None:
+        """Take in samples that others condensed: pairwise update of mean and scatter (Chan, Golub and LeVeque 1983).
+
+        Args:
+            count: Of the samples.
+            mean: Of them, ``[dim]``.
+            scatter: Sum of outer products about it, ``[dim, dim]``.
+        """
         total = self._condensed + count
         delta = mean - self._mean
         if self._condensed:

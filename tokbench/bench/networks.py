@@ -6,6 +6,7 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,21 +67,13 @@ def efficientnet_lite0(device: torch.device) -> FeatureNetwork:
         )
     model.load_state_dict(dict(zip(own, state.values(), strict=True)))
     model = _frozen(model, device)
-    backbone: Callable[..., Tensor] = model.forward_features  # type: ignore[assignment]
-    head: Callable[..., Tensor] = model.forward_head  # type: ignore[assignment]
-
-    def features(images: Tensor) -> Tensor:
-        x = F.interpolate(images.float(), size=(EFFLITE0_SIZE, EFFLITE0_SIZE), mode="bilinear", antialias=True, align_corners=False)
-        x = ((x - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
-        return head(backbone(x), pre_logits=True)
-
     settings = {
         "network": "EfficientNet-Lite0 (ImageNet), 1280 pooled features",
         "weights_sha256": digest,
         "resize": f"bilinear antialias, {EFFLITE0_SIZE} px",
         "scaling": "(x - 127) / 128",
     }
-    return FeatureNetwork("efflite0", 1280, settings, _no_grad(features))
+    return FeatureNetwork("efflite0", 1280, settings, partial(_efflite0_features, model))
 
 
 def _efflite0_path() -> Path:
@@ -134,16 +127,20 @@ def inception(path: Path, device: torch.device) -> FeatureNetwork:
         "resize": "TF1 bilinear, 299 px",
         "scaling": "(x - 128) / 128",
     }
-    return FeatureNetwork("inception", 2048, settings, _no_grad(lambda images: model(images)[0]))
+    return FeatureNetwork("inception", 2048, settings, partial(_inception_features, model))
 
 
 def _frozen(model: nn.Module, device: torch.device) -> nn.Module:
     return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
-def _no_grad(features: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def run(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return features(images).float()
+@torch.no_grad()
+def _efflite0_features(model: Any, images: Tensor) -> Tensor:
+    x = F.interpolate(images.float(), size=(EFFLITE0_SIZE, EFFLITE0_SIZE), mode="bilinear", antialias=True, align_corners=False)
+    x = ((x - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+    return model.forward_head(model.forward_features(x), pre_logits=True).float()
 
-    return run
+
+@torch.no_grad()
+def _inception_features(model: nn.Module, images: Tensor) -> Tensor:
+    return model(images)[0].float()

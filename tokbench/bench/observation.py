@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,12 +15,33 @@ from tokbench.tokens import Tokens
 
 
 @dataclass(frozen=True)
+class Listing:
+    """The images of a run in order. What metrics keep of an image is its place here: a number, which tensors can hold.
+
+    Args:
+        ids: One per image, all different.
+        groups: What each image is a sample of.
+    """
+
+    ids: tuple[str, ...]
+    groups: tuple[str, ...]
+
+    @cached_property
+    def _places(self) -> dict[str, int]:
+        return {name: place for place, name in enumerate(self.ids)}
+
+    def places(self, ids: Iterable[str]) -> tuple[int, ...]:
+        """Where images stand."""
+        return tuple(self._places[name] for name in ids)
+
+
+@dataclass(frozen=True)
 class Observation:
     """One micro-batch, without its padding.
 
     Args:
-        ids: One per image.
-        groups: What each image is a sample of.
+        listing: All images of the run.
+        places: Which of them these are.
         keys: SHA-256 of each reference image's pixels.
         reference: The originals.
         reconstruction: What came back, as bytes.
@@ -28,8 +49,8 @@ class Observation:
         reencode: Encodes the reconstruction again; called at most once, and only if a metric asks.
     """
 
-    ids: tuple[str, ...]
-    groups: tuple[str, ...]
+    listing: Listing
+    places: tuple[int, ...]
     keys: tuple[bytes, ...]
     reference: UInt8[Tensor, "b 3 h w"]
     reconstruction: UInt8[Tensor, "b 3 h w"]
@@ -37,7 +58,17 @@ class Observation:
     reencode: Callable[[], Tokens] = field(repr=False)
 
     def __len__(self) -> int:
-        return len(self.ids)
+        return len(self.places)
+
+    @cached_property
+    def ids(self) -> tuple[str, ...]:
+        """One per image."""
+        return tuple(self.listing.ids[place] for place in self.places)
+
+    @cached_property
+    def groups(self) -> tuple[str, ...]:
+        """What each image is a sample of."""
+        return tuple(self.listing.groups[place] for place in self.places)
 
     @cached_property
     def tokens_again(self) -> Tokens:

@@ -11,6 +11,7 @@ import torch
 from tokbench.bench.anchors import Anchor, parse_anchor
 from tokbench.bench.identity import CHANGED, weights_digest
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
+from tokbench.bench.observation import Listing
 from tokbench.bench.runner import UnderTest
 from tokbench.configs import flat
 from tokbench.data.face_package import ASSET as FACES_ASSET
@@ -133,7 +134,7 @@ def _pictures(record: Record, first: Record, batches: Sequence[Batch], device: s
     made = {}
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
         for batch in batches:
-            observation = under_test.observe(batch)
+            observation = under_test.observe(batch, Listing(batch.ids, batch.groups))
             before, after = observation.tokens, None
             if isinstance(before, DiscreteTokens):
                 after = observation.tokens_again

@@ -45,6 +45,10 @@ class LineReader:
     alphabet: tuple[str, ...]
     settings: dict[str, Any] = field(repr=False)
 
+    def __reduce__(self) -> tuple[Any, tuple[()]]:
+        """Open the network again where this is unpickled: sessions cannot be."""
+        return open_reader, ()
+
     def read(self, line: UInt8[ndarray, "h w 3"]) -> str:
         """Read one line of text.
 

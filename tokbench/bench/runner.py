@@ -24,7 +24,7 @@ from tokbench.bench.identity import training_of_tokenizer, weights_digest
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.metrics import select
 from tokbench.bench.microbatch import padded
-from tokbench.bench.observation import Observation, Subject
+from tokbench.bench.observation import Listing, Observation, Subject
 from tokbench.bench.panel import Panel
 from tokbench.bench.saved_images import ImageSaver
 from tokbench.conduct import Misbehaved, blamed, layout_of, name_of
@@ -153,18 +153,20 @@ def run(
     under_test = UnderTest(tokenizer, protocol)
     subject = Subject(under_test.layout, len(indices), (protocol.size, protocol.size))
     weights = None if options.feature_weights is None else Path(options.feature_weights)
-    context = MetricContext(under_test.device, protocol.micro_batch, cache_dir() / "features" if options.cache else None, weights, source)
+    cache = cache_dir() / "features" if options.cache else None
+    context = MetricContext(under_test.device, protocol.micro_batch, cache, weights, source, under_test.layout)
+    listing = Listing(tuple(source.ids[index] for index in indices), tuple(source.group(index) for index in indices))
     panel = Panel(classes, subject, context)
 
     saver = None
     if options.save_images is not None:
-        saver = ImageSaver(Path(options.save_images), under_test.info(), protocol, source.name, [source.ids[index] for index in indices])
+        saver = ImageSaver(Path(options.save_images), under_test.info(), protocol, source.name, list(listing.ids))
     started = time.perf_counter()
     report = LoadReport()
     done = 0
     with reproducible():
         for batch in load_batches(source, indices, protocol, report, read_ahead=options.batch_size, strict=options.strict):
-            observation = under_test.observe(batch)
+            observation = under_test.observe(batch, listing)
             panel.update(observation)
             if saver is not None:
                 saver.add(observation)
@@ -208,8 +210,8 @@ class UnderTest:
         self._bytes: list[int] = []
         self._groups: list[str] = []
 
-    def observe(self, batch: Batch) -> Observation:
-        """Encode and decode one micro-batch; the padding is cut off again."""
+    def observe(self, batch: Batch, listing: Listing) -> Observation:
+        """Encode and decode one micro-batch of the images listed; the padding is cut off again."""
         count = len(batch.ids)
         reference = padded(batch.images, self.protocol.micro_batch).to(self.device)
         tokens: Tokens | None = None
@@ -225,8 +227,8 @@ class UnderTest:
             reconstruction = to_uint8(images, rule=self.protocol.uint8)[:count]
             tokens = everything[:count]
         return Observation(
-            ids=batch.ids,
-            groups=batch.groups,
+            listing=listing,
+            places=listing.places(batch.ids),
             keys=batch.keys,
             reference=reference[:count],
             reconstruction=reconstruction,

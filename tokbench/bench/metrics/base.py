@@ -13,7 +13,7 @@ import torchmetrics
 from torch import Tensor
 
 from tokbench.bench.context import MetricContext
-from tokbench.bench.observation import Observation, Subject
+from tokbench.bench.observation import Listing, Observation, Subject
 from tokbench.records.figures import FigureInfo
 from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.record import CodebookUse
@@ -98,8 +98,87 @@ class Metric(torchmetrics.Metric):
         """How often codes occur, per codebook; empty if the metric does not count them."""
         return ()
 
+    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
+        """Take in what another instance has seen of other images.
 
-class PerImageMetric(Metric):
+        Raises:
+            ValueError: If it is of another kind.
+        """
+        if isinstance(incoming_state, torchmetrics.Metric) and type(incoming_state) is not type(self):
+            raise ValueError(f"{type(self).__name__} merges with its own kind only")
+        super().merge_state(incoming_state)
+        self._computed = None  # of before
+        if isinstance(incoming_state, torchmetrics.Metric):
+            self._update_count += incoming_state._update_count
+
+
+class ByImage(Metric):
+    """A metric that keeps something of every image. Which image it is, it keeps as a place in the listing of the run.
+
+    Whatever it keeps are states of torchmetrics, so that parts are merged, synchronized and pickled as all its metrics are.
+
+    Attributes:
+        listing: All images of the run; None before the first.
+        images: Places of the images seen, micro-batch by micro-batch.
+    """
+
+    listing: Listing | None
+    images: list[Tensor]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.listing = None
+        self._empty: dict[str, Tensor] = {}
+        self.add_rows("images", dtype=torch.int64)
+
+    def add_rows(self, name: str, *shape: int, dtype: torch.dtype = torch.float64) -> None:
+        """Add a state: a list that grows by a tensor ``[n, *shape]``.
+
+        Args:
+            name: Of the attribute.
+            shape: Of a row.
+            dtype: Of its numbers.
+        """
+        self.add_state(name, default=[], dist_reduce_fx="cat")
+        self._empty[name] = torch.empty(0, *shape, dtype=dtype)
+
+    def all_rows(self, name: str) -> Tensor:
+        """One tensor of all rows of a state, whatever became of its list on the way."""
+        rows = getattr(self, name)
+        return torch.cat([self._empty[name], *([rows] if isinstance(rows, Tensor) else rows)])
+
+    def note(self, observation: Observation) -> None:
+        """Keep which images these are."""
+        self.listing = observation.listing
+        self.images.append(torch.tensor(observation.places, dtype=torch.int64))
+
+    def seen(self) -> Listing:
+        """The images seen, in the order of the rows."""
+        assert self.listing is not None  # or nothing was seen
+        places = self.all_rows("images").tolist()
+        return Listing(tuple(self.listing.ids[place] for place in places), tuple(self.listing.groups[place] for place in places))
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """Gather the states of all processes; one that has no rows of a kind sends none, of their shape."""
+        for name, empty in self._empty.items():
+            if isinstance(getattr(self, name), list) and not getattr(self, name):
+                setattr(self, name, [empty])
+        super().sync(*args, **kwargs)
+
+    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
+        """Take in what another instance has seen of other images of the same run.
+
+        Raises:
+            ValueError: If it is of another kind, or has another listing.
+        """
+        other = incoming_state.listing if isinstance(incoming_state, ByImage) else None
+        if other is not None and self.listing is not None and other != self.listing:
+            raise ValueError(f"{type(self).__name__} merges parts of one run only; these are of two listings of images")
+        super().merge_state(incoming_state)
+        self.listing = self.listing or other
+
+
+class PerImageMetric(ByImage):
     """A metric whose first figure is the mean of one value an image. Subclasses write ``per_image``.
 
     Values are kept in float64 by image, so neither batch size nor order can change the mean.
@@ -114,9 +193,7 @@ class PerImageMetric(Metric):
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("values", default=[], dist_reduce_fx="cat")
-        self._ids: list[str] = []
-        self._groups: list[str] = []
+        self.add_rows("values")
 
     @abstractmethod
     def per_image(self, observation: Observation) -> Tensor:
@@ -125,12 +202,11 @@ class PerImageMetric(Metric):
     def update(self, observation: Observation) -> None:
         """Take one micro-batch in."""
         self.values.append(self.per_image(observation).double().cpu())
-        self._ids += observation.ids
-        self._groups += observation.groups
+        self.note(observation)
 
     def report(self) -> dict[str, Figure]:
         """Return the mean and its interval over groups."""
-        everything, all_groups = self._sorted()
+        everything, all_groups = self.in_order("values")
         kept = [(value, group) for value, group in zip(everything, all_groups, strict=True) if value != self.exact_value]
         values, groups = [value for value, _ in kept], [group for _, group in kept]
         exact = len(everything) - len(values)
@@ -141,26 +217,13 @@ class PerImageMetric(Metric):
 
     def rows(self) -> dict[str, dict[str, float]]:
         """One column, named like the figure."""
-        return {self.figures[0].key: dict(zip(self._ids, torch.cat(self.values).tolist(), strict=True))}
+        return {self.figures[0].key: dict(zip(self.seen().ids, self.all_rows("values").tolist(), strict=True))}
 
-    def reset(self) -> None:
-        """Forget everything."""
-        super().reset()
-        self._ids, self._groups = [], []
-
-    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
-        """Take in what another instance has seen of other images."""
-        if not isinstance(incoming_state, PerImageMetric) or type(incoming_state) is not type(self):
-            raise ValueError(f"{type(self).__name__} merges with its own kind only")
-        self.values.extend(incoming_state.values)
-        self._ids += incoming_state._ids
-        self._groups += incoming_state._groups
-        self._update_count += incoming_state._update_count
-
-    def _sorted(self) -> tuple[list[float], list[str]]:
-        values = torch.cat(self.values).tolist()
-        order = sorted(range(len(values)), key=self._ids.__getitem__)
-        return [values[i] for i in order], [self._groups[i] for i in order]
+    def in_order(self, name: str) -> tuple[list[float], list[str]]:
+        """The values of a state and the groups of their images, both in the order of the listing."""
+        values, groups = self.all_rows(name).tolist(), self.seen().groups
+        order = self.all_rows("images").argsort().tolist()
+        return [values[i] for i in order], [groups[i] for i in order]
 
 
 def sum_exactly(values: list[float]) -> float:

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchmetrics
 
+from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.observation import Observation, Subject
 from tokbench.records.figures import figures_of
@@ -33,26 +33,31 @@ class Codebook(Metric):
     ``perplexity`` two to that power; ``dead_codes`` the number that never occur. With several codebooks the value is the
     mean over them (the sum, for ``dead_codes``). All depend on how many tokens were seen; the settings say how many, and
     intervals are those of other images of the same number.
+
+    Args:
+        sizes: Of the codebooks.
     """
 
     name = "codebook"
     figures = figures_of(name)
+    images: torch.Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: tuple[int, ...]) -> None:
         super().__init__()
-        self.reset()
+        self.sizes = sizes
+        self.add_state("images", default=torch.tensor(0), dist_reduce_fx="sum")
+        for k, size in enumerate(sizes):
+            self.add_state(f"counts_{k}", default=torch.zeros(CLUSTERS, size, dtype=torch.int32), dist_reduce_fx="sum")
 
-    def reset(self) -> None:
-        """Forget everything."""
-        super().reset()
-        self._clusters: dict[int, list[torch.Tensor]] = {}
-        self._images = 0
+    @classmethod
+    def create(cls, context: MetricContext) -> Codebook:
+        """Build it for the codebooks of the layout; there are none of latents and of codecs."""
+        return cls(context.layout.codebook_sizes if context.layout is not None else ())
 
     @property
     def settings(self) -> dict[str, Any]:
         """How much was seen."""
-        counts = self._counts()
-        return {"images": self._images, "tokens_per_codebook": int(counts[0].sum()) if counts else 0}
+        return {"images": int(self.images), "tokens_per_codebook": int(self._by_cluster[0].sum()) if self.sizes else 0}
 
     def not_applicable(self, subject: Subject) -> str | None:
         """Only codes have a codebook."""
@@ -66,31 +71,30 @@ class Codebook(Metric):
         if not isinstance(tokens, DiscreteTokens):
             raise ValueError("codebook statistics need discrete tokens")
         codes = tokens.codes.cpu()
-        clusters = torch.tensor([_cluster(group) for group in observation.groups])
-        for cluster in clusters.unique().tolist():
-            chosen = codes[clusters == cluster]
-            counts = [torch.bincount(chosen[..., k].flatten(), minlength=size).int() for k, size in enumerate(tokens.codebook_sizes)]
-            self._take(cluster, counts)
-        self._images += len(observation)
+        clusters = torch.tensor([_cluster(group) for group in observation.groups])[:, None]
+        for k, counts in enumerate(self._by_cluster):
+            places = (clusters * self.sizes[k] + codes[..., k]).flatten()
+            counts.view(-1).index_add_(0, places, torch.ones(len(places), dtype=counts.dtype))
+        self.images += len(observation)
 
-    def _take(self, cluster: int, counts: list[torch.Tensor]) -> None:
-        before = self._clusters.get(cluster)
-        self._clusters[cluster] = counts if before is None else [a + b for a, b in zip(before, counts, strict=True)]
+    @property
+    def _by_cluster(self) -> list[torch.Tensor]:
+        """How often each code occurs in each cluster of images, ``[CLUSTERS, size]``, per codebook."""
+        return [getattr(self, f"counts_{k}") for k in range(len(self.sizes))]
 
     def _counts(self, clusters: Sequence[int] | None = None) -> list[torch.Tensor]:
         """The histogram of every codebook, of some clusters or of all."""
-        chosen = [self._clusters[cluster] for cluster in (self._clusters if clusters is None else clusters)]
-        return [torch.stack(parts).sum(dim=0) for parts in zip(*chosen, strict=True)]
+        return [(counts if clusters is None else counts[list(clusters)]).sum(dim=0) for counts in self._by_cluster]
 
     def report(self) -> dict[str, Figure]:
         """Return the four figures."""
-        sizes = [float(len(counts)) for counts in self._counts()]
+        sizes = [float(size) for size in self.sizes]
+        clusters = tuple(self._by_cluster[0].sum(dim=1).nonzero().flatten().tolist())
         counts_of = cache(self._counts)  # the same clusters are left out for every figure
 
         def figure(
             statistic: Callable[[torch.Tensor], float], limits: tuple[float, float], combine: Callable[[list[float]], Any] = np.mean
         ) -> Figure:
-            clusters = tuple(sorted(self._clusters))
             values = [statistic(counts) for counts in counts_of(clusters)]
 
             def without(kept: np.ndarray) -> float:
@@ -110,15 +114,6 @@ class Codebook(Metric):
     def codebooks(self) -> tuple[CodebookUse, ...]:
         """One curve a codebook."""
         return tuple(_use(counts) for counts in self._counts())
-
-    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
-        """Take in what another instance has seen of other images."""
-        if not isinstance(incoming_state, Codebook):
-            raise ValueError("Codebook merges with its own kind only")
-        for cluster, counts in incoming_state._clusters.items():
-            self._take(cluster, counts)
-        self._images += incoming_state._images
-        self._update_count += incoming_state._update_count
 
 
 def _within(interval: Interval, least: float, most: float) -> Interval:

@@ -68,7 +68,7 @@ class FaceSimilarity(PerImageMetric):
 
     def report(self) -> dict[str, Figure]:
         """Return both figures and their intervals over groups."""
-        distances, groups = self._sorted()
+        distances, groups = self.in_order("values")
         matches = [float(distance <= THRESHOLD) for distance in distances]
         return {**super().report(), "face_match": Figure(sum_exactly(matches) / len(matches), group_bootstrap(matches, groups))}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tokbench.bench.cache import FeatureCache
 from tokbench.bench.frechet import FeatureMoments, frechet_distance, sample_factor
-from tokbench.bench.metrics.base import Figure, Metric
+from tokbench.bench.metrics.base import ByImage, Figure
 from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.observation import Observation, Subject
@@ -21,26 +21,33 @@ MIN_IMAGES = 128
 """Below this many images the distance says more about their number than about the tokenizer."""
 
 
-class FrechetMetric(Metric):
+class FrechetMetric(ByImage):
     """Fréchet distance between the features of originals and reconstructions.
 
     Args:
         network: Whose features.
         cache: Of the originals' features; None computes them anew.
         micro_batch: Images a network pass.
+
+    Attributes:
+        features: Of originals and reconstructions, ``[n, 2, dim]``, until there are more images than features.
+        counts: Images that the moments are of, ``[m]``; there is more than one row only after parts were merged.
+        means: Of the features of both sides, ``[m, 2, dim]``.
+        scatters: Sums of outer products about the means, ``[m, 2, dim, dim]``.
     """
+
+    features: list[Tensor]
+    counts: list[Tensor]
+    means: list[Tensor]
+    scatters: list[Tensor]
 
     def __init__(self, network: FeatureNetwork, cache: FeatureCache | None, *, micro_batch: int) -> None:
         super().__init__()
         self.network, self.cache, self.micro_batch = network, cache, micro_batch
-        self.reset()
-
-    def reset(self) -> None:
-        """Forget everything."""
-        super().reset()
-        self._moments = (FeatureMoments(self.network.dim), FeatureMoments(self.network.dim))
-        self._ids: list[str] = []
-        self._groups: list[str] = []
+        self.add_rows("features", 2, network.dim, dtype=torch.float32)
+        self.add_rows("counts", dtype=torch.int64)
+        self.add_rows("means", 2, network.dim)
+        self.add_rows("scatters", 2, network.dim, network.dim)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -55,30 +62,50 @@ class FrechetMetric(Metric):
 
     def update(self, observation: Observation) -> None:
         """Take one micro-batch in."""
-        self._moments[0].update(self._reference_features(observation))
-        self._moments[1].update(self._features(observation.reconstruction))
-        self._ids += observation.ids
-        self._groups += observation.groups
+        pairs = np.stack([self._reference_features(observation), self._features(observation.reconstruction)], axis=1)
+        self.features.append(torch.from_numpy(pairs))
+        self.note(observation)
+        if sum(map(len, self.features)) > self.network.dim:
+            self._condense()
 
     def report(self) -> dict[str, Figure]:
-        """Return the distance; with an interval as long as the features themselves are in memory."""
-        reference, reconstruction = (moments.samples() for moments in self._moments)
-        if reference is None or reconstruction is None:
-            value, interval = frechet_distance(*self._moments[0].factor(), *self._moments[1].factor()), None
+        """Return the distance; with an interval if the images are few enough to keep the features themselves."""
+        features = self.all_rows("features").double().numpy()
+        if len(self.all_rows("counts")) or len(features) > self.network.dim:
+            before, after = self._moments()
+            value, interval = frechet_distance(*before.factor(), *after.factor()), None
         else:
-            order = sorted(range(len(self._ids)), key=self._ids.__getitem__)
-            value, interval = _distance_and_interval(reference[order], reconstruction[order], [self._groups[i] for i in order])
+            order, groups = self.all_rows("images").argsort().numpy(), self.seen().groups
+            value, interval = _distance_and_interval(features[order, 0], features[order, 1], [groups[i] for i in order])
         return {self.figures[0].key: Figure(value, interval)}
 
     def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
-        """Take in what another instance has seen of other images."""
-        if not isinstance(incoming_state, FrechetMetric) or incoming_state.network.settings != self.network.settings:
-            raise ValueError(f"{type(self).__name__} merges with its own kind and network only")
-        for own, other in zip(self._moments, incoming_state._moments, strict=True):
-            own.merge(other)
-        self._ids += incoming_state._ids
-        self._groups += incoming_state._groups
-        self._update_count += incoming_state._update_count
+        """Take in what another instance has seen of other images of the same run.
+
+        Raises:
+            ValueError: If it is of another kind or network, or has another listing.
+        """
+        if isinstance(incoming_state, FrechetMetric) and incoming_state.network.settings != self.network.settings:
+            raise ValueError(f"{type(self).__name__} merges with its own network only")
+        super().merge_state(incoming_state)
+
+    def _moments(self) -> tuple[FeatureMoments, FeatureMoments]:
+        """Originals and reconstructions seen: what was condensed, in order, and then what was not."""
+        counts, means, scatters, features = (self.all_rows(name) for name in ("counts", "means", "scatters", "features"))
+        sides = FeatureMoments(self.network.dim), FeatureMoments(self.network.dim)
+        for side, moments in enumerate(sides):
+            for count, mean, scatter in zip(counts.tolist(), means[:, side].numpy(), scatters[:, side].numpy(), strict=True):
+                moments.combine(count, mean, scatter)
+            moments.update(features[:, side].numpy())
+        return sides
+
+    def _condense(self) -> None:
+        """Keep moments in the place of features: they stop growing with the images."""
+        both = [moments.condensed() for moments in self._moments()]
+        self.counts = [torch.tensor([both[0][0]])]
+        self.means = [torch.from_numpy(np.stack([mean for _, mean, _ in both]))[None]]
+        self.scatters = [torch.from_numpy(np.stack([scatter for _, _, scatter in both]))[None]]
+        self.features, self.images = [], []
 
     def finish(self) -> None:
         """Write the cache."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torchmetrics
 from torch import Tensor
 
 from tokbench.bench.context import MetricContext
@@ -35,11 +35,12 @@ class TextAccuracy(PerImageMetric):
 
     name = "text_accuracy"
     figures = figures_of(name)
+    originals: list[Tensor]
 
     def __init__(self, reader: LineReader | None, typed: dict[str, tuple[TypedLine, ...]]) -> None:
         super().__init__()
         self._reader, self._typed = reader, typed
-        self._originals: dict[str, float] = {}
+        self.add_rows("originals")
 
     @classmethod
     def create(cls, context: MetricContext) -> TextAccuracy:
@@ -61,10 +62,11 @@ class TextAccuracy(PerImageMetric):
 
     def per_image(self, observation: Observation) -> Tensor:
         """Accuracy of each reconstruction; that of its original is noted beside it."""
-        read = [self._accuracy(name, image) for name, image in zip(observation.ids, observation.reconstruction.cpu(), strict=True)]
-        for name, image in zip(observation.ids, observation.reference.cpu(), strict=True):
-            self._originals[name] = self._accuracy(name, image)
-        return torch.tensor(read, dtype=torch.float64)
+        self.originals.append(self._accuracies(observation.ids, observation.reference))
+        return self._accuracies(observation.ids, observation.reconstruction)
+
+    def _accuracies(self, names: Sequence[str], images: Tensor) -> Tensor:
+        return torch.tensor([self._accuracy(name, image) for name, image in zip(names, images.cpu(), strict=True)], dtype=torch.float64)
 
     def _accuracy(self, name: str, image: Tensor) -> float:
         if self._reader is None:
@@ -79,24 +81,12 @@ class TextAccuracy(PerImageMetric):
 
     def report(self) -> dict[str, Figure]:
         """Return both means and their intervals over groups."""
-        _, groups = self._sorted()
-        originals = [self._originals[name] for name in sorted(self._originals)]
+        originals, groups = self.in_order("originals")
         return {**super().report(), ORIGINAL: Figure(sum_exactly(originals) / len(originals), group_bootstrap(originals, groups))}
 
     def rows(self) -> dict[str, dict[str, float]]:
         """One column a figure."""
-        return {**super().rows(), ORIGINAL: dict(self._originals)}
-
-    def reset(self) -> None:
-        """Forget everything."""
-        super().reset()
-        self._originals = {}
-
-    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
-        """Take in what another instance has seen of other images."""
-        super().merge_state(incoming_state)
-        assert isinstance(incoming_state, TextAccuracy)  # or the line above has raised
-        self._originals |= incoming_state._originals
+        return {**super().rows(), ORIGINAL: dict(zip(self.seen().ids, self.all_rows("originals").tolist(), strict=True))}
 
 
 def edit_distance(a: str, b: str) -> int:
