@@ -73,9 +73,13 @@ BEFORE = {
     ),
     "no_row": ("class Bad(Plain): figures = ()", "does not say what its figures are: figures = (FigureInfo(...),)"),
     "keys_alone": ("class Bad(Plain): figures = ('mine', 'yours')", "does not say what its figures are"),
+    "odd_networks": (
+        "from dataclasses import replace\nclass Bad(Plain): figures = (replace(MINE, networks='faces'),)",
+        "has a row that no record can hold: networks is text, not a list",
+    ),
     "odd_row": (
         "class Bad(Plain): figures = (FigureInfo('mine', 'my figure', 1, True, 'always one'),)",
-        "has a row that no record can hold: unit is 1, not text",
+        "unit must be a line of at most 60 printable characters",
     ),
     "no_metric": ("class Bad: pass", "is not a subclass of"),
     "no_syntax": ("class Bad", "cannot import 'bad_metric'"),

@@ -34,6 +34,15 @@ def test_a_row_says_what_its_figure_is_and_what_it_takes(info):
     assert info.extra in ("", *extras)
 
 
+@pytest.mark.parametrize("name", ["key", "title", "unit", "symbol", "meaning"])
+@pytest.mark.parametrize("text", ["x" * 201, "two\nlines", "\x1b[31mred", "\u202eevil", 1])
+@pytest.mark.usefixtures("unchecked_types")
+def test_a_row_holds_lines_that_can_be_shown_as_they_are(name, text):
+    texts = {"key": "mine", "title": "mine", "unit": "1", "symbol": "", "meaning": "of others", name: text}
+    with pytest.raises(ValueError, match=rf"^{name} must be a line of at most \d+ printable characters$"):
+        FigureInfo(**texts, higher_is_better=True)
+
+
 @pytest.mark.parametrize("wrong", [{"digits": -1}, {"digits": 13}, {"scale": 0.0}, {"scale": float("inf")}, {"scale": float("nan")}])
 def test_a_row_that_cannot_be_written_is_refused(wrong):
     with pytest.raises(ValueError, match=f"^{next(iter(wrong))} must be"):

@@ -11,6 +11,10 @@ from typing import Any
 
 import pytest
 
+from tokbench.configs import plain
+from tokbench.records.figures import FigureInfo
+from tokbench.records.record import MetricResult
+
 ROOT = Path(__file__).parents[2] / "results"
 RUNS = [ROOT / "photos-64" / f"{name}.json" for name in ("vqgan-tiny_photos-64", "vae-tiny_photos-64", "anchor-webp-320_photos-64")]
 PROBES = sorted((ROOT / "probe-photos-64").rglob("*_photos-64.json"))[:2]
@@ -86,6 +90,16 @@ def mutated(values: Any, rng: random.Random) -> bytes:
     return b"\xef\xbb\xbf" + bytes(data) if kind == "bom" else text.encode("utf-16") if kind == "utf-16" else bytes(data)
 
 
+def with_own_figure(values: Any) -> Any:
+    """A record of a run that also has a figure of others, with the row that says how it is shown: as hostile as a row can be."""
+    if "metrics" in values:
+        info = FigureInfo(
+            "mine", "mine $\\frac{ a|b", "1", False, "<script>alert(1)</script>", digits=2, symbol="&$", axis="log", leading=True
+        )
+        values["metrics"]["mine"] = plain(MetricResult(0.25, "1", False, info=info))
+    return values
+
+
 def commands(rng: random.Random, one: Path, other: Path, folder: Path) -> list[Any]:
     """Some call that reads both files."""
     gates = ("--fail-if", rng.choice(("psnr<20", "lpips>0.5", "bpp>1", "decode<1")))
@@ -132,7 +146,7 @@ def drive(tokbench_cli: Callable[..., tuple[int, str, str]], folder: Path, numbe
         folder.mkdir()
         subject = rng.choice((*RUNS, *RUNS, *PROBES))
         one, other = folder / "one.json", folder / "other.json"
-        one.write_bytes(mutated(json.loads(subject.read_text()), rng))
+        one.write_bytes(mutated(with_own_figure(json.loads(subject.read_text())), rng))
         whole = rng.choice(RUNS)
         shutil.copy(whole, other)
         shutil.copy(whole.with_suffix(".parquet"), other.with_suffix(".parquet"))
@@ -158,3 +172,17 @@ def test_mutated_records_are_met_in_words(tokbench_cli, tmp_path):
 def test_many_mutated_records_are_met_in_words(tokbench_cli, tmp_path):
     found = drive(tokbench_cli, tmp_path / "runs", range(100, 1100))
     assert min(found[0], found[2]) > 100
+
+
+def test_a_title_of_others_is_shown_as_it_stands(tokbench_cli, tmp_path):
+    runs = tmp_path / "runs"
+    runs.mkdir()
+    (runs / "one.json").write_text(json.dumps(with_own_figure(json.loads(RUNS[0].read_text()))))
+    assert r"| mine $\frac{ a\|b &amp;$ ↓ |" in tokbench_cli("compare", runs, "--format", "md")[1]
+    for call in (
+        ["report", runs, "-o", runs / "page.html", "--images", "0"],
+        ["plot", runs, "--out", runs, "--format", "svg", "--kind", "rate"],
+    ):
+        assert checked(tokbench_cli(*call), tmp_path / "none", call) == 0
+    assert "<script>alert(1)" not in (runs / "page.html").read_text()
+    assert (runs / "rate-mine.svg").exists()

@@ -7,6 +7,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+LONGEST = {"key": 60, "title": 60, "unit": 60, "symbol": 12, "meaning": 200}
+"""Characters of texts, which tables, plots and pages show as they are."""
+
 MOST_DIGITS = 12
 """Decimals a figure may be written with."""
 
@@ -37,7 +40,7 @@ class FigureInfo:
         data: What ``--data`` must be for it to say something; empty for any.
 
     Raises:
-        ValueError: If digits or scale are out of range.
+        ValueError: If digits or scale are out of range, or a text is long or no line of printable characters.
     """
 
     key: str
@@ -60,6 +63,10 @@ class FigureInfo:
     data: str = ""
 
     def __post_init__(self) -> None:
+        for name, most in LONGEST.items():
+            text = getattr(self, name)
+            if not (isinstance(text, str) and text.isprintable() and len(text) <= most):
+                raise ValueError(f"{name} must be a line of at most {most} printable characters")
         if not 0 <= self.digits <= MOST_DIGITS:
             raise ValueError(f"digits must be 0 to {MOST_DIGITS}, got {self.digits}")
         if not (self.scale > 0 and math.isfinite(self.scale)):

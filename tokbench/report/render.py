@@ -122,7 +122,7 @@ def _markdown(tables: Sequence[Table]) -> str:
     parts = []
     for table in tables:
         lines = [f"**{_marked_down(table.title)}**", ""]
-        lines.append(f"| {table.lead} | " + " | ".join(_title(column) for column in table.columns) + " |")
+        lines.append(f"| {table.lead} | " + " | ".join(_marked_down(_title(column)) for column in table.columns) + " |")
         lines.append("|---|" + "".join("---:|" if column.align == "right" else "---|" for column in table.columns))
         lines += ["| " + " | ".join([_marked_down(name), *map(_markdown_cell, cells)]) + " |" for name, cells in table.rows]
         lines += [""] + [f"- {_marked_down(note)}" for note in table.notes] if table.notes else []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tokbench.report.comparable import SETTINGS_MARK
 from tokbench.report.plots.data import Axis, Distribution, RankCurve, Scatter, UseHistogram, beyond_word
-from tokbench.report.plots.paper import GREY, PALE, WIDTHS, Paper, codec_label, fitted, panel_height
+from tokbench.report.plots.paper import GREY, PALE, WIDTHS, Paper, codec_label, fitted, panel_height, verbatim
 from tokbench.report.plots.strips import Span, vertical_span
 from tokbench.report.plots.ticks import even_steps, labels_fit, log_ticks, plain
 from tokbench.report.table import HUGE
@@ -146,7 +146,7 @@ def draw_boxes(
     axes.use_sticky_edges = False  # values at an end of the scale keep their distance from the frame
     axes.set_yticks(range(len(names)), fitted(names, NAME_LIMIT) if named else [""] * len(names))
     axes.set_ylim(len(names) - 0.5, -0.5)
-    axes.set_xlabel(axis.label)
+    axes.set_xlabel(verbatim(axis.label))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
 
@@ -164,8 +164,8 @@ def _explain_unlike(axes: Axes) -> None:
 def _scale(axes: Axes, x: Axis, y: Axis) -> None:
     axes.set_xscale("log" if x.log else "linear")
     axes.set_yscale("log" if y.log else "linear")
-    axes.set_xlabel(x.label_across)
-    axes.set_ylabel(y.label)
+    axes.set_xlabel(verbatim(x.label_across))
+    axes.set_ylabel(verbatim(y.label))
 
 
 def _ticks(axes: Axes, x: Axis, y: Axis, span: Span | None = None) -> None:

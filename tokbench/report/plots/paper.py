@@ -180,7 +180,12 @@ def fitted(names: Sequence[str], limit: int) -> list[str]:
         The names for matplotlib, which takes none of their dollars for formulas.
     """
     most = 2 if len(names) <= CROWD else 1
-    return [_fitted(" ".join(name.split()), limit, most).replace("$", r"\$") for name in names]
+    return [verbatim(_fitted(" ".join(name.split()), limit, most)) for name in names]
+
+
+def verbatim(text: str) -> str:
+    """Text for matplotlib, which would take what stands between dollars for a formula."""
+    return text.replace("$", r"\$")
 
 
 def _fitted(name: str, limit: int, most: int) -> str:
