@@ -13,8 +13,8 @@ import typer
 
 from tokbench.commands.compare import compare, diff, plot
 from tokbench.commands.console import say
-from tokbench.commands.errors import UsageError, check_once, in_words, usage_error
-from tokbench.commands.feed import export
+from tokbench.commands.errors import check_once, in_words, is_group, is_usage_error, usage_error
+from tokbench.commands.feed import export, verify
 from tokbench.commands.metrics import metrics
 from tokbench.commands.probe import probe
 from tokbench.commands.reconstruct import reconstruct
@@ -29,8 +29,6 @@ from tokbench.streams import CLOSED_PIPE, ClosedPipe, abandon_output, output, ta
 
 app = typer.Typer(
     help="Image tokenizers behind one interface, measured under one recorded protocol.",
-    no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -54,28 +52,26 @@ def main() -> None:
 def _status() -> int:
     """Run the command that was asked for, and say in one line what kept it from its end."""
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    root = typer.main.get_command(app)
     try:
         if command not in (None, "export"):
             check_alone(f"tokbench {command}")
-        check_once(typer.main.get_command(app), sys.argv[1:])
+        check_once(root, sys.argv[1:])
         with output():
+            if is_group(root, sys.argv[1:]):  # its help is the answer
+                app([*sys.argv[1:], "--help"], standalone_mode=False)
+                return 2
             status = app(standalone_mode=False)
         if status == exit_status(signal.SIGINT):  # newer versions of typer make this of KeyboardInterrupt
             say(farewell(signal.SIGINT))
         return status or 0
-    except UsageError as error:
-        if type(error).__name__ == "NoArgsIsHelpError":  # the help is the answer
-            error.show()
-        else:
-            say(f"tokbench: {usage_error(error, typer.main.get_command(app), sys.argv[1:])}")
-        return 2
     except (KeyboardInterrupt, typer.Abort):
         say(farewell(signal.SIGINT))
         return exit_status(signal.SIGINT)
     except ClosedPipe:
         return CLOSED_PIPE
     except Exception as error:
-        problem = in_words(error, typer.main.get_command(app), sys.argv[1:])
+        problem = (usage_error if is_usage_error(error) else in_words)(error, root, sys.argv[1:])
         if problem is not None:
             say(f"tokbench: {problem}")
             return 2
@@ -111,6 +107,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "report": report,
     "reconstruct": reconstruct,
     "export": export,
+    "verify": verify,
     "probe": probe,
     "convert": convert,
     "published": published,

@@ -142,7 +142,7 @@ def test_mutated_exports_are_read_verified_and_resumed(
             if found.ok and not mapped and not what.startswith("table"):  # those are whole, and forged
                 assert _tokens(folder) == true, "silently different"
         with attack.case(f"{name} command"):
-            attack.command("export", "--verify", folder)
+            attack.command("verify", folder)
         with attack.case(f"{name} resume"):
             export(tokenizer, exported / "pictures", folder, protocol=PROTOCOL, options=_options())
     attack.finish()

@@ -38,7 +38,7 @@ def test_paths_and_states(tokbench_cli, tmp_path):
         (("run", "-t", "vqgan/ldm-f4"), "the weights of vqgan/ldm-f4 are not here; run: tokbench weights get vqgan/ldm-f4"),
         (("run", "-t", "vqgan", "--weights", "hf:nowhere"), "'hf:nowhere' names no place on the hub"),
         (("run", "-t", "vqgan", "--weights", "none.ckpt"), "no weights file at none.ckpt"),
-        (("convert", "-t", "vqgan", "--dtype", "int8", "--out", "x"), "--dtype is one of keep, float32, float16, bfloat16; got 'int8'"),
+        (("convert", "-t", "vqgan", "--dtype", "int8", "--out", "x"), "unknown --dtype 'int8'; allowed: bfloat16, float16, float32, keep."),
         (("published", "pixel/rgb"), "no published figures of pixel/rgb are known here"),
         (("published", "vqgann"), "unknown tokenizer 'vqgann'; did you mean vqgan"),
     ],

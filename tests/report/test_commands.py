@@ -118,7 +118,6 @@ def test_plots_are_written_and_named(command, runs):
         (("compare", "none"), "no record at none"),
         (("diff", "runs", "none"), "no record at none"),
         (("diff", "runs", "later", "--fail-if", "psrn.change<1"), "unknown metric 'psrn'"),
-        (("plot", "--kind", "speed"), "unknown kind of plot 'speed'"),
         (("plot", "--format", "jpg"), "unknown format 'jpg'"),
     ],
 )

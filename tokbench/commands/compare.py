@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from tokbench.commands import console
 from tokbench.commands.destinations import check_file, check_folder
+from tokbench.commands.values import choice
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.report.words import counted
 
@@ -22,18 +22,14 @@ if TYPE_CHECKING:
     from tokbench.report.table import Table
 
 
-class Format(StrEnum):
-    """How tables are written."""
+FORMATS = ("terminal", "md", "csv", "latex", "json")
+"""How tables are written, as ``tokbench.report.render`` has it, which takes long to import."""
 
-    terminal = "terminal"
-    md = "md"
-    csv = "csv"
-    latex = "latex"
-    json = "json"
-
+KINDS = ("rate", "encode", "decode", "codebook", "images")
+"""What is drawn, as ``tokbench.report.plots.sheets`` has it."""
 
 PlacesArgument = Annotated[list[Path] | None, typer.Argument(help="Record files, or folders of them [default: runs].")]
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to write the table.")]
+FormatOption = Annotated[str, choice("--format", "-f", among=FORMATS, help="How to write the table.")]
 FailIfOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -47,7 +43,7 @@ GateReportOption = Annotated[
 
 def compare(
     places: PlacesArgument = None,
-    form: FormatOption = Format.terminal,
+    form: FormatOption = "terminal",
     intervals: Annotated[bool, typer.Option("--intervals", help="Write 95 % intervals beside the figures.")] = False,
     mix: Annotated[bool, typer.Option("--mix", help="One table even for different protocols and data, each row marked.")] = False,
     sort: Annotated[str | None, typer.Option(help="Metric to sort by, best first.")] = None,
@@ -96,10 +92,12 @@ def plot(
     places: PlacesArgument = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help="rate, encode, decode, codebook or images; may be repeated [default: all there is data for]."),
+        choice("--kind", among=KINDS, help="What to draw; may be repeated [default: all there is data for]."),
     ] = None,
     form: Annotated[str, typer.Option("--format", "-f", help="Some of png, svg and pdf, separated by commas.")] = "png,svg,pdf",
-    width: Annotated[str, typer.Option(help="column (3.25 in, a file a panel) or page (6.75 in, panels side by side).")] = "column",
+    width: Annotated[
+        str, choice("--width", among=("column", "page"), help="3.25 in, a file a panel; or 6.75 in, panels side by side.")
+    ] = "column",
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the plots.")] = Path("plots"),
 ) -> None:
     """Draw records at paper size, as png, svg and pdf.
@@ -136,7 +134,7 @@ def plot(
 def diff(
     before: Annotated[Path, typer.Argument(metavar="A", help="A record file, or a folder of them.")],
     after: Annotated[Path, typer.Argument(metavar="B", help="What to compare with it.")],
-    form: FormatOption = Format.terminal,
+    form: FormatOption = "terminal",
     fail_if: Annotated[
         list[str] | None,
         typer.Option(
@@ -169,17 +167,17 @@ def diff(
     finish_gate(checks)
 
 
-def print_all(tables: Sequence[Table], form: Format) -> None:
+def print_all(tables: Sequence[Table], form: str) -> None:
     """Print tables in a format."""
     from tokbench.report.render import print_tables, render
 
-    if form is Format.terminal:
+    if form == "terminal":
         print_tables(tables, console.out)
     else:
-        print(render(tables, form.value), end="")
+        print(render(tables, form), end="")
 
 
-def print_records(records: Sequence[Record], form: Format = Format.terminal, *, rows: Sequence[Rows] | None = None) -> None:
+def print_records(records: Sequence[Record], form: str = "terminal", *, rows: Sequence[Rows] | None = None) -> None:
     """Print records as tables."""
     from tokbench.report.table import make_tables
 

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import errno
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tokbench.commands.values import choice, completing
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
+
+
+def _tokenizers() -> list[str]:
+    from tokbench.tokenizers.zoo import names
+
+    return names()
+
+
+tokenizer_names = completing(_tokenizers)
+"""What shells offer for the name of a tokenizer."""
 
 
 class Screen(Console):
@@ -37,8 +48,13 @@ DropOption = Annotated[
 ]
 AveragesOption = Annotated[
     str | None,
-    typer.Option("--averages", metavar="yes|no", help="Take averaged (EMA) or raw weights [default: averages, where there are all]."),
+    choice("--averages", among=("yes", "no"), help="Take averaged (EMA) or raw weights [default: averages, where there are all]."),
 ]
+LabelsOption = Annotated[
+    Literal["source", "folder", "none"],
+    choice("--labels", among=("source", "folder", "none"), help="Of the source, the folder an image lies in, or none."),
+]
+PrecisionOption = Annotated[str | None, choice("--precision", among=("fp32", "bf16"), help="Of the networks [default: fp32].")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps.")]
 
 
@@ -70,10 +86,8 @@ def loading(weights: str | None, setting: list[str] | None, drop: list[str] | No
     """Turn the options about weights and configuration into arguments of ``tokbench.load``.
 
     Raises:
-        TokbenchError: If one is not of its form.
+        TokbenchError: If a setting is not KEY=VALUE.
     """
-    if averages not in (None, "yes", "no"):
-        raise TokbenchError(f"--averages is yes or no, got {averages!r}")
     taken = None if averages is None else averages == "yes"
     return {"weights": weights, "drop": tuple(drop or ()), "averages": taken, "config": settings(setting)}
 

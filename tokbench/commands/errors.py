@@ -5,17 +5,10 @@ from __future__ import annotations
 import errno
 import re
 from collections.abc import Sequence
-from enum import Enum
 from typing import Any
 
-import typer
-
+from tokbench.commands.values import Refused
 from tokbench.errors import TokbenchError, out_of_memory, unknown_name
-
-UsageError: Any = typer.BadParameter.__base__
-"""What is raised where words do not fit a command: of typer's own copy of click in newer versions, of click in older ones."""
-
-NUMBERS = {int: "a whole number", float: "a number"}
 
 LOWER = ("--size", "--batch-size", "--rows", "--images", "--tile", "--images-seen", "--limit")
 """Options that take less memory when they are lower, the most telling first."""
@@ -41,7 +34,7 @@ def in_words(error: Exception, root: Any, words: Sequence[str]) -> TokbenchError
     Returns:
         The error to be printed; None if it is a mistake of this package.
     """
-    path, command = _called(root, words)
+    path, command, _ = _called(root, words)
     options = [option for own in command.params for option in own.opts]
     first = next(iter(str(error).splitlines()), "") or type(error).__name__
     if out_of_memory(error):
@@ -66,51 +59,65 @@ def in_words(error: Exception, root: Any, words: Sequence[str]) -> TokbenchError
     return None
 
 
+def is_group(root: Any, words: Sequence[str]) -> bool:
+    """Whether words name a group of commands and nothing of it.
+
+    Args:
+        root: The command that was called.
+        words: What it was called with.
+    """
+    _, command, rest = _called(root, words)
+    return hasattr(command, "commands") and not rest
+
+
+def is_usage_error(error: Exception) -> bool:
+    """Whether words did not fit a command: newer versions of typer have a class of their own for that, older ones that of click."""
+    return hasattr(error, "format_message")
+
+
 def usage_error(error: Any, root: Any, words: Sequence[str]) -> TokbenchError:
     """Word a usage error.
 
     Args:
-        error: A ``UsageError``.
+        error: Of ``is_usage_error``.
         root: The command that was called.
         words: What it was called with.
 
     Returns:
         The error in the form of all others, to be printed.
     """
-    path, command = _called(root, words)
+    path, command, rest = _called(root, words)
     hint = f"See: {' '.join(path)} --help"
-    unknown = re.match(r"No such command '(.*?)'", error.message)
-    if unknown is not None:
-        return unknown_name("command", unknown[1], command.commands, hint=hint)
-    name = getattr(error, "option_name", None)
+    if isinstance(error, Refused):
+        return TokbenchError(f"{error.message} {hint}")
+    option = getattr(error, "option_name", None)
+    if option is not None and hasattr(error, "possibilities"):
+        options = [name for own in command.params for name in own.opts if name.startswith("--")]
+        return unknown_name("option", option, [*options, "--help"], hint=hint)
+    if option is not None:
+        flag = any(option in own.opts and own.is_flag for own in command.params)
+        return TokbenchError(f"{option} {'takes no value, got one' if flag else 'needs a value, got none'}. {hint}")
     parameter = getattr(error, "param", None)
-    if name is not None and hasattr(error, "possibilities"):
-        options = [option for own in command.params for option in own.opts if option.startswith("--")]
-        return unknown_name("option", name, [*options, "--help"], hint=hint)
-    if name is not None:
-        return TokbenchError(
-            f"{name} {'takes no value, got one' if 'does not take' in error.message else 'needs a value, got none'}. {hint}"
-        )
     if parameter is not None and hasattr(error, "param_type"):
         what = f" ({parameter.help.rstrip('.')})" if parameter.help else ""
         return TokbenchError(f"{' '.join(path[1:])} needs {_name(parameter)}{what}, got none. {hint}")
     if parameter is not None:
-        return _refused(error, parameter, hint)
-    extra = re.match(r"Got unexpected extra arguments?(?:\(s\))? \((.*)\)", error.message)
-    if extra is not None:
-        return TokbenchError(f"{' '.join(path[1:])} takes fewer arguments, got also {extra[1]!r}. {hint}")
-    return TokbenchError(f"{error.format_message().rstrip('.')}. {hint}")
+        return TokbenchError(f"{_name(parameter)}: {error.message.rstrip('.')}. {hint}")
+    unknown = next((word for word in rest if not word.startswith("-")), None)
+    if unknown is not None and hasattr(command, "commands"):
+        return unknown_name("command", unknown, command.commands, hint=hint)
+    return TokbenchError(f"{' '.join(path)}: {error.format_message().rstrip('.')}. {hint}")
 
 
-def _called(root: Any, words: Sequence[str]) -> tuple[list[str], Any]:
-    """The words that lead to a command, and the command."""
+def _called(root: Any, words: Sequence[str]) -> tuple[list[str], Any, list[str]]:
+    """The words that lead to a command, the command, and the words after them."""
     path, command = ["tokbench"], root
     for word in words:
         if word not in getattr(command, "commands", {}):
             break
         path.append(word)
         command = command.commands[word]
-    return path, command
+    return path, command, list(words[len(path) - 1 :])
 
 
 def check_once(root: Any, words: Sequence[str]) -> None:
@@ -123,8 +130,7 @@ def check_once(root: Any, words: Sequence[str]) -> None:
     Raises:
         TokbenchError: Naming the option.
     """
-    path, command = _called(root, words)
-    given = list(words[len(path) - 1 :])
+    _, command, given = _called(root, words)
     given = given[: given.index("--")] if "--" in given else given
     for parameter in command.params:
         if parameter.param_type_name != "option" or parameter.multiple or parameter.is_flag:
@@ -142,23 +148,6 @@ def check_once(root: Any, words: Sequence[str]) -> None:
         if len(values) > 1:
             name = max(parameter.opts, key=len)
             raise TokbenchError(f"{name} takes one value, and {len(values)} were given: {', '.join(values)}; give one of them")
-
-
-def _refused(error: Any, parameter: Any, hint: str) -> TokbenchError:
-    """A value that an option or argument does not take."""
-    name, kind = _name(parameter), getattr(parameter, "type_descriptor", None)
-    details: list[Any] = getattr(error.__cause__, "errors", list)()
-    if kind is None or not details:  # older versions: the message names what was given
-        return TokbenchError(f"{name}: {error.message.rstrip('.')}. {hint}")
-    given = details[0]["input"]
-    if kind.choices:
-        return unknown_name(name, given, [choice.value if isinstance(choice, Enum) else str(choice) for choice in kind.choices], hint=hint)
-    if kind.annotation not in NUMBERS:
-        return TokbenchError(f"{name} cannot be {given!r}: {error.message.rstrip('.')}. {hint}")
-    low, high = kind.parameter_info.min, kind.parameter_info.max
-    limits = " of at least {}" if high is None else " of at most {1}" if low is None else " from {} to {}"
-    limits = "" if low is None and high is None else limits.format(low, high)
-    return TokbenchError(f"{name} takes {NUMBERS[kind.annotation]}{limits}, got {given!r}. {hint}")
 
 
 def _name(parameter: Any) -> str:

@@ -3,58 +3,63 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Literal
 
 import typer
 
-from tokbench.commands.console import AveragesOption, DeviceOption, DropOption, SettingsOption, WeightsOption, loading, progress, say
+from tokbench.commands.console import (
+    AveragesOption,
+    DataOption,
+    DeviceOption,
+    DropOption,
+    LabelsOption,
+    PrecisionOption,
+    SettingsOption,
+    WeightsOption,
+    loading,
+    progress,
+    say,
+    tokenizer_names,
+)
 from tokbench.commands.destinations import check_folder
+from tokbench.commands.values import choice, whole
 from tokbench.errors import TokbenchError
 from tokbench.report.words import counted
 
 
+def _moved(folder: str | None) -> None:
+    """Answer the spelling that checked exports before there was a command for it."""
+    if folder is not None:
+        raise TokbenchError(f"export --verify is a command of its own now: tokbench verify {folder}")
+
+
 def export(
-    tokenizer: Annotated[list[str] | None, typer.Option("--tokenizer", "-t", help="Name, or module:Class; one.")] = None,
+    tokenizer: Annotated[str, typer.Option("--tokenizer", "-t", autocompletion=tokenizer_names, help="Name, or module:Class.")],
+    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the shards.")],
     weights: WeightsOption = None,
     drop: DropOption = None,
     averages: AveragesOption = None,
     setting: SettingsOption = None,
-    data: Annotated[
-        str | None,
-        typer.Option(
-            help="photos, text, faces, faces:PLACE, a folder, a zip, tar shards, a parquet file, or hf:NAME "
-            "[default: photos; with --verify what was exported]."
-        ),
-    ] = None,
-    limit: Annotated[int | None, typer.Option(help="Images at most, chosen by --seed.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the images in pixels [default: 64].")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16 [default: fp32].")] = None,
-    labels: Annotated[str, typer.Option(help="source, folder (the one an image lies in), or none.")] = "source",
+    data: DataOption = "photos",
+    limit: Annotated[int | None, whole("--limit", help="Images at most, chosen by --seed.")] = None,
+    size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: 64].")] = None,
+    seed: Annotated[int | None, whole("--seed", help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
+    precision: PrecisionOption = None,
+    labels: LabelsOption = "source",
     classes: Annotated[
         Path | None, typer.Option(help="Names of the classes in the order of their numbers: a text or JSON file, or an earlier export.")
     ] = None,
-    latents: Annotated[str, typer.Option(help="float32 or float16, of continuous tokenizers.")] = "float32",
-    rows: Annotated[int | None, typer.Option(help="Images a shard [default: 4096, or 64 MiB].", min=1)] = None,
-    batch_size: Annotated[int, typer.Option(help="Images read ahead, where one thread encodes; changes no byte.", min=1)] = 64,
+    latents: Annotated[
+        Literal["float32", "float16"], choice("--latents", among=("float32", "float16"), help="Of continuous tokenizers.")
+    ] = "float32",
+    rows: Annotated[int | None, whole("--rows", low=1, help="Images a shard [default: 4096, or 64 MiB].")] = None,
+    batch_size: Annotated[int, whole("--batch-size", low=1, help="Images read ahead, where one thread encodes; changes no byte.")] = 64,
     device: DeviceOption = "cpu",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     memmap: Annotated[Path | None, typer.Option(help="Also write one array for random access, into this folder.")] = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the shards.")] = None,
-    verify: Annotated[Path | None, typer.Option(help="Check this export instead, also against its images.")] = None,
+    verify: Annotated[str | None, typer.Option(hidden=True, is_eager=True, callback=_moved)] = None,
 ) -> None:
-    """Encode images to Parquet shards of tokens, or verify them."""
-    if tokenizer is not None and len(tokenizer) > 1:
-        raise TokbenchError(f"export takes one --tokenizer, got {', '.join(tokenizer)}; run it once for each, with an --out of its own")
-    name = tokenizer[0] if tokenizer else None
-    if verify is not None:
-        if out_dir is not None:
-            raise TokbenchError("--verify checks an export and writes nothing; leave --out out")
-        _verify(verify, name, loading(weights, setting, drop, averages), data, device)
-        return
-    if name is None or out_dir is None:
-        raise TokbenchError("export takes --tokenizer NAME and --out FOLDER, or --verify FOLDER; see tokbench export --help")
-
+    """Encode images to Parquet shards of tokens."""
     check_folder(out_dir, "--out")
     if memmap is not None:
         check_folder(memmap, "--memmap")
@@ -67,13 +72,13 @@ def export(
 
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     names = None if classes is None else read_classes(classes)
-    model = load(name, device=device, **loading(weights, setting, drop, averages))
-    source = open_source("photos" if data is None else data, size=protocol.size)
+    model = load(tokenizer, device=device, **loading(weights, setting, drop, averages))
+    source = open_source(data, size=protocol.size)
     with progress(model.name, len(source)) as advance:
         options = ExportOptions(
             rows_per_shard=rows,
-            latents=_one_of("--latents", latents, ("float32", "float16")),  # type: ignore[arg-type]  # checked
-            labels=_one_of("--labels", labels, ("source", "folder", "none")),  # type: ignore[arg-type]  # checked
+            latents=latents,
+            labels=labels,
             classes=names,
             batch_size=batch_size,
             strict=strict,
@@ -87,7 +92,21 @@ def export(
         say(f"{done.memmap} holds them as one array" if done.memmap else f"the rank that finishes last writes {memmap}")
 
 
-def _verify(folder: Path, tokenizer: str | None, chosen: dict[str, Any], data: str | None, device: str) -> None:
+def verify(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An export, whole or begun.")],
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", "-t", autocompletion=tokenizer_names, help="Name, or module:Class [default: the one that made it]."),
+    ] = None,
+    weights: WeightsOption = None,
+    drop: DropOption = None,
+    averages: AveragesOption = None,
+    setting: SettingsOption = None,
+    data: Annotated[str | None, typer.Option("--data", help="Its images [default: those it names, where they are here].")] = None,
+    device: DeviceOption = "cpu",
+) -> None:
+    """Check an export, also against its images; exit status 1 if something is wrong with it."""
+    chosen = loading(weights, setting, drop, averages)
     from tokbench.data.open import open_source
     from tokbench.feed.audit import read_job
     from tokbench.feed.origin import source_of, tokenizer_of
@@ -120,9 +139,3 @@ def _verify(folder: Path, tokenizer: str | None, chosen: dict[str, Any], data: s
     print(f"{counted(found.shards, 'shard')}, {counted(found.rows, 'image')}, {counted(len(found.problems), 'problem')}{compared}")
     if not found.ok:
         raise typer.Exit(1)
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise TokbenchError(f"{option} is {', '.join(allowed[:-1])} or {allowed[-1]}, got {value!r}")
-    return value

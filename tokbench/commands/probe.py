@@ -18,13 +18,16 @@ from tokbench.commands.console import (
     DataOption,
     DeviceOption,
     DropOption,
+    LabelsOption,
     SettingsOption,
     WeightsOption,
     loading,
     progress,
     say,
+    tokenizer_names,
 )
 from tokbench.commands.destinations import check_folder
+from tokbench.commands.values import choice, number, whole
 from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
 
@@ -38,27 +41,37 @@ SAMPLES = "samples.png"
 
 
 def probe(
-    tokenizer: Annotated[list[str], typer.Option("--tokenizer", "-t", help="Name, or module:Class; may be repeated.")],
+    tokenizer: Annotated[
+        list[str], typer.Option("--tokenizer", "-t", autocompletion=tokenizer_names, help="Name, or module:Class; may be repeated.")
+    ],
     weights: WeightsOption = None,
     drop: DropOption = None,
     averages: AveragesOption = None,
     setting: SettingsOption = None,
     data: DataOption = "photos",
-    held_out: Annotated[float | None, typer.Option(help="Share of other data that is held out [default: 0.1].")] = None,
+    held_out: Annotated[float | None, number("--held-out", help="Share of other data that is held out [default: 0.1].")] = None,
     held_out_data: Annotated[str | None, typer.Option(help="Images held out, if not a part of --data.")] = None,
-    limit: Annotated[int | None, typer.Option(help="Images of each part at most.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the images in pixels [default: 64].")] = None,
-    labels: Annotated[str, typer.Option(help="source, folder (the one an image lies in), or none.")] = "source",
-    condition: Annotated[str | None, typer.Option(help="Before an image: auto, caption, label or none [default: auto].")] = None,
-    budget: Annotated[str, typer.Option(help="small, or smoke, which only shows that it runs.")] = "small",
-    images_seen: Annotated[int | None, typer.Option(help="Images trained on [default: the budget's].")] = None,
-    augment: Annotated[str | None, typer.Option(help="flip adds mirror images; none [default: the budget's].")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of weights, order, split and samples [default: 0].")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16, of training [default: the budget's].")] = None,
-    coded_images: Annotated[int | None, typer.Option(help="Images for the arithmetic coder [default: by length].", min=1)] = None,
-    samples: Annotated[int, typer.Option(help="Images to draw from the probe.", min=0)] = 0,
-    top_k: Annotated[int, typer.Option(help="Draw from so many of the likeliest codes; 0 means all.", min=0)] = 500,
-    temperature: Annotated[float, typer.Option(help="Of drawing.")] = 1.0,
+    limit: Annotated[int | None, whole("--limit", help="Images of each part at most.")] = None,
+    size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: 64].")] = None,
+    labels: LabelsOption = "source",
+    condition: Annotated[
+        str | None, choice("--condition", among=("auto", "caption", "label", "none"), help="What stands before an image [default: auto].")
+    ] = None,
+    budget: Annotated[
+        str, choice("--budget", among=("small", "smoke"), help="How much to train; smoke only shows that it runs.")
+    ] = "small",
+    images_seen: Annotated[int | None, whole("--images-seen", help="Images trained on [default: the budget's].")] = None,
+    augment: Annotated[
+        str | None, choice("--augment", among=("flip", "none"), help="Whether to add mirror images [default: the budget's].")
+    ] = None,
+    seed: Annotated[int | None, whole("--seed", help="Of weights, order, split and samples [default: 0].")] = None,
+    precision: Annotated[str | None, choice("--precision", among=("fp32", "bf16"), help="Of training [default: the budget's].")] = None,
+    coded_images: Annotated[
+        int | None, whole("--coded-images", low=1, help="Images for the arithmetic coder [default: by length].")
+    ] = None,
+    samples: Annotated[int, whole("--samples", low=0, help="Images to draw from the probe.")] = 0,
+    top_k: Annotated[int, whole("--top-k", low=0, help="Draw from so many of the likeliest codes; 0 means all.")] = 500,
+    temperature: Annotated[float, number("--temperature", help="Of drawing.")] = 1.0,
     device: DeviceOption = "cpu",
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for records, models and tokens.")] = Path("runs/probe"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
@@ -74,8 +87,6 @@ def probe(
     check_folder(out_dir, "--out")
     changes = {"images_seen": images_seen, "augment": augment, "seed": seed, "precision": precision}
     chosen = get_probe_protocol(budget, {**changes, "held_out": held_out, "condition": condition})
-    if labels not in ("source", "folder", "none"):
-        raise TokbenchError(f"--labels is source, folder or none, got {labels!r}")
     drawing = _drawing(samples, top_k, temperature, chosen.seed)
     protocol = get_protocol(changes={"samples": limit, "size": size})
     asked = loading(weights, setting, drop, averages)
@@ -92,7 +103,7 @@ def probe(
     from tokbench.report.render import print_tables
     from tokbench.tokenizers.zoo import load
 
-    options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stage)  # type: ignore[arg-type]  # checked
+    options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stage)
     records, failed = [], False
     with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
         models = [load(name, device=device, **asked) for name in tokenizer]

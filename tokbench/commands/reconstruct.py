@@ -11,8 +11,10 @@ import typer
 from tokbench.commands.console import (
     DeviceOption,
     say,
+    tokenizer_names,
 )
 from tokbench.commands.destinations import check_file
+from tokbench.commands.values import whole
 from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
 
@@ -25,12 +27,14 @@ PICTURES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 
 def reconstruct(
     images: Annotated[list[str], typer.Argument(help="Image files, or photos/test/ID/NN for embedded crops.")],
-    tokenizer: Annotated[list[str], typer.Option("--tokenizer", "-t", help="Name or module:Class; may be repeated.")],
+    tokenizer: Annotated[
+        list[str], typer.Option("--tokenizer", "-t", autocompletion=tokenizer_names, help="Name or module:Class; may be repeated.")
+    ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")] = Path("grid.png"),
-    size: Annotated[int, typer.Option(help="Side of the centre square in pixels.", min=8)] = 64,
-    tile: Annotated[int, typer.Option(help="Side of a picture in the grid.", min=32, max=1024)] = 192,
+    size: Annotated[int, whole("--size", low=8, help="Side of the centre square in pixels.")] = 64,
+    tile: Annotated[int, whole("--tile", low=32, high=1024, help="Side of a picture in the grid.")] = 192,
     device: DeviceOption = "cpu",
-    seed: Annotated[int, typer.Option(help="Of stochastic tokenizers.")] = 0,
+    seed: Annotated[int, whole("--seed", help="Of stochastic tokenizers.")] = 0,
 ) -> None:
     """Draw originals, reconstructions and error maps side by side."""
     if output.suffix.lower() not in PICTURES:

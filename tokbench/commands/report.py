@@ -11,6 +11,7 @@ import typer
 from tokbench.commands.compare import without_repeats
 from tokbench.commands.console import say
 from tokbench.commands.destinations import check_file
+from tokbench.commands.values import whole
 from tokbench.errors import TokbenchError
 from tokbench.files import write_text
 from tokbench.report.words import counted
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 def report(
     places: Annotated[list[Path] | None, typer.Argument(help="Record files, or folders of them [default: runs].")] = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("report.html"),
-    images: Annotated[int, typer.Option(help="Images in the gallery at most; 0 makes no pictures.", min=0, max=500)] = 24,
+    images: Annotated[int, whole("--images", low=0, high=500, help="Images in the gallery at most; 0 makes no pictures.")] = 24,
     data: Annotated[
         str | None, typer.Option("--data", help="Where the images are that are neither the photos, the text nor the fetched faces.")
     ] = None,

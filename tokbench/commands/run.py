@@ -17,13 +17,16 @@ from tokbench.commands.console import (
     DataOption,
     DeviceOption,
     DropOption,
+    PrecisionOption,
     SettingsOption,
     WeightsOption,
     loading,
     progress,
     say,
+    tokenizer_names,
 )
 from tokbench.commands.destinations import check_folder
+from tokbench.commands.values import whole
 from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
@@ -33,19 +36,24 @@ if TYPE_CHECKING:
 
 
 def run(
-    tokenizer: Annotated[list[str], typer.Option("--tokenizer", "-t", help="Name, module:Class, or anchor/webp-BYTES; may be repeated.")],
+    tokenizer: Annotated[
+        list[str],
+        typer.Option(
+            "--tokenizer", "-t", autocompletion=tokenizer_names, help="Name, module:Class, or anchor/webp-BYTES; may be repeated."
+        ),
+    ],
     weights: WeightsOption = None,
     drop: DropOption = None,
     averages: AveragesOption = None,
     setting: SettingsOption = None,
     data: DataOption = "photos",
-    limit: Annotated[int | None, typer.Option(help="Images at most, chosen by --seed.")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the images in pixels [default: 64].")] = None,
+    limit: Annotated[int | None, whole("--limit", help="Images at most, chosen by --seed.")] = None,
+    size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: 64].")] = None,
     metrics: Annotated[str | None, typer.Option(help="Names separated by commas, or all.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Images read ahead; changes no figure.", min=1)] = 64,
+    batch_size: Annotated[int, whole("--batch-size", low=1, help="Images read ahead; changes no figure.")] = 64,
     device: DeviceOption = "cpu",
-    seed: Annotated[int | None, typer.Option(help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16 [default: fp32].")] = None,
+    seed: Annotated[int | None, whole("--seed", help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
+    precision: PrecisionOption = None,
     feature_weights: Annotated[Path | None, typer.Option(help="Inception file for rfid.")] = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the records.")] = Path("runs"),

@@ -11,6 +11,7 @@ import typer
 
 from tokbench.commands.console import DataOption, DeviceOption, bar, err, out, say, settings
 from tokbench.commands.destinations import check_folder
+from tokbench.commands.values import whole
 from tokbench.signals import Ended
 
 LINES = 20
@@ -24,15 +25,15 @@ def train(
         typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, its losses or the tokenizer's configuration; may be repeated."),
     ] = None,
     data: DataOption = "photos",
-    steps: Annotated[int | None, typer.Option(help="Optimiser steps [default: the recipe's].")] = None,
-    batch_size: Annotated[int | None, typer.Option(help="Images a step [default: the recipe's].")] = None,
-    size: Annotated[int | None, typer.Option(help="Side of the crops in pixels [default: the tokenizer's].")] = None,
+    steps: Annotated[int | None, whole("--steps", help="Optimiser steps [default: the recipe's].")] = None,
+    batch_size: Annotated[int | None, whole("--batch-size", help="Images a step [default: the recipe's].")] = None,
+    size: Annotated[int | None, whole("--size", help="Side of the crops in pixels [default: the tokenizer's].")] = None,
     device: DeviceOption = "cpu",
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder of the run [default: runs/train/RECIPE].")] = None,
     init_weights: Annotated[Path | None, typer.Option(help="Start from this file instead of the recipe's own.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out; --steps may be more than before.")] = False,
-    log_every: Annotated[int, typer.Option(help="Steps between log lines.", min=1)] = 20,
-    save_every: Annotated[int, typer.Option(help="Steps between checkpoints.", min=1)] = 500,
+    log_every: Annotated[int, whole("--log-every", low=1, help="Steps between log lines.")] = 20,
+    save_every: Annotated[int, whole("--save-every", low=1, help="Steps between checkpoints.")] = 500,
 ) -> None:
     """Train a tokenizer by a recipe. Ctrl-C stops after the step, with a checkpoint."""
     from tokbench.train.recipes import RECIPES, get_recipe

@@ -9,11 +9,21 @@ from typing import Annotated
 import typer
 
 from tokbench.commands import console
-from tokbench.commands.console import AveragesOption, DropOption, SettingsOption, WeightsOption, bar, loading, say
+from tokbench.commands.console import (
+    AveragesOption,
+    DropOption,
+    SettingsOption,
+    WeightsOption,
+    bar,
+    loading,
+    say,
+    tokenizer_names,
+)
 from tokbench.commands.destinations import check_folder
+from tokbench.commands.values import choice
 from tokbench.errors import TokbenchError, unknown_name
 
-weights_app = typer.Typer(help="Fetch, find and list weights and network files.", no_args_is_help=True)
+weights_app = typer.Typer(help="Fetch, find and list weights and network files.")
 
 
 @weights_app.command("get")
@@ -124,18 +134,17 @@ def weights_list() -> None:
 
 
 def convert(
-    tokenizer: Annotated[str, typer.Option("--tokenizer", "-t", help="Name, or a folder or file saved by tokbench.")],
+    tokenizer: Annotated[
+        str, typer.Option("--tokenizer", "-t", autocompletion=tokenizer_names, help="Name, or a folder or file saved by tokbench.")
+    ],
     weights: WeightsOption = None,
     drop: DropOption = None,
     averages: AveragesOption = None,
     setting: SettingsOption = None,
-    dtype: Annotated[str, typer.Option(help="float32, float16 or bfloat16, or keep.")] = "keep",
+    dtype: Annotated[str, choice("--dtype", among=("keep", "float32", "float16", "bfloat16"), help="Kind of numbers.")] = "keep",
     out_dir: Annotated[Path, typer.Option("--out", help="Folder to write: config.json and model.safetensors.")] = ...,  # type: ignore[assignment]  # required
 ) -> None:
     """Write weights as a folder that loads by its path."""
-    kinds = ("keep", "float32", "float16", "bfloat16")
-    if dtype not in kinds:
-        raise TokbenchError(f"--dtype is one of {', '.join(kinds)}; got {dtype!r}")
     check_folder(out_dir, "--out")
     import torch
 

@@ -11,6 +11,7 @@ import typer
 
 from tokbench.commands.console import (
     out,
+    tokenizer_names,
 )
 
 if TYPE_CHECKING:
@@ -126,7 +127,10 @@ def _plugin_row(name: str) -> dict[str, Any]:
     }
 
 
-def show(name: str, as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(autocompletion=tokenizer_names)],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
     """Show one tokenizer: layout, configuration, source, licence."""
     from tokbench.configs import flat, plain
     from tokbench.tokenizers.zoo import resolve

@@ -102,10 +102,10 @@ finally:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("-t", "vqvae/tiny", "--budget", "huge"), "unknown budget 'huge'"),
+        (("-t", "vqvae/tiny", "--budget", "huge"), "unknown --budget 'huge'"),
         (("-t", "vqvae/tiny", "--images-seen", "0"), "images_seen must be at least 1"),
-        (("-t", "vqvae/tiny", "--precision", "fp8"), "precision is one of fp32, bf16"),
-        (("-t", "vqvae/tiny", "--labels", "guess"), "--labels is source, folder or none, got 'guess'"),
+        (("-t", "vqvae/tiny", "--precision", "fp8"), "unknown --precision 'fp8'"),
+        (("-t", "vqvae/tiny", "--labels", "guess"), "unknown --labels 'guess'; allowed: folder, none, source. See: tokbench probe --help"),
         (("-t", "vqvae/tiny", "--samples", "2", "--temperature", "0"), "--temperature 0.0: temperature must be positive"),
         (("-t", "vqvae/tiny", "--data", "photos/train"), "names one part of the photos"),
         (("-t", "vqvae/tiny", "--condition", "caption", "--limit", "4"), "has no captions; choose another --condition"),

@@ -1,0 +1,88 @@
+"""Words and numbers that options take: those the code takes, completed by shells."""
+
+import os
+import subprocess
+import sys
+from typing import get_args, get_type_hints
+
+import pytest
+
+from tokbench.commands import compare, console
+from tokbench.commands.values import Refused, choice, number, whole
+from tokbench.feed.export import ExportOptions
+from tokbench.feed.label_rules import LabelRule
+from tokbench.records import probe_protocol
+from tokbench.records.probe_protocol import ProbeProtocol
+from tokbench.records.protocol import Protocol
+from tokbench.report import render
+from tokbench.report.plots import paper, sheets
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory):
+    """What a shell is told of a line that is begun."""
+    code = "import sys; sys.argv = ['tokbench']\nfrom tokbench import cli\ntry: cli.main()\nfinally: assert 'torch' not in sys.modules"
+
+    def ask(line: str) -> list[str]:
+        words = {"_TOKBENCH_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+        done = subprocess.run([sys.executable, "-c", code], env=os.environ | words, capture_output=True, text=True, check=True)
+        return done.stdout.split()
+
+    return ask
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("tokbench compare --format ", compare.FORMATS),
+        ("tokbench plot --kind ", sheets.KINDS),
+        ("tokbench plot --width ", tuple(paper.WIDTHS)),
+        ("tokbench probe --budget ", tuple(probe_protocol.PRESETS)),
+        ("tokbench probe --augment ", get_args(get_type_hints(ProbeProtocol)["augment"])),
+        ("tokbench probe --condition ", get_args(get_type_hints(ProbeProtocol)["condition"])),
+        ("tokbench probe --precision ", get_args(get_type_hints(ProbeProtocol)["precision"])),
+        ("tokbench run --precision ", get_args(get_type_hints(Protocol)["precision"])),
+        ("tokbench export --labels ", get_args(LabelRule)),
+        ("tokbench export --latents ", get_args(get_type_hints(ExportOptions)["latents"])),
+        ("tokbench run -t vqva", ("vqvae/tiny",)),
+        ("tokbench ver", ("verify",)),
+    ],
+)
+def test_shells_offer_what_the_code_takes(complete, line, words):
+    assert sorted(complete(line)) == sorted(words)
+
+
+def test_formats_of_tables_are_those_that_are_written():
+    assert compare.FORMATS == render.FORMATS
+    assert set(console.tokenizer_names("vqgan/t")) == {"vqgan/tiny"}
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "value"),
+    [
+        (whole("--size"), "64", 64),
+        (whole("--rows", low=1), "1", 1),
+        (whole("--tile", low=32, high=1024), "1024", 1024),
+        (number("--temperature"), "0.5", 0.5),
+        (choice("--width", among=("column", "page")), "page", "page"),
+    ],
+)
+def test_values_are_parsed(option, word, value):
+    assert option.parser(word) == value
+
+
+@pytest.mark.parametrize(
+    ("option", "word", "message"),
+    [
+        (whole("--size"), "1.5", "--size takes a whole number, got '1.5'."),
+        (whole("--rows", low=1), "0", "--rows takes a whole number of at least 1, got '0'."),
+        (whole("--top", high=9), "10", "--top takes a whole number of at most 9, got '10'."),
+        (whole("--tile", low=32, high=1024), "", "--tile takes a whole number from 32 to 1024, got ''."),
+        (number("--temperature"), "inf", "--temperature takes a number, got 'inf'."),
+        (choice("--width", among=("column", "page")), "wide", "unknown --width 'wide'; allowed: column, page."),
+    ],
+)
+def test_other_values_are_refused_in_whole_words(option, word, message):
+    with pytest.raises(Refused) as refused:
+        option.parser(word)
+    assert refused.value.message.strip() == message

@@ -1,0 +1,81 @@
+"""Options that take a number or one of a few words: what they do not take is refused here, whatever version of typer there is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import typer
+
+from tokbench.errors import unknown_name
+
+
+class Refused(typer.BadParameter):
+    """A value that an option does not take; its message is whole."""
+
+
+def completing(words: Callable[[], Iterable[str]]) -> Callable[[str], list[str]]:
+    """What shells offer for a word that is begun: those of some words that begin with it."""
+
+    def complete(incomplete: str) -> list[str]:
+        return [word for word in words() if word.startswith(incomplete)]
+
+    return complete
+
+
+def choice(name: str, *short: str, among: Sequence[str], help: str = "") -> Any:
+    """Declare an option that takes one of a few words; shells complete them.
+
+    Args:
+        name: As it is written, ``--format``.
+        short: Its short form, ``-f``.
+        among: The words.
+        help: One line.
+    """
+
+    def parse(word: str) -> str:
+        if word not in among:
+            raise Refused(str(unknown_name(name, word, among)))
+        return word
+
+    return typer.Option(name, *short, parser=parse, autocompletion=completing(lambda: among), metavar="|".join(among), help=help)
+
+
+def whole(name: str, *, low: int | None = None, high: int | None = None, help: str = "") -> Any:
+    """Declare an option that takes a whole number.
+
+    Args:
+        name: As it is written, ``--size``.
+        low: The lowest it takes; None for any.
+        high: The highest it takes; None for any.
+        help: One line.
+    """
+    lowest, highest = -math.inf if low is None else low, math.inf if high is None else high
+    limits = "" if low is None and high is None else f" [{'' if low is None else low}..{'' if high is None else high}]"
+    within = f" of at least {low}" if high is None else f" of at most {high}" if low is None else f" from {low} to {high}"
+    parse = _number(name, int, f"a whole number{within if limits else ''}", lambda value: lowest <= value <= highest)
+    return typer.Option(name, parser=parse, metavar=f"INTEGER{limits}", help=help)
+
+
+def number(name: str, *, help: str = "") -> Any:
+    """Declare an option that takes a finite number.
+
+    Args:
+        name: As it is written, ``--temperature``.
+        help: One line.
+    """
+    return typer.Option(name, parser=_number(name, float, "a number", math.isfinite), metavar="NUMBER", help=help)
+
+
+def _number(name: str, kind: type, what: str, fits: Callable[[Any], bool]) -> Callable[[Any], Any]:
+    def parse(word: Any) -> Any:  # a word, or the default, which comes here too
+        try:
+            value = kind(word)
+        except ValueError:
+            value = None
+        if value is None or not fits(value):
+            raise Refused(f"{name} takes {what}, got {word!r}.")
+        return value
+
+    return parse
