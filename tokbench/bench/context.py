@@ -21,7 +21,7 @@ class MetricContext:
         cache: Folder for the features of reference images; None keeps none.
         feature_weights: The Inception file, if not the fetched one.
         source: The images, for metrics that need to know more of them than their pixels.
-        layout: Of the tokens of one image; None of a codec without tokens.
+        layout: Layout of the tokens of one image; None of a codec without tokens.
     """
 
     device: torch.device

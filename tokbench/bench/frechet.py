@@ -78,8 +78,8 @@ class FeatureMoments:
         """Take in samples that others condensed: pairwise update of mean and scatter (Chan, Golub and LeVeque 1983).
 
         Args:
-            count: Of the samples.
-            mean: Of them, ``[dim]``.
+            count: Number of the samples.
+            mean: Their mean, ``[dim]``.
             scatter: Sum of outer products about it, ``[dim, dim]``.
         """
         total = self._condensed + count

@@ -102,7 +102,7 @@ def evaluate(
         data: ``photos``, a folder, a zip, tar shards, a parquet file, ``hf:NAME``, or an ``ImageSource``.
         size: Side of the square images in pixels; None takes that of the protocol. So do the next two.
         limit: Images at most, chosen by ``seed``.
-        seed: Of that choice and of stochastic tokenizers.
+        seed: Seed of that choice and of stochastic tokenizers.
         metrics: One name, several separated by commas, or a sequence of them; None takes those measured by default.
         protocol: How to measure; None takes ``photos-64``, with the name of ``data``.
         options: What changes no figure.

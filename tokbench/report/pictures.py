@@ -57,9 +57,9 @@ class _Judged:
 def choose_images(records: Sequence[Record], rows: Sequence[Rows], limit: int) -> list[ChosenImage]:
     """Choose images that show where tokenizers are bad, ordinary, good, and apart.
 
-    For every metric with per-image values there are four: the image with the worst mean over the tokenizers, the one on which two differ
-    most, the median and the best. Those of LPIPS, PSNR and SSIM come first. Values that are infinite on some image leave their tokenizer
-    out of the metric.
+    Every metric with per-image values has four: the image with the worst mean over the tokenizers, the one on which two differ most, the
+    median, the best. Those of LPIPS, PSNR and SSIM come first. Values that are infinite on some image leave their tokenizer out of the
+    metric.
 
     The two that differ most are another pair for every metric, so that no tokenizer far from all others takes all places. A pair stands
     for the image on which it differs most. The pairs are ranked by that difference over the metric's spread over images (the root mean

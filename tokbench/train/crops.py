@@ -22,7 +22,7 @@ class RandomCrops:
         source: Where pictures come from; those smaller than ``size`` or unreadable are left out.
         size: Side of the crops in pixels.
         scale: Smallest and largest side, as shares of a picture's short side.
-        seed: Of the choice.
+        seed: Seed of the choice.
     """
 
     def __init__(self, source: ImageSource, *, size: int, scale: tuple[float, float], seed: int) -> None:

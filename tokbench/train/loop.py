@@ -64,8 +64,8 @@ def train(
 
     Raises:
         Busy: If another process trains in ``out``.
-        TokbenchError: If torchrun started several processes, ``out`` cannot be written or already holds a run, ``resume`` finds none or one of another recipe, size or source, the
-            tokenizer cannot take the size, or the loss diverges.
+        TokbenchError: If torchrun started several processes, the tokenizer cannot take the size, or the loss diverges. If ``out`` cannot
+            be written or already holds a run, or ``resume`` finds none or one of another recipe, size or source.
     """
     check_alone("training")
     size = options.size or resolve(recipe.tokenizer)[1].image_size

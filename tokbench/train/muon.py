@@ -25,8 +25,8 @@ class Muon(torch.optim.Optimizer):
     Args:
         parameters: Weights with at least 2 dimensions.
         lr: Learning rate, on Adam's scale.
-        momentum: Of the gradient, Nesterov's form.
-        dtype: Of the iterations; bfloat16 moves the step by about 3 % of its norm, and is several times as fast where the
+        momentum: Momentum of the gradient, Nesterov's form.
+        dtype: Dtype of the iterations; bfloat16 moves the step by about 3 % of its norm, and is several times as fast where the
             processor has it.
 
     Raises:

@@ -26,7 +26,7 @@ class Adversary:
     Args:
         weight: Multiplies the adaptive weight.
         start: First step at which it acts on the autoencoder; it learns from step 0.
-        learning_rate: Of the discriminator.
+        learning_rate: Learning rate of the discriminator.
         channels: Width of its first layer.
         layers: Strided layers.
     """
@@ -104,13 +104,13 @@ class Recipe:
         optimizer: ``muon`` moves the weights of hidden layers by ``tokbench.train.muon`` and all others by Adam.
         learning_rate: Peak, after ``warmup`` steps; of both optimizers.
         hold: Share of the steps after which the learning rate falls to zero along a cosine.
-        betas: Of Adam.
+        betas: Betas of Adam.
         warmup: Steps of linear warm-up.
-        ema_decay: Of the averaged weights that are kept.
+        ema_decay: Decay of the averaged weights that are kept.
         grad_clip: Largest gradient norm.
         precision: ``bf16`` runs the networks under autocast; slow on a processor without bfloat16 arithmetic.
-        seed: Of everything random.
-        config: Of the tokenizer; None takes that of its name.
+        seed: Seed of everything random.
+        config: Configuration of the tokenizer; None takes that of its name.
 
     Raises:
         ValueError: If a count is not positive or the crop scale is no range within 0 to 1.
@@ -163,7 +163,7 @@ class KMeansRecipe:
         vectors: How many are clustered.
         crop_scale: Random squares have a side between these shares of the photo's short side.
         steps: Lloyd iterations.
-        seed: Of everything random.
+        seed: Seed of everything random.
     """
 
     name: str
@@ -264,7 +264,7 @@ def get_recipe(name: str) -> Recipe | KMeansRecipe:
     """Find a recipe by name, or import one.
 
     Args:
-        name: Of a row of ``RECIPES``, or ``package.module:NAME`` of a recipe of one's own.
+        name: Name of a row of ``RECIPES``, or ``package.module:NAME`` of a recipe of one's own.
 
     Raises:
         TokbenchError: If there is none of that name; the nearest are named. Or if what is imported is no recipe.

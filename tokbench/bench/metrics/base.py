@@ -135,9 +135,9 @@ class ByImage(Metric):
         """Add a state: a list that grows by a tensor ``[n, *shape]``.
 
         Args:
-            name: Of the attribute.
-            shape: Of a row.
-            dtype: Of its numbers.
+            name: Name of the attribute.
+            shape: Shape of a row.
+            dtype: Dtype of its numbers.
         """
         self.add_state(name, default=[], dist_reduce_fx="cat")
         self._empty[name] = torch.empty(0, *shape, dtype=dtype)
@@ -184,8 +184,8 @@ class PerImageMetric(ByImage):
     Values are kept in float64 by image, so neither batch size nor order can change the mean.
 
     Attributes:
-        exact_value: Of an image that came back exactly, where no mean can hold it: such images are counted, and left out of mean and
-            interval; None where every value can be averaged.
+        exact_value: Value of an image that came back exactly, where no mean can hold it. Such images are counted, and left out of mean
+            and interval. None where every value can be averaged.
     """
 
     exact_value: ClassVar[float | None] = None

@@ -35,7 +35,7 @@ class Codebook(Metric):
     intervals are those of other images of the same number.
 
     Args:
-        sizes: Of the codebooks.
+        sizes: Sizes of the codebooks.
     """
 
     name = "codebook"

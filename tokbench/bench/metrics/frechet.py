@@ -26,13 +26,13 @@ class FrechetMetric(ByImage):
 
     Args:
         network: Whose features.
-        cache: Of the originals' features; None computes them anew.
+        cache: Cache of the originals' features; None computes them anew.
         micro_batch: Images a network pass.
 
     Attributes:
-        features: Of originals and reconstructions, ``[n, 2, dim]``, until there are more images than features.
+        features: Features of originals and reconstructions, ``[n, 2, dim]``, until there are more images than features.
         counts: Images that the moments are of, ``[m]``; there is more than one row only after parts were merged.
-        means: Of the features of both sides, ``[m, 2, dim]``.
+        means: Means of the features of both sides, ``[m, 2, dim]``.
         scatters: Sums of outer products about the means, ``[m, 2, dim, dim]``.
     """
 
