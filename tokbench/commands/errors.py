@@ -79,7 +79,7 @@ def usage_error(error: Any, root: Any, words: Sequence[str]) -> TokbenchError:
     """Word a usage error.
 
     Args:
-        error: Of ``is_usage_error``.
+        error: One that ``is_usage_error`` knows.
         root: The command that was called.
         words: What it was called with.
 
