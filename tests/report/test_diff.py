@@ -124,6 +124,13 @@ def test_values_for_gates(make_record):
     assert values["ssim.change"] == "second: not measured"
 
 
+def test_no_figure_of_a_record_stands_for_a_change(make_record):
+    before = make_record("a/b")
+    after = shifted(before, psnr=-0.5)
+    after.record.metrics["psnr.change"] = MetricResult(99.0, "dB", True)
+    assert diff_records(before.record, after.record, before.rows, after.rows).values()["psnr.change"] == pytest.approx(-0.5)
+
+
 def test_tables_of_a_difference(make_record):
     before = make_record("a/b")
     after = shifted(make_record("c/d"), psnr=-0.5)

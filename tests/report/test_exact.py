@@ -137,6 +137,17 @@ def test_without_rows_a_change_beside_exact_images_is_unknown_and_fails(make_rec
         assert known or "which images came back exactly" in found.message
 
 
+@pytest.mark.parametrize("values", [(math.inf, math.inf), (30.0, math.inf), (math.inf, 30.0)])
+def test_an_infinite_mean_of_an_older_record_without_rows_tells_no_change(make_record, values):
+    """It counts no exact images: one of them is enough for it, and the others may have lost."""
+    sides = [make_record("a/b").record for _ in values]
+    for record, value in zip(sides, values, strict=True):
+        record.metrics["psnr"] = MetricResult(value, "dB", True)
+    (found,) = check(parse_conditions(["psnr.change<-0.2"], changes=True), [("a", diff_records(*sides, {}, {}).values())])
+    assert found.failed
+    assert "which images came back exactly" in found.message
+
+
 def test_every_loss_of_more_than_the_bound_fails_whatever_is_exact(make_record):
     rng = np.random.default_rng(0)
     for _ in range(200):

@@ -21,10 +21,12 @@ KNOWN = ("lpips", "psnr", "fd_efflite0")
         ("psnr<=.5", "psnr", "<=", 0.5),
         ("psnr.change<-0.2", "psnr.change", "<", -0.2),
         ("psnr<inf", "psnr", "<", math.inf),
+        ("fd[inception:0123abcd]>3", "fd[inception:0123abcd]", ">", 3.0),
+        ("fd[inception:0123abcd].change>0.5", "fd[inception:0123abcd].change", ">", 0.5),
     ],
 )
 def test_conditions_are_read(text, name, operator, bound):
-    (condition,) = parse_conditions([text], known=KNOWN, changes=True)
+    (condition,) = parse_conditions([text], known=[*KNOWN, "fd[inception:0123abcd]"], changes=True)
     assert (condition.name, condition.operator, condition.bound) == (name, operator, bound)
 
 

@@ -94,11 +94,11 @@ class Difference:
 
     def values(self) -> dict[str, float | str]:
         """Figures of the second record and, as ``KEY.change``, changes; reasons where there are none. For gates."""
-        found: dict[str, float | str] = {}
-        for one in self.changes:
-            found[one.key] = one.after if one.after is not None else "the second record has none"
-            found[one.key + CHANGE] = one.change if one.change is not None and not one.unknown else one.unknown or one.why
-        return found
+        figures = {one.key: one.after if one.after is not None else "the second record has none" for one in self.changes}
+        changes = {
+            one.key + CHANGE: one.change if one.change is not None and not one.unknown else one.unknown or one.why for one in self.changes
+        }
+        return figures | changes  # no figure of a record may stand for a change
 
 
 def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: Rows) -> Difference:
@@ -250,7 +250,7 @@ def _judged(
         return _of_inexact(judged, paired, higher) if exactly else judged
     if first.wholly_exact and second.wholly_exact:
         return replace(one, verdict="same", why="every image came back exactly in both")
-    if any(one.exact):
+    if any(one.exact) or math.inf in (one.before, one.after):
         why = "without per-image values of both records there is no telling which images came back exactly"
         return replace(one, change=None, why=why, unknown=why)
     if one.before == one.after:

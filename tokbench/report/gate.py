@@ -20,7 +20,7 @@ from tokbench.records.record import Record
 CHANGE = ".change"
 """Ends the name of a metric's change from one record to another."""
 
-PATTERN = re.compile(r"\s*([A-Za-z_][\w.:-]*?)\s*(<=|>=|<|>)\s*([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|inf))\s*")
+PATTERN = re.compile(r"\s*([A-Za-z_][\w.:\[\]-]*?)\s*(<=|>=|<|>)\s*([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|inf))\s*")
 
 Values = Mapping[str, float | str]
 """Name to figure, or to the reason why there is none."""
