@@ -397,3 +397,11 @@ def test_endless_names_and_figures_are_short_where_people_read_them():
 def test_csv_has_no_formulas(name, cell):
     named = replace(RECORD, tokenizer=replace(RECORD.tokenizer, name=name))
     assert rows_of(make_tables([named], columns=["psnr"]), "csv")[0]["tokenizer"] == cell
+
+
+@pytest.mark.parametrize("key", ["=1+1", "+cmd", "-x", "@SUM(A1)"])
+def test_headers_of_csv_have_no_formulas(key):
+    named = replace(RECORD, metrics=RECORD.metrics | {key: MetricResult(1.0, "1", True)})
+    header = next(csv.reader(io.StringIO(render(make_tables([named]), "csv"))))
+    assert f"'{key}" in header
+    assert not [name for name in header if name[0] in "=+-@"]

@@ -151,7 +151,7 @@ def _csv(tables: Sequence[Table]) -> str:
     columns = [name for name in names if name in keys or name in beside]
     header = ["protocol and data", *leads, *columns]
     if tables:
-        writer.writerow(header)
+        writer.writerow(map(_csv_text, header))
     for table in tables:
         for name, cells in table.rows:
             row: dict[str, Any] = {"protocol and data": table.title, table.lead: name}
