@@ -123,6 +123,14 @@ def test_infinity_beats_what_is_finite_and_not_itself():
     assert paired_difference(mixed, base, groups).p == 1.0
 
 
+def test_values_near_the_largest_float_raise_and_warn_of_nothing(recwarn):
+    huge = {name: math.copysign(1.7e308, value) for name, value in crops(8, 2, seed=2).items()}
+    other = {name: -value for name, value in huge.items()}
+    assert paired_best([huge, dict(huge)], groups_of(huge), higher_is_better=True) == [False, False]
+    assert paired_difference(huge, other, groups_of(huge)).interval is None
+    assert not recwarn.list
+
+
 def test_missing_values_are_left_out():
     base = crops(8, 2, seed=2)
     holed = {name: value + 1 for name, value in base.items()} | {next(iter(base)): math.nan}

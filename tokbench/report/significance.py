@@ -114,9 +114,9 @@ def paired_difference(
     above, below = int((differences == math.inf).sum()), int((differences == -math.inf).sum())
     within = not above and not below
     interval = group_bootstrap(differences[finite].tolist(), list(map(str, blocks[finite]))) if within and finite.any() else None
-    with np.errstate(invalid="ignore"):  # opposite infinities
+    with np.errstate(invalid="ignore", over="ignore"):  # opposite infinities, and values near the largest
         sums = np.bincount(blocks, weights=differences)
-    mean = float(differences[finite].mean()) if finite.any() else math.nan if differences.any() else 0.0
+        mean = float(differences[finite].mean()) if finite.any() else math.nan if differences.any() else 0.0
     p, sign = _sign_flip_test(sums, seed)
     return PairedDifference(mean, interval, p, len(ids), len(number), sign, above, below)
 
@@ -229,7 +229,7 @@ def _clean(rows: Mapping[str, float]) -> dict[str, float]:
 
 def _mean(rows: Mapping[str, float]) -> float:
     values = [rows[name] for name in sorted(rows)]
-    return (math.fsum(values) if all(map(math.isfinite, values)) else sum(values)) / len(values)
+    return sum(values) if not all(map(math.isfinite, values)) else math.fsum(value / len(values) for value in values)
 
 
 def _comparable(records: Sequence[Record], figures: Sequence[MetricResult]) -> bool:
