@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 import numpy as np
 import pytest
@@ -90,7 +91,10 @@ def test_a_folder_is_gone_on_with_and_never_mixes_runs(data, tmp_path):
         measured("pixel/rgb", data, folder)
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", '{"files": 3}', '{"files": [{}]}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    ["", "{", "[]", '{"files": 3}', '{"files": [{}]}', "[" * 100_000, '{"files": [{"id": [], "pixels_sha256": "0"}]}'],
+)
 def test_other_folders_are_refused(data, tmp_path, content):
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "mine.txt").write_text("")
@@ -100,6 +104,13 @@ def test_other_folders_are_refused(data, tmp_path, content):
     with pytest.raises(TokbenchError, match=r"originals\.json was not written by tokbench run --save-images"):
         measured("pixel/rgb", data, tmp_path / "other")
     assert not list((tmp_path / "other").rglob("*.png"))
+
+
+def test_a_pipe_for_an_index_is_refused_at_once(data, tmp_path):
+    (tmp_path / "other").mkdir()
+    os.mkfifo(tmp_path / "other" / "originals.json")
+    with pytest.raises(TokbenchError, match=r"originals\.json was not written by tokbench run --save-images"):
+        measured("pixel/rgb", data, tmp_path / "other")
 
 
 def test_from_the_command_line(tokbench_cli, data, tmp_path):
@@ -130,6 +141,12 @@ def test_every_id_has_a_file_of_its_own_below_the_folder(ids):
         assert name.endswith(".png")
         assert not any(part.lower().partition(".")[0] in ("con", "nul", "aux", "prn") for part in parts)
     assert file_names(ids[::-1]) == names
+
+
+def test_an_id_that_ends_like_a_digest_takes_no_place_of_another():
+    (changed,) = file_names(["a b"]).values()
+    for other in (changed, changed.removesuffix(".png"), changed.upper()):
+        assert len({name.lower() for name in file_names(["a b", other]).values()}) == 2
 
 
 def test_names_that_need_no_change_stay():

@@ -27,11 +27,15 @@ from tokbench.configs import flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.files import make_folder, write_bytes, write_text
+from tokbench.json_files import read_json
 from tokbench.records.naming import file_stem, subject_label
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import TokenizerInfo
 
 ORIGINALS = "originals"
+MOST_INDEX = 2**30
+"""Most bytes of an index: one of five million images has no more."""
+
 WHO = ("name", "config", "weights_sha256", "state_sha256", "source_sha256")
 """What of a tokenizer its reconstructions depend on."""
 
@@ -127,11 +131,14 @@ def file_names(ids: Sequence[str]) -> dict[str, str]:
 def _safe(name: str) -> tuple[str, bool]:
     """An id as a path without ending, and whether it says all of the id but the ending of an image."""
     base = re.sub(r"\.(png|jpe?g|webp|bmp|tiff?|gif|ppm|pgm|avif)$", "", name, flags=re.IGNORECASE)
-    parts = [re.sub(r"[^A-Za-z0-9._-]", "_", part).strip(".")[:80] for part in base.split("/")]
+    parts = [re.sub(r"[^A-Za-z0-9._-]", "_", part)[:80].strip(".") for part in base.split("/")]
     parts = [f"_{part}" if RESERVED.fullmatch(part) else part for part in parts if part]
     path = "/".join(parts[-12:]) or "image"
-    return path, path == base
+    return path, path == base and TAIL.search(path) is None
 
+
+TAIL = re.compile(r"-[0-9a-f]{16}$", re.IGNORECASE)
+"""How the names end that a digest follows; an id that ends so itself is followed by its own, and can take no other's place."""
 
 RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 """Names that Windows keeps for devices."""
@@ -157,16 +164,16 @@ def _ids_digest(ids: Sequence[str]) -> str:
 
 def _read(path: Path) -> dict[str, Any] | None:
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
+        values = read_json(path, most=MOST_INDEX)
         if (
             isinstance(values, dict)
             and isinstance(values["files"], list)
-            and all({"id", "pixels_sha256"} <= set(row) for row in values["files"])
+            and all(isinstance(row[key], str) for row in values["files"] for key in ("id", "pixels_sha256"))
         ):
             return values
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, LookupError, TypeError, RecursionError):
+    except (OSError, ValueError, LookupError, TypeError):
         pass
     raise TokbenchError(f"{path} was not written by tokbench run --save-images; choose another folder")
 
