@@ -195,6 +195,7 @@ def test_classes_given_number_every_part_alike(tmp_path: Path) -> None:
     [
         ("a.txt", "", "holds no names of classes"),
         ("a.txt", "cat\ncat", "names the class cat twice"),
+        ("a.txt", "\n".join([*map(str, range(10_000)), "5"]), "names the class 5 twice"),
         ("a.json", "{", "is not JSON"),
         ("a.json", "[1]", "holds no names"),
         ("a.json", '{"a": 1}', "gives numbers that are not 0 to 0"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,7 @@ def read_classes(place: Path) -> tuple[str, ...]:
         names = [name.strip() for name in names if name.strip()]
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise TokbenchError(f"{place} holds no names of classes; write one a line, or a JSON list")
-    twice = next((name for number, name in enumerate(names) if name in names[:number]), None) if len(names) < 10_000 else None
-    if twice is not None or len(set(names)) < len(names):
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
         raise TokbenchError(f"{place} names the class {twice} twice; give every class once, in the order of their numbers")
     return tuple(names)
