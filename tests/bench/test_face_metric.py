@@ -50,7 +50,7 @@ def test_distances_matches_and_rows(embedder, crops, observe):
     assert values["face_distance"] == pytest.approx(sum(rows.values()) / 24, rel=1e-12)
     assert values["face_match"] == sum(distance <= 0.6 for distance in rows.values()) / 24
     report = metric.report()
-    assert (report["face_distance"].higher_is_better, report["face_match"].higher_is_better) == (False, True)
+    assert [(info.key, info.higher_is_better) for info in metric.figures] == [("face_distance", False), ("face_match", True)]
     assert report["face_match"].interval is not None
 
 

@@ -95,10 +95,8 @@ def test_nothing_is_read_where_nothing_stands(build, observe, pages):
     metric.update(observe(as_bytes([pages.read(5)]), blank, [pages.ids[5]]))
     assert metric.rows()["text_accuracy"] == {pages.ids[5]: 0.0}
     assert metric.rows()["text_accuracy_original"][pages.ids[5]] > 0.9
-    report = metric.report()
-    assert report["text_accuracy"].higher_is_better is True
-    assert report["text_accuracy_original"].higher_is_better is None
-    assert report["text_accuracy"].unit == "share of characters"
+    assert tuple(metric.report()) == metric.figure_names()
+    assert [(info.higher_is_better, info.unit) for info in metric.figures] == [(True, "share of characters"), (None, "share of characters")]
 
 
 def test_the_reader_reads_what_its_package_reads(build, pages):
