@@ -39,7 +39,9 @@ def _replace(config: Any, overrides: dict[tuple[str, ...], tuple[str, object]]) 
     for name in dict.fromkeys(path[0] for path in overrides):
         below = {path[1:]: given for path, given in overrides.items() if path[0] == name}
         if name not in fields:
-            raise unknown_name("setting", next(iter(below.values()))[0], [*fields, *flat(plain(config))])
+            path, (key, _) = next((path, given) for path, given in overrides.items() if path[0] == name)
+            above = key.removesuffix(".".join(path))
+            raise unknown_name("setting", key, [above + known for known in (*fields, *flat(plain(config)))])
         if ("kind",) in below and _kinds(get_type_hints(type(config))[name]):
             below[()] = below.pop(("kind",))
         if () in below:

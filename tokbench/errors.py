@@ -40,7 +40,7 @@ def unknown_name(kind: str, given: str, known: Iterable[str], *, hint: str = "")
     Returns:
         The error, to be raised by the caller.
     """
-    known = sorted(known)
+    known = sorted(set(known))
     near = difflib.get_close_matches(given, known, n=3, cutoff=0.5)
     if near:
         advice = f"did you mean {' or '.join(near)}?"

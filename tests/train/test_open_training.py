@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +20,7 @@ from tokbench.errors import TokbenchError
 from tokbench.images import to_float
 from tokbench.quantizers.configs import BSQ, FSQ, IBQ, LFQ, VQ, ResidualVQ, SimVQ
 from tokbench.tokenizers.zoo import resolve
+from tokbench.train.autoencoder import AutoencoderObjective
 from tokbench.train.options import TrainOptions
 from tokbench.train.recipes import KMeansRecipe, Recipe, get_recipe
 from tokbench.train.start import adjusted, train_recipe
@@ -120,9 +124,10 @@ def test_every_field_is_reached() -> None:
 @pytest.mark.parametrize(
     ("settings", "problem"),
     [
-        ({"learning_rat": "1"}, "unknown setting 'learning_rat'; did you mean learning_rate"),
+        ({"learning_rat": "1"}, "unknown setting 'learning_rat'; did you mean learning_rate\\? docs/training.md lists"),
         ({"codebook_size": "1"}, "unknown setting 'codebook_size'; did you mean quantizer.codebook_size"),
-        ({"losses.pixl": "l1"}, r"unknown setting 'losses\.pixl'"),
+        ({"losses.pixl": "l1"}, r"unknown setting 'losses\.pixl'; did you mean losses\.pixel"),
+        ({"quantizer.beat": "1"}, r"unknown setting 'quantizer\.beat'; did you mean quantizer\.beta"),
         ({"losses.pixel": "l3"}, "losses.pixel is one of l1, l2; got 'l3'"),
         ({"quantizer": "fsk"}, "unknown quantizer 'fsk'; did you mean fsq"),
         ({"quantizer": "gumbel", "quantizer.dim": "3"}, "gumbel needs quantizer.dim equal to autoencoder.z_channels, got 3 and 16"),
@@ -142,7 +147,7 @@ def test_a_recipe_of_ones_own(tokbench_cli, folder: Path, tmp_path: Path) -> Non
     assert (tmp_path / "runs" / "train" / "mine" / "weights.safetensors").is_file()
     status, _, log = tokbench_cli("train", "my_recipes:NOTHING", "--data", folder)
     assert (status, log.count("\n")) == (2, 1)
-    assert "'my_recipes:NOTHING' is a int, not a tokbench.train.recipes.Recipe" in log
+    assert "'my_recipes:NOTHING' is of type int, not tokbench.train.recipes.Recipe" in log
 
 
 def test_a_run_goes_on_for_more_steps_and_names_what_differs(tokbench_cli, folder: Path) -> None:
@@ -160,6 +165,25 @@ def test_a_run_goes_on_for_more_steps_and_names_what_differs(tokbench_cli, folde
     status, _, log = tokbench_cli(*base, "--steps", 4, "--resume")
     assert status == 0, log
     assert "done: 4 steps" in log
+    status, _, log = tokbench_cli(*base, "--steps", 3, "--resume")
+    assert (status, log.count("\n")) == (2, 1)
+    assert "mine holds a run of 4 steps already; give --steps of at least that, or choose another --out" in log
+
+
+def test_ctrl_c_ends_the_command_with_its_status_and_a_checkpoint(tokbench_cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = AutoencoderObjective.step
+
+    def interrupted(*args: Any) -> dict[str, float]:
+        os.kill(os.getpid(), signal.SIGINT)
+        return step(*args)
+
+    words = ("--data", folder, "--size", 16, "--batch-size", 2, "--steps", 3, "--out", "mine")
+    with monkeypatch.context() as patched:
+        patched.setattr(AutoencoderObjective, "step", interrupted)
+        status, _, log = tokbench_cli("train", "vae-tiny", *words)
+    assert status == 130
+    assert "interrupted; stopped after step 1 of 3, go on with the same command and --resume" in log
+    assert tokbench_cli("train", "vae-tiny", *words, "--resume")[0] == 0
 
 
 def test_the_guide_runs_as_written(tokbench_cli, tmp_path: Path) -> None:

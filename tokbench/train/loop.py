@@ -87,6 +87,8 @@ def _train(
     averaged = {key: value.detach().clone() for key, value in objective.model.state_dict().items()}
     training = _training(recipe, source, options)
     start = _resume(settings, options, objective, averaged) if options.resume else _begin(options)
+    if start > recipe.steps:
+        raise TokbenchError(f"{options.out} holds a run of {start} steps already; give --steps of at least that, or choose another --out")
     crops = RandomCrops(source, size=size, scale=recipe.crop_scale, seed=recipe.seed)
 
     done, stopped = start, None

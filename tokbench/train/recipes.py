@@ -272,7 +272,9 @@ def get_recipe(name: str) -> Recipe | KMeansRecipe:
     if ":" in name:
         recipe = import_class(name)
         if not isinstance(recipe, Recipe | KMeansRecipe):
-            raise TokbenchError(f"{name!r} is a {type(recipe).__name__}, not a tokbench.train.recipes.Recipe; docs/training.md shows one")
+            raise TokbenchError(
+                f"{name!r} is of type {type(recipe).__name__}, not tokbench.train.recipes.Recipe; docs/training.md shows one"
+            )
         return recipe
     for recipe in RECIPES:
         if recipe.name == name:
