@@ -10,19 +10,16 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
-
-def checked() -> list[str]:
-    """Modules whose annotations are checked: all but the machine that reads pickles, where a file makes a hundred thousand calls."""
-    package = Path(__file__).parents[1] / "tokbench"
-    rooms = [path for path in package.iterdir() if path.suffix == ".py" or path.is_dir()]
-    weights = package / "weights"
-    inner = [path for path in weights.iterdir() if path.name != "torchfile"]
-    places = [path for path in rooms if path != weights] + inner
-    return [".".join(path.relative_to(package.parent).with_suffix("").parts) for path in places if not path.name.startswith("_")]
-
+CHECKED = (
+    *("nn", "quantizers", "tokenizers", "train", "bench", "feed"),
+    *("arrays", "conduct", "images", "layout", "rgb", "tokens", "tracing"),
+)
+"""Rooms and files whose annotations are checked: those of tensors. Each check takes longer than most functions of text."""
 
 # Before anything imports the package. The tower lets an int stand for a float, as type checkers do.
-jaxtyping.install_import_hook(checked(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+jaxtyping.install_import_hook(
+    [f"tokbench.{name}" for name in CHECKED], "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402

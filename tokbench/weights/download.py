@@ -86,8 +86,8 @@ def download(url: str, path: Path, *, sha256_prefix: str = "", progress: Progres
                 _forget(partial)
                 _fetch(url, partial, progress)
             digest = _check(url, path, partial, sha256_prefix)
+            _note(partial).unlink(missing_ok=True)  # first: nobody looks for it once the file is there
             os.replace(partial, path)
-            _note(partial).unlink(missing_ok=True)
     except Timeout as error:
         raise TokbenchError(f"another process is downloading {path}; wait for it, or stop it and try again") from error
     return digest
