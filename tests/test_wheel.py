@@ -15,6 +15,8 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
+LONG = ("language_model", "train_and_compare")
+"""Examples that train for half a minute; run them with ``-m slow``."""
 MOST_BYTES = 45_000_000
 
 
@@ -77,7 +79,7 @@ def test_there_are_three_examples() -> None:
     assert [path.stem for path in EXAMPLES] == ["choose_tokenizer", "language_model", "train_and_compare"]
 
 
-@pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
+@pytest.mark.parametrize("example", [pytest.param(path, marks=[pytest.mark.slow] * (path.stem in LONG), id=path.stem) for path in EXAMPLES])
 def test_examples_run_as_written(example: Path, installed: dict[str, str], tmp_path: Path) -> None:
     """Each prints what it came to, and writes what its first lines say."""
     printed = run([str(example)], tmp_path, installed)
