@@ -120,7 +120,7 @@ def test_posterior_sample_makes_encoding_stochastic(tmp_path: Path) -> None:
     ("overrides", "reason"),
     [
         ({"posteriour": "sample"}, "unknown setting 'posteriour'; did you mean posterior?"),
-        ({"autoencoder.chanels": 64}, "unknown setting 'autoencoder.chanels'; did you mean channels?"),
+        ({"autoencoder.chanels": 64}, "unknown setting 'autoencoder.chanels'; did you mean autoencoder.channels?"),
         ({"posterior": "mode"}, "posterior is one of mean, sample; got 'mode'"),
         ({"embed_dim": "four"}, "embed_dim takes a value of type int, got 'four'"),
         ({"autoencoder.channels": 33}, r"autoencoder.channels=33 is refused: .*multiple of norm_groups=4, got"),

@@ -330,7 +330,7 @@ def small_families(small_vqvae: VQVAE) -> tuple[Family, ...]:
         for name, size in (("a", 16), ("b", 32), ("same", 16))
     )
     odd = replace(family, name="odd", model="tokbench.tokenizers.vqvae.model:nothing", variants=rows[:1])
-    broken = replace(family, name="broken", variants=(replace(variant, name="c", config=None),))
+    broken = replace(family, name="broken", variants=(replace(variant, name="c", config=zoo.resolve("pixel/rgb")[1].config),))
     return odd, broken, replace(family, name="good", variants=rows)
 
 
