@@ -96,7 +96,7 @@ def test_fields_that_only_fit_together_are_changed_at_once() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "reason"),
     [
-        ("inner.widht", 64, "unknown setting 'inner.widht'; did you mean width"),
+        ("inner.widht", 64, "unknown setting 'inner.widht'; did you mean inner.width"),
         ("rat", 1, "unknown setting 'rat'; did you mean rate"),
         ("rate.x", 1, "'rate.x' cannot be set: 'x' is not part of a configuration"),
         ("inner", "x", "inner cannot be set as a whole; set its fields, e.g. inner.field=value"),
