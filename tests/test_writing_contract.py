@@ -40,7 +40,7 @@ ALLOWED = {
     ("feed/probe/saved.py", "save_pretrained"): IN_DRAFT,
     ("image_files.py", "TemporaryFile"): "what libtiff says, gone when it is read",
     ("report/page/embed.py", "save"): IN_MEMORY,
-    ("report/paper.py", "savefig"): IN_MEMORY,
+    ("report/plots/paper.py", "savefig"): IN_MEMORY,
     ("weights/checkpoints.py", "save"): IN_MEMORY,
     ("streams.py", "open"): "nothing is kept of it",
     ("weights/checkpoints.py", "rename"): "names of tensors",
