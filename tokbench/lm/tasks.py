@@ -143,10 +143,9 @@ def _check(task: Task, vocabulary: Vocabulary, images: Sequence[DiscreteTokens],
         raise ValueError("a language model reads one id a step; make the vocabulary with arrangement='flat'")
     allowed = [count + (with_answer and task in DRAWN) for count in SHOWN[task]]
     if len(images) not in allowed:
-        taken = " or ".join(map(str, allowed))
-        raise ValueError(
-            f"{task} takes {taken} images{', its answer among them' if with_answer and task in DRAWN else ''}, got {len(images)}"
-        )
+        taken = " or ".join(map(str, allowed)) + (" image" if allowed == [1] else " images")
+        answer = ", its answer among them" if with_answer and task in DRAWN else ""
+        raise ValueError(f"{task} takes {taken}{answer}, got {len(images)}")
 
 
 def _kept(image: DiscreteTokens, vocabulary: Vocabulary) -> int:
