@@ -129,7 +129,8 @@ def test_a_judge_that_trained_is_marked(make_record):
 @pytest.mark.parametrize(
     ("metric", "text", "value"),
     [
-        (MetricResult(math.inf, "dB", True), "∞", math.inf),
+        (MetricResult(math.inf, "dB", True), "exact", math.inf),
+        (MetricResult(-math.inf, "dB", True), "-∞", -math.inf),
         (MetricResult(math.nan, "dB", True), "–", None),  # noqa: RUF001
         (MetricResult(1e300, "dB", True), "1e300", 1e300),
         (MetricResult(-0.0, "dB", True), "0.00", 0.0),

@@ -88,6 +88,7 @@ def plain(folder, make_record, make_pictures):
     items[3] = replace(
         items[3], record=replace(items[3].record, metrics=items[3].record.metrics | {"psnr": MetricResult(math.inf, "dB", True)})
     )
+    items[3] = replace(items[3], rows=items[3].rows | {"psnr": dict.fromkeys(items[3].rows["psnr"], math.inf)})
     codec = replace(items[4].record, codebooks=(), tokens=replace(items[4].record.tokens, codebook_sizes=(), tokens_per_image=None))
     items[4] = replace(items[4], record=codec)
     return write(folder / "plain.html", items, make_pictures)
@@ -259,6 +260,10 @@ def test_the_viewer(opened, plain, make_pictures):
     row = page.locator(".values tbody tr", has_text="LPIPS").locator("td")
     assert [len(text) for text in row.all_inner_texts()] == [6, 6]
     assert "wins" in row.first.get_attribute("class")
+    page.select_option("#right", label="pixel/rgb")
+    exact = page.locator(".values tbody tr", has_text="PSNR").locator("td").last
+    assert exact.inner_text() == "exact"
+    assert "wins" in exact.get_attribute("class")
     page.keyboard.press("Escape")
     assert viewer.get_attribute("open") is None
     assert button.evaluate("e => e === document.activeElement")

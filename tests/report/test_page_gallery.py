@@ -18,7 +18,9 @@ from tokbench.report.table import figure_column
     ("key", "value", "text"),
     [
         ("psnr", 27.138, "PSNR 27.14 dB"),
-        ("psnr", float("inf"), "PSNR ∞ dB"),
+        ("psnr", float("inf"), "PSNR exact"),
+        ("psnr", float("-inf"), "PSNR -∞"),
+        ("lpips", float("inf"), "LPIPS ∞"),
         ("lpips", 0.1, "LPIPS 0.1000"),
         ("text_accuracy", 0.8151, "text 81.5 %"),
         ("face_distance", 0.3475, "face distance 0.347"),

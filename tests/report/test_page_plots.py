@@ -165,8 +165,8 @@ def test_infinite_images_are_counted_not_drawn(make_record):
     (group,) = arrange([a, b])
     spread = next(spread for spread in spreads(group) if spread.title.startswith("PSNR"))
     assert [row.entry.name for row in spread.rows] == ["family/a"]
-    assert "55 images, 5 more infinite" in spread.rows[0].tip
-    assert spread.left_out == ("pixel/rgb: 60 images, all infinite",)
+    assert "55 images, 5 more exact" in spread.rows[0].tip
+    assert spread.left_out == ("pixel/rgb: 60 images, all exact",)
 
 
 def test_usage_histograms_count_codes(make_record):

@@ -117,7 +117,7 @@ def figures_of(items, **options):
         ("lpips", 1e-12, "≈ 0"),
         ("lpips", 1e-300, "≈ 0"),
         ("lpips", -0.1, "≤ 0"),
-        ("psnr", math.inf, "∞"),
+        ("psnr", math.inf, "exact"),
         ("psnr", 1e308, "> 1e15"),
     ],
 )
@@ -188,7 +188,7 @@ def test_infinite_images_are_counted_in_words(make_record):
     some.rows["psnr"] |= dict.fromkeys(list(some.rows["psnr"])[:7], math.inf)
     plot = figures_of([make_record("c/d", seed=2), all_of_them, some], kinds=("images",))["images-psnr"]
     assert plot.left_out == ()
-    assert [text.get_text() for text in plot.figure.axes[0].texts] == ["∞ for all images", "∞ for 7 of 60 images"]
+    assert [text.get_text() for text in plot.figure.axes[0].texts] == ["exact for all images", "exact for 7 of 60 images"]
     all_of_them.rows["psnr"] = dict.fromkeys(all_of_them.rows["psnr"], -1e308)
     some.rows["psnr"] |= dict.fromkeys(list(some.rows["psnr"])[:7], 1e300)
     plot = figures_of([all_of_them, some], kinds=("images",))["images-psnr"]

@@ -51,6 +51,11 @@ class Column:
         text = f"{scaled:.{self.digits}f}" if not HUGE <= abs(scaled) < math.inf else f"{scaled:.4g}"
         return text.removeprefix("-") if float(text) == 0 else text
 
+    @property
+    def higher_is_better(self) -> bool | None:
+        """Which way its arrow points; None if it has none."""
+        return {"↑": True, "↓": False}.get(self.arrow)
+
 
 HUGE = 1e15
 """Figures from here on are written with a power of ten."""
@@ -88,6 +93,14 @@ EXPLAINED = tuple(info.key for info in FIGURES if info.kind == "quality" and inf
 GROUPS_NOTE = "groups: what the images are samples of, such as the photos that crops were cut from; intervals and tests are over them"
 EXACT = "exact"
 """Stands for a figure where every image came back exactly, and behind the number of images that did."""
+
+
+def infinite_word(value: float, higher_is_better: bool | None) -> str:
+    """What an infinite figure is called: exact at the better end of its scale, which no number says, else infinite by its sign."""
+    if higher_is_better is (value > 0):
+        return EXACT
+    return "∞" if value > 0 else "-∞"
+
 
 EXACT_NOTE = f"{EXACT}: so many images came back exactly, which no number of decibels says; the mean is that of the others"
 SPEED_NOTE = f"{SPEED_MARK} measured on different machines, devices, threads or micro-batches: these speeds do not compare"

@@ -13,7 +13,7 @@ from tokbench.report.page.embed import data_uri, script_json
 from tokbench.report.page.environment import macros
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.pictures import ChosenImage, Pictures
-from tokbench.report.table import Column
+from tokbench.report.table import Column, infinite_word
 
 
 @dataclass(frozen=True)
@@ -159,5 +159,6 @@ def _image(group: Group, item: ChosenImage, pictures: Pictures, columns: Sequenc
 def figure_text(column: Column, value: float) -> str:
     """A figure with the name of its metric, ``PSNR 27.14 dB`` or ``face distance 0.348``."""
     name, symbol = (column.title, "") if column.info is None else (clipped(column.info.title), clipped(column.info.symbol))
-    number = f"{value * column.scale:.{column.digits}f}" if math.isfinite(value) else "∞"
-    return f"{name} {number} {symbol}".strip()
+    if math.isfinite(value):
+        return f"{name} {value * column.scale:.{column.digits}f} {symbol}".strip()
+    return f"{name} {infinite_word(value, column.higher_is_better)}"

@@ -12,7 +12,7 @@ from tokbench.report.comparable import COUNTED, SETTINGS_MARK, with_other_settin
 from tokbench.report.page.axes import short
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.significance import significantly_best
-from tokbench.report.table import DERIVED, EXACT, Column
+from tokbench.report.table import DERIVED, EXACT, Column, infinite_word
 from tokbench.report.training import marks_of
 
 NONE = "\N{EN DASH}"
@@ -171,10 +171,8 @@ def _metric_cells(group: Group, column: Column) -> tuple[list[Cell], bool]:
             continue
         marks = marks_of(entry.record, metric)
         marks += SETTINGS_MARK if is_unlike else ""
-        text = _kept_short(f"{value * column.scale:.{column.digits}f}", value * column.scale)
-        if metric.wholly_exact:
-            text = EXACT
-        elif metric.exact:
+        text = _kept_short(f"{value * column.scale:.{column.digits}f}", value * column.scale, column.higher_is_better)
+        if metric.exact and not metric.wholly_exact:
             marks += f" ({metric.exact:,} {EXACT})"
         cells.append(Cell(text, _interval(metric.interval, column), value, marks, is_best, is_best_at_rate))
     return cells, any(best)
@@ -203,11 +201,11 @@ def _interval(interval: Interval | None, column: Column) -> str:
     return "[" + ", ".join(_kept_short(f"{end:.{column.digits}f}", end) for end in ends) + "]"
 
 
-def _kept_short(text: str, value: float) -> str:
+def _kept_short(text: str, value: float, higher_is_better: bool | None = None) -> str:
     if math.isnan(value):
         return NONE
     if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
+        return infinite_word(value, higher_is_better)
     if text.startswith("-") and float(text) == 0:
         text = text[1:]
     return text if len(text) <= 12 else short(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -13,7 +14,7 @@ from tokbench.report.page.labels import Box, place_labels
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.plots.data import Axis, Point, Scatter, quality
 from tokbench.report.plots.scatters import rate_scatter, speed_scatter
-from tokbench.report.table import Column
+from tokbench.report.table import Column, infinite_word
 
 WIDTH, HEIGHT = 420, 312
 LEFT, RIGHT, TOP, BOTTOM = 54, 404, 14, 262
@@ -162,6 +163,8 @@ def _mark(group: Group, point: Point, x: Scale, y: Scale, column: Column, across
 
 def _written(scaled: float, column: Column) -> str:
     """A figure, already in the unit of the column's title, as text; none is minus zero."""
+    if math.isinf(scaled):
+        return infinite_word(scaled, column.higher_is_better)
     return replace(column, scale=1.0).write(scaled) if abs(scaled) < 1e7 else short(scaled)
 
 

@@ -11,7 +11,7 @@ from tokbench.report.page.axes import Tick, fit_scale, short
 from tokbench.report.page.labels import CHARACTER
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.plots.data import QUANTILES
-from tokbench.report.table import Column
+from tokbench.report.table import EXACT, Column, infinite_word
 from tokbench.report.words import counted
 
 WIDTH, LEFT, RIGHT = 420, 10, 410
@@ -68,28 +68,29 @@ def spreads(group: Group) -> list[Spread]:
 
 
 def _spread(group: Group, column: Column) -> Spread | None:
-    values: list[tuple[Entry, np.ndarray, int]] = []
+    values: list[tuple[Entry, np.ndarray, str]] = []
     left_out = []
     for entry in group.entries:
         every = np.array(list(entry.rows.get(column.key, {}).values()), dtype=np.float64) * column.scale
         finite = every[np.isfinite(every)]
         if len(finite):
-            values.append((entry, finite, len(every) - len(finite)))
+            more = len(every) - len(finite)
+            values.append((entry, finite, f", {more} more {_endless(every, column)}" if more else ""))
         elif len(every):
-            left_out.append(f"{entry.label}: {counted(len(every), 'image')}, all infinite")
+            left_out.append(f"{entry.label}: {counted(len(every), 'image')}, all {_endless(every, column)}")
     scale = fit_scale((float(end) for _, finite, _ in values for end in (finite.min(), finite.max())), LEFT, RIGHT)
     if scale is None:
         return None
     edges = np.linspace(scale.low, scale.high, BINS + 1)
     rows = []
-    for entry, finite, infinite in values:
+    for entry, finite, more_of_them in values:
         five, first, middle, third, rest = (float(q) for q in np.quantile(finite, QUANTILES))
         digits = column.digits
         tip = [
             entry.label,
             f"median {middle:.{digits}f}, quartiles {first:.{digits}f} and {third:.{digits}f}",
             f"5 % below {five:.{digits}f}, 5 % above {rest:.{digits}f}",
-            counted(len(finite), "image") + (f", {infinite} more infinite" if infinite else ""),
+            counted(len(finite), "image") + more_of_them,
         ]
         quartiles = (scale(first), scale(middle), scale(third))
         hill = _hill(np.histogram(finite, edges)[0], scale(scale.low), scale(scale.high))
@@ -102,6 +103,12 @@ def _spread(group: Group, column: Column) -> Spread | None:
 
 def _cut(label: str, most: int) -> str:
     return label if len(label) <= most else label[: most - 1] + "…"
+
+
+def _endless(values: np.ndarray, column: Column) -> str:
+    """What the values that no axis holds are called: exact, as in the tables, or infinite."""
+    words = {infinite_word(float(value), column.higher_is_better) for value in values[np.isinf(values)]}
+    return EXACT if words == {EXACT} else "infinite"
 
 
 def _hill(counts: np.ndarray, left: float, right: float) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tokbench.records.record import CodebookUse, Record
 from tokbench.report.comparable import SETTINGS_MARK, differing_settings, machine_of, unlike_most, with_other_settings
-from tokbench.report.table import HUGE, Column
+from tokbench.report.table import HUGE, Column, infinite_word
 
 TINY = 1e-15
 """The least that a logarithmic axis can hold; the most that any can is ``HUGE``."""
@@ -165,7 +165,7 @@ def quality(columns: Sequence[Column]) -> list[Column]:
 def metric_axis(column: Column) -> Axis:
     """The axis of a figure, by its column in tables."""
     log = column.info is not None and column.info.axis == "log"
-    return Axis(column.title, log, {"↑": True, "↓": False}.get(column.arrow))
+    return Axis(column.title, log, column.higher_is_better)
 
 
 def beats(one: Point, other: Point, x: Axis, y: Axis) -> bool:
@@ -204,7 +204,9 @@ def measured_otherwise(records: Sequence[Record], column: Column) -> tuple[list[
     return unlike, note if any(unlike) else ""
 
 
-def beyond_word(values: Sequence[float]) -> str:
-    """What figures beyond ``HUGE``, all of one sign, are called: infinite if all are, else by the bound that they are beyond."""
+def beyond_word(values: Sequence[float], higher_is_better: bool | None) -> str:
+    """What figures beyond ``HUGE``, all of one sign, are called: exact or infinite if all are infinite, else by the bound."""
+    if all(map(math.isinf, values)):
+        return infinite_word(values[0], higher_is_better)
     sign = "-" if values[0] < 0 else ""
-    return f"{sign}∞" if all(map(math.isinf, values)) else f"{'<' if sign else '>'} {sign}{HUGE:.0e}".replace("e+", "e")
+    return f"{'<' if sign else '>'} {sign}{HUGE:.0e}".replace("e+", "e")

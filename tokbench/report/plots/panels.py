@@ -131,7 +131,7 @@ def draw_boxes(
         mark = f"{SETTINGS_MARK} " if one.name in unlike else ""
         if one.beyond:
             of = "all" if one.beyond == one.count else f"{one.beyond:,} of {one.count:,}"
-            word = beyond_word([one.lowest if one.lowest < -HUGE else one.highest])
+            word = beyond_word([one.lowest if one.lowest < -HUGE else one.highest], axis.higher_is_better)
             axes.text(0.98, i, f"{mark}{word} for {of} images", color=colour, ha="right", va="center", transform=axes.get_yaxis_transform())
             continue
         low, first, middle, third, high = one.quantiles

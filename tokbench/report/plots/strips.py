@@ -80,8 +80,8 @@ def vertical_span(data: Scatter) -> Span:
     below = [point.y for point in data.points if point.off and point.y <= HUGE]
     above = [point.y for point in data.points if point.y > HUGE]
     strips = [
-        _strip(low - STRIP * width, low, _word(below), log) if below else None,
-        _strip(high, high + STRIP * width, beyond_word(above), log) if above else None,
+        _strip(low - STRIP * width, low, _word(below, data.y.higher_is_better), log) if below else None,
+        _strip(high, high + STRIP * width, beyond_word(above, data.y.higher_is_better), log) if above else None,
     ]
     return Span(_number(low, log), _number(high, log), *strips)
 
@@ -90,9 +90,9 @@ def _strip(low: float, high: float, label: str, log: bool) -> Strip:
     return Strip(_number(low, log), _number(high, log), _number((low + high) / 2, log), label)
 
 
-def _word(values: Sequence[float]) -> str:
+def _word(values: Sequence[float], higher_is_better: bool | None) -> str:
     if max(values) < -HUGE:
-        return beyond_word(values)
+        return beyond_word(values, higher_is_better)
     if not any(values):
         return "0"
     return "≤ 0" if max(values) <= 0 else "≈ 0"

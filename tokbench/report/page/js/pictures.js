@@ -93,7 +93,9 @@ function startViewer() {
   }
   function number(column, value) {
     if (value === undefined) return "–";
-    if (typeof value === "string") return value === "inf" ? "∞" : value;
+    if (value === "inf") return column.arrow === "↑" ? "exact" : "∞";  // as in the tables
+    if (value === "-inf") return column.arrow === "↓" ? "exact" : "-∞";
+    if (typeof value === "string") return value;
     return (value * column.scale).toFixed(column.digits);
   }
   function drawValues() {
@@ -106,7 +108,7 @@ function startViewer() {
       head.scope = "row";
       head.textContent = `${column.title} ${column.arrow}`;
       const cells = pair.map((value) => { const cell = document.createElement("td"); cell.textContent = number(column, value); return cell; });
-      const [a, b] = pair.map((value) => (value === "inf" ? Infinity : Number(value)));
+      const [a, b] = pair.map((value) => (typeof value === "string" ? Number(value.replace("inf", "Infinity")) : Number(value)));
       if (column.arrow && !pair.includes(undefined) && a !== b) cells[(a > b) === (column.arrow === "↑") ? 0 : 1].classList.add("wins");
       row.append(head, ...cells);
       rows.push(row);
