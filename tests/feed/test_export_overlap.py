@@ -18,6 +18,7 @@ from tokbench.bench.loader import Loaded, in_background
 from tokbench.data.photos import PhotoCrops
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.feed import encoding
 from tokbench.feed.encoding import read_and_encode
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.shards import ShardRows
@@ -143,7 +144,7 @@ def test_on_a_cpu_two_threads_encode_with_half_of_the_threads_each(tokenizer, tm
     thread.join()
     assert [torch.get_num_threads(), *fresh] == [4, 4]
     monkeypatch.undo()
-    monkeypatch.setattr(type(tokenizer), "thread_safe", False)
+    monkeypatch.setattr(encoding, "shareable", lambda tokenizer: False)
     export(tokenizer, Noise(broken=(6, 7)), tmp_path / "one", protocol=PROTOCOL, options=ROWS)
     assert files(tmp_path / "two") == files(tmp_path / "one")
 
@@ -152,7 +153,7 @@ def test_on_a_cpu_two_threads_encode_with_half_of_the_threads_each(tokenizer, tm
 @pytest.mark.usefixtures("four_threads")
 def test_otherwise_the_caller_s_thread_encodes(safe, threads, tokenizer, tmp_path, monkeypatch):
     torch.set_num_threads(threads)
-    monkeypatch.setattr(type(tokenizer), "thread_safe", safe)
+    monkeypatch.setattr(encoding, "shareable", lambda tokenizer: safe)
     seen = together(tokenizer, monkeypatch, 1)
     export(tokenizer, Noise(), tmp_path, protocol=PROTOCOL, options=ROWS)
     assert set(seen) == {(threading.current_thread().name, threads)}
@@ -183,18 +184,16 @@ def test_the_number_of_threads_changes_no_byte(threads, micro_batch, tmp_path):
 
 
 @pytest.mark.usefixtures("four_threads")
-def test_a_subclass_must_say_again_that_it_is_safe_and_hooks_are_not(tmp_path, monkeypatch):
+def test_threads_share_neither_a_class_of_others_nor_one_with_hooks(tmp_path, monkeypatch):
     class Keeps(PixelRGB):
         def _encode(self, images, seeds):
             self.last = images
             return super()._encode(self.last, seeds)
 
-    class Says(Keeps):
-        thread_safe = True
-
-    hooked = Says(tokbench.load("pixel/rgb").config)
+    ours = tokbench.load("pixel/rgb")
+    hooked = PixelRGB(ours.config)
     hooked.register_forward_hook(lambda module, inputs, output: None)
-    for number, (one, workers) in enumerate([(Keeps(hooked.config), 1), (Says(hooked.config), 2), (hooked, 1)]):
+    for number, (one, workers) in enumerate([(Keeps(ours.config), 1), (ours, 2), (hooked, 1)]):
         seen = together(one, monkeypatch, workers)
         export(one, Noise(), tmp_path / str(number), protocol=PROTOCOL, options=ROWS)
         assert len({name for name, _ in seen}) == workers
@@ -240,7 +239,7 @@ def test_strict_encodes_nothing_of_a_micro_batch_that_cannot_be_read(safe, token
     def fail(images, seeds):
         raise RuntimeError("it also fails to encode")
 
-    monkeypatch.setattr(type(tokenizer), "thread_safe", safe)
+    monkeypatch.setattr(encoding, "shareable", lambda tokenizer: safe)
     monkeypatch.setattr(tokenizer, "_encode", fail)
     with pytest.raises(TokbenchError, match=r"^0002 cannot be read \(cut off\)"):
         export(tokenizer, Noise(broken=(2,)), tmp_path, protocol=PROTOCOL, options=replace(ROWS, strict=True))

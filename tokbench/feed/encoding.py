@@ -12,6 +12,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor, nn
 
+from tokbench import tokenizers
 from tokbench.bench.encode import decode, encode
 from tokbench.bench.identity import identity_of
 from tokbench.bench.loader import Loaded, in_background, stacked
@@ -22,6 +23,7 @@ from tokbench.images import to_float, to_uint8
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import SkippedImage
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.library.model import LibraryTokenizer
 from tokbench.tokens import Tokens
 
 Encoded = tuple[list[Loaded | SkippedImage], Tokens | None]
@@ -81,10 +83,10 @@ def read_and_encode(
 ) -> Generator[Encoded, None, None]:
     """Read images and encode them, with all cores at work.
 
-    On a CPU, if several threads may call the tokenizer, two of them read and encode a micro-batch of their own, each with half of torch's
-    threads. They meet less often than all of torch's threads do in every operation on one micro-batch. And nobody takes a core from a
-    network whose other threads then wait. This takes the memory of two micro-batches. Elsewhere two threads read ahead, and this one
-    encodes.
+    On a CPU two threads, if they may share the tokenizer (``shareable``), read and encode a micro-batch of their own. Each has half of
+    torch's threads. They meet less often than all of torch's threads do in every operation on one micro-batch. And nobody takes a core
+    from a network whose other threads then wait. This takes the memory of two micro-batches. Elsewhere two threads read ahead, and this
+    one encodes.
 
     Args:
         tokenizer: On its device.
@@ -132,12 +134,20 @@ def _by_two(tokenizer: Tokenizer, protocol: Protocol, threads: int) -> bool:
     """Whether two micro-batches may be encoded at a time, and give what one at a time gives to the bit.
 
     For fewer than 16 images PyTorch computes 1x1 convolutions otherwise on one thread than on several (``use_mkldnn`` in
-    aten/src/ATen/native/Convolution.cpp). A subclass must say again that it is safe, and hooks may keep what they see.
+    aten/src/ATen/native/Convolution.cpp).
     """
     if threads < 2 or (threads < 4 and protocol.micro_batch < 16) or tokenizer.device.type != "cpu":
         return False
-    hooked = any(module._forward_hooks or module._forward_pre_hooks for module in tokenizer.modules())
-    return bool(vars(type(tokenizer)).get("thread_safe")) and not hooked
+    return shareable(tokenizer)
+
+
+def shareable(tokenizer: Tokenizer) -> bool:
+    """Whether several threads may call a tokenizer at once: its own network keeps nothing, neither between calls nor during one.
+
+    That is tried for every tokenizer of this package. Networks of other libraries, classes of others and hooks may keep what they see.
+    """
+    ours = type(tokenizer).__module__.startswith(f"{tokenizers.__name__}.") and not isinstance(tokenizer, LibraryTokenizer)
+    return ours and not any(module._forward_hooks or module._forward_pre_hooks for module in tokenizer.modules())
 
 
 def decode_batch(tokenizer: Tokenizer, tokens: Tokens, ids: Sequence[str], protocol: Protocol) -> UInt8[Tensor, "b 3 h w"]:

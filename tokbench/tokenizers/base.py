@@ -47,8 +47,6 @@ class Tokenizer(nn.Module, ABC):
         config: The frozen dataclass it was built from; None if it has none.
         encode_is_stochastic: Whether encode draws noise and so needs ``seeds``; otherwise it ignores them.
         decode_is_stochastic: Whether decode does.
-        thread_safe: Whether several threads may call encode at once, on the CPU: it must keep nothing in the tokenizer between or during
-            calls. An export then encodes two micro-batches at a time. Each class says so for itself; a subclass must say it again.
         trained_with: The networks and data its training used, so that a bench can mark figures those networks judge; ``unknown`` among
             them where there may be others. A class that learned nothing says ``trained_with = ()``.
         training_sets: The data its training used, as far as they were digested.
@@ -60,7 +58,6 @@ class Tokenizer(nn.Module, ABC):
 
     encode_is_stochastic: bool = False
     decode_is_stochastic: bool = False
-    thread_safe: bool = False
     name: str = ""
     config: Any = None
     trained_with: tuple[str, ...] = (UNKNOWN,)

@@ -29,7 +29,6 @@ class Emu3(Tokenizer):
         config: Shape of the network and of the codebook.
     """
 
-    thread_safe = True
     config: Emu3Config
 
     def __init__(self, config: Emu3Config) -> None:

@@ -41,7 +41,6 @@ class FlowMo(Tokenizer):
 
     config: FlowMoConfig
     decode_is_stochastic = True
-    thread_safe = True
 
     def __init__(self, config: FlowMoConfig) -> None:
         super().__init__()

@@ -15,5 +15,3 @@ from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
 
 class LlamaGen(ConvVQTokenizer):
     """Convolutional VQ tokenizer whose codes are unit vectors."""
-
-    thread_safe = True

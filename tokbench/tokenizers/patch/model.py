@@ -22,7 +22,6 @@ class PatchKMeans(Tokenizer):
         config: Patch and codebook size; the patches are its weights.
     """
 
-    thread_safe = True
     config: PatchConfig
     codebook: Tensor
 

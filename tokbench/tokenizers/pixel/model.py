@@ -26,7 +26,6 @@ from tokbench.weights.weight_files import Opened
 class PixelRGB(Tokenizer):
     """The three bytes of every pixel; decoding returns the very same bytes."""
 
-    thread_safe = True
     config: RGBConfig
 
     def __init__(self, config: RGBConfig) -> None:
@@ -52,7 +51,6 @@ class PixelPalette(Tokenizer):
         config: Size of the palette; the colours are its weights, named ``clusters`` as in Image-GPT's files.
     """
 
-    thread_safe = True
     config: PaletteConfig
     clusters: Tensor
 

@@ -66,7 +66,6 @@ class VAE(Tokenizer):
         config: Shape of the network; with ``posterior="sample"`` encoding needs seeds.
     """
 
-    thread_safe = True
     config: VAEConfig
 
     def __init__(self, config: VAEConfig) -> None:

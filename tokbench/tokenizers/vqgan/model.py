@@ -15,5 +15,3 @@ from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
 
 class VQGAN(ConvVQTokenizer):
     """Convolutional VQ tokenizer trained with perceptual and adversarial losses."""
-
-    thread_safe = True

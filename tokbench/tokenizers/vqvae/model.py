@@ -12,5 +12,3 @@ from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
 
 class VQVAE(ConvVQTokenizer):
     """Convolutional VQ tokenizer trained on squared error."""
-
-    thread_safe = True
