@@ -330,3 +330,37 @@ def test_generate_of_transformers(options: dict[str, Any]) -> None:
         _, image = parse(row, vocabulary)
         assert isinstance(image, DiscreteTokens)
         assert image.grid in ((2, 2), (3, 1), (1, 2))
+
+
+@pytest.mark.parametrize("begun", [0, 1, 3, 4, 5, 7, 9, 12, 14, 15, 16])
+@pytest.mark.parametrize(("sizes", "grid"), [((7,), (2, 3)), ((4, 5), (2, 2)), ((9,), (8,))])
+def test_the_rest_of_an_image_is_what_is_allowed_step_by_step(sizes: tuple[int, ...], grid: Grid, begun: int) -> None:
+    vocabulary = vocabulary_of(sizes, len(grid))
+    grammar, special = ImageGrammar(vocabulary, [grid]), vocabulary.special
+    row = build(["a", image_of(sizes, grid), "b", image_of(sizes, grid)], vocabulary).ids
+    row = row[: int((row == special.boi).nonzero()[-1]) + 1 + begun]
+    if row[-1] == special.eoi or special.eos in row:
+        with pytest.raises(ValueError, match="the ids must end within an image"):
+            grammar.rest(row)
+        return
+    rest = grammar.rest(row)
+    for choices in rest:
+        assert choices.tolist() == grammar.allowed(row[None])[0].nonzero()[:, 0].tolist()
+        row = torch.cat([row, choices[-1:]])
+    assert row[-1] == special.eos
+    assert parse(row, vocabulary)[-1].grid == grid  # type: ignore[union-attr]
+
+
+def test_the_rest_of_an_image_is_known_only_within_one() -> None:
+    vocabulary = vocabulary_of()
+    text, opened = prompt(["a"], vocabulary).ids[:-1], prompt(["a"], vocabulary).ids
+    with pytest.raises(ValueError, match="the ids must end within an image"):
+        ImageGrammar(vocabulary, [(2, 2)]).rest(text)
+    with pytest.raises(ValueError, match="the ids must end within an image, and the sequence behind that image"):
+        ImageGrammar(vocabulary, [(2, 2)], after_image="continue").rest(opened)
+    with pytest.raises(ValueError, match="may still become one of 2 sizes"):
+        ImageGrammar(vocabulary, [(2, 2), (2, 3)]).rest(opened)
+    with pytest.raises(TokbenchError, match="cannot become one of the sizes allowed"):
+        ImageGrammar(vocabulary, [(2, 2)]).rest(prompt(["a"], vocabulary, grid=(3, 3)).ids)
+    with pytest.raises(TokbenchError, match="within 10 ids"):
+        ImageGrammar(vocabulary, [(2, 2)], max_length=10).rest(opened)

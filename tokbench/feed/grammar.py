@@ -102,8 +102,7 @@ class ImageGrammar:
         done, inside = eos > bos, boi > eoi
 
         since = ids.shape[1] - 1 - boi  # ids behind BOI
-        fits = boi[:, None] + tables.lengths < (ENDLESS if self.max_length is None else self.max_length)  # EOS too
-        matching = _begins_with(ids, boi, tables) & fits
+        matching = self._matching(ids, boi)
         if (inside & ~done & ~matching.any(dim=1)).any():
             raise self._impossible(ids, boi, inside & ~done & ~matching.any(dim=1))
         opening = matching & (since[:, None] < tables.opening_lengths)
@@ -117,6 +116,42 @@ class ImageGrammar:
         choosing = opening & (inside & ~done)[:, None]
         mask.scatter_(1, torch.where(choosing, following, self.vocabulary.size), True)
         return mask[:, : self.vocabulary.size]
+
+    def rest(self, ids: Int64[Tensor, "t"]) -> list[Int64[Tensor, "n"]]:
+        """List the ids that may come at each step from within an image to the end of its sequence.
+
+        The form alone says what they are, whichever codes are chosen on the way. So who draws one image asks once, and not at every step.
+
+        Args:
+            ids: A sequence that ends within an image, from BOI on.
+
+        Returns:
+            What ``allowed`` would say step by step, as ids in ascending order; the last one is EOS.
+
+        Raises:
+            ValueError: If the ids end outside of an image, several sizes are still possible, or the sequence goes on behind the image.
+            TokbenchError: If the image has a size that is not allowed, or would not be done within ``max_length``.
+        """
+        special, tables = self.vocabulary.special, self._on(ids.device)
+        boi, eoi, eos = (_last(ids[None], number) for number in (special.boi, special.eoi, special.eos))
+        if int(boi) <= max(int(eoi), int(eos)) or self.after_image != "eos":
+            raise ValueError("the ids must end within an image, and the sequence behind that image")
+        grids = self._matching(ids[None], boi)[0].nonzero()[:, 0]
+        if not len(grids):
+            raise self._impossible(ids[None], boi, boi >= 0)
+        if len(grids) > 1:
+            raise ValueError(f"the image may still become one of {len(grids)} sizes; begin it with its size, or allow one grid")
+        begun, opening = len(ids) - 1 - int(boi), int(tables.opening_lengths[grids])
+        since = torch.arange(max(begun, opening), int(tables.lengths[grids]) - 1, device=ids.device)
+        states = [*self._state_in_image(since, grids.expand(len(since)), tables).tolist(), EOS]
+        choices = {state: tables.allowed[state, : self.vocabulary.size].nonzero()[:, 0] for state in set(states)}
+        return [*tables.openings[int(grids), begun:opening][:, None], *(choices[state] for state in states)]
+
+    def _matching(self, ids: Tensor, boi: Tensor) -> Bool[Tensor, "b g"]:
+        """Which grids an image begun there may have."""
+        tables = self._on(ids.device)
+        fits = boi[:, None] + tables.lengths < (ENDLESS if self.max_length is None else self.max_length)  # EOS too
+        return _begins_with(ids, boi, tables) & fits
 
     def _state_in_image(self, since: Tensor, grid: Tensor, tables: _Tables) -> Tensor:
         behind_img = since - tables.opening_lengths[grid]
