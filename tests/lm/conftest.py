@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 import tokbench
-from tokbench.feed import ByteText, Vocabulary, identify
+from tokbench.data.source import ImageSource
+from tokbench.feed import ByteText, ExportOptions, Vocabulary, identify
+from tokbench.feed.export import export
 from tokbench.lm.model import LanguageModel
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -41,3 +47,41 @@ def tiny(patch_tokenizer: Tokenizer) -> LanguageModel:
     vocabulary = vocabulary_of(patch_tokenizer, 16)
     network = random_llama(vocabulary, initializer_range=0.3)
     return LanguageModel(network, vocabulary, (16, 16), patch_tokenizer.layout(16, 16).grid, {"stages": [{"name": "pretrain", "steps": 0}]})
+
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 40), "blue": (30, 50, 220), "white": (250, 250, 250)}
+PAINTED = 60
+
+
+class Painted(ImageSource):
+    """Pictures of one colour over patches that spell their number, 16 px; each third one is without a caption."""
+
+    name, ready_size, ids = "painted", 16, tuple(f"p{number:03d}" for number in range(PAINTED))
+
+    def colour(self, index: int) -> str:
+        return list(COLOURS)[index % len(COLOURS)]
+
+    def read(self, index: int) -> Image.Image:
+        picture = Image.new("RGB", (16, 16), COLOURS[self.colour(index)])
+        for place in range(8):
+            x, y = place % 4 * 4, 8 + place // 4 * 4
+            picture.paste(((index >> place) % 2 * 255,) * 3, (x, y, x + 4, y + 4))
+        return picture
+
+    def raw_digest(self, index: int) -> bytes:
+        return bytes(32)
+
+    def caption(self, index: int) -> str | None:
+        return None if index % 3 == 2 else f"a picture number {index} in {self.colour(index)}"
+
+
+@pytest.fixture(scope="session")
+def painted(patch_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An export with captions, in three shards, and a file of edits beside it."""
+    folder = tmp_path_factory.mktemp("painted") / "tokens"
+    protocol = get_protocol(changes={"size": 16, "micro_batch": 16})
+    export(patch_tokenizer, Painted(), folder, protocol=protocol, options=ExportOptions(rows_per_shard=25))
+    edits = [{"instruction": f"from {n} to {n + 1}", "images": [f"p{n:03d}", f"p{n + 1:03d}"]} for n in range(0, 20, 2)]
+    edits += [{"instruction": f"like {n}", "images": [f"p{n:03d}", f"p{n + 1:03d}", f"p{n + 2:03d}"]} for n in range(30, 36)]
+    (folder / "edits.jsonl").write_text("".join(json.dumps(edit) + "\n" for edit in edits))
+    return folder

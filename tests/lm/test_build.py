@@ -13,8 +13,9 @@ import torch
 import tokbench
 from tokbench.errors import TokbenchError
 from tokbench.feed import FileText, Vocabulary, identify
-from tokbench.lm.build import LoraOptions, TinyConfig, code_vectors, extend, open_base, tiny_network, with_lora
+from tokbench.lm.build import LoraOptions, code_vectors, extend, open_base, tiny_network, with_lora
 from tokbench.lm.model import LanguageModel
+from tokbench.lm.recipes import NetworkSizes
 from tokbench.tokenizers.base import Tokenizer
 
 transformers = pytest.importorskip("transformers")
@@ -54,7 +55,7 @@ def rows(network: Any) -> torch.Tensor:
 
 
 def test_a_small_network_follows_from_its_seed(tiny: LanguageModel) -> None:
-    config = TinyConfig(layers=1, hidden_size=24, heads=2, intermediate_size=32, positions=64)
+    config = NetworkSizes(layers=1, hidden_size=24, heads=2, intermediate_size=32, positions=64)
     first, again, other = (tiny_network(tiny.vocabulary, config, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(rows(first), rows(again))
     assert not torch.equal(rows(first), rows(other))
@@ -67,7 +68,7 @@ def test_a_small_network_follows_from_its_seed(tiny: LanguageModel) -> None:
 @pytest.mark.parametrize("changes", [{"layers": 0}, {"hidden_size": 30, "heads": 4}, {"hidden_size": 6, "heads": 2}])
 def test_sizes_that_make_no_network(changes: dict[str, int]) -> None:
     with pytest.raises(ValueError, match=r"must be (positive|a multiple of twice the heads)"):
-        TinyConfig(**changes)
+        NetworkSizes(**changes)
 
 
 def test_a_text_model_learns_to_read_images(text_model: Path, patch_tokenizer: Tokenizer) -> None:

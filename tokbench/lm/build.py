@@ -24,6 +24,7 @@ from tokbench.feed.text_file import FileText
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.layout import TokenLayout
 from tokbench.lm.network import read_network
+from tokbench.lm.recipes import NetworkSizes
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
 from tokbench.weights.places import locate
@@ -32,34 +33,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 TEXT_FILE = "tokenizer.json"
-
-
-@dataclass(frozen=True)
-class TinyConfig:
-    """A small Llama.
-
-    Args:
-        layers: Blocks.
-        hidden_size: Width.
-        heads: Attention heads.
-        intermediate_size: Width within the feed-forward part of a block.
-        positions: Ids of the longest sequence.
-
-    Raises:
-        ValueError: If a number is not positive, or the heads do not divide the width into even parts.
-    """
-
-    layers: int = 4
-    hidden_size: int = 192
-    heads: int = 6
-    intermediate_size: int = 512
-    positions: int = 2048
-
-    def __post_init__(self) -> None:
-        if min(self.layers, self.hidden_size, self.heads, self.intermediate_size, self.positions) < 1:
-            raise ValueError(f"sizes of a network must be positive, got {self}")
-        if self.hidden_size % (2 * self.heads):
-            raise ValueError(f"hidden_size must be a multiple of twice the heads, got {self.hidden_size} and {self.heads}")
 
 
 @dataclass(frozen=True)
@@ -84,12 +57,12 @@ class LoraOptions:
             raise ValueError(f"rank must be positive and dropout a share below 1, got {self.rank} and {self.dropout}")
 
 
-def tiny_network(vocabulary: Vocabulary, config: TinyConfig, *, seed: int) -> PreTrainedModel:
+def tiny_network(vocabulary: Vocabulary, sizes: NetworkSizes, *, seed: int) -> PreTrainedModel:
     """Build a small Llama with random weights, whose embedding is also its head.
 
     Args:
         vocabulary: Gives its ids.
-        config: Its sizes.
+        sizes: Its sizes.
         seed: The weights follow from it.
 
     Raises:
@@ -101,12 +74,12 @@ def tiny_network(vocabulary: Vocabulary, config: TinyConfig, *, seed: int) -> Pr
         raise missing_extra("transformers", "lm", "a language model") from error
     settings = LlamaConfig(
         vocab_size=vocabulary.size,
-        hidden_size=config.hidden_size,
-        intermediate_size=config.intermediate_size,
-        num_hidden_layers=config.layers,
-        num_attention_heads=config.heads,
-        num_key_value_heads=config.heads,
-        max_position_embeddings=config.positions,
+        hidden_size=sizes.hidden_size,
+        intermediate_size=sizes.intermediate_size,
+        num_hidden_layers=sizes.layers,
+        num_attention_heads=sizes.heads,
+        num_key_value_heads=sizes.heads,
+        max_position_embeddings=sizes.positions,
         tie_word_embeddings=True,
         **_special_ids(vocabulary),
     )

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from tokbench.feed.loss import IGNORED
-from tokbench.feed.sequence import Part, build, image_opening, prompt
+from tokbench.feed.sequence import Part, TokenSequence, build, image_opening, prompt
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.tokens import DiscreteTokens
 
@@ -128,11 +128,18 @@ def example_of(
     if loss not in ("answer", "all"):
         raise ValueError(f"loss falls on the answer or on all, got {loss!r}")
     parts: list[Part] = [DESCRIBE, *images, text] if task == "describe" else [text, *images]
-    ids = build(parts, vocabulary).ids.tolist()
-    asked = "" if task in ("text", "describe") else text
-    shown = images[:-1] if task in DRAWN else images
-    first = 0 if loss == "all" else len(prompt_of(task, vocabulary, text=asked, images=shown))
+    sequence = build(parts, vocabulary)
+    ids = sequence.ids.tolist()
+    first = 0 if loss == "all" else _answer(task, sequence, images, vocabulary)
     return Example(ids, [IGNORED] * first + ids[first:])
+
+
+def _answer(task: Task, sequence: TokenSequence, images: Sequence[DiscreteTokens], vocabulary: Vocabulary) -> int:
+    """Where the answer begins, which is where ``prompt_of`` ends."""
+    begins = int((sequence.owners == sequence.owners[-1]).int().argmax())  # the last part, which may have no id but EOS
+    if task in DRAWN:
+        return begins + 1  # behind BOI
+    return begins + _kept(images[0], vocabulary) if task == "complete" else begins
 
 
 def _check(task: Task, vocabulary: Vocabulary, images: Sequence[DiscreteTokens], *, with_answer: bool) -> None:

@@ -1,0 +1,170 @@
+"""Sequences of mixed tasks out of an export: any of them at any time, as a function of seed and number alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+
+from tokbench.errors import TokbenchError
+from tokbench.feed.dataset import TokenDataset
+from tokbench.feed.vocabulary import Vocabulary
+from tokbench.lm.edits import Edits
+from tokbench.lm.order import Order, generator
+from tokbench.lm.recipes import Shares, Words
+from tokbench.lm.tasks import Example, Task, example_of
+from tokbench.tokens import DiscreteTokens
+
+
+class Mixture:
+    """The sequences a stage learns from, numbered from 0 without end.
+
+    Every number has its task, drawn by the shares, and its row. An image without words is drawn without words, whatever its task. Nothing
+    is read before it is asked for.
+
+    Args:
+        data: An export of codes, of the vocabulary's tokenizer.
+        vocabulary: Meaning of the ids.
+        tasks: Shares of the tasks.
+        words: What is done to words.
+        edits: Pairs for editing; needed if edits have a share.
+        kept: Rows to use, ascending; None uses all. Edits are kept if the image that comes out is.
+        loss: See ``example_of``.
+        longest: Ids a sequence may have.
+        seed: Seed of everything.
+
+    Raises:
+        TokbenchError: If the export is of another tokenizer than the vocabulary, a task has a share and no data, or nothing is kept.
+    """
+
+    def __init__(
+        self,
+        data: TokenDataset,
+        vocabulary: Vocabulary,
+        *,
+        tasks: Shares,
+        words: Words,
+        edits: Edits | None = None,
+        kept: np.ndarray | None = None,
+        loss: str = "answer",
+        longest: int | None = None,
+        seed: int,
+    ) -> None:
+        check_data(data, vocabulary)
+        self.data, self.vocabulary, self.edits = data, vocabulary, edits
+        self._words, self._loss, self._longest, self._seed = words, loss, longest, seed
+        shares: Mapping[Any, float] = asdict(tasks)
+        self._tasks: list[Task] = [task for task, share in shares.items() if share > 0]
+        weights = np.array([shares[task] for task in self._tasks], dtype=np.float64)
+        self._shares = weights / weights.sum()
+        _check_tasks(self._tasks, data, edits)
+        try:
+            self._images = Order(data.blocks, kept=kept, seed=seed, at_once=data.cached_blocks)
+            self._edits = Order([range(len(edits))], kept=_kept_edits(edits, kept), seed=seed) if edits is not None else None
+        except ValueError as error:
+            raise TokbenchError(f"no images of {data.folder} are left to learn from; lower keep.score and keep.psnr") from error
+
+    def example(self, number: int) -> Example:
+        """Make one sequence.
+
+        Args:
+            number: From 0, without end.
+
+        Raises:
+            TokbenchError: If it is longer than the network takes, or the text tokenizer cannot write its words.
+        """
+        chance = generator(self._seed, f"sequence {number}")
+        task = self._tasks[int(np.searchsorted(np.cumsum(self._shares), chance.random(), side="right").clip(max=len(self._tasks) - 1))]
+        if task == "edit":
+            assert self.edits is not None
+            assert self._edits is not None
+            index = self._edits.row(number)
+            text, images = self.edits.instruction(index), [self._image(self.data[row]) for row in self.edits.rows(index)]
+            name = f"the edit {text!r}"
+        else:
+            item = self.data[self._images.row(number)]
+            text, images, name = self._text(item, number, chance), [self._image(item)], f"{item['id']!r}"
+            task = task if text or task == "complete" else "generate"
+            text, images = ("" if task == "complete" else text), ([] if task == "text" else images)
+        if task in ("generate", "edit") and chance.random() < self._words.drop:
+            text = ""
+        example = example_of(task, self.vocabulary, text=text, images=images, loss=self._loss)
+        if self._longest is not None and len(example) > self._longest:
+            raise TokbenchError(
+                f"{name} makes a sequence of {len(example)} ids for {task}, the network takes {self._longest}; "
+                "start from a network with more positions (--set network.positions=N), or shorten its words"
+            )
+        return example
+
+    def _image(self, item: Mapping[str, Any]) -> DiscreteTokens:
+        return DiscreteTokens(item["codes"][None], self.data.grid, self.data.codebook_sizes)
+
+    def _text(self, item: Mapping[str, Any], number: int, chance: np.random.Generator) -> str:
+        """The words of a row, or what web data would have in their place."""
+        if chance.random() < self._words.wrong:
+            item = self.data[self._images.another(number, int(chance.integers(2**31)))]
+        text = words_of(item, self.data.label_names)
+        return _vague(text, chance) if chance.random() < self._words.vague else text
+
+
+def check_data(data: TokenDataset, vocabulary: Vocabulary) -> None:
+    """Refuse an export whose codes are not those that the ids stand for.
+
+    Raises:
+        TokbenchError: If they are not; both tokenizers are named.
+    """
+    there, here = data.job.tokenizer, vocabulary.image_tokenizer
+    if not data.job.layout.discrete:
+        raise TokbenchError(f"{data.folder} holds latents of {there.name}, and a language model reads codes; export with another tokenizer")
+    if there != here or data.codebook_sizes != vocabulary.codebook_sizes:
+        same = f", both called {here.name} with other weights or settings" if there.name == here.name else ""
+        raise TokbenchError(
+            f"{data.folder} holds codes of {there.name}, the model reads those of {here.name}{same}; "
+            "export with the model's tokenizer, or start another model"
+        )
+
+
+def words_of(item: Mapping[str, Any], label_names: tuple[str, ...]) -> str:
+    """Say what is known of an image in words: its caption, or else its class; empty if nothing is.
+
+    Args:
+        item: As ``TokenDataset`` gives it.
+        label_names: Names of the classes; without them they are called by number.
+    """
+    if caption := item.get("caption"):
+        return str(caption)
+    label = item.get("label", -1)
+    if label < 0:
+        return ""
+    return label_names[label] if label < len(label_names) else f"class {label}"
+
+
+def _check_tasks(tasks: list[Task], data: TokenDataset, edits: Edits | None) -> None:
+    worded = data.job.captions or data.job.labels != "none"
+    for task in tasks:
+        if task == "edit" and edits is None:
+            raise TokbenchError("edits have a share of the tasks and no data; give --edits FILE, or leave them out: --set tasks.edit=0")
+        if task in ("describe", "text") and not worded:
+            raise TokbenchError(
+                f"{task} has a share of the tasks, and {data.folder} has neither captions nor labels; export with captions or "
+                f"--labels folder, or leave the task out: --set tasks.{task}=0"
+            )
+
+
+def _kept_edits(edits: Edits, kept: np.ndarray | None) -> np.ndarray | None:
+    if kept is None:
+        return None
+    results = np.array([edits.rows(index)[-1] for index in range(len(edits))], dtype=np.int64)
+    return np.flatnonzero(np.isin(results, kept))
+
+
+def _vague(text: str, chance: np.random.Generator) -> str:
+    """Some neighbouring words of a text, at most half of them."""
+    words = text.split()
+    if len(words) < 2:
+        return text
+    count = int(chance.integers(1, len(words) // 2 + 1))
+    start = int(chance.integers(0, len(words) - count + 1))
+    return " ".join(words[start : start + count])

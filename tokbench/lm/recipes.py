@@ -1,0 +1,278 @@
+"""The stages of a language model as rows of data: what is learned, from which tasks, how long; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Literal
+
+from tokbench.configs import with_overrides
+from tokbench.errors import TokbenchError, unknown_name
+from tokbench.plugins import import_class
+
+Stage = Literal["pretrain", "quality", "dpo"]
+"""What a stage is made by: ``transformers.Trainer``, ``trl.SFTTrainer`` or ``trl.DPOTrainer``."""
+
+
+@dataclass(frozen=True)
+class NetworkSizes:
+    """A small Llama, where a stage starts from scratch.
+
+    Args:
+        layers: Blocks.
+        hidden_size: Width.
+        heads: Attention heads.
+        intermediate_size: Width within the feed-forward part of a block.
+        positions: Ids of the longest sequence.
+
+    Raises:
+        ValueError: If a number is not positive, or the heads do not divide the width into even parts.
+    """
+
+    layers: int = 4
+    hidden_size: int = 192
+    heads: int = 6
+    intermediate_size: int = 512
+    positions: int = 2048
+
+    def __post_init__(self) -> None:
+        if min(self.layers, self.hidden_size, self.heads, self.intermediate_size, self.positions) < 1:
+            raise ValueError(f"sizes of a network must be positive, got {self}")
+        if self.hidden_size % (2 * self.heads):
+            raise ValueError(f"hidden_size must be a multiple of twice the heads, got {self.hidden_size} and {self.heads}")
+
+
+@dataclass(frozen=True)
+class Shares:
+    """How often each task comes, in proportion to the others.
+
+    Raises:
+        ValueError: If a share is negative, or all are 0.
+    """
+
+    generate: float = 1.0
+    edit: float = 0.0
+    describe: float = 0.0
+    complete: float = 0.0
+    text: float = 0.0
+
+    def __post_init__(self) -> None:
+        values = [getattr(self, item.name) for item in fields(self)]
+        if not all(0 <= value < float("inf") for value in values) or not any(values):
+            raise ValueError(f"shares of tasks are not negative and not all 0, got {self}")
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is done to the words of an image, as far as web data do it too.
+
+    Args:
+        drop: Share of sequences that draw an image without words or instruction, which classifier-free guidance needs.
+        wrong: Share of images with the words of another one.
+        vague: Share of images with some of their words only.
+
+    Raises:
+        ValueError: If one is no share.
+    """
+
+    drop: float = 0.1
+    wrong: float = 0.0
+    vague: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not all(0 <= getattr(self, item.name) <= 1 for item in fields(self)):
+            raise ValueError(f"drop, wrong and vague are shares of 0 to 1, got {self}")
+
+
+@dataclass(frozen=True)
+class Filter:
+    """Which images a stage keeps, by what their reconstruction shows.
+
+    Args:
+        score: Least reward of words and reconstruction; with the reader of scenes, the share of attributes that it reads right.
+        psnr: Least PSNR of the reconstruction in dB.
+
+    Raises:
+        ValueError: If one is NaN.
+    """
+
+    score: float = 1.0
+    psnr: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.score != self.score or self.psnr != self.psnr:
+            raise ValueError(f"score and psnr must be numbers, got {self}")
+
+
+@dataclass(frozen=True)
+class Preferences:
+    """How pairs of a better and a worse image are made from a model's own samples, and learned from.
+
+    Args:
+        prompts: Words that are sampled.
+        samples: Images for each.
+        beta: How strongly the model is held to the reference: beta of DPO.
+        margin: A pair is kept if its rewards differ by more than this.
+        temperature: Of the samples.
+        top_k: Codes that a sample chooses among; 0 takes all.
+
+    Raises:
+        ValueError: If there are no prompts, fewer than 2 samples, or a number is out of range.
+    """
+
+    prompts: int = 512
+    samples: int = 4
+    beta: float = 0.1
+    margin: float = 0.0
+    temperature: float = 1.0
+    top_k: int = 0
+
+    def __post_init__(self) -> None:
+        if self.prompts < 1 or self.samples < 2:
+            raise ValueError(f"there must be a prompt and two samples at least, got {self.prompts} and {self.samples}")
+        if not (self.beta > 0 and self.margin >= 0 and self.temperature > 0 and self.top_k >= 0):
+            raise ValueError(f"beta and temperature are above 0, margin and top_k not below, got {self}")
+
+
+@dataclass(frozen=True)
+class StageRecipe:
+    """Everything that determines a stage but the data, the model it starts from and the machine.
+
+    Args:
+        name: What ``tokbench lm train`` takes.
+        stage: Which of the three.
+        summary: One line.
+        tasks: Shares of the tasks.
+        words: What is done to words.
+        keep: Which images are kept; None keeps all.
+        preferences: How pairs are made; read by ``dpo`` alone.
+        loss: Whether loss falls on the ``answer`` of a task or on ``all`` its ids.
+        network: Sizes, where it starts from scratch.
+        low_quality: Share of drawn scenes that are rendered badly.
+        images: Scenes that are drawn for it, where the data are scenes.
+        edits: Pairs for editing among them.
+        steps: Optimiser steps.
+        batch_size: Sequences a step, over all processes; pairs for ``dpo``.
+        learning_rate: Peak, after the warm-up.
+        warmup: Steps of linear warm-up.
+        schedule: How the learning rate falls then.
+        weight_decay: Of AdamW.
+        betas: Betas of AdamW.
+        grad_clip: Largest gradient norm.
+        precision: ``bf16`` runs the network under autocast.
+        seed: Seed of everything random.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    name: str
+    stage: Stage
+    summary: str
+    tasks: Shares = field(default_factory=Shares)
+    words: Words = field(default_factory=Words)
+    keep: Filter | None = None
+    preferences: Preferences = field(default_factory=Preferences)
+    loss: Literal["answer", "all"] = "answer"
+    network: NetworkSizes = field(default_factory=NetworkSizes)
+    low_quality: float = 0.0
+    images: int = 20_000
+    edits: int = 5_000
+    steps: int = 2000
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    warmup: int = 100
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.95)
+    grad_clip: float = 1.0
+    precision: Literal["fp32", "bf16"] = "fp32"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.batch_size < 1 or self.images < 1:
+            raise ValueError(f"steps, batch_size and images must be positive, got {self.steps}, {self.batch_size} and {self.images}")
+        if not self.learning_rate > 0 or min(self.warmup, self.edits, self.seed) < 0:
+            raise ValueError(f"learning_rate is above 0; warmup, edits and seed are not negative, got {self.learning_rate}, {self.warmup}")
+        if not 0 <= self.low_quality <= 1:
+            raise ValueError(f"low_quality is a share of 0 to 1, got {self.low_quality}")
+
+
+MIXED = Shares(generate=0.5, edit=0.2, describe=0.15, complete=0.1, text=0.05)
+
+RECIPES: tuple[StageRecipe, ...] = (
+    StageRecipe(
+        name="pretrain",
+        stage="pretrain",
+        summary="all tasks from scratch, with some wrong and vague words and bad renderings, as web data have them",
+        tasks=MIXED,
+        words=Words(drop=0.1, wrong=0.05, vague=0.1),
+        low_quality=0.2,
+    ),
+    StageRecipe(
+        name="quality",
+        stage="quality",
+        summary="all tasks on images whose reconstruction still shows what was asked, with exact words",
+        tasks=MIXED,
+        words=Words(drop=0.1),
+        keep=Filter(score=1.0, psnr=20.0),
+        steps=500,
+        learning_rate=3e-4,
+        warmup=20,
+    ),
+    StageRecipe(
+        name="dpo",
+        stage="dpo",
+        summary="pairs of a model's own images, the better one by the score of what they show, with a frozen reference",
+        steps=100,
+        batch_size=16,
+        learning_rate=1e-5,
+        warmup=10,
+        schedule="constant",
+        weight_decay=0.0,
+    ),
+)
+
+
+def get_recipe(name: str) -> StageRecipe:
+    """Find a recipe by name, or import one.
+
+    Args:
+        name: Name of a row of ``RECIPES``, or ``package.module:NAME`` of a recipe of one's own.
+
+    Raises:
+        TokbenchError: If there is none of that name; the nearest are named. Or if what is imported is no recipe.
+    """
+    if ":" in name:
+        recipe = import_class(name)
+        if not isinstance(recipe, StageRecipe):
+            raise TokbenchError(f"{name!r} is of type {type(recipe).__name__}, not tokbench.lm.recipes.StageRecipe; docs/lm.md shows one")
+        return recipe
+    for row in RECIPES:
+        if row.name == name:
+            return row
+    raise unknown_name("stage", name, (row.name for row in RECIPES), hint="See: tokbench lm train; a recipe of your own is module:NAME")
+
+
+def adjusted(
+    recipe: StageRecipe, settings: Mapping[str, object] | None = None, *, steps: int | None = None, batch_size: int | None = None
+) -> StageRecipe:
+    """Copy a recipe with other settings.
+
+    Args:
+        recipe: To start from.
+        settings: New values by dotted name, such as ``learning_rate`` or ``tasks.edit``.
+        steps: Its length; None keeps the recipe's.
+        batch_size: Sequences a step; None keeps the recipe's.
+
+    Raises:
+        TokbenchError: If a setting is unknown, does not fit or cannot be changed, or a number is not positive.
+    """
+    for name, number in (("--steps", steps), ("--batch-size", batch_size)):
+        if number is not None and number < 1:
+            raise TokbenchError(f"{name} must be at least 1, got {number}")
+    settings = dict(settings or {})
+    if fixed := [key for key in settings if key in ("name", "stage", "summary")]:
+        raise TokbenchError(f"{fixed[0]} of {recipe.name} cannot be set; write a recipe of your own, and give it as module:NAME")
+    changed: StageRecipe = with_overrides(recipe, settings)
+    return replace(changed, steps=steps or changed.steps, batch_size=batch_size or changed.batch_size)
