@@ -1,10 +1,11 @@
 """Feed tokens to a language model: export them, train a small transformer on sequences, and let it draw.
 
-    python language_model.py [IMAGES]
+    python language_model.py [IMAGES [STEPS]]
 
-IMAGES is what --data takes; without it, the embedded photos. Writes tokens/ and drawn.png.
+IMAGES is what --data takes; without it, the embedded photos. The few steps taken without STEPS only show the way. Writes tokens/ and drawn.png.
 """
 
+import itertools
 import math
 import sys
 
@@ -31,7 +32,7 @@ from tokbench.feed import (
 )
 from tokbench.feed.export import export
 
-IMAGES, HELD_OUT, STEPS, BATCH = 200, 24, 80, 8
+IMAGES, HELD_OUT, BATCH = 200, 24, 8
 
 
 class SmallTransformer(nn.Module):
@@ -71,7 +72,7 @@ def draw(model: nn.Module, vocabulary: Vocabulary, grid: tuple[int, ...]) -> Dis
     return image
 
 
-def main(images: str = "photos/train") -> None:
+def main(images: str = "photos/train", steps: str = "80") -> None:
     torch.manual_seed(0)
     tokenizer = tokbench.load("vqgan")
     export(tokenizer, images, "tokens", protocol=tokbench.get_protocol(changes={"samples": IMAGES}))
@@ -86,14 +87,14 @@ def main(images: str = "photos/train") -> None:
     model = SmallTransformer(vocabulary.size, length)
     optimizer = torch.optim.AdamW(model.parameters(), 3e-3)
     step = 0
-    while step < STEPS:
-        for batch in loader:
+    while step < int(steps):
+        for batch in itertools.islice(loader, int(steps) - step):
             loss = loss_of(model, batch["codes"], rows.grid, vocabulary)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
             step += 1
-            if step % 20 == 0:
+            if step % 20 == 0 or step == int(steps):
                 print(f"step {step}: {loss.item() / math.log(2):.2f} bits a code")
 
     model.eval()
