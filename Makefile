@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
+INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 
 .PHONY: run test docs tables dist clean
 
@@ -29,18 +30,20 @@ dist: $(VENV)/.installed
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
 	ls -l dist
 
-$(VENV)/.installed: pyproject.toml
+$(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+
+$(VENV)/.installed: pyproject.toml | $(VENV)/bin/python
+	$(INSTALL) --editable .
 	touch $@
 
-$(VENV)/.installed-test: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
-	touch $@
+$(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
+	$(INSTALL) --editable '.[test]'
+	touch $@ $(VENV)/.installed
 
-$(VENV)/.installed-docs: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
-	touch $@
+$(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
+	$(INSTALL) --editable '.[docs]'
+	touch $@ $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info

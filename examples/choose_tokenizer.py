@@ -1,8 +1,8 @@
 """Choose a tokenizer for your data: measure a few on your own images, beside a codec at as many bits.
 
-    python choose_tokenizer.py [IMAGES [SIZE]]
+    python choose_tokenizer.py [IMAGES [SIZE [LIMIT]]]
 
-IMAGES is what --data takes; without it, the embedded photos. Writes runs/.
+IMAGES is what --data takes; without it, the embedded photos. LIMIT is how many are measured. Writes runs/.
 """
 
 import sys
@@ -10,12 +10,12 @@ import sys
 import tokbench
 
 CANDIDATES = ("patch", "vqvae", "vqgan", "anchor/webp-320")
-MOST_BITS, LIMIT = 2560, 64
+MOST_BITS = 2560
 
 
-def main(images: str = "photos", size: str = "64") -> None:
+def main(images: str = "photos", size: str = "64", limit: str = "64") -> None:
     for name in CANDIDATES:
-        evaluation = tokbench.run(name, images, size=int(size), limit=LIMIT, metrics="lpips,psnr")
+        evaluation = tokbench.run(name, images, size=int(size), limit=int(limit), metrics="lpips,psnr")
         tokbench.write_record(evaluation.record, evaluation.rows, "runs")
 
     table = tokbench.frame("runs").sort_values("lpips")

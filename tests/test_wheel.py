@@ -15,8 +15,8 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-FEWER_STEPS = {"language_model": ("photos/train", "10"), "train_and_compare": ("4",)}
-"""What is written behind the names of examples that train, so that they take seconds."""
+FEWER = {"choose_tokenizer": ("photos", "64", "16"), "language_model": ("photos/train", "10"), "train_and_compare": ("4",)}
+"""What is written behind the names of examples, so that they take seconds: fewer images, fewer steps."""
 MOST_BYTES = 45_000_000
 
 
@@ -82,7 +82,7 @@ def test_there_are_three_examples() -> None:
 @pytest.mark.parametrize("example", [pytest.param(path, id=path.stem) for path in EXAMPLES])
 def test_examples_run(example: Path, installed: dict[str, str], tmp_path: Path) -> None:
     """Each prints what it came to, and writes what its first lines say."""
-    printed = run([str(example), *FEWER_STEPS.get(example.stem, ())], tmp_path, installed)
+    printed = run([str(example), *FEWER.get(example.stem, ())], tmp_path, installed)
     assert printed.strip()
     promised = example.read_text().split('"""')[1].rpartition("Writes ")[2].rstrip().rstrip(".").replace(" and ", ", ").split(", ")
     assert sorted(name.rstrip("/") for name in promised) == sorted(path.name for path in tmp_path.iterdir())

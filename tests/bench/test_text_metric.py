@@ -22,8 +22,8 @@ from tokbench.errors import TokbenchError
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.zoo import load
 
-BLURS = (0, 1, 2, 3, 5)
-SHOWN = slice(0, 128, 12)
+BLURS = (0, 2, 5)
+SHOWN = slice(0, 128, 20)
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +113,12 @@ def test_the_reader_reads_what_its_package_reads(build, pages):
     }
     theirs = package.TextRecognizer(config)
     same = 0
-    for index in range(0, 128, 8):
+    for index in range(0, 128, 16):
         pixels = np.asarray(pages.read(index))
         _, (left, top, right, bottom) = pages.lines(index)[0]
         line = pixels[top:bottom, left:right]
         same += mine.read(line) == theirs(line[:, :, ::-1])[0][0][0].replace(" ", "")
-    assert same >= 15  # of 16: they scale with another filter
+    assert same >= 7  # of 8: they scale with another filter
 
 
 def test_lines_wider_than_the_network_are_read_whole(build):

@@ -130,10 +130,10 @@ def test_every_step_allows_what_the_slow_machine_allows(
 @pytest.mark.parametrize(
     ("sizes", "grids"), [((30,), [(4, 5), (2, 2), (3, 12), (11, 1)]), ((6, 9, 4), [(2, 3), (1, 4)]), ((8, 5), [(7,), (12,)])]
 )
-def test_a_thousand_samples_are_well_formed(sizes: tuple[int, ...], grids: list[Grid]) -> None:
+def test_two_hundred_samples_are_well_formed(sizes: tuple[int, ...], grids: list[Grid]) -> None:
     vocabulary = vocabulary_of(sizes, len(grids[0]))
     processor = ConstrainedDecoding(ImageGrammar(vocabulary, grids))
-    rows = generate(processor, prompt(["a cat"], vocabulary).ids.repeat(1000, 1), length=200)
+    rows = generate(processor, prompt(["a cat"], vocabulary).ids.repeat(200, 1), length=200)
     seen = set()
     for row in rows:
         text, image = parse(row, vocabulary)
@@ -143,7 +143,7 @@ def test_a_thousand_samples_are_well_formed(sizes: tuple[int, ...], grids: list[
     assert seen == set(grids)
 
 
-def test_a_thousand_mixtures_are_well_formed_and_done_in_time() -> None:
+def test_two_hundred_mixtures_are_well_formed_and_done_in_time() -> None:
     vocabulary = vocabulary_of((60,))
     processor = ConstrainedDecoding(ImageGrammar(vocabulary, [(2, 2), (3, 1)], after_image="continue", max_length=60))
 
@@ -152,7 +152,7 @@ def test_a_thousand_mixtures_are_well_formed_and_done_in_time() -> None:
         return processor(ids, logits)
 
     eager.grammar = processor.grammar  # type: ignore[attr-defined]
-    rows = generate(eager, build(["go"], vocabulary, eos=False).ids.repeat(1000, 1), length=60)
+    rows = generate(eager, build(["go"], vocabulary, eos=False).ids.repeat(200, 1), length=60)
     images = [sum(isinstance(part, DiscreteTokens) for part in parse(row, vocabulary)) for row in rows]
     assert max(images) >= 3
     assert min(images) == 0

@@ -266,11 +266,16 @@ def test_a_second_interrupt_leaves_no_thread(monkeypatch):
 def test_it_reads_on_across_the_ends_of_shards(threads, tokenizer, tmp_path, monkeypatch):
     """When the first of five shards is whole, images of the next are read already."""
     torch.set_num_threads(threads)
-    source, seen = Noise(), []
-    put = ShardRows.write
-    monkeypatch.setattr(
-        ShardRows, "write", lambda rows, *args, **options: seen.append(len(source.read_so_far)) or put(rows, *args, **options)
-    )
+    source, seen, write = Noise(), [], ShardRows.write
+
+    def put(rows, *args, **options):
+        until = time.monotonic() + 20  # on a busy machine the others' turn comes late
+        while len(source.read_so_far) <= 8 and time.monotonic() < until:
+            time.sleep(0.01)
+        seen.append(len(source.read_so_far))
+        return write(rows, *args, **options)
+
+    monkeypatch.setattr(ShardRows, "write", put)
     export(tokenizer, source, tmp_path, protocol=PROTOCOL, options=replace(ROWS, rows_per_shard=8, batch_size=16))
     assert seen[0] > 8
     assert sorted(source.read_so_far) == list(range(COUNT))
