@@ -113,7 +113,7 @@ class Preferences:
         samples: Images for each.
         beta: How strongly the model is held to the reference: beta of DPO.
         margin: A pair is kept if its rewards differ by more than this.
-        temperature: Of the samples.
+        temperature: What logits are divided by when samples are drawn.
         top_k: Codes that a sample chooses among; 0 takes all.
 
     Raises:
@@ -156,7 +156,7 @@ class StageRecipe:
         learning_rate: Peak, after the warm-up.
         warmup: Steps of linear warm-up.
         schedule: How the learning rate falls then.
-        weight_decay: Of AdamW.
+        weight_decay: Weight decay of AdamW, on matrices alone.
         betas: Betas of AdamW.
         grad_clip: Largest gradient norm.
         precision: ``bf16`` runs the network under autocast.
