@@ -1,0 +1,9 @@
+"""A drawn world with answers: scenes by rule from seeds, their words, edits of them, and what reads them back."""
+
+from tokbench.data.scenes.asked import Asked, asked_in, asked_of
+from tokbench.data.scenes.drawing import draw
+from tokbench.data.scenes.random_scenes import scene_of
+from tokbench.data.scenes.scene import Ground, Scene, Thing
+from tokbench.data.scenes.words import captions
+
+__all__ = ["Asked", "Ground", "Scene", "Thing", "asked_in", "asked_of", "captions", "draw", "scene_of"]
