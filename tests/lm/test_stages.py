@@ -1,0 +1,293 @@
+"""The three stages on the trainers of transformers and trl: stopped and gone on with exactly, nothing cut, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tokbench.errors import TokbenchError
+from tokbench.feed import TokenDataset
+from tokbench.lm.build import LoraOptions
+from tokbench.lm.checkpoint import CHECKPOINT, read_checkpoint
+from tokbench.lm.mixture import Mixture
+from tokbench.lm.model import ABOUT, LanguageModel
+from tokbench.lm.recipes import Shares, StageRecipe, Words, adjusted, get_recipe
+from tokbench.lm.stages import LOG, StageOptions, train_stage
+from tokbench.lm.tasks import example_of
+
+pytest.importorskip("trl")
+
+ABOUT_ROWS = {"data": "painted"}
+STAGES = ["pretrain", "quality", "dpo"]
+
+Rows = Callable[[int], Mapping[str, list[int]]]
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def rows(painted: Path, tiny: LanguageModel) -> dict[str, Rows]:
+    """Rows of each stage out of one export."""
+    mixture = Mixture(TokenDataset(painted), tiny.vocabulary, tasks=Shares(), words=Words(), seed=0)
+
+    def labelled(number: int) -> Mapping[str, list[int]]:
+        example = mixture.example(number)
+        return {"input_ids": example.input_ids, "labels": example.labels}
+
+    def preferred(number: int) -> Mapping[str, list[int]]:
+        better, worse = mixture.example(number), mixture.example(number + 1000)
+        start = better.prompt_length
+        answer = worse.input_ids[worse.prompt_length :]
+        return {"prompt_ids": better.input_ids[:start], "chosen_ids": better.input_ids[start:], "rejected_ids": answer}
+
+    return {"pretrain": labelled, "quality": labelled, "dpo": preferred}
+
+
+def recipe_of(stage: str, **changes: object) -> StageRecipe:
+    return adjusted(get_recipe(stage), {"warmup": 2, "learning_rate": 1e-3, **changes}, steps=5, batch_size=4)
+
+
+@pytest.fixture
+def fresh(tiny: LanguageModel, tmp_path: Path) -> Callable[[], LanguageModel]:
+    """Gives the model as it was before anything was trained."""
+    tiny.save(tmp_path / "start")
+    return lambda: LanguageModel.load(tmp_path / "start")
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return dict(LanguageModel.load(folder).network.state_dict())
+
+
+def log_of(folder: Path) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / LOG).read_text().splitlines()]
+
+
+def run(
+    stage: str, fresh: Any, rows: dict[str, Rows], out: Path, *, progress: Any = None, recipe: StageRecipe | None = None, **options: Any
+) -> Any:
+    settings = StageOptions(out, **({"log_every": 2, "save_every": 3} | options))
+    given = {"progress": progress} if progress else {}
+    reference = fresh().network if stage == "dpo" and settings.lora is None else None
+    return train_stage(recipe or recipe_of(stage), fresh(), rows[stage], settings, about=ABOUT_ROWS, reference=reference, **given)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_stage_goes_on_to_the_losses_of_an_uninterrupted_one(
+    stage: str, fresh: Any, rows: dict[str, Rows], tmp_path: Path
+) -> None:
+    whole = run(stage, fresh, rows, tmp_path / "whole")
+    assert (whole.steps, whole.finished, whole.signal) == (5, True, None)
+
+    def kill(done: int, total: int, figures: Mapping[str, float]) -> None:
+        if done == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(stage, fresh, rows, tmp_path / "killed", progress=kill)
+    assert not (tmp_path / "killed" / ABOUT).exists()
+    with (tmp_path / "killed" / LOG).open("a") as log:
+        log.write('{"step": 5, "lo')  # a line that the kill cut
+    resumed = run(stage, fresh, rows, tmp_path / "killed", resume=True)
+    assert resumed.finished
+    assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
+    first, second = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert any(not torch.equal(first[name], before) for name, before in fresh().network.state_dict().items())
+    done = LanguageModel.load(tmp_path / "killed").recipe["stages"][-1]
+    assert (done["name"], done["steps"], done["data"]) == (stage, 5, ABOUT_ROWS)
+
+
+def test_a_signal_ends_a_stage_with_a_checkpoint(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:
+    def interrupt(done: int, total: int, figures: Mapping[str, float]) -> None:
+        if done == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    stopped = run("pretrain", fresh, rows, tmp_path / "run", progress=interrupt, log_every=1)
+    assert (stopped.finished, stopped.signal) == (False, signal.SIGTERM)
+    assert read_checkpoint(tmp_path / "run" / CHECKPOINT).step == stopped.steps == 3
+    assert not (tmp_path / "run" / ABOUT).exists()
+    run("pretrain", fresh, rows, tmp_path / "run", resume=True, log_every=1)
+    run("pretrain", fresh, rows, tmp_path / "whole", log_every=1)
+    assert log_of(tmp_path / "run") == log_of(tmp_path / "whole")
+
+
+def test_parts_of_a_batch_learn_what_the_batch_does(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:
+    run("quality", fresh, rows, tmp_path / "whole", log_every=1)
+    run("quality", fresh, rows, tmp_path / "parts", log_every=1, micro_batch=1)
+    for one, other in zip(log_of(tmp_path / "whole"), log_of(tmp_path / "parts"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_long_sequences_are_not_cut(stage: str, fresh: Any, tmp_path: Path) -> None:
+    model = fresh()
+    model.network.config.max_position_embeddings = 4096
+    long = example_of("text", model.vocabulary, text="".join(chr(97 + place * place % 26) for place in range(1500)))
+    start = fresh().network
+    with torch.no_grad():
+        labels = torch.tensor([[-100] * 1400 + long.labels[1400:]])
+        expected = float(start(torch.tensor([long.input_ids]), labels=labels).loss)
+    answer = long.input_ids[1400:]
+    all_rows: dict[str, Mapping[str, list[int]]] = {
+        "pretrain": {"input_ids": long.input_ids, "labels": labels[0].tolist()},
+        "dpo": {"prompt_ids": long.input_ids[:1400], "chosen_ids": answer, "rejected_ids": answer[::-1]},
+    }
+    all_rows["quality"] = all_rows["pretrain"]
+    recipe = replace(recipe_of(stage), steps=1, batch_size=1)
+    given = {"reference": fresh().network} if stage == "dpo" else {}
+    options = StageOptions(tmp_path / "run", log_every=1)
+    train_stage(recipe, model, lambda number: all_rows[stage], options, about={}, **given)
+    (line,) = log_of(tmp_path / "run")
+    found = -line["logps/chosen"] / len(answer) if stage == "dpo" else line["loss"]
+    assert found == pytest.approx(expected, rel=1e-4)
+    if stage != "pretrain":
+        assert line["num_tokens"] == len(long) * (2 if stage == "dpo" else 1)
+
+
+@pytest.mark.parametrize("stage", ["quality", "dpo"])
+def test_adapters_go_on_too_and_end_in_a_plain_model(stage: str, fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:
+    lora = LoraOptions(rank=2, dropout=0.2)
+    run(stage, fresh, rows, tmp_path / "whole", lora=lora)
+
+    def kill(done: int, total: int, figures: Mapping[str, float]) -> None:
+        if done == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run(stage, fresh, rows, tmp_path / "killed", lora=lora, progress=kill)
+    assert all("lora" in name for name in read_checkpoint(tmp_path / "killed" / CHECKPOINT).weights)
+    run(stage, fresh, rows, tmp_path / "killed", lora=lora, resume=True)
+    before, first, second = fresh().network.state_dict(), weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert before.keys() == first.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert {name.split(".")[-2] for name in first if not torch.equal(first[name], before[name])} == {
+        *("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+    }
+
+
+def test_what_a_run_goes_on_with(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with pytest.raises(TokbenchError, match=r"nothing to resume: no checkpoint.pt in .*; leave --resume out to start there"):
+        run("pretrain", fresh, rows, out, resume=True)
+    assert not out.exists()
+    run("pretrain", fresh, rows, out)
+    with pytest.raises(TokbenchError, match=r"already holds a run; add --resume to go on with a run, or choose another --out"):
+        run("pretrain", fresh, rows, out)
+    with pytest.raises(TokbenchError, match=r"holds a run with recipe.learning_rate 0.001, not 0.01; repeat the options"):
+        run("pretrain", fresh, rows, out, resume=True, recipe=recipe_of("pretrain", learning_rate=0.01))
+    with pytest.raises(TokbenchError, match=r"holds a run of 5 steps already; give --steps of at least that"):
+        run("pretrain", fresh, rows, out, resume=True, recipe=replace(recipe_of("pretrain"), steps=4))
+    before = (out / LOG).read_text()
+    assert run("pretrain", fresh, rows, out, resume=True).steps == 5  # nothing is left to do
+    assert (out / LOG).read_text() == before
+    longer = run("pretrain", fresh, rows, out, resume=True, recipe=replace(recipe_of("pretrain"), steps=7))
+    assert (longer.steps, [line["step"] for line in log_of(out)]) == (7, [2, 4, 6])
+
+
+def test_checkpoints_of_others_are_refused_and_never_run(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    run("pretrain", fresh, rows, out)
+    path, whole = out / CHECKPOINT, torch.load(out / CHECKPOINT, weights_only=True)  # it is of plain parts
+
+    def refused(content: object, why: str) -> None:
+        path.write_bytes(content) if isinstance(content, bytes) else torch.save(content, path)
+        with pytest.raises(TokbenchError, match=rf"checkpoint.pt is not a readable checkpoint \(.*{why}.*\); start again in another --out"):
+            run("pretrain", fresh, rows, out, resume=True)
+
+    class Attack:
+        def __reduce__(self) -> Any:
+            return os.system, (f"touch {tmp_path / 'run-by-attack'}",)
+
+    refused(b"", "it is empty")
+    refused(pickle.dumps(Attack()), "")
+    refused(whole | {"ranks": Attack()}, "system")
+    assert not (tmp_path / "run-by-attack").exists()
+    refused([1, 2], "no number of steps")
+    refused(whole | {"step": -1}, "no number of steps")
+    refused(whole | {"weights": {}}, "no tensors")
+    refused(whole | {"settings": {"a": 1}}, "no settings")
+    refused(whole | {"ranks": []}, "nothing of its processes")
+    name, weight = next(iter(whole["weights"].items()))
+    refused(whole | {"weights": whole["weights"] | {name: weight * float("nan")}}, "not finite")
+    refused(whole | {"weights": whole["weights"] | {name: weight[:3]}}, "other names or shapes")
+    short = {
+        number: {key: value[:1] if value.ndim else value for key, value in part.items()} for number, part in whole["optimizer"].items()
+    }
+    torch.save(whole | {"step": 3, "optimizer": short}, path)
+    with pytest.raises(TokbenchError, match="the state of its optimizer has other shapes"):
+        run("pretrain", fresh, rows, out, resume=True)
+    torch.save(whole | {"step": 3, "ranks": [{}]}, path)
+    with pytest.raises(TokbenchError, match="is not a readable checkpoint"):
+        run("pretrain", fresh, rows, out, resume=True)
+    torch.save(whole | {"ranks": whole["ranks"] * 2}, path)
+    with pytest.raises(TokbenchError, match=r"holds a run of 2 processes, 1 were started; start as many"):
+        run("pretrain", fresh, rows, out, resume=True)
+
+
+def test_training_that_diverges_says_so(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:
+    recipe = recipe_of("pretrain", learning_rate=1e30, warmup=0)
+    with pytest.raises(TokbenchError, match=r"training diverged; lower the learning rate \(--set learning_rate=...\)"):
+        run("pretrain", fresh, rows, tmp_path / "run", recipe=recipe, log_every=1)
+    assert not (tmp_path / "run" / ABOUT).exists()
+
+
+@pytest.mark.parametrize("micro_batch", [3, 8])
+def test_batches_that_do_not_divide(fresh: Any, rows: dict[str, Rows], tmp_path: Path, micro_batch: int) -> None:
+    message = f"a step of 4 rows does not divide into parts of {micro_batch} on 1 process; change --batch-size or --micro-batch"
+    with pytest.raises(TokbenchError, match=re.escape(message)):
+        run("pretrain", fresh, rows, tmp_path / "run", micro_batch=micro_batch)
+
+
+SCRIPT = """
+import sys
+from pathlib import Path
+from tokbench.feed import TokenDataset
+from tokbench.lm.mixture import Mixture
+from tokbench.lm.model import LanguageModel
+from tokbench.lm.recipes import Shares, Words, adjusted, get_recipe
+from tokbench.lm.stages import StageOptions, train_stage
+
+data, start, out = map(Path, sys.argv[1:])
+model = LanguageModel.load(start)
+mixture = Mixture(TokenDataset(data), model.vocabulary, tasks=Shares(), words=Words(), seed=0)
+recipe = adjusted(get_recipe("pretrain"), {"warmup": 2, "learning_rate": 1e-3}, steps=5, batch_size=4)
+
+def rows(number):
+    example = mixture.example(number)
+    return {"input_ids": example.input_ids, "labels": example.labels}
+
+options = StageOptions(out, log_every=2, save_every=3, resume=(out / "checkpoint.pt").exists())
+train_stage(recipe, model, rows, options, about={"data": "painted"})
+"""
+
+
+def test_two_processes_learn_what_one_does(fresh: Any, rows: dict[str, Rows], painted: Path, tmp_path: Path) -> None:
+    (tmp_path / "script.py").write_text(SCRIPT)
+    fresh().save(tmp_path / "start")
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d"]
+    command += ["--rdzv-endpoint", "localhost:0", str(tmp_path / "script.py"), str(painted), str(tmp_path / "start"), str(tmp_path / "two")]
+    root = str(Path(__file__).parents[2])
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=170, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    run("pretrain", fresh, rows, tmp_path / "one")
+    for one, other in zip(log_of(tmp_path / "one"), log_of(tmp_path / "two"), strict=True):
+        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
+    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first)
+    assert len(read_checkpoint(tmp_path / "two" / CHECKPOINT).ranks) == 2

@@ -1,0 +1,150 @@
+"""The trainers of ``transformers`` and ``trl`` as the stages use them: rows by number, in order, nothing cut, nothing sent anywhere."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tokbench.errors import missing_extra
+from tokbench.feed.vocabulary import Vocabulary
+from tokbench.lm.checkpoint import Checkpointed
+from tokbench.lm.recipes import StageRecipe
+
+Row = Mapping[str, list[int]]
+"""``input_ids`` and ``labels``; or ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``."""
+
+SCHEDULES = {"cosine": "cosine", "linear": "linear", "constant": "constant_with_warmup"}
+
+
+def make_trainer(
+    recipe: StageRecipe,
+    model: Any,
+    rows: Callable[[int], Row],
+    vocabulary: Vocabulary,
+    *,
+    reference: Any = None,
+    out: Path,
+    on_cpu: bool,
+    micro_batch: int,
+    accumulate: int,
+    log_every: int,
+    save_every: int,
+) -> Checkpointed:
+    """Make the trainer of a stage.
+
+    Args:
+        recipe: Says which stage, and how it is trained.
+        model: What is trained: a network of ``transformers``, or one wrapped by ``peft``.
+        rows: Gives each row by its number.
+        vocabulary: Gives the id that batches are padded with.
+        reference: The frozen network of ``dpo``; None where adapters are trained, without which the model is its own reference.
+        out: Folder of the run.
+        on_cpu: Whether to keep off other devices.
+        micro_batch: Rows that one process sees at once.
+        accumulate: Times it does so a step.
+        log_every: Steps between lines of the log.
+        save_every: Steps between checkpoints.
+
+    Raises:
+        TokbenchError: If ``trl`` is not installed.
+    """
+    try:
+        import trl  # noqa: F401
+        from datasets import Dataset
+        from transformers import PrinterCallback
+    except ImportError as error:
+        raise missing_extra("trl", "lm", "training a language model") from error
+
+    numbers = Dataset.from_dict({"number": np.arange(recipe.steps * recipe.batch_size)})
+    # Rows are made when they are asked for: trl takes a data set with a transform, as long as it prepares nothing itself.
+    data = numbers.with_transform(lambda batch: _columns([rows(int(number)) for number in batch["number"]]))
+    settings: dict[str, Any] = {
+        "output_dir": str(out),
+        "max_steps": recipe.steps,
+        "per_device_train_batch_size": micro_batch,
+        "gradient_accumulation_steps": accumulate,
+        "learning_rate": recipe.learning_rate,
+        "warmup_steps": recipe.warmup,
+        "lr_scheduler_type": SCHEDULES[recipe.schedule],
+        "optim": "adamw_torch",
+        "weight_decay": recipe.weight_decay,
+        "adam_beta1": recipe.betas[0],
+        "adam_beta2": recipe.betas[1],
+        "max_grad_norm": recipe.grad_clip,
+        "bf16": recipe.precision == "bf16",
+        "seed": recipe.seed,
+        "train_sampling_strategy": "sequential",
+        "remove_unused_columns": False,
+        "gradient_checkpointing": False,
+        "logging_steps": log_every,
+        "logging_nan_inf_filter": False,
+        "save_steps": save_every,
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": on_cpu,
+        "dataloader_pin_memory": not on_cpu,
+    }
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # gradient_checkpointing is called otherwise in later versions
+        trainer = _made(recipe, model, reference, data, vocabulary, settings)
+    trainer.remove_callback(PrinterCallback)
+    return trainer
+
+
+def _made(recipe: StageRecipe, model: Any, reference: Any, data: Any, vocabulary: Vocabulary, settings: Mapping[str, Any]) -> Any:
+    import trl
+    from transformers import Trainer, TrainingArguments
+    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
+
+    if recipe.stage == "dpo":
+        return _preferring(trl)(
+            model,
+            reference,
+            args=trl.DPOConfig(beta=recipe.preferences.beta, max_length=None, **settings),
+            train_dataset=data,
+            processing_class=_ids_alone(vocabulary),
+        )
+    if recipe.stage == "quality":
+        return type("QualityTrainer", (Checkpointed, trl.SFTTrainer), {})(
+            model,
+            args=trl.SFTConfig(max_length=None, dataset_kwargs={"skip_prepare_dataset": True}, **settings),
+            train_dataset=data,
+            processing_class=_ids_alone(vocabulary),
+        )
+    return type("PretrainTrainer", (Checkpointed, Trainer), {})(
+        model,
+        args=TrainingArguments(**settings),
+        train_dataset=data,
+        data_collator=DataCollatorForLanguageModeling(pad_token_id=vocabulary.special.pad),
+    )
+
+
+def _columns(rows: list[Row]) -> dict[str, list[list[int]]]:
+    return {name: [list(row[name]) for row in rows] for name in rows[0]}
+
+
+def _preferring(trl: Any) -> type:
+    """The class of ``dpo``: its rows are ids already, so there is nothing to prepare."""
+
+    class PreferenceTrainer(Checkpointed, trl.DPOTrainer):
+        """DPO on rows of ids."""
+
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset
+
+    return PreferenceTrainer
+
+
+def _ids_alone(vocabulary: Vocabulary) -> Any:
+    """What ``trl`` asks for the ids of padding and ends; it knows no text, and is never given any."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    special = vocabulary.special
+    names = {"BOS": special.bos, "EOS": special.eos, "PAD": special.pad}
+    known = Tokenizer(models.WordLevel(names, unk_token="PAD"))
+    return PreTrainedTokenizerFast(tokenizer_object=known, bos_token="BOS", eos_token="EOS", pad_token="PAD")
