@@ -10,7 +10,18 @@ from pathlib import Path
 import pytest
 
 from tokbench.errors import TokbenchError
-from tokbench.files import Busy, Taken, atomic_file, atomic_unit, cannot_write, folder_lock, partial_name, remove_abandoned, write_text
+from tokbench.files import (
+    Busy,
+    Taken,
+    atomic_file,
+    atomic_folder,
+    atomic_unit,
+    cannot_write,
+    folder_lock,
+    partial_name,
+    remove_abandoned,
+    write_text,
+)
 
 NAMES = ("a.parquet", "a", "a.json")
 
@@ -317,3 +328,50 @@ def test_one_process_at_a_time_has_a_folder(tmp_path):
     assert not files(tmp_path)
     with pytest.raises(FileNotFoundError), folder_lock(tmp_path, "train"):  # errors within are not errors of the lock
         Path("missing").read_text()
+
+
+def test_a_folder_is_whole_or_absent_wherever_the_process_is_killed(tmp_path):
+    found = killed_everywhere(
+        tmp_path,
+        """
+from tokbench.files import Taken, atomic_folder
+def subject(folder):
+    (folder / "a").mkdir()
+    write(folder)
+def write(folder):
+    with atomic_folder(folder / "a") as draft:
+        (draft / "deep").mkdir()
+        (draft / "deep" / "model").write_text("model")
+        (draft / "record").write_text("record")
+def again(folder):
+    try:
+        write(folder)
+    except Taken:
+        with atomic_folder(folder / "b") as draft:
+            pass
+        (folder / "b").rmdir()
+""",
+    )
+    whole = {"a/deep/model": "model", "a/record": "record"}
+    for one in found:
+        seen = {name: text for name, text in one["left"].items() if not name.startswith(".")}
+        assert seen in ({}, whole)
+        assert one["then"] == whole
+        assert one["entries"] == ["a"]
+
+
+def test_a_folder_overwrites_nothing_but_an_empty_one(tmp_path):
+    def write(place):
+        with atomic_folder(place) as draft:
+            (draft / "a").write_text("new")
+
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("target")
+    for name in ("empty", "link", "deep/er"):
+        write(tmp_path / name)
+        with pytest.raises(Taken, match=rf"{name} is there already, and nothing is overwritten; choose another place"):
+            write(tmp_path / name)
+    assert files(tmp_path) == {"deep/er/a": b"new", "empty/a": b"new", "target/a": b"new"}
+    assert (tmp_path / "link" / "a").is_file()
+    with atomic_folder(tmp_path / "once"), pytest.raises(Busy, match="another process is writing"), atomic_folder(tmp_path / "once"):
+        pass

@@ -140,6 +140,40 @@ def atomic_unit(folder: Path, names: Sequence[str]) -> Iterator[Path]:
 
 
 @contextmanager
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Write a new folder under a hidden name beside its place and move it there, whole; an empty one that is there gives way.
+
+    Args:
+        folder: Its place; folders above are made if missing.
+
+    Yields:
+        A hidden folder to write its files in.
+
+    Raises:
+        Taken: If something is there already.
+        Busy: If another process is writing the same folder.
+        TokbenchError: If it cannot be written; nothing is left then.
+    """
+    place = Path(os.path.realpath(folder))
+    try:
+        with scratch_folder(place.parent, place.name) as draft:
+            whole = draft / place.name
+            whole.mkdir()
+            yield whole
+            for inner, _, names in os.walk(whole):
+                for name in names:
+                    _sync_file(Path(inner, name))
+            with suppress(OSError):
+                place.rmdir()  # goes only if it is empty
+            if os.path.lexists(place):
+                raise Taken(f"{folder} is there already, and nothing is overwritten; choose another place")
+            os.replace(whole, place)
+        _sync_folder(place.parent)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+
+
+@contextmanager
 def scratch_folder(folder: Path, name: str) -> Iterator[Path]:
     """Make a hidden folder for what is needed on the way to a file; it goes at the end, or with the next one if the process is killed.
 
