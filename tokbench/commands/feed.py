@@ -22,9 +22,27 @@ from tokbench.commands.console import (
     tokenizer_names,
 )
 from tokbench.commands.destinations import check_folder
+from tokbench.commands.formats import (
+    HINT,
+    ConditionOption,
+    FormatsOption,
+    FromOption,
+    IdTypeOption,
+    LossOption,
+    TextOption,
+    VocabularyOption,
+    convert,
+    format_options,
+    read_places,
+    refuse_with_from,
+    say_written,
+)
 from tokbench.commands.values import choice, whole
 from tokbench.errors import TokbenchError
 from tokbench.report.words import counted
+
+TOKENIZER, OUT = "Name, or module:Class", "Folder for the shards"
+"""What is needed to encode: required, unless ``--from`` names an export."""
 
 
 def _moved(folder: str | None) -> None:
@@ -34,8 +52,8 @@ def _moved(folder: str | None) -> None:
 
 
 def export(
-    tokenizer: Annotated[str, typer.Option("--tokenizer", "-t", autocompletion=tokenizer_names, help="Name, or module:Class.")],
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the shards.")],
+    tokenizer: Annotated[str | None, typer.Option("--tokenizer", "-t", autocompletion=tokenizer_names, help=f"{TOKENIZER}.")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help=f"{OUT}.")] = None,
     weights: WeightsOption = None,
     drop: DropOption = None,
     averages: AveragesOption = None,
@@ -57,9 +75,26 @@ def export(
     device: DeviceOption = "cpu",
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     memmap: Annotated[Path | None, typer.Option(help="Also write one array for random access, into this folder.")] = None,
+    formats: FormatsOption = None,
+    source_dir: FromOption = None,
+    condition: ConditionOption = "auto",
+    loss: LossOption = "all",
+    id_type: IdTypeOption = None,
+    vocabulary: VocabularyOption = None,
+    text_tokenizer: TextOption = None,
     verify: Annotated[str | None, typer.Option(hidden=True, is_eager=True, callback=_moved)] = None,
 ) -> None:
-    """Encode images to Parquet shards of tokens."""
+    """Encode images to Parquet shards of tokens, and write these as trainers read them."""
+    places = read_places(formats)
+    if source_dir is not None:
+        refuse_with_from({"-t": tokenizer, "--out": out_dir, "--memmap": memmap, "--classes": classes}, places)
+        convert(source_dir, places, format_options(condition, loss, id_type, vocabulary, text_tokenizer))
+        return
+    for given, option in ((tokenizer, f"--tokenizer ({TOKENIZER})"), (out_dir, f"--out ({OUT})")):
+        if given is None:
+            raise TokbenchError(f"export needs {option}, got none. {HINT}")
+    assert tokenizer is not None
+    assert out_dir is not None
     check_folder(out_dir, "--out")
     if memmap is not None:
         check_folder(memmap, "--memmap")
@@ -72,6 +107,7 @@ def export(
 
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     names = None if classes is None else read_classes(classes)
+    how = format_options(condition, loss, id_type, vocabulary, text_tokenizer)
     model = load(tokenizer, device=device, **loading(weights, setting, drop, averages))
     source = open_source(data, size=protocol.size)
     with progress(model.name, len(source)) as advance:
@@ -83,6 +119,8 @@ def export(
             batch_size=batch_size,
             strict=strict,
             memmap=memmap,
+            formats=places,
+            format_options=how,
             progress=advance,
         )
         done = export_tokens(model, source, out_dir, protocol=protocol, options=options)
@@ -90,6 +128,7 @@ def export(
     say(f"{counted(done.rows, 'image')} in {done.made} new and {done.kept} kept shards of {done.folder}, {len(done.skipped)} skipped{rest}")
     if memmap is not None:
         say(f"{done.memmap} holds them as one array" if done.memmap else f"the rank that finishes last writes {memmap}")
+    say_written(done.formats, places)
 
 
 def verify(

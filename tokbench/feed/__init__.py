@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from tokbench.feed.encoding import identify
     from tokbench.feed.export import ExportOptions
     from tokbench.feed.fitting import fit
+    from tokbench.feed.formats.options import FormatOptions
+    from tokbench.feed.formats.record import FormatRecord, read_format, read_vocabulary
+    from tokbench.feed.formats.write import write_format
     from tokbench.feed.grammar import ImageGrammar
     from tokbench.feed.loss import labels, loss_mask
     from tokbench.feed.memmap import write_memmap
@@ -29,6 +32,8 @@ __all__ = [
     "ConstrainedDecoding",
     "ExportOptions",
     "FileText",
+    "FormatOptions",
+    "FormatRecord",
     "ImageGrammar",
     "MalformedSequence",
     "TokenDataset",
@@ -44,8 +49,11 @@ __all__ = [
     "loss_mask",
     "parse",
     "prompt",
+    "read_format",
+    "read_vocabulary",
     "vocabulary_from_json",
     "vocabulary_to_json",
+    "write_format",
     "write_memmap",
 ]
 
@@ -56,6 +64,8 @@ __getattr__, __dir__ = lazy_exports(
         "ConstrainedDecoding": "tokbench.feed.constrain",
         "ExportOptions": "tokbench.feed.export",
         "FileText": "tokbench.feed.text_file",
+        "FormatOptions": "tokbench.feed.formats.options",
+        "FormatRecord": "tokbench.feed.formats.record",
         "ImageGrammar": "tokbench.feed.grammar",
         "MalformedSequence": "tokbench.feed.parsing",
         "TokenDataset": "tokbench.feed.dataset",
@@ -71,8 +81,11 @@ __getattr__, __dir__ = lazy_exports(
         "loss_mask": "tokbench.feed.loss",
         "parse": "tokbench.feed.parsing",
         "prompt": "tokbench.feed.sequence",
+        "read_format": "tokbench.feed.formats.record",
+        "read_vocabulary": "tokbench.feed.formats.record",
         "vocabulary_from_json": "tokbench.feed.vocabulary_json",
         "vocabulary_to_json": "tokbench.feed.vocabulary_json",
+        "write_format": "tokbench.feed.formats.write",
         "write_memmap": "tokbench.feed.memmap",
     },
 )

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 from tokbench.feed.compare import Kept
+from tokbench.feed.formats.record import refuse_format
 from tokbench.feed.job import ExportJob, differences
 from tokbench.feed.memmap import INDEX, ROWS, holds_memmap
 from tokbench.feed.moments import Moments
@@ -52,7 +53,7 @@ class Audit:
         self._last_id: str | None = None
         self._asked, self._made = hashlib.sha256(), hashlib.sha256()
         paths = sorted(folder.glob("*.parquet"))
-        _refuse_memmap(folder, paths)
+        _refuse_others(folder, paths)
         if holds_memmap(folder):
             self.problems.append(f"{INDEX} or {ROWS} of a memory map lie among the shards; move them and the .npy file elsewhere")
         self._summary = read_summary(folder) if (folder / SUMMARY).is_file() or not paths else None
@@ -171,7 +172,7 @@ def read_job(folder: Path) -> ExportJob:
         TokbenchError: If there is none.
     """
     paths = sorted(folder.glob("*.parquet"))
-    _refuse_memmap(folder, paths)
+    _refuse_others(folder, paths)
     if (folder / SUMMARY).is_file() or not paths:
         return read_summary(folder).job
     for path in paths:
@@ -180,7 +181,8 @@ def read_job(folder: Path) -> ExportJob:
     raise _no_whole_shard(folder)
 
 
-def _refuse_memmap(folder: Path, shards: list[Path]) -> None:
+def _refuse_others(folder: Path, shards: list[Path]) -> None:
+    refuse_format(folder)
     if not shards and holds_memmap(folder):
         raise TokbenchError(f"{folder} is a memory map, which is verified through its shards; give the folder of the export")
 

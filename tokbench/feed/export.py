@@ -8,7 +8,7 @@ number of processes. Images that cannot be read shorten their own shard and move
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
@@ -23,6 +23,9 @@ from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import Encoded, identify, read_and_encode
+from tokbench.feed.formats.options import FormatOptions
+from tokbench.feed.formats.record import holds_format
+from tokbench.feed.formats.write import check_format, check_places, write_format
 from tokbench.feed.job import (
     LATENT_TYPES,
     SCHEMA,
@@ -64,6 +67,8 @@ class ExportOptions:
         batch_size: Images read ahead, where one thread encodes; changes no byte. The network always sees ``protocol.micro_batch``.
         strict: Stop at the first image that cannot be read, instead of skipping it.
         memmap: Folder in which the rank that finishes the export also writes it as one array; None writes none.
+        formats: Formats of trainers, each with the folder that the rank that finishes writes it into; None is as for ``write_format``.
+        format_options: How they are written.
         ranks: Which process of how many this is; None reads ``RANK`` and ``WORLD_SIZE``.
         progress: Called after every micro-batch with this rank's images done and in all.
 
@@ -78,6 +83,8 @@ class ExportOptions:
     batch_size: int = 64
     strict: bool = False
     memmap: str | Path | None = None
+    formats: Mapping[str, str | Path | None] = field(default_factory=dict)
+    format_options: FormatOptions = field(default_factory=FormatOptions)
     ranks: Ranks | None = None
     progress: Progress = field(default=lambda done, total: None)
 
@@ -104,6 +111,7 @@ class ExportResult:
         kept: Shards of this rank that were there already.
         complete: Whether all shards of all ranks are there, and so the summary.
         memmap: The array, if it was asked for and this process found or wrote it whole; otherwise another rank writes it.
+        formats: Folders in the formats of trainers, likewise.
     """
 
     folder: Path
@@ -113,6 +121,7 @@ class ExportResult:
     kept: int
     complete: bool
     memmap: Path | None = None
+    formats: Mapping[str, Path] = field(default_factory=dict)
 
 
 def export(
@@ -148,6 +157,9 @@ def export(
     memmap = None if options.memmap is None else Path(options.memmap)
     if memmap is not None:
         check_memmap(out, memmap, work.job)
+    how = options.format_options
+    places = {name: check_format(out, name, place, job=work.job, options=how) for name, place in options.formats.items()}
+    check_places(places, memmap)
     make_folder(out)
     there = survey(out, work.job)
     if memmap is not None:
@@ -167,7 +179,8 @@ def export(
     skipped = tuple(image for item in sorted(facts, key=lambda item: item.number) for image in item.skipped)
     complete = _finish(out, work.job)
     array = _map(out, memmap) if complete and memmap is not None else None
-    return ExportResult(out, sum(item.rows for item in facts), skipped, len(made), len(kept), complete, array)
+    formats = _write_formats(out, places, how) if complete else {}
+    return ExportResult(out, sum(item.rows for item in facts), skipped, len(made), len(kept), complete, array, formats)
 
 
 def survey(folder: Path, job: ExportJob) -> dict[int, ShardFacts]:
@@ -185,6 +198,8 @@ def survey(folder: Path, job: ExportJob) -> dict[int, ShardFacts]:
     """
     if holds_memmap(folder):
         raise TokbenchError(f"{folder} holds {INDEX} or {ROWS} of a memory map, which TokenDataset would read; choose another --out")
+    if holds_format(folder):
+        raise TokbenchError(f"{folder} holds an export as trainers read it, and no shards may lie there; choose another --out")
     found = {}
     for path in sorted(folder.glob("*.parquet")):
         other, facts = read_facts(path)
@@ -238,6 +253,20 @@ def _map(folder: Path, out: Path) -> Path | None:
         pass
     logger.info("another rank writes the memory map")
     return None
+
+
+def _write_formats(folder: Path, places: Mapping[str, Path], options: FormatOptions) -> dict[str, Path]:
+    """Write the formats of trainers, but for those that another rank is writing."""
+    written = {}
+    for name, place in places.items():
+        try:
+            if (folder / SUMMARY).is_file():
+                written[name] = write_format(folder, name, place, options=options)
+                continue
+        except Busy:
+            pass
+        logger.info("another rank writes %s", place)
+    return written
 
 
 class _Work:

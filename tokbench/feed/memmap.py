@@ -16,6 +16,7 @@ import pyarrow as pa
 from tokbench.arrays import open_array
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
+from tokbench.feed.formats.record import holds_format
 from tokbench.feed.job import ExportJob, differences
 from tokbench.feed.shards import read_columns, shard_schema, token_values
 from tokbench.feed.summary import MOST_BYTES, SUMMARY, Summary, read_summary, summary_from_dict
@@ -53,6 +54,8 @@ def check_memmap(folder: Path, out: Path, job: ExportJob) -> None:
         raise TokbenchError(f"{out} is a file; choose a folder for the memory map")
     if holds_export(out):
         raise TokbenchError(f"{out} holds an export, whose readers expect Parquet files alone; choose another folder for the memory map")
+    if holds_format(out):
+        raise TokbenchError(f"{out} holds an export as trainers read it; choose another folder for the memory map")
     if (out / INDEX).is_file() and (different := differences(read_index(out).job, job)):
         raise TokbenchError(f"{out} holds tokens of another export: {different}; choose another folder for the memory map")
 

@@ -1,0 +1,77 @@
+"""Latents in tensors with their mean and deviation beside them, as LightningDiT and its relatives train on them."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from einops import rearrange
+from safetensors.numpy import save as tensors_to_bytes
+
+from tokbench.feed.formats.plan import Plan
+from tokbench.feed.formats.rows import ExportRows, RowGroup, class_of
+from tokbench.tokens import ContinuousTokens
+
+STATISTICS = "statistics.json"
+"""Mean and standard deviation of every channel, over all positions of all rows."""
+
+
+def write_latents(plan: Plan, rows: ExportRows, folder: Path) -> list[str]:
+    """Write a ``.safetensors`` file for every shard, and the statistics over all of them.
+
+    A file has ``latents`` ``[N, C, H, W]`` (``[N, C, L]`` of a 1D grid) and, if the export has labels, ``labels`` int64 ``[N]``.
+    ``statistics.json`` holds ``mean`` and ``std``, ``latents_stats.pt`` the same as tensors ``[1, C, 1, 1]``.
+
+    Args:
+        plan: What to write.
+        rows: The export.
+        folder: Where to.
+
+    Returns:
+        What users should know, one line each.
+
+    Raises:
+        TokbenchError: If the export has labels, and an image has none.
+
+    Source: ``extract_features.py`` and ``datasets/img_latent_dataset.py`` of hustvl/LightningDiT.
+    """
+    job = plan.job
+    for number, count in enumerate(rows.summary.rows):
+        if not count:
+            continue
+        groups = list(rows.shard(number))
+        tensors = {"latents": np.concatenate([_latents(group, plan) for group in groups])}
+        if job.labels != "none":
+            tensors["labels"] = np.array([class_of(group, row) for group in groups for row in range(len(group))])
+        about = {"total_size": str(count), "dtype": job.dtype}
+        (folder / f"latents_rank00_shard{number:05d}.safetensors").write_bytes(tensors_to_bytes(tensors, about))
+    _write_statistics(rows, folder)
+    unlabelled = [f"the export of {job.data.name} has no labels, which LightningDiT reads; its files have latents alone"]
+    return unlabelled * (job.labels == "none")
+
+
+def _latents(group: RowGroup, plan: Plan) -> np.ndarray:
+    assert isinstance(group.tokens, ContinuousTokens)
+    values = rearrange(group.tokens.latents, "n l c -> n c l").unflatten(2, plan.job.layout.grid)
+    return np.ascontiguousarray(values.numpy(), plan.job.dtype)
+
+
+def _write_statistics(rows: ExportRows, folder: Path) -> None:
+    summary, job = rows.summary, rows.job
+    about = {
+        "mean": summary.mean,
+        "std": summary.std,
+        "channels": job.layout.channels,
+        "rows": summary.count,
+        "positions": job.layout.positions,
+        "tokenizer": job.tokenizer.name,
+    }
+    (folder / STATISTICS).write_text(json.dumps(about, indent=1, sort_keys=True, allow_nan=False) + "\n")
+    shape = (1, job.layout.channels, *(1 for _ in job.layout.grid))
+    tensors = {"mean": torch.tensor(summary.mean).reshape(shape), "std": torch.tensor(summary.std).reshape(shape)}
+    buffer = io.BytesIO()
+    torch.save(tensors, buffer)
+    (folder / "latents_stats.pt").write_bytes(buffer.getvalue())
