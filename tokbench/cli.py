@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from tokbench.commands.app import app as serve_app
 from tokbench.commands.compare import compare, diff, plot
 from tokbench.commands.console import say
 from tokbench.commands.errors import check_once, in_words, is_group, is_usage_error, usage_error
@@ -112,6 +113,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "convert": convert,
     "published": published,
     "train": train,
+    "app": serve_app,
 }
 for _name, _command in COMMANDS.items():
     app.command(_name)(_command)

@@ -22,11 +22,7 @@ def loaded(name: str) -> Tokenizer:
     return zoo.load(name)
 
 
-def out_of_the_box() -> list[str]:
-    return [name for name in zoo.names() if (variant := zoo.resolve(name)[1]).weights is not None or not variant.needs_weights]
-
-
-@pytest.fixture(params=out_of_the_box())
+@pytest.fixture(params=zoo.ready())
 def tokenizer(request: pytest.FixtureRequest) -> Tokenizer:
     """One of the zoo; shared between tests, which leave it as it is."""
     return loaded(request.param)

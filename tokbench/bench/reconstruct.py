@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import UInt8
+from torch import Tensor
 
 from tokbench.bench.encode import decode, encode
 from tokbench.bench.loader import fit
@@ -19,6 +22,7 @@ from tokbench.images import UnreadableImage, load_rgb, to_float, to_uint8
 from tokbench.nn.perceptual import build_lpips, lpips_rows
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokens import Tokens
 from tokbench.weights.judges import read_judge
 
 
@@ -37,6 +41,25 @@ class GridRow:
     name: str
     original: np.ndarray
     cells: tuple[GridCell, ...]
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What one tokenizer makes of a few pictures.
+
+    Args:
+        tokens: On the tokenizer's device.
+        pixels: Reconstructions, uint8 ``[B, 3, H, W]``, on the CPU.
+        psnr: Of each, in decibels.
+        lpips: Of each (AlexNet).
+        bits: Bits an image takes; None for continuous latents.
+    """
+
+    tokens: Tokens
+    pixels: UInt8[Tensor, "b 3 h w"]
+    psnr: tuple[float, ...]
+    lpips: tuple[float, ...]
+    bits: float | None
 
 
 def read_pictures(specs: Sequence[str], size: int) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
@@ -84,18 +107,36 @@ def reconstruct(pictures: Sequence[tuple[str, np.ndarray]], tokenizers: Sequence
         One row a picture, captions with PSNR, LPIPS (AlexNet) and bits.
     """
     references = torch.from_numpy(np.stack([pixels for _, pixels in pictures])).permute(0, 3, 1, 2).contiguous()
-    names, protocol = [name for name, _ in pictures], get_protocol(changes={"size": references.shape[2], "seed": seed})
-    lpips = build_lpips("alex", read_judge("lpips-alex")[0])
+    names = [name for name, _ in pictures]
     columns: list[list[GridCell]] = []
     for tokenizer in tokenizers:
-        layout = layout_of(tokenizer, *references.shape[2:])
-        tokens = encode(tokenizer, to_float(references.to(tokenizer.device)), names, protocol, layout=layout)
-        result = to_uint8(decode(tokenizer, tokens, names, protocol)).cpu()
-        bits = layout.bits_per_image
-        distances = lpips_rows(lpips, to_float(references), to_float(result)).tolist()
-        cells = []
-        for i, decibels in enumerate(psnr(references, result).tolist()):
-            tail = f"{bits:.0f} bits" if bits is not None else "continuous"
-            cells.append(GridCell(result[i].permute(1, 2, 0).numpy(), f"{decibels:.1f} dB  LPIPS {distances[i]:.3f}  {tail}"))
-        columns.append(cells)
+        made = restore(references, names, tokenizer, seed=seed)
+        tail = f"{made.bits:.0f} bits" if made.bits is not None else "continuous"
+        captions = [f"{decibels:.1f} dB  LPIPS {far:.3f}  {tail}" for decibels, far in zip(made.psnr, made.lpips, strict=True)]
+        columns.append([GridCell(pixels.permute(1, 2, 0).numpy(), text) for pixels, text in zip(made.pixels, captions, strict=True)])
     return [GridRow(name, pixels, tuple(column[i] for column in columns)) for i, (name, pixels) in enumerate(pictures)]
+
+
+def restore(references: UInt8[Tensor, "b 3 h w"], names: Sequence[str], tokenizer: Tokenizer, *, seed: int = 0) -> Restored:
+    """Encode and decode pictures with one tokenizer, as the bench does.
+
+    Args:
+        references: Pictures of one size, on the CPU.
+        names: Their names, from which stochastic tokenizers have their noise.
+        tokenizer: On its device.
+        seed: Seed of stochastic tokenizers.
+
+    Raises:
+        TokbenchError: If the tokenizer does not take pictures of this size.
+    """
+    protocol = get_protocol(changes={"size": references.shape[2], "seed": seed})
+    layout = layout_of(tokenizer, *references.shape[2:])
+    tokens = encode(tokenizer, to_float(references.to(tokenizer.device)), names, protocol, layout=layout)
+    result = to_uint8(decode(tokenizer, tokens, names, protocol)).cpu()
+    distances = lpips_rows(_lpips(), to_float(references), to_float(result)).tolist()
+    return Restored(tokens, result, tuple(psnr(references, result).tolist()), tuple(distances), layout.bits_per_image)
+
+
+@cache
+def _lpips() -> LPIPS:
+    return build_lpips("alex", read_judge("lpips-alex")[0])

@@ -65,6 +65,12 @@ def names() -> list[str]:
     return [f"{family.name}/{variant.name}" for family in families().values() for variant in family.variants]
 
 
+def ready() -> list[str]:
+    """Those that work without any download: their weights ship with the package, or they need none."""
+    variants = [(name, resolve(name)[1]) for name in names()]
+    return [name for name, variant in variants if variant.weights is not None or not variant.needs_weights]
+
+
 def resolve(name: str) -> tuple[Family, Variant]:
     """Find a family and a variant; a bare family name means its default variant.
 

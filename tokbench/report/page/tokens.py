@@ -135,11 +135,7 @@ def _drawable(codes: np.ndarray | None, books: int) -> bool:
 def _view(entry: Entry, codes: np.ndarray, again: np.ndarray | None) -> TokenView:
     sizes = entry.record.tokens.codebook_sizes
     flat = codes.ndim == 2
-    shown = range(min(codes.shape[-1], MOST_BOOKS))
-    maps = []
-    for k in shown:
-        title = ("bits" if flat else "codes") + (f", codebook {k + 1}" if len(sizes) > 1 else "")
-        maps.append(_map(title, _bits(codes[:, k], sizes[k]) if flat else distinct_colours(codes[..., k])))
+    maps = [_map(title, pixels) for title, pixels in draw_codes(codes, sizes)]
     positions = math.prod(codes.shape[:-1])
     words = [" x ".join(map(str, codes.shape[:-1])) + (" position" if positions == 1 else " positions"), _books(sizes)]
     changed = None
@@ -159,6 +155,23 @@ def _books(sizes: Sequence[int]) -> str:
 
 def _map(title: str, pixels: np.ndarray) -> TokenMap:
     return TokenMap(title, data_uri(pixels), pixels.shape[1], pixels.shape[0])
+
+
+def draw_codes(codes: np.ndarray, sizes: Sequence[int]) -> list[tuple[str, np.ndarray]]:
+    """Draw an image's codes: a colour a code on a 2D grid, and a column of bits a code in a sequence.
+
+    Args:
+        codes: int ``[H, W, K]`` or ``[L, K]``.
+        sizes: Codes in each of the K codebooks.
+
+    Returns:
+        A title and a picture, uint8 ``[h, w, 3]``, for each of the first ``MOST_BOOKS`` codebooks.
+    """
+    flat, drawn = codes.ndim == 2, []
+    for k in range(min(codes.shape[-1], MOST_BOOKS)):
+        title = ("bits" if flat else "codes") + (f", codebook {k + 1}" if len(sizes) > 1 else "")
+        drawn.append((title, _bits(codes[:, k], sizes[k]) if flat else distinct_colours(codes[..., k])))
+    return drawn
 
 
 def distinct_colours(codes: np.ndarray) -> np.ndarray:

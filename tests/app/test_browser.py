@@ -1,0 +1,77 @@
+"""The page in a real browser."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+CHROMIUM = Path("/usr/bin/chromium")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    if not CHROMIUM.is_file():
+        pytest.skip(f"there is no browser at {CHROMIUM}")
+    with playwright.sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox", "--disable-gpu"])
+        yield running
+        running.close()
+
+
+@pytest.fixture(params=[1280, 390])
+def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
+    context = browser.new_context(viewport={"width": request.param, "height": 900})
+    opened, said, asked = context.new_page(), [], []
+    opened.on("console", lambda message: said.append(message.text) if "400" not in message.text else None)
+    opened.on("pageerror", lambda error: said.append(str(error)))
+    opened.on("request", lambda one: asked.append(one.url))
+    opened.goto(address)
+    yield opened
+    assert said == []
+    assert all(url.startswith((address, "blob:", "data:")) for url in asked)
+    assert opened.evaluate("document.documentElement.scrollWidth") <= request.param
+    context.close()
+
+
+def wait_for(page: Any, selector: str, text: str) -> None:
+    from playwright.sync_api import expect
+
+    expect(page.locator(selector)).to_contain_text(text, timeout=60_000)
+
+
+def names(page: Any) -> list[str]:
+    return page.locator(".result h3").all_inner_texts()
+
+
+def test_a_chosen_file_is_compared_and_compared_again(page: Any, tmp_path: Path) -> None:
+    Image.new("RGB", (96, 64), (20, 90, 200)).save(tmp_path / "blue.png")
+    page.set_input_files("#file", str(tmp_path / "blue.png"))
+    page.wait_for_selector(".result")
+    assert names(page) == ["original", "pixel/rgb", "vqvae/tiny"]
+    assert "PSNR exact" in page.locator(".result").nth(1).inner_text()
+    assert page.locator(".result img").evaluate_all("images => images.every(image => image.complete && image.naturalWidth > 0)")
+    page.uncheck("input[value='pixel/rgb']")
+    page.click("#go")
+    wait_for(page, ".result h3 >> nth=1", "vqvae/tiny")
+    assert names(page) == ["original", "vqvae/tiny"]
+
+
+def test_an_embedded_photo_and_mistakes_in_words(page: Any, tmp_path: Path) -> None:
+    page.click("#go")
+    assert page.locator("#says").inner_text() == "Choose a picture first, or take an embedded photo."
+    page.click("#photo")
+    page.wait_for_selector(".result")
+    (tmp_path / "note.png").write_text("<script>window.pwned = 1</script>")
+    page.set_input_files("#file", str(tmp_path / "note.png"))
+    wait_for(page, "#says", "this file is not a readable image")
+    assert page.evaluate("window.pwned") is None
+    assert names(page)  # what was shown stays
+    for box in page.locator("input[name=tokenizer]").all():
+        box.uncheck()
+    page.click("#go")
+    assert page.locator("#says").inner_text() == "Choose at least one tokenizer."
