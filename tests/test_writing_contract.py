@@ -51,6 +51,7 @@ ALLOWED = {
     ("image_files.py", "TemporaryFile"): "what libtiff says, gone when it is read",
     ("lm/checkpoint.py", "TemporaryDirectory"): "the step to go on from, which a library reads from a file; gone when training ends",
     ("lm/checkpoint.py", "save"): "into a file of tokbench.files",
+    ("lm/filtering.py", "save"): "into a file of tokbench.files",
     ("lm/model.py", "save_pretrained"): IN_DRAFT,
     ("lm/stages.py", "save"): "a model, through tokbench.files",
     ("report/page/embed.py", "save"): IN_MEMORY,

@@ -16,6 +16,7 @@ from tokbench.commands.compare import compare, diff, plot
 from tokbench.commands.console import say
 from tokbench.commands.errors import check_once, in_words, is_group, is_usage_error, usage_error
 from tokbench.commands.feed import export, verify
+from tokbench.commands.lm import lm_app
 from tokbench.commands.metrics import metrics
 from tokbench.commands.probe import probe
 from tokbench.commands.reconstruct import reconstruct
@@ -34,6 +35,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(weights_app, name="weights")
+app.add_typer(lm_app, name="lm")
 
 
 def main() -> None:
@@ -55,7 +57,7 @@ def _status() -> int:
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     root = typer.main.get_command(app)
     try:
-        if command not in (None, "export"):
+        if command not in (None, "export", "lm"):
             check_alone(f"tokbench {command}")
         check_once(root, sys.argv[1:])
         with output():

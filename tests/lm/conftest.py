@@ -76,6 +76,11 @@ class Painted(ImageSource):
 
 
 @pytest.fixture(scope="session")
+def painted_source() -> ImageSource:
+    return Painted()
+
+
+@pytest.fixture(scope="session")
 def painted(patch_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An export with captions, in three shards, and a file of edits beside it."""
     folder = tmp_path_factory.mktemp("painted") / "tokens"

@@ -108,7 +108,7 @@ def test_a_killed_stage_goes_on_to_the_losses_of_an_uninterrupted_one(
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert any(not torch.equal(first[name], before) for name, before in fresh().network.state_dict().items())
     done = LanguageModel.load(tmp_path / "killed").recipe["stages"][-1]
-    assert (done["name"], done["steps"], done["data"]) == (stage, 5, ABOUT_ROWS)
+    assert (done["name"], done["steps"], done["data"]) == (stage, 5, "painted")
 
 
 def test_a_signal_ends_a_stage_with_a_checkpoint(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:

@@ -82,6 +82,7 @@ def train_stage(
     options: StageOptions,
     *,
     about: Mapping[str, Any],
+    measured: Mapping[str, Any] | None = None,
     reference: Any = None,
     progress: Progress = lambda done, total, figures: None,
 ) -> StageResult:
@@ -96,6 +97,7 @@ def train_stage(
         rows: Gives row ``n`` of the training, the same at any time.
         options: Where and how.
         about: What the rows are made of, as plain values; a run goes on with equal ones only.
+        measured: What was measured before training, to be noted in the model.
         reference: Frozen copy of the network for ``dpo``; not needed where adapters are trained.
         progress: Called by the first process after every line of the log.
 
@@ -153,7 +155,8 @@ def train_stage(
         if finished and first:
             network = trainer.accelerator.unwrap_model(trainer.model)
             network = network.merge_and_unload() if options.lora is not None else network
-            done = {"name": recipe.name, "stage": recipe.stage, "steps": steps, "recipe": plain(recipe), "data": dict(about)}
+            done = {"name": recipe.name, "stage": recipe.stage, "steps": steps, "recipe": plain(recipe), **about}
+            done |= {"measured": dict(measured)} if measured else {}
             stages = [*start.recipe.get("stages", []), done]
             facts = {**start.recipe, "stages": stages}
             LanguageModel(network.eval(), start.vocabulary, start.image_size, start.grid, facts).save(options.out)

@@ -1,0 +1,309 @@
+"""Stages from what a user names: exports and images, filters, pairs given and made, and a line for every mistake."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.feed import TokenDataset
+from tokbench.lm.beginning import tokenizer_for
+from tokbench.lm.filtering import keep_rows, read_rows
+from tokbench.lm.model import ABOUT, LanguageModel
+from tokbench.lm.preferences import PAIRS, Pairs, read_pairs
+from tokbench.lm.ranking import merge, rank
+from tokbench.lm.recipes import RECIPES, Filter, Preferences, StageRecipe, adjusted, get_recipe
+from tokbench.lm.reward import get_reward
+from tokbench.lm.stages import StageOptions
+from tokbench.lm.tasks import example_of, prompt_of
+from tokbench.lm.training import Inputs, run_stage
+from tokbench.ranks import Ranks
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokens import DiscreteTokens
+
+pytest.importorskip("trl")
+
+SMALL = {"network.layers": 1, "network.hidden_size": 16, "network.heads": 2, "network.intermediate_size": 16, "network.positions": 512}
+
+
+def redness(words: str, pixels: Any) -> float:
+    return float(pixels[..., 0].mean() - pixels[..., 1].mean())
+
+
+@pytest.fixture(autouse=True)
+def _importable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Rewards are imported from the folder of a user."""
+    lines = "def redness(words, pixels):\n    return float(pixels[..., 0].mean() - pixels[..., 1].mean())\n"
+    lines += "def broken(words, pixels):\n    raise RuntimeError('no such network')\n"
+    lines += "def lost(words, pixels):\n    return float('nan')\nNOTHING = 3\n"
+    (tmp_path / "judges.py").write_text(lines)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "judges", raising=False)
+
+
+def recipe_of(stage: str, **changes: object) -> StageRecipe:
+    small = {"warmup": 1, **(SMALL if stage == "pretrain" else {}), **changes}
+    return adjusted(get_recipe(stage), small, steps=2, batch_size=4)
+
+
+@pytest.fixture(scope="module")
+def pretrained(painted: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "pretrain"
+    run_stage(recipe_of("pretrain"), Inputs(str(painted), edits=painted / "edits.jsonl"), StageOptions(out, log_every=1))
+    return out
+
+
+def test_three_stages_one_after_the_other(painted: Path, pretrained: Path, tmp_path: Path) -> None:
+    model = LanguageModel.load(pretrained)
+    assert (model.image_size, model.grid, model.identity) == ((16, 16), (4, 4), TokenDataset(painted).job.tokenizer)
+    good = Inputs(str(painted), str(pretrained), edits=painted / "edits.jsonl", reward="judges:redness")
+    run_stage(recipe_of("quality", **{"keep.score": -300.0, "keep.psnr": 5.0}), good, StageOptions(tmp_path / "quality"))
+    liked = Inputs(str(painted), str(tmp_path / "quality"), reward="judges:redness")
+    dpo = recipe_of("dpo", **{"preferences.prompts": 6, "preferences.samples": 3})
+    run_stage(dpo, liked, StageOptions(tmp_path / "dpo"))
+    stages = LanguageModel.load(tmp_path / "dpo").recipe["stages"]
+    assert [stage["stage"] for stage in stages] == ["pretrain", "quality", "dpo"]
+    assert (stages[1]["measured"]["of"], stages[2]["measured"]["prompts"]) == (60, 6)
+    assert 0 < stages[1]["measured"]["kept"] <= 60
+    assert 0 < stages[2]["measured"]["pairs"] <= 6
+    for pair in read_pairs(tmp_path / "dpo" / PAIRS):
+        assert pair.chosen_score is not None
+        assert pair.rejected_score is not None
+        assert pair.chosen_score > pair.rejected_score
+
+
+def test_images_are_encoded_once(patch_tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "mine"
+    for number in range(6):
+        (folder / f"class-{number % 2}").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (20, 24), (40 * number, 90, 30)).save(folder / f"class-{number % 2}" / f"{number}.png")
+    recipe = recipe_of("pretrain", **{"tasks.edit": 0})
+    inputs = Inputs(str(folder), tokenizer=patch_tokenizer, labels="folder", size=16)
+    run_stage(recipe, inputs, StageOptions(tmp_path / "run"))
+    data = TokenDataset(tmp_path / "run" / "tokens")
+    assert (len(data), data.label_names) == (6, ("class-0", "class-1"))
+    monkeypatch.setattr(type(patch_tokenizer), "_encode", None)  # would fail
+    run_stage(replace(recipe, steps=3), inputs, StageOptions(tmp_path / "run", resume=True))
+    assert LanguageModel.load(tmp_path / "run").recipe["stages"][0]["steps"] == 3
+
+
+def test_a_text_model_learns_images_by_adapters(painted: Path, tmp_path: Path) -> None:
+    import tokenizers
+    import transformers
+
+    words = tokenizers.Tokenizer(tokenizers.models.BPE(vocab={chr(code): code - 32 for code in range(32, 127)}, merges=[]))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Split("", "isolated")
+    words.decoder = tokenizers.decoders.Fuse()
+    (tmp_path / "base").mkdir()
+    words.save(str(tmp_path / "base" / "tokenizer.json"))
+    config = transformers.LlamaConfig(vocab_size=95, hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2)
+    transformers.LlamaForCausalLM(config).save_pretrained(tmp_path / "base")
+    from tokbench.lm.build import LoraOptions
+
+    recipe = recipe_of("pretrain", **{"tasks.edit": 0})
+    options = StageOptions(tmp_path / "run", lora=LoraOptions(rank=2))
+    run_stage(recipe, Inputs(str(painted), str(tmp_path / "base")), options)
+    model = LanguageModel.load(tmp_path / "run")
+    assert model.vocabulary.text.encode("red") == [ord(letter) - 32 for letter in "red"]
+    assert model.vocabulary.size == 95 + 8 + 1024
+
+
+def test_pairs_are_read_as_codes_and_as_images(pretrained: Path, patch_tokenizer: Tokenizer, tmp_path: Path) -> None:
+    model = LanguageModel.load(pretrained)
+    for name, colour in (("better", (250, 0, 0)), ("worse", (0, 0, 250))):
+        Image.new("RGB", (16, 16), colour).save(tmp_path / f"{name}.png")
+    codes = {name: [number] * 16 for number, name in enumerate(("chosen", "rejected"))}
+    lines = [{"prompt": "red", "chosen": "better.png", "rejected": "worse.png"}, {"prompt": "a", **codes}]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n\n" for line in lines))
+    options = StageOptions(tmp_path / "run", log_every=1)
+    run_stage(recipe_of("dpo"), Inputs(model=str(pretrained), pairs=tmp_path / "pairs.jsonl"), options)
+    images, given = read_pairs(tmp_path / "run" / PAIRS)
+    assert (given.chosen, given.rejected) == (codes["chosen"], codes["rejected"])
+    red = torch.full((1, 3, 16, 16), -1.0)
+    red[:, 0] = 250 / 127.5 - 1
+    assert images.chosen == patch_tokenizer.encode(red).codes.flatten().tolist()
+    rows = [Pairs(tmp_path / "run" / PAIRS, model, seed=0).row(number) for number in range(2)]
+    for row in rows:
+        text = "red" if row["prompt_ids"] == prompt_of("generate", model.vocabulary, text="red", grid=model.grid) else "a"
+        pair = images if text == "red" else given
+        for side, name in ((pair.chosen, "chosen_ids"), (pair.rejected, "rejected_ids")):
+            image = DiscreteTokens(torch.tensor(side)[None, :, None], model.grid, model.vocabulary.codebook_sizes)
+            assert row["prompt_ids"] + row[name] == example_of("generate", model.vocabulary, text=text, images=[image]).input_ids
+    assert rows[0] != rows[1]
+
+
+CODES = list(range(16))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "holds no pair of different images; write a line for each"),
+        ("nonsense", "line 1: Expecting value"),
+        (
+            json.dumps({"prompt": "a", "chosen": CODES}),
+            "line 1: it has no rejected image, and one side alone says nothing of what is better",
+        ),
+        (json.dumps({"prompt": "a", "rejected": CODES, "chosen": None}), "line 1: it has no chosen image"),
+        (json.dumps({"chosen": CODES, "rejected": CODES[::-1]}), "line 1: it has no prompt"),
+        (json.dumps({"prompt": "a", "chosen": CODES, "rejected": CODES}), "line 1: its chosen and rejected image are the same"),
+        (
+            json.dumps({"prompt": "a", "chosen": CODES, "rejected": CODES[:4]}),
+            "line 1: it has an image of 4 codes, those of the model have 16",
+        ),
+        (
+            json.dumps({"prompt": "a", "chosen": CODES, "rejected": [5000] * 16}),
+            "codes of codebook 0 range over 5000..5000, allowed is 0..1023",
+        ),
+        (json.dumps({"prompt": "a", "chosen": CODES, "rejected": [-1] * 16}), "line 1: it has a code that no codebook has"),
+        (
+            json.dumps({"prompt": "a", "chosen": CODES, "rejected": []}),
+            "line 1: its rejected is neither a list of codes nor the name of a file",
+        ),
+        (json.dumps({"prompt": "a", "chosen": CODES, "rejected": [1.5] * 16}), "line 1: its rejected is neither"),
+        (json.dumps({"prompt": "a", "chosen": CODES, "rejected": "none.png"}), "none.png is not a readable image"),
+        ("[1, 2]", "line 1: it is a list, not an object"),
+    ],
+)
+def test_files_that_are_no_pairs(pretrained: Path, tmp_path: Path, line: str, message: str) -> None:
+    (tmp_path / "pairs.jsonl").write_text(line)
+    with pytest.raises(TokbenchError) as caught:
+        run_stage(recipe_of("dpo"), Inputs(model=str(pretrained), pairs=tmp_path / "pairs.jsonl"), StageOptions(tmp_path / "run"))
+    assert message in str(caught.value)
+    assert str(tmp_path / "pairs.jsonl") in str(caught.value)
+    assert not (tmp_path / "run" / PAIRS).exists()
+
+
+def test_ranking_keeps_what_differs_whatever_the_number_of_processes(pretrained: Path, patch_tokenizer: Tokenizer, tmp_path: Path) -> None:
+    model, prompts = LanguageModel.load(pretrained), [f"picture {number}" for number in range(7)]
+    how, judge = Preferences(prompts=7, samples=3), get_reward("judges:redness")
+    for name, world in (("one", 1), ("three", 3)):
+        (tmp_path / name).mkdir()
+        for number in range(world):
+            rank(model, patch_tokenizer, prompts, how, judge, tmp_path / name, seed=0, ranks=Ranks(number, world))
+        count, mean = merge(tmp_path / name, Ranks(0, world))
+        assert count == len(list(read_pairs(tmp_path / name / PAIRS))) > 0
+        assert -255 <= mean <= 255
+    assert (tmp_path / "one" / PAIRS).read_bytes() == (tmp_path / "three" / PAIRS).read_bytes()
+    assert [path.name for path in (tmp_path / "three").iterdir()] == [PAIRS]
+    (tmp_path / "far").mkdir()
+    rank(model, patch_tokenizer, prompts, replace(how, margin=600.0), judge, tmp_path / "far", seed=0, ranks=Ranks())
+    assert merge(tmp_path / "far", Ranks())[0] == 0
+    with pytest.raises(TokbenchError, match=r"holds no pairs; give --preferences with others, or lower preferences.margin"):
+        Pairs(tmp_path / "far" / PAIRS, model, seed=0)
+
+
+def test_a_filter_keeps_what_its_measures_say(painted: Path, painted_source: ImageSource, patch_tokenizer: Tokenizer) -> None:
+    data = TokenDataset(painted)
+    judged: list[tuple[str, float]] = []
+    whole = keep_rows(data, patch_tokenizer, Filter(psnr=8.0), reward=None, originals=painted_source)
+    assert whole.score is None
+    assert whole.psnr is not None
+    assert 0 < len(whole.rows) <= 60
+    assert whole.psnr > 8
+
+    def judge(words: str, pixels: Any) -> float:
+        judged.append((words, redness(words, pixels)))
+        return judged[-1][1]
+
+    kept = keep_rows(data, patch_tokenizer, Filter(score=0.0), reward=judge, originals=None)
+    values = dict(judged)
+    expected = [row for row in range(len(data)) if values.get(data[row]["caption"], 0.0) >= 0]
+    assert kept.rows.tolist() == expected
+    assert kept.psnr is None
+    assert kept.score == pytest.approx(np.mean([value for _, value in judged]))
+    with pytest.raises(
+        TokbenchError,
+        match=r"none of the 60 images of .* is good enough \(mean score not taken, mean PSNR .*\); lower keep.score or keep.psnr",
+    ):
+        keep_rows(data, patch_tokenizer, Filter(psnr=1e6), reward=None, originals=painted_source)
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", None])
+def test_rows_that_are_none(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "kept.npy"
+    path.write_bytes(content) if content is not None else np.save(path, np.array([3, 2]))
+    with pytest.raises(TokbenchError, match=r"kept.npy is damaged \(.*\); start again in another --out"):
+        read_rows(path, 60)
+
+
+def test_the_tokenizer_of_a_model_is_found_or_named(tiny: LanguageModel) -> None:
+    assert tokenizer_for(tiny.identity, "cpu").name == "patch/kmeans-1024"
+    with pytest.raises(TokbenchError, match="tests:Mine is no tokenizer of the zoo; give it with -t"):
+        tokenizer_for(replace(tiny.identity, name="tests:Mine"), "cpu")
+    with pytest.raises(TokbenchError, match=r"the tokenizer given is patch/kmeans-1024 of other weights or settings; give theirs with -t"):
+        tokenizer_for(replace(tiny.identity, state_sha256="0" * 64), "cpu")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("beauty", "unknown reward 'beauty'; give scenes, or module:function of your own"),
+        ("judges:NOTHING", "'judges:NOTHING' is of type int, not a function that takes words and pixels"),
+        ("judges:missing", "module 'judges' has no 'missing'"),
+    ],
+)
+def test_rewards_that_are_none(name: str, message: str) -> None:
+    with pytest.raises(TokbenchError, match=re.escape(message)):
+        get_reward(name)
+
+
+def test_rewards_that_fail() -> None:
+    pixels = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(TokbenchError, match=r"the reward judges:broken failed for 'red' \(RuntimeError: no such network\); mend it"):
+        get_reward("judges:broken")("red", pixels)
+    with pytest.raises(TokbenchError, match=r"the reward judges:lost is nan for 'red'; it must be a finite number"):
+        get_reward("judges:lost")("red", pixels)
+
+
+def test_what_is_missing_or_too_much_is_said(painted: Path, pretrained: Path, tmp_path: Path, tokbench_cli: Any) -> None:
+    out = tmp_path / "run"
+
+    def said(*arguments: object) -> str:
+        status, printed, line = tokbench_cli("lm", "train", *arguments, "--out", out)
+        assert (status, printed) == (2, "")
+        assert line.count("\n") == 1
+        assert not (out / ABOUT).exists()
+        return line
+
+    model = ("--model", pretrained)
+    assert "unknown stage 'pretrian'; did you mean pretrain?" in said("pretrian")
+    assert "pretrain learns from images; give --data EXPORT, a folder of images, or scenes" in said("pretrain")
+    assert "quality goes on from a model; give --model FOLDER of one that pretrain made" in said("quality", "--data", painted)
+    assert "dpo goes on from a model; give --model FOLDER" in said("dpo", "--data", painted)
+    assert "dpo takes --data, whose words are drawn and ranked, or --preferences FILE of pairs; neither was given" in said("dpo", *model)
+    assert "; both were given" in said("dpo", *model, "--data", painted, "--preferences", painted / "edits.jsonl")
+    assert "pairs are learned from by dpo, not by quality" in said("quality", *model, "--preferences", painted / "edits.jsonl")
+    assert "there is no reward for" in said("dpo", *model, "--data", painted)
+    assert "holds images; give -t TOKENIZER to encode them, or make an export of them first" in said("pretrain", "--data", "photos")
+    assert "is encoded already, with its own size and labels" in said("pretrain", "--data", painted, "--size", 32)
+    assert "give --edits FILE, or leave them out: --set tasks.edit=0" in said("pretrain", "--data", painted)
+    assert "has its own text tokenizer; leave --text out" in said("quality", *model, "--data", painted, "--text", "tokenizer.json")
+    assert "learning_rate takes a value of type float" in said("pretrain", "--set", "learning_rate=fast")
+    assert "stage of pretrain cannot be set" in said("pretrain", "--set", "stage=dpo")
+    assert "did you mean tasks.generate" in said("pretrain", "--set", "tasks.generat=1")
+    assert "shares of tasks are not negative" in said("pretrain", "--set", "tasks.generate=-1")
+    assert "steps must be at least 1" in said("pretrain", "--steps", 0)
+    assert "nothing to resume" in said("pretrain", "--data", painted, "--resume")
+
+
+def test_the_command_trains_and_lists(painted: Path, tmp_path: Path, tokbench_cli: Any) -> None:
+    status, printed, _ = tokbench_cli("lm", "train")
+    assert status == 0
+    assert [line.split()[0] for line in printed.splitlines()] == [recipe.name for recipe in RECIPES]
+    changes = [word for key, value in (SMALL | {"tasks.edit": 0}).items() for word in ("--set", f"{key}={value}")]
+    out = tmp_path / "run"
+    status, _, said = tokbench_cli("lm", "train", "pretrain", "--data", painted, *changes, "--steps", 2, "--batch-size", 2, "--out", out)
+    assert status == 0, said
+    assert f"done: 2 steps, model {out}" in said
+    assert LanguageModel.load(out).recipe["stages"][0]["recipe"]["batch_size"] == 2

@@ -1,0 +1,10 @@
+"""The group of commands about a language model that draws, edits and reads."""
+
+from __future__ import annotations
+
+import typer
+
+from tokbench.commands.lm_train import train
+
+lm_app = typer.Typer(help="One model that draws, edits and describes images, and the stages that train it.", rich_markup_mode=None)
+lm_app.command("train")(train)

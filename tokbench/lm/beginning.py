@@ -1,0 +1,148 @@
+"""The model that a stage begins from, and the tokenizer that belongs to it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from tokbench.bench.loader import fit
+from tokbench.configs import flat
+from tokbench.errors import TokbenchError
+from tokbench.feed.dataset import TokenDataset
+from tokbench.feed.encoding import encode_batch, identify
+from tokbench.feed.job import TokenizerIdentity
+from tokbench.feed.text import ByteText
+from tokbench.feed.text_file import FileText
+from tokbench.feed.vocabulary import Vocabulary
+from tokbench.images import UnreadableImage, load_rgb
+from tokbench.lm.build import code_vectors, extend, open_base, tiny_network
+from tokbench.lm.model import ABOUT, LanguageModel
+from tokbench.lm.recipes import StageRecipe
+from tokbench.records.protocol import get_protocol
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.zoo import load, names
+from tokbench.tokens import DiscreteTokens
+from tokbench.weights.places import locate
+
+
+def begin(
+    recipe: StageRecipe, data: TokenDataset, *, model: str | None, text: Path | None, tokenizer: Tokenizer | None, device: str
+) -> LanguageModel:
+    """Open or make the model that a stage begins from.
+
+    Args:
+        recipe: Gives sizes and seed of one from scratch.
+        data: What it will read.
+        model: A language model of this package; or, where ``pretrain`` teaches it images, any causal model; None starts from scratch.
+        text: Text tokenizer of one from scratch; None writes words byte by byte.
+        tokenizer: That of the data, whose code vectors a model of text begins with; None looks for it in the zoo.
+        device: Where the tokenizer runs.
+
+    Raises:
+        TokbenchError: If it cannot be read, or is of another tokenizer or size of images than the data.
+    """
+    layout = data.job.layout
+    if model is not None and (Path(locate(model)) / ABOUT).is_file():
+        if text is not None:
+            raise TokbenchError(f"{model} has its own text tokenizer; leave --text out")
+        start = LanguageModel.load(locate(model))
+        if data.grid != start.grid or layout.image_size != start.image_size:
+            given = f"{data.folder} holds images of {_size(layout.image_size)} px, {model} reads those of {_size(start.image_size)} px"
+            raise TokbenchError(f"{given}; export at its size, or start another model")
+        return start
+    if not layout.discrete:
+        name = data.job.tokenizer.name
+        raise TokbenchError(f"{data.folder} holds latents of {name}, and a language model reads codes; export with another tokenizer")
+    if model is None:
+        words = ByteText() if text is None else FileText.open(text)
+        vocabulary = Vocabulary.over(words, layout, data.job.tokenizer)
+        network = tiny_network(vocabulary, recipe.network, seed=recipe.seed)
+        return LanguageModel(network, vocabulary, layout.image_size, layout.grid)
+    if recipe.stage != "pretrain":
+        raise TokbenchError(f"{model} holds no model that has learned images; give --model FOLDER of one that pretrain made")
+    if text is not None:
+        raise TokbenchError(f"{model} has its own text tokenizer; leave --text out")
+    network, own = open_base(model)
+    vocabulary = Vocabulary.over(own, layout, data.job.tokenizer)
+    found = tokenizer or tokenizer_for(data.job.tokenizer, device)
+    check_tokenizer(found, data.job.tokenizer)
+    extend(network, vocabulary, vectors=code_vectors(found, layout), seed=recipe.seed)
+    return LanguageModel(network, vocabulary, layout.image_size, layout.grid)
+
+
+def tokenizer_for(identity: TokenizerIdentity, device: str) -> Tokenizer:
+    """Load the image tokenizer that codes are of, by its name in the zoo.
+
+    Raises:
+        TokbenchError: If it is not of the zoo, or the one at hand is another one.
+    """
+    if identity.name not in names():  # neither modules nor places: a file of somebody else must not choose what is imported
+        raise TokbenchError(f"{identity.name} is no tokenizer of the zoo; give it with -t")
+    found = load(identity.name, None, device)
+    here = flat(identify(found).config)
+    if changed := {key: value for key, value in flat(identity.config).items() if here.get(key) != value}:
+        found = load(identity.name, None, device, config=changed)
+    check_tokenizer(found, identity)
+    return found
+
+
+def check_tokenizer(tokenizer: Tokenizer, identity: TokenizerIdentity) -> None:
+    """Refuse a tokenizer other than the one that codes are of.
+
+    Raises:
+        TokbenchError: If it is; both are named.
+    """
+    given = identify(tokenizer)
+    if given != identity:
+        same = " of other weights or settings" if given.name == identity.name else ""
+        raise TokbenchError(f"the tokens are those of {identity.name}, and the tokenizer given is {given.name}{same}; give theirs with -t")
+
+
+def encoder(model: LanguageModel, tokenizer: Tokenizer | None, device: str) -> Callable[[Path], DiscreteTokens]:
+    """Make what reads an image file as the model's images were read, and encodes it; the tokenizer is loaded at the first file."""
+    protocol = get_protocol(changes={"size": model.image_size[0]})
+    loaded: list[Tokenizer] = [] if tokenizer is None else [tokenizer]
+
+    def encode(path: Path) -> DiscreteTokens:
+        if not loaded:
+            loaded.append(tokenizer_for(model.identity, device))
+        try:
+            pixels = fit(load_rgb(path), protocol)
+        except UnreadableImage as error:
+            raise TokbenchError(f"{path} is not a readable image ({error})") from error
+        batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].contiguous()
+        tokens = encode_batch(loaded[0], batch, [path.name], protocol)
+        assert isinstance(tokens, DiscreteTokens)
+        return tokens
+
+    return encode
+
+
+def positions(model: LanguageModel) -> int | None:
+    """Ids of the longest sequence that a network takes; None if it does not say."""
+    found = getattr(model.network.config.get_text_config(), "max_position_embeddings", None)
+    return found if isinstance(found, int) else None
+
+
+def digest_of(model: str | None) -> str:
+    """SHA-256 over the weights that a stage begins from; ``scratch`` if there are none."""
+    if model is None:
+        return "scratch"
+    total = hashlib.sha256()
+    for path in sorted(Path(locate(model)).glob("*.safetensors")):
+        total.update(bytes.fromhex(sha256_of(path)))
+    return total.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(pixels: tuple[int, int]) -> str:
+    return f"{pixels[0]}x{pixels[1]}"

@@ -1,0 +1,99 @@
+"""What a stage learns from, out of what a user names: an export as it is, or images that are encoded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tokbench.configs import plain
+from tokbench.data.open import open_training_source
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.feed.dataset import TokenDataset
+from tokbench.feed.export import ExportOptions, export
+from tokbench.feed.label_rules import LabelRule
+from tokbench.feed.memmap import holds_export, holds_memmap
+from tokbench.lm.edits import Edits
+from tokbench.lm.recipes import StageRecipe
+from tokbench.lm.scene_source import StageScenes
+from tokbench.records.protocol import get_protocol
+from tokbench.tokenizers.base import Tokenizer
+
+SCENES = "scenes"
+"""The place that stands for drawn scenes; a folder of that name is written ``./scenes``."""
+
+TOKENS = "tokens"
+"""Folder within that of a run, where images are encoded to."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a stage learns from.
+
+    Args:
+        data: The export.
+        edits: Pairs for editing, if there are any.
+        originals: The images of the export, where they are at hand.
+    """
+
+    data: TokenDataset
+    edits: Edits | None
+    originals: ImageSource | None
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it is, as plain values: equal for equal material."""
+        job = self.data.job
+        digests = {"data": self.data.summary.data_digest, "rows": len(self.data), "edits": len(self.edits or ())}
+        return {"name": job.data.name, "tokenizer": job.tokenizer.name, "preparation": plain(job.preparation), **digests}
+
+
+def gather(
+    place: str,
+    recipe: StageRecipe,
+    out: Path,
+    *,
+    tokenizer: Tokenizer | None,
+    edits: Path | None,
+    labels: LabelRule,
+    size: int | None,
+    wait: Callable[[], None],
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Material:
+    """Open what a stage learns from; images are encoded into the folder of the run, where a run that goes on finds them.
+
+    Args:
+        place: An export or a memory map, ``scenes``, or images as ``tokbench train --data`` takes them.
+        recipe: Says how many scenes are drawn, and how.
+        out: Folder of the run.
+        tokenizer: Encodes images; not needed for exports.
+        edits: File of edits of the images.
+        labels: Where labels of images come from.
+        size: Side of images in pixels; None takes 64.
+        wait: Returns once all processes have called it.
+        progress: Called with images encoded and in all.
+
+    Raises:
+        TokbenchError: If there are no such data, there is no tokenizer to encode them, or options are given that an export has no use for.
+    """
+    folder = Path(place).expanduser()
+    originals: ImageSource | None = None
+    if holds_export(folder) or holds_memmap(folder):
+        if size is not None or labels != "source":
+            raise TokbenchError(f"{place} is encoded already, with its own size and labels; leave out --size and --labels, or export again")
+    else:
+        if tokenizer is None:
+            raise TokbenchError(f"{place} holds images; give -t TOKENIZER to encode them, or make an export of them first")
+        protocol = get_protocol(changes={"size": size})
+        if place == SCENES:
+            source: ImageSource = StageScenes(recipe.images, size=protocol.size, low_quality=recipe.low_quality, seed=recipe.seed)
+        else:
+            source = open_training_source(place)
+        folder = out / TOKENS
+        export(tokenizer, source, folder, protocol=protocol, options=ExportOptions(labels=labels, progress=progress))
+        wait()
+        originals = source
+    data = TokenDataset(folder)
+    return Material(data, None if edits is None else Edits(edits, data), originals)

@@ -1,0 +1,140 @@
+"""Pairs out of a model's own images: several for the same words, ranked by a reward after decoding, the best and the worst kept."""
+
+from __future__ import annotations
+
+import heapq
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+
+from tokbench.feed.parsing import parse
+from tokbench.files import atomic_file
+from tokbench.lm.decoding import pixels_of
+from tokbench.lm.model import LanguageModel
+from tokbench.lm.options import SamplingOptions
+from tokbench.lm.preferences import PAIRS, line_of
+from tokbench.lm.recipes import Preferences
+from tokbench.lm.reward import Reward
+from tokbench.lm.sampling import Request, sample, seed_of
+from tokbench.lm.tasks import prompt_of
+from tokbench.ranks import Ranks
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokens import DiscreteTokens
+
+AT_ONCE = 16
+"""Prompts that are sampled before their images are ranked."""
+
+
+def draw(model: LanguageModel, prompts: Sequence[str], preferences: Preferences, *, seed: int) -> list[list[DiscreteTokens]]:
+    """Draw several images for each prompt.
+
+    Args:
+        model: What draws.
+        prompts: Words.
+        preferences: How many images, and how they are sampled.
+        seed: Seed of all of them; an image does not depend on which others are drawn.
+
+    Returns:
+        The images of each prompt, one image each.
+
+    Raises:
+        TokbenchError: If the text tokenizer cannot write a prompt, or it is too long for the model.
+    """
+    options = SamplingOptions(temperature=preferences.temperature, top_k=preferences.top_k or None)
+    requests = []
+    for prompt in prompts:
+        ids = prompt_of("generate", model.vocabulary, text=prompt, grid=model.grid)
+        requests += [Request(ids, seed_of(seed, ids, number)) for number in range(preferences.samples)]
+    answers = sample(model, requests, options)
+    images = [parse(torch.tensor([*request.ids, *answer]), model.vocabulary)[-1] for request, answer in zip(requests, answers, strict=True)]
+    drawn = [image for image in images if isinstance(image, DiscreteTokens)]
+    return [drawn[start : start + preferences.samples] for start in range(0, len(drawn), preferences.samples)]
+
+
+def rank(
+    model: LanguageModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    preferences: Preferences,
+    reward: Reward,
+    folder: Path,
+    *,
+    seed: int,
+    ranks: Ranks,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> None:
+    """Write this process's share of the pairs, which ``merge`` then puts together.
+
+    A pair is the image of the highest reward and the one of the lowest, where these differ by more than the margin. Rewards are taken after
+    decoding, so that they see what a person sees.
+
+    Args:
+        model: What draws; ready to evaluate.
+        tokenizer: Decodes what it draws.
+        prompts: Words, the same in all processes.
+        preferences: How many images, how they are sampled, and the margin.
+        reward: Judges an image by its words.
+        folder: Where the file goes.
+        seed: Seed of all images.
+        ranks: Which process of how many this is.
+        progress: Called with prompts done and in all.
+
+    Raises:
+        TokbenchError: As ``draw``, or if the reward fails.
+    """
+    mine = range(ranks.rank, len(prompts), ranks.world_size)
+    with atomic_file(_part(folder, ranks.rank)) as file:
+        for start in range(0, len(mine), AT_ONCE):
+            numbers = mine[start : start + AT_ONCE]
+            drawn = draw(model, [prompts[number] for number in numbers], preferences, seed=seed)
+            pictures = pixels_of([image for images in drawn for image in images], tokenizer)
+            for number, images in zip(numbers, drawn, strict=True):
+                scores = [reward(prompts[number], next(pictures)) for _ in images]
+                best, worst = scores.index(max(scores)), scores.index(min(scores))
+                mean = sum(scores) / len(scores)
+                if scores[best] - scores[worst] > preferences.margin:
+                    sides = (images[best].codes.flatten().tolist(), images[worst].codes.flatten().tolist())
+                    line = line_of(
+                        prompts[number], *sides, chosen_score=scores[best], rejected_score=scores[worst], mean=mean, number=number
+                    )
+                else:
+                    line = json.dumps({"mean": mean, "number": number}) + "\n"
+                file.write(line.encode())
+            progress(min(start + AT_ONCE, len(mine)), len(mine))
+
+
+def merge(folder: Path, ranks: Ranks) -> tuple[int, float]:
+    """Put the shares of all processes together, in the order of the prompts.
+
+    Args:
+        folder: Where they lie; the pairs go there too.
+        ranks: How many processes there were.
+
+    Returns:
+        How many pairs there are, and the mean reward of all images.
+    """
+    count, prompts, total = 0, 0, 0.0
+    with ExitStack() as files, atomic_file(folder / PAIRS) as out:
+        parts = [_numbered(files.enter_context(_part(folder, rank).open("rb"))) for rank in range(ranks.world_size)]
+        for _, line in heapq.merge(*parts):
+            values = json.loads(line)
+            prompts += 1
+            total += values["mean"]
+            if "prompt" in values:
+                out.write(line)
+                count += 1
+    for rank_ in range(ranks.world_size):
+        _part(folder, rank_).unlink()
+    return count, total / max(1, prompts)
+
+
+def _numbered(lines: Iterator[bytes]) -> Iterator[tuple[int, bytes]]:
+    for line in lines:
+        yield json.loads(line)["number"], line
+
+
+def _part(folder: Path, number: int) -> Path:
+    return folder / f".{PAIRS}.{number}"

@@ -1,0 +1,69 @@
+"""How well a picture shows what was asked for: by the reader of scenes, or by anybody's function."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from tokbench.errors import TokbenchError, brief
+from tokbench.plugins import import_class
+
+Pixels = np.ndarray[Any, np.dtype[np.uint8]]
+
+Reward = Callable[[str, Pixels], float]
+"""Takes the words and a picture, uint8 ``[H, W, 3]``; gives a finite number, larger for what is better."""
+
+SCENES = "scenes"
+"""The reward of scenes, by its name: the share of what was asked for that the reader finds in the picture."""
+
+
+def get_reward(name: str) -> Reward:
+    """Find a reward.
+
+    Args:
+        name: ``scenes``, or ``package.module:function``.
+
+    Raises:
+        TokbenchError: If there is none, or it cannot be called.
+    """
+    if name == SCENES:
+        return scene_reward
+    if ":" not in name:
+        raise TokbenchError(f"unknown reward {name!r}; give {SCENES}, or module:function of your own, which takes words and pixels")
+    function = import_class(name)
+    if not callable(function):
+        raise TokbenchError(f"{name!r} is of type {type(function).__name__}, not a function that takes words and pixels")
+
+    def reward(words: str, pixels: Pixels) -> float:
+        try:
+            value = float(function(words, pixels))
+        except Exception as error:  # code of others
+            raise TokbenchError(f"the reward {name} failed for {words[:80]!r} ({brief(error)}); mend it") from error
+        if not math.isfinite(value):
+            raise TokbenchError(f"the reward {name} is {value} for {words[:80]!r}; it must be a finite number")
+        return value
+
+    return reward
+
+
+def scene_reward(words: str, pixels: Pixels) -> float:
+    """Read a picture and hold it against a sentence.
+
+    Args:
+        words: Names things, as captions of scenes do.
+        pixels: The picture, uint8 ``[H, W, 3]``.
+
+    Returns:
+        The share of what was asked for that is right, 0 to 1.
+
+    Raises:
+        TokbenchError: If the words name no thing, or too many.
+    """
+    from tokbench.data.scenes.asked import asked_in
+    from tokbench.data.scenes.reader import read
+    from tokbench.data.scenes.score import score
+
+    return score(asked_in(words), read(pixels)).share

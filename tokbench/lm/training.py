@@ -1,0 +1,284 @@
+"""A stage from what a user names to a model: its data, the model it begins from, what is kept, and pairs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from tokbench.data.open import open_training_source
+from tokbench.errors import TokbenchError
+from tokbench.feed.dataset import TokenDataset
+from tokbench.feed.label_rules import LabelRule
+from tokbench.feed.memmap import holds_export, holds_memmap
+from tokbench.feed.origin import source_of
+from tokbench.files import make_folder, write_text
+from tokbench.json_files import read_json
+from tokbench.lm.beginning import begin, check_tokenizer, digest_of, encoder, positions, sha256_of, tokenizer_for
+from tokbench.lm.checkpoint import CHECKPOINT
+from tokbench.lm.filtering import keep_rows, read_rows, write_rows
+from tokbench.lm.material import SCENES, Material, gather
+from tokbench.lm.mixture import Mixture, words_of
+from tokbench.lm.model import LanguageModel
+from tokbench.lm.order import Order
+from tokbench.lm.preferences import PAIRS, Pairs, prepare
+from tokbench.lm.ranking import merge, rank
+from tokbench.lm.recipes import StageRecipe
+from tokbench.lm.reward import Reward, get_reward, scene_reward
+from tokbench.lm.scene_source import StageScenes
+from tokbench.lm.stages import Progress, StageOptions, StageResult, train_stage
+from tokbench.lm.trainers import Row
+from tokbench.ranks import ranks_from_environment
+from tokbench.tokenizers.base import Tokenizer
+
+KEPT = "kept.npy"
+"""Rows that a filter kept, in the folder of a run."""
+
+MEASURED = "measured.json"
+"""What was measured before training, in the folder of a run."""
+
+FIRST_PROMPT = 500_000_000
+"""Number of the first scene whose words are drawn and ranked, far from those that are learned from."""
+
+Counter = Callable[[str, int, int], None]
+"""What is being made before training begins, how many are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a stage is made from.
+
+    Args:
+        data: An export, ``scenes``, or images; None where pairs are given.
+        model: Folder of a language model; for ``pretrain`` also that of any causal model, or ``hf:OWNER/REPO``; None starts from scratch.
+        tokenizer: Encodes images and decodes what is judged; None takes that of the export or the model, from the zoo.
+        text: A ``tokenizer.json`` for words, where a model starts from scratch; None writes words byte by byte.
+        edits: File of edits.
+        pairs: File of chosen and rejected images.
+        reward: Judges images by their words; None judges scenes by their reader, and nothing else.
+        labels: Where labels of images come from.
+        size: Side of images in pixels.
+    """
+
+    data: str | None = None
+    model: str | None = None
+    tokenizer: Tokenizer | None = None
+    text: Path | None = None
+    edits: Path | None = None
+    pairs: Path | None = None
+    reward: str | None = None
+    labels: LabelRule = "source"
+    size: int | None = None
+
+
+def run_stage(
+    recipe: StageRecipe,
+    inputs: Inputs,
+    options: StageOptions,
+    *,
+    preparing: Counter = lambda what, done, total: None,
+    progress: Progress = lambda done, total, figures: None,
+) -> StageResult:
+    """Train a stage.
+
+    Args:
+        recipe: What to do.
+        inputs: What it is made from.
+        options: Where and how.
+        preparing: Called while images are encoded, judged or drawn.
+        progress: See ``train_stage``.
+
+    Returns:
+        How it ended.
+
+    Raises:
+        TokbenchError: If something is missing or does not fit together, or as ``train_stage``.
+    """
+    run = _Run(recipe, inputs, options, preparing, progress)
+    if options.resume and not (options.out / CHECKPOINT).is_file():
+        raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
+    if not options.resume and (options.out / CHECKPOINT).exists():
+        raise TokbenchError(f"{options.out} already holds a run; add --resume to go on with it, or choose another --out")
+    return run.prefer() if recipe.stage == "dpo" else run.learn()
+
+
+@dataclass(frozen=True)
+class _Run:
+    recipe: StageRecipe
+    inputs: Inputs
+    options: StageOptions
+    preparing: Counter
+    progress: Progress
+
+    def learn(self) -> StageResult:
+        """Learn from sequences of mixed tasks."""
+        recipe, inputs, options = self.recipe, self.inputs, self.options
+        if inputs.pairs is not None:
+            raise TokbenchError(f"pairs are learned from by dpo, not by {recipe.name}; leave --preferences out")
+        if inputs.data is None:
+            raise TokbenchError(f"{recipe.name} learns from images; give --data EXPORT, a folder of images, or scenes")
+        if recipe.stage != "pretrain" and inputs.model is None:
+            raise TokbenchError(f"{recipe.name} goes on from a model; give --model FOLDER of one that pretrain made")
+        material = gather(
+            inputs.data,
+            recipe,
+            options.out,
+            tokenizer=inputs.tokenizer,
+            edits=inputs.edits,
+            labels=inputs.labels,
+            size=inputs.size,
+            wait=self.wait,
+            progress=lambda done, total: self.preparing("encoding", done, total),
+        )
+        start = begin(recipe, material.data, model=inputs.model, text=inputs.text, tokenizer=inputs.tokenizer, device=options.device)
+        mixture = Mixture(
+            material.data,
+            start.vocabulary,
+            tasks=recipe.tasks,
+            words=recipe.words,
+            edits=material.edits,
+            kept=self.keep(material),
+            loss=recipe.loss,
+            longest=positions(start),
+            seed=recipe.seed,
+        )
+        mixture.example(0)  # what no sequence can be made of shows now
+
+        def rows(number: int) -> Row:
+            return asdict(mixture.example(number))
+
+        about = {"data": material.about, "start": digest_of(inputs.model)}
+        return train_stage(recipe, start, rows, options, about=about, measured=self.measured(), progress=self.progress)
+
+    def keep(self, material: Material) -> Any:
+        """The rows that the recipe's filter keeps; None if it has none."""
+        path = self.options.out / KEPT
+        if self.recipe.keep is None:
+            return None
+        if not (self.options.resume and path.is_file()):
+            if ranks_from_environment().rank == 0:
+                tokenizer = self.inputs.tokenizer or tokenizer_for(material.data.job.tokenizer, self.options.device)
+                check_tokenizer(tokenizer, material.data.job.tokenizer)
+                kept = keep_rows(
+                    material.data,
+                    tokenizer,
+                    self.recipe.keep,
+                    reward=self.reward(material.data.job.data.name),
+                    originals=material.originals or _originals(material.data),
+                    progress=lambda done, total: self.preparing("judging", done, total),
+                )
+                make_folder(self.options.out)
+                write_rows(path, kept.rows)
+                self.measure(kept=len(kept.rows), of=len(material.data), mean_score=kept.score, mean_psnr=kept.psnr)
+            self.wait()
+        return read_rows(path, len(material.data))
+
+    def prefer(self) -> StageResult:
+        """Learn from pairs, given or made of the model's own images."""
+        recipe, inputs, options = self.recipe, self.inputs, self.options
+        if inputs.model is None:
+            raise TokbenchError(f"{recipe.name} goes on from a model; give --model FOLDER of one that pretrain or quality made")
+        if (inputs.data is None) == (inputs.pairs is None):
+            given = "both were given" if inputs.data is not None else "neither was given"
+            raise TokbenchError(f"{recipe.name} takes --data, whose words are drawn and ranked, or --preferences FILE of pairs; {given}")
+        start, pairs = LanguageModel.load(inputs.model, device=options.device), options.out / PAIRS
+        make_folder(options.out)
+        if not (options.resume and pairs.is_file()):
+            self.make_pairs(start, pairs)
+            self.wait()
+        rows = Pairs(pairs, start, longest=positions(start), seed=recipe.seed)
+        rows.row(0)
+        reference = None if options.lora is not None else LanguageModel.load(inputs.model, device=options.device).network
+        about = {"pairs": sha256_of(pairs), "start": digest_of(inputs.model)}
+        return train_stage(
+            recipe, start, rows.row, options, about=about, measured=self.measured(), reference=reference, progress=self.progress
+        )
+
+    def make_pairs(self, start: LanguageModel, pairs: Path) -> None:
+        """Write the file of pairs with codes alone."""
+        ranks, tokenizer = ranks_from_environment(), self.inputs.tokenizer
+        if tokenizer is not None:
+            check_tokenizer(tokenizer, start.identity)
+        if self.inputs.pairs is not None:
+            if ranks.rank == 0:
+                count = prepare(self.inputs.pairs, pairs, start, encoder(start, tokenizer, self.options.device))
+                self.measure(pairs=count)
+            return
+        reward, words = self.prompts()
+        rank(
+            start,
+            tokenizer or tokenizer_for(start.identity, self.options.device),
+            words,
+            self.recipe.preferences,
+            reward,
+            self.options.out,
+            seed=self.recipe.seed,
+            ranks=ranks,
+            progress=lambda done, total: self.preparing("drawing and ranking", done, total),
+        )
+        self.wait()
+        if ranks.rank == 0:
+            count, mean = merge(self.options.out, ranks)
+            self.measure(prompts=len(words), pairs=count, mean_reward=mean)
+
+    def prompts(self) -> tuple[Reward, list[str]]:
+        """What judges, and the words that are drawn."""
+        place, wanted = str(self.inputs.data), self.recipe.preferences.prompts
+        folder = Path(place).expanduser()
+        if place == SCENES:
+            scenes = StageScenes(wanted, size=64, seed=FIRST_PROMPT + self.recipe.seed)
+            name, words = SCENES, [scenes.caption(number) for number in range(wanted)]
+        elif holds_export(folder) or holds_memmap(folder):
+            data = TokenDataset(folder)
+            order = Order(data.blocks, seed=self.recipe.seed)
+            found = (words_of(data[order.row(number)], data.label_names) for number in range(len(order)))
+            name, words = data.job.data.name, list(islice(filter(None, found), wanted))
+        else:
+            source = open_training_source(place)
+            captions = (source.caption(number) for number in range(len(source) if source.has_captions else 0))
+            name, words = source.name, list(islice(filter(None, captions), wanted))
+        reward = self.reward(name)
+        if reward is None:
+            raise TokbenchError(f"there is no reward for {place}; give --reward module:function, or --preferences FILE of pairs")
+        if not words:
+            raise TokbenchError(f"{place} has no words to draw; give data with captions, or --preferences FILE of pairs")
+        return reward, words
+
+    def reward(self, name: str) -> Reward | None:
+        """What judges images of these data."""
+        if self.inputs.reward is not None:
+            return get_reward(self.inputs.reward)
+        return scene_reward if name == SCENES else None
+
+    def wait(self) -> None:
+        """Return once all processes are here."""
+        if ranks_from_environment().world_size > 1:
+            from accelerate import PartialState
+
+            PartialState(cpu=self.options.device == "cpu").wait_for_everyone()
+
+    def measure(self, **figures: Any) -> None:
+        """Note what was measured before training."""
+        write_text(self.options.out / MEASURED, json.dumps(figures, indent=1, sort_keys=True) + "\n")
+
+    def measured(self) -> dict[str, Any]:
+        """What was noted, by this run or the one it goes on with."""
+        path = self.options.out / MEASURED
+        try:
+            values = read_json(path)
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError) as error:
+            raise TokbenchError(f"{path} is damaged ({error}); start again in another --out") from error
+        return values if isinstance(values, dict) else {}
+
+
+def _originals(data: TokenDataset) -> Any:
+    """The images of an export, if they are at hand."""
+    try:
+        return source_of(data.job)
+    except TokbenchError:
+        return None
