@@ -117,10 +117,14 @@ def _scalar(value: object, kind: Any, key: str) -> object:
     raise TokbenchError(f"{key} cannot be set as a whole; set its fields, e.g. {key}.field=value")
 
 
+UNLESS_DEFAULT = {"unless_default": True}
+"""Metadata of a field that is left out where it has its default: files without it are what they were before there was the field."""
+
+
 def plain(value: Any) -> Any:
     """Turn dataclasses and tuples into what JSON can hold; infinity becomes the string ``inf``, NaN ``nan``."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value) if not _left_out(field, value)}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -128,6 +132,10 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return str(value)
     return value
+
+
+def _left_out(field: dataclasses.Field[Any], value: Any) -> bool:
+    return bool(field.metadata.get("unless_default")) and getattr(value, field.name) == field.default
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

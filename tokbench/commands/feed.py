@@ -63,6 +63,10 @@ def export(
     size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: 64].")] = None,
     seed: Annotated[int | None, whole("--seed", help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
     precision: PrecisionOption = None,
+    views: Annotated[
+        Literal["none", "flip", "ten-crop"],
+        choice("--views", among=("none", "flip", "ten-crop"), help="Rows of an image: it alone, it and its mirror image, or ten crops."),
+    ] = "none",
     labels: LabelsOption = "source",
     classes: Annotated[
         Path | None, typer.Option(help="Names of the classes in the order of their numbers: a text or JSON file, or an earlier export.")
@@ -114,6 +118,7 @@ def export(
         options = ExportOptions(
             rows_per_shard=rows,
             latents=latents,
+            views=views,
             labels=labels,
             classes=names,
             batch_size=batch_size,
@@ -125,7 +130,8 @@ def export(
         )
         done = export_tokens(model, source, out_dir, protocol=protocol, options=options)
     rest = "" if done.complete else "; other ranks are not done yet"
-    say(f"{counted(done.rows, 'image')} in {done.made} new and {done.kept} kept shards of {done.folder}, {len(done.skipped)} skipped{rest}")
+    what = "image" if views == "none" else "view"
+    say(f"{counted(done.rows, what)} in {done.made} new and {done.kept} kept shards of {done.folder}, {len(done.skipped)} skipped{rest}")
     if memmap is not None:
         say(f"{done.memmap} holds them as one array" if done.memmap else f"the rank that finishes last writes {memmap}")
     say_written(done.formats, places)

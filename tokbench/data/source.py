@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 from PIL import Image
 
@@ -23,7 +24,7 @@ class ImageSource(ABC):
     """
 
     name: str
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     ready_size: int | None = None
     metrics: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()

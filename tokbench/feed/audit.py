@@ -19,7 +19,7 @@ from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 from tokbench.feed.compare import Kept
 from tokbench.feed.formats.record import refuse_format
-from tokbench.feed.job import ExportJob, differences
+from tokbench.feed.job import ExportJob, differences, view_of
 from tokbench.feed.memmap import INDEX, ROWS, holds_memmap
 from tokbench.feed.moments import Moments
 from tokbench.feed.shards import DIGEST, ShardFacts, read_columns, read_facts, shard_schema, token_values
@@ -124,7 +124,7 @@ class Audit:
             yield str(error)
             return
         yield from found
-        for image in sorted(asked):
+        for image in sorted(asked, key=self._place):
             self._asked.update(image.encode() + b"\0")
         if self.rows - first != facts.rows:
             yield f"{name} holds {self.rows - first} rows and announces {facts.rows}"
@@ -135,7 +135,7 @@ class Audit:
         """Check one row group. Ids rise over the whole export, so one that comes twice is found without remembering them all."""
         ids, digests = table.column("id").to_pylist(), table.column(DIGEST).to_pylist()
         for before, after in pairwise(ids if self._last_id is None else [self._last_id, *ids]):
-            if before >= after:
+            if self._place(before) >= self._place(after):
                 yield f"{name} has the id {after} twice" if before == after else f"{name} has the id {after} out of order, or twice"
                 break
         self._last_id = ids[-1] if ids else self._last_id
@@ -149,6 +149,10 @@ class Audit:
             largest = int(values[:, k :: self.job.width].max(initial=0))
             if largest >= size:
                 yield f"{name} has codes of codebook {k} up to {largest}, allowed is 0..{size - 1}"
+
+    def _place(self, name: str) -> tuple[str, int]:
+        """What ids are ordered by: the image, then the view."""
+        return view_of(name) if self.job.views > 1 else (name, 0)
 
     def _against(self, summary: Summary, facts: list[ShardFacts]) -> Iterator[str]:
         skipped = [image for item in facts for image in item.skipped]

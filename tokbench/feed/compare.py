@@ -16,6 +16,7 @@ from tokbench.feed.encoding import decode_batch, encode_batch
 from tokbench.feed.job import ExportJob
 from tokbench.feed.label_rules import Annotations, LabelRule
 from tokbench.feed.stored import as_tokens, stored
+from tokbench.feed.views import Viewed
 from tokbench.records.protocol import Protocol, get_protocol
 from tokbench.tokenizers.base import Tokenizer
 
@@ -68,6 +69,8 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
         raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the tokens were made at {how.size} px")
     settings = {"size": how.size, "resize": how.resize, "seed": how.seed, "precision": how.precision, "micro_batch": how.micro_batch}
     protocol = replace(get_protocol(changes=settings), crop=how.crop)  # type: ignore[arg-type]  # perhaps that of an earlier version
+    if job.views > 1:
+        source = Viewed(source, range(len(source)), how.views, protocol)  # type: ignore[arg-type]  # it was one when it was exported
     wanted = {row.id: row for row in rows}
     places = {name: index for index, name in enumerate(source.ids) if name in wanted}
     missing = [name for name in wanted if name not in places]

@@ -8,7 +8,7 @@ number of processes. Images that cannot be read shorten their own shard and move
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
@@ -29,6 +29,7 @@ from tokbench.feed.formats.write import check_format, check_places, write_format
 from tokbench.feed.job import (
     LATENT_TYPES,
     SCHEMA,
+    VIEWS,
     DataIdentity,
     ExportJob,
     Preparation,
@@ -42,6 +43,7 @@ from tokbench.feed.memmap import INDEX, ROWS, check_memmap, holds_memmap, write_
 from tokbench.feed.shards import DIGEST, ShardFacts, ShardRows, check_rows, read_columns, read_facts, shard_schema
 from tokbench.feed.stored import stored
 from tokbench.feed.summary import SUMMARY, read_summary, summarise, write_summary
+from tokbench.feed.views import Viewed, ViewRule
 from tokbench.feed.writing import ShardWriter
 from tokbench.files import Busy, make_folder, remove_abandoned
 from tokbench.images import UnreadableImage
@@ -62,6 +64,8 @@ class ExportOptions:
     Args:
         rows_per_shard: Images asked for in a shard; None takes 4096, or as many as fill 64 MiB if those are fewer.
         latents: Type in which continuous latents are stored.
+        views: Which views of an image are rows: itself (``none``), also its mirror image (``flip``), or ten crops (``ten-crop``), see
+            ``tokbench.feed.views``. An id is then that of the image with ``#`` and the number of the view behind it.
         labels: Where labels come from: ``source``, if it has any; the ``folder`` an image lies in; or ``none``.
         classes: Names of all classes by number, see ``read_classes``; None numbers those of the source.
         batch_size: Images read ahead, where one thread encodes; changes no byte. The network always sees ``protocol.micro_batch``.
@@ -73,11 +77,12 @@ class ExportOptions:
         progress: Called after every micro-batch with this rank's images done and in all.
 
     Raises:
-        ValueError: If a number is not positive, or ``latents`` or ``labels`` is none of those named.
+        ValueError: If a number is not positive, or ``latents``, ``views`` or ``labels`` is none of those named.
     """
 
     rows_per_shard: int | None = None
     latents: Literal["float32", "float16"] = "float32"
+    views: ViewRule = "none"
     labels: LabelRule = "source"
     classes: tuple[str, ...] | None = None
     batch_size: int = 64
@@ -95,6 +100,8 @@ class ExportOptions:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.latents not in LATENT_TYPES:
             raise ValueError(f"latents must be {' or '.join(LATENT_TYPES)}, got {self.latents!r}")
+        if self.views not in VIEWS:
+            raise ValueError(f"views must be one of {', '.join(VIEWS)}, got {self.views!r}")
         if self.labels not in get_args(LabelRule):
             raise ValueError(f"labels must be one of {', '.join(get_args(LabelRule))}, got {self.labels!r}")
 
@@ -153,7 +160,14 @@ def export(
     source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)
     if source.ready_size is not None and source.ready_size != protocol.size:
         raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
-    work = _Work(tokenizer, source, choose(source, protocol), protocol, options, out, _schema_of(out))
+    indices: Sequence[int] = choose(source, protocol)
+    _refuse_twins(source, indices)
+    if options.views != "none":
+        source = Viewed(source, indices, options.views, protocol)
+        indices = range(len(source))
+        if source.has_captions:
+            logger.warning("mirrored views have the captions of their images; left and right are the other way round in them")
+    work = _Work(tokenizer, source, indices, protocol, options, out, _schema_of(out))
     memmap = None if options.memmap is None else Path(options.memmap)
     if memmap is not None:
         check_memmap(out, memmap, work.job)
@@ -181,6 +195,12 @@ def export(
     array = _map(out, memmap) if complete and memmap is not None else None
     formats = _write_formats(out, places, how) if complete else {}
     return ExportResult(out, sum(item.rows for item in facts), skipped, len(made), len(kept), complete, array, formats)
+
+
+def _refuse_twins(source: ImageSource, indices: Sequence[int]) -> None:
+    twice = next((source.ids[a] for a, b in pairwise(indices) if source.ids[a] == source.ids[b]), None)
+    if twice is not None:
+        raise TokbenchError(f"{source.name} has two images with the id {twice}; give every image its own name")
 
 
 def survey(folder: Path, job: ExportJob) -> dict[int, ShardFacts]:
@@ -276,7 +296,7 @@ class _Work:
         self,
         tokenizer: Tokenizer,
         source: ImageSource,
-        indices: list[int],
+        indices: Sequence[int],
         protocol: Protocol,
         options: ExportOptions,
         out: Path,
@@ -291,23 +311,21 @@ class _Work:
 
     def _job(self, schema: int) -> ExportJob:
         protocol = self.protocol
-        ids = [self.source.ids[index] for index in self.indices]
-        twice = next((a for a, b in pairwise(ids) if a == b), None)
-        if twice is not None:
-            raise TokbenchError(f"{self.source.name} has two images with the id {twice}; give every image its own name")
+        views = VIEWS[self.options.views]
         layout = layout_of(self.tokenizer, protocol.size, protocol.size)
         dtype = code_type(layout.codebook_sizes) if layout.discrete else self.options.latents
+        values = layout.positions * (len(layout.codebook_sizes) or layout.channels)
+        images = self.options.rows_per_shard or max(1, default_rows(values, dtype) // views)
         return ExportJob(
             tokenizer=identify(self.tokenizer, schema=schema),
             layout=layout,
             dtype=dtype,
-            preparation=preparation(self.tokenizer, protocol),
-            data=DataIdentity(self.source.name, len(ids), digest_of_ids(ids)),
+            preparation=replace(preparation(self.tokenizer, protocol), views=self.options.views),
+            data=DataIdentity(self.source.name, len(self.indices), digest_of_ids(self.source.ids[index] for index in self.indices)),
             labels=self.options.labels if self.annotations.has_labels else "none",
             label_names=self.annotations.names,
             captions=self.annotations.has_captions,
-            rows_per_shard=self.options.rows_per_shard
-            or default_rows(layout.positions * (len(layout.codebook_sizes) or layout.channels), dtype),
+            rows_per_shard=images * views,  # a shard has all views of an image, or none
             tokbench=tokbench.__version__,
             schema=schema,
         )
@@ -359,6 +377,8 @@ class _Work:
     def _read(self, row: int) -> Loaded | SkippedImage:
         index = self.indices[row]
         image = load(self.source, self.protocol, index)
+        if isinstance(image, Loaded) and isinstance(self.source, Viewed):
+            image = replace(image, enlarged=self.source.enlarged(index))
         if isinstance(image, SkippedImage) or not (self.annotations.has_labels or self.annotations.has_captions):
             return image
         return replace(image, label=self.annotations.label(index), caption=self.annotations.caption(index))
@@ -377,7 +397,8 @@ class _Work:
             raise none_readable(self.source, report)  # of several shards, others may have images that can be read
         if report.skipped:
             first, count = report.skipped[0], len(report.skipped)
-            logger.warning("%d of %d images cannot be read (the first: %s: %s)", count, report.requested, first.id, first.reason)
+            what = "images" if self.job.views == 1 else "views"
+            logger.warning("%d of %d %s cannot be read (the first: %s: %s)", count, report.requested, what, first.id, first.reason)
 
 
 def preparation(tokenizer: Tokenizer, protocol: Protocol) -> Preparation:

@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from tokbench.configs import build, flat, plain
+from tokbench.configs import UNLESS_DEFAULT, build, flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.records.earlier import upgraded
 
 SCHEMA = 2
 """1 held a digest of the weights only where they came from no file; its exports are verified and gone on with by what they hold."""
+
+VIEWS = {"none": 1, "flip": 2, "ten-crop": 10}
+"""Rows of an image, by which views of it are exported; ``tokbench.feed.views`` makes them."""
 
 LATENT_TYPES = ("float32", "float16")
 """How continuous latents may be stored."""
@@ -67,6 +70,10 @@ class Preparation:
         precision: Number format the tokenizer ran in.
         micro_batch: Images the network saw at once.
         device: ``cpu``, ``cuda``, ... whose arithmetic rounds in its own way.
+        views: Which views of an image are rows, one of ``VIEWS``.
+
+    Raises:
+        ValueError: If there are no such views.
     """
 
     size: int
@@ -77,11 +84,16 @@ class Preparation:
     precision: str
     micro_batch: int
     device: str = "cpu"
+    views: str = field(default="none", metadata=UNLESS_DEFAULT)
+
+    def __post_init__(self) -> None:
+        if self.views not in VIEWS:
+            raise ValueError(f"views are {', '.join(VIEWS)}, got {self.views[:40]!r}")
 
 
 @dataclass(frozen=True)
 class DataIdentity:
-    """Which images were asked for.
+    """Which images were asked for, or which views of images: each then counts as one and has an id of its own.
 
     Args:
         name: Name of the source.
@@ -135,6 +147,8 @@ class ExportJob:
             raise ValueError(f"rows_per_shard and data.count must be positive, got {self.rows_per_shard} and {self.data.count}")
         if self.data.count > MOST_IMAGES:
             raise ValueError(f"{self.data.count:,} images are more than {MOST_IMAGES:,}")
+        if self.rows_per_shard % self.views or self.data.count % self.views:
+            raise ValueError(f"{self.data.count} rows in shards of {self.rows_per_shard} are no {self.views} views of every image")
         if self.shards > MOST_SHARDS or self.values > MOST_VALUES:
             raise ValueError(f"{self.shards:,} shards of {self.values:,} values an image are more than {MOST_SHARDS:,} of {MOST_VALUES:,}")
 
@@ -154,6 +168,11 @@ class ExportJob:
         return self.layout.positions * self.width
 
     @property
+    def views(self) -> int:
+        """Rows of every image."""
+        return VIEWS[self.preparation.views]
+
+    @property
     def shards(self) -> int:
         """How many shards there are."""
         return -(-self.data.count // self.rows_per_shard)
@@ -171,6 +190,12 @@ class ExportJob:
         """Which of the images asked for belong to a shard."""
         start = number * self.rows_per_shard
         return range(start, min(start + self.rows_per_shard, self.data.count))
+
+
+def view_of(name: str) -> tuple[str, int]:
+    """The image that a row's id names in an export of views, and which view of it; -1 if the id is none of a view."""
+    image, _, number = name.rpartition("#")
+    return (image, int(number)) if len(number) == 1 and number in "0123456789" and image else (name, -1)
 
 
 def code_type(codebook_sizes: tuple[int, ...]) -> str:
@@ -239,7 +264,8 @@ def differences(there: ExportJob, here: ExportJob) -> str:
         Up to four settings with both values; empty if the jobs are equal.
     """
     old, new = flat(plain(there)), flat(plain(here))
-    different = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
+    longer = max(old, new, key=len)  # names what only one of them has where it belongs
+    different = [key for key in dict.fromkeys([*longer, *old, *new]) if old.get(key) != new.get(key)]
     parts = [f"{key} is {_short(old.get(key))} there and {_short(new.get(key))} here" for key in different[:4]]
     more = len(different) - len(parts)
     return "; ".join(parts) + (f"; {more} more" if more else "")

@@ -12,6 +12,7 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import identify
 from tokbench.feed.job import DataIdentity, ExportJob, differences, digest_of_ids
+from tokbench.feed.views import ViewIds
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.zoo import load, names, usable_device
@@ -74,4 +75,5 @@ def source_of(job: ExportJob) -> ImageSource:
 def _identity(source: ImageSource, job: ExportJob) -> DataIdentity:
     how = job.preparation
     chosen = choose(source, get_protocol(changes={"size": how.size, "samples": how.samples, "seed": how.seed}))
-    return DataIdentity(source.name, len(chosen), digest_of_ids(source.ids[index] for index in chosen))
+    ids = ViewIds(source.ids, chosen, job.views) if job.views > 1 else [source.ids[index] for index in chosen]
+    return DataIdentity(source.name, len(ids), digest_of_ids(ids))

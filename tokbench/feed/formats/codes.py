@@ -9,17 +9,22 @@ from pathlib import Path
 import numpy as np
 
 from tokbench.feed.formats.plan import Plan
-from tokbench.feed.formats.rows import ExportRows, class_of
+from tokbench.feed.formats.rows import ExportRows, class_of, whole_images
 from tokbench.tokens import DiscreteTokens
+
+PATHS = {"none": "", "flip": "flip", "ten-crop": "flip_ten_crop"}
+"""Where LlamaGen keeps codes, by their views."""
 
 
 def write_llamagen(plan: Plan, rows: ExportRows, folder: Path) -> list[str]:
     """Write two ``.npy`` files an image, numbered from 0: codes int64 ``[1, views, L]`` and its class int64 ``[1]``.
 
+    Those of several views lie in a folder ``flip`` or ``flip_ten_crop``: the reader draws a view where ``flip`` is in the path.
+
     Args:
         plan: What to write.
         rows: The export.
-        folder: Where to; it is what LlamaGen calls ``--code-path``.
+        folder: Where to; it, or the folder of the views in it, is what LlamaGen calls ``--code-path``.
 
     Returns:
         What users should know, one line each.
@@ -28,8 +33,9 @@ def write_llamagen(plan: Plan, rows: ExportRows, folder: Path) -> list[str]:
     folders and counts ImageNet's images.
     """
     size = plan.job.preparation.size
+    folder = folder / PATHS[plan.job.preparation.views]
     codes, labels = folder / f"imagenet{size}_codes", folder / f"imagenet{size}_labels"
-    codes.mkdir()
+    codes.mkdir(parents=True)
     labels.mkdir()
     count = 0
     for values, label in _images(rows):
@@ -63,13 +69,11 @@ def _images(rows: ExportRows) -> Iterator[tuple[np.ndarray, int]]:
     """Codes ``[1, views, L]`` and class of every image.
 
     Raises:
-        TokbenchError: If an image has no class.
+        TokbenchError: If an image has no class, or not all of its views.
     """
-    for group in rows:
-        assert isinstance(group.tokens, DiscreteTokens)
-        codes = group.tokens.codes[..., 0].numpy()
-        for row in range(len(group)):
-            yield codes[None, row : row + 1], class_of(group, row)
+    for image in whole_images(rows):
+        views = [group.tokens.codes[row, :, 0].numpy() for group, row in image if isinstance(group.tokens, DiscreteTokens)]
+        yield np.stack(views)[None], class_of(*image[0])
 
 
 def _write_npy(path: Path, values: np.ndarray) -> None:

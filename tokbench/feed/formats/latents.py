@@ -18,12 +18,15 @@ from tokbench.tokens import ContinuousTokens
 STATISTICS = "statistics.json"
 """Mean and standard deviation of every channel, over all positions of all rows."""
 
+NAMES = ("latents", "latents_flip")
+"""Tensors of a file, by view."""
+
 
 def write_latents(plan: Plan, rows: ExportRows, folder: Path) -> list[str]:
     """Write a ``.safetensors`` file for every shard, and the statistics over all of them.
 
     A file has ``latents`` ``[N, C, H, W]`` (``[N, C, L]`` of a 1D grid) and, if the export has labels, ``labels`` int64 ``[N]``.
-    ``statistics.json`` holds ``mean`` and ``std``, ``latents_stats.pt`` the same as tensors ``[1, C, 1, 1]``.
+    Of mirrored views, ``latents`` are the images and ``latents_flip`` their mirror images. ``statistics.json`` holds ``mean`` and ``std``, ``latents_stats.pt`` the same as tensors ``[1, C, 1, 1]``.
 
     Args:
         plan: What to write.
@@ -43,14 +46,16 @@ def write_latents(plan: Plan, rows: ExportRows, folder: Path) -> list[str]:
         if not count:
             continue
         groups = list(rows.shard(number))
-        tensors = {"latents": np.concatenate([_latents(group, plan) for group in groups])}
+        values = np.concatenate([_latents(group, plan) for group in groups])
+        tensors = {name: np.ascontiguousarray(values[view :: job.views]) for view, name in enumerate(NAMES[: job.views])}
         if job.labels != "none":
-            tensors["labels"] = np.array([class_of(group, row) for group in groups for row in range(len(group))])
-        about = {"total_size": str(count), "dtype": job.dtype}
+            labels = [class_of(group, row) for group in groups for row in range(len(group))]
+            tensors["labels"] = np.array(labels[:: job.views], np.int64)
+        about = {"total_size": str(count // job.views), "dtype": job.dtype}
         (folder / f"latents_rank00_shard{number:05d}.safetensors").write_bytes(tensors_to_bytes(tensors, about))
     _write_statistics(rows, folder)
-    unlabelled = [f"the export of {job.data.name} has no labels, which LightningDiT reads; its files have latents alone"]
-    return unlabelled * (job.labels == "none")
+    absent = [word for word, there in (("labels", job.labels != "none"), ("latents_flip (of --views flip)", job.views > 1)) if not there]
+    return [f"the files have no {' and no '.join(absent)}; LightningDiT reads latents, latents_flip and labels"] * bool(absent)
 
 
 def _latents(group: RowGroup, plan: Plan) -> np.ndarray:

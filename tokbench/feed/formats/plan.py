@@ -77,6 +77,10 @@ class Format:
         if (self.takes == "latents") == job.layout.discrete:
             holds, wants = ("codes", "latents") if job.layout.discrete else ("latents", "codes")
             raise TokbenchError(f"{self.name} takes {wants}, and {job.tokenizer.name} makes {holds}; choose another format or tokenizer")
+        if self.takes == "latents" and job.views > 2:
+            raise TokbenchError(
+                f"{self.name} takes an image and its mirror image, and the export has {job.views} views; make one of --views flip"
+            )
         if self.takes != "sequences":
             self._check_codes(job)
             return Plan(self, job, options, None, "")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokbench.errors import TokbenchError
-from tokbench.feed.job import ExportJob
+from tokbench.feed.job import ExportJob, view_of
 from tokbench.feed.shards import check_rows, read_columns, shard_schema, token_values
 from tokbench.feed.stored import as_tokens
 from tokbench.feed.summary import Summary
@@ -83,6 +83,26 @@ class ExportRows:
             raise TokbenchError(
                 f"{path} has {count} rows, the summary says {self.summary.rows[number]}; verify the export to see what is wrong"
             )
+
+
+def whole_images(rows: ExportRows) -> Iterator[list[tuple[RowGroup, int]]]:
+    """Gather the rows of every image: one, or all of its views in their order, each as a row group and a place in it.
+
+    Raises:
+        TokbenchError: If views are missing or out of order, or a shard is damaged.
+    """
+    count, image = rows.job.views, list[tuple[RowGroup, int]]()
+    for group in rows:
+        for row, name in enumerate(group.ids):
+            image.append((group, row))
+            first, before = image[0]
+            if count > 1 and view_of(name) != (view_of(first.ids[before])[0], len(image) - 1):
+                raise TokbenchError(f"{name} of {rows.folder} is not where it belongs among the views of its image; verify the export")
+            if len(image) == count:
+                yield image
+                image = []
+    if image:
+        raise TokbenchError(f"the last image of {rows.folder} has {len(image)} of {count} views; verify the export")
 
 
 def class_of(group: RowGroup, row: int) -> int:
