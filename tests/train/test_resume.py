@@ -104,7 +104,9 @@ def runner(tmp_path: Path, noise: Callable[[list], ImageSource], monkeypatch: py
     torch.nn.init.normal_(start.quantize.embedding.weight)
     state = start.state_dict()
     save_weights(state, tmp_path / "init.safetensors", about={})
-    save_weights({key: value for key, value in state.items() if key != loop.CODEBOOK}, tmp_path / "autoencoder.safetensors", about={})
+    save_weights(
+        {key: value for key, value in state.items() if not key.endswith(loop.CODEBOOK)}, tmp_path / "autoencoder.safetensors", about={}
+    )
     return Runner(tmp_path, noise([(40, 30), (20, 24), (18, 60)]))
 
 

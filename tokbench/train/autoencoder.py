@@ -11,6 +11,7 @@ from tokbench.errors import TokbenchError
 from tokbench.nn.discriminator import PatchDiscriminator
 from tokbench.quantizers.configs import VQ, QuantizerConfig
 from tokbench.quantizers.ema import EmaCodebook
+from tokbench.quantizers.starting import start_codebooks
 from tokbench.quantizers.vq import VectorQuantizer
 from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
 from tokbench.tokenizers.vae.model import VAE
@@ -81,19 +82,27 @@ class AutoencoderObjective(Objective):
             out = self.model(images, noise)
             return out.images, {"kl": self.losses.kl_weight * out.posterior.kl().mean() / images[0].numel()}, {}
         figures: dict[str, float] = {}
-        if self.codebook is not None and step == 0 and self.fresh_codebook:
-            with torch.no_grad():
-                vectors = self.model(images, generator=generator).vectors
-            needed = -(-self.model.config.quantizer.codebook_sizes[0] // vectors.shape[1])
-            if len(images) < needed:
-                raise TokbenchError(f"a batch of {len(images)} is too small to start the codebook from; it takes at least {needed}")
-            self.codebook.initialise(vectors.flatten(0, 1), generator)
+        if step == 0 and self.fresh_codebook:
+            self._start_codebook(images, generator)
         out = self.model(images, generator=generator)
         figures["batch_perplexity"] = perplexity(out.quantized.codes)
         if self.codebook is not None:
             codes = out.quantized.codes.flatten()
             figures["restarted"] = float(self.codebook.update(out.vectors.flatten(0, 1), codes, generator))
         return out.images, dict(out.quantized.losses), figures
+
+    def _start_codebook(self, images: Tensor, generator: torch.Generator) -> None:
+        assert isinstance(self.model, ConvVQTokenizer)
+        with torch.no_grad():
+            vectors = self.model(images, generator=generator).vectors.flatten(0, 1)
+        if self.codebook is None:
+            start_codebooks(self.model.quantize, vectors, generator)
+        else:
+            positions = len(vectors) // len(images)
+            needed = -(-self.model.config.quantizer.codebook_sizes[0] // positions)
+            if len(images) < needed:
+                raise TokbenchError(f"a batch of {len(images)} is too small to start the codebook from; it takes at least {needed}")
+            self.codebook.initialise(vectors, generator)
 
     def _pixel(self, reconstruction: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
         squared = F.mse_loss(reconstruction, images)

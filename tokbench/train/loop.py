@@ -38,7 +38,7 @@ from tokbench.weights.training import Training, training_of
 
 logger = logging.getLogger(__name__)
 
-CODEBOOK = "quantize.embedding.weight"
+CODEBOOK = "embedding.weight"
 """Weights that bring this keep their codebook; otherwise the first batch starts one."""
 
 
@@ -132,7 +132,7 @@ def _build(recipe: Recipe, options: TrainOptions, size: int) -> Objective:
     from tokbench.train.autoencoder import AutoencoderObjective
 
     objective = AutoencoderObjective(model.train(), recipe, perceptual)
-    objective.fresh_codebook = CODEBOOK not in fitting
+    objective.fresh_codebook = not any(name.startswith("quantize.") and name.endswith(CODEBOOK) for name in fitting)
     if objective.codebook is not None and not objective.fresh_codebook:
         objective.codebook.adopt(recipe.batch_size * model.layout(size, size).positions)
     return objective
