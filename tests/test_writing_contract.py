@@ -28,7 +28,7 @@ ALLOWED = {
     ("records/store.py", "write_table"): IN_DRAFT,
     ("records/store.py", "write_text"): IN_DRAFT,
     ("bench/cache.py", "save"): IN_MEMORY,
-    ("commands/reconstruct.py", "save"): IN_MEMORY,
+    ("commands/pictures.py", "save"): IN_MEMORY,
     ("commands/probe.py", "save"): IN_MEMORY,
     ("data/batch.py", "memmap"): "only read",
     ("weights/download.py", "FileLock"): "holds nothing",

@@ -62,18 +62,19 @@ class Restored:
     bits: float | None
 
 
-def read_pictures(specs: Sequence[str], size: int) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
-    """Read pictures for a grid.
+def read_pictures(specs: Sequence[str], size: int, *, resize: bool = True) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
+    """Read pictures.
 
     Args:
         specs: Image files, or ``photos/test/ID/NN`` for an embedded crop.
         size: Side of the centre square in pixels.
+        resize: Whether files of another size are scaled and cut; else they are refused.
 
     Returns:
         Names with pixels ``[size, size, 3]``, and attribution lines of the embedded ones.
 
     Raises:
-        TokbenchError: If a picture is missing or unreadable.
+        TokbenchError: If a picture is missing or unreadable, or of another size and not to be resized.
     """
     protocol = get_protocol(changes={"size": size})
     pictures, credits = [], []
@@ -91,6 +92,9 @@ def read_pictures(specs: Sequence[str], size: int) -> tuple[list[tuple[str, np.n
             image = load_rgb(Path(spec).expanduser())
         except UnreadableImage as error:
             raise TokbenchError(f"{spec} is not a readable image ({error}); give image files or photos/test/ID/NN") from error
+        if not resize and image.size != (size, size):
+            given = f"{image.height}x{image.width}"
+            raise TokbenchError(f"{spec} is {given} px, {size}x{size} are taken; scale it, or take its centre square with --resize")
         pictures.append((Path(spec).name, fit(image, protocol)))
     return pictures, credits
 

@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokbench.commands.console import (
-    DeviceOption,
-    say,
-    tokenizer_names,
-)
-from tokbench.commands.destinations import check_file
+from tokbench.commands.console import DeviceOption, tokenizer_names
+from tokbench.commands.pictures import check_picture, write_picture
 from tokbench.commands.values import whole
-from tokbench.errors import TokbenchError
-from tokbench.files import write_bytes
 
 if TYPE_CHECKING:
     from tokbench.tokenizers.base import Tokenizer
-
-PICTURES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
-"""Formats of pictures, by the ending of their files."""
 
 
 def reconstruct(
@@ -37,9 +27,7 @@ def reconstruct(
     seed: Annotated[int, whole("--seed", help="Of stochastic tokenizers.")] = 0,
 ) -> None:
     """Draw originals, reconstructions and error maps side by side."""
-    if output.suffix.lower() not in PICTURES:
-        raise TokbenchError(f"--output {str(output)!r} must end in {', '.join(PICTURES)}")
-    check_file(output, "--output")
+    check_picture(output, "--output")
     from tokbench.bench.reconstruct import read_pictures
     from tokbench.bench.reconstruct import reconstruct as reconstruct_pictures
     from tokbench.report.grid import draw_grid
@@ -49,10 +37,4 @@ def reconstruct(
     pictures, attribution = read_pictures(images, size)
     rows = reconstruct_pictures(pictures, tokenizers, seed=seed)
     grid = draw_grid(rows, [item.name for item in tokenizers], tile=tile, footer=attribution)
-    stream = io.BytesIO()
-    try:
-        grid.save(stream, PICTURES[output.suffix.lower()])
-    except (OSError, ValueError) as error:  # too large for the format
-        raise TokbenchError(f"cannot draw {output} ({error}); choose fewer images, a smaller --tile, or .png") from error
-    write_bytes(output, stream.getvalue())
-    say(f"wrote {output}")
+    write_picture(grid, output, smaller="fewer images, a smaller --tile")

@@ -42,11 +42,12 @@ def choice(name: str, *short: str, among: Sequence[str], help: str = "") -> Any:
     return typer.Option(name, *short, parser=parse, autocompletion=completing(lambda: among), metavar="|".join(among), help=help)
 
 
-def whole(name: str, *, low: int | None = None, high: int | None = None, help: str = "") -> Any:
+def whole(name: str, *short: str, low: int | None = None, high: int | None = None, help: str = "") -> Any:
     """Declare an option that takes a whole number.
 
     Args:
         name: As it is written, ``--size``.
+        short: Its short form, ``-n``.
         low: The lowest it takes; None for any.
         high: The highest it takes; None for any.
         help: One line.
@@ -55,7 +56,7 @@ def whole(name: str, *, low: int | None = None, high: int | None = None, help: s
     limits = "" if low is None and high is None else f" [{'' if low is None else low}..{'' if high is None else high}]"
     within = f" of at least {low}" if high is None else f" of at most {high}" if low is None else f" from {low} to {high}"
     parse = _number(name, int, f"a whole number{within if limits else ''}", lambda value: lowest <= value <= highest)
-    return typer.Option(name, parser=parse, metavar=f"INTEGER{limits}", help=help)
+    return typer.Option(name, *short, parser=parse, metavar=f"INTEGER{limits}", help=help)
 
 
 def number(name: str, *, help: str = "") -> Any:

@@ -47,10 +47,9 @@ class ConstrainedDecoding:
         size = vocabulary.size
         if scores.shape[1] < size:
             raise ValueError(f"the model scores {scores.shape[1]} ids, the vocabulary has {size}; resize its embeddings")
-        masked = torch.full_like(scores, -torch.inf)
         allowed = self.grammar.allowed(input_ids)
-        masked[:, :size] = scores[:, :size].masked_fill(~allowed, -torch.inf)
-        lost = (masked == -torch.inf).all(dim=1) & ~allowed[:, vocabulary.special.pad]  # what follows EOS does not matter
+        masked = scores.masked_fill(~torch.nn.functional.pad(allowed, (0, scores.shape[1] - size)), -torch.inf)
+        lost = (masked.amax(dim=1) == -torch.inf) & ~allowed[:, vocabulary.special.pad]  # what follows EOS does not matter
         if lost.any():
             row = int(lost.nonzero()[0])
             names = ", ".join(vocabulary.name(number) for number in allowed[row].nonzero()[:3, 0].tolist())

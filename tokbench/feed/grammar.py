@@ -98,7 +98,7 @@ class ImageGrammar:
         if not ids.shape[1]:
             raise ValueError("a row must have at least one id to go on from")
         tables, special = self._on(ids.device), self.vocabulary.special
-        boi, eoi, eos, bos = (_last(ids, number) for number in (special.boi, special.eoi, special.eos, special.bos))
+        boi, eoi, eos, bos = _last(ids, special.boi, special.eoi, special.eos, special.bos)
         done, inside = eos > bos, boi > eoi
 
         since = ids.shape[1] - 1 - boi  # ids behind BOI
@@ -133,7 +133,7 @@ class ImageGrammar:
             TokbenchError: If the image has a size that is not allowed, or would not be done within ``max_length``.
         """
         special, tables = self.vocabulary.special, self._on(ids.device)
-        boi, eoi, eos = (_last(ids[None], number) for number in (special.boi, special.eoi, special.eos))
+        boi, eoi, eos = _last(ids[None], special.boi, special.eoi, special.eos)
         if int(boi) <= max(int(eoi), int(eos)) or self.after_image != "eos":
             raise ValueError("the ids must end within an image, and the sequence behind that image")
         grids = self._matching(ids[None], boi)[0].nonzero()[:, 0]
@@ -208,10 +208,10 @@ def _make_tables(vocabulary: Vocabulary, grids: tuple[tuple[int, ...], ...]) -> 
     )
 
 
-def _last(ids: Tensor, number: int) -> Tensor:
-    """Where each row has an id last; -1 where it has not."""
+def _last(ids: Int64[Tensor, "b t"], *numbers: int) -> Int64[Tensor, "n b"]:
+    """Where each row has each of some ids last; -1 where it has not."""
     places = torch.arange(ids.shape[1], device=ids.device)
-    return torch.where(ids == number, places, -1).amax(dim=1)
+    return torch.where(ids == ids.new_tensor(numbers)[:, None, None], places, -1).amax(dim=2)
 
 
 def _begins_with(ids: Tensor, boi: Tensor, tables: _Tables) -> Bool[Tensor, "b g"]:

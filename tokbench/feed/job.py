@@ -253,15 +253,15 @@ def job_from_dict(values: Any, *, origin: str) -> ExportJob:
     return job
 
 
-def differences(there: ExportJob, here: ExportJob) -> str:
-    """Name what differs between two jobs.
+def differences(there: ExportJob | TokenizerIdentity, here: ExportJob | TokenizerIdentity) -> str:
+    """Name what differs between two jobs, or two identities.
 
     Args:
         there: What a folder holds.
         here: What is asked for.
 
     Returns:
-        Up to four settings with both values; empty if the jobs are equal.
+        Up to four settings with both values; empty if they are equal.
     """
     old, new = flat(plain(there)), flat(plain(here))
     longer = max(old, new, key=len)  # names what only one of them has where it belongs

@@ -1,4 +1,4 @@
-"""From what an export says of itself back to its tokenizer and its images, where both are at hand."""
+"""From what an export or a model says of itself back to its tokenizer and its images, where they are at hand."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from tokbench.bench.loader import choose
-from tokbench.configs import flat
+from tokbench.configs import flat, plain
 from tokbench.data.open import FACES_SPEC, PHOTO_SPECS, TEXT_SPEC, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import identify
-from tokbench.feed.job import DataIdentity, ExportJob, differences, digest_of_ids
+from tokbench.feed.job import SCHEMA, DataIdentity, ExportJob, TokenizerIdentity, differences, digest_of_ids
 from tokbench.feed.views import ViewIds
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
@@ -31,20 +31,56 @@ def tokenizer_of(job: ExportJob, *, device: str = "cpu") -> Tokenizer:
     Raises:
         TokbenchError: If it is not of the zoo, its weights are not at hand or others, or the device is of another kind.
     """
-    name = job.tokenizer.name
     if usable_device(device).type != job.preparation.device:
         kind = job.preparation.device
         raise TokbenchError(f"the tokens were made on {kind} and {device} may round otherwise (--device {kind} compares)")
+    model = _load(job.tokenizer, device, job.schema)
+    if different := differences(job, replace(job, tokenizer=identify(model, schema=job.schema))):
+        raise TokbenchError(f"{job.tokenizer.name} was another one: {different}")
+    return model
+
+
+def tokenizer_called(identity: TokenizerIdentity, *, device: str = "cpu") -> Tokenizer:
+    """Load the tokenizer of an identity, by its name in the zoo.
+
+    Args:
+        identity: Which tokenizer.
+        device: Where it shall run.
+
+    Returns:
+        A tokenizer with that configuration and those weights.
+
+    Raises:
+        TokbenchError: If it is not of the zoo, or its weights are not at hand or others.
+    """
+    model = _load(identity, device, SCHEMA)
+    check_same_tokenizer(model, identity)
+    return model
+
+
+def check_same_tokenizer(tokenizer: Tokenizer, identity: TokenizerIdentity) -> None:
+    """Refuse a tokenizer whose codes mean something else: another configuration, or other weights, whatever file those came from.
+
+    Raises:
+        TokbenchError: If it is; both are named.
+    """
+    here = identify(tokenizer)
+    weights = {"state_sha256"} if here.state_sha256 and identity.state_sha256 else {"weights_sha256", "state_sha256", "source_sha256"}
+    told, found = ({key: value for key, value in plain(one).items() if key in ("config", *weights)} for one in (identity, here))
+    if told != found:
+        different = differences(identity, here)
+        raise TokbenchError(f"the codes are those of {identity.name}, and {here.name} is another tokenizer: {different}")
+
+
+def _load(identity: TokenizerIdentity, device: str, schema: int) -> Tokenizer:
+    """Load what has the name of an identity, with its configuration."""
+    name = identity.name
     if name not in names():  # neither modules nor places: an export of somebody else must not choose what is imported
         raise TokbenchError(f"{name} is no tokenizer of the zoo")
     model = load(name, None, device)
-    there, here = flat(job.tokenizer.config), flat(identify(model, schema=job.schema).config)
+    there, here = flat(identity.config), flat(identify(model, schema=schema).config)
     changed = {key: value for key, value in there.items() if here.get(key) != value}
-    if changed:
-        model = load(name, None, device, config=changed)
-    if different := differences(job, replace(job, tokenizer=identify(model, schema=job.schema))):
-        raise TokbenchError(f"{name} was another one: {different}")
-    return model
+    return load(name, None, device, config=changed) if changed else model
 
 
 def source_of(job: ExportJob) -> ImageSource:

@@ -143,7 +143,7 @@ def _go_on(model: LanguageModel, rows: Sequence[Request], steps: Sequence[Int64[
     told = Reader(model.network, [row.ids for row in rows])
     untold = Reader(model.network, [row.wordless for row in rows]) if guided else None
     draws = torch.stack([torch.rand(len(steps), dtype=torch.float64, generator=_generator(row.seed)) for row in rows])
-    answers = torch.empty(len(rows), 0, dtype=torch.int64)
+    answers, ended = [], torch.zeros(len(rows), 1, dtype=torch.bool)
     for step, allowed in enumerate(steps):
         if len(allowed) == 1:
             new = allowed.expand(len(rows), 1)
@@ -156,10 +156,11 @@ def _go_on(model: LanguageModel, rows: Sequence[Request], steps: Sequence[Int64[
         for reader in (told, untold):
             if reader is not None:
                 reader.add(new)
-        answers = torch.cat([answers, new], dim=1)
-        if (answers == end).any(dim=1).all():
+        answers.append(new)
+        ended |= new == end
+        if ended.all():
             break
-    return [answer[: answer.index(end) + 1] for answer in answers.tolist()]
+    return [answer[: answer.index(end) + 1] for answer in torch.cat(answers, dim=1).tolist()]
 
 
 def _generator(seed: int) -> torch.Generator:

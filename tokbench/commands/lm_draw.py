@@ -1,0 +1,218 @@
+"""Commands of a language model that draw, edit, complete and describe images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tokbench.commands.console import (
+    DeviceOption,
+    PrecisionOption,
+    SettingsOption,
+    WeightsOption,
+    loading,
+    progress,
+    tokenizer_names,
+)
+from tokbench.commands.pictures import check_picture, write_picture
+from tokbench.commands.values import number, whole
+from tokbench.errors import TokbenchError
+from tokbench.escapes import visible
+from tokbench.ranks import check_alone
+
+if TYPE_CHECKING:
+    from jaxtyping import UInt8
+    from torch import Tensor
+
+    from tokbench.lm.image_model import ImageModel
+    from tokbench.lm.options import SamplingOptions
+
+ModelOption = Annotated[Path | None, typer.Option("--model", "-m", help="Folder of a model [default: the one that comes with tokbench].")]
+TokenizerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--tokenizer", "-t", autocompletion=tokenizer_names, help="Name or module:Class [default: the one the model was trained with]."
+    ),
+]
+OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")]
+CountOption = Annotated[int, whole("--count", "-n", low=1, help="How many to draw of each.")]
+SeedOption = Annotated[int, whole("--seed", help="Of all that is drawn.")]
+TopKOption = Annotated[int, whole("--top-k", low=0, help="Choose from so many of the likeliest ids; 0 means all.")]
+TopPOption = Annotated[float, number("--top-p", help="Choose from the likeliest ids that hold this share of the probability.")]
+TemperatureOption = Annotated[float, number("--temperature", help="Divides the scores; 0 takes the likeliest id.")]
+GuidanceOption = Annotated[
+    float, number("--guidance", help="How far to go from images of anything to those of the words; 1 is the model as it is.")
+]
+BatchOption = Annotated[int, whole("--batch-size", low=1, help="Sequences at once; changes no choice, but for rounding.")]
+ResizeOption = Annotated[bool, typer.Option("--resize", help="Take the centre square of an image, at the size of the model.")]
+EnlargeOption = Annotated[int, whole("--enlarge", low=1, high=16, help="Pixels of the picture that a pixel becomes.")]
+
+
+def generate(
+    prompt: Annotated[list[str] | None, typer.Argument(help="What to draw, in words.")] = None,
+    prompts: Annotated[Path | None, typer.Option("--prompts", help="A text file with a prompt in each line.")] = None,
+    count: CountOption = 1,
+    output: OutputOption = Path("grid.png"),
+    model: ModelOption = None,
+    tokenizer: TokenizerOption = None,
+    weights: WeightsOption = None,
+    setting: SettingsOption = None,
+    temperature: TemperatureOption = 1.0,
+    top_k: TopKOption = 0,
+    top_p: TopPOption = 1.0,
+    guidance: GuidanceOption = 1.0,
+    seed: SeedOption = 0,
+    batch_size: BatchOption = 16,
+    enlarge: EnlargeOption = 2,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = None,
+) -> None:
+    """Draw images from words, each prompt in a row of its own."""
+    check_picture(output, "--output")
+    options = _options(temperature, top_k, top_p, guidance, batch_size)
+    from tokbench.lm.prompts import read_prompts
+
+    if (prompts is None) == (not prompt):
+        raise TokbenchError("give prompts in words or a file of them with --prompts, one of both")
+    texts = list(prompt or []) if prompts is None else read_prompts(prompts)
+    artist = _load(model, tokenizer, loading(weights, setting, None, None), device, precision)
+    with progress("drawing", len(texts) * count) as advance:
+        drawn = artist.generate(texts, count=count, seed=seed, options=options, progress=advance)
+    _write(drawn, output, columns=count if len(texts) > 1 else 8, enlarge=enlarge)
+
+
+def edit(
+    images_and_instruction: Annotated[
+        list[str],
+        typer.Argument(metavar="IMAGE... INSTRUCTION", help="The image, or one to be like and the image; then what to do, in words."),
+    ],
+    count: CountOption = 1,
+    output: OutputOption = Path("grid.png"),
+    model: ModelOption = None,
+    tokenizer: TokenizerOption = None,
+    weights: WeightsOption = None,
+    setting: SettingsOption = None,
+    resize: ResizeOption = False,
+    temperature: TemperatureOption = 1.0,
+    top_k: TopKOption = 0,
+    top_p: TopPOption = 1.0,
+    guidance: GuidanceOption = 1.0,
+    seed: SeedOption = 0,
+    batch_size: BatchOption = 16,
+    enlarge: EnlargeOption = 2,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = None,
+) -> None:
+    """Change an image as words say; the picture shows the given images, then what became of the last."""
+    *places, instruction = images_and_instruction
+    if len(places) not in (1, 2):
+        raise TokbenchError(f"edit takes one or two images and then the instruction, got {len(places)} images before {instruction!r}")
+    check_picture(output, "--output")
+    options = _options(temperature, top_k, top_p, guidance, batch_size)
+    artist = _load(model, tokenizer, loading(weights, setting, None, None), device, precision)
+    import torch
+
+    given = _read(places, artist, resize=resize)
+    with progress("editing", count) as advance:
+        first = given[:1] if len(places) == 2 else None
+        edited = artist.edit(given[-1:], [instruction], first=first, count=count, seed=seed, options=options, progress=advance)
+    _write(torch.cat([given, edited]), output, columns=8, enlarge=enlarge)
+
+
+def complete(
+    images: Annotated[list[str], typer.Argument(help="Image files, or photos/test/ID/NN for embedded crops.")],
+    text: Annotated[str, typer.Option("--text", help="What is in the images, in words.")] = "",
+    count: CountOption = 1,
+    output: OutputOption = Path("grid.png"),
+    model: ModelOption = None,
+    tokenizer: TokenizerOption = None,
+    weights: WeightsOption = None,
+    setting: SettingsOption = None,
+    resize: ResizeOption = False,
+    temperature: TemperatureOption = 1.0,
+    top_k: TopKOption = 0,
+    top_p: TopPOption = 1.0,
+    guidance: GuidanceOption = 1.0,
+    seed: SeedOption = 0,
+    batch_size: BatchOption = 16,
+    enlarge: EnlargeOption = 2,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = None,
+) -> None:
+    """Draw the lower half of images from the upper; each row shows an image, then what was drawn."""
+    check_picture(output, "--output")
+    options = _options(temperature, top_k, top_p, guidance, batch_size)
+    artist = _load(model, tokenizer, loading(weights, setting, None, None), device, precision)
+    given = _read(images, artist, resize=resize)
+    with progress("completing", len(images) * count) as advance:
+        drawn = artist.complete(given, texts=[text] * len(given), count=count, seed=seed, options=options, progress=advance)
+    import torch
+
+    rows = torch.cat([given[:, None], drawn.unflatten(0, (len(given), count))], dim=1)
+    _write(rows.flatten(0, 1), output, columns=1 + count, enlarge=enlarge)
+
+
+def describe(
+    images: Annotated[list[str], typer.Argument(help="Image files, or photos/test/ID/NN for embedded crops.")],
+    model: ModelOption = None,
+    tokenizer: TokenizerOption = None,
+    weights: WeightsOption = None,
+    setting: SettingsOption = None,
+    resize: ResizeOption = False,
+    temperature: Annotated[float, number("--temperature", help="Divides the scores; 0 takes the likeliest id.")] = 0.0,
+    top_k: TopKOption = 0,
+    top_p: TopPOption = 1.0,
+    seed: SeedOption = 0,
+    batch_size: BatchOption = 16,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = None,
+) -> None:
+    """Say in words what is in images, one line each."""
+    options = _options(temperature, top_k, top_p, 1.0, batch_size)
+    artist = _load(model, tokenizer, loading(weights, setting, None, None), device, precision)
+    given = _read(images, artist, resize=resize)
+    with progress("describing", len(images)) as advance:
+        told = artist.describe(given, seed=seed, options=options, progress=advance)
+    for text in told:
+        print(visible(" ".join(text.split())))
+
+
+def _options(temperature: float, top_k: int, top_p: float, guidance: float, batch_size: int) -> SamplingOptions:
+    from tokbench.lm.options import SamplingOptions
+
+    try:
+        return SamplingOptions(temperature, top_k or None, top_p, guidance, batch_size)
+    except ValueError as error:
+        raise TokbenchError(f"{str(error).replace('_', '-')}; see --help") from error
+
+
+def _load(model: Path | None, tokenizer: str | None, chosen: dict[str, Any], device: str, precision: str | None) -> ImageModel:
+    if tokenizer is None and any(value not in (None, (), {}) for value in chosen.values()):
+        raise TokbenchError("--weights and --set belong to a tokenizer; give it with -t")
+    check_alone("this command of tokbench lm")
+    from tokbench.lm.shipped import shipped_model
+
+    folder = shipped_model() if model is None else model
+    from tokbench.lm.image_model import ImageModel
+    from tokbench.tokenizers.zoo import load
+
+    given = None if tokenizer is None else load(tokenizer, device=device, **chosen)
+    return ImageModel.load(folder, tokenizer=given, device=device, precision=precision or "fp32")
+
+
+def _read(places: list[str], artist: ImageModel, *, resize: bool) -> UInt8[Tensor, "b 3 h w"]:
+    import numpy as np
+    import torch
+
+    from tokbench.bench.reconstruct import read_pictures
+
+    pictures, _ = read_pictures(places, artist.model.image_size[0], resize=resize)
+    return torch.from_numpy(np.stack([pixels for _, pixels in pictures])).permute(0, 3, 1, 2).contiguous()
+
+
+def _write(images: UInt8[Tensor, "b 3 h w"], output: Path, *, columns: int, enlarge: int) -> None:
+    from tokbench.feed.probe.drawing import draw_samples
+
+    write_picture(draw_samples(images, columns=columns, enlarge=enlarge), output, smaller="fewer images, a smaller --enlarge")
