@@ -50,8 +50,8 @@ class Restored:
     Args:
         tokens: On the tokenizer's device.
         pixels: Reconstructions, uint8 ``[B, 3, H, W]``, on the CPU.
-        psnr: Of each, in decibels.
-        lpips: Of each (AlexNet).
+        psnr: PSNR of each, in decibels.
+        lpips: LPIPS of each, by AlexNet.
         bits: Bits an image takes; None for continuous latents.
     """
 
