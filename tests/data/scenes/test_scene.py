@@ -48,7 +48,7 @@ def test_scenes_and_pixels_are_the_same_everywhere() -> None:
     for split in SPLITS:
         for scene in many(split, 40, grounds=("plain", "graded")):
             total.update(repr([thing.look for thing in scene.things]).encode() + draw(scene, 32).tobytes() + draw(scene, 64).tobytes())
-    assert total.hexdigest()[:16] == "3cb254a7a1a633e4"
+    assert total.hexdigest()[:16] == "e3e0140e212e96e6"
 
 
 def test_all_that_there_is_occurs() -> None:
@@ -63,7 +63,7 @@ def test_all_that_there_is_occurs() -> None:
     assert {thing.place for thing in things} == set(PLACES)
     assert {scene.ground.kind for scene in scenes} == set(GROUND_KINDS)
     assert {scene.ground.colours for scene in scenes if scene.ground.kind == "plain"} == {(name,) for name in GROUNDS}
-    assert len({scene.ground.photo for scene in scenes}) > 90
+    assert len({scene.ground.photo for scene in scenes}) > 70
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from functools import lru_cache
 from typing import Any
 
@@ -19,11 +18,11 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 ZOOM = 1.5
 """Short side of a photo in sides of the picture; the picture is a window of it."""
 
-DARKEST, BRIGHTEST, CHROMA = 92, 162, 0.25
+DARKEST, BRIGHTEST, CHROMA = 104, 152, 0.2
 """Luminance that black and white of a photo are moved to, and what is left of its colour: things must stand out on any photo."""
 
-MIN_TEXTURE, TEXTURE_SIZE = 7.0, 32
-"""Least standard deviation of luminance of a cut, in grey levels after muting, and the side at which it is taken."""
+MIN_TEXTURE, TEXTURE_SIZE = 5.5, 32
+"""Least texture of a cut that scenes take, in grey levels, and the side at which it is measured."""
 
 RED, GREEN, BLUE = 299, 587, 114
 """Thousandths of luminance. Source: ITU-R BT.601."""
@@ -71,9 +70,22 @@ def cut(photo: str, size: int, window: tuple[float, float]) -> Pixels:
 
 
 def texture(photo: str, window: tuple[float, float]) -> float:
-    """Standard deviation of luminance of a cut, in grey levels."""
-    grey = _luminance(cut(photo, TEXTURE_SIZE, window).astype(np.int64))
-    return math.sqrt(max(0, grey.size * int((grey**2).sum()) - int(grey.sum()) ** 2)) / grey.size / 1000
+    """How far a cut is from a gradient: deviation of luminance from the plane through it, in its flattest quarter.
+
+    Args:
+        photo: Id of an embedded photo.
+        window: Left and top, 0 to 1 of the room there is.
+
+    Returns:
+        Root of the mean square, in grey levels.
+    """
+    grey = _luminance(cut(photo, TEXTURE_SIZE, window).astype(np.float64)) / 1000
+    at = np.arange(TEXTURE_SIZE) - (TEXTURE_SIZE - 1) / 2
+    rest = grey - grey.mean()
+    slopes = (rest * at).sum(), (rest * at[:, None]).sum()
+    rest -= (slopes[0] * at + slopes[1] * at[:, None]) / (TEXTURE_SIZE * (at**2).sum())
+    half = TEXTURE_SIZE // 2
+    return float(np.sqrt((rest**2).reshape(2, half, 2, half).mean(axis=(1, 3)).min()))
 
 
 @lru_cache(maxsize=64)

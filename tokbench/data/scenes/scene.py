@@ -29,13 +29,13 @@ DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 RELATIONS: tuple[Relation, ...] = get_args(Relation)
 
 COLOURS: dict[str, Rgb] = {
-    "red": (225, 30, 40),
-    "orange": (255, 140, 0),
-    "yellow": (250, 230, 40),
-    "green": (30, 160, 60),
+    "red": (215, 20, 50),
+    "orange": (255, 130, 0),
+    "yellow": (255, 235, 60),
+    "green": (40, 180, 60),
     "cyan": (40, 205, 225),
     "blue": (40, 80, 250),
-    "purple": (155, 45, 200),
+    "purple": (180, 50, 215),
     "white": (250, 250, 250),
 }
 """Colours of things. They are bright or saturated, which no ground is; black is left to stripes."""
@@ -46,16 +46,16 @@ STRIPE: Rgb = (10, 10, 10)
 GROUNDS: dict[str, Rgb] = {"grey": (130, 130, 130), "sand": (172, 152, 118), "slate": (92, 108, 134), "moss": (104, 126, 92)}
 """Colours of grounds: muted, neither dark nor bright, and at least 44 levels (Euclidean) apart."""
 
-EXTENTS: dict[Size, float] = {"small": 0.22, "large": 0.36}
+EXTENTS: dict[Size, float] = {"small": 0.26, "large": 0.4}
 """Sides of the squares that things fill, in sides of the picture."""
 
 BANDS: dict[Size, int] = {"small": 3, "large": 5}
 """Bands of striped things from top to bottom; the first and the last have the colour of the thing."""
 
-STOPS = (0.22, 0.5, 0.78)
+STOPS = (0.24, 0.5, 0.76)
 """Where the middle of a thing is along each axis, up to ``JITTER``, in sides of the picture."""
 
-JITTER, GAP, MOST_THINGS = 0.03, 0.06, 3
+JITTER, GAP, MOST_THINGS = 0.03, 0.08, 3
 """Largest distance from a stop, smallest gap between the squares of two things, and how many things there are at most."""
 
 
