@@ -6,8 +6,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+
+import tokbench
+from tokbench.feed import ByteText, Vocabulary, identify
+from tokbench.lm.model import LanguageModel
 
 
 @pytest.fixture(scope="package")
@@ -34,6 +39,33 @@ def serve() -> Iterator[Callable[..., str]]:
         thread.join(30)
         listening.close()
         assert not thread.is_alive()
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model of random weights: 16 px images of 4 by 4 codes of ``patch``."""
+    pytest.importorskip("transformers", reason="a model needs the extra lm")
+    from tokbench.lm.build import tiny_network
+    from tokbench.lm.recipes import NetworkSizes
+
+    tokenizer = tokbench.load("patch")
+    layout = tokenizer.layout(16, 16)
+    vocabulary = Vocabulary.over(ByteText(), layout, identify(tokenizer))
+    network = tiny_network(vocabulary, NetworkSizes(2, 16, 2, 32, 512), seed=0)
+    folder = tmp_path_factory.mktemp("model")
+    LanguageModel(network, vocabulary, (16, 16), layout.grid, {"stages": []}).save(folder)
+    return folder
+
+
+@pytest.fixture(scope="package")
+def studio_address(serve: Callable[..., str], model: Path) -> str:
+    """Where the page is that also draws."""
+    from tokbench.app.comparison import Comparer
+    from tokbench.app.service import make_app
+    from tokbench.app.studio import Studio
+    from tokbench.lm.image_model import ImageModel
+
+    return serve(make_app(Comparer(["pixel/rgb"]), Studio(ImageModel.load(model), "tiny")))
 
 
 @pytest.fixture(scope="package")

@@ -25,7 +25,17 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(params=[1280, 390])
 def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
-    context = browser.new_context(viewport={"width": request.param, "height": 900})
+    yield from opened_at(browser, address, request.param)
+
+
+@pytest.fixture
+def studio(browser: Any, studio_address: str) -> Iterator[Any]:
+    yield from opened_at(browser, studio_address, 390)
+
+
+def opened_at(browser: Any, address: str, width: int) -> Iterator[Any]:
+    """The page; it must load nothing from elsewhere, say nothing wrong, and fit."""
+    context = browser.new_context(viewport={"width": width, "height": 900})
     opened, said, asked = context.new_page(), [], []
     opened.on("console", lambda message: said.append(message.text) if "400" not in message.text else None)
     opened.on("pageerror", lambda error: said.append(str(error)))
@@ -34,7 +44,7 @@ def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator
     yield opened
     assert said == []
     assert all(url.startswith((address, "blob:", "data:")) for url in asked)
-    assert opened.evaluate("document.documentElement.scrollWidth") <= request.param
+    assert opened.evaluate("document.documentElement.scrollWidth") <= width
     context.close()
 
 
@@ -75,3 +85,27 @@ def test_an_embedded_photo_and_mistakes_in_words(page: Any, tmp_path: Path) -> N
         box.uncheck()
     page.click("#go")
     assert page.locator("#says").inner_text() == "Choose at least one tokenizer."
+
+
+def test_a_model_draws_and_edits_in_turns(studio: Any, tmp_path: Path) -> None:
+    assert [studio.is_enabled(f"#{name}") for name in ("draw", "edit", "describe", "complete")] == [True, False, False, False]
+    studio.fill("#words", "a red circle")
+    studio.press("#words", "Enter")
+    wait_for(studio, "#turns li:first-child", "a red circle")
+    studio.fill("#words", "make it green")
+    studio.click("#edit")
+    wait_for(studio, "#turns li:first-child", "make it green")
+    studio.click("#describe")
+    wait_for(studio, "#turns li:first-child", "It says:")
+    studio.click("#complete")
+    wait_for(studio, "#turns li:first-child", "lower half drawn anew")
+    Image.new("RGB", (40, 30), (20, 90, 200)).save(tmp_path / "blue.png")
+    studio.set_input_files("#own", str(tmp_path / "blue.png"))
+    wait_for(studio, "#turns li:first-child", "blue.png")
+    studio.click("#edit")
+    wait_for(studio, "#turns li:first-child", "make it green")
+    assert studio.locator("#turns li").count() == 5
+    studio.fill("#words", "")
+    studio.click("#edit")
+    wait_for(studio, "#studio-says", "say in words what you want")
+    assert studio.locator("#turns img").evaluate_all("images => images.every(image => image.naturalWidth > 0)")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import io
 import json
@@ -15,6 +16,7 @@ import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from urllib.parse import urlsplit
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -120,6 +122,47 @@ def test_questions_at_once_are_answered_in_turn(address: str) -> None:
         answers = list(pool.map(lambda number: ask(address, f"/compare?photo={number}&tokenizer=vqvae/tiny", b"", PAGE), [5, 6, 5, 6]))
     assert [status for status, _, _ in answers] == [200] * 4
     assert answers[0][2] == answers[2][2] != answers[1][2] == answers[3][2]
+
+
+def pixels_of(uri: str) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1]))).convert("RGB"))
+
+
+def test_a_model_draws_edits_completes_and_describes(studio_address: str) -> None:
+    status, _, body = ask(studio_address, "/draw?words=a+red+circle&seed=3", b"", PAGE)
+    drawn = pixels_of(json.loads(body)["picture"])
+    assert (status, drawn.shape) == (200, (16, 16, 3))
+    assert (drawn == pixels_of(json.loads(ask(studio_address, "/draw?words=a+red+circle&seed=3", b"", PAGE)[2])["picture"])).all()
+    assert (drawn != pixels_of(json.loads(ask(studio_address, "/draw?words=a+red+circle&seed=4", b"", PAGE)[2])["picture"])).any()
+    for path in ("/edit?words=make+it+green", "/complete?temperature=0.5&guidance=2"):
+        status, _, body = ask(studio_address, path, picture(), PAGE)
+        assert (status, pixels_of(json.loads(body)["picture"]).shape) == (200, (16, 16, 3))
+    status, _, body = ask(studio_address, "/describe", picture(), PAGE)
+    assert status == 200
+    assert isinstance(json.loads(body)["words"], str)
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("/draw?words=+", "say in words what you want"),
+        ("/draw?words=a&seed=x", "seed is a whole number from 0, got 'x'"),
+        ("/draw?words=a&temperature=-1", "temperature must be 0 or more, got -1"),
+        ("/draw?words=a&temperature=hot", "temperature is a number, got 'hot'"),
+        ("/draw?words=a&guidance=nan", "guidance must be a finite number, got nan"),
+        ("/draw?words=" + "a" * 600, "takes"),
+        ("/describe", "this file is not a readable image"),
+    ],
+)
+def test_a_model_is_asked_in_vain_in_one_line(studio_address: str, path: str, message: str) -> None:
+    status, _, body = ask(studio_address, path, b"no image", PAGE)
+    assert status == 400
+    assert message in json.loads(body)["error"]
+
+
+def test_without_a_model_the_page_does_not_draw(address: str) -> None:
+    assert ask(address, "/draw?words=a", b"", PAGE)[0] == 404
+    assert b'id="studio"' not in ask(address, "/")[2]
 
 
 def test_the_command_serves_until_ctrl_c() -> None:

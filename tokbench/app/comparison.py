@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tokbench.app.uploads import read_square
 from tokbench.bench.loader import fit
 from tokbench.bench.reconstruct import Restored, restore
 from tokbench.data.photos import PhotoCrops
 from tokbench.errors import TokbenchError
-from tokbench.images import UnreadableImage, load_rgb
 from tokbench.records.protocol import get_protocol
 from tokbench.report.grid import error_map
 from tokbench.report.page.embed import data_uri
@@ -76,10 +76,7 @@ class Comparer:
             TokbenchError: If it is no image that can be read, or the size is out of bounds.
         """
         _check_size(size)
-        try:
-            return fit(load_rgb(upload), get_protocol(changes={"size": size}))
-        except UnreadableImage as error:
-            raise TokbenchError(f"this file is not a readable image ({error}); choose another one") from error
+        return read_square(upload, size)
 
     def photo(self, number: int, size: int) -> np.ndarray:
         """An embedded test photo, uint8 ``[size, size, 3]``; numbers go round.

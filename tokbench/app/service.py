@@ -16,7 +16,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 
 from tokbench.app.comparison import SIDES, Comparer
+from tokbench.app.studio import Studio
 from tokbench.errors import TokbenchError
+from tokbench.lm.options import SamplingOptions
 
 LOOPBACK = ("127.0.0.1", "localhost")
 
@@ -48,11 +50,12 @@ class TooLarge(TokbenchError):
     """An upload that is not read to its end."""
 
 
-def make_app(comparer: Comparer, *, hosts: Sequence[str] = LOOPBACK) -> Starlette:
+def make_app(comparer: Comparer, studio: Studio | None = None, *, hosts: Sequence[str] = LOOPBACK) -> Starlette:
     """Build the server.
 
     Args:
         comparer: Its tokenizers.
+        studio: Its model that draws; None leaves that part of the page out.
         hosts: Names by which it may be called, ``*`` for any. Others are refused, so that no name of another site leads here.
 
     Returns:
@@ -60,31 +63,57 @@ def make_app(comparer: Comparer, *, hosts: Sequence[str] = LOOPBACK) -> Starlett
     """
     turn = asyncio.Lock()
 
+    async def worked(work: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+        async with turn:
+            return await asyncio.to_thread(work)
+
     async def compare(request: Request) -> Mapping[str, Any]:
         asked = request.query_params
-        size, seed = (_whole(asked.get(name, usual), name) for name, usual in (("size", "64"), ("seed", "0")))
+        size, seed = _whole(asked.get("size", "64"), "size"), _seed(request)
         if "photo" in asked:
             read = partial(comparer.photo, _whole(asked["photo"], "photo"), size)
         else:
             read = partial(comparer.read, await _body(request), size)
-        async with turn:
-            pixels = await asyncio.to_thread(read)
-            return await asyncio.to_thread(comparer.compare, pixels, asked.getlist("tokenizer"), seed)
+        return await worked(lambda: comparer.compare(read(), asked.getlist("tokenizer"), seed))
 
-    page = _page(comparer)
+    page = _page(comparer, studio)
     routes = [
         Route("/", partial(_given, HTMLResponse(page, headers=HEADERS))),
         *(Route(f"/{name}", partial(_given, _file(*place))) for name, place in STATIC.items()),
         Route("/compare", partial(_answered, compare), methods=["POST"]),
+        *([] if studio is None else _drawing(studio, worked)),
     ]
     return Starlette(routes=routes, middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))])
 
 
-def _page(comparer: Comparer) -> str:
+def _drawing(studio: Studio, worked: Callable[[Callable[[], Mapping[str, Any]]], Awaitable[Mapping[str, Any]]]) -> list[Route]:
+    """What the page asks of a model."""
+
+    async def draw(request: Request) -> Mapping[str, Any]:
+        words, seed, options = _words(request), _seed(request), _options(request)
+        return await worked(lambda: studio.draw(words, seed, options))
+
+    async def edit(request: Request) -> Mapping[str, Any]:
+        words, seed, options, upload = _words(request), _seed(request), _options(request), await _body(request)
+        return await worked(lambda: studio.edit(upload, words, seed, options))
+
+    async def complete(request: Request) -> Mapping[str, Any]:
+        seed, options, upload = _seed(request), _options(request), await _body(request)
+        return await worked(lambda: studio.complete(upload, seed, options))
+
+    async def describe(request: Request) -> Mapping[str, Any]:
+        upload = await _body(request)
+        return await worked(lambda: studio.describe(upload))
+
+    asked = {"draw": draw, "edit": edit, "complete": complete, "describe": describe}
+    return [Route(f"/{name}", partial(_answered, answer), methods=["POST"]) for name, answer in asked.items()]
+
+
+def _page(comparer: Comparer, studio: Studio | None) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(loader=PackageLoader("tokbench.app", "page"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    return environment.get_template("index.html.j2").render(comparer=comparer, least=SIDES[0], most=SIDES[1])
+    return environment.get_template("index.html.j2").render(comparer=comparer, studio=studio, least=SIDES[0], most=SIDES[1])
 
 
 def _file(package: str, name: str, kind: str) -> Response:
@@ -113,6 +142,32 @@ async def _body(request: Request) -> bytes:
         if len(data) > MOST_BYTES:
             raise TooLarge(f"the file has more than {MOST_BYTES >> 20} MB, the most this page takes; choose a smaller one")
     return bytes(data)
+
+
+def _words(request: Request) -> str:
+    words = request.query_params.get("words", "").strip()
+    if not words:
+        raise TokbenchError("say in words what you want")
+    return words
+
+
+def _seed(request: Request) -> int:
+    return _whole(request.query_params.get("seed", "0"), "seed")
+
+
+def _options(request: Request) -> SamplingOptions:
+    """How it is sampled; what is out of range is refused in words."""
+    values = {}
+    for name in ("temperature", "guidance"):
+        text = request.query_params.get(name, "1")
+        try:
+            values[name] = float(text)
+        except ValueError as error:
+            raise TokbenchError(f"{name} is a number, got {text[:40]!r}") from error
+    try:
+        return SamplingOptions(temperature=values["temperature"], guidance=values["guidance"])
+    except ValueError as error:
+        raise TokbenchError(str(error)) from error
 
 
 def _whole(text: str, name: str) -> int:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import errno
 import socket
-from typing import Annotated
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tokbench.commands.console import DeviceOption, say, tokenizer_names
 from tokbench.commands.values import whole
 from tokbench.errors import TokbenchError
+
+if TYPE_CHECKING:
+    from tokbench.app.studio import Studio
 
 LEARNED = ("vqvae/tiny", "vqgan/tiny", "vae/tiny")
 """What the page compares at first, unless others are named."""
@@ -26,12 +31,16 @@ def app(
             help="Name, folder or module:Class to offer; may be repeated [default: all that need no download].",
         ),
     ] = None,
+    model: Annotated[
+        Path | None,
+        typer.Option("--model", "-m", help="Folder of a language model to draw with [default: the one that comes with tokbench]."),
+    ] = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on; others than this computer reach 0.0.0.0.")] = "127.0.0.1",
     port: Annotated[int, whole("--port", low=0, high=65535, help="Port to listen on; 0 takes a free one.")] = 7860,
     device: DeviceOption = "cpu",
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
-    """Serve a page to drop pictures on: reconstructions, error maps, tokens and figures, side by side.
+    """Serve a page to draw with a model and to drop pictures on: reconstructions, error maps, tokens and figures, side by side.
 
     It is for this computer alone, unless --host says otherwise. Ctrl-C ends it.
     """
@@ -47,10 +56,13 @@ def app(
     comparer = Comparer(tokenizer or zoo.ready(), device, chosen=tokenizer or LEARNED)
     for name in tokenizer or ():
         comparer.loaded(name)  # a name that is wrong is told now, not on the page
+    studio = _studio(model, device)
     listening = _listen(host, port)
     local = host in LOOPBACK
     address = f"http://{host}:{listening.getsockname()[1]}"
-    server = uvicorn.Server(uvicorn.Config(make_app(comparer, hosts=LOOPBACK if local else ("*",)), log_level="warning", access_log=False))
+    server = uvicorn.Server(
+        uvicorn.Config(make_app(comparer, studio, hosts=LOOPBACK if local else ("*",)), log_level="warning", access_log=False)
+    )
     say(f"open {address} in a browser; Ctrl-C ends it")
     if not local:
         say("everyone who reaches this address may use it; there is no password")
@@ -59,6 +71,19 @@ def app(
 
         webbrowser.open(address)
     server.run(sockets=[listening])
+
+
+def _studio(folder: Path | None, device: str) -> Studio | None:
+    """The model to draw with; none where none is named and none comes with the package, or what it runs on is not installed."""
+    from tokbench.lm.shipped import FOLDER
+
+    place = folder or (FOLDER if FOLDER.is_dir() and find_spec("transformers") else None)
+    if place is None:
+        return None
+    from tokbench.app.studio import Studio
+    from tokbench.lm.image_model import ImageModel
+
+    return Studio(ImageModel.load(place, device=device), place.name if folder else "the one that comes with tokbench")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -11,9 +11,22 @@ function element(tag, text, parent) {
   return made;
 }
 
-function say(text, wrong = false) {
-  $("says").textContent = text;
-  $("says").classList.toggle("wrong", wrong);
+function say(text, wrong = false, place = "says") {
+  $(place).textContent = text;
+  $(place).classList.toggle("wrong", wrong);
+}
+
+// Asks the server; gives its answer, or says what is wrong with the question.
+async function ask(path, query, body, place) {
+  try {
+    const response = await fetch(`/${path}?${new URLSearchParams(query)}`, { method: "POST", headers: { "X-Tokbench": "1" }, body });
+    const answer = await response.json();
+    if (answer.error) say(answer.error, true, place);
+    return answer.error ? null : answer;
+  } catch {
+    say("The server of this page does not answer; is tokbench app still running?", true, place);
+    return null;
+  }
 }
 
 function figure(parent, source, caption) {
@@ -48,24 +61,17 @@ async function compare() {
   const names = [...document.querySelectorAll("input[name=tokenizer]:checked")].map((box) => box.value);
   if (!names.length) return say("Choose at least one tokenizer.", true);
   if (!picture && photo === null) return say("Choose a picture first, or take an embedded photo.", true);
-  const query = new URLSearchParams({ size: $("size").value, seed: $("seed").value });
-  for (const name of names) query.append("tokenizer", name);
-  if (!picture) query.set("photo", photo);
+  const query = [["size", $("size").value], ["seed", $("seed").value], ...names.map((name) => ["tokenizer", name])];
+  if (!picture) query.push(["photo", photo]);
   const mine = ++asked;
   say(`Encoding and decoding with ${names.join(", ")} …`);
   $("go").disabled = true;
-  try {
-    const response = await fetch(`/compare?${query}`, { method: "POST", headers: { "X-Tokbench": "1" }, body: picture });
-    const answer = await response.json();
-    if (mine !== asked) return;
-    if (answer.error) return say(answer.error, true);
-    show(answer);
-    say("");
-  } catch {
-    if (mine === asked) say("The server of this page does not answer; is tokbench app still running?", true);
-  } finally {
-    if (mine === asked) $("go").disabled = false;
-  }
+  const answer = await ask("compare", query, picture, "says");
+  if (mine !== asked) return;
+  $("go").disabled = false;
+  if (!answer) return;
+  show(answer);
+  say("");
 }
 
 function take(file) {
@@ -94,3 +100,54 @@ $("drop").addEventListener("drop", (event) => {
   event.preventDefault();
   if (event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
 });
+
+// Drawing and editing in turns: the newest picture is the one that is changed.
+function startStudio() {
+  const turns = $("turns"), buttons = ["draw", "edit", "describe", "complete"];
+  let current = null, busy = false;
+  const settings = () => [["seed", $("draw-seed").value], ["temperature", $("temperature").value], ["guidance", $("guidance").value]];
+  const ready = () => { for (const name of buttons) $(name).disabled = busy || (name !== "draw" && !current); };
+  const blob = async (uri) => new Blob([Uint8Array.from(atob(uri.split(",")[1]), (c) => c.charCodeAt(0))]);
+
+  function turn(source, words) {
+    const made = document.createElement("li"), image = element("img", undefined, made);
+    image.src = source;
+    image.alt = words;
+    element("p", words, made);
+    turns.prepend(made);
+  }
+
+  async function work(path, query, body, doing) {
+    busy = true;
+    ready();
+    say(doing, false, "studio-says");
+    const answer = await ask(path, query, body, "studio-says");
+    busy = false;
+    if (answer) say("", false, "studio-says");
+    if (answer && answer.picture) current = await blob(answer.picture);
+    ready();
+    return answer;
+  }
+
+  async function change(path, doing, words) {
+    const answer = await work(path, [...settings(), ["words", $("words").value]], path === "draw" ? undefined : current, doing);
+    if (answer) turn(answer.picture, words());
+  }
+
+  $("ask").addEventListener("submit", (event) => { event.preventDefault(); if (!busy) change("draw", "Drawing …", () => $("words").value); });
+  $("edit").addEventListener("click", () => change("edit", "Changing …", () => $("words").value));
+  $("complete").addEventListener("click", () => change("complete", "Drawing the lower half …", () => "lower half drawn anew"));
+  $("describe").addEventListener("click", async () => {
+    const answer = await work("describe", [], current, "Looking …");
+    if (answer) element("p", `It says: ${answer.words}`, turns.firstElementChild);
+  });
+  $("own").addEventListener("change", () => {
+    const [file] = $("own").files;
+    if (!file) return;
+    current = file;
+    turn(URL.createObjectURL(file), file.name);
+    ready();
+  });
+}
+
+if ($("studio")) startStudio();

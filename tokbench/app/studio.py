@@ -1,0 +1,55 @@
+"""Drawing, editing and describing on the page, with one language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from tokbench.app.uploads import read_square
+from tokbench.lm.image_model import ImageModel
+from tokbench.lm.options import SamplingOptions
+from tokbench.report.page.embed import data_uri
+
+Pixels = UInt8[Tensor, "b 3 h w"]
+
+
+class Studio:
+    """What the page asks of a model; an answer depends on its question alone.
+
+    Args:
+        model: The model with its tokenizer.
+        name: What the page calls it.
+    """
+
+    def __init__(self, model: ImageModel, name: str) -> None:
+        self.name = name
+        self.size = model.model.image_size[0]
+        self._model = model
+
+    def draw(self, words: str, seed: int, options: SamplingOptions) -> Mapping[str, Any]:
+        """Draw a picture from words; see ``ImageModel.generate``."""
+        return _shown(self._model.generate([words], seed=seed, options=options))
+
+    def edit(self, upload: bytes, words: str, seed: int, options: SamplingOptions) -> Mapping[str, Any]:
+        """Change a picture as words say; see ``ImageModel.edit``."""
+        return _shown(self._model.edit(self._read(upload), [words], seed=seed, options=options))
+
+    def complete(self, upload: bytes, seed: int, options: SamplingOptions) -> Mapping[str, Any]:
+        """Draw the lower half of a picture from the upper; see ``ImageModel.complete``."""
+        return _shown(self._model.complete(self._read(upload), seed=seed, options=options))
+
+    def describe(self, upload: bytes) -> Mapping[str, Any]:
+        """Say what is in a picture; see ``ImageModel.describe``."""
+        return {"words": self._model.describe(self._read(upload))[0]}
+
+    def _read(self, upload: bytes) -> Pixels:
+        return torch.from_numpy(read_square(upload, self.size)).permute(2, 0, 1)[None].contiguous()
+
+
+def _shown(images: Pixels) -> Mapping[str, Any]:
+    return {"picture": data_uri(np.ascontiguousarray(images[0].permute(1, 2, 0).numpy()))}

@@ -1,0 +1,29 @@
+"""Uploaded files as pictures."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tokbench.bench.loader import fit
+from tokbench.errors import TokbenchError
+from tokbench.images import UnreadableImage, load_rgb
+from tokbench.records.protocol import get_protocol
+
+
+def read_square(upload: bytes, size: int) -> np.ndarray:
+    """Read an uploaded file and cut its centre square to size.
+
+    Args:
+        upload: Bytes of an image file.
+        size: Side in pixels.
+
+    Returns:
+        uint8 ``[size, size, 3]``.
+
+    Raises:
+        TokbenchError: If it is no image that can be read.
+    """
+    try:
+        return fit(load_rgb(upload), get_protocol(changes={"size": size})).copy()
+    except UnreadableImage as error:
+        raise TokbenchError(f"this file is not a readable image ({error}); choose another one") from error
