@@ -143,7 +143,7 @@ def test_words_are_dropped_mixed_up_and_shortened_in_their_shares(painted: Path,
 
 
 def test_only_what_is_kept_is_learned_from(painted: Path, tiny: LanguageModel) -> None:
-    kept = np.array([1, 3, 33])
+    kept = np.array([1, 2, 3, 33])  # of the edits, 2 to 3 is left
     one = mixture(painted, tiny, kept=kept)
     codes = {tuple(one.data[int(row)]["codes"].flatten().tolist()) for row in kept}
     found = [[part for part in parts(one, number) if not isinstance(part, str)] for number in range(60)]
@@ -194,7 +194,7 @@ def test_what_does_not_fit_is_named(painted: Path, tiny: LanguageModel, tmp_path
         Mixture(TokenDataset(painted), same, tasks=Shares(), words=Words(), seed=0)
     with pytest.raises(TokbenchError, match=re.escape("give --edits FILE, or leave them out: --set tasks.edit=0")):
         mixture(painted, tiny, edits=None)
-    with pytest.raises(TokbenchError, match=r"no images of .* are left to learn from; lower keep.score and keep.psnr"):
+    with pytest.raises(TokbenchError, match=r"no images or edits of .* are left to learn from; lower keep.score and keep.psnr"):
         mixture(painted, tiny, kept=np.array([], dtype=np.int64))
     with pytest.raises(
         TokbenchError, match=r"makes a sequence of \d+ ids for generate, the network takes 20; start from a network with more"

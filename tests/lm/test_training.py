@@ -199,7 +199,7 @@ def test_ranking_keeps_what_differs_whatever_the_number_of_processes(pretrained:
     (tmp_path / "far").mkdir()
     rank(model, patch_tokenizer, prompts, replace(how, margin=600.0), judge, tmp_path / "far", seed=0, ranks=Ranks())
     assert merge(tmp_path / "far", Ranks())[0] == 0
-    with pytest.raises(TokbenchError, match=r"holds no pairs; give --preferences with others, or lower preferences.margin"):
+    with pytest.raises(TokbenchError, match=r"holds no pairs; draw more images \(--set preferences.samples=N\), lower preferences.margin"):
         Pairs(tmp_path / "far" / PAIRS, model, seed=0)
 
 
@@ -307,3 +307,19 @@ def test_the_command_trains_and_lists(painted: Path, tmp_path: Path, tokbench_cl
     assert status == 0, said
     assert f"done: 2 steps, model {out}" in said
     assert LanguageModel.load(out).recipe["stages"][0]["recipe"]["batch_size"] == 2
+
+
+def test_words_of_the_data_become_ids(painted: Path, tmp_path: Path) -> None:
+    recipe = recipe_of("pretrain")
+    run_stage(recipe, Inputs(str(painted), edits=painted / "edits.jsonl", text="words"), StageOptions(tmp_path / "run"))
+    text = LanguageModel.load(tmp_path / "run").vocabulary.text
+    assert text.size <= 512
+    for words, most in (("a picture number 7 in red", 8), ("describe", 2), ("nothing like it: é * 12", 40)):
+        ids = text.encode(words)
+        assert len(ids) <= most
+        assert text.decode(ids) == words
+    again = tmp_path / "again"
+    run_stage(recipe, Inputs(str(painted), edits=painted / "edits.jsonl", text="words"), StageOptions(again))
+    assert (again / "words.json").read_bytes() == (tmp_path / "run" / "words.json").read_bytes()
+    resumed = Inputs(str(painted), edits=painted / "edits.jsonl", text="words")
+    run_stage(replace(recipe, steps=3), resumed, StageOptions(again, resume=True))

@@ -31,7 +31,9 @@ def train(
             "--tokenizer", "-t", autocompletion=tokenizer_names, help="Image tokenizer [default: that of the export or the model]."
         ),
     ] = None,
-    text: Annotated[Path | None, typer.Option("--text", help="A tokenizer.json for words, from scratch [default: bytes].")] = None,
+    text: Annotated[
+        str | None, typer.Option("--text", help="A tokenizer.json for words, or words to learn one, from scratch [default: bytes].")
+    ] = None,
     edits: Annotated[Path | None, typer.Option("--edits", help="JSON lines of instruction and images.")] = None,
     preferences: Annotated[Path | None, typer.Option("--preferences", help="JSON lines of chosen and rejected images, for dpo.")] = None,
     reward: Annotated[str | None, typer.Option("--reward", help="scenes, or module:function of words and pixels.")] = None,

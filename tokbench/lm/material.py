@@ -15,14 +15,21 @@ from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.memmap import holds_export, holds_memmap
-from tokbench.lm.edits import Edits
+from tokbench.lm.edits import EDITS, Edits
 from tokbench.lm.recipes import StageRecipe
 from tokbench.lm.scene_source import StageScenes
+from tokbench.ranks import ranks_from_environment
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 
 SCENES = "scenes"
 """The place that stands for drawn scenes; a folder of that name is written ``./scenes``."""
+
+APART = 10_000_000
+"""How far apart the first scenes of two seeds are."""
+
+ROWS = 512
+"""Images of a shard, so that several processes share the encoding of small sets too."""
 
 TOKENS = "tokens"
 """Folder within that of a run, where images are encoded to."""
@@ -87,13 +94,21 @@ def gather(
         if tokenizer is None:
             raise TokbenchError(f"{place} holds images; give -t TOKENIZER to encode them, or make an export of them first")
         protocol = get_protocol(changes={"size": size})
-        if place == SCENES:
-            source: ImageSource = StageScenes(recipe.images, size=protocol.size, low_quality=recipe.low_quality, seed=recipe.seed)
-        else:
-            source = open_training_source(place)
+        source = _scenes(recipe, protocol.size) if place == SCENES else open_training_source(place)
         folder = out / TOKENS
-        export(tokenizer, source, folder, protocol=protocol, options=ExportOptions(labels=labels, progress=progress))
+        export(tokenizer, source, folder, protocol=protocol, options=ExportOptions(ROWS, labels=labels, progress=progress))
+        if isinstance(source, StageScenes) and edits is None and recipe.tasks.edit > 0:
+            edits = out / EDITS
+            if ranks_from_environment().rank == 0:
+                source.write_edits(edits)
         wait()
         originals = source
     data = TokenDataset(folder)
     return Material(data, None if edits is None else Edits(edits, data), originals)
+
+
+def _scenes(recipe: StageRecipe, size: int) -> StageScenes:
+    """The scenes of a recipe; each seed has scenes of its own."""
+    edits = recipe.edits if recipe.tasks.edit > 0 else 0
+    first = recipe.seed * APART
+    return StageScenes(recipe.images, edits=edits, size=size, low_quality=recipe.low_quality, first=first)

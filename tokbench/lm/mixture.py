@@ -30,7 +30,7 @@ class Mixture:
         tasks: Shares of the tasks.
         words: What is done to words.
         edits: Pairs for editing; needed if edits have a share.
-        kept: Rows to use, ascending; None uses all. Edits are kept if the image that comes out is.
+        kept: Rows to use, ascending; None uses all. An edit is kept if all its images are.
         loss: See ``example_of``.
         longest: Ids a sequence may have.
         seed: Seed of everything.
@@ -62,9 +62,10 @@ class Mixture:
         _check_tasks(self._tasks, data, edits)
         try:
             self._images = Order(data.blocks, kept=kept, seed=seed, at_once=data.cached_blocks)
-            self._edits = Order([range(len(edits))], kept=_kept_edits(edits, kept), seed=seed) if edits is not None else None
+            edited = edits if "edit" in self._tasks else None
+            self._edits = Order([range(len(edited))], kept=_kept_edits(edited, kept), seed=seed) if edited is not None else None
         except ValueError as error:
-            raise TokbenchError(f"no images of {data.folder} are left to learn from; lower keep.score and keep.psnr") from error
+            raise TokbenchError(f"no images or edits of {data.folder} are left to learn from; lower keep.score and keep.psnr") from error
 
     def example(self, number: int) -> Example:
         """Make one sequence.
@@ -156,8 +157,7 @@ def _check_tasks(tasks: list[Task], data: TokenDataset, edits: Edits | None) -> 
 def _kept_edits(edits: Edits, kept: np.ndarray | None) -> np.ndarray | None:
     if kept is None:
         return None
-    results = np.array([edits.rows(index)[-1] for index in range(len(edits))], dtype=np.int64)
-    return np.flatnonzero(np.isin(results, kept))
+    return np.array([index for index in range(len(edits)) if np.isin(edits.rows(index), kept).all()], dtype=np.int64)
 
 
 def _vague(text: str, chance: np.random.Generator) -> str:

@@ -123,7 +123,9 @@ class Pairs:
         self._path, self._model, self._longest = path, model, longest
         self._places = np.array([place for _, place, _ in lines(path, what="pairs of images")], dtype=np.int64)
         if not len(self._places):
-            raise TokbenchError(f"{path} holds no pairs; give --preferences with others, or lower preferences.margin")
+            raise TokbenchError(
+                f"{path} holds no pairs; draw more images (--set preferences.samples=N), lower preferences.margin, or give others"
+            )
         self._order = Order([range(len(self._places))], seed=seed)
 
     def __len__(self) -> int:

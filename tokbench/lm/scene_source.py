@@ -1,66 +1,107 @@
-"""Scenes as the stages learn from them: so many of them, some rendered badly, each with one of its wordings."""
+"""Scenes as the stages learn from them: so many of them and of their edits, some rendered badly, each in one of its wordings."""
 
 from __future__ import annotations
 
 import hashlib
+import json
+from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 from PIL import Image
 
 from tokbench.data.scenes.drawing import draw
+from tokbench.data.scenes.edits import Edit, edit_of
 from tokbench.data.scenes.random_scenes import scene_of
 from tokbench.data.scenes.scene import SCENE_RULE, Scene
 from tokbench.data.scenes.words import captions
 from tokbench.data.source import ImageSource
+from tokbench.files import write_text
 
 BLURRED = 2
 """How much smaller a bad rendering is before it is scaled up again."""
 
 
 class StageScenes(ImageSource):
-    """Training scenes by number.
+    """Training scenes by number, and behind them the images of training edits.
 
     Args:
-        count: How many.
+        count: How many scenes.
+        edits: How many edits, each of two or three images.
         size: Side in pixels.
-        low_quality: Share of them that is rendered badly, at half the size.
-        seed: Number of the first; those of two stages overlap no further than they count.
+        low_quality: Share of the images that are rendered badly, at half the size.
+        first: Number of the first scene and of the first edit.
     """
 
     name = "scenes"
 
-    def __init__(self, count: int, *, size: int, low_quality: float = 0.0, seed: int = 0) -> None:
-        self.ready_size = size
-        self.ids = tuple(f"scene-{seed + number:09d}" for number in range(count))
-        self._low_quality, self._seed = low_quality, seed
-        self._scene = lru_cache(maxsize=64)(self._made)
+    def __init__(self, count: int, *, size: int, edits: int = 0, low_quality: float = 0.0, first: int = 0) -> None:
+        self.ready_size, self._low_quality = size, low_quality
+        shown = [len(edit_of(first + number).shown) for number in range(edits)]
+        self._places: list[tuple[int, int | None]] = [(number, None) for number in range(first, first + count)]
+        self._places += [(first + number, part) for number, images in enumerate(shown) for part in range(images + 1)]
+        self._edits = range(first, first + edits)
+        self.ids = tuple(_name(number, part) for number, part in self._places)
+        self._edit = lru_cache(maxsize=64)(edit_of)
 
     def read(self, index: int) -> Image.Image:
-        """Draw one scene."""
+        """Draw one image."""
         assert self.ready_size is not None
         size = self.ready_size
-        picture = Image.fromarray(draw(self._scene(index), size))
+        picture = Image.fromarray(draw(self.scene(index), size))
         if self._bad(index):
             small = picture.resize((size // BLURRED, size // BLURRED), Image.Resampling.BOX)
             picture = small.resize((size, size), Image.Resampling.BILINEAR)
         return picture
 
     def raw_digest(self, index: int) -> bytes:
-        """Digest of the rule, the number and the rendering."""
+        """Digest of the rule, the name and the rendering."""
         return hashlib.sha256(f"{SCENE_RULE}:{self.ids[index]}:{self._bad(index)}".encode()).digest()
 
     def caption(self, index: int) -> str:
         """One of the wordings of the scene."""
-        wordings = captions(self._scene(index))
-        return wordings[int(self._chance(index, "wording") * len(wordings))]
+        return _one_of(captions(self.scene(index)), f"wording {self.ids[index]}")
 
-    def _made(self, index: int) -> Scene:
-        return scene_of(self._seed + index)
+    def scene(self, index: int) -> Scene:
+        """What is drawn.
+
+        Args:
+            index: 0 to ``len - 1``.
+        """
+        number, part = self._places[index]
+        return scene_of(number) if part is None else _scenes(self._edit(number))[part]
+
+    def write_edits(self, path: Path) -> None:
+        """Write the file of edits that belongs to the images, each in one of its wordings.
+
+        Raises:
+            TokbenchError: If it cannot be written.
+        """
+        lines = []
+        for number in self._edits:
+            edit = self._edit(number)
+            names = [_name(number, part) for part in range(len(edit.shown) + 1)]
+            lines.append(json.dumps({"instruction": _one_of(edit.instructions, f"instruction {names[0]}"), "images": names}) + "\n")
+        write_text(path, "".join(lines))
 
     def _bad(self, index: int) -> bool:
-        return self._chance(index, "quality") < self._low_quality
+        """Whether an image is rendered badly; the images of an edit are alike in that."""
+        number, part = self._places[index]
+        return _chance(f"quality {_name(number, None if part is None else 0)}") < self._low_quality
 
-    def _chance(self, index: int, purpose: str) -> float:
-        """A number in [0, 1) for one scene and purpose."""
-        digest = hashlib.sha256(f"{SCENE_RULE}:{purpose}:{self.ids[index]}".encode()).digest()
-        return int.from_bytes(digest[:8], "big") / 2**64
+
+def _scenes(edit: Edit) -> tuple[Scene, ...]:
+    return (*edit.shown, edit.after)
+
+
+def _name(number: int, part: int | None) -> str:
+    return f"scene-{number:09d}" if part is None else f"edit-{number:09d}-{part}"
+
+
+def _one_of(wordings: Sequence[str], purpose: str) -> str:
+    return wordings[int(_chance(purpose) * len(wordings))]
+
+
+def _chance(purpose: str) -> float:
+    """A number in [0, 1) for one purpose."""
+    return int.from_bytes(hashlib.sha256(f"{SCENE_RULE}:{purpose}".encode()).digest()[:8], "big") / 2**64

@@ -20,7 +20,7 @@ from tokbench.json_files import read_json
 from tokbench.lm.beginning import begin, check_tokenizer, digest_of, encoder, positions, sha256_of, tokenizer_for
 from tokbench.lm.checkpoint import CHECKPOINT
 from tokbench.lm.filtering import keep_rows, read_rows, write_rows
-from tokbench.lm.material import SCENES, Material, gather
+from tokbench.lm.material import APART, SCENES, Material, gather
 from tokbench.lm.mixture import Mixture, words_of
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.order import Order
@@ -31,11 +31,15 @@ from tokbench.lm.reward import Reward, get_reward, scene_reward
 from tokbench.lm.scene_source import StageScenes
 from tokbench.lm.stages import Progress, StageOptions, StageResult, train_stage
 from tokbench.lm.trainers import Row
+from tokbench.lm.words import WORDS, learn_words
 from tokbench.ranks import ranks_from_environment
 from tokbench.tokenizers.base import Tokenizer
 
 KEPT = "kept.npy"
 """Rows that a filter kept, in the folder of a run."""
+
+LEARNED = "words.json"
+"""The text tokenizer that was learned, in the folder of a run."""
 
 MEASURED = "measured.json"
 """What was measured before training, in the folder of a run."""
@@ -55,7 +59,8 @@ class Inputs:
         data: An export, ``scenes``, or images; None where pairs are given.
         model: Folder of a language model; for ``pretrain`` also that of any causal model, or ``hf:OWNER/REPO``; None starts from scratch.
         tokenizer: Encodes images and decodes what is judged; None takes that of the export or the model, from the zoo.
-        text: A ``tokenizer.json`` for words, where a model starts from scratch; None writes words byte by byte.
+        text: A ``tokenizer.json`` for words, where a model starts from scratch; ``words`` learns one from the words of the data, and None
+            writes them byte by byte.
         edits: File of edits.
         pairs: File of chosen and rejected images.
         reward: Judges images by their words; None judges scenes by their reader, and nothing else.
@@ -66,7 +71,7 @@ class Inputs:
     data: str | None = None
     model: str | None = None
     tokenizer: Tokenizer | None = None
-    text: Path | None = None
+    text: str | None = None
     edits: Path | None = None
     pairs: Path | None = None
     reward: str | None = None
@@ -133,7 +138,8 @@ class _Run:
             wait=self.wait,
             progress=lambda done, total: self.preparing("encoding", done, total),
         )
-        start = begin(recipe, material.data, model=inputs.model, text=inputs.text, tokenizer=inputs.tokenizer, device=options.device)
+        text = self.text(material)
+        start = begin(recipe, material.data, model=inputs.model, text=text, tokenizer=inputs.tokenizer, device=options.device)
         mixture = Mixture(
             material.data,
             start.vocabulary,
@@ -152,6 +158,18 @@ class _Run:
 
         about = {"data": material.about, "start": digest_of(inputs.model)}
         return train_stage(recipe, start, rows, options, about=about, measured=self.measured(), progress=self.progress)
+
+    def text(self, material: Material) -> Path | None:
+        """The file of the text tokenizer of a model from scratch; None for bytes."""
+        if self.inputs.text != WORDS:
+            return None if self.inputs.text is None else Path(self.inputs.text)
+        path = self.options.out / LEARNED
+        if not (self.options.resume and path.is_file()) and self.inputs.model is None:
+            if ranks_from_environment().rank == 0:
+                make_folder(self.options.out)
+                learn_words(material.data, material.edits, path)
+            self.wait()
+        return path
 
     def keep(self, material: Material) -> Any:
         """The rows that the recipe's filter keeps; None if it has none."""
@@ -229,7 +247,7 @@ class _Run:
         place, wanted = str(self.inputs.data), self.recipe.preferences.prompts
         folder = Path(place).expanduser()
         if place == SCENES:
-            scenes = StageScenes(wanted, size=64, seed=FIRST_PROMPT + self.recipe.seed)
+            scenes = StageScenes(wanted, size=64, first=FIRST_PROMPT + self.recipe.seed * APART)
             name, words = SCENES, [scenes.caption(number) for number in range(wanted)]
         elif holds_export(folder) or holds_memmap(folder):
             data = TokenDataset(folder)
