@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 from jaxtyping import Float32, UInt8
 from torch import Tensor
@@ -47,6 +48,7 @@ class Observation:
         reconstruction: What came back, as bytes.
         tokens: What the tokenizer made of the originals; None for a codec that has none.
         reencode: Encodes the reconstruction again; called at most once, and only if a metric asks.
+        shared: What a metric has computed of it that others need too, by what it depends on.
     """
 
     listing: Listing
@@ -56,6 +58,7 @@ class Observation:
     reconstruction: UInt8[Tensor, "b 3 h w"]
     tokens: Tokens | None
     reencode: Callable[[], Tokens] = field(repr=False)
+    shared: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def __len__(self) -> int:
         return len(self.places)

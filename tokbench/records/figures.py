@@ -147,6 +147,17 @@ FIGURES = (
         networks=("efflite0",),
     ),
     FigureInfo(
+        "kd_efflite0",
+        "KD-EffLite0",
+        "squared feature distance",
+        False,
+        "kernel distance between originals and reconstructions on features of EfficientNet-Lite0, unbiased at any N; not KID",
+        digits=5,
+        per_image=False,
+        by_default=False,
+        networks=("efflite0",),
+    ),
+    FigureInfo(
         "rfid",
         "rFID",
         "squared feature distance",

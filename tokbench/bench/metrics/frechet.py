@@ -1,4 +1,4 @@
-"""What the Fréchet distances share: features of both sides, references from the cache, the distance and its interval."""
+"""What the Fréchet distances share: features or their moments, the distance and its interval."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchmetrics
 from torch import Tensor
 
 from tokbench.bench.cache import FeatureCache
 from tokbench.bench.frechet import FeatureMoments, frechet_distance, sample_factor
-from tokbench.bench.metrics.base import ByImage, Figure
-from tokbench.bench.microbatch import in_micro_batches
+from tokbench.bench.metrics.base import Figure
+from tokbench.bench.metrics.features import FeatureMetric
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.observation import Observation, Subject
 from tokbench.records.intervals import Interval, group_jackknife
@@ -21,7 +20,7 @@ MIN_IMAGES = 128
 """Below this many images the distance says more about their number than about the tokenizer."""
 
 
-class FrechetMetric(ByImage):
+class FrechetMetric(FeatureMetric):
     """Fréchet distance between the features of originals and reconstructions.
 
     Args:
@@ -42,8 +41,7 @@ class FrechetMetric(ByImage):
     scatters: list[Tensor]
 
     def __init__(self, network: FeatureNetwork, cache: FeatureCache | None, *, micro_batch: int) -> None:
-        super().__init__()
-        self.network, self.cache, self.micro_batch = network, cache, micro_batch
+        super().__init__(network, cache, micro_batch=micro_batch)
         self.add_rows("features", 2, network.dim, dtype=torch.float32)
         self.add_rows("counts", dtype=torch.int64)
         self.add_rows("means", 2, network.dim)
@@ -52,7 +50,7 @@ class FrechetMetric(ByImage):
     @property
     def settings(self) -> dict[str, Any]:
         """The network's settings, and how the distance is computed."""
-        return self.network.settings | {"reference": "the same images", "covariance": "ddof 1, float64", "micro_batch": self.micro_batch}
+        return super().settings | {"covariance": "ddof 1, float64"}
 
     def not_applicable(self, subject: Subject) -> str | None:
         """Few images give no meaningful covariance."""
@@ -62,8 +60,7 @@ class FrechetMetric(ByImage):
 
     def update(self, observation: Observation) -> None:
         """Take one micro-batch in."""
-        pairs = np.stack([self._reference_features(observation), self._features(observation.reconstruction)], axis=1)
-        self.features.append(torch.from_numpy(pairs))
+        self.features.append(self.pairs(observation))
         self.note(observation)
         if sum(map(len, self.features)) > self.network.dim:
             self._condense()
@@ -78,16 +75,6 @@ class FrechetMetric(ByImage):
             order, groups = self.all_rows("images").argsort().numpy(), self.seen().groups
             value, interval = _distance_and_interval(features[order, 0], features[order, 1], [groups[i] for i in order])
         return {self.figures[0].key: Figure(value, interval)}
-
-    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
-        """Take in what another instance has seen of other images of the same run.
-
-        Raises:
-            ValueError: If it is of another kind or network, or has another listing.
-        """
-        if isinstance(incoming_state, FrechetMetric) and incoming_state.network.settings != self.network.settings:
-            raise ValueError(f"{type(self).__name__} merges with its own network only")
-        super().merge_state(incoming_state)
 
     def _moments(self) -> tuple[FeatureMoments, FeatureMoments]:
         """Originals and reconstructions seen: what was condensed, in order, and then what was not."""
@@ -106,26 +93,6 @@ class FrechetMetric(ByImage):
         self.means = [torch.from_numpy(np.stack([mean for _, mean, _ in both]))[None]]
         self.scatters = [torch.from_numpy(np.stack([scatter for _, _, scatter in both]))[None]]
         self.features, self.images = [], []
-
-    def finish(self) -> None:
-        """Write the cache."""
-        if self.cache is not None:
-            self.cache.flush()
-
-    def _features(self, images: Tensor) -> np.ndarray:
-        return in_micro_batches(self.network.features, images, size=self.micro_batch).cpu().numpy()
-
-    def _reference_features(self, observation: Observation) -> np.ndarray:
-        cache = self.cache
-        if cache is None:
-            return self._features(observation.reference)
-        found = {i: row for i, key in enumerate(observation.keys) if (row := cache.get(key)) is not None}
-        missing = [i for i in range(len(observation)) if i not in found]
-        if missing:
-            for i, row in zip(missing, self._features(observation.reference[torch.tensor(missing)]), strict=True):
-                cache.put(observation.keys[i], row)
-                found[i] = row
-        return np.stack([found[i] for i in range(len(observation))])
 
 
 def _distance_and_interval(reference: np.ndarray, reconstruction: np.ndarray, groups: list[str]) -> tuple[float, Interval | None]:

@@ -1,0 +1,102 @@
+"""Kernel distance against two independent computations, its lack of bias, and the metric on real features."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tokbench.bench import kernel
+from tokbench.bench.context import MetricContext
+from tokbench.bench.kernel import kernel_distance
+from tokbench.bench.metrics.fd_efflite0 import FDEffLite0
+from tokbench.bench.metrics.kd_efflite0 import KDEffLite0
+from tokbench.bench.networks import efficientnet_lite0
+from tokbench.bench.observation import Subject
+
+
+def slow_distance(one: np.ndarray, other: np.ndarray, *, paired: bool = False) -> float:
+    """Pair by pair, as it is written down."""
+
+    def k(x: np.ndarray, y: np.ndarray) -> float:
+        return (math.fsum(a * b for a, b in zip(x.tolist(), y.tolist(), strict=True)) / len(x) + 1) ** 3
+
+    n, m = len(one), len(other)
+    xx = math.fsum(k(one[i], one[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
+    yy = math.fsum(k(other[i], other[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
+    pairs = [(i, j) for i in range(n) for j in range(m) if not paired or i != j]
+    return xx + yy - 2 * math.fsum(k(one[i], other[j]) for i, j in pairs) / len(pairs)
+
+
+def samples(count: int, dim: int, seed: int, shift: float = 0.0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(loc=shift, size=(count, dim))
+
+
+@pytest.mark.parametrize(("n", "m"), [(2, 2), (9, 14), (17, 5)])
+def test_it_is_the_sum_over_pairs(n: int, m: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, other = samples(n, 6, 0), samples(m, 6, 1, 0.3)
+    assert kernel_distance(one, other) == pytest.approx(slow_distance(one, other), rel=1e-12)
+    monkeypatch.setattr(kernel, "BLOCK", 4)
+    assert kernel_distance(one, other) == pytest.approx(slow_distance(one, other), rel=1e-12)
+    assert kernel_distance(one, one[::-1], paired=True) == pytest.approx(slow_distance(one, one[::-1], paired=True), rel=1e-12)
+
+
+def test_it_is_that_of_torchmetrics() -> None:
+    from torchmetrics.image.kid import poly_mmd
+
+    one, other = samples(60, 1280, 0), samples(60, 1280, 1, 0.1)
+    expected = poly_mmd(torch.from_numpy(one), torch.from_numpy(other), degree=3, gamma=None, coef=1.0)
+    assert kernel_distance(one, other) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_few_samples_of_one_distribution_are_not_apart_on_average() -> None:
+    rng = np.random.default_rng(0)
+    found = [kernel_distance(rng.normal(size=(6, 4)), rng.normal(size=(6, 4))) for _ in range(3000)]
+    assert abs(np.mean(found)) < 4 * np.std(found) / math.sqrt(len(found))
+    assert min(found) < 0
+
+
+def test_paired_sets_are_not_drawn_below_0_by_their_pairs() -> None:
+    rng = np.random.default_rng(0)
+    assert kernel_distance(one := samples(8, 5, 0), one, paired=True) == 0
+    assert kernel_distance(one, one) < 0
+    firsts = [rng.normal(size=(6, 4)) for _ in range(3000)]
+    noisy = [kernel_distance(one, rng.normal(size=(6, 4)) * 0.6 + one * 0.8, paired=True) for one in firsts]  # the same distribution
+    assert abs(np.mean(noisy)) < 4 * np.std(noisy) / math.sqrt(len(noisy))
+
+
+@pytest.mark.parametrize(("one", "other", "paired"), [((1, 3), (4, 3), False), ((4, 3), (4, 2), False), ((4, 3), (5, 3), True)])
+def test_what_has_no_distance_is_refused(one: tuple[int, int], other: tuple[int, int], paired: bool) -> None:
+    with pytest.raises(ValueError, match=r"a kernel distance needs two sets|paired sets have as many samples"):
+        kernel_distance(np.zeros(one), np.zeros(other), paired=paired)
+
+
+def test_the_metric_is_that_of_its_features(crops, observe) -> None:
+    metric = KDEffLite0.create(MetricContext(torch.device("cpu"), micro_batch=8))
+    blurred = torch.nn.functional.avg_pool2d(crops.float(), 3, 1, 1).to(torch.uint8)
+    metric.update(observe(crops, blurred, [f"{i:03d}" for i in range(len(crops))]))
+    features = efficientnet_lite0(torch.device("cpu")).features
+    before, after = (torch.cat([features(part) for part in images.split(8)]).numpy() for images in (crops, blurred))
+    figure = metric.report()["kd_efflite0"]
+    assert figure.value == pytest.approx(slow_distance(before, after, paired=True), rel=1e-6)
+    assert figure.value > 0
+    assert metric.not_applicable(Subject(None, 1, (64, 64))) == "one image; a kernel distance needs at least 2"
+    assert metric.not_applicable(Subject(None, 2, (64, 64))) is None
+
+
+def test_originals_are_at_0(crops, observe) -> None:
+    metric = KDEffLite0.create(MetricContext(torch.device("cpu"), micro_batch=8))
+    metric.update(observe(crops, crops, [f"{i:03d}" for i in range(len(crops))]))
+    assert metric.compute()["kd_efflite0"] == pytest.approx(0, abs=1e-12)
+
+
+def test_two_metrics_on_one_network_compute_features_once(crops, observe, monkeypatch: pytest.MonkeyPatch) -> None:
+    context = MetricContext(torch.device("cpu"), micro_batch=8)
+    one, other = KDEffLite0.create(context), FDEffLite0.create(context)
+    seen = observe(crops, crops, [f"{i:03d}" for i in range(len(crops))])
+    one.update(seen)
+    monkeypatch.setattr(other, "_features", lambda images: pytest.fail("computed again"))
+    other.update(seen)
+    assert torch.equal(one.all_rows("features"), other.all_rows("features"))
