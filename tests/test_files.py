@@ -360,6 +360,19 @@ def again(folder):
         assert one["entries"] == ["a"]
 
 
+def test_very_many_files_are_put_on_the_disk_at_once(tmp_path, monkeypatch):
+    calls = []
+    monkeypatch.setattr("tokbench.files.MOST_SYNCED_ALONE", 3)
+    monkeypatch.setattr("tokbench.files.os.sync", lambda: calls.append("all"))
+    monkeypatch.setattr("tokbench.files._sync_file", lambda path: calls.append(path.name))
+    for count, expected in ((2, ["0", "1"]), (3, ["all"]), (5, ["all"])):
+        with atomic_folder(tmp_path / str(count)) as draft:
+            for number in range(count):
+                (draft / str(number)).write_text("")
+        assert sorted(calls) == expected
+        calls.clear()
+
+
 def test_a_folder_overwrites_nothing_but_an_empty_one(tmp_path):
     def write(place):
         with atomic_folder(place) as draft:

@@ -17,6 +17,7 @@ import shutil
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -29,6 +30,9 @@ except ImportError:  # Windows has no such locks; there nothing guards against t
 
 LONGEST_NAME = 255
 """Bytes of a file name on most file systems."""
+
+MOST_SYNCED_ALONE = 1_000
+"""Files of a folder that are put on the disk one by one: a call may take milliseconds, and there may be millions of files."""
 
 _PARTIAL, _DRAFT, _LOCK = ".partial", ".draft", "lock"
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -160,9 +164,7 @@ def atomic_folder(folder: Path) -> Iterator[Path]:
             whole = draft / place.name
             whole.mkdir()
             yield whole
-            for inner, _, names in os.walk(whole):
-                for name in names:
-                    _sync_file(Path(inner, name))
+            _sync_files(whole)
             with suppress(OSError):
                 place.rmdir()  # goes only if it is empty
             if os.path.lexists(place):
@@ -472,6 +474,17 @@ def _is_same(a: Path, b: Path) -> bool:
 def _sync_file(path: Path) -> None:
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def _sync_files(folder: Path) -> None:
+    """Put all files of a folder on the disk; very many by one call, where the system has one for all it holds."""
+    files = (Path(inner, name) for inner, _, names in os.walk(folder) for name in names)
+    few = list(islice(files, MOST_SYNCED_ALONE))
+    if len(few) == MOST_SYNCED_ALONE and hasattr(os, "sync"):
+        os.sync()
+        return
+    for file in chain(few, files):
+        _sync_file(file)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -52,7 +52,7 @@ class Case:
         common = ["--data", str(pictures), "--size", "16"]
         self.words: dict[str, list[str]] = {
             "run": ["run", "-t", "patch", *common, "--metrics", "psnr", "--out", str(self.out)],
-            "export": ["export", "-t", "patch", *common, "--rows", "2", "--out", str(self.out), "--memmap", str(root / "mapped")],
+            "export": ["export", "-t", "patch", *common, "--rows", "2", "--out", str(self.out), "--memmap", str(root / "mapped"), "--as", f"sequences={root / 'rows'}"],
             "train": ["train", "vae-tiny", *common, "--steps", "3", "--batch-size", "1", "--save-every", "1", "--log-every", "1", "--out", str(self.out)],
             "report": ["report", str(record), "--images", "0", "-o", str(root / "page.html")],
             "convert": ["convert", "-t", "patch", "--out", str(self.out)],
@@ -109,6 +109,7 @@ class Case:
         if self.command == "export":
             found = verify(self.out)
             assert found.ok, found.problems
+            assert (self.root / "rows" / ".format.json").is_file(), "no sequences"
         elif self.command in ("run", "probe"):
             records = {path.stem for path in self.out.glob("*.json")}
             rows = {path.stem for path in self.out.glob("*.parquet")}
@@ -127,8 +128,8 @@ def _hidden(path: Path, root: Path) -> bool:
 
 
 def _may_stay(path: Path) -> bool:
-    """Locks lie where they are used; the summary and the log of an export and of a run are hidden by design."""
-    return path.name.endswith(".lock") or (path.name.startswith(".export.json") and path.suffix == ".json")
+    """Locks lie where they are used; what an export says of itself is hidden by design."""
+    return path.name.endswith(".lock") or path.name in (".export.json", ".format.json", ".vocabulary.json")
 
 
 def run(case: Case, *, at_write: int = 0, after: float = 0.0, count: Path | None = None) -> int:

@@ -18,6 +18,7 @@ from PIL import Image
 import tokbench
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
+from tokbench.feed.formats.write import write_format
 from tokbench.feed.memmap import write_memmap
 from tokbench.feed.verify import verify as verify_export
 from tokbench.records.protocol import get_protocol
@@ -143,6 +144,10 @@ def test_mutated_exports_are_read_verified_and_resumed(
                 assert _tokens(folder) == true, "silently different"
         with attack.case(f"{name} command"):
             attack.command("verify", folder)
+        for form in ("sequences", "megatron", "rar"):
+            shutil.rmtree(attack.inside / "written", ignore_errors=True)
+            with attack.case(f"{name} as {form}"):
+                write_format(folder, form, attack.inside / "written")
         with attack.case(f"{name} resume"):
             export(tokenizer, exported / "pictures", folder, protocol=PROTOCOL, options=_options())
     attack.finish()

@@ -31,10 +31,10 @@ from tokbench.commands.formats import (
     LossOption,
     TextOption,
     VocabularyOption,
+    check_together,
     convert,
     format_options,
     read_places,
-    refuse_with_from,
     say_written,
 )
 from tokbench.commands.values import choice, whole
@@ -52,6 +52,7 @@ def _moved(folder: str | None) -> None:
 
 
 def export(
+    context: typer.Context,
     tokenizer: Annotated[str | None, typer.Option("--tokenizer", "-t", autocompletion=tokenizer_names, help=f"{TOKENIZER}.")] = None,
     out_dir: Annotated[Path | None, typer.Option("--out", help=f"{OUT}.")] = None,
     weights: WeightsOption = None,
@@ -90,8 +91,8 @@ def export(
 ) -> None:
     """Encode images to Parquet shards of tokens, and write these as trainers read them."""
     places = read_places(formats)
+    check_together(context, places)
     if source_dir is not None:
-        refuse_with_from({"-t": tokenizer, "--out": out_dir, "--memmap": memmap, "--classes": classes}, places)
         convert(source_dir, places, format_options(condition, loss, id_type, vocabulary, text_tokenizer))
         return
     for given, option in ((tokenizer, f"--tokenizer ({TOKENIZER})"), (out_dir, f"--out ({OUT})")):

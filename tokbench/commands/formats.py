@@ -13,6 +13,7 @@ from tokbench.commands.destinations import check_folder
 from tokbench.commands.values import choice
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.feed.formats import FORMAT_NAMES
+from tokbench.ranks import check_alone
 
 if TYPE_CHECKING:
     from tokbench.feed.formats.options import FormatOptions
@@ -65,17 +66,37 @@ def read_places(given: list[str] | None) -> dict[str, Path | None]:
     return places
 
 
-def refuse_with_from(given: Mapping[str, Any], places: Mapping[str, Any]) -> None:
-    """Refuse options that have no meaning where nothing is encoded.
+HOW = ("condition", "loss", "id_type", "vocabulary", "text_tokenizer")
+"""Parameters that say how ``--as`` is written."""
+
+
+def check_together(context: typer.Context, places: Mapping[str, Any]) -> None:
+    """Refuse options that mean nothing beside the others that were given.
+
+    Args:
+        context: Context of the command, which knows what was given.
+        places: What ``--as`` was given.
 
     Raises:
-        TokbenchError: If one was given, or no format.
+        TokbenchError: If ``--from`` comes without a format or with what encodes, or options of formats without a format.
     """
-    wrong = [name for name, value in given.items() if value is not None]
-    if wrong:
-        raise TokbenchError(f"--from encodes nothing and takes no {', '.join(wrong)}; leave out --from, or these")
+    given = {item.name: item.opts[0] for item in context.command.params if _is_given(context, item.name)}
+    how = [given[name] for name in HOW if name in given]
+    if how and not places:
+        raise TokbenchError(f"{', '.join(how)} belongs to --as, and none was given; name a format, or leave it out. {HINT}")
+    if "source_dir" not in given:
+        return
     if not places:
         raise TokbenchError(f"--from needs --as (one of {', '.join(FORMAT_NAMES)}), got none. {HINT}")
+    wrong = [option for name, option in given.items() if name not in (*HOW, "source_dir", "formats")]
+    if wrong:
+        raise TokbenchError(f"--from encodes nothing and takes no {', '.join(wrong)}; leave out --from, or these")
+    check_alone("tokbench export --from")
+
+
+def _is_given(context: typer.Context, name: str | None) -> bool:
+    source = context.get_parameter_source(name or "")
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def format_options(condition: Any, loss: Any, id_type: Any, vocabulary: Path | None, text_tokenizer: Path | None) -> FormatOptions:

@@ -45,7 +45,7 @@ from tokbench.feed.stored import stored
 from tokbench.feed.summary import SUMMARY, read_summary, summarise, write_summary
 from tokbench.feed.views import Viewed, ViewRule
 from tokbench.feed.writing import ShardWriter
-from tokbench.files import Busy, make_folder, remove_abandoned
+from tokbench.files import Busy, make_folder, remove_abandoned, scratch_folder
 from tokbench.images import UnreadableImage
 from tokbench.ranks import Ranks, ranks_from_environment
 from tokbench.records.protocol import Protocol, get_protocol
@@ -178,6 +178,9 @@ def export(
     there = survey(out, work.job)
     if memmap is not None:
         make_folder(memmap)  # now, so that what is in the way does not show after hours
+    for place in places.values():
+        with suppress(Busy), scratch_folder(place.parent, place.name):
+            pass  # now, for the same reason
     if work.ranks.rank == 0:
         remove_abandoned(out, {SUMMARY, *(work.job.shard_name(number) for number in range(work.job.shards) if number not in there)})
     mine = range(work.ranks.rank, work.job.shards, work.ranks.world_size)

@@ -30,7 +30,7 @@ class Pictures(ImageSource):
         return Image.fromarray(np.random.default_rng(index).integers(0, 256, (8, 8, 3), np.uint8))
 
     def raw_digest(self, index):
-        return bytes([index]) * 32
+        return index.to_bytes(32, "big")
 
     def label(self, index):
         return index % 2
@@ -84,9 +84,9 @@ class Pieces(Tokenizer):
         raise NotImplementedError
 
 
-def exported(folder: Path, *sizes: int, source: ImageSource | None = None, grid=(2, 3), **changes) -> Path:
-    """Export into three shards."""
-    options = ExportOptions(rows_per_shard=4, **changes)
+def exported(folder: Path, *sizes: int, source: ImageSource | None = None, grid=(2, 3), rows: int = 4, **changes) -> Path:
+    """Export into shards of so many rows, three by default."""
+    options = ExportOptions(rows_per_shard=rows, **changes)
     return export(Pieces(*sizes, grid=grid), source or Pictures(), folder, protocol=PROTOCOL, options=options).folder
 
 

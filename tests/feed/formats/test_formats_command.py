@@ -70,9 +70,10 @@ def test_formats_are_written_with_the_export_or_from_it(tokbench_cli, tmp_path: 
         (("export", "--from", "tokens", "--as", "bin"), "tokens holds no exported tokens; make some with tokbench export"),
         (("export", "--from", "tokens"), "--from needs --as (one of sequences, megatron,"),
         (
-            ("export", "--from", "tokens", "-t", "vqgan", "--as", "bin"),
-            "--from encodes nothing and takes no -t; leave out --from, or these",
+            ("export", "--from", "tokens", "-t", "vqgan", "--as", "bin", "--limit", "3", "--views", "none", "--strict"),
+            "--from encodes nothing and takes no --tokenizer, --limit, --views, --strict; leave out --from, or these",
         ),
+        ((*COMMON, "--loss", "image", "--id-type", "uint16"), "--loss, --id-type belongs to --as, and none was given; name a format"),
     ],
 )
 def test_mistakes_are_one_line_and_leave_nothing(tokbench_cli, tmp_path: Path, arguments: tuple[str, ...], problem: str) -> None:
@@ -81,3 +82,10 @@ def test_mistakes_are_one_line_and_leave_nothing(tokbench_cli, tmp_path: Path, a
     assert problem in log
     assert log.count("\n") == 1
     assert not [path for path in tmp_path.iterdir() if path.name != "cache"]
+
+
+def test_many_processes_do_not_write_from_one_export(tokbench_cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    status, _, log = tokbench_cli("export", "--from", "tokens", "--as", "bin")
+    assert (status, log.startswith("tokbench: tokbench export --from works in one process, and 2 were started")) == (2, True)

@@ -15,7 +15,7 @@ from tokbench.feed.formats import FORMAT_NAMES
 from tokbench.feed.formats.write import FORMATS
 from tokbench.feed.memmap import write_memmap
 from tokbench.feed.verify import verify
-from tokbench.files import atomic_file
+from tokbench.files import Busy, atomic_folder
 from tokbench.layout import TokenLayout
 from tokbench.ranks import Ranks
 
@@ -232,7 +232,17 @@ def exported_by(rank: int, root: Path, formats: dict):
 
 
 def test_a_format_that_another_process_writes_is_left_to_it(tokens: Path, tmp_path: Path) -> None:
-    (tmp_path / ".tokens-bin.draft").mkdir()
-    with atomic_file(tmp_path / ".tokens-bin.draft" / "lock"):
-        pass
-    assert write_format(tokens, "bin") == tmp_path / "tokens-bin"  # an abandoned draft is in nobody's way
+    with atomic_folder(tmp_path / "tokens-bin") as draft:
+        with pytest.raises(Busy, match="another process is writing"):
+            write_format(tokens, "bin")
+        result = export(Pieces(256), Pictures(), tokens, protocol=PROTOCOL, options=ExportOptions(rows_per_shard=4, formats={"bin": None}))
+        assert (result.complete, result.formats) == (True, {})
+        (draft / "tokens.bin").write_text("of the other")
+    assert contents(tmp_path / "tokens-bin") == {"tokens.bin": b"of the other"}
+
+
+def test_a_place_that_cannot_be_written_is_said_before_anything_is_encoded(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TokbenchError, match="cannot write to"):
+        exported(tmp_path / "tokens", 256, formats={"bin": tmp_path / "file" / "bin"})
+    assert not list((tmp_path / "tokens").iterdir())

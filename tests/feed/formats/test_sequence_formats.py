@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +13,8 @@ import pytest
 import torch
 
 from tests.feed.formats.pieces import COUNT, Pictures, Pieces, expected, exported
-from tokbench.feed import ByteText, FormatOptions, Vocabulary, identify, parse, read_vocabulary, write_format
+from tokbench.errors import TokbenchError
+from tokbench.feed import ByteText, FileText, FormatOptions, Vocabulary, identify, parse, read_vocabulary, write_format
 from tokbench.feed.formats.options import Loss
 from tokbench.layout import TokenLayout
 
@@ -187,7 +190,7 @@ def test_a_flat_file_is_what_its_json_says(sizes: tuple[int, ...], kind: str, tm
     found = np.memmap(folder / about["file"], np.dtype(about["token_dtype"]).newbyteorder("<"), mode="r")
     assert about["token_dtype"] == kind
     assert found.tolist() == stream
-    assert (about["num_tokens"], about["num_images"]) == (len(stream), COUNT)
+    assert (about["num_tokens"], about["num_sequences"]) == (len(stream), COUNT)
     assert about["vocab_size"] == 256 + 8 + sizes[0]
     assert (found == about["special_ids"]["bos"]).sum() == COUNT
     assert about["code_offsets"] == [256 + 8]
@@ -218,3 +221,45 @@ def test_grids_of_one_axis_and_of_two_come_back(grid: tuple[int, ...], tmp_path:
     documents = read_megatron(write_format(tokens, "megatron"))
     assert documents == [ids for ids, _ in expected(tokens)]
     assert parse(documents[0], read_vocabulary(tmp_path / "tokens-megatron"))[0].grid == grid
+
+
+def test_texts_are_written_by_a_tokenizer_of_ones_own(tmp_path: Path, tokens: Path) -> None:
+    library = pytest.importorskip("tokenizers")
+    alphabet = sorted(library.pre_tokenizers.ByteLevel.alphabet())
+    whole = library.Tokenizer(library.models.BPE(vocab={letter: number for number, letter in enumerate(alphabet)}, merges=[]))
+    whole.pre_tokenizer, whole.decoder = library.pre_tokenizers.ByteLevel(add_prefix_space=False), library.decoders.ByteLevel()
+    whole.add_special_tokens(["<s>"])
+    whole.save(str(tmp_path / "tokenizer.json"))
+    options = FormatOptions(text=FileText.open(tmp_path / "tokenizer.json"))
+    folder = write_format(tokens, "bin", options=options)
+    stream = np.fromfile(folder / "tokens.bin", "<u2").tolist()
+    assert stream == [number for ids, _ in expected(tokens, options) for number in ids]
+    vocabulary = read_vocabulary(folder, text_file=tmp_path / "tokenizer.json")
+    assert vocabulary.size == 257 + 8 + 256
+    assert parse(stream[: stream.index(vocabulary.special.eos) + 1], vocabulary)[0].grid == (2, 3)
+    narrow = FormatOptions(text=FileText.open(tmp_path / "tokenizer.json", size=200))
+    with pytest.raises(TokbenchError, match=r"the caption of 001: the text can only be written with .*, a special token; take that out"):
+        write_format(tokens, "bin", tmp_path / "narrow", options=narrow)
+    assert not (tmp_path / "narrow").exists()
+
+
+def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
+    class Many(Pictures):
+        def __init__(self, count: int) -> None:
+            self.ids = tuple(f"{number:05d}" for number in range(count))
+
+    for count in (32, 320):
+        exported(tmp_path / str(count), 256, source=Many(count), rows=32)
+
+    def peak(count: int, name: str) -> int:
+        tracemalloc.start()
+        try:
+            write_format(tmp_path / str(count), name)
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    for name in ("sequences", "megatron", "rar"):
+        peak(32, name)  # imports and caches
+        shutil.rmtree(tmp_path / f"32-{name}")
+        assert peak(320, name) - peak(32, name) < 40_000, name  # the ids of 288 more images are 60 kB as int64

@@ -6,13 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 
 from tokbench.errors import TokbenchError
 from tokbench.feed.formats.options import FormatOptions
 from tokbench.feed.formats.rows import ExportRows, RowGroup
 from tokbench.feed.job import ExportJob, TokenizerIdentity
-from tokbench.feed.loss import loss_mask
 from tokbench.feed.sequence import build
 from tokbench.feed.text import ByteText
 from tokbench.feed.vocabulary import Vocabulary
@@ -120,19 +118,33 @@ class SequenceRows:
         return [f"{self.without_text} of {self.rows.summary.count} rows have no {self.condition}; their sequences are images alone"]
 
     def _group(self, group: RowGroup) -> list[RowSequence]:
-        return [self._sequence(group, row) for row in range(len(group))]
+        assert isinstance(group.tokens, DiscreteTokens)
+        images, special = self._images(group.tokens), self.vocabulary.special
+        sequences = []
+        for row, image in enumerate(images):
+            before = [special.bos, *self._text_ids(group, row)]
+            ids = np.concatenate([before, image, [special.eos]])
+            loss = np.ones(len(ids), np.bool_)
+            loss[: len(before) if self.loss == "image" else 0] = False
+            sequences.append(RowSequence(ids, loss))
+        return sequences
 
-    def _sequence(self, group: RowGroup, row: int) -> RowSequence:
-        image, text = group.tokens[row], self._text(group, row)
-        assert isinstance(image, DiscreteTokens)
-        self.without_text += self.condition != "none" and not text
+    def _images(self, tokens: DiscreteTokens) -> np.ndarray:
+        """From BOI to EOI, ``[n, T]``: the first image as ``build`` writes it, and the codes of each in the places of its own."""
+        form = build([tokens[0]], self.vocabulary, bos=False, eos=False).ids
+        images = form.repeat(len(tokens), 1)
+        images[:, self.vocabulary.locate(form)[0] >= 0] = self.vocabulary.to_ids(tokens.codes)
+        return images.numpy()
+
+    def _text_ids(self, group: RowGroup, row: int) -> list[int]:
+        text = self._text(group, row)
+        if not text:
+            self.without_text += 1
+            return []
         try:
-            sequence = build([text, image] if text else [image], self.vocabulary)
+            return self.vocabulary.text.encode(text)
         except TokbenchError as error:
             raise TokbenchError(f"the {self.condition} of {group.ids[row]}: {error}") from error
-        last = int(sequence.owners.max())
-        carries = loss_mask(sequence, self.vocabulary, parts=None if self.loss == "all" else [last])
-        return RowSequence(sequence.ids.numpy(), carries.to(torch.bool).numpy())
 
     def _text(self, group: RowGroup, row: int) -> str:
         if self.condition == "caption":

@@ -119,7 +119,7 @@ def write_bin(plan: Plan, rows: ExportRows, folder: Path) -> list[str]:
         "token_dtype": plan.id_type,
         "byte_order": "little",
         "num_tokens": total,
-        "num_images": rows.summary.count,
+        "num_sequences": rows.summary.count,
         "vocab_size": vocabulary.size,
         "grid": plan.job.layout.grid,
         "codebook_sizes": vocabulary.codebook_sizes,
