@@ -142,6 +142,17 @@ def test_words_are_dropped_mixed_up_and_shortened_in_their_shares(painted: Path,
     assert sum(not texts[3][number] for number in worded) / len(worded) == pytest.approx(0.3, abs=0.14)
 
 
+def test_steps_are_arranged_by_images_and_keep_their_sequences(painted: Path, tiny: LanguageModel) -> None:
+    one = mixture(painted, tiny)
+    for step in (0, 3):
+        numbers = [one.arranged(place, 16) for place in range(step * 16, step * 16 + 16)]
+        assert sorted(numbers) == list(range(step * 16, step * 16 + 16))
+        images = [sum(not isinstance(part, str) for part in parts(one, number)) for number in numbers]
+        assert images[-1] > 1
+        # An image without a caption is drawn in place of the text that it does not have.
+        assert [count for count in images if count] == sorted(count for count in images if count)
+
+
 def test_only_what_is_kept_is_learned_from(painted: Path, tiny: LanguageModel) -> None:
     kept = np.array([1, 2, 3, 33])  # of the edits, 2 to 3 is left
     one = mixture(painted, tiny, kept=kept)

@@ -42,7 +42,9 @@ def train(
     setting: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated.")] = None,
     steps: Annotated[int | None, whole("--steps", help="Optimiser steps [default: the recipe's].")] = None,
     batch_size: Annotated[int | None, whole("--batch-size", help="Rows a step, over all processes [default: the recipe's].")] = None,
-    micro_batch: Annotated[int | None, whole("--micro-batch", low=1, help="Rows a process sees at once [default: its share].")] = None,
+    micro_batch: Annotated[
+        int | None, whole("--micro-batch", low=1, help="Rows a process sees at once [default: its share; on a CPU at most 8].")
+    ] = None,
     lora: Annotated[int | None, whole("--lora", low=1, help="Train adapters of this rank instead of all weights.")] = None,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = None,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -59,6 +60,7 @@ class Mixture:
         self._tasks: list[Task] = [task for task, share in shares.items() if share > 0]
         weights = np.array([shares[task] for task in self._tasks], dtype=np.float64)
         self._shares = weights / weights.sum()
+        self._step = lru_cache(maxsize=4)(self._arranged)
         _check_tasks(self._tasks, data, edits)
         try:
             self._images = Order(data.blocks, kept=kept, seed=seed, at_once=data.cached_blocks)
@@ -66,6 +68,18 @@ class Mixture:
             self._edits = Order([range(len(edited))], kept=_kept_edits(edited, kept), seed=seed) if edited is not None else None
         except ValueError as error:
             raise TokbenchError(f"no images or edits of {data.folder} are left to learn from; lower keep.score and keep.psnr") from error
+
+    def arranged(self, place: int, batch_size: int) -> int:
+        """Say which sequence comes at a place, where those of a step are arranged by how many images they have.
+
+        Sequences of like lengths then meet in the parts of a step, and less is padded. A step has the same sequences in any arrangement.
+
+        Args:
+            place: Counted from 0 over all steps.
+            batch_size: Sequences a step.
+        """
+        step, slot = divmod(place, batch_size)
+        return self._step(step, batch_size)[slot]
 
     def example(self, number: int) -> Example:
         """Make one sequence.
@@ -76,8 +90,7 @@ class Mixture:
         Raises:
             TokbenchError: If it is longer than the network takes, or the text tokenizer cannot write its words.
         """
-        chance = generator(self._seed, f"sequence {number}")
-        task = self._tasks[int(np.searchsorted(np.cumsum(self._shares), chance.random(), side="right").clip(max=len(self._tasks) - 1))]
+        chance, task = self._drawn(number)
         if task == "edit":
             assert self.edits is not None
             assert self._edits is not None
@@ -98,6 +111,23 @@ class Mixture:
                 "start from a network with more positions (--set network.positions=N), or shorten its words"
             )
         return example
+
+    def _drawn(self, number: int) -> tuple[np.random.Generator, Task]:
+        """The generator of a sequence, and its task, which is the first thing drawn from it."""
+        chance = generator(self._seed, f"sequence {number}")
+        place = np.searchsorted(np.cumsum(self._shares), chance.random(), side="right")
+        return chance, self._tasks[min(int(place), len(self._tasks) - 1)]
+
+    def _arranged(self, step: int, batch_size: int) -> list[int]:
+        numbers = range(step * batch_size, (step + 1) * batch_size)
+        return sorted(numbers, key=lambda number: (self._count(number), number))
+
+    def _count(self, number: int) -> int:
+        """How many images a sequence has."""
+        task = self._drawn(number)[1]
+        if task == "edit" and self.edits is not None and self._edits is not None:
+            return len(self.edits.rows(self._edits.row(number)))
+        return 0 if task == "text" else 1
 
     def _image(self, item: Mapping[str, Any]) -> DiscreteTokens:
         return DiscreteTokens(item["codes"][None], self.data.grid, self.data.codebook_sizes)

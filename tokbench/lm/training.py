@@ -153,8 +153,8 @@ class _Run:
         )
         mixture.example(0)  # what no sequence can be made of shows now
 
-        def rows(number: int) -> Row:
-            return asdict(mixture.example(number))
+        def rows(place: int) -> Row:
+            return asdict(mixture.example(mixture.arranged(place, recipe.batch_size)))
 
         about = {"data": material.about, "start": digest_of(inputs.model)}
         return train_stage(recipe, start, rows, options, about=about, measured=self.measured(), progress=self.progress)
