@@ -182,6 +182,8 @@ def verify(
         again = found.comparison
         compared = f"; {again.equal} of {counted(again.compared, 'image')} encode to the same tokens"
         compared += "" if again.psnr is None else f", which decode to {again.psnr:.2f} dB"
-    print(f"{counted(found.shards, 'shard')}, {counted(found.rows, 'image')}, {counted(len(found.problems), 'problem')}{compared}")
+    print(
+        f"{counted(found.shards, 'shard')}, {counted(found.rows, 'view' if job.views > 1 else 'image')}, {counted(len(found.problems), 'problem')}{compared}"
+    )
     if not found.ok:
         raise typer.Exit(1)

@@ -10,7 +10,7 @@ import typer
 
 from tokbench.commands.console import say
 from tokbench.commands.destinations import check_folder
-from tokbench.commands.values import choice
+from tokbench.commands.values import choice, completing
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.feed.formats import FORMAT_NAMES
 from tokbench.ranks import check_alone
@@ -22,7 +22,12 @@ HINT = "See: tokbench export --help"
 
 FormatsOption = Annotated[
     list[str] | None,
-    typer.Option("--as", metavar="FORMAT[=DIR]", help=f"Also write what a trainer reads: {', '.join(FORMAT_NAMES)}. May be repeated."),
+    typer.Option(
+        "--as",
+        metavar="FORMAT[=DIR]",
+        autocompletion=completing(lambda: FORMAT_NAMES),
+        help=f"Also write what a trainer reads: {', '.join(FORMAT_NAMES)}. May be repeated.",
+    ),
 ]
 FromOption = Annotated[
     Path | None, typer.Option("--from", metavar="EXPORT", help="Write --as from an export that is there; encode nothing.")

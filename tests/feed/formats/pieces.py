@@ -77,7 +77,7 @@ class Pieces(Tokenizer):
         values = images[:, :, :2, :3].flatten(2).transpose(1, 2).contiguous()
         if not self.config.sizes:
             return ContinuousTokens(values, self.config.grid)
-        codes = [((values[..., k % 3] + 1) / 2 * (size - 1)).round().long() for k, size in enumerate(self.config.sizes)]
+        codes = [((values[..., k % 3].double() + 1) / 2 * (size - 1)).round().long() for k, size in enumerate(self.config.sizes)]
         return DiscreteTokens(torch.stack(codes, -1), self.config.grid, self.config.sizes)
 
     def _decode(self, tokens, seeds):

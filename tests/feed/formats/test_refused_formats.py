@@ -24,8 +24,11 @@ def vocabulary(*sizes: int, **changes: object) -> Vocabulary:
     return Vocabulary.over(ByteText(), TokenLayout((8, 8), (2, 3), sizes), identify(Pieces(*sizes)), **changes)  # type: ignore[arg-type]
 
 
-def test_formats_are_named_where_commands_look() -> None:
+def test_formats_are_named_where_commands_and_people_look() -> None:
     assert tuple(FORMATS) == FORMAT_NAMES
+    page = (Path(__file__).parents[3] / "docs" / "feed.md").read_text()
+    assert [line for line in page.splitlines() if f"| {FORMATS['bin'].reader} |" in line]
+    assert not [one.name for one in FORMATS.values() if f"| `{one.name}` | {one.reader} |" not in page]
 
 
 REFUSED = [
@@ -41,6 +44,8 @@ REFUSED = [
     ("sequences", (256,), Bare(), {"condition": "caption"}, "bare has no captions to stand before its images"),
     ("bin", (2**16,), Pictures(), {"id_type": "uint16"}, "the vocabulary has 65800 ids, and uint16 holds 65536; .* choose uint32"),
     ("megatron", (2**16,), Pictures(), {"id_type": "uint16"}, "65800 ids, and uint16 holds 65536; leave --id-type out, or choose int32"),
+    ("sequences", (2**31,), Pictures(), {}, "the vocabulary has 2147483912 ids, and sequences holds 2147483648; choose a tokenizer with"),
+    ("bin", (2**36,), Pictures(), {"id_type": "uint16"}, "the vocabulary has 68719477000 ids, and bin holds 4294967296"),
     ("megatron", (256,), Pictures(), {"id_type": "uint32"}, "megatron holds ids as uint16 or int32, got uint32; choose one of these"),
     ("sequences", (256,), Pictures(), {"id_type": "uint16"}, "sequences holds ids as int32, got uint16"),
     ("bin", (256,), Pictures(), {"vocabulary": vocabulary(128)}, r"the vocabulary has codebooks \(128,\) on grids of 2 axes, the export"),

@@ -58,7 +58,7 @@ class Format:
         takes: What it holds: ``sequences`` of ids, bare ``codes`` of one codebook with labels, or ``latents``.
         write: Writes the rows of an export into a folder.
         id_types: Types it holds ids in, the smallest first.
-        least_ids: Vocabularies with fewer ids than this are stored in the smallest type.
+        small_below: Vocabularies of fewer ids are stored in the smallest type, others in the largest.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Format:
     takes: Literal["sequences", "codes", "latents"]
     write: Callable[[Plan, ExportRows, Path], list[str]]
     id_types: tuple[str, ...] = ()
-    least_ids: int = 2**16 + 1
+    small_below: int = 2**16 + 1
 
     def plan(self, job: ExportJob, options: FormatOptions) -> Plan:
         """Say how an export is written in this format.
@@ -101,11 +101,14 @@ class Format:
             )
 
     def _id_type(self, size: int, asked: str | None) -> str:
-        fitting = [name for name in self.id_types if size <= np.iinfo(name).max + 1]
-        if asked is None:
-            return self.id_types[0] if size < self.least_ids else self.id_types[-1]
-        if asked not in self.id_types:
+        if asked is not None and asked not in self.id_types:
             raise TokbenchError(f"{self.name} holds ids as {' or '.join(self.id_types)}, got {asked}; choose one of these")
+        fitting = [name for name in self.id_types if size <= np.iinfo(name).max + 1]
+        if not fitting:
+            most = np.iinfo(self.id_types[-1]).max + 1
+            raise TokbenchError(f"the vocabulary has {size} ids, and {self.name} holds {most}; choose a tokenizer with smaller codebooks")
+        if asked is None:
+            return fitting[0] if size < self.small_below else fitting[-1]
         if asked not in fitting:
             most = np.iinfo(asked).max + 1
             raise TokbenchError(

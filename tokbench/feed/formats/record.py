@@ -65,7 +65,11 @@ def check_place(place: Path, record: FormatRecord) -> bool:
     if not place.is_dir():
         raise TokbenchError(f"{place} is a file; choose a folder for {record.format}")
     if not holds_format(place):
-        if any(place.iterdir()):
+        try:
+            full = next(place.iterdir(), None) is not None
+        except OSError as error:
+            raise TokbenchError(f"{place} cannot be read ({error.strerror}); choose another folder for {record.format}") from error
+        if full:
             raise TokbenchError(f"{place} holds other files; choose another folder for {record.format}")
         return False
     there = read_format(place)
