@@ -74,6 +74,9 @@ def test_a_vocabulary_of_another_tokenizer_is_refused(tokens: Path) -> None:
     numbers = Vocabulary.over(ByteText(), TokenLayout((8, 8), (2, 3), (256,)), identify(other))
     with pytest.raises(TokbenchError, match="numbers the codes of another tokenizer: its name is tests/other there and tests/pieces here"):
         write_format(tokens, "bin", options=FormatOptions(vocabulary=numbers))
+    wide = Vocabulary.over(ByteText(), TokenLayout((8, 8), (2, 3), (256,)), identify(Pieces(256, grid=(3, 3))))
+    with pytest.raises(TokbenchError, match="another tokenizer: tests/pieces has another configuration there; give the one of the export"):
+        write_format(tokens, "bin", options=FormatOptions(vocabulary=wide))
 
 
 @pytest.mark.parametrize(("size", "kind"), [(65_499, 8), (65_500, 4), (65_536, 4)])

@@ -9,13 +9,17 @@ import tracemalloc
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from tests.feed.formats.pieces import COUNT, Pictures, Pieces, expected, exported
 from tokbench.errors import TokbenchError
 from tokbench.feed import ByteText, FileText, FormatOptions, Vocabulary, identify, parse, read_vocabulary, write_format
+from tokbench.feed.formats import FORMAT_NAMES
 from tokbench.feed.formats.options import Loss
+from tokbench.feed.summary import read_summary
+from tokbench.images import UnreadableImage
 from tokbench.layout import TokenLayout
 
 IGNORED = -100
@@ -263,3 +267,20 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path: Path) -> None:
         peak(32, name)  # imports and caches
         shutil.rmtree(tmp_path / f"32-{name}")
         assert peak(320, name) - peak(32, name) < 40_000, name  # the ids of 288 more images are 60 kB as int64
+
+
+@pytest.mark.parametrize("name", [name for name in FORMAT_NAMES if name != "latents"])
+def test_a_shard_without_rows_is_in_no_format_s_way(name: str, tmp_path: Path) -> None:
+    class Broken(Pictures):
+        def read(self, index: int):
+            if 4 <= index < 8:
+                raise UnreadableImage("broken")
+            return super().read(index)
+
+    tokens = exported(tmp_path / "tokens", 256, source=Broken())
+    assert read_summary(tokens).rows == (4, 0, 3)
+    folder = write_format(tokens, name)
+    if name == "megatron":
+        assert read_megatron(folder) == [ids for ids, _ in expected(tokens)]
+    if name in ("sequences", "litdata"):
+        assert sum(pq.read_metadata(path).num_rows for path in folder.glob("*.parquet")) == 7

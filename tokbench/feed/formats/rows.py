@@ -70,6 +70,8 @@ class ExportRows:
         columns = [name for name in shard_schema(job).names if name in ("id", "label", "caption", job.column)]
         for table in read_columns(path, columns):
             check_rows(table, job, columns, path)
+            if not len(table):
+                continue  # a shard of which no image could be read has a row group all the same
             ids = table.column("id").to_pylist()
             try:
                 tokens = as_tokens(token_values(table, job), job)

@@ -61,7 +61,7 @@ def _differing(there: TokenizerIdentity, here: TokenizerIdentity) -> str:
         old, new = getattr(there, field), getattr(here, field)
         if old is not None and new is not None and old != new:
             return f"its {field} is {old[:40]} there and {new[:40]} here"
-    return ""
+    return "" if there.config == here.config else f"{here.name} has another configuration there"
 
 
 def condition_for(job: ExportJob, options: FormatOptions) -> str:
