@@ -13,6 +13,16 @@ from PIL import Image
 
 from tokbench.lm.model import LanguageModel
 
+SMALL = ["--steps", "1", "--batch-size", "2", "--set", "warmup=1", "--set", "images=6", "--set", "edits=2"]
+FEWER: dict[str, list[str]] = {
+    "pretrain": [*SMALL, "--size", "32", "--set", "network.layers=1", "--set", "network.hidden_size=24", "--set", "network.heads=2"],
+    "quality": [*SMALL, "--set", "keep.score=0", "--set", "keep.psnr=0"],
+    "dpo": [*SMALL, "--set", "preferences.prompts=2", "--set", "preferences.samples=2"],
+}
+"""What makes the stages of the page short."""
+
+JUDGE = "def beauty(words, pixels):\n    return float(pixels[..., 0].mean())\n"
+
 PAGE = Path(__file__).parents[2] / "docs" / "lm.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
@@ -22,14 +32,26 @@ def test_the_page_runs_as_written(tokbench_cli: Callable[..., tuple[int, str, st
     (tmp_path / "prompts.txt").write_text("a red circle\na blue square\n")
     for number, name in enumerate(("scene.png", "style.png")):
         Image.fromarray(np.random.default_rng(number).integers(256, size=(16, 16, 3), dtype=np.uint8)).save(tmp_path / name)
+        Image.fromarray(np.full((32, 32, 3), 200 * number, dtype=np.uint8)).save(tmp_path / ("worse.png", "better.png")[number])
+    (tmp_path / "pairs.jsonl").write_text('{"prompt": "a red circle", "chosen": "better.png", "rejected": "worse.png"}\n')
+    (tmp_path / "my_judges.py").write_text(JUDGE)
     session: dict[str, Any] = {}
     for number, (language, text) in enumerate(BLOCKS):
         if language == "python":
             exec(compile(text, f"docs/lm.md, block {number}", "exec"), session)
             continue
+        if language in ("json", "bash"):  # forms of files, and more processes than one
+            continue
         for line in text.splitlines():
             name, *arguments = shlex.split(line, comments=True)
             assert name == "tokbench"
+            if arguments[:2] == ["lm", "train"]:
+                stage = arguments[2] if len(arguments) > 2 else ""
+                # What has learned for two steps draws nothing that the reader of scenes could tell apart.
+                judged = (
+                    ["--reward", "my_judges:beauty"] if stage == "dpo" and "--data" in arguments and "--reward" not in arguments else []
+                )
+                arguments += [*FEWER.get(stage, []), *judged]
             status, _, log = tokbench_cli(*arguments)
             assert status == 0, f"{line}: {log}"
     assert {path.name for path in tmp_path.glob("*.png")} >= {"grid.png", "rows.png", "edited.png", "styled.png", "completed.png"}

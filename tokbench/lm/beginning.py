@@ -114,7 +114,7 @@ def encoder(model: LanguageModel, tokenizer: Tokenizer | None, device: str) -> C
             pixels = fit(load_rgb(path), protocol)
         except UnreadableImage as error:
             raise TokbenchError(f"{path} is not a readable image ({error})") from error
-        batch = torch.from_numpy(np.ascontiguousarray(pixels)).permute(2, 0, 1)[None].contiguous()
+        batch = torch.from_numpy(np.array(pixels)).permute(2, 0, 1)[None].contiguous()
         tokens = encode_batch(loaded[0], batch, [path.name], protocol)
         assert isinstance(tokens, DiscreteTokens)
         return tokens

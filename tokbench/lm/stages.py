@@ -40,8 +40,7 @@ class StageOptions:
         device: ``cpu``, or where ``torch`` finds the accelerators; under ``torchrun`` each process takes its own.
         resume: Go on from the checkpoint in ``out``.
         lora: Train low-rank adapters of this size; None trains all weights.
-        micro_batch: Rows that one process sees at once; None takes its whole share of a step, and at most 8 on a CPU, where that is no
-            slower and less is padded.
+        micro_batch: Rows that one process sees at once. None takes its whole share of a step; on a CPU at most 8, so that less is padded.
         log_every: Steps between lines of the log.
         save_every: Steps between checkpoints.
 
