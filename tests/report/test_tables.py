@@ -175,7 +175,7 @@ def test_bold_needs_rows_and_more_than_chance(make_record):
         assert "bold:" not in bold(items)
     perfect = replace(best, record=replace(best.record, metrics=best.record.metrics | {"psnr": MetricResult(math.inf, "dB", True)}))
     perfect = replace(perfect, rows=perfect.rows | {"psnr": dict.fromkeys(perfect.rows["psnr"], math.inf)})
-    assert "\\textbf{\\boldmath $\\infty$}" in bold([worse, perfect], "latex")
+    assert "\\textbf{exact}" in bold([worse, perfect], "latex")
     assert f"\\textbf{{{best.record.metrics['psnr'].value:.2f}}}" in bold([worse, best], "latex")
     assert json.loads(bold([worse, best], "json"))[0]["rows"][1]["best"] == ["fd_efflite0", "lpips", "psnr", "ssim"]
     stream = io.StringIO()
@@ -216,7 +216,7 @@ def test_latex_is_ready_to_paste():
     body = lines[lines.index("\\midrule") + 1 : lines.index("\\bottomrule")]
     columns = lines[1].removeprefix("\\begin{tabular}{").removesuffix("}")
     assert all(line.replace("\\&", "").count("&") == len(columns) - 1 for line in body)
-    assert "$\\infty$" in text
+    assert " & exact & " in text
     assert "0.2000$^\\dagger$" in text
 
 

@@ -260,7 +260,10 @@ def _metric_cell(column: Column, metric: MetricResult | None, mark: str, bold: b
         return Cell(EXACT, mark=mark, bold=bold, exact=metric.exact)
     if metric is None or metric.value is None:
         return Cell("-")
-    return Cell(column.write(metric.value), metric.value, *_ends(column, metric.interval), mark=mark, bold=bold, exact=metric.exact)
+    text = column.write(metric.value)
+    if math.isinf(metric.value) and infinite_word(metric.value, column.higher_is_better) == EXACT:
+        text = EXACT  # so records of earlier schemas say that all images came back exactly
+    return Cell(text, metric.value, *_ends(column, metric.interval), mark=mark, bold=bold, exact=metric.exact)
 
 
 def _marks(records: Sequence[Record], key: str) -> list[str]:
