@@ -14,6 +14,7 @@ import tokbench
 from tokbench.data.source import ImageSource
 from tokbench.feed import ByteText, ExportOptions, Vocabulary, identify
 from tokbench.feed.export import export
+from tokbench.lm.image_model import ImageModel
 from tokbench.lm.model import LanguageModel
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
@@ -90,3 +91,12 @@ def painted(patch_tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory
     edits += [{"instruction": f"like {n}", "images": [f"p{n:03d}", f"p{n + 1:03d}", f"p{n + 2:03d}"]} for n in range(30, 36)]
     (folder / "edits.jsonl").write_text("".join(json.dumps(edit) + "\n" for edit in edits))
     return folder
+
+
+@pytest.fixture(scope="session")
+def artist(patch_tokenizer: Tokenizer) -> ImageModel:
+    """A model of 32 px images with its tokenizer, the smallest at which scenes are drawn; its weights are random."""
+    vocabulary = vocabulary_of(patch_tokenizer, 32)
+    network = random_llama(vocabulary, initializer_range=0.3, num_hidden_layers=1)
+    model = LanguageModel(network, vocabulary, (32, 32), patch_tokenizer.layout(32, 32).grid, {"stages": ["none"]})
+    return ImageModel(model, patch_tokenizer)

@@ -21,7 +21,7 @@ from tokbench.tokens import DiscreteTokens
 
 
 @pytest.fixture(scope="module")
-def artist(tiny: LanguageModel, patch_tokenizer: Tokenizer) -> ImageModel:
+def painter(tiny: LanguageModel, patch_tokenizer: Tokenizer) -> ImageModel:
     return ImageModel(tiny, patch_tokenizer)
 
 
@@ -29,69 +29,71 @@ def pixels(count: int, side: int = 16) -> torch.Tensor:
     return torch.randint(256, (count, 3, side, side), dtype=torch.uint8, generator=torch.Generator().manual_seed(count))
 
 
-def test_generate_draws_so_many_of_each_text(artist: ImageModel) -> None:
-    drawn = artist.generate(["a red circle", "a square"], count=3, seed=5)
+def test_generate_draws_so_many_of_each_text(painter: ImageModel) -> None:
+    drawn = painter.generate(["a red circle", "a square"], count=3, seed=5)
     assert drawn.dtype == torch.uint8
     assert drawn.shape == (6, 3, 16, 16)
-    assert torch.equal(artist.generate(["a square"], count=3, seed=5), drawn[3:])
-    assert torch.equal(artist.generate(["a red circle"], count=2, seed=5), drawn[:2])
-    assert not torch.equal(artist.generate(["a square"], count=3, seed=6), drawn[3:])
+    assert torch.equal(painter.generate(["a square"], count=3, seed=5), drawn[3:])
+    assert torch.equal(painter.generate(["a red circle"], count=2, seed=5), drawn[:2])
+    assert not torch.equal(painter.generate(["a square"], count=3, seed=6), drawn[3:])
     assert len({image.numpy().tobytes() for image in drawn}) == 6
 
 
-def test_nothing_asked_is_nothing_drawn(artist: ImageModel) -> None:
-    assert artist.generate([]).shape == (0, 3, 16, 16)
-    assert artist.complete(pixels(0)).shape == (0, 3, 16, 16)
-    assert artist.describe(pixels(0)) == []
+def test_nothing_asked_is_nothing_drawn(painter: ImageModel) -> None:
+    assert painter.generate([]).shape == (0, 3, 16, 16)
+    assert painter.complete(pixels(0)).shape == (0, 3, 16, 16)
+    assert painter.describe(pixels(0)) == []
 
 
-def test_what_is_drawn_is_what_the_tokenizer_decodes(artist: ImageModel, tiny: LanguageModel, patch_tokenizer: Tokenizer) -> None:
+def test_what_is_drawn_is_what_the_tokenizer_decodes(painter: ImageModel, tiny: LanguageModel, patch_tokenizer: Tokenizer) -> None:
     request = request_of(tiny, "generate", text="red", seed=1)
     tokens = image_of(tiny, request, sample(tiny, [request])[0])
-    assert torch.equal(artist.generate(["red"], seed=1), tokbench.to_uint8(patch_tokenizer.decode(tokens)))
+    assert torch.equal(painter.generate(["red"], seed=1), tokbench.to_uint8(patch_tokenizer.decode(tokens)))
 
 
-def test_edits_depend_on_their_own_images_and_words(artist: ImageModel) -> None:
+def test_edits_depend_on_their_own_images_and_words(painter: ImageModel) -> None:
     images, words = pixels(3), ["make it red", "make it red", "remove it"]
-    edited = artist.edit(images, words, count=2, seed=1)
+    edited = painter.edit(images, words, count=2, seed=1)
     assert edited.shape == (6, 3, 16, 16)
-    assert torch.equal(artist.edit(images[1:2], words[1:2], count=2, seed=1), edited[2:4])
+    assert torch.equal(painter.edit(images[1:2], words[1:2], count=2, seed=1), edited[2:4])
     assert not torch.equal(edited[:2], edited[2:4])
-    like = artist.edit(images, words, first=images.flip(0), seed=1)
+    like = painter.edit(images, words, first=images.flip(0), seed=1)
     assert not torch.equal(like, edited[::2])
 
 
-def test_completions_keep_the_upper_rows(artist: ImageModel) -> None:
+def test_completions_keep_the_upper_rows(painter: ImageModel) -> None:
     images = pixels(2)
-    completed = artist.complete(images, count=2, seed=3)
-    seen = artist.encode(images)
-    assert torch.equal(artist.encode(completed).codes[:, :8], seen.codes[[0, 0, 1, 1], :8])
-    assert not torch.equal(artist.complete(images, texts=["red", "red"], count=2, seed=3), completed)
+    completed = painter.complete(images, count=2, seed=3)
+    seen = painter.encode(images)
+    assert torch.equal(painter.encode(completed).codes[:, :8], seen.codes[[0, 0, 1, 1], :8])
+    assert not torch.equal(painter.complete(images, texts=["red", "red"], count=2, seed=3), completed)
 
 
-def test_descriptions_are_words(artist: ImageModel) -> None:
+def test_descriptions_are_words(painter: ImageModel) -> None:
     images = pixels(3)
-    told = artist.describe(images, longest=12)
-    assert told == [artist.describe(images[place : place + 1], longest=12)[0] for place in range(3)]
-    assert told == artist.describe(images, longest=12, seed=9)  # the likeliest words
-    drawn = artist.describe(images, longest=12, options=SamplingOptions(temperature=2.0))
-    assert drawn != artist.describe(images, longest=12, options=SamplingOptions(temperature=2.0), seed=1)
+    told = painter.describe(images, longest=12)
+    assert told == [painter.describe(images[place : place + 1], longest=12)[0] for place in range(3)]
+    assert told == painter.describe(images, longest=12, seed=9)  # the likeliest words
+    drawn = painter.describe(images, longest=12, options=SamplingOptions(temperature=2.0))
+    assert drawn != painter.describe(images, longest=12, options=SamplingOptions(temperature=2.0), seed=1)
 
 
-def test_guidance_goes_through(artist: ImageModel) -> None:
-    plain, guided = (artist.edit(pixels(1), ["red"], options=SamplingOptions(guidance=guidance)) for guidance in (1.0, 8.0))
+def test_guidance_goes_through(painter: ImageModel) -> None:
+    plain, guided = (painter.edit(pixels(1), ["red"], options=SamplingOptions(guidance=guidance)) for guidance in (1.0, 8.0))
     assert not torch.equal(plain, guided)
 
 
-def test_progress_is_told(artist: ImageModel) -> None:
+def test_progress_is_told(painter: ImageModel) -> None:
     seen: list[tuple[int, int]] = []
-    artist.generate(["a"], count=3, options=SamplingOptions(batch_size=2), progress=lambda done, total: seen.append((done, total)))
+    painter.generate(["a"], count=3, options=SamplingOptions(batch_size=2), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(2, 3), (3, 3)]
 
 
-def test_a_folder_is_loaded_with_its_tokenizer(artist: ImageModel, tiny: LanguageModel, patch_tokenizer: Tokenizer, tmp_path: Path) -> None:
+def test_a_folder_is_loaded_with_its_tokenizer(
+    painter: ImageModel, tiny: LanguageModel, patch_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
     tiny.save(tmp_path)
-    expected = artist.generate(["red"], seed=2)
+    expected = painter.generate(["red"], seed=2)
     assert torch.equal(ImageModel.load(tmp_path).generate(["red"], seed=2), expected)
     assert torch.equal(ImageModel.load(tmp_path, tokenizer=patch_tokenizer).generate(["red"], seed=2), expected)
     assert ImageModel.load(tmp_path, precision="bf16").model.network.dtype == torch.bfloat16
@@ -125,18 +127,18 @@ def test_a_grid_that_the_tokenizer_does_not_make(tiny: LanguageModel, patch_toke
         ImageModel.load(tmp_path, tokenizer=patch_tokenizer)
 
 
-def test_images_of_another_size_are_refused(artist: ImageModel) -> None:
+def test_images_of_another_size_are_refused(painter: ImageModel) -> None:
     message = "images of 32x32 px are given, the model was trained on 16x16; resize them"
-    for ask in (artist.complete, artist.describe, lambda images: artist.edit(images, ["red"])):
+    for ask in (painter.complete, painter.describe, lambda images: painter.edit(images, ["red"])):
         with pytest.raises(TokbenchError, match=message):
             ask(pixels(1, side=32))
 
 
-def test_counts_that_differ_are_refused(artist: ImageModel) -> None:
+def test_counts_that_differ_are_refused(painter: ImageModel) -> None:
     with pytest.raises(TokbenchError, match="there are 1 texts for 2 images; give one an image"):
-        artist.edit(pixels(2), ["red"])
+        painter.edit(pixels(2), ["red"])
     with pytest.raises(TokbenchError, match="there are 2 texts for 1 images"):
-        artist.edit(pixels(2), ["red", "red"], first=pixels(1))
+        painter.edit(pixels(2), ["red", "red"], first=pixels(1))
 
 
 def test_codes_of_another_grid_are_refused(tiny: LanguageModel) -> None:

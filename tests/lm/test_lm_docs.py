@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tokbench.lm.model import LanguageModel
+from tokbench.lm.image_model import ImageModel
 
 SMALL = ["--steps", "1", "--batch-size", "2", "--set", "warmup=1", "--set", "images=6", "--set", "edits=2"]
 FEWER: dict[str, list[str]] = {
@@ -27,11 +27,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "lm.md"
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
-def test_the_page_runs_as_written(tokbench_cli: Callable[..., tuple[int, str, str]], tiny: LanguageModel, tmp_path: Path) -> None:
-    tiny.save(tmp_path / "model")
+def test_the_page_runs_as_written(tokbench_cli: Callable[..., tuple[int, str, str]], artist: ImageModel, tmp_path: Path) -> None:
+    artist.model.save(tmp_path / "model")
     (tmp_path / "prompts.txt").write_text("a red circle\na blue square\n")
     for number, name in enumerate(("scene.png", "style.png")):
-        Image.fromarray(np.random.default_rng(number).integers(256, size=(16, 16, 3), dtype=np.uint8)).save(tmp_path / name)
+        Image.fromarray(np.random.default_rng(number).integers(256, size=(32, 32, 3), dtype=np.uint8)).save(tmp_path / name)
         Image.fromarray(np.full((32, 32, 3), 200 * number, dtype=np.uint8)).save(tmp_path / ("worse.png", "better.png")[number])
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a red circle", "chosen": "better.png", "rejected": "worse.png"}\n')
     (tmp_path / "my_judges.py").write_text(JUDGE)
@@ -52,6 +52,8 @@ def test_the_page_runs_as_written(tokbench_cli: Callable[..., tuple[int, str, st
                     ["--reward", "my_judges:beauty"] if stage == "dpo" and "--data" in arguments and "--reward" not in arguments else []
                 )
                 arguments += [*FEWER.get(stage, []), *judged]
+            arguments = [{"500": "3"}.get(word, word) for word in arguments]
+            arguments += ["--training-scenes", "2"] if arguments[1] == "evaluate" else []
             status, _, log = tokbench_cli(*arguments)
             assert status == 0, f"{line}: {log}"
     assert {path.name for path in tmp_path.glob("*.png")} >= {"grid.png", "rows.png", "edited.png", "styled.png", "completed.png"}

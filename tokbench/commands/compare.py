@@ -63,14 +63,15 @@ def compare(
 
     Groups in their titles are what the images are samples of, such as the photos of crops.
     """
-    from tokbench.records.probe_store import find_all_records
+    from tokbench.records.lm_store import find_every_record
     from tokbench.records.store import read_rows
+    from tokbench.report.lm import lm_tables
     from tokbench.report.probe import probe_tables
     from tokbench.report.published import BESIDE, published_tables
     from tokbench.report.table import make_tables
     from tokbench.tokenizers.published import DATA_SETS
 
-    runs, probes = find_all_records(places or [Path("runs")])
+    runs, probes, models = find_every_record(places or [Path("runs")])
     checks = gate_records([record for _, record in runs], fail_if, gate_report)
     found = _sorted(without_repeats(runs), sort)
     records = [record for _, record in found]
@@ -83,7 +84,7 @@ def compare(
         console.say("nothing published is known of these tokenizers")
     tables += [table for table in others if published or table.title == BESIDE]
     if chosen is None:  # those are columns of runs
-        tables += probe_tables([record for _, record in probes])
+        tables += probe_tables([record for _, record in probes]) + lm_tables([record for _, record in models])
     print_all(tables, form)
     finish_gate(checks)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -71,13 +71,13 @@ def generate(
 ) -> None:
     """Draw images from words, each prompt in a row of its own."""
     check_picture(output, "--output")
-    options = _options(temperature, top_k, top_p, guidance, batch_size)
+    options = sampling_options(temperature, top_k, top_p, guidance, batch_size)
     from tokbench.lm.prompts import read_prompts
 
     if (prompts is None) == (not prompt):
         raise TokbenchError("give prompts in words or a file of them with --prompts, one of both")
     texts = list(prompt or []) if prompts is None else read_prompts(prompts)
-    artist = _load(model, tokenizer, loading(weights, setting, None, None), device, precision)
+    artist, _ = load_model(model, tokenizer, weights, setting, device, precision)
     with progress("drawing", len(texts) * count) as advance:
         drawn = artist.generate(texts, count=count, seed=seed, options=options, progress=advance)
     _write(drawn, output, columns=count if len(texts) > 1 else 8, enlarge=enlarge)
@@ -110,8 +110,8 @@ def edit(
     if len(places) not in (1, 2):
         raise TokbenchError(f"edit takes one or two images and then the instruction, got {len(places)} images before {instruction!r}")
     check_picture(output, "--output")
-    options = _options(temperature, top_k, top_p, guidance, batch_size)
-    artist = _load(model, tokenizer, loading(weights, setting, None, None), device, precision)
+    options = sampling_options(temperature, top_k, top_p, guidance, batch_size)
+    artist, _ = load_model(model, tokenizer, weights, setting, device, precision)
     import torch
 
     given = _read(places, artist, resize=resize)
@@ -143,8 +143,8 @@ def complete(
 ) -> None:
     """Draw the lower half of images from the upper; each row shows an image, then what was drawn."""
     check_picture(output, "--output")
-    options = _options(temperature, top_k, top_p, guidance, batch_size)
-    artist = _load(model, tokenizer, loading(weights, setting, None, None), device, precision)
+    options = sampling_options(temperature, top_k, top_p, guidance, batch_size)
+    artist, _ = load_model(model, tokenizer, weights, setting, device, precision)
     given = _read(images, artist, resize=resize)
     with progress("completing", len(images) * count) as advance:
         drawn = artist.complete(given, texts=[text] * len(given), count=count, seed=seed, options=options, progress=advance)
@@ -170,8 +170,8 @@ def describe(
     precision: PrecisionOption = None,
 ) -> None:
     """Say in words what is in images, one line each."""
-    options = _options(temperature, top_k, top_p, 1.0, batch_size)
-    artist = _load(model, tokenizer, loading(weights, setting, None, None), device, precision)
+    options = sampling_options(temperature, top_k, top_p, 1.0, batch_size)
+    artist, _ = load_model(model, tokenizer, weights, setting, device, precision)
     given = _read(images, artist, resize=resize)
     with progress("describing", len(images)) as advance:
         told = artist.describe(given, seed=seed, options=options, progress=advance)
@@ -179,7 +179,12 @@ def describe(
         print(visible(" ".join(text.split())))
 
 
-def _options(temperature: float, top_k: int, top_p: float, guidance: float, batch_size: int) -> SamplingOptions:
+def sampling_options(temperature: float, top_k: int, top_p: float, guidance: float, batch_size: int) -> SamplingOptions:
+    """Build the options of sampling, whose errors name options of the command.
+
+    Raises:
+        TokbenchError: If a value is out of range.
+    """
     from tokbench.lm.options import SamplingOptions
 
     try:
@@ -188,8 +193,15 @@ def _options(temperature: float, top_k: int, top_p: float, guidance: float, batc
         raise TokbenchError(f"{str(error).replace('_', '-')}; see --help") from error
 
 
-def _load(model: Path | None, tokenizer: str | None, chosen: dict[str, Any], device: str, precision: str | None) -> ImageModel:
-    if tokenizer is None and any(value not in (None, (), {}) for value in chosen.values()):
+def load_model(
+    model: Path | None, tokenizer: str | None, weights: str | None, setting: list[str] | None, device: str, precision: str | None
+) -> tuple[ImageModel, Path]:
+    """Load a model as the options name it, and say which folder it is.
+
+    Raises:
+        TokbenchError: If it cannot be loaded, or settings of a tokenizer are given without one.
+    """
+    if tokenizer is None and (weights is not None or setting):
         raise TokbenchError("--weights and --set belong to a tokenizer; give it with -t")
     check_alone("this command of tokbench lm")
     from tokbench.lm.shipped import shipped_model
@@ -198,8 +210,8 @@ def _load(model: Path | None, tokenizer: str | None, chosen: dict[str, Any], dev
     from tokbench.lm.image_model import ImageModel
     from tokbench.tokenizers.zoo import load
 
-    given = None if tokenizer is None else load(tokenizer, device=device, **chosen)
-    return ImageModel.load(folder, tokenizer=given, device=device, precision=precision or "fp32")
+    given = None if tokenizer is None else load(tokenizer, device=device, **loading(weights, setting, None, None))
+    return ImageModel.load(folder, tokenizer=given, device=device, precision=precision or "fp32"), folder
 
 
 def _read(places: list[str], artist: ImageModel, *, resize: bool) -> UInt8[Tensor, "b 3 h w"]:

@@ -44,10 +44,24 @@ def write_picture(picture: Image.Image, path: Path, *, smaller: str) -> None:
     Raises:
         TokbenchError: If it cannot be written.
     """
-    stream = io.BytesIO()
     try:
-        picture.save(stream, PICTURES[path.suffix.lower()])
+        data = picture_bytes(picture, PICTURES[path.suffix.lower()])
     except (OSError, ValueError) as error:  # too large for the format
         raise TokbenchError(f"cannot draw {path} ({error}); choose {smaller}, or .png") from error
-    write_bytes(path, stream.getvalue())
+    write_bytes(path, data)
     say(f"wrote {path}")
+
+
+def picture_bytes(picture: Image.Image, form: str = "PNG") -> bytes:
+    """A picture as the bytes of a file.
+
+    Args:
+        picture: RGB.
+        form: One of the values of ``PICTURES``.
+
+    Raises:
+        OSError: If the format cannot hold it; for some formats ``ValueError``.
+    """
+    stream = io.BytesIO()
+    picture.save(stream, form)
+    return stream.getvalue()

@@ -63,7 +63,7 @@ class ImageModel:
         height, width = model.image_size
         if height != width or tokenizer.layout(height, width).grid != model.grid:
             raise ValueError(f"{tokenizer.name} makes no square images of grid {model.grid} at {height}x{width} px")
-        self.model, self.tokenizer = model, tokenizer
+        self.model, self.tokenizer, self.precision = model, tokenizer, precision
         self._protocol = get_protocol(changes={"size": height, "precision": precision})
 
     @classmethod

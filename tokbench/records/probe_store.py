@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tokbench.errors import TokbenchError
 from tokbench.records.naming import subject_label
 from tokbench.records.probe_record import KIND, ProbeRecord, probe_record_from_dict
-from tokbench.records.read import KINDS, from_values
-from tokbench.records.record import Record
+from tokbench.records.read import from_values
+from tokbench.records.record import RUN, Record
 from tokbench.records.store import Rows, no_records, read_places, write_named
 
 
@@ -62,13 +63,15 @@ def find_all_records(places: Iterable[Path]) -> tuple[list[tuple[Path, Record]],
     runs: list[tuple[Path, Record]] = []
     probes: list[tuple[Path, ProbeRecord]] = []
     for found in read_places(places):
-        if not found.named and found.kind not in KINDS:
+        if not found.named and found.kind not in (RUN, KIND):
             continue
         record = from_values(found.values, origin=str(found.path))
         if isinstance(record, ProbeRecord):
             probes.append((found.path, record))
-        else:
+        elif isinstance(record, Record):
             runs.append((found.path, record))
+        else:
+            raise TokbenchError(f"{found.path} is the record of a language model; tokbench compare shows it")
     if not runs and not probes:
         raise no_records(places)
     return runs, probes

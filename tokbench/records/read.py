@@ -7,15 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.errors import TokbenchError
+from tokbench.records.lm_record import KIND as LANGUAGE_MODEL
+from tokbench.records.lm_record import LanguageModelRecord, lm_record_from_dict
 from tokbench.records.probe_record import KIND as PROBE
 from tokbench.records.probe_record import ProbeRecord, probe_record_from_dict
 from tokbench.records.record import RUN, Record, read_values, record_from_dict
 
-KINDS: dict[str, Callable[..., Record | ProbeRecord]] = {RUN: record_from_dict, PROBE: probe_record_from_dict}
+KINDS: dict[str, Callable[..., Record | ProbeRecord | LanguageModelRecord]] = {
+    RUN: record_from_dict,
+    PROBE: probe_record_from_dict,
+    LANGUAGE_MODEL: lm_record_from_dict,
+}
 """Builders by the kind that a record names."""
 
 
-def read(path: str | Path) -> Record | ProbeRecord:
+def read(path: str | Path) -> Record | ProbeRecord | LanguageModelRecord:
     """Read a record file of whatever kind.
 
     Args:
@@ -27,7 +33,7 @@ def read(path: str | Path) -> Record | ProbeRecord:
     return from_values(read_values(Path(path)), origin=str(path))
 
 
-def from_values(values: Any, *, origin: str) -> Record | ProbeRecord:
+def from_values(values: Any, *, origin: str) -> Record | ProbeRecord | LanguageModelRecord:
     """Build a record from plain JSON values, by the kind they name; what names none is the record of a run.
 
     Args:

@@ -1,0 +1,248 @@
+"""A model's evaluation on scenes: prompts that it has not seen, answers that can be right or wrong, and a record of all of it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from tokbench.bench.about import tokenizer_info
+from tokbench.bench.environment import environment
+from tokbench.bench.identity import weights_digest
+from tokbench.bench.networks import efficientnet_lite0
+from tokbench.configs import plain
+from tokbench.data.scenes.random_scenes import scene_of
+from tokbench.data.scenes.split import SPLITS, SceneSplit
+from tokbench.errors import TokbenchError, unknown_name
+from tokbench.lm.image_model import ImageModel
+from tokbench.lm.options import SamplingOptions
+from tokbench.lm.scene_tasks import (
+    APART,
+    Pixels,
+    Progress,
+    Prompts,
+    Values,
+    bits_of_images,
+    draw_all,
+    drawn,
+    edit_all,
+    prompts_of,
+    score_descriptions,
+    score_drawing,
+    score_edits,
+)
+from tokbench.lm.set_distances import Distance, features_of, frechet, kernel, nearest
+from tokbench.records.intervals import group_bootstrap
+from tokbench.records.lm_record import EvaluationProtocol, EvaluationTiming, LanguageModelInfo, LanguageModelRecord
+from tokbench.records.record import MetricResult, TokensInfo
+
+TASKS = ("generate", "edit", "describe", "complete")
+"""What can be evaluated."""
+
+UNITS = {"bits": "bits", "psnr": "dB", "nearest": "1 - cosine"}
+"""Units of figures by a part of their names; all others are shares."""
+
+PACKAGES = ("transformers", "trl", "peft", "accelerate")
+
+Stage = Callable[[str, int], AbstractContextManager[Progress]]
+
+
+@contextmanager
+def _silent(name: str, total: int) -> Iterator[Progress]:
+    yield lambda done, total: None
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """How much is evaluated, and how.
+
+    Args:
+        prompts: Scenes, and edits, that are asked for.
+        split: Split of the scenes they are from.
+        seed: Seed of scenes and samples.
+        tasks: What is evaluated.
+        sampling: How images are drawn; descriptions take the likeliest words.
+        training_scenes: Training scenes among which the nearest is looked for.
+        stage: Called with the name of a stage and its total; gives what shows its progress.
+
+    Raises:
+        TokbenchError: If there is no such split or task, or there are too few prompts.
+    """
+
+    prompts: int = 500
+    split: SceneSplit = "test"
+    seed: int = 0
+    tasks: tuple[str, ...] = TASKS
+    sampling: SamplingOptions = field(default_factory=SamplingOptions)
+    training_scenes: int = 2000
+    stage: Stage = _silent
+
+    def __post_init__(self) -> None:
+        if self.split not in SPLITS:
+            raise unknown_name("split of scenes", self.split, SPLITS)
+        for task in self.tasks:
+            if task not in TASKS:
+                raise unknown_name("task", task, TASKS)
+        if not self.tasks or len(set(self.tasks)) < len(self.tasks):
+            raise TokbenchError(f"tasks are some of {', '.join(TASKS)}, each once; got {', '.join(self.tasks) or 'none'}")
+        if self.prompts < 2 or self.training_scenes < 1 or not 0 <= self.seed < 2**31:
+            raise TokbenchError(
+                f"prompts are at least 2, training scenes at least 1, and the seed 0 to 2^31 - 1; "
+                f"got {self.prompts}, {self.training_scenes} and {self.seed}"
+            )
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What an evaluation gives.
+
+    Args:
+        record: The record.
+        rows: Figure to prompt to value.
+        images: Images drawn, one a prompt; None if none were asked for.
+        edits: What each edit shows last, and what became of it; None if none were asked for.
+    """
+
+    record: LanguageModelRecord
+    rows: dict[str, dict[str, float]]
+    images: Pixels | None
+    edits: tuple[Pixels, Pixels] | None
+
+
+def evaluate(artist: ImageModel, name: str, options: EvaluationOptions | None = None) -> Evaluated:
+    """Evaluate a model on scenes.
+
+    Args:
+        artist: The model with its tokenizer.
+        name: What records call it.
+        options: How much, and how.
+
+    Returns:
+        The record, and what it was made of.
+
+    Raises:
+        TokbenchError: If scenes are not drawn at the size of the model, or its text tokenizer cannot hold a prompt.
+    """
+    options, started = options or EvaluationOptions(), time.perf_counter()
+    size = artist.model.image_size[0]
+    prompts = prompts_of(options.prompts, options.split, size=size, seed=options.seed)
+    values: Values = {}
+    sets: dict[str, Distance] = {}
+    images, edits, seconds = None, None, None
+    if "generate" in options.tasks:
+        with options.stage("drawing", options.prompts) as advance:
+            before = time.perf_counter()
+            images = draw_all(artist, prompts, options.sampling, seed=options.seed, progress=advance)
+            seconds = (time.perf_counter() - before) / options.prompts
+        with options.stage("reading", options.prompts):
+            values |= score_drawing(prompts, images, artist)
+        with options.stage("comparing", options.prompts):
+            sets, near = _distances(artist, prompts, images, options)
+            values |= near
+    if "edit" in options.tasks:
+        with options.stage("editing", options.prompts) as advance:
+            edited = edit_all(artist, prompts, options.sampling, seed=options.seed, progress=advance)
+        values |= score_edits(prompts, edited, artist)
+        edits = drawn([edit.before for edit in prompts.edits], size), edited
+    if "describe" in options.tasks:
+        with options.stage("describing", options.prompts) as advance:
+            texts = artist.describe(drawn(prompts.scenes, size), seed=options.seed, progress=advance)
+        values |= score_descriptions(prompts, texts)
+    if "complete" in options.tasks:
+        with options.stage("completing", options.prompts):
+            values |= bits_of_images(prompts, artist)
+    ids = [f"{options.split}-{options.seed * APART + number}" for number in range(options.prompts)]
+    rows = {key: {name: value for name, value in zip(ids, column, strict=True) if not math.isnan(value)} for key, column in values.items()}
+    figures = {key: _mean(key, column) for key, column in rows.items() if column} | {key: _of_sets(one) for key, one in sets.items()}
+    record = _record(artist, name, options, figures, seconds, started)
+    return Evaluated(record, rows, images, edits)
+
+
+def _distances(artist: ImageModel, prompts: Prompts, images: Pixels, options: EvaluationOptions) -> tuple[dict[str, Distance], Values]:
+    """Samples beside fresh scenes of the same split: kernel and Fréchet distance with their floors, and the nearest training scene."""
+    network = efficientnet_lite0(artist.tokenizer.device)
+    count, first = options.prompts, options.seed * APART
+    fresh, floor = (
+        features_of(drawn([scene_of(first + part + number, options.split) for number in range(count)], prompts.size), network)
+        for part in (APART // 4, APART // 2)
+    )
+    trained = features_of(drawn([scene_of(number, "train") for number in range(options.training_scenes)], prompts.size), network)
+    samples = features_of(images, network)
+    sets = {
+        "kd_efflite0": kernel(samples, fresh),
+        "kd_efflite0_floor": kernel(floor, fresh),
+        "fd_efflite0": frechet(samples, fresh),
+        "fd_efflite0_floor": frechet(floor, fresh),
+    }
+    return sets, {"nearest_training": nearest(samples, trained), "nearest_training_floor": nearest(floor, trained)}
+
+
+def _mean(key: str, column: Mapping[str, float]) -> MetricResult:
+    unit = next((unit for part, unit in UNITS.items() if part in key), "share")
+    better = False if key.endswith("_bits") else None if "nearest" in key else True
+    values, prompts = list(column.values()), list(column)
+    return MetricResult(math.fsum(values) / len(values), unit, better, interval=group_bootstrap(values, prompts))
+
+
+def _of_sets(distance: Distance) -> MetricResult:
+    if distance.value is None:
+        return MetricResult(reason="a Fréchet distance needs at least 128 images")
+    return MetricResult(distance.value, "squared feature distance", False, interval=distance.interval)
+
+
+def _record(
+    artist: ImageModel,
+    name: str,
+    options: EvaluationOptions,
+    figures: dict[str, MetricResult],
+    seconds: float | None,
+    started: float,
+) -> LanguageModelRecord:
+    model = artist.model
+    layout = artist.tokenizer.layout(*model.image_size)
+    sampling: dict[str, Any] = asdict(options.sampling)
+    here = environment()
+    found = {package: _version(package) for package in PACKAGES}
+    return LanguageModelRecord(
+        model=LanguageModelInfo(
+            name,
+            type(model.network).__name__,
+            sum(weight.numel() for weight in model.network.parameters()),
+            weights_digest(model.network),
+            plain(dict(model.recipe)),
+        ),
+        tokenizer=tokenizer_info(artist.tokenizer),
+        tokens=TokensInfo(layout.positions, layout.tokens_per_image, layout.bits_per_image, layout.bpp, layout.grid, layout.codebook_sizes),
+        protocol=EvaluationProtocol(
+            data="scenes",
+            split=options.split,
+            prompts=options.prompts,
+            size=model.image_size[0],
+            seed=options.seed,
+            tasks=options.tasks,
+            sampling=sampling,
+            reference=options.prompts,
+            training_scenes=options.training_scenes,
+            precision=artist.precision,
+        ),
+        figures=figures,
+        timing=EvaluationTiming(str(model.device), torch.get_num_threads(), seconds, round(time.perf_counter() - started, 3)),
+        environment=replace(here, packages=here.packages | {key: value for key, value in found.items() if value is not None}),
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _version(package: str) -> str | None:
+    from importlib.metadata import PackageNotFoundError
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,127 @@
+"""Records of language models to tables: drawing, editing, reading, and how far samples are from fresh scenes; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tokbench.records.lm_record import LanguageModelRecord
+from tokbench.report.table import Cell, Column, Table
+
+DRAWING = (
+    Column("parts right %", "prompt_attributes", 1, 100.0, "↑"),
+    Column("ceiling %", "ceiling_attributes", 1, 100.0),
+    Column("chance %", "chance_attributes", 1, 100.0),
+    Column("all right %", "prompt_all_right", 1, 100.0, "↑"),
+    Column("ceiling, all %", "ceiling_all_right", 1, 100.0),
+    Column("originals, all %", "original_all_right", 1, 100.0),
+)
+BY_PART = (
+    Column("shape %", "prompt_shape", 1, 100.0, "↑"),
+    Column("colour %", "prompt_colour", 1, 100.0, "↑"),
+    Column("size %", "prompt_size", 1, 100.0, "↑"),
+    Column("fill %", "prompt_fill", 1, 100.0, "↑"),
+    Column("place %", "prompt_place", 1, 100.0, "↑"),
+    Column("relation %", "prompt_relation", 1, 100.0, "↑"),
+    Column("ground %", "prompt_ground", 1, 100.0, "↑"),
+    Column("number %", "prompt_number", 1, 100.0, "↑"),
+)
+EDITING = (
+    Column("change right %", "edit_change", 1, 100.0, "↑"),
+    Column("ceiling %", "ceiling_edit_change", 1, 100.0),
+    Column("unedited %", "unedited_edit_change", 1, 100.0),
+    Column("all right %", "edit_all_right", 1, 100.0, "↑"),
+    Column("PSNR outside dB", "edit_psnr", 2, 1.0, "↑"),
+    Column("tokenizer's PSNR dB", "tokenizer_psnr", 2),
+)
+READING = (
+    Column("parts right %", "description_attributes", 1, 100.0, "↑"),
+    Column("all right %", "description_all_right", 1, 100.0, "↑"),
+    Column("bits/image", "image_bits", 1, 1.0, "↓"),
+    Column("bits of lower half", "completion_bits", 1, 1.0, "↓"),
+)
+APART = (
+    Column("KD-EffLite0", "kd_efflite0", 5, 1.0, "↓"),
+    Column("floor", "kd_efflite0_floor", 5),
+    Column("FD-EffLite0", "fd_efflite0", 2, 1.0, "↓"),
+    Column("floor", "fd_efflite0_floor", 2),
+    Column("nearest training", "nearest_training", 4),
+    Column("floor", "nearest_training_floor", 4),
+)
+
+PARTS = (
+    (
+        "drawing from words",
+        DRAWING,
+        "parts of what the words ask for, read from the images; ceiling: from what the tokenizer makes of the right scenes; "
+        "chance: from right scenes of other words",
+    ),
+    ("drawing from words, part by part", BY_PART, "of prompts whose words ask for that part"),
+    (
+        "editing",
+        EDITING,
+        "change: what was asked changed; ceiling: what the tokenizer makes of the right scene; unedited: of the scene before; "
+        "PSNR where nothing was to change",
+    ),
+    (
+        "reading",
+        READING,
+        "parts of descriptions that are so; bits: of images given their words, and of lower halves given the upper",
+    ),
+    (
+        "samples beside fresh scenes",
+        APART,
+        "floors: of fresh scenes in place of samples; nearest: one minus the cosine to the nearest of some training scenes",
+    ),
+)
+"""Tables: what they show, their columns, and a note."""
+
+
+def lm_tables(records: Sequence[LanguageModelRecord]) -> list[Table]:
+    """Arrange records.
+
+    Args:
+        records: In the order rows shall have.
+
+    Returns:
+        For every protocol the tables that have a figure; intervals are over prompts.
+    """
+    sections: dict[str, list[LanguageModelRecord]] = {}
+    for record in records:
+        sections.setdefault(f"{record.protocol.label} at {record.protocol.size} px", []).append(record)
+    tables = []
+    for label, members in sections.items():
+        names = _names(members)
+        for title, columns, note in PARTS:
+            if not any(column.key in record.figures for record in members for column in columns):
+                continue
+            rows = [(name, tuple(_cell(record, column) for column in columns)) for name, record in zip(names, members, strict=True)]
+            notes = (note, *(_about(name, record) for name, record in zip(names, members, strict=True)))
+            tables.append(Table(f"{title}: {label.replace('_', ', ')}", columns, tuple(rows), notes, lead="model"))
+    return tables
+
+
+def _names(records: Sequence[LanguageModelRecord]) -> list[str]:
+    """Names of the rows; models of one name are followed by the start of their digest."""
+    names = [record.model.name for record in records]
+    return [
+        f"{name} {(record.model.state_sha256 or '')[:8]}".strip() if names.count(name) > 1 else name
+        for name, record in zip(names, records, strict=True)
+    ]
+
+
+def _about(name: str, record: LanguageModelRecord) -> str:
+    told = record.protocol.sampling
+    plain = {"temperature": None, "top_k": None, "top_p": 1.0, "guidance": 1.0}
+    sampling = ", ".join(f"{key.replace('_', '-')} {told[key]:g}" for key, usual in plain.items() if told.get(key) not in (None, usual))
+    seconds = record.timing.seconds_per_image
+    speed = "" if seconds is None else f", {seconds:.3f} s an image"
+    return f"{name}: {record.model.parameters:,} parameters over {record.tokenizer.name}; {sampling}{speed}"
+
+
+def _cell(record: LanguageModelRecord, column: Column) -> Cell:
+    figure = record.figures.get(column.key)
+    if figure is None or figure.value is None:
+        return Cell("-")
+    ends = None if figure.interval is None else figure.interval.ends()
+    shown = None if ends is None else (column.write(ends[0]), column.write(ends[1]))
+    return Cell(column.write(figure.value), figure.value, ends=shown, interval=ends)
