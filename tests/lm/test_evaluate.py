@@ -195,6 +195,19 @@ def test_tables_show_every_part(evaluated) -> None:
     assert [table.title.partition(":")[0] for table in only] == ["reading"]
 
 
+def test_differences_are_paired_over_prompts(evaluated) -> None:
+    record, rows = evaluated.record, evaluated.rows
+    better = {key: {name: value + 0.25 for name, value in column.items()} for key, column in rows.items()}
+    better["edit_change"] = {}
+    table = lm_tables([record, record, record], [rows, better, {}])[-1]
+    assert table.title == "differences, paired over prompts: scenes-test, N=6, seed=0 at 32 px"
+    first, second = (cells for _, cells in table.rows)
+    assert first[0].text == "25.0 [25.0, 25.0]"
+    assert first[2].text == "-"
+    assert {cell.text for cell in second} == {"-"}
+    assert not any("differences" in table.title for table in lm_tables([record, record]))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

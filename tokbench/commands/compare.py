@@ -84,7 +84,9 @@ def compare(
         console.say("nothing published is known of these tokenizers")
     tables += [table for table in others if published or table.title == BESIDE]
     if chosen is None:  # those are columns of runs
-        tables += probe_tables([record for _, record in probes]) + lm_tables([record for _, record in models])
+        tables += probe_tables([record for _, record in probes]) + lm_tables(
+            [record for _, record in models], [read_rows(path) for path, _ in models]
+        )
     print_all(tables, form)
     finish_gate(checks)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 
+from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.lm_record import LanguageModelRecord
+from tokbench.records.store import Rows
 from tokbench.report.table import Cell, Column, Table
 
 DRAWING = (
@@ -76,28 +80,61 @@ PARTS = (
 """Tables: what they show, their columns, and a note."""
 
 
-def lm_tables(records: Sequence[LanguageModelRecord]) -> list[Table]:
+PAIRED = (
+    Column("parts right %", "prompt_attributes", 1, 100.0, "↑"),
+    Column("all right %", "prompt_all_right", 1, 100.0, "↑"),
+    Column("edits: change right %", "edit_change", 1, 100.0, "↑"),
+    Column("descriptions: parts right %", "description_attributes", 1, 100.0, "↑"),
+    Column("bits/image", "image_bits", 1, 1.0, "↓"),
+)
+"""Figures whose differences are shown."""
+
+
+def lm_tables(records: Sequence[LanguageModelRecord], rows: Sequence[Rows] = ()) -> list[Table]:
     """Arrange records.
 
     Args:
         records: In the order rows shall have.
+        rows: Values of each record by prompt; with them differences between models are shown too.
 
     Returns:
         For every protocol the tables that have a figure; intervals are over prompts.
     """
-    sections: dict[str, list[LanguageModelRecord]] = {}
-    for record in records:
-        sections.setdefault(f"{record.protocol.label} at {record.protocol.size} px", []).append(record)
+    sections: dict[str, list[int]] = {}
+    for place, record in enumerate(records):
+        sections.setdefault(f"{record.protocol.label} at {record.protocol.size} px", []).append(place)
     tables = []
-    for label, members in sections.items():
+    for label, places in sections.items():
+        members = [records[place] for place in places]
         names = _names(members)
         for title, columns, note in PARTS:
             if not any(column.key in record.figures for record in members for column in columns):
                 continue
-            rows = [(name, tuple(_cell(record, column) for column in columns)) for name, record in zip(names, members, strict=True)]
+            lines = [(name, tuple(_cell(record, column) for column in columns)) for name, record in zip(names, members, strict=True)]
             notes = (note, *(_about(name, record) for name, record in zip(names, members, strict=True)))
-            tables.append(Table(f"{title}: {label.replace('_', ', ')}", columns, tuple(rows), notes, lead="model"))
+            tables.append(Table(f"{title}: {label.replace('_', ', ')}", columns, tuple(lines), notes, lead="model"))
+        if rows and len(members) > 1:
+            tables.append(_differences(label, names, [rows[place] for place in places]))
     return tables
+
+
+def _differences(label: str, names: Sequence[str], rows: Sequence[Rows]) -> Table:
+    """Each model less the one before it, prompt by prompt."""
+    lines = [
+        (f"{name} less {before}", tuple(_difference(own, there, column) for column in PAIRED))
+        for (before, there), (name, own) in pairwise(zip(names, rows, strict=True))
+    ]
+    note = "means of differences over the prompts that both were asked, with 95 % intervals over prompts; without 0 in it, beyond chance"
+    return Table(f"differences, paired over prompts: {label.replace('_', ', ')}", PAIRED, tuple(lines), (note,), lead="models")
+
+
+def _difference(own: Rows, there: Rows, column: Column) -> Cell:
+    one, other = own.get(column.key, {}), there.get(column.key, {})
+    prompts = sorted(one.keys() & other.keys())
+    if not prompts:
+        return Cell("-")
+    values = [one[prompt] - other[prompt] for prompt in prompts]
+    return _written(math.fsum(values) / len(values), group_bootstrap(values, prompts), column)
 
 
 def _names(records: Sequence[LanguageModelRecord]) -> list[str]:
@@ -122,6 +159,10 @@ def _cell(record: LanguageModelRecord, column: Column) -> Cell:
     figure = record.figures.get(column.key)
     if figure is None or figure.value is None:
         return Cell("-")
-    ends = None if figure.interval is None else figure.interval.ends()
+    return _written(figure.value, figure.interval, column)
+
+
+def _written(value: float, interval: Interval | None, column: Column) -> Cell:
+    ends = None if interval is None else interval.ends()
     shown = None if ends is None else (column.write(ends[0]), column.write(ends[1]))
-    return Cell(column.write(figure.value), figure.value, ends=shown, interval=ends)
+    return Cell(column.write(value), value, ends=shown, interval=ends)
