@@ -161,7 +161,7 @@ def test_grounds_are_muted_and_photos_are_not_flat() -> None:
         for colour in (*COLOURS.values(), STRIPE):
             assert np.linalg.norm(pixels - colour, axis=2).min() > 75
         if scene.ground.kind == "photo":
-            assert texture(scene.ground.photo, scene.ground.window) >= MIN_TEXTURE
+            assert texture(scene.ground.photo, scene.ground.window, scene.things) >= MIN_TEXTURE
 
 
 def test_a_graded_ground_goes_from_one_colour_to_the_other() -> None:

@@ -106,7 +106,8 @@ def _belongs(edit: Edit, split: SceneSplit) -> bool:
 def _random_scene(rng: random.Random, split: SceneSplit, grounds: Sequence[GroundKind], count: int) -> Scene:
     """A scene to be shown, of the split or with things of a training scene."""
     shown: SceneSplit = "train" if rng.random() < 0.5 else split
-    return Scene(random_things(rng, shown, count), random_ground(rng, split, grounds))
+    things = random_things(rng, shown, count)
+    return Scene(things, random_ground(rng, split, grounds, things))
 
 
 def _name(scene: Scene, number: int) -> str:
@@ -185,7 +186,7 @@ def _swap(rng: random.Random, split: SceneSplit, grounds: Sequence[GroundKind]) 
 
 def _reground(rng: random.Random, split: SceneSplit, grounds: Sequence[GroundKind]) -> Edit | None:
     scene = _random_scene(rng, split, grounds, _count(rng))
-    ground: Ground = random_ground(rng, split, ("plain", "graded"))
+    ground: Ground = random_ground(rng, split, ("plain", "graded"), scene.things)
     if (ground.kind, ground.colours) == (scene.ground.kind, scene.ground.colours):
         return None
     if ground.kind == "graded":

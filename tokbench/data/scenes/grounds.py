@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Iterable
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from tokbench.data.photos import Photo, photo_rows
-from tokbench.data.scenes.scene import GROUNDS, Ground
+from tokbench.data.scenes.scene import GROUNDS, Ground, Thing
 from tokbench.errors import TokbenchError
 from tokbench.images import load_rgb
 
@@ -21,8 +22,8 @@ ZOOM = 1.5
 DARKEST, BRIGHTEST, CHROMA = 104, 152, 0.2
 """Luminance that black and white of a photo are moved to, and what is left of its colour: things must stand out on any photo."""
 
-MIN_TEXTURE, TEXTURE_SIZE = 5.5, 32
-"""Least texture of a cut that scenes take, in grey levels, and the side at which it is measured."""
+MIN_TEXTURE, TEXTURE_SIZE = 5.0, 16
+"""Least texture of a photo that is seen between things, in grey levels, and the side at which it is measured."""
 
 RED, GREEN, BLUE = 299, 587, 114
 """Thousandths of luminance. Source: ITU-R BT.601."""
@@ -69,23 +70,42 @@ def cut(photo: str, size: int, window: tuple[float, float]) -> Pixels:
     return whole[top : top + size, left : left + size]
 
 
-def texture(photo: str, window: tuple[float, float]) -> float:
-    """How far a cut is from a gradient: deviation of luminance from the plane through it, in its flattest quarter.
+def texture(photo: str, window: tuple[float, float], things: Iterable[Thing] = ()) -> float:
+    """How far a cut is from a gradient: deviation of luminance from the plane through it.
 
     Args:
         photo: Id of an embedded photo.
         window: Left and top, 0 to 1 of the room there is.
+        things: What hides parts of it.
 
     Returns:
-        Root of the mean square, in grey levels.
+        Root of the mean square, in grey levels: of the flattest quarter or of what things leave to be seen, whichever is less.
     """
+    seen = np.ones((TEXTURE_SIZE, TEXTURE_SIZE), dtype=bool)
+    for thing in things:
+        rows, columns = (
+            slice(max(0, int((at - thing.extent / 2) * TEXTURE_SIZE) - 1), int((at + thing.extent / 2) * TEXTURE_SIZE) + 2)
+            for at in (thing.y, thing.x)
+        )
+        seen[rows, columns] = False
     grey = _luminance(cut(photo, TEXTURE_SIZE, window).astype(np.float64)) / 1000
-    at = np.arange(TEXTURE_SIZE) - (TEXTURE_SIZE - 1) / 2
-    rest = grey - grey.mean()
-    slopes = (rest * at).sum(), (rest * at[:, None]).sum()
-    rest -= (slopes[0] * at + slopes[1] * at[:, None]) / (TEXTURE_SIZE * (at**2).sum())
     half = TEXTURE_SIZE // 2
-    return float(np.sqrt((rest**2).reshape(2, half, 2, half).mean(axis=(1, 3)).min()))
+    quarters = (_from_plane(grey, np.ones_like(seen)) ** 2).reshape(2, half, 2, half).mean(axis=(1, 3))
+    left = (_from_plane(grey, seen)[seen] ** 2).mean() if seen.any() else 0.0
+    return float(np.sqrt(min(quarters.min(), left)))
+
+
+def _from_plane(grey: np.ndarray[Any, Any], where: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """What is left of luminance without the plane through some of its pixels."""
+    basis = _plane_basis()
+    weights, *_ = np.linalg.lstsq(basis[where], grey[where], rcond=None)
+    return grey - basis @ weights
+
+
+@cache
+def _plane_basis() -> np.ndarray[Any, np.dtype[np.float64]]:
+    at = (np.arange(TEXTURE_SIZE) + 0.5) / TEXTURE_SIZE - 0.5
+    return np.stack([np.ones((TEXTURE_SIZE, TEXTURE_SIZE)), *np.meshgrid(at, at)], axis=2)
 
 
 @lru_cache(maxsize=64)

@@ -65,7 +65,8 @@ def scene_of(seed: int, split: SceneSplit = "train", *, things: int | None = Non
             raise unknown_name("ground", kind, GROUND_KINDS)
     rng = generator("scene", split, seed)
     count = 1 + below(rng, MOST_THINGS)  # drawn whether it is asked for or not
-    return Scene(random_things(rng, split, things or count), random_ground(rng, split, grounds))
+    found = random_things(rng, split, things or count)
+    return Scene(found, random_ground(rng, split, grounds, found))
 
 
 def random_things(rng: random.Random, split: SceneSplit, count: int) -> tuple[Thing, ...]:
@@ -114,23 +115,24 @@ def jittered(rng: random.Random, stop: float) -> float:
     return stop + (2 * rng.random() - 1) * JITTER
 
 
-def random_ground(rng: random.Random, split: SceneSplit, kinds: Sequence[GroundKind]) -> Ground:
+def random_ground(rng: random.Random, split: SceneSplit, kinds: Sequence[GroundKind], things: Sequence[Thing]) -> Ground:
     """Draw a ground.
 
     Args:
         rng: The generator.
         split: Whose photos grounds are cut from.
         kinds: Kinds to draw from.
+        things: What stands on it.
 
     Returns:
-        The ground; the cut of a photo is not flat.
+        The ground; what is seen of a photo is not flat.
     """
     kind = pick(rng, kinds)
     if kind == "photo":
         photos = photo_rows(photo_split(split))
         while True:
             photo, window = pick(rng, photos).id, (rng.random(), rng.random())
-            if texture(photo, window) >= MIN_TEXTURE:
+            if texture(photo, window, things) >= MIN_TEXTURE:
                 return Ground("photo", photo=photo, window=window)
     if kind == "plain":
         return Ground("plain", (pick(rng, tuple(GROUNDS)),))

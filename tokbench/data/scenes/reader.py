@@ -37,6 +37,9 @@ from tokbench.data.scenes.scene import (
 )
 from tokbench.errors import TokbenchError
 
+READER_RULE = "scene-reader-1"
+"""Name of the rules below; it changes whenever they do."""
+
 SIDES = (16, 1024)
 """Smallest and largest side of a picture that is read, in pixels."""
 
@@ -64,7 +67,7 @@ LEAST_EXPLAINED = 0.5
 SPLIT = 0.25
 """Least share of its pixels that a colour must have for what is too large for one thing to be taken for two."""
 
-REACH = 5
+REACH = 4
 """How far the middle of a thing is searched from the middle of what stands out, in pixels."""
 
 MARGIN = 3
@@ -77,6 +80,7 @@ ROUGH, STEEP = 3.5, 24.0
 """Smallest deviation from a plane, in grey levels, of a photo; smallest way of a gradient from end to end, in levels (Euclidean)."""
 
 Floats = np.ndarray[Any, np.dtype[np.float64]]
+Singles = np.ndarray[Any, np.dtype[np.float32]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -129,14 +133,16 @@ def read(pixels: Pixels) -> Reading:
             f"got {pixels.dtype} {list(pixels.shape)}"
         )
     picture = _scaled(pixels).astype(np.float64)
-    plane, limit, rough = _ground_plane(picture)
+    beyond = _beyond_grounds(picture)
+    plane, limit = _ground_plane(picture, beyond < NEAREST)
     rest = picture - plane
     standing_out = np.linalg.norm(rest, axis=2) > limit
-    spots = _spots(rest, plane, standing_out & (_beyond_grounds(picture) > STAIN) if rough else standing_out)
+    away = ~standing_out
+    rough = _roughness(rest, away) >= ROUGH
+    spots = _spots(rest, plane, standing_out & (beyond > STAIN) if rough else standing_out)
     owner = _owners(spots)
     fitted = [_fit(rest, plane, spot, owner == number) for number, spot in enumerate(spots)]
     things = tuple(thing for thing in fitted if thing is not None)
-    away = ~standing_out
     for thing in things:
         away[_stretch(thing.y, thing.extent), _stretch(thing.x, thing.extent)] = False
     return Reading(things, _read_ground(picture, _plane(picture, away), away))
@@ -181,18 +187,16 @@ def _scaled(pixels: Pixels) -> Pixels:
     return np.asarray(Image.fromarray(pixels).resize((READ_SIDE, READ_SIDE), how))
 
 
-def _ground_plane(picture: Floats) -> tuple[Floats, float, bool]:
-    """The plane of the ground, how far from it things begin, in levels, and whether the ground is rough."""
-    ground = _beyond_grounds(picture) < NEAREST
+def _ground_plane(picture: Floats, ground: Mask) -> tuple[Floats, float]:
+    """The plane of the ground, and how far from it things begin, in levels; found in turns from what looks like ground."""
     limit = FURTHEST
     for _ in range(3):
         plane = _plane(picture, ground)
-        rest = picture - plane
-        far = np.linalg.norm(rest, axis=2)
+        far = np.linalg.norm(picture - plane, axis=2)
         deviation = float(np.sqrt((far[ground] ** 2).mean())) if ground.any() else FURTHEST
         limit = min(max(DEVIATIONS * deviation, NEAREST), FURTHEST)
         ground = far < limit
-    return plane, limit, _roughness(rest, ground) >= ROUGH
+    return plane, limit
 
 
 def _beyond_grounds(picture: Floats) -> Floats:
@@ -252,7 +256,9 @@ def _plane(picture: Floats, where: Mask) -> Floats:
     if where.sum() < READ_SIDE:
         where = np.ones_like(where)
     basis = _basis()
-    weights, *_ = np.linalg.lstsq(basis[where], picture[where], rcond=None)
+    kept = basis * where[..., None]
+    squares, products = (np.tensordot(kept, other, axes=((0, 1), (0, 1))) for other in (basis, picture))
+    weights, *_ = np.linalg.lstsq(squares, products, rcond=None)
     return basis @ weights
 
 
@@ -284,8 +290,8 @@ class _Templates:
 
     names: list[tuple[Shape, Size, Fill]]
     offsets: list[tuple[float, float]]
-    body: Floats
-    bars: Floats
+    body: Singles
+    bars: Singles
 
 
 _HALF = int(max(EXTENTS.values()) / 2 * READ_SIDE + 2)
@@ -304,7 +310,7 @@ def _templates() -> _Templates:
         offsets.append((across, down))
         body.append((share * (1 - striped)).ravel())
         bars.append((share * striped).ravel())
-    return _Templates(names, offsets, np.array(body, dtype=np.float64), np.array(bars, dtype=np.float64))
+    return _Templates(names, offsets, np.array(body), np.array(bars))
 
 
 def _fit(rest: Floats, plane: Floats, spot: _Spot, mine: Mask) -> Thing | None:
@@ -313,7 +319,7 @@ def _fit(rest: Floats, plane: Floats, spot: _Spot, mine: Mask) -> Thing | None:
     row, column = (spot.top + spot.bottom - 1) // 2, (spot.left + spot.right - 1) // 2
     padded = np.pad(rest * mine[..., None], ((margin, margin), (margin, margin), (0, 0)))
     part = padded[row : row + 2 * margin + 1, column : column + 2 * margin + 1]
-    along = np.stack([part @ spot.body, part @ spot.bars])
+    along = np.stack([part @ spot.body, part @ spot.bars]).astype(np.float32)
     windows = np.lib.stride_tricks.sliding_window_view(along, (2 * _HALF + 1, 2 * _HALF + 1), axis=(1, 2)).reshape(2, moves**2, -1)
     body_cost = spot.body @ spot.body * (templates.body**2).sum(axis=1)
     bars_cost = spot.bars @ spot.bars * (templates.bars**2).sum(axis=1)
@@ -346,7 +352,11 @@ def _roughness(rest: Floats, where: Mask) -> float:
     """Deviation of luminance from the plane, in grey levels, without the noise of single pixels; none if there is nowhere to look."""
     from scipy import ndimage
 
-    return float(np.sqrt((ndimage.uniform_filter(rest @ _LUMINANCE, 3)[where] ** 2).mean())) if where.any() else 0.0
+    if not where.any():
+        return 0.0
+    share = ndimage.uniform_filter(where.astype(np.float64), 3)
+    smooth = ndimage.uniform_filter((rest @ _LUMINANCE) * where, 3)
+    return float(np.sqrt(((smooth[where] / share[where]) ** 2).mean()))
 
 
 def _ground_colour(colour: Floats) -> str:
