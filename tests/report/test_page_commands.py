@@ -66,6 +66,8 @@ def options(line):
         ("text", "text", {}),
         ("faces", "faces", {"size": 96}),
         ("faces:mine", "faces:mine", {}),
+        ("scenes/test", "scenes/test", {"samples": 500}),
+        ("scenes/held-out:70", "scenes/held-out:70", {}),
         ("imagenette:validation", "hf:imagenette:validation", {"samples": 1000}),
         ("faces:celebs:test", "faces:hf:celebs:test", {}),
     ],

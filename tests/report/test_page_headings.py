@@ -26,6 +26,7 @@ def under(item, data, *, metric=None, label=None, pixels="e", **changes):
         ("text", {"metric": "text_accuracy"}, "Rendered text (photos-64 protocol, v2)"),
         ("text", {}, "text (photos-64 protocol, v2)"),  # a folder may be called so
         ("faces", {"metric": "face_distance"}, "Faces (photos-64 protocol, v2)"),
+        ("scenes/held-out", {"metric": "scene_accuracy"}, "Drawn scenes of combinations held out (photos-64 protocol, v2)"),
         ("faces:people", {"metric": "face_distance"}, "Faces in people (photos-64 protocol, v2)"),
         ("imagenet:validation", {"size": 256, "precision": "bf16"}, "imagenet:validation (photos-64 protocol with size=256, precision=bf16, v2)"),
         ("photos/test", {"label": "mine"}, "Photos (mine protocol, v2)"),

@@ -16,7 +16,7 @@ from tokbench.bench.runner import UnderTest
 from tokbench.configs import flat
 from tokbench.data.face_package import ASSET as FACES_ASSET
 from tokbench.data.faces import FaceCrops
-from tokbench.data.open import FACES_SPEC, PHOTO_SPECS, TEXT_SPEC, open_source
+from tokbench.data.open import FACES_SPEC, comes_with_the_package, open_source
 from tokbench.data.photos import PhotoCrops
 from tokbench.data.source import ImageSource
 from tokbench.data.text import TextImages
@@ -81,7 +81,7 @@ def _open(record: Record, data: str | None) -> ImageSource:
     """The images of the record's own name if they are here, else those of ``data``."""
     own = record.data.name
     try:
-        if own not in (*PHOTO_SPECS, TEXT_SPEC, FACES_SPEC):
+        if not comes_with_the_package(own):
             raise TokbenchError(f"the images of {own} do not come with the package; name them with --data")
         if own == FACES_SPEC and not asset_path(FACES_ASSET).is_file():
             raise TokbenchError(f"the images of {own} are not here; run: tokbench weights get {FACES_ASSET}")

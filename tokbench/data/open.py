@@ -11,6 +11,7 @@ from tokbench.data.batch import BatchSource
 from tokbench.data.folder import FolderSource, is_hidden, walk_images
 from tokbench.data.hub import DEFAULT_SPLITS, HubSource
 from tokbench.data.photos import PhotoCrops, WholePhotos
+from tokbench.data.scenes.images import TRAINED, is_scenes, open_scenes
 from tokbench.data.shards import ShardSource, compressed_tar, expand_braces, is_compressed_tar
 from tokbench.data.source import ImageSource
 from tokbench.data.table import TableSource
@@ -24,10 +25,15 @@ TEXT_SPEC, FACES_SPEC = "text", "faces"
 """Names of the rendered text and of the faces; folders of those names are written ``./text`` and ``./faces``."""
 
 KINDS = (
-    "photos, photos/train or photos/test; text; faces or faces:PLACE; a folder of images; a .zip; a .tar, a folder of them or shards-{0000..0003}.tar; "
+    "photos, photos/train or photos/test; text; scenes, scenes/SPLIT or scenes/SPLIT:COUNT; faces or faces:PLACE; a folder of images; a .zip; a .tar, a folder of them or shards-{0000..0003}.tar; "
     "a .parquet; an .npz or .npy of bytes [N, H, W, 3]; hf:NAME, hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT"
 )
 """What ``--data`` takes."""
+
+
+def comes_with_the_package(name: str) -> bool:
+    """Whether these are images that ``--data`` finds by their name anywhere; those of the faces may have to be fetched."""
+    return name in (*PHOTO_SPECS, TEXT_SPEC, FACES_SPEC) or is_scenes(name)
 
 
 def open_source(spec: str, *, size: int) -> ImageSource:
@@ -35,15 +41,15 @@ def open_source(spec: str, *, size: int) -> ImageSource:
 
     Args:
         spec: One of ``KINDS``; ``photos`` means ``photos/test``, and ``~`` is expanded.
-        size: Side in pixels at which the images will be used; only the embedded photos, the rendered text and the faces, which
-            come ready, look at it.
+        size: Side in pixels at which the images will be used; only the embedded photos, the rendered text, the scenes and the faces,
+            which come ready, look at it.
 
     Returns:
         The source, with its ids known and, but for faces, which are looked for, no image decoded.
 
     Raises:
-        TokbenchError: If there is no such thing, it is of another kind, damaged or without images, or the photos or the text do
-            not come in this size.
+        TokbenchError: If there is no such thing, it is of another kind, damaged or without images, or the photos, the text or the
+            scenes do not come in this size.
     """
     if spec == "photos/train":
         return PhotoCrops("train", size)
@@ -51,6 +57,8 @@ def open_source(spec: str, *, size: int) -> ImageSource:
         return PhotoCrops("test", size)
     if spec == TEXT_SPEC:
         return TextImages(size)
+    if is_scenes(spec):
+        return open_scenes(spec, size=size)
     if spec == FACES_SPEC or spec.startswith(f"{FACES_SPEC}:"):
         return _open_faces(spec.removeprefix(FACES_SPEC).removeprefix(":"), size)
     return _open_given(spec)
@@ -60,13 +68,13 @@ def open_training_source(spec: str) -> ImageSource:
     """Open images to train on, whole.
 
     Args:
-        spec: As for ``open_source``, but ``photos`` means ``photos/train`` and ``hf:NAME`` its split ``train``.
+        spec: As for ``open_source``, but ``photos`` means ``photos/train``, ``scenes`` ``scenes/train`` and ``hf:NAME`` its split ``train``.
 
     Returns:
         The source.
 
     Raises:
-        TokbenchError: As for ``open_source``, and for ``photos/test``, ``text`` and ``faces``.
+        TokbenchError: As for ``open_source``, and for ``photos/test``, ``text``, ``faces`` and scenes that are not for training.
     """
     if spec in (TEXT_SPEC, FACES_SPEC):
         raise TokbenchError(f"{spec} is what tokenizers are measured on and never trained on; train on photos/train or other images")
@@ -74,6 +82,13 @@ def open_training_source(spec: str) -> ImageSource:
         raise TokbenchError("photos/test is what tokenizers are measured on and never trained on; train on photos/train or other images")
     if spec in PHOTO_SPECS:
         return WholePhotos("train")
+    if is_scenes(spec):
+        scenes = open_scenes(spec, size=None, split="train", count=TRAINED)
+        if scenes.split != "train":
+            raise TokbenchError(
+                f"scenes/{scenes.split} is what tokenizers and models are measured on and never trained on; train on scenes/train or other images"
+            )
+        return scenes
     return _open_given(spec, hub_splits=("train",))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tokbench.bench.loader import choose
 from tokbench.configs import flat, plain
-from tokbench.data.open import FACES_SPEC, PHOTO_SPECS, TEXT_SPEC, open_source
+from tokbench.data.open import comes_with_the_package, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import identify
@@ -96,7 +96,7 @@ def source_of(job: ExportJob) -> ImageSource:
         TokbenchError: If there is none, or it cannot be opened or has other images.
     """
     name = job.data.name
-    places = [name] if name in (*PHOTO_SPECS, TEXT_SPEC, FACES_SPEC) else []
+    places = [name] if comes_with_the_package(name) else []
     if Path(name).name == name and Path(name).exists():
         places.append(f"./{name}")
     reason = f"its images, {name}, are not in this folder"

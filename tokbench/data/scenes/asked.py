@@ -91,11 +91,11 @@ class Asked:
     ground: AskedGround | None = None
 
 
-def asked_of(scene: Scene) -> Asked:
+def asked_of(scene: Scene | Reading) -> Asked:
     """Ask for a whole scene: look and place of all its things, and its ground.
 
     Args:
-        scene: The scene.
+        scene: The scene, or what is read from a picture.
 
     Returns:
         Everything that a reader can tell of it.

@@ -33,7 +33,7 @@ PROBE_OPTIONS = {
 }
 """Settings of a budget that ``tokbench probe`` has options for."""
 
-PLACELESS = ("photos/test", "photos/train", "text", "faces")
+PLACELESS = re.compile(r"photos/(test|train)|text|faces|scenes/(test|train|held-out)(:[0-9]{1,8})?")
 """Data that ``--data`` finds by their names."""
 
 MODULES = ("changed", "quantizers")
@@ -118,7 +118,7 @@ def _run_line(subject: Sequence[str], record: Record, metrics: Sequence[str], re
 
 def _data(name: str, remarks: list[str]) -> str:
     """What to give after ``--data`` for images of this name."""
-    if name in PLACELESS:
+    if PLACELESS.fullmatch(name):
         return "photos" if name == "photos/test" else name
     faces, place = ("faces:", name.removeprefix("faces:")) if name.startswith("faces:") else ("", name)
     if re.fullmatch(r"[^:/]+:[^:/]+", place):

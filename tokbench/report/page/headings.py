@@ -11,6 +11,9 @@ OWN_SETS = {
     "photos/train": ("Photos to train on", None),
     "text": ("Rendered text", "text_accuracy"),
     "faces": ("Faces", "face_distance"),
+    "scenes/test": ("Drawn scenes", "scene_accuracy"),
+    "scenes/train": ("Drawn scenes to train on", "scene_accuracy"),
+    "scenes/held-out": ("Drawn scenes of combinations held out", "scene_accuracy"),
 }
 """Data that ``--data`` finds by their names: what they show, and a metric of their own that tells them from a folder so called."""
 
