@@ -54,11 +54,11 @@ def main() -> None:
 
 def _status() -> int:
     """Run the command that was asked for, and say in one line what kept it from its end."""
-    command = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
+    command = [word for word in sys.argv[1:] if not word.startswith("-")][:2]
     root = typer.main.get_command(app)
     try:
-        if command not in (None, "export", "lm"):
-            check_alone(f"tokbench {command}")
+        if command and command[0] != "export" and command != ["lm", "train"]:
+            check_alone(f"tokbench {command[0]}")
         check_once(root, sys.argv[1:])
         with output():
             if is_group(root, sys.argv[1:]):  # its help is the answer

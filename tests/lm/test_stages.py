@@ -158,7 +158,7 @@ def test_long_sequences_are_not_cut(stage: str, fresh: Any, tmp_path: Path) -> N
         assert line["num_tokens"] == len(long) * (2 if stage == "dpo" else 1)
 
 
-@pytest.mark.parametrize("stage", ["quality", "dpo"])
+@pytest.mark.parametrize("stage", [pytest.param("quality", marks=pytest.mark.slow), "dpo"])
 def test_adapters_go_on_too_and_end_in_a_plain_model(stage: str, fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:
     lora = LoraOptions(rank=2, dropout=0.2)
     run(stage, fresh, rows, tmp_path / "whole", lora=lora)

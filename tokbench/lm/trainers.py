@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -53,15 +54,16 @@ def make_trainer(
         TokbenchError: If ``trl`` is not installed.
     """
     try:
-        import trl  # noqa: F401
         from datasets import Dataset
         from transformers import PrinterCallback
     except ImportError as error:
-        raise missing_extra("trl", "lm", "training a language model") from error
+        raise missing_extra("datasets", "lm", "training a language model") from error
+    if recipe.stage != "pretrain" and find_spec("trl") is None:
+        raise missing_extra("trl", "lm", f"the stage {recipe.stage}")
 
     numbers = Dataset.from_dict({"number": np.arange(recipe.steps * recipe.batch_size)})
     # Rows are made when they are asked for: trl takes a data set with a transform, as long as it prepares nothing itself.
-    data = numbers.with_transform(lambda batch: _columns([rows(int(number)) for number in batch["number"]]))
+    data = numbers.with_transform(_Rows(rows))
     settings: dict[str, Any] = {
         "output_dir": str(out),
         "max_steps": recipe.steps,
@@ -96,9 +98,16 @@ def make_trainer(
 
 
 def _made(recipe: StageRecipe, model: Any, reference: Any, data: Any, vocabulary: Vocabulary, settings: Mapping[str, Any]) -> Any:
+    from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
+
+    if recipe.stage == "pretrain":  # without trl, which takes seconds to import
+        return type("PretrainTrainer", (Checkpointed, Trainer), {})(
+            model,
+            args=TrainingArguments(**settings),
+            train_dataset=data,
+            data_collator=DataCollatorForSeq2Seq(_ids_alone(vocabulary)),
+        )
     import trl
-    from transformers import Trainer, TrainingArguments
-    from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
     if recipe.stage == "dpo":
         return _preferring(trl)(
@@ -108,23 +117,27 @@ def _made(recipe: StageRecipe, model: Any, reference: Any, data: Any, vocabulary
             train_dataset=data,
             processing_class=_ids_alone(vocabulary),
         )
-    if recipe.stage == "quality":
-        return type("QualityTrainer", (Checkpointed, trl.SFTTrainer), {})(
-            model,
-            args=trl.SFTConfig(max_length=None, dataset_kwargs={"skip_prepare_dataset": True}, **settings),
-            train_dataset=data,
-            processing_class=_ids_alone(vocabulary),
-        )
-    return type("PretrainTrainer", (Checkpointed, Trainer), {})(
+    return type("QualityTrainer", (Checkpointed, trl.SFTTrainer), {})(
         model,
-        args=TrainingArguments(**settings),
+        args=trl.SFTConfig(max_length=None, dataset_kwargs={"skip_prepare_dataset": True}, **settings),
         train_dataset=data,
-        data_collator=DataCollatorForLanguageModeling(pad_token_id=vocabulary.special.pad),
+        processing_class=_ids_alone(vocabulary),
     )
 
 
-def _columns(rows: list[Row]) -> dict[str, list[list[int]]]:
-    return {name: [list(row[name]) for row in rows] for name in rows[0]}
+class _Rows:
+    """Makes rows of their numbers, as columns."""
+
+    def __init__(self, rows: Callable[[int], Row]) -> None:
+        self._rows = rows
+
+    def __call__(self, batch: Mapping[str, list[int]]) -> dict[str, list[list[int]]]:
+        made = [self._rows(int(number)) for number in batch["number"]]
+        return {name: [list(row[name]) for row in made] for name in made[0]}
+
+    def __reduce__(self) -> tuple[type, tuple[str]]:
+        """Give ``datasets`` a fingerprint at once: it would take one of all that the rows are made from, for a cache that is never used."""
+        return str, ("rows by number",)
 
 
 def _preferring(trl: Any) -> type:
