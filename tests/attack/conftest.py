@@ -32,6 +32,7 @@ COUNTS = {
     "archives": 200,
     "shards": 190,
     "probes": 120,
+    "models": 120,
     "plugins": 35,
     "servers": 16,
     "kills": 60,
