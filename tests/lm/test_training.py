@@ -294,6 +294,9 @@ def test_what_is_missing_or_too_much_is_said(painted: Path, pretrained: Path, tm
     assert "did you mean tasks.generate" in said("pretrain", "--set", "tasks.generat=1")
     assert "shares of tasks are not negative" in said("pretrain", "--set", "tasks.generate=-1")
     assert "steps must be at least 1" in said("pretrain", "--steps", 0)
+    assert "does not divide into parts of 3 on 1 process" in said("pretrain", "--data", "scenes", "-t", "patch", "--micro-batch", 3)
+    status, _, line = tokbench_cli("lm", "train", "quality", "--data", "scenes", "-t", "patch", *model, "--out", pretrained)
+    assert (status, "already holds a run; add --resume" in line, (pretrained / "tokens").exists()) == (2, True, False)
     assert "nothing to resume" in said("pretrain", "--data", painted, "--resume")
 
 

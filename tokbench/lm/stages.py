@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from tokbench.configs import flat, plain
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.files import folder_lock, make_folder, open_log, write_text
@@ -113,15 +115,8 @@ def train_stage(
             run already, or ``resume`` finds none or one of other settings.
     """
     ranks = ranks_from_environment()
-    device = usable_device(options.device)
-    micro, accumulate = _parts(recipe, ranks, options.micro_batch, most=MOST_ON_CPU if device.type == "cpu" else None)
-    if options.device not in ("cpu", device.type):
-        raise TokbenchError(
-            f"training takes a kind of device, not {options.device}; give --device {device.type}, and choose by CUDA_VISIBLE_DEVICES"
-        )
+    device, micro, accumulate = check(recipe, options)
     settings = {name: str(value) for name, value in flat(plain({"recipe": recipe, "lora": options.lora, "about": dict(about)})).items()}
-    if not options.resume:
-        _refuse_other(options.out)
     checkpoint = read_checkpoint(options.out / CHECKPOINT) if options.resume else None
     if checkpoint is not None:
         _check_settings(checkpoint, settings, recipe, options.out)
@@ -165,6 +160,29 @@ def train_stage(
             LanguageModel(network.eval(), start.vocabulary, start.image_size, start.grid, facts).save(options.out)
         trainer.accelerator.wait_for_everyone()
     return StageResult(steps, finished, options.out, number)
+
+
+def check(recipe: StageRecipe, options: StageOptions) -> tuple[torch.device, int, int]:
+    """Refuse what would end a run after its data are prepared.
+
+    Args:
+        recipe: What to do.
+        options: Where and how.
+
+    Returns:
+        The device; rows that a process sees at once, and how often a step.
+
+    Raises:
+        TokbenchError: If there is no such device, the batch does not divide among the processes, or ``out`` holds a run or a model already.
+    """
+    device = usable_device(options.device)
+    if options.device not in ("cpu", device.type):
+        raise TokbenchError(
+            f"training takes a kind of device, not {options.device}; give --device {device.type}, and choose by CUDA_VISIBLE_DEVICES"
+        )
+    if not options.resume:
+        _refuse_other(options.out)
+    return device, *_parts(recipe, ranks_from_environment(), options.micro_batch, most=MOST_ON_CPU if device.type == "cpu" else None)
 
 
 def _parts(recipe: StageRecipe, ranks: Ranks, micro_batch: int | None, *, most: int | None) -> tuple[int, int]:
@@ -255,8 +273,6 @@ def _any_process(asked: bool, args: Any) -> bool:
     """Whether any process was asked: all of them stop at the same step, or the others would wait for ever."""
     if args.world_size == 1:
         return asked
-    import torch
-
     flag = torch.tensor(float(asked), device=args.device)
     torch.distributed.all_reduce(flag, op=torch.distributed.ReduceOp.MAX)
     return bool(flag > 0)

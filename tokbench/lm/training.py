@@ -29,7 +29,7 @@ from tokbench.lm.ranking import merge, rank
 from tokbench.lm.recipes import StageRecipe
 from tokbench.lm.reward import Reward, get_reward, scene_reward
 from tokbench.lm.scene_source import StageScenes
-from tokbench.lm.stages import Progress, StageOptions, StageResult, train_stage
+from tokbench.lm.stages import Progress, StageOptions, StageResult, check, train_stage
 from tokbench.lm.trainers import Row
 from tokbench.lm.words import WORDS, learn_words
 from tokbench.ranks import ranks_from_environment
@@ -105,8 +105,7 @@ def run_stage(
     run = _Run(recipe, inputs, options, preparing, progress)
     if options.resume and not (options.out / CHECKPOINT).is_file():
         raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
-    if not options.resume and (options.out / CHECKPOINT).exists():
-        raise TokbenchError(f"{options.out} already holds a run; add --resume to go on with it, or choose another --out")
+    check(recipe, options)
     return run.prefer() if recipe.stage == "dpo" else run.learn()
 
 
