@@ -222,6 +222,7 @@ def test_what_does_not_fit_is_named(painted: Path, tiny: LanguageModel, tmp_path
         ('{"instruction": " ", "images": ["p000", "p001"]}\n', "line 1: its instruction is empty"),
         ('{"instruction": "x", "images": ["p000", "missing"]}\n', "has no image 'missing'; export the images of all edits"),
         ('{"images": ["p000", "p001"]}\n', "line 1: it has no instruction"),
+        ('{"instruction": "\\ud800", "images": ["p000", "p001"]}\n', "line 1: 'utf-8' codec can't encode"),
         ("[" * 5000 + "\n", "line 1: it has more than 64 lists and objects"),
         ('"' + "x" * 2**20 + '"\n', "line 1: it has more than 1,048,576 bytes"),
     ],

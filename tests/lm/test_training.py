@@ -172,6 +172,7 @@ CODES = list(range(16))
         ),
         (json.dumps({"prompt": "a", "chosen": CODES, "rejected": [1.5] * 16}), "line 1: its rejected is neither"),
         (json.dumps({"prompt": "a", "chosen": CODES, "rejected": "none.png"}), "none.png is not a readable image"),
+        ('{"prompt": "\\ud800", "chosen": ' + str(CODES) + ', "rejected": ' + str(CODES[::-1]) + "}", "line 1: 'utf-8' codec can't encode"),
         ("[1, 2]", "line 1: it is a list, not an object"),
     ],
 )

@@ -53,6 +53,7 @@ class Edit:
     def __post_init__(self) -> None:
         if not self.instruction.strip():
             raise ValueError("its instruction is empty")
+        self.instruction.encode()  # lone surrogates are no text
         allowed = [count + 1 for count in SHOWN["edit"]]
         if len(self.images) not in allowed:
             raise ValueError(f"it has {len(self.images)} images, an edit has {' or '.join(map(str, allowed))}")

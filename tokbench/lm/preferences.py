@@ -88,6 +88,7 @@ def prepare(path: Path, out: Path, model: LanguageModel, encode: Encode | None) 
         for number, _, line in lines(path, what="pairs of images"):
             try:
                 pair = _pair(line)
+                prompt_of("generate", model.vocabulary, text=pair.prompt, grid=model.grid)  # the text tokenizer must hold it
                 sides = {name: _codes(getattr(pair, name), path.parent, model, encode) for name in ("chosen", "rejected")}
             except ValueError as error:
                 raise TokbenchError(f"{path}, line {number}: {error}; a line is like {EXAMPLE}") from error
