@@ -81,10 +81,10 @@ def head(first: str) -> None:
     print(f"\n| {first} | {' | '.join(names)} |\n|---|{'---:|' * len(names)}")
 
 
-def originals(count: int) -> None:
+def originals(count: int, sizes: Sequence[int]) -> None:
     """Every size and ground; scenes of all splits in turn."""
     head(f"originals, N={count}")
-    for size, ground in product(SCENE_SIZES, GROUND_KINDS):
+    for size, ground in product(sizes, GROUND_KINDS):
         scenes = drawn_from(count, (ground,))
         row(f"{size} px, {ground}", measured(scenes, [draw(scene, size) for scene in scenes]))
 
@@ -138,11 +138,11 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--tokenizer", action="append", help="names of the zoo")
     parser.add_argument(
-        "--size", type=int, action="append", choices=SCENE_SIZES, help="sides in pixels for the tokenizers [default: 32 and 64]"
+        "--size", type=int, action="append", choices=SCENE_SIZES, help="sides in pixels [default: all, for tokenizers 32 and 64]"
     )
     options = parser.parse_args()
     parts = {
-        "originals": lambda: originals(options.count),
+        "originals": lambda: originals(options.count, options.size or SCENE_SIZES),
         "changed": lambda: changed(options.count),
         "tokenizers": lambda: tokenizers(options.count, options.tokenizer or TOKENIZERS, options.size or (32, 64)),
         "speed": lambda: speed(min(options.count, 500)),

@@ -17,6 +17,8 @@ ROOT = Path(__file__).parents[1]
 
 README_COLUMNS = ("bits_per_image", "fd_efflite0", "lpips", "psnr", "ssim", "usage", "parameters")
 
+SCENE_COLUMNS = ("bits_per_image", "scene_accuracy", "scene_whole", "scene_whole_original", "psnr")
+
 
 def results(folder: str, columns: tuple[str, ...] | None = None) -> str:
     """The table of a folder of committed records."""
@@ -37,6 +39,8 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("results/README.md", "text"): lambda: results("text-64"),
     ("results/README.md", "faces"): lambda: results("faces-64"),
     ("docs/probe.md", "probe"): probes,
+    ("docs/scenes.md", "scenes-64"): lambda: results("scenes-64", SCENE_COLUMNS),
+    ("docs/scenes.md", "scenes-32"): lambda: results("scenes-32", SCENE_COLUMNS),
     ("docs/measures.md", "measures"): lambda: render([measures_table()], "md"),
 }
 """Document and name of the block to what writes it."""
