@@ -1,7 +1,8 @@
-"""What all tests share: the package's annotations checked at run time, few threads, the golden files."""
+"""What all tests share: annotations checked at run time, few threads, the golden files."""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -10,11 +11,13 @@ from pathlib import Path
 import jaxtyping
 import pytest
 
-CHECKED = (
-    *("nn", "quantizers", "tokenizers", "train", "bench", "feed"),
-    *("arrays", "conduct", "images", "layout", "rgb", "tokens", "tracing"),
-)
-"""Rooms and files whose annotations are checked: those of tensors. Each check takes longer than most functions of text."""
+CONTRACTS = ("tokenizers", "conduct", "images", "layout", "rgb", "tokens", "tracing")
+"""Rooms and files whose annotations are always checked: what others call with tensors of their own."""
+
+CHECKED = (*CONTRACTS, *("nn", "quantizers", "train", "bench", "feed", "lm", "arrays") * (os.environ.get("TOKBENCH_CHECKED") == "all"))
+"""Those that are checked now. The insides take a third of the time of all tests, so they are checked when ``TOKBENCH_CHECKED=all``."""
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts, and for the processes that tests start
 
 # Before anything imports the package. The tower lets an int stand for a float, as type checkers do.
 jaxtyping.install_import_hook(

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-FEWER = {"choose_tokenizer": ("photos", "64", "16"), "language_model": ("photos/train", "10"), "train_and_compare": ("4",)}
+FEWER = {"choose_tokenizer": ("photos", "64", "8"), "language_model": ("photos/train", "10"), "train_and_compare": ("4",)}
 """What is written behind the names of examples, so that they take seconds: fewer images, fewer steps."""
 MOST_BYTES = 45_000_000
 
@@ -68,6 +68,7 @@ def test_the_wheel_holds_the_package_and_is_no_larger_than_it_was(wheel: Path) -
     assert wheel.stat().st_size < MOST_BYTES
 
 
+@pytest.mark.slow  # the examples measure too
 def test_it_measures_from_an_empty_folder(installed: dict[str, str], tmp_path: Path) -> None:
     (record,) = json.loads(run(["-m", "tokbench", "run", "-t", "vqgan", "--limit", "64", "--json"], tmp_path, installed))
     assert record["data"]["count"] == 64

@@ -155,7 +155,8 @@ def test_huge_figures_share_a_strip_and_leave_the_axis_to_the_others(make_record
     assert marks["c/0"] == marks["c/1"] == labels[word]
     assert -100 < axes.get_ylim()[0] < axes.get_ylim()[1] < 100
     records, rows = [item.record for item in items], [item.rows for item in items]
-    assert write_plots(records, rows, tmp_path, kinds=("rate", "decode"), formats=("png", "svg", "pdf")).paths
+    formats = ("png", "svg", "pdf") if word == "-∞" else ("svg",)
+    assert write_plots(records, rows, tmp_path, kinds=("rate", "decode"), formats=formats).paths
 
 
 @pytest.mark.parametrize("width", ["column", "page"])
