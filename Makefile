@@ -6,18 +6,23 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 
-.PHONY: run test docs tables dist clean
+.PHONY: run test lint assets docs tables dist clean
 
 run: $(VENV)/.installed
 	$(BIN)/tokbench run --tokenizer vqgan
 
 test: $(VENV)/.installed-test
+	$(MAKE) -j2 lint assets
+	$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy tokbench
+
+assets: $(VENV)/.installed-test
 	-$(BIN)/tokbench weights get lpips-vgg  # tests that need these are skipped where they cannot be had
 	-$(BIN)/tokbench weights get faces
-	$(BIN)/python -m pytest -n 2 --dist worksteal
 
 docs: $(VENV)/.installed-docs
 	$(BIN)/mkdocs build --quiet --site-dir site

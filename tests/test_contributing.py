@@ -1,10 +1,7 @@
 """The worked examples of CONTRIBUTING.md run as they stand there."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,20 +24,13 @@ def test_there_are_two_examples_each_with_its_command():
 
 
 @pytest.mark.parametrize("command", [line for line in commands() if ":" in line] if (ROOT / "CONTRIBUTING.md").is_file() else [])
-def test_examples_run_as_written(command, tmp_path):
+def test_examples_run_as_written(command, tokbench_cli, tmp_path):
     for name, code in examples().items():
         (tmp_path / name).write_text(code)
     words = command.split()[1:]
-    done = subprocess.run(
-        [sys.executable, "-m", "tokbench", *words, "--limit", "20", "--json", "--out", "out"],
-        cwd=tmp_path,
-        env=os.environ | {"TOKBENCH_CACHE": str(tmp_path / "cache")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    (record,) = json.loads(done.stdout)
+    status, printed, log = tokbench_cli(*words, "--limit", "20", "--json", "--out", "out")
+    assert status == 0, log
+    (record,) = json.loads(printed)
     for name in words[words.index("--metrics") + 1].split(",") if "--metrics" in words else ():
         key = name if ":" not in name else "contrast_loss"
         assert "value" in record["metrics"][key], record["metrics"]

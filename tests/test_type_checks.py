@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import pkgutil
 import typing
 from types import ModuleType
@@ -18,12 +19,23 @@ from tokbench.nn.autoencoder import ResBlock
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.tokens import ContinuousTokens
 
+insides = pytest.mark.skipif(
+    os.environ.get("TOKBENCH_CHECKED") != "all", reason="the insides of rooms are checked with TOKBENCH_CHECKED=all"
+)
 
-def test_a_wrong_number_of_axes_fails() -> None:
+
+@insides
+def test_a_wrong_number_of_axes_fails_in_a_network() -> None:
     with pytest.raises(jaxtyping.TypeCheckError, match="x"):
         ResBlock(32, 32, 32)(torch.zeros(1, 32, 8))
 
 
+def test_a_wrong_number_of_axes_fails() -> None:
+    with pytest.raises(jaxtyping.TypeCheckError, match="latents"):
+        ContinuousTokens(torch.zeros(1, 4), (2, 2))
+
+
+@insides
 def test_axes_of_one_name_must_agree() -> None:
     with pytest.raises(jaxtyping.TypeCheckError, match="codebook"):
         nearest_codes(torch.zeros(5, 4), torch.zeros(7, 3))

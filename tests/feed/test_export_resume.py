@@ -144,6 +144,7 @@ def assert_all_equal(root: Path, results: dict[str, dict]) -> None:
         assert files(root / out) == whole, out
 
 
+@pytest.mark.slow
 def test_killed_ranked_and_out_of_space(pictures: Path, tmp_path: Path) -> None:
     moments = [("replace", "before", 3), ("replace", "after", 3), ("fsync", "before", 1), ("replace", "before", 8)]
     results = carry_out(pictures, tmp_path, random=2, attempts=1, moments=moments, ranks=True, limit=2500)

@@ -164,8 +164,8 @@ def drive(tokbench_cli: Callable[..., tuple[int, str, str]], folder: Path, numbe
 
 
 def test_mutated_records_are_met_in_words(tokbench_cli, tmp_path):
-    found = drive(tokbench_cli, tmp_path / "runs", range(100))
-    assert min(found[0], found[2]) > 10
+    found = drive(tokbench_cli, tmp_path / "runs", range(30))
+    assert min(found[0], found[2]) > 3
 
 
 @pytest.mark.slow
