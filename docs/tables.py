@@ -6,8 +6,10 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+from tokbench.records.lm_store import find_lm_records
 from tokbench.records.probe_store import find_probe_records
-from tokbench.records.store import find_records
+from tokbench.records.store import find_records, read_rows
+from tokbench.report.lm import lm_tables
 from tokbench.report.measures import measures_table
 from tokbench.report.probe import probe_tables
 from tokbench.report.render import render
@@ -32,12 +34,19 @@ def probes() -> str:
     return render(probe_tables(records), "md")
 
 
+def models(folder: Path = ROOT / "results" / "lm") -> str:
+    """The tables of the records of language models in a folder; nothing while there are none."""
+    found = find_lm_records([folder]) if folder.is_dir() else []
+    return render(lm_tables([record for _, record in found], [read_rows(path) for path, _ in found]), "md")
+
+
 TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "results"): lambda: results("photos-64", README_COLUMNS),
     ("results/README.md", "results"): lambda: results("photos-64"),
     ("results/README.md", "flowmo"): lambda: results("flowmo-photos-64"),
     ("results/README.md", "text"): lambda: results("text-64"),
     ("results/README.md", "faces"): lambda: results("faces-64"),
+    ("docs/lm.md", "models"): models,
     ("docs/probe.md", "probe"): probes,
     ("docs/scenes.md", "scenes-64"): lambda: results("scenes-64", SCENE_COLUMNS),
     ("docs/scenes.md", "scenes-32"): lambda: results("scenes-32", SCENE_COLUMNS),

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tokbench.records.intervals import Interval
+from tokbench.records.intervals import Interval, group_bootstrap
+from tokbench.records.lm_record import EvaluationProtocol, EvaluationTiming, LanguageModelInfo, LanguageModelRecord
 from tokbench.records.pictures import Picture, Pictures
 from tokbench.records.probe_protocol import get_probe_protocol
 from tokbench.records.probe_record import Coding, CurvePoint, Parameters, ProbeRecord, ProbeTiming, TokenSetInfo
@@ -133,6 +134,54 @@ def probe_record(name: str = "vqvae/tiny", bits: float = 1877.4, *, scale: int =
         environment=Environment("0.1.0", "3.11", "Linux x86_64", "some", {}),
         created="2027-01-01T00:00:00+00:00",
     )
+
+
+STAGES = ("pretrain", "quality", "dpo")
+
+BY_PROMPT = {
+    "prompt_attributes": 0.7, "prompt_all_right": 0.3, "prompt_shape": 0.6, "prompt_colour": 0.8, "prompt_number": 0.9,
+    "ceiling_attributes": 0.97, "ceiling_all_right": 0.8, "chance_attributes": 0.4, "chance_all_right": 0.02,
+    "original_attributes": 1.0, "original_all_right": 1.0,
+    "edit_change": 0.5, "ceiling_edit_change": 0.9, "unedited_edit_change": 0.1, "edit_psnr": 24.0, "tokenizer_psnr": 27.0,
+    "description_attributes": 0.8, "image_bits": 300.0, "completion_bits": 150.0, "nearest_training": 0.1, "nearest_training_floor": 0.12,
+}  # fmt: skip
+"""Figures that are means over prompts, before any stage but the first."""
+
+
+def lm_record(
+    name: str = "pretrain", *, stages: int = 1, split: str = "test", better: float = 0.0, prompts: int = 40, tokenizer: str = "vqvae/tiny"
+) -> tuple[LanguageModelRecord, dict[str, dict[str, float]]]:
+    """The record of a language model after so many stages, and its values by prompt; shares are ``better`` by so much."""
+    rng = np.random.default_rng([stages, prompts])
+    rows, figures = {}, {}
+    for key, typical in BY_PROMPT.items():
+        own = typical + better * (key.startswith(("prompt", "edit_c", "description")))
+        values = own + 0.1 * typical * rng.uniform(-1, 1, size=prompts)
+        rows[key] = {f"{split}-{number}": float(value) for number, value in enumerate(values)}
+        figures[key] = MetricResult(
+            float(values.mean()), "share", "bits" not in key, interval=group_bootstrap(values.tolist(), list(rows[key]))
+        )
+    figures["kd_efflite0"] = MetricResult(0.012, "squared feature distance", False, interval=Interval(0.01, 0.014, "jackknife"))
+    figures["kd_efflite0_floor"] = MetricResult(0.001, "squared feature distance", False)
+    figures["fd_efflite0"] = MetricResult(reason="a Fréchet distance needs at least 128 images")
+    recipe = {"stages": [{"name": stage, "stage": stage, "steps": 10} for stage in STAGES[:stages]]}
+    record = LanguageModelRecord(
+        model=LanguageModelInfo(name, "LlamaForCausalLM", 1_000_000, f"{stages}" * 64, recipe),
+        tokenizer=TokenizerInfo(tokenizer, {}, None, 1),
+        tokens=TokensInfo(64, 64, 640.0, 0.15625, (8, 8), (1024,)),
+        protocol=EvaluationProtocol("scenes", split, prompts, 64, 0, ("generate", "edit"), {"temperature": 1.0}, prompts, 2000),
+        figures=figures,
+        timing=EvaluationTiming("cpu", 1, 0.25, 60.0),
+        environment=Environment("0.2.0", "3.11", "Linux x86_64", "some", {}),
+        created="2027-01-01T00:00:00+00:00",
+    )
+    return record, rows
+
+
+@pytest.fixture(scope="session")
+def make_model() -> Callable[..., tuple[LanguageModelRecord, dict[str, dict[str, float]]]]:
+    """``lm_record``, for tests to call."""
+    return lm_record
 
 
 @pytest.fixture(scope="session")

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from itertools import pairwise
 
 from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.lm_record import LanguageModelRecord
 from tokbench.records.store import Rows
+from tokbench.report.lineage import in_order, predecessors
 from tokbench.report.table import Cell, Column, Table
 
 DRAWING = (
@@ -94,14 +94,15 @@ def lm_tables(records: Sequence[LanguageModelRecord], rows: Sequence[Rows] = ())
     """Arrange records.
 
     Args:
-        records: In the order rows shall have.
+        records: Rows have their order, but for stages, which follow those they go on from.
         rows: Values of each record by prompt; with them differences between models are shown too.
 
     Returns:
         For every protocol the tables that have a figure; intervals are over prompts.
     """
     sections: dict[str, list[int]] = {}
-    for place, record in enumerate(records):
+    for place in in_order(records):
+        record = records[place]
         sections.setdefault(f"{record.protocol.label} at {record.protocol.size} px", []).append(place)
     tables = []
     for label, places in sections.items():
@@ -114,15 +115,16 @@ def lm_tables(records: Sequence[LanguageModelRecord], rows: Sequence[Rows] = ())
             notes = (note, *(_about(name, record) for name, record in zip(names, members, strict=True)))
             tables.append(Table(f"{title}: {label.replace('_', ', ')}", columns, tuple(lines), notes, lead="model"))
         if rows and len(members) > 1:
-            tables.append(_differences(label, names, [rows[place] for place in places]))
+            tables.append(_differences(label, names, [rows[place] for place in places], predecessors(members)))
     return tables
 
 
-def _differences(label: str, names: Sequence[str], rows: Sequence[Rows]) -> Table:
-    """Each model less the one before it, prompt by prompt."""
+def _differences(label: str, names: Sequence[str], rows: Sequence[Rows], before: Sequence[int | None]) -> Table:
+    """Each model less the one it was trained on from, or the one before it, prompt by prompt."""
     lines = [
-        (f"{name} less {before}", tuple(_difference(own, there, column) for column in PAIRED))
-        for (before, there), (name, own) in pairwise(zip(names, rows, strict=True))
+        (f"{names[place]} less {names[other]}", tuple(_difference(rows[place], rows[other], column) for column in PAIRED))
+        for place, other in enumerate(before)
+        if other is not None
     ]
     note = "means of differences over the prompts that both were asked, with 95 % intervals over prompts; without 0 in it, beyond chance"
     return Table(f"differences, paired over prompts: {label.replace('_', ', ')}", PAIRED, tuple(lines), (note,), lead="models")
