@@ -32,6 +32,7 @@ from tokbench.lm.scene_tasks import (
     through_tokenizer,
 )
 from tokbench.lm.set_distances import frechet, kernel, nearest
+from tokbench.records.examples import read_examples, write_examples
 from tokbench.records.lm_record import lm_record_from_dict
 from tokbench.records.lm_store import find_every_record, find_lm_records, write_lm_record
 from tokbench.records.probe_store import find_all_records
@@ -179,6 +180,30 @@ def test_figures_depend_on_no_batch(artist: ImageModel, evaluated) -> None:
     assert all(again.rows[key] == evaluated.rows[key] for key in again.rows)
 
 
+def test_examples_are_what_was_asked_and_what_came(artist: ImageModel, evaluated, tmp_path: Path) -> None:
+    prompts = prompts_of(6, "test", size=32, seed=0)
+    by_task = {task: [one for one in evaluated.examples if one.task == task] for task in ("generate", "edit", "complete", "describe")}
+    assert [len(found) for found in by_task.values()] == [6] * 4
+    scenes = drawn(prompts.scenes, 32).permute(0, 2, 3, 1).numpy()
+    for number, (one, edit) in enumerate(zip(by_task["generate"], by_task["edit"], strict=True)):
+        assert (one.id, one.words) == (f"test-{number}", prompts.words[number])
+        assert np.array_equal(one.right, scenes[number])
+        assert np.array_equal(one.answer, evaluated.images[number].permute(1, 2, 0))
+        assert edit.words == prompts.instructions[number]
+        assert len(edit.shown) == len(prompts.edits[number].shown)
+        assert np.array_equal(edit.shown[-1], evaluated.edits[0][number].permute(1, 2, 0))
+        assert np.array_equal(edit.answer, evaluated.edits[1][number].permute(1, 2, 0))
+    kept = through_tokenizer(artist, drawn(prompts.scenes, 32))[:, :, :16].permute(0, 2, 3, 1).numpy()
+    assert all(np.array_equal(one.answer[:16], upper) for one, upper in zip(by_task["complete"], kept, strict=True))
+    assert [one.text for one in by_task["describe"]] == artist.describe(drawn(prompts.scenes, 32))
+    write_examples(evaluated.examples, tmp_path / "it")
+    again = read_examples(tmp_path / "it.json")
+    assert [(one.task, one.id, one.words, one.text) for one in again] == [(o.task, o.id, o.words, o.text) for o in evaluated.examples]
+    for one, other in zip(again, evaluated.examples, strict=True):
+        pairs = [*zip(one.shown, other.shown, strict=True), (one.right, other.right), (one.answer, other.answer)]
+        assert all(a is b is None or np.array_equal(a, b) for a, b in pairs)
+
+
 def test_tables_show_every_part(evaluated) -> None:
     record = evaluated.record
     tables = lm_tables([record, replace(record, model=replace(record.model, state_sha256="f" * 64))])
@@ -245,7 +270,9 @@ def test_the_command_writes_a_record_that_compare_shows(tokbench_cli: Cli, artis
     assert status == 0, log
     assert "drawing from words: scenes-test, N=3, seed=0 at 32 px" in out
     assert "wrote out/small_scenes-test_N=3_seed=0.json and pictures out/small_scenes-test_N=3_seed=0" in log
-    assert (tmp_path / "out" / "small_scenes-test_N=3_seed=0" / "drawn.png").is_file()
+    beside = tmp_path / "out" / "small_scenes-test_N=3_seed=0"
+    assert sorted(path.name for path in beside.iterdir()) == ["drawn.png", "examples.json", "scenes.png"]
+    assert [one.task for one in read_examples(beside.with_suffix(".json"))] == ["generate"] * 3 + ["describe"] * 3
     status, out, _ = tokbench_cli("compare", "out", "--format", "md")
     assert status == 0
     assert "| small |" in out

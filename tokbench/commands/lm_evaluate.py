@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -23,15 +23,7 @@ from tokbench.commands.lm_draw import (
     load_model,
     sampling_options,
 )
-from tokbench.commands.pictures import picture_bytes
 from tokbench.commands.values import choice, whole
-from tokbench.files import write_bytes
-
-if TYPE_CHECKING:
-    from tokbench.lm.evaluate import Evaluated
-
-SHOWN = 32
-"""Images of the pictures beside a record."""
 
 
 def evaluate(
@@ -64,6 +56,7 @@ def evaluate(
     artist, folder = load_model(model, tokenizer, weights, setting, device, precision)
     from tokbench.lm.evaluate import TASKS, EvaluationOptions
     from tokbench.lm.evaluate import evaluate as run
+    from tokbench.records.examples import write_examples
     from tokbench.records.lm_store import write_lm_record
     from tokbench.report.lm import lm_tables
     from tokbench.report.render import print_tables
@@ -78,7 +71,7 @@ def evaluate(
         stage=_stage,
     )
     done = run(artist, folder.resolve().name, options)
-    path = write_lm_record(done.record, done.rows, out_dir, pictures=lambda place: _draw(done, place))
+    path = write_lm_record(done.record, done.rows, out_dir, pictures=lambda place: write_examples(done.examples, place))
     say(f"wrote {path} and pictures {path.with_suffix('')}")
     if as_json:
         print(json.dumps(json.loads(done.record.to_json()), indent=2, allow_nan=False))
@@ -90,18 +83,3 @@ def evaluate(
 def _stage(name: str, total: int) -> Iterator[Callable[[int, int], None]]:
     with progress(name, total) as advance:
         yield advance
-
-
-def _draw(done: Evaluated, folder: Path) -> None:
-    """Write the first images, and the first edits each beside what it began with."""
-    import torch
-
-    from tokbench.feed.probe.drawing import draw_samples
-
-    pictures: dict[str, Any] = {}
-    if done.images is not None:
-        pictures["drawn.png"] = done.images[:SHOWN]
-    if done.edits is not None:
-        pictures["edited.png"] = torch.stack([side[: SHOWN // 2] for side in done.edits], dim=1).flatten(0, 1)
-    for name, images in pictures.items():
-        write_bytes(folder / name, picture_bytes(draw_samples(images)))

@@ -21,6 +21,7 @@ from tokbench.configs import plain
 from tokbench.data.scenes.random_scenes import scene_of
 from tokbench.data.scenes.split import SPLITS, SceneSplit
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.lm.examples import LONGER, complete_examples, describe_examples, draw_examples, edit_examples
 from tokbench.lm.image_model import ImageModel
 from tokbench.lm.options import SamplingOptions
 from tokbench.lm.scene_tasks import (
@@ -39,6 +40,7 @@ from tokbench.lm.scene_tasks import (
     score_edits,
 )
 from tokbench.lm.set_distances import Distance, features_of, frechet, kernel, nearest
+from tokbench.records.examples import Example
 from tokbench.records.intervals import group_bootstrap
 from tokbench.records.lm_record import EvaluationProtocol, EvaluationTiming, LanguageModelInfo, LanguageModelRecord
 from tokbench.records.record import MetricResult, TokensInfo
@@ -108,12 +110,14 @@ class Evaluated:
         rows: Figure to prompt to value.
         images: Images drawn, one a prompt; None if none were asked for.
         edits: What each edit shows last, and what became of it; None if none were asked for.
+        examples: The first prompts of each task with their answers, to be looked at.
     """
 
     record: LanguageModelRecord
     rows: dict[str, dict[str, float]]
     images: Pixels | None
     edits: tuple[Pixels, Pixels] | None
+    examples: tuple[Example, ...] = ()
 
 
 def evaluate(artist: ImageModel, name: str, options: EvaluationOptions | None = None) -> Evaluated:
@@ -135,12 +139,15 @@ def evaluate(artist: ImageModel, name: str, options: EvaluationOptions | None = 
     prompts = prompts_of(options.prompts, options.split, size=size, seed=options.seed)
     values: Values = {}
     sets: dict[str, Distance] = {}
+    examples: list[Example] = []
     images, edits, seconds = None, None, None
+    ids = [f"{options.split}-{options.seed * APART + number}" for number in range(options.prompts)]
     if "generate" in options.tasks:
         with options.stage("drawing", options.prompts) as advance:
             before = time.perf_counter()
             images = draw_all(artist, prompts, options.sampling, seed=options.seed, progress=advance)
             seconds = (time.perf_counter() - before) / options.prompts
+        examples += draw_examples(prompts, ids, images)
         with options.stage("reading", options.prompts):
             values |= score_drawing(prompts, images, artist)
         with options.stage("comparing", options.prompts):
@@ -151,18 +158,21 @@ def evaluate(artist: ImageModel, name: str, options: EvaluationOptions | None = 
             edited = edit_all(artist, prompts, options.sampling, seed=options.seed, progress=advance)
         values |= score_edits(prompts, edited, artist)
         edits = drawn([edit.before for edit in prompts.edits], size), edited
+        examples += edit_examples(prompts, ids, edited)
     if "describe" in options.tasks:
         with options.stage("describing", options.prompts) as advance:
             texts = artist.describe(drawn(prompts.scenes, size), seed=options.seed, progress=advance)
         values |= score_descriptions(prompts, texts)
+        examples += describe_examples(prompts, ids, texts)
     if "complete" in options.tasks:
         with options.stage("completing", options.prompts):
             values |= bits_of_images(prompts, artist)
-    ids = [f"{options.split}-{options.seed * APART + number}" for number in range(options.prompts)]
+            completed = artist.complete(drawn(prompts.scenes[:LONGER], size), seed=options.seed, options=options.sampling)
+        examples += complete_examples(prompts, ids, completed)
     rows = {key: {name: value for name, value in zip(ids, column, strict=True) if not math.isnan(value)} for key, column in values.items()}
     figures = {key: _mean(key, column) for key, column in rows.items() if column} | {key: _of_sets(one) for key, one in sets.items()}
     record = _record(artist, name, options, figures, seconds, started)
-    return Evaluated(record, rows, images, edits)
+    return Evaluated(record, rows, images, edits, tuple(examples))
 
 
 def _distances(artist: ImageModel, prompts: Prompts, images: Pixels, options: EvaluationOptions) -> tuple[dict[str, Distance], Values]:

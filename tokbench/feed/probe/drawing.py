@@ -7,7 +7,6 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int64, UInt8
 from torch import Tensor
@@ -20,6 +19,7 @@ from tokbench.feed.probe.options import SampleOptions
 from tokbench.feed.sequence import build, prompt
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.records.protocol import Protocol
+from tokbench.records.sheets import Sheet
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
 
@@ -141,11 +141,4 @@ def draw_samples(images: UInt8[Tensor, "b 3 h w"], *, columns: int = 8, enlarge:
     """
     from PIL import Image
 
-    count, _, height, width = images.shape
-    columns = min(columns, count)
-    high, wide = height * enlarge + gap, width * enlarge + gap
-    canvas = np.full((gap + -(-count // columns) * high, gap + columns * wide, 3), 255, dtype=np.uint8)
-    for place, pixels in enumerate(images.permute(0, 2, 3, 1).numpy()):
-        top, left = gap + place // columns * high, gap + place % columns * wide
-        canvas[top : top + high - gap, left : left + wide - gap] = pixels.repeat(enlarge, axis=0).repeat(enlarge, axis=1)
-    return Image.fromarray(canvas)
+    return Image.fromarray(Sheet(columns, enlarge, gap).draw(list(images.permute(0, 2, 3, 1).numpy())))
