@@ -19,7 +19,8 @@ def test_every_embedded_weight_has_its_recipe():
 def test_what_a_recipe_trains_with_is_what_its_variant_says():
     for recipe in RECIPES:
         trained_with = resolve(recipe.tokenizer)[1].trained_with
-        assert "data:photos/train" in trained_with
+        data = "scenes/train:30000" if recipe.tokenizer.endswith("/scenes") else "photos/train"
+        assert f"data:{data}" in trained_with
         judges = {name for name in trained_with if not name.startswith("data:")}
         perceptual = isinstance(recipe, Recipe) and recipe.losses.perceptual_weight > 0
         assert judges == ({recipe.losses.perceptual_network} if perceptual else set())

@@ -203,6 +203,16 @@ RECIPES: tuple[Recipe | KMeansRecipe, ...] = (
         learning_rate=1e-3,
     ),
     Recipe(
+        name="vqvae-scenes",
+        tokenizer="vqvae/scenes",
+        summary="squared error, codebook by moving averages, on drawn scenes (--data scenes/train:30000)",
+        losses=AutoencoderLosses(pixel="l2", pixel_weight=5.0, codebook=CodebookUpdate(decay=0.97)),
+        steps=1600,
+        batch_size=16,
+        crop_scale=(1.0, 1.0),
+        hold=0.4,
+    ),
+    Recipe(
         name="vae-tiny",
         tokenizer="vae/tiny",
         summary="squared error and a light KL term, from random weights",

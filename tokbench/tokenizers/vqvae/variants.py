@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from tokbench.nn.configs import AutoencoderConfig
 from tokbench.quantizers.configs import VQ
 from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER, ConvVQConfig
 from tokbench.tokenizers.family import Family, Variant
+
+SCENES_AUTOENCODER = AutoencoderConfig(
+    16, channels=16, channel_multipliers=(1, 2, 4, 6), num_res_blocks=1, attn_resolutions=(), resolution=64, norm_groups=4
+)
+"""Strides of 8: a picture of 64 px is 64 codes, which is few enough for a small language model."""
 
 FAMILY = Family(
     name="vqvae",
@@ -21,6 +27,16 @@ FAMILY = Family(
             source="trained by tokbench, recipe vqvae-tiny",
             licence="Apache-2.0",
             trained_with=("data:photos/train",),
+        ),
+        Variant(
+            name="scenes",
+            config=ConvVQConfig(SCENES_AUTOENCODER, VQ(512, 16, loss_form="commitment")),
+            image_size=64,
+            summary="f8, 512 codes, for 64 px drawn scenes; squared error only",
+            weights="vqvae-scenes.safetensors",
+            source="trained by tokbench, recipe vqvae-scenes",
+            licence="Apache-2.0",
+            trained_with=("data:scenes/train:30000",),
         ),
     ),
 )
