@@ -35,6 +35,9 @@ def train(
         str | None, typer.Option("--text", help="A tokenizer.json for words, or words to learn one, from scratch [default: bytes].")
     ] = None,
     edits: Annotated[Path | None, typer.Option("--edits", help="JSON lines of instruction and images.")] = None,
+    halves: Annotated[
+        Path | None, typer.Option("--halves", help="Export of images with a hidden lower half, for completions, of an earlier stage.")
+    ] = None,
     preferences: Annotated[Path | None, typer.Option("--preferences", help="JSON lines of chosen and rejected images, for dpo.")] = None,
     reward: Annotated[str | None, typer.Option("--reward", help="scenes, or module:function of words and pixels.")] = None,
     labels: LabelsOption = "source",
@@ -71,7 +74,7 @@ def train(
     from tokbench.tokenizers.zoo import load
 
     loaded = None if tokenizer is None else load(tokenizer, device=device)
-    inputs = Inputs(data, model, loaded, text, edits, preferences, reward, labels, size)
+    inputs = Inputs(data, model, loaded, text, edits, halves, preferences, reward, labels, size)
     adapters = None if lora is None else LoraOptions(rank=lora, alpha=2 * lora)
     options = StageOptions(folder, device, resume, adapters, micro_batch, log_every, save_every)
     speaking = ranks_from_environment().rank == 0

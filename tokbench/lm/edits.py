@@ -19,10 +19,9 @@ import numpy as np
 from tokbench.configs import build
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
-from tokbench.feed.memmap import INDEX, open_rows
-from tokbench.feed.shards import read_columns
 from tokbench.json_files import parse_json
 from tokbench.lm.lines import lines
+from tokbench.lm.row_ids import ids_of
 from tokbench.lm.tasks import SHOWN
 
 EXAMPLE = '{"instruction": "make it green", "images": ["before", "after"]}'
@@ -76,7 +75,7 @@ class Edits:
         if not edits:
             raise TokbenchError(f"{path} holds no edits; write a line of instruction and images for each, like {EXAMPLE}")
         wanted = {name for *_, images in edits for name in images}
-        rows = {name: row for row, name in enumerate(_ids(data)) if name in wanted}
+        rows = {name: row for row, name in enumerate(ids_of(data)) if name in wanted}
         for number, _, images in edits:
             if missing := [name for name in images if name not in rows]:
                 raise TokbenchError(f"{path}, line {number}: {data.folder} has no image {missing[0]!r}; export the images of all edits")
@@ -104,17 +103,6 @@ def _edits(path: Path) -> Iterator[tuple[int, int, Edit]]:
             yield number, place, _edit(line)
         except ValueError as error:
             raise TokbenchError(f"{path}, line {number}: {error}; a line is like {EXAMPLE}") from error
-
-
-def _ids(data: TokenDataset) -> Iterator[str]:
-    """Ids of all rows, in order, without their tokens."""
-    if (data.folder / INDEX).is_file():
-        for chunk in open_rows(data.folder).column("id").chunks:
-            yield from (name.as_py() for name in chunk)
-        return
-    for number in range(data.job.shards):
-        for table in read_columns(data.folder / data.job.shard_name(number), ["id"]):
-            yield from table.column("id").to_pylist()
 
 
 def _edit(line: bytes) -> Edit:

@@ -22,6 +22,7 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import decode_batch, encode_batch
 from tokbench.feed.origin import check_same_tokenizer, tokenizer_called
 from tokbench.lm.asking import image_of, request_of, text_of
+from tokbench.lm.halves import hide_lower
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.options import SamplingOptions
 from tokbench.lm.sampling import LONGEST_TEXT, Request, sample
@@ -173,7 +174,7 @@ class ImageModel:
         """Draw the lower half of images from the upper one.
 
         Args:
-            images: Whole images, of the model's size; the codes of their upper rows are kept.
+            images: Whole images, of the model's size. The lower half is hidden before they are encoded, see ``tokbench.lm.halves``.
             texts: What is in them, one an image; None says nothing.
             count: Completions of each image.
             seed: Seed of all of them.
@@ -186,7 +187,7 @@ class ImageModel:
         Raises:
             TokbenchError: As ``edit``.
         """
-        shown, words = self.encode(images), [""] * len(images) if texts is None else texts
+        shown, words = self.encode(hide_lower(images, self.model.grid)), [""] * len(images) if texts is None else texts
         self._check_counts(words, shown)
         asked = [
             request_of(self.model, "complete", text=text, images=[shown[place]], seed=seed, number=i)

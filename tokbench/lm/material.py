@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,11 +17,14 @@ from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.memmap import holds_export, holds_memmap
 from tokbench.lm.edits import EDITS, Edits
+from tokbench.lm.halves import HALVES, HalvedImages
 from tokbench.lm.recipes import StageRecipe
 from tokbench.lm.scene_source import StageScenes
 from tokbench.ranks import ranks_from_environment
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 SCENES = "scenes"
 """The place that stands for drawn scenes; a folder of that name is written ``./scenes``."""
@@ -43,17 +47,20 @@ class Material:
         data: The export.
         edits: Pairs for editing, if there are any.
         originals: The images of the export, where they are at hand.
+        halves: Export of images whose lower half was hidden, for completions; None if there is none.
     """
 
     data: TokenDataset
     edits: Edits | None
     originals: ImageSource | None
+    halves: TokenDataset | None = None
 
     @property
     def about(self) -> dict[str, Any]:
         """What it is, as plain values: equal for equal material."""
         job = self.data.job
         digests = {"data": self.data.summary.data_digest, "rows": len(self.data), "edits": len(self.edits or ())}
+        digests |= {} if self.halves is None else {"halves": self.halves.summary.data_digest}
         return {"name": job.data.name, "tokenizer": job.tokenizer.name, "preparation": plain(job.preparation), **digests}
 
 
@@ -64,6 +71,7 @@ def gather(
     *,
     tokenizer: Tokenizer | None,
     edits: Path | None,
+    halves: Path | None = None,
     labels: LabelRule,
     size: int | None,
     wait: Callable[[], None],
@@ -77,6 +85,7 @@ def gather(
         out: Folder of the run.
         tokenizer: Encodes images; not needed for exports.
         edits: File of edits of the images.
+        halves: Export of images whose lower half was hidden, as a run leaves it in its folder; None makes one where images are encoded.
         labels: Where labels of images come from.
         size: Side of images in pixels; None takes 64.
         wait: Returns once all processes have called it.
@@ -101,10 +110,19 @@ def gather(
             edits = out / EDITS
             if ranks_from_environment().rank == 0:
                 source.write_edits(edits)
+        if halves is None and recipe.tasks.complete > 0:
+            halves = out / HALVES
+            hidden = HalvedImages(source, recipe.halves, protocol, tokenizer.layout(protocol.size, protocol.size).grid)
+            export(tokenizer, hidden, halves, protocol=protocol, options=ExportOptions(ROWS, progress=progress))
         wait()
         originals = source
+    if halves is None and recipe.tasks.complete > 0:
+        logger.warning(
+            "completions begin from codes of whole images, which may know of what is below; --halves takes an export of halves, "
+            "as a stage that encodes images leaves it in its folder"
+        )
     data = TokenDataset(folder)
-    return Material(data, None if edits is None else Edits(edits, data), originals)
+    return Material(data, None if edits is None else Edits(edits, data), originals, None if halves is None else TokenDataset(halves))
 
 
 def _scenes(recipe: StageRecipe, size: int) -> StageScenes:

@@ -13,6 +13,7 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.lm.edits import Edits
+from tokbench.lm.halves import Halves
 from tokbench.lm.order import Order, generator
 from tokbench.lm.recipes import Shares, Words
 from tokbench.lm.tasks import Example, Task, example_of
@@ -31,6 +32,8 @@ class Mixture:
         tasks: Shares of the tasks.
         words: What is done to words.
         edits: Pairs for editing; needed if edits have a share.
+        halves: Export of images of ``data`` whose lower half was hidden, for completions; None completes whole images, whose upper codes
+            know of what is below.
         kept: Rows to use, ascending; None uses all. An edit is kept if all its images are.
         loss: See ``example_of``.
         longest: Ids a sequence may have.
@@ -48,6 +51,7 @@ class Mixture:
         tasks: Shares,
         words: Words,
         edits: Edits | None = None,
+        halves: TokenDataset | None = None,
         kept: np.ndarray | None = None,
         loss: str = "answer",
         longest: int | None = None,
@@ -62,8 +66,12 @@ class Mixture:
         self._shares = weights / weights.sum()
         self._step = lru_cache(maxsize=4)(self._arranged)
         _check_tasks(self._tasks, data, edits)
+        if halves is not None:
+            check_data(halves, vocabulary)
         try:
             self._images = Order(data.blocks, kept=kept, seed=seed, at_once=data.cached_blocks)
+            completed = halves if "complete" in self._tasks else None
+            self._halves = None if completed is None else Halves(completed, data, kept=kept, seed=seed)
             edited = edits if "edit" in self._tasks else None
             self._edits = Order([range(len(edited))], kept=_kept_edits(edited, kept), seed=seed) if edited is not None else None
         except ValueError as error:
@@ -97,6 +105,9 @@ class Mixture:
             index = self._edits.row(number)
             text, images = self.edits.instruction(index), [self._image(self.data[row]) for row in self.edits.rows(index)]
             name = f"the edit {text!r}"
+        elif task == "complete" and self._halves is not None:
+            text, (name, image) = "", self._halves.image(number)
+            images, name = [image], repr(name)
         else:
             item = self.data[self._images.row(number)]
             text, images, name = self._text(item, number, chance), [self._image(item)], f"{item['id']!r}"

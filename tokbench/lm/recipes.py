@@ -151,6 +151,7 @@ class StageRecipe:
         low_quality: Share of drawn scenes that are rendered badly.
         images: Scenes that are drawn for it, where the data are scenes.
         edits: Pairs for editing among them.
+        halves: Images that are encoded once more with their lower half hidden, for completions.
         steps: Optimiser steps.
         batch_size: Sequences a step, over all processes; pairs for ``dpo``.
         learning_rate: Peak, after the warm-up.
@@ -178,6 +179,7 @@ class StageRecipe:
     low_quality: float = 0.0
     images: int = 20_000
     edits: int = 5_000
+    halves: int = 5_000
     steps: int = 2000
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -190,8 +192,9 @@ class StageRecipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.steps < 1 or self.batch_size < 1 or self.images < 1:
-            raise ValueError(f"steps, batch_size and images must be positive, got {self.steps}, {self.batch_size} and {self.images}")
+        if min(self.steps, self.batch_size, self.images, self.halves) < 1:
+            given = f"{self.steps}, {self.batch_size}, {self.images} and {self.halves}"
+            raise ValueError(f"steps, batch_size, images and halves must be positive, got {given}")
         if not self.learning_rate > 0 or min(self.warmup, self.edits, self.seed) < 0:
             raise ValueError(f"learning_rate is above 0; warmup, edits and seed are not negative, got {self.learning_rate}, {self.warmup}")
         if not 0 <= self.low_quality <= 1:

@@ -22,6 +22,7 @@ from tokbench.data.scenes.split import SceneSplit
 from tokbench.data.scenes.words import captions
 from tokbench.errors import TokbenchError
 from tokbench.lm.asking import request_of
+from tokbench.lm.halves import hide_lower, joined
 from tokbench.lm.image_model import ImageModel
 from tokbench.lm.likelihood import Known, answer_bits
 from tokbench.lm.options import SamplingOptions
@@ -187,7 +188,7 @@ def score_descriptions(prompts: Prompts, texts: Sequence[str]) -> Values:
 
 
 def bits_of_images(prompts: Prompts, artist: ImageModel) -> Values:
-    """Bits of originals given their words, and of their lower halves given the upper ones.
+    """Bits of originals given their words, and of their lower halves given the upper ones, encoded without what is below.
 
     Args:
         prompts: The scenes.
@@ -196,9 +197,11 @@ def bits_of_images(prompts: Prompts, artist: ImageModel) -> Values:
     Returns:
         ``image_bits`` and ``completion_bits``.
     """
-    codes = artist.encode(drawn(prompts.scenes, prompts.size))
+    images = drawn(prompts.scenes, prompts.size)
+    codes = artist.encode(images)
+    halved = joined(artist.encode(hide_lower(images, artist.model.grid)), codes)
     told = [_known(artist, "generate", codes[place], text) for place, text in enumerate(prompts.words)]
-    begun = [_known(artist, "complete", codes[place], "") for place in range(len(codes))]
+    begun = [_known(artist, "complete", halved[place], "") for place in range(len(codes))]
     return {"image_bits": answer_bits(artist.model, told), "completion_bits": answer_bits(artist.model, begun)}
 
 

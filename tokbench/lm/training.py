@@ -62,6 +62,7 @@ class Inputs:
         text: A ``tokenizer.json`` for words, where a model starts from scratch; ``words`` learns one from the words of the data, and None
             writes them byte by byte.
         edits: File of edits.
+        halves: Export of images whose lower half was hidden.
         pairs: File of chosen and rejected images.
         reward: Judges images by their words; None judges scenes by their reader, and nothing else.
         labels: Where labels of images come from.
@@ -73,6 +74,7 @@ class Inputs:
     tokenizer: Tokenizer | None = None
     text: str | None = None
     edits: Path | None = None
+    halves: Path | None = None
     pairs: Path | None = None
     reward: str | None = None
     labels: LabelRule = "source"
@@ -132,6 +134,7 @@ class _Run:
             options.out,
             tokenizer=inputs.tokenizer,
             edits=inputs.edits,
+            halves=inputs.halves,
             labels=inputs.labels,
             size=inputs.size,
             wait=self.wait,
@@ -145,6 +148,7 @@ class _Run:
             tasks=recipe.tasks,
             words=recipe.words,
             edits=material.edits,
+            halves=material.halves,
             kept=self.keep(material),
             loss=recipe.loss,
             longest=positions(start),
