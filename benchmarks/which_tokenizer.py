@@ -1,0 +1,186 @@
+"""After which tokenizer is a language model best at drawing, editing and reading, and what said so beforehand?
+
+Run by hand, a row at a time, and the table at the end::
+
+    python benchmarks/which_tokenizer.py row vqvae/tiny
+    python benchmarks/which_tokenizer.py row pixel/palette-512 --size 32
+    python benchmarks/which_tokenizer.py table
+
+A row measures the tokenizer itself on drawn scenes, trains the probe on its tokens, and pre-trains one and the same small model on them twice:
+once for a number of sequences that is equal for all, once for a time that is equal for all. Both models are evaluated on unseen scenes.
+Everything is made by commands of ``tokbench``; their records lie in the folder that ``--results`` names, and the table is read from them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from scipy.stats import spearmanr
+
+from tokbench.records.lm_record import LanguageModelRecord
+from tokbench.records.lm_store import find_every_record
+from tokbench.records.store import read_rows
+
+BATCH = 32
+IMAGES, EDITS, HALVES = 12_000, 4_000, 2_000
+"""What each model reads: scenes, edits and halves; sequences come back in later epochs."""
+
+SEQUENCES = 64_000
+"""Sequences of the runs that see equally much."""
+
+POSITIONS = 8192
+"""Ids of the longest sequence; it adds no weights to the network."""
+
+TIMED = 40
+"""Steps whose time says how many steps fit into the runs of equal time."""
+
+OUTCOMES = ("prompt_attributes", "edit_change", "description_attributes")
+"""What a good tokenizer should be good for."""
+
+BUDGETS = {"images": "equal sequences", "time": "equal time"}
+
+RESAMPLES = 10_000
+
+
+def tokbench(*words: object) -> None:
+    """Run a command, and stop where it fails."""
+    print("tokbench", *words, flush=True)
+    subprocess.run([sys.executable, "-m", "tokbench", *map(str, words)], check=True)
+
+
+def seconds_of(*words: object) -> float:
+    """Run a command and say how long it took."""
+    begun = time.perf_counter()
+    tokbench(*words)
+    return time.perf_counter() - begun
+
+
+def row(options: argparse.Namespace) -> None:
+    """Measure one tokenizer."""
+    name, size = options.tokenizer, options.size
+    title = Path(name).name if Path(name).exists() else name.replace("/", "-")
+    runs, results = Path(options.runs) / f"{title}-{size}", Path(options.results) / str(size)
+    tokbench("run", "-t", name, "--data", "scenes", "--limit", options.prompts, "--size", size, "--out", results / "tokenizers")
+    probe = ("--data", "scenes/train:4000", "--held-out-data", "scenes", "--limit", 4000, "--images-seen", options.probed)
+    tokbench("probe", "-t", name, *probe, "--size", size, "--condition", "none", "--out", runs / "probe")
+    for record in sorted((runs / "probe").glob("*.json")):
+        (results / "probes").mkdir(parents=True, exist_ok=True)
+        (results / "probes" / record.name).write_bytes(record.read_bytes())
+    shared = ("lm", "train", "pretrain", "--text", "words", "--set", f"network.positions={POSITIONS}", "--set", f"halves={HALVES}")
+    shared += ("--set", f"images={IMAGES}", "--set", f"edits={EDITS}", "--batch-size", BATCH, "--save-every", 100_000)
+    timed, tokens = runs / "timed", ("--data", "scenes", "-t", name, "--size", size)
+    tokbench(*shared, *tokens, "--steps", 1, "--set", "warmup=0", "--out", timed)  # encodes, so that the steps below are timed alone
+    again = ("--data", timed / "tokens", "--edits", timed / "edits.jsonl", "--halves", timed / "halves", "-t", name)
+    start = seconds_of(*shared, *again, "--steps", 1, "--set", "warmup=0", "--out", runs / "started")
+    seconds = (seconds_of(*shared, *again, "--steps", 1 + TIMED, "--set", "warmup=0", "--out", runs / "rate") - start) / TIMED
+    steps = {"images": options.sequences // BATCH, "time": max(1, round(60 * options.minutes / seconds))}
+    for budget, count in steps.items():
+        out = runs / f"{title}_{budget}"
+        tokbench(*shared, *again, "--steps", count, "--out", out)
+        tokbench("lm", "evaluate", out, "-t", name, "--prompts", options.prompts, "--out", results / budget)
+    print(json.dumps({"tokenizer": name, "seconds a step": round(seconds, 4), "steps": steps}))
+
+
+def table(options: argparse.Namespace) -> None:
+    """Print the tables of docs/which-tokenizer.md, from records alone."""
+    for folder in sorted(path for path in Path(options.results).iterdir() if path.is_dir()):
+        before = _beforehand(folder)
+        for budget, words in BUDGETS.items():
+            found = {record.tokenizer.name: (path, record) for path, record in find_every_record([folder / budget])[2]}
+            if not found:
+                continue
+            print(f"\n**{folder.name} px, {words}**\n")
+            _rows(before, found)
+            if len(found) > 2:
+                _correlations(before, found)
+
+
+def _beforehand(folder: Path) -> dict[str, dict[str, float]]:
+    """What is known of each tokenizer before a model is trained on it: figures of its run and of the probe."""
+    runs, probes, _ = find_every_record([folder])
+    known: dict[str, dict[str, float]] = {}
+    for _, run in runs:
+        values = {key: run.metrics[key].value for key in run.metrics}
+        keys = ("fd_efflite0", "lpips", "psnr", "scene_accuracy", "usage", "entropy")
+        known[run.tokenizer.name] = {key: value for key in keys if (value := values.get(key)) is not None}
+        known[run.tokenizer.name] |= {"positions": float(run.tokens.positions), "bits": float(run.tokens.bits_per_image or np.nan)}
+    for _, probe in probes:
+        value = probe.figures["bits_per_image"].value
+        if value is not None:
+            known.setdefault(probe.tokenizer.name, {})["probe_bits"] = value
+    return known
+
+
+def _rows(before: Mapping[str, Mapping[str, float]], found: Mapping[str, tuple[Path, LanguageModelRecord]]) -> None:
+    columns = list(dict.fromkeys(key for known in before.values() for key in known))
+    print(f"| tokenizer | sequences | {' | '.join((*OUTCOMES, 'ceiling_attributes', 'image_bits', *columns))} |")
+    print(f"|---|---:|{'---:|' * (len(OUTCOMES) + 2 + len(columns))}")
+    for name, (_, record) in sorted(found.items()):
+        cells = []
+        for key in (*OUTCOMES, "ceiling_attributes", "image_bits"):
+            figure = record.figures[key]
+            low, high = (figure.interval.low, figure.interval.high) if figure.interval else (np.nan, np.nan)
+            cells.append(f"{figure.value:.3f} ({low:.3f} to {high:.3f})")
+        stage = record.model.recipe["stages"][-1]
+        cells += [f"{before.get(name, {}).get(key, np.nan):.4g}" for key in columns]
+        print(f"| {name} | {stage['steps'] * stage['recipe']['batch_size']} | {' | '.join(cells)} |")
+
+
+def _correlations(before: Mapping[str, Mapping[str, float]], found: Mapping[str, tuple[Path, LanguageModelRecord]]) -> None:
+    """Spearman's rank correlation of every figure with every outcome, over tokenizers and prompts drawn again."""
+    names = sorted(found)
+    rows = {name: read_rows(found[name][0]) for name in names}
+    print("\n| rank correlation with | " + " | ".join(OUTCOMES) + " |\n|---|" + "---:|" * len(OUTCOMES))
+    for key in dict.fromkeys(key for name in names for key in before.get(name, {})):
+        values = np.array([before.get(name, {}).get(key, np.nan) for name in names])
+        if np.isnan(values).any() or len(set(values)) < 2:
+            continue
+        cells = [_correlation(values, [np.array(list(rows[name][outcome].values())) for name in names]) for outcome in OUTCOMES]
+        print(f"| {key} | {' | '.join(cells)} |")
+
+
+def _correlation(values: np.ndarray, outcomes: Sequence[np.ndarray]) -> str:
+    """A rank correlation with its 95 % interval, and whether its sign is determined."""
+    chance = np.random.default_rng(0)
+    whole = spearmanr(values, [float(column.mean()) for column in outcomes]).statistic
+    drawn = []
+    for _ in range(RESAMPLES):
+        chosen = chance.integers(len(values), size=len(values))
+        means = [float(chance.choice(outcomes[place], len(outcomes[place])).mean()) for place in chosen]
+        if len(set(values[chosen])) > 1 and len(set(means)) > 1:
+            drawn.append(spearmanr(values[chosen], means).statistic)
+    low, high = np.percentile(drawn, [2.5, 97.5])
+    verdict = ", undetermined" if low <= 0 <= high else ""
+    return f"{whole:.2f} ({low:.2f} to {high:.2f}){verdict}"
+
+
+def main() -> None:
+    """Measure a row, or print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(required=True)
+    one = parts.add_parser("row", help="measure one tokenizer")
+    one.add_argument("tokenizer", help="a name of the zoo, or the folder of a run of tokbench train")
+    one.add_argument("--size", type=int, default=64, choices=(32, 64))
+    one.add_argument("--minutes", type=float, default=30, help="training time of the runs of equal time")
+    one.add_argument("--sequences", type=int, default=SEQUENCES, help="sequences of the runs that see equally much")
+    one.add_argument("--prompts", type=int, default=500)
+    one.add_argument("--probed", type=int, default=16_000, help="images that the probe is trained on")
+    one.add_argument("--runs", default="runs/which-tokenizer")
+    one.set_defaults(work=row)
+    all_rows = parts.add_parser("table", help="print the tables")
+    all_rows.set_defaults(work=table)
+    for part in (one, all_rows):
+        part.add_argument("--results", default="results/which-tokenizer")
+    options = parser.parse_args()
+    options.work(options)
+
+
+if __name__ == "__main__":
+    main()
