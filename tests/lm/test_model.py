@@ -68,6 +68,16 @@ def test_dtype_is_float32_unless_told(tiny: LanguageModel, tmp_path: Path) -> No
     assert LanguageModel.load(tmp_path, dtype=torch.bfloat16).network.dtype == torch.bfloat16
 
 
+def test_weights_are_saved_in_half_the_size(tiny: LanguageModel, saved: Path, tmp_path: Path) -> None:
+    tiny.save(tmp_path / "half", dtype=torch.float16)
+    whole, half = ((folder / "model.safetensors").stat().st_size for folder in (saved, tmp_path / "half"))
+    assert half < 0.6 * whole
+    assert tiny.network.dtype == torch.float32  # a copy was written
+    read = LanguageModel.load(tmp_path / "half")
+    for name, value in read.network.state_dict().items():
+        assert torch.equal(value, tiny.network.state_dict()[name].half().float())
+
+
 @pytest.mark.parametrize("kind", ["gpt2", "mixtral", "qwen2"])
 def test_other_architectures(tiny: LanguageModel, tmp_path: Path, kind: str) -> None:
     config = transformers.AutoConfig.for_model(kind)

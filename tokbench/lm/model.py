@@ -8,6 +8,7 @@ language_model.json               size and grid of its images, and what it was t
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -79,21 +80,25 @@ class LanguageModel:
         """Where the network is."""
         return self.network.device
 
-    def save(self, folder: str | Path) -> None:
+    def save(self, folder: str | Path, *, dtype: torch.dtype | None = None) -> None:
         """Write the model as a folder; a model that is there is replaced.
 
         Args:
             folder: Made if missing.
+            dtype: Number format of the weights in the file; None keeps that of the network. Half the size is ``torch.float16``.
 
         Raises:
             TokbenchError: If it cannot be written.
         """
         folder, text = Path(folder), self.vocabulary.text
+        network: Any = self.network
+        if dtype is not None:
+            network = copy.deepcopy(network).to(dtype=dtype)
         about = {"schema": SCHEMA, **plain(_About(self.image_size, self.grid, dict(self.recipe)))}
         with scratch_folder(folder, ABOUT) as draft:
             try:
                 with quiet():
-                    self.network.save_pretrained(draft)
+                    network.save_pretrained(draft)
                 write_text(draft / VOCABULARY, vocabulary_to_json(self.vocabulary))
                 if isinstance(text, FileText) and text.path is not None:
                     write_bytes(draft / TEXT, read_regular(text.path, most=MOST_BYTES))
