@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 FORMATS = ("terminal", "md", "csv", "latex", "json")
 """How tables are written, as ``tokbench.report.render`` has it, which takes long to import."""
 
-KINDS = ("rate", "encode", "decode", "codebook", "images")
-"""What is drawn, as ``tokbench.report.plots.sheets`` has it."""
+KINDS = ("rate", "encode", "decode", "codebook", "images", "stages", "parts")
+"""What is drawn, as ``tokbench.report.plots.sheets`` has it of runs, and ``lm_sheets`` beside it of language models."""
 
 PlacesArgument = Annotated[list[Path] | None, typer.Argument(help="Record files, or folders of them [default: runs].")]
 FormatOption = Annotated[str, choice("--format", "-f", among=FORMATS, help="How to write the table.")]
@@ -105,33 +105,45 @@ def plot(
 ) -> None:
     """Draw records at paper size, as png, svg and pdf.
 
-    Bits and speed against quality, use of codes, per-image values.
+    Bits and speed against quality, use of codes, per-image values; of language models, stages and parts of prompts.
     """
-    from tokbench.records.probe_store import find_all_records
+    from tokbench.records.lm_store import find_every_record
     from tokbench.records.store import read_rows
+    from tokbench.report.plots.lm_sheets import LM_KINDS, write_lm_plots
     from tokbench.report.plots.paper import FORMATS
-    from tokbench.report.plots.sheets import KINDS, write_plots
+    from tokbench.report.plots.sheets import KINDS as RUN_KINDS
+    from tokbench.report.plots.sheets import write_plots
 
     check_folder(out_dir, "--out")
     formats = [part.strip() for part in form.split(",") if part.strip()]
     if not formats:
         raise TokbenchError(f"--format needs some of {', '.join(FORMATS)}, got {form!r}")
     places = places or [Path("runs")]
-    runs, probes = find_all_records(places)
+    runs, probes, models = find_every_record(places)
     found = without_repeats(runs)
-    if not found:
+    if not found and not models:
         where = " ".join(map(str, places))
         raise TokbenchError(
             f"plot draws records of tokbench run, and {where} holds those of probes; show them with: tokbench report {where}"
         )
     if probes:
         console.say(f"plot draws records of tokbench run, and leaves out {counted(len(probes), 'record')} of probes")
-    records, rows = [record for _, record in found], [read_rows(path, images=record.data.count) for path, record in found]
-    written = write_plots(records, rows, out_dir, kinds=tuple(kind or KINDS), formats=formats, width=width)
-    for note in written.notes:
-        console.say(note)
-    for path in written.paths:
-        print(path)
+    chosen = kind or KINDS
+    of_runs, of_models = ([name for name in chosen if name in known] for known in (RUN_KINDS, LM_KINDS))
+    written = []
+    if found and of_runs:
+        records, rows = [record for _, record in found], [read_rows(path, images=record.data.count) for path, record in found]
+        written.append(write_plots(records, rows, out_dir, kinds=of_runs, formats=formats, width=width))
+    if models and of_models:
+        written.append(write_lm_plots([record for _, record in models], out_dir, kinds=of_models, formats=formats, width=width))
+    if not written:
+        holds, known = ("language models", LM_KINDS) if models else ("tokbench run", RUN_KINDS)
+        raise TokbenchError(f"--kind {' --kind '.join(chosen)} draws nothing of records of {holds}; choose {', '.join(known)}")
+    for one in written:
+        for note in one.notes:
+            console.say(note)
+        for path in one.paths:
+            print(path)
 
 
 def diff(

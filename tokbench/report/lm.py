@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.lm_record import LanguageModelRecord
 from tokbench.records.store import Rows
+from tokbench.report.evaluated import row_names, sampling_words
 from tokbench.report.lineage import in_order, predecessors
 from tokbench.report.table import Cell, Column, Table
 
@@ -107,7 +108,7 @@ def lm_tables(records: Sequence[LanguageModelRecord], rows: Sequence[Rows] = ())
     tables = []
     for label, places in sections.items():
         members = [records[place] for place in places]
-        names = _names(members)
+        names = row_names(members)
         for title, columns, note in PARTS:
             if not any(column.key in record.figures for record in members for column in columns):
                 continue
@@ -139,22 +140,10 @@ def _difference(own: Rows, there: Rows, column: Column) -> Cell:
     return _written(math.fsum(values) / len(values), group_bootstrap(values, prompts), column)
 
 
-def _names(records: Sequence[LanguageModelRecord]) -> list[str]:
-    """Names of the rows; models of one name are followed by the start of their digest."""
-    names = [record.model.name for record in records]
-    return [
-        f"{name} {(record.model.state_sha256 or '')[:8]}".strip() if names.count(name) > 1 else name
-        for name, record in zip(names, records, strict=True)
-    ]
-
-
 def _about(name: str, record: LanguageModelRecord) -> str:
-    told = record.protocol.sampling
-    plain = {"temperature": None, "top_k": None, "top_p": 1.0, "guidance": 1.0}
-    sampling = ", ".join(f"{key.replace('_', '-')} {told[key]:g}" for key, usual in plain.items() if told.get(key) not in (None, usual))
     seconds = record.timing.seconds_per_image
     speed = "" if seconds is None else f", {seconds:.3f} s an image"
-    return f"{name}: {record.model.parameters:,} parameters over {record.tokenizer.name}; {sampling}{speed}"
+    return f"{name}: {record.model.parameters:,} parameters over {record.tokenizer.name}; {sampling_words(record)}{speed}"
 
 
 def _cell(record: LanguageModelRecord, column: Column) -> Cell:

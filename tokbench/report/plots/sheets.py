@@ -71,7 +71,9 @@ class Written:
 
 
 @dataclass(frozen=True)
-class _Panel:
+class Panel:
+    """One panel: its name, what draws it, entries of the legend, what it leaves out, its height in inches, and a note."""
+
     name: str
     draw: Callable[[Axes, bool], None]
     """Into which axes, and whether they are the first of a row."""
@@ -158,15 +160,20 @@ def draw_plots(
             panels = _scatter_panels(records, paper, kind)
         if width == "page" and panels:
             left_out = tuple(f"{panel.name}: {line}" for panel in panels for line in panel.left_out)
-            yield Plot(kind, _drawn(panels, names, WIDTHS[width], ACROSS), left_out, tuple(panel.note for panel in panels if panel.note))
+            yield Plot(
+                kind, drawn_panels(panels, names, WIDTHS[width], ACROSS), left_out, tuple(panel.note for panel in panels if panel.note)
+            )
         elif width == "column":
             for panel in panels:
                 yield Plot(
-                    f"{kind}-{panel.name}", _drawn([panel], names, WIDTHS[width], 1), panel.left_out, (panel.note,) if panel.note else ()
+                    f"{kind}-{panel.name}",
+                    drawn_panels([panel], names, WIDTHS[width], 1),
+                    panel.left_out,
+                    (panel.note,) if panel.note else (),
                 )
 
 
-def _scatter_panels(records: Sequence[Record], paper: Paper, kind: str) -> list[_Panel]:
+def _scatter_panels(records: Sequence[Record], paper: Paper, kind: str) -> list[Panel]:
     panels = []
     for column in quality(metric_columns(records)):
         data = rate_scatter(records, paper.names, column) if kind == "rate" else speed_scatter(records, paper.names, column, direction=kind)
@@ -174,22 +181,22 @@ def _scatter_panels(records: Sequence[Record], paper: Paper, kind: str) -> list[
             names = dict.fromkeys(point.name if point.codec is None else codec_label(point.codec) for point in data.points)
             labels = (*([FRONT] if len(data.front) > 1 else []), *names)
             labels += (HOLLOW,) * any(point.judged for point in data.points) + (UNLIKE,) * bool(data.note)
-            panels.append(_Panel(column.key, partial(_points, data=data, paper=paper), labels, data.left_out, note=data.note))
+            panels.append(Panel(column.key, partial(_points, data=data, paper=paper), labels, data.left_out, note=data.note))
     return panels
 
 
-def _codebook_panels(records: Sequence[Record], paper: Paper) -> list[_Panel]:
+def _codebook_panels(records: Sequence[Record], paper: Paper) -> list[Panel]:
     curves, histograms = rank_curves(records, paper.names), use_histograms(records, paper.names)
     if not curves:
         return []
     labels = (EQUAL_USE, *(curve.name for curve in curves))
     return [
-        _Panel("ranks", lambda axes, first: draw_ranks(axes, curves, paper), labels),
-        _Panel("histogram", lambda axes, first: draw_histogram(axes, histograms, paper), labels[1:]),
+        Panel("ranks", lambda axes, first: draw_ranks(axes, curves, paper), labels),
+        Panel("histogram", lambda axes, first: draw_histogram(axes, histograms, paper), labels[1:]),
     ]
 
 
-def _image_panels(records: Sequence[Record], rows: Sequence[Rows], paper: Paper, *, together: bool) -> list[_Panel]:
+def _image_panels(records: Sequence[Record], rows: Sequence[Rows], paper: Paper, *, together: bool) -> list[Panel]:
     found = [(column, boxes) for column in _image_columns(records, rows) if (boxes := distributions(rows, paper.names, column))]
     panels = []
     for column, boxes in found:
@@ -203,7 +210,7 @@ def _image_panels(records: Sequence[Record], rows: Sequence[Rows], paper: Paper,
         marked = [box.name for box, other in zip(boxes, unlike, strict=True) if other]
         draw = partial(_boxes, boxes=boxes, names=names, axis=metric_axis(column), paper=paper, unlike=marked)
         left_out = tuple(f"{shortened(name, NOTE_NAME)}: not a number" for name in broken)
-        panels.append(_Panel(column.key, draw, (UNLIKE,) * bool(note), left_out, _height(names), note))
+        panels.append(Panel(column.key, draw, (UNLIKE,) * bool(note), left_out, _height(names), note))
     return panels
 
 
@@ -230,7 +237,18 @@ def _boxes(
     draw_boxes(axes, boxes, names, axis, paper, named=first, unlike=unlike)
 
 
-def _drawn(panels: Sequence[_Panel], names: Sequence[str], width: float, across: int) -> Figure:
+def drawn_panels(panels: Sequence[Panel], names: Sequence[str], width: float, across: int) -> Figure:
+    """Lay panels out.
+
+    Args:
+        panels: At least one.
+        names: Names in the order that the legend shall have.
+        width: Inches of all of it.
+        across: Panels in a row at most.
+
+    Returns:
+        A figure with one legend for all panels.
+    """
     found = dict.fromkeys(label for panel in panels for label in panel.labels)
     last = [label for label in (EQUAL_USE, HOLLOW, UNLIKE) if label in found]
     labels = [label for label in (FRONT, *names) if label in found]
