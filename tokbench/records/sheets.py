@@ -54,8 +54,8 @@ class Sheet:
         Args:
             sheet: What ``draw`` returned.
             place: Number of the picture, from 0.
-            height: Of the picture, in pixels.
-            width: Likewise.
+            height: Pixels of the picture from top to bottom.
+            width: Pixels of the picture across.
 
         Returns:
             uint8 ``[height, width, 3]``.
