@@ -54,6 +54,10 @@ LabelsOption = Annotated[
     Literal["source", "folder", "none"],
     choice("--labels", among=("source", "folder", "none"), help="Of the source, the folder an image lies in, or none."),
 ]
+CaptionsOption = Annotated[
+    list[str] | None,
+    typer.Option("--captions", metavar="TEMPLATE", help='Captions for classes, as "a photo of {class}"; may be repeated.'),
+]
 PrecisionOption = Annotated[str | None, choice("--precision", among=("fp32", "bf16"), help="Of the networks [default: fp32].")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps.")]
 

@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from tokbench.commands.console import DeviceOption, LabelsOption, PrecisionOption, bar, err, out, say, settings, tokenizer_names
+from tokbench.commands.console import (
+    CaptionsOption,
+    DeviceOption,
+    LabelsOption,
+    PrecisionOption,
+    bar,
+    err,
+    out,
+    say,
+    settings,
+    tokenizer_names,
+)
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.values import whole
 from tokbench.signals import Ended
@@ -41,6 +52,7 @@ def train(
     preferences: Annotated[Path | None, typer.Option("--preferences", help="JSON lines of chosen and rejected images, for dpo.")] = None,
     reward: Annotated[str | None, typer.Option("--reward", help="scenes, or module:function of words and pixels.")] = None,
     labels: LabelsOption = "source",
+    captions: CaptionsOption = None,
     size: Annotated[int | None, whole("--size", low=8, help="Side of images in pixels, where they are encoded [default: 64].")] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated.")] = None,
     steps: Annotated[int | None, whole("--steps", help="Optimiser steps [default: the recipe's].")] = None,
@@ -74,7 +86,7 @@ def train(
     from tokbench.tokenizers.zoo import load
 
     loaded = None if tokenizer is None else load(tokenizer, device=device)
-    inputs = Inputs(data, model, loaded, text, edits, halves, preferences, reward, labels, size)
+    inputs = Inputs(data, model, loaded, text, edits, halves, preferences, reward, labels, tuple(captions or ()), size)
     adapters = None if lora is None else LoraOptions(rank=lora, alpha=2 * lora)
     options = StageOptions(folder, device, resume, adapters, micro_batch, log_every, save_every)
     speaking = ranks_from_environment().rank == 0

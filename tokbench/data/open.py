@@ -18,7 +18,8 @@ from tokbench.data.table import TableSource
 from tokbench.data.text import TextImages
 from tokbench.errors import TokbenchError, unknown_name
 
-PHOTO_SPECS = ("photos", "photos/test", "photos/train")
+TRAINING_PHOTOS = "photos/train"
+PHOTO_SPECS = ("photos", "photos/test", TRAINING_PHOTOS)
 """Names of the embedded photos; a folder of the same name is written ``./photos``."""
 
 TEXT_SPEC, FACES_SPEC = "text", "faces"

@@ -42,6 +42,7 @@ class Photo:
 
     id: str
     split: Split
+    group: str
     crops: int
     licence: str
     author: str
@@ -63,7 +64,7 @@ def photo_rows(split: Split) -> tuple[Photo, ...]:
     """The photos of a split, in the order of their ids."""
     text = (resources.files("tokbench.data") / "photos" / "ATTRIBUTION.csv").read_text(encoding="utf-8")
     rows = (row for row in csv.DictReader(text.splitlines()) if row["split"] == split)
-    fields = ("id", "split", "licence", "author", "origin", "source_sha256")
+    fields = ("id", "split", "group", "licence", "author", "origin", "source_sha256")
     photos = [Photo(crops=int(row["crops"]), **{name: row[name] for name in fields}) for row in rows]  # type: ignore[arg-type]
     return tuple(sorted(photos, key=lambda photo: photo.id))
 
@@ -128,6 +129,10 @@ class WholePhotos(ImageSource):
         """Decode one photo."""
         return load_rgb(self.photos[index].read_bytes())
 
+    def subject(self, index: int) -> str:
+        """The group of the photo, such as ``fishes``."""
+        return self.photos[index].group
+
     def raw_digest(self, index: int) -> bytes:
         """Digest of the WebP file."""
         return hashlib.sha256(self.photos[index].read_bytes()).digest()
@@ -173,6 +178,10 @@ class PhotoCrops(ImageSource):
     def group(self, index: int) -> str:
         """The photo a crop was cut from."""
         return self._cuts[index][0].id
+
+    def subject(self, index: int) -> str:
+        """The group of the photo a crop was cut from, such as ``fishes``."""
+        return self.photo(index).group
 
     def raw_digest(self, index: int) -> bytes:
         """Digest of the WebP file, the box and the rule."""

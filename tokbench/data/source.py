@@ -61,6 +61,10 @@ class ImageSource(ABC):
         """What an image is a sample of: confidence intervals are taken over groups. Its own id, unless the source cuts."""
         return self.ids[index]
 
+    def subject(self, index: int) -> str | None:
+        """A word for what an image shows, where the source knows one that is no label: templates of captions take it."""
+        return None
+
     @abstractmethod
     def raw_digest(self, index: int) -> bytes:
         """SHA-256 of the bytes one image is made from (and of the crop, for a source that cuts)."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tokbench.bench.loader import choose
 from tokbench.configs import flat, plain
-from tokbench.data.open import comes_with_the_package, open_source
+from tokbench.data.open import TRAINING_PHOTOS, comes_with_the_package, open_source, open_training_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import identify
@@ -99,9 +101,13 @@ def source_of(job: ExportJob) -> ImageSource:
     places = [name] if comes_with_the_package(name) else []
     if Path(name).name == name and Path(name).exists():
         places.append(f"./{name}")
+    openings: list[tuple[str, Callable[[], ImageSource]]] = []
+    if name == TRAINING_PHOTOS:  # whole, where they were encoded to be trained on
+        openings.append((name, partial(open_training_source, name)))
+    openings += [(place, partial(open_source, place, size=job.preparation.size)) for place in places]
     reason = f"its images, {name}, are not in this folder"
-    for place in places:
-        source = open_source(place, size=job.preparation.size)
+    for place, opened in openings:
+        source = opened()
         if _identity(source, job) == job.data:
             return source
         reason = f"{place} does not hold the {job.data.count} images asked for"

@@ -59,8 +59,13 @@ def keep_rows(
         progress: Called with images done and in all.
 
     Raises:
-        TokbenchError: If the reward fails.
+        TokbenchError: If the reward fails, there is nothing to judge by, or no image is good enough.
     """
+    if reward is None and originals is None:
+        raise TokbenchError(
+            f"there is nothing to judge the images of {data.folder} by: no reward, and the originals are not at hand; give "
+            "--reward module:function, run where they lie, give --data of the images, or keep all with --set keep=none"
+        )
     places = {} if originals is None else {name: index for index, name in enumerate(originals.ids)}
     how = data.job.preparation
     settings: dict[str, Any] = {"crop": how.crop}

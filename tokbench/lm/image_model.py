@@ -101,6 +101,7 @@ class ImageModel:
         texts: Sequence[str],
         *,
         count: int = 1,
+        times: Sequence[int] | None = None,
         seed: int = 0,
         options: SamplingOptions | None = None,
         progress: Progress = _silent,
@@ -110,6 +111,7 @@ class ImageModel:
         Args:
             texts: What to draw; an empty text draws anything.
             count: Images of each text.
+            times: How often each text was drawn before, whose images are then others; None is never, and equal texts have equal images.
             seed: Seed of all of them.
             options: How they are sampled.
             progress: Called with the images done and all of them.
@@ -120,7 +122,11 @@ class ImageModel:
         Raises:
             TokbenchError: If the text tokenizer cannot hold a text, or one is too long.
         """
-        asked = [request_of(self.model, "generate", text=text, seed=seed, number=i) for text in texts for i in range(count)]
+        asked = [
+            request_of(self.model, "generate", text=text, seed=seed, number=time * count + i)
+            for text, time in zip(texts, times or [0] * len(texts), strict=True)
+            for i in range(count)
+        ]
         return self._drawn(asked, options, progress)
 
     def edit(

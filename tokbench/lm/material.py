@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tokbench.lm.edits import EDITS, Edits
 from tokbench.lm.halves import HALVES, HalvedImages
 from tokbench.lm.recipes import StageRecipe
 from tokbench.lm.scene_source import StageScenes
+from tokbench.lm.templates import captioned
 from tokbench.ranks import ranks_from_environment
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
@@ -73,6 +74,7 @@ def gather(
     edits: Path | None,
     halves: Path | None = None,
     labels: LabelRule,
+    captions: Sequence[str] = (),
     size: int | None,
     wait: Callable[[], None],
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -87,6 +89,7 @@ def gather(
         edits: File of edits of the images.
         halves: Export of images whose lower half was hidden, as a run leaves it in its folder; None makes one where images are encoded.
         labels: Where labels of images come from.
+        captions: Templates of captions, see ``tokbench.lm.templates``.
         size: Side of images in pixels; None takes 64.
         wait: Returns once all processes have called it.
         progress: Called with images encoded and in all.
@@ -97,13 +100,16 @@ def gather(
     folder = Path(place).expanduser()
     originals: ImageSource | None = None
     if holds_export(folder) or holds_memmap(folder):
-        if size is not None or labels != "source":
-            raise TokbenchError(f"{place} is encoded already, with its own size and labels; leave out --size and --labels, or export again")
+        if size is not None or labels != "source" or captions:
+            raise TokbenchError(
+                f"{place} is encoded already, with its own size and labels; leave out --size, --labels and --captions, or export again"
+            )
     else:
         if tokenizer is None:
             raise TokbenchError(f"{place} holds images; give -t TOKENIZER to encode them, or make an export of them first")
         protocol = get_protocol(changes={"size": size})
-        source = _scenes(recipe, protocol.size) if place == SCENES else open_training_source(place)
+        check_captions(place, captions)
+        source = _scenes(recipe, protocol.size) if place == SCENES else open_training_images(place, labels, captions)
         folder = out / TOKENS
         export(tokenizer, source, folder, protocol=protocol, options=ExportOptions(ROWS, labels=labels, progress=progress))
         if isinstance(source, StageScenes) and edits is None and recipe.tasks.edit > 0:
@@ -123,6 +129,31 @@ def gather(
         )
     data = TokenDataset(folder)
     return Material(data, None if edits is None else Edits(edits, data), originals, None if halves is None else TokenDataset(halves))
+
+
+def check_captions(place: str, captions: Sequence[str]) -> None:
+    """Refuse templates of captions for what has words of its own: scenes, and exports.
+
+    Raises:
+        TokbenchError: If some are given for it.
+    """
+    folder = Path(place).expanduser()
+    if captions and (place == SCENES or holds_export(folder) or holds_memmap(folder)):
+        raise TokbenchError(f"{place} has words of its own; leave --captions out, or give images that have classes")
+
+
+def open_training_images(place: str, labels: LabelRule, captions: Sequence[str]) -> ImageSource:
+    """Open images with the words that go with them.
+
+    Args:
+        place: Images as ``tokbench train --data`` takes them.
+        labels: Where labels come from.
+        captions: Templates of captions.
+
+    Raises:
+        TokbenchError: If there are none, or templates find no classes.
+    """
+    return captioned(place, open_training_source(place), captions, labels)
 
 
 def _scenes(recipe: StageRecipe, size: int) -> StageScenes:

@@ -1,7 +1,9 @@
-"""Prompts from a text file, one a line."""
+"""Prompts from a text file, one a line, and prompts that come again."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from tokbench.errors import TokbenchError
@@ -31,3 +33,13 @@ def read_prompts(path: Path) -> list[str]:
     if not prompts:
         raise TokbenchError(f"{path} holds no prompts; write one in each line")
     return prompts
+
+
+def times_before(prompts: Sequence[str]) -> list[int]:
+    """Count how often each prompt came before it, so that what is drawn for it again is another image."""
+    seen: Counter[str] = Counter()
+    found = []
+    for prompt in prompts:
+        found.append(seen[prompt])
+        seen[prompt] += 1
+    return found

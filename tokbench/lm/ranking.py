@@ -16,6 +16,7 @@ from tokbench.lm.decoding import pixels_of
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.options import SamplingOptions
 from tokbench.lm.preferences import PAIRS, line_of
+from tokbench.lm.prompts import times_before
 from tokbench.lm.recipes import Preferences
 from tokbench.lm.reward import Reward
 from tokbench.lm.sampling import Request, sample, seed_of
@@ -28,13 +29,16 @@ AT_ONCE = 16
 """Prompts that are sampled before their images are ranked."""
 
 
-def draw(model: LanguageModel, prompts: Sequence[str], preferences: Preferences, *, seed: int) -> list[list[DiscreteTokens]]:
+def draw(
+    model: LanguageModel, prompts: Sequence[str], preferences: Preferences, *, times: Sequence[int] | None = None, seed: int
+) -> list[list[DiscreteTokens]]:
     """Draw several images for each prompt.
 
     Args:
         model: What draws.
         prompts: Words.
         preferences: How many images, and how they are sampled.
+        times: How often each prompt was drawn before, so that its images are others now; None is never.
         seed: Seed of all of them; an image does not depend on which others are drawn.
 
     Returns:
@@ -45,9 +49,10 @@ def draw(model: LanguageModel, prompts: Sequence[str], preferences: Preferences,
     """
     options = SamplingOptions(temperature=preferences.temperature, top_k=preferences.top_k or None)
     requests = []
-    for prompt in prompts:
+    for prompt, time in zip(prompts, times or [0] * len(prompts), strict=True):
         ids = prompt_of("generate", model.vocabulary, text=prompt, grid=model.grid)
-        requests += [Request(ids, seed_of(seed, ids, number)) for number in range(preferences.samples)]
+        first = time * preferences.samples
+        requests += [Request(ids, seed_of(seed, ids, first + number)) for number in range(preferences.samples)]
     answers = sample(model, requests, options)
     images = [parse(torch.tensor([*request.ids, *answer]), model.vocabulary)[-1] for request, answer in zip(requests, answers, strict=True)]
     drawn = [image for image in images if isinstance(image, DiscreteTokens)]
@@ -85,11 +90,13 @@ def rank(
     Raises:
         TokbenchError: As ``draw``, or if the reward fails.
     """
+    times = times_before(prompts)
     mine = range(ranks.rank, len(prompts), ranks.world_size)
     with atomic_file(_part(folder, ranks.rank)) as file:
         for start in range(0, len(mine), AT_ONCE):
             numbers = mine[start : start + AT_ONCE]
-            drawn = draw(model, [prompts[number] for number in numbers], preferences, seed=seed)
+            asked, before = [prompts[number] for number in numbers], [times[number] for number in numbers]
+            drawn = draw(model, asked, preferences, times=before, seed=seed)
             pictures = pixels_of([image for images in drawn for image in images], tokenizer)
             for number, images in zip(numbers, drawn, strict=True):
                 scores = [reward(prompts[number], next(pictures)) for _ in images]

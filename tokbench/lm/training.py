@@ -9,7 +9,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from tokbench.data.open import open_training_source
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.label_rules import LabelRule
@@ -20,7 +19,7 @@ from tokbench.json_files import read_json
 from tokbench.lm.beginning import begin, check_tokenizer, digest_of, encoder, positions, sha256_of, tokenizer_for
 from tokbench.lm.checkpoint import CHECKPOINT
 from tokbench.lm.filtering import keep_rows, read_rows, write_rows
-from tokbench.lm.material import APART, SCENES, Material, gather
+from tokbench.lm.material import APART, SCENES, Material, check_captions, gather, open_training_images
 from tokbench.lm.mixture import Mixture, words_of
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.order import Order
@@ -30,6 +29,7 @@ from tokbench.lm.recipes import StageRecipe
 from tokbench.lm.reward import Reward, get_reward, scene_reward
 from tokbench.lm.scene_source import StageScenes
 from tokbench.lm.stages import Progress, StageOptions, StageResult, check, train_stage
+from tokbench.lm.templates import words_in
 from tokbench.lm.trainers import Row
 from tokbench.lm.words import WORDS, learn_words
 from tokbench.ranks import ranks_from_environment
@@ -66,6 +66,7 @@ class Inputs:
         pairs: File of chosen and rejected images.
         reward: Judges images by their words; None judges scenes by their reader, and nothing else.
         labels: Where labels of images come from.
+        captions: Templates of captions that have the name of a class in them.
         size: Side of images in pixels.
     """
 
@@ -78,6 +79,7 @@ class Inputs:
     pairs: Path | None = None
     reward: str | None = None
     labels: LabelRule = "source"
+    captions: tuple[str, ...] = ()
     size: int | None = None
 
 
@@ -136,6 +138,7 @@ class _Run:
             edits=inputs.edits,
             halves=inputs.halves,
             labels=inputs.labels,
+            captions=inputs.captions,
             size=inputs.size,
             wait=self.wait,
             progress=lambda done, total: self.preparing("encoding", done, total),
@@ -249,6 +252,7 @@ class _Run:
         """What judges, and the words that are drawn."""
         place, wanted = str(self.inputs.data), self.recipe.preferences.prompts
         folder = Path(place).expanduser()
+        check_captions(place, self.inputs.captions)
         if place == SCENES:
             scenes = StageScenes(wanted, size=64, first=FIRST_PROMPT + self.recipe.seed * APART)
             name, words = SCENES, [scenes.caption(number) for number in range(wanted)]
@@ -258,14 +262,15 @@ class _Run:
             found = (words_of(data[order.row(number)], data.label_names) for number in range(len(order)))
             name, words = data.job.data.name, list(islice(filter(None, found), wanted))
         else:
-            source = open_training_source(place)
-            captions = (source.caption(number) for number in range(len(source) if source.has_captions else 0))
-            name, words = source.name, list(islice(filter(None, captions), wanted))
+            source = open_training_images(place, self.inputs.labels, self.inputs.captions)
+            told, order = words_in(source, self.inputs.labels), Order([range(len(source))], seed=self.recipe.seed)
+            found = (told(order.row(number)) for number in range(len(order)))
+            name, words = source.name, list(islice(filter(None, found), wanted))
         reward = self.reward(name)
         if reward is None:
             raise TokbenchError(f"there is no reward for {place}; give --reward module:function, or --preferences FILE of pairs")
         if not words:
-            raise TokbenchError(f"{place} has no words to draw; give data with captions, or --preferences FILE of pairs")
+            raise TokbenchError(f"{place} has no words to draw; give data with captions or labels, or --preferences FILE of pairs")
         return reward, words
 
     def reward(self, name: str) -> Reward | None:
