@@ -35,6 +35,9 @@ def test_the_page_runs_as_written(tokbench_cli: Callable[..., tuple[int, str, st
         Image.fromarray(np.full((32, 32, 3), 200 * number, dtype=np.uint8)).save(tmp_path / ("worse.png", "better.png")[number])
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a red circle", "chosen": "better.png", "rejected": "worse.png"}\n')
     (tmp_path / "my_judges.py").write_text(JUDGE)
+    for number in range(4):
+        (tmp_path / "pets" / ("cat", "dog")[number % 2]).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (40, 36), (60 * number, 90, 30)).save(tmp_path / "pets" / ("cat", "dog")[number % 2] / f"{number}.png")
     session: dict[str, Any] = {}
     for number, (language, text) in enumerate(BLOCKS):
         if language == "python":
@@ -52,7 +55,7 @@ def test_the_page_runs_as_written(tokbench_cli: Callable[..., tuple[int, str, st
                     ["--reward", "my_judges:beauty"] if stage == "dpo" and "--data" in arguments and "--reward" not in arguments else []
                 )
                 arguments += [*FEWER.get(stage, []), *judged]
-            arguments = [{"500": "3"}.get(word, word) for word in arguments]
+            arguments = [{"500": "3", "300": "3"}.get(word, word) for word in arguments]
             arguments += ["--training-scenes", "2"] if arguments[1] == "evaluate" else []
             status, _, log = tokbench_cli(*arguments)
             assert status == 0, f"{line}: {log}"

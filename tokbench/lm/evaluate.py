@@ -4,30 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, dataclass, field, replace
-from datetime import UTC, datetime
-from importlib.metadata import version
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
-import torch
-
-from tokbench.bench.about import tokenizer_info
-from tokbench.bench.environment import environment
-from tokbench.bench.identity import weights_digest
 from tokbench.bench.networks import efficientnet_lite0
-from tokbench.configs import plain
 from tokbench.data.scenes.random_scenes import scene_of
 from tokbench.data.scenes.split import SPLITS, SceneSplit
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.lm.evaluation import Evaluated, Stage, distance_figure, mean_figure, record_of, silent
 from tokbench.lm.examples import LONGER, complete_examples, describe_examples, draw_examples, edit_examples
 from tokbench.lm.image_model import ImageModel
 from tokbench.lm.options import SamplingOptions
 from tokbench.lm.scene_tasks import (
     APART,
     Pixels,
-    Progress,
     Prompts,
     Values,
     bits_of_images,
@@ -41,24 +30,10 @@ from tokbench.lm.scene_tasks import (
 )
 from tokbench.lm.set_distances import Distance, features_of, frechet, kernel, nearest
 from tokbench.records.examples import Example
-from tokbench.records.intervals import group_bootstrap
-from tokbench.records.lm_record import EvaluationProtocol, EvaluationTiming, LanguageModelInfo, LanguageModelRecord
-from tokbench.records.record import MetricResult, TokensInfo
+from tokbench.records.lm_record import EvaluationProtocol
 
 TASKS = ("generate", "edit", "describe", "complete")
 """What can be evaluated."""
-
-UNITS = {"bits": "bits", "psnr": "dB", "nearest": "1 - cosine"}
-"""Units of figures by a part of their names; all others are shares."""
-
-PACKAGES = ("transformers", "trl", "peft", "accelerate")
-
-Stage = Callable[[str, int], AbstractContextManager[Progress]]
-
-
-@contextmanager
-def _silent(name: str, total: int) -> Iterator[Progress]:
-    yield lambda done, total: None
 
 
 @dataclass(frozen=True)
@@ -84,7 +59,7 @@ class EvaluationOptions:
     tasks: tuple[str, ...] = TASKS
     sampling: SamplingOptions = field(default_factory=SamplingOptions)
     training_scenes: int = 2000
-    stage: Stage = _silent
+    stage: Stage = silent
 
     def __post_init__(self) -> None:
         if self.split not in SPLITS:
@@ -99,25 +74,6 @@ class EvaluationOptions:
                 f"prompts are at least 2, training scenes at least 1, and the seed 0 to 2^31 - 1; "
                 f"got {self.prompts}, {self.training_scenes} and {self.seed}"
             )
-
-
-@dataclass(frozen=True)
-class Evaluated:
-    """What an evaluation gives.
-
-    Args:
-        record: The record.
-        rows: Figure to prompt to value.
-        images: Images drawn, one a prompt; None if none were asked for.
-        edits: What each edit shows last, and what became of it; None if none were asked for.
-        examples: The first prompts of each task with their answers, to be looked at.
-    """
-
-    record: LanguageModelRecord
-    rows: dict[str, dict[str, float]]
-    images: Pixels | None
-    edits: tuple[Pixels, Pixels] | None
-    examples: tuple[Example, ...] = ()
 
 
 def evaluate(artist: ImageModel, name: str, options: EvaluationOptions | None = None) -> Evaluated:
@@ -170,8 +126,22 @@ def evaluate(artist: ImageModel, name: str, options: EvaluationOptions | None = 
             completed = artist.complete(drawn(prompts.scenes[:LONGER], size), seed=options.seed, options=options.sampling)
         examples += complete_examples(prompts, ids, completed)
     rows = {key: {name: value for name, value in zip(ids, column, strict=True) if not math.isnan(value)} for key, column in values.items()}
-    figures = {key: _mean(key, column) for key, column in rows.items() if column} | {key: _of_sets(one) for key, one in sets.items()}
-    record = _record(artist, name, options, figures, seconds, started)
+    figures = {key: mean_figure(key, column) for key, column in rows.items() if column} | {
+        key: distance_figure(one) for key, one in sets.items()
+    }
+    protocol = EvaluationProtocol(
+        data="scenes",
+        split=options.split,
+        prompts=options.prompts,
+        size=size,
+        seed=options.seed,
+        tasks=options.tasks,
+        sampling=asdict(options.sampling),
+        reference=options.prompts,
+        training_scenes=options.training_scenes,
+        precision=artist.precision,
+    )
+    record = record_of(artist, name, protocol, figures, seconds=seconds, started=started)
     return Evaluated(record, rows, images, edits, tuple(examples))
 
 
@@ -192,67 +162,3 @@ def _distances(artist: ImageModel, prompts: Prompts, images: Pixels, options: Ev
         "fd_efflite0_floor": frechet(floor, fresh),
     }
     return sets, {"nearest_training": nearest(samples, trained), "nearest_training_floor": nearest(floor, trained)}
-
-
-def _mean(key: str, column: Mapping[str, float]) -> MetricResult:
-    unit = next((unit for part, unit in UNITS.items() if part in key), "share")
-    better = False if key.endswith("_bits") else None if "nearest" in key else True
-    values, prompts = list(column.values()), list(column)
-    return MetricResult(math.fsum(values) / len(values), unit, better, interval=group_bootstrap(values, prompts))
-
-
-def _of_sets(distance: Distance) -> MetricResult:
-    if distance.value is None:
-        return MetricResult(reason="a Fréchet distance needs at least 128 images")
-    return MetricResult(distance.value, "squared feature distance", False, interval=distance.interval)
-
-
-def _record(
-    artist: ImageModel,
-    name: str,
-    options: EvaluationOptions,
-    figures: dict[str, MetricResult],
-    seconds: float | None,
-    started: float,
-) -> LanguageModelRecord:
-    model = artist.model
-    layout = artist.tokenizer.layout(*model.image_size)
-    sampling: dict[str, Any] = asdict(options.sampling)
-    here = environment()
-    found = {package: _version(package) for package in PACKAGES}
-    return LanguageModelRecord(
-        model=LanguageModelInfo(
-            name,
-            type(model.network).__name__,
-            sum(weight.numel() for weight in model.network.parameters()),
-            weights_digest(model.network),
-            plain(dict(model.recipe)),
-        ),
-        tokenizer=tokenizer_info(artist.tokenizer),
-        tokens=TokensInfo(layout.positions, layout.tokens_per_image, layout.bits_per_image, layout.bpp, layout.grid, layout.codebook_sizes),
-        protocol=EvaluationProtocol(
-            data="scenes",
-            split=options.split,
-            prompts=options.prompts,
-            size=model.image_size[0],
-            seed=options.seed,
-            tasks=options.tasks,
-            sampling=sampling,
-            reference=options.prompts,
-            training_scenes=options.training_scenes,
-            precision=artist.precision,
-        ),
-        figures=figures,
-        timing=EvaluationTiming(str(model.device), torch.get_num_threads(), seconds, round(time.perf_counter() - started, 3)),
-        environment=replace(here, packages=here.packages | {key: value for key, value in found.items() if value is not None}),
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-
-
-def _version(package: str) -> str | None:
-    from importlib.metadata import PackageNotFoundError
-
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None

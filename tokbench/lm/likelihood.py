@@ -1,15 +1,16 @@
-"""Bits that a model takes for images: of the codes it is shown, among those that may come."""
+"""Bits that a model takes for images and for words: of the ids it is shown, among those that may come."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from tokbench.errors import TokbenchError
 from tokbench.feed.grammar import ImageGrammar
 from tokbench.lm.model import LanguageModel
 
@@ -22,7 +23,7 @@ class Known:
     """A prompt whose answer is known.
 
     Args:
-        ids: The prompt, which ends within an image.
+        ids: The prompt.
         answer: What follows, with EOS.
     """
 
@@ -30,7 +31,6 @@ class Known:
     answer: Sequence[int]
 
 
-@torch.no_grad()
 def answer_bits(model: LanguageModel, known: Sequence[Known]) -> list[float]:
     """Bits of answers that are images, or the rest of one.
 
@@ -44,14 +44,42 @@ def answer_bits(model: LanguageModel, known: Sequence[Known]) -> list[float]:
         One number an answer.
 
     Raises:
-        TokbenchError: If a prompt has an image of another size than the model's.
+        TokbenchError: If a prompt has an image of another size than the model's, or a sequence is longer than the network takes.
     """
+    return _all_bits(model, known, lambda one: ImageGrammar(model.vocabulary, [model.grid]).rest(torch.tensor(one.ids)))
+
+
+def text_bits(model: LanguageModel, known: Sequence[Known]) -> list[float]:
+    """Bits of answers in words, their end included; only text and the end get a share of the probability.
+
+    Args:
+        model: The model.
+        known: Prompts, which end outside of images, and their answers.
+
+    Returns:
+        One number an answer.
+
+    Raises:
+        TokbenchError: If a sequence is longer than the network takes.
+    """
+    numbers = torch.arange(model.vocabulary.size)
+    allowed = numbers[model.vocabulary.is_text(numbers) | (numbers == model.vocabulary.special.eos)]
+    return _all_bits(model, known, lambda one: [allowed] * len(one.answer))
+
+
+@torch.no_grad()
+def _all_bits(model: LanguageModel, known: Sequence[Known], steps_of: Callable[[Known], Sequence[Tensor]]) -> list[float]:
+    """Bits of every answer; those whose parts are of equal lengths are read together."""
+    most = getattr(model.network.config.get_text_config(), "max_position_embeddings", None)
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, one in enumerate(known):
+        length = len(one.ids) + len(one.answer)
+        if isinstance(most, int) and length > most:
+            raise TokbenchError(f"an image with its words makes a sequence of {length} ids, the model takes {most}; shorten the words")
         groups[len(one.ids), len(one.answer)].append(number)
     found = [0.0] * len(known)
     for members in groups.values():
-        steps = ImageGrammar(model.vocabulary, [model.grid]).rest(torch.tensor(known[members[0]].ids))
+        steps = steps_of(known[members[0]])
         for start in range(0, len(members), BATCH):
             some = members[start : start + BATCH]
             for number, bits in zip(some, _bits(model, [known[number] for number in some], steps), strict=True):

@@ -21,13 +21,9 @@ from tokbench.data.scenes.score import PARTS, Score, score
 from tokbench.data.scenes.split import SceneSplit
 from tokbench.data.scenes.words import captions
 from tokbench.errors import TokbenchError
-from tokbench.lm.asking import request_of
-from tokbench.lm.halves import hide_lower, joined
+from tokbench.lm.image_bits import completion_bits, image_bits
 from tokbench.lm.image_model import ImageModel
-from tokbench.lm.likelihood import Known, answer_bits
 from tokbench.lm.options import SamplingOptions
-from tokbench.lm.tasks import Task, example_of
-from tokbench.tokens import DiscreteTokens
 
 Pixels = UInt8[Tensor, "b 3 h w"]
 Values = dict[str, list[float]]
@@ -199,17 +195,7 @@ def bits_of_images(prompts: Prompts, artist: ImageModel) -> Values:
     """
     images = drawn(prompts.scenes, prompts.size)
     codes = artist.encode(images)
-    halved = joined(artist.encode(hide_lower(images, artist.model.grid)), codes)
-    told = [_known(artist, "generate", codes[place], text) for place, text in enumerate(prompts.words)]
-    begun = [_known(artist, "complete", halved[place], "") for place in range(len(codes))]
-    return {"image_bits": answer_bits(artist.model, told), "completion_bits": answer_bits(artist.model, begun)}
-
-
-def _known(artist: ImageModel, task: Task, image: DiscreteTokens, text: str) -> Known:
-    shown = [] if task == "generate" else [image]
-    ids = request_of(artist.model, task, text=text, images=shown).ids
-    whole = example_of(task, artist.model.vocabulary, text=text, images=[image]).input_ids
-    return Known(ids, whole[len(ids) :])
+    return {"image_bits": image_bits(artist, codes, prompts.words), "completion_bits": completion_bits(artist, images, codes)}
 
 
 def draw_all(artist: ImageModel, prompts: Prompts, options: SamplingOptions, *, seed: int, progress: Progress) -> Pixels:

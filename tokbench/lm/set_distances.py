@@ -1,8 +1,8 @@
-"""How far drawn images are from fresh scenes, beside how far those are from each other, and how near the nearest training image is."""
+"""How far drawn images are from real ones, beside how far those are from each other, and how near the nearest training image is."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -42,27 +42,29 @@ def features_of(images: UInt8[Tensor, "b 3 h w"], network: FeatureNetwork) -> np
     return found
 
 
-def kernel(one: np.ndarray, other: np.ndarray) -> Distance:
+def kernel(one: np.ndarray, other: np.ndarray, groups: Sequence[str] | None = None) -> Distance:
     """Kernel distance of two sets that were made independently.
 
     Args:
         one: Features ``[n, d]``, over whose images the interval is.
         other: Features ``[m, d]``.
+        groups: What each of the images of ``one`` is a sample of; None takes each for itself.
     """
-    return _with_interval(one, lambda some: kernel_distance(some, other))
+    return _with_interval(one, lambda some: kernel_distance(some, other), groups)
 
 
-def frechet(one: np.ndarray, other: np.ndarray) -> Distance:
+def frechet(one: np.ndarray, other: np.ndarray, groups: Sequence[str] | None = None) -> Distance:
     """Fréchet distance of two sets; arguments are those of ``kernel``."""
     if min(len(one), len(other)) < FEWEST:
         return Distance(None, None)
     factors = sample_factor(other)
-    return _with_interval(one, lambda some: frechet_distance(*sample_factor(some), *factors))
+    return _with_interval(one, lambda some: frechet_distance(*sample_factor(some), *factors), groups)
 
 
-def _with_interval(one: np.ndarray, distance: Callable[[np.ndarray], float]) -> Distance:
+def _with_interval(one: np.ndarray, distance: Callable[[np.ndarray], float], groups: Sequence[str] | None) -> Distance:
     value = distance(one)
-    return Distance(value, group_jackknife(value, lambda keep: distance(one[keep]), [f"{place:06d}" for place in range(len(one))]))
+    apart = groups or [f"{place:06d}" for place in range(len(one))]
+    return Distance(value, group_jackknife(value, lambda keep: distance(one[keep]), apart))
 
 
 def nearest(images: np.ndarray, others: np.ndarray) -> list[float]:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from tokbench.configs import plain
+from tokbench.configs import UNLESS_DEFAULT, plain
 from tokbench.errors import TokbenchError
 from tokbench.records.record import Environment, MetricResult, TokenizerInfo, TokensInfo, built_record, slim
 
@@ -14,6 +14,9 @@ SCHEMA = 1
 
 KIND = "language model"
 """What tells these records from those of a run."""
+
+GROUP = "group"
+"""Column of the values by prompt that numbers what an image is a sample of, where that is not the image itself."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +43,20 @@ class EvaluationProtocol:
     """How a model is evaluated: whatever a figure depends on beside the model.
 
     Args:
-        data: Name of the world, ``scenes``.
-        split: ``test``, unseen scenes of seen combinations, or ``held-out``, of combinations that no training scene has.
-        prompts: How many scenes, and edits, are asked for.
+        data: Name of the world, ``scenes``, or of other images.
+        split: ``test``, unseen scenes of seen combinations, or ``held-out``, of combinations that no training scene has. Of the embedded
+            photos ``test`` or ``train``, and ``given`` of other images.
+        prompts: How many scenes and edits, or images, are asked for.
         size: Side of the images in pixels.
         seed: Seed of scenes and samples.
         tasks: What is measured.
         sampling: Settings of sampling.
-        reference: Fresh scenes that samples are compared with.
-        training_scenes: Training scenes among which the nearest is looked for.
+        reference: Fresh scenes, or other real images, that samples are compared with.
+        training_scenes: Training scenes, or images, among which the nearest is looked for; 0 where those of images are not at hand.
         precision: Number format of the networks.
+        data_sha256: Digest of the ids, words and pixels of images that are not scenes.
+        captions: Templates that their captions were made of, if they were.
+        reward: Name of what judged samples beside, if anything did.
 
     Raises:
         ValueError: If a number is out of range.
@@ -65,11 +72,14 @@ class EvaluationProtocol:
     reference: int
     training_scenes: int
     precision: str = "fp32"
+    data_sha256: str | None = field(default=None, metadata=UNLESS_DEFAULT)
+    captions: tuple[str, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    reward: str | None = field(default=None, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
-        if self.prompts < 2 or self.reference < 2 or self.training_scenes < 1 or self.seed < 0:
+        if self.prompts < 2 or self.reference < 2 or self.training_scenes < 0 or self.seed < 0:
             raise ValueError(
-                "prompts and reference are at least 2, training_scenes at least 1 and seed at least 0, "
+                "prompts and reference are at least 2, training_scenes and seed at least 0, "
                 f"got {self.prompts}, {self.reference}, {self.training_scenes} and {self.seed}"
             )
 

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 
 from tokbench.records.intervals import Interval, group_bootstrap
-from tokbench.records.lm_record import LanguageModelRecord
+from tokbench.records.lm_record import GROUP, LanguageModelRecord
 from tokbench.records.store import Rows
 from tokbench.report.evaluated import row_names, sampling_words
 from tokbench.report.lineage import in_order, predecessors
@@ -38,10 +38,18 @@ EDITING = (
     Column("PSNR outside dB", "edit_psnr", 2, 1.0, "↑"),
     Column("tokenizer's PSNR dB", "tokenizer_psnr", 2),
 )
+JUDGED = (
+    Column("reward", "reward", 3, 1.0, "↑"),
+    Column("ceiling", "ceiling_reward", 3),
+    Column("originals", "original_reward", 3),
+)
 READING = (
     Column("parts right %", "description_attributes", 1, 100.0, "↑"),
     Column("all right %", "description_all_right", 1, 100.0, "↑"),
+    Column("bits/description", "description_bits", 1, 1.0, "↓"),
+    Column("of another image", "other_description_bits", 1),
     Column("bits/image", "image_bits", 1, 1.0, "↓"),
+    Column("without words", "wordless_image_bits", 1, 1.0, "↓"),
     Column("bits of lower half", "completion_bits", 1, 1.0, "↓"),
 )
 APART = (
@@ -62,6 +70,11 @@ PARTS = (
     ),
     ("drawing from words, part by part", BY_PART, "of prompts whose words ask for that part"),
     (
+        "drawing from words, judged",
+        JUDGED,
+        "of images drawn from words, of what the tokenizer makes of the real ones, and of these",
+    ),
+    (
         "editing",
         EDITING,
         "change: what was asked changed; ceiling: what the tokenizer makes of the right scene; unedited: of the scene before; "
@@ -70,7 +83,8 @@ PARTS = (
     (
         "reading",
         READING,
-        "parts of descriptions that are so; bits: of images given their words, and of lower halves given the upper",
+        "parts of descriptions that are so; bits: of descriptions given their images, of images given their words, and of lower halves "
+        "given the upper",
     ),
     (
         "samples beside fresh scenes",
@@ -80,6 +94,17 @@ PARTS = (
 )
 """Tables: what they show, their columns, and a note."""
 
+OF_IMAGES = (
+    *PARTS[:-1],
+    (
+        "samples beside real images",
+        APART,
+        "floors: of the real images whose words were asked for, in place of samples; nearest: one minus the cosine to the nearest of some "
+        "training images",
+    ),
+)
+"""The same of images that are not scenes."""
+
 
 PAIRED = (
     Column("parts right %", "prompt_attributes", 1, 100.0, "↑"),
@@ -87,6 +112,8 @@ PAIRED = (
     Column("edits: change right %", "edit_change", 1, 100.0, "↑"),
     Column("descriptions: parts right %", "description_attributes", 1, 100.0, "↑"),
     Column("bits/image", "image_bits", 1, 1.0, "↓"),
+    Column("bits/description", "description_bits", 1, 1.0, "↓"),
+    Column("reward", "reward", 3, 1.0, "↑"),
 )
 """Figures whose differences are shown."""
 
@@ -101,34 +128,41 @@ def lm_tables(records: Sequence[LanguageModelRecord], rows: Sequence[Rows] = ())
     Returns:
         For every protocol the tables that have a figure; intervals are over prompts.
     """
-    sections: dict[str, list[int]] = {}
+    sections: dict[tuple[str, str | None], list[int]] = {}
     for place in in_order(records):
         record = records[place]
-        sections.setdefault(f"{record.protocol.label} at {record.protocol.size} px", []).append(place)
+        label = f"{record.protocol.label} at {record.protocol.size} px"
+        sections.setdefault((label, record.protocol.data_sha256), []).append(place)
     tables = []
-    for label, places in sections.items():
+    for (label, _), places in sections.items():
         members = [records[place] for place in places]
         names = row_names(members)
-        for title, columns, note in PARTS:
-            if not any(column.key in record.figures for record in members for column in columns):
+        for title, columns, note in PARTS if members[0].protocol.data_sha256 is None else OF_IMAGES:
+            shown = _measured(columns, members)
+            if not shown:
                 continue
-            lines = [(name, tuple(_cell(record, column) for column in columns)) for name, record in zip(names, members, strict=True)]
+            lines = [(name, tuple(_cell(record, column) for column in shown)) for name, record in zip(names, members, strict=True)]
             notes = (note, *(_about(name, record) for name, record in zip(names, members, strict=True)))
-            tables.append(Table(f"{title}: {label.replace('_', ', ')}", columns, tuple(lines), notes, lead="model"))
-        if rows and len(members) > 1:
-            tables.append(_differences(label, names, [rows[place] for place in places], predecessors(members)))
+            tables.append(Table(f"{title}: {label.replace('_', ', ')}", shown, tuple(lines), notes, lead="model"))
+        if rows and len(members) > 1 and (paired := _measured(PAIRED, members)):
+            tables.append(_differences(label, names, [rows[place] for place in places], predecessors(members), paired))
     return tables
 
 
-def _differences(label: str, names: Sequence[str], rows: Sequence[Rows], before: Sequence[int | None]) -> Table:
+def _measured(columns: Sequence[Column], records: Sequence[LanguageModelRecord]) -> tuple[Column, ...]:
+    """The columns of which a record has a figure, or the reason why there is none."""
+    return tuple(column for column in columns if any(column.key in record.figures for record in records))
+
+
+def _differences(label: str, names: Sequence[str], rows: Sequence[Rows], before: Sequence[int | None], columns: Sequence[Column]) -> Table:
     """Each model less the one it was trained on from, or the one before it, prompt by prompt."""
     lines = [
-        (f"{names[place]} less {names[other]}", tuple(_difference(rows[place], rows[other], column) for column in PAIRED))
+        (f"{names[place]} less {names[other]}", tuple(_difference(rows[place], rows[other], column) for column in columns))
         for place, other in enumerate(before)
         if other is not None
     ]
     note = "means of differences over the prompts that both were asked, with 95 % intervals over prompts; without 0 in it, beyond chance"
-    return Table(f"differences, paired over prompts: {label.replace('_', ', ')}", PAIRED, tuple(lines), (note,), lead="models")
+    return Table(f"differences, paired over prompts: {label.replace('_', ', ')}", tuple(columns), tuple(lines), (note,), lead="models")
 
 
 def _difference(own: Rows, there: Rows, column: Column) -> Cell:
@@ -137,7 +171,9 @@ def _difference(own: Rows, there: Rows, column: Column) -> Cell:
     if not prompts:
         return Cell("-")
     values = [one[prompt] - other[prompt] for prompt in prompts]
-    return _written(math.fsum(values) / len(values), group_bootstrap(values, prompts), column)
+    groups = own.get(GROUP, {})
+    apart = [str(groups.get(prompt, prompt)) for prompt in prompts]
+    return _written(math.fsum(values) / len(values), group_bootstrap(values, apart), column)
 
 
 def _about(name: str, record: LanguageModelRecord) -> str:
