@@ -35,7 +35,6 @@ from tokbench.lm.set_distances import frechet, kernel, nearest
 from tokbench.records.examples import read_examples, write_examples
 from tokbench.records.lm_record import lm_record_from_dict
 from tokbench.records.lm_store import find_every_record, find_lm_records, write_lm_record
-from tokbench.records.probe_store import find_all_records
 from tokbench.records.read import read
 from tokbench.records.store import read_rows
 from tokbench.report.lm import lm_tables
@@ -168,8 +167,6 @@ def test_the_record_holds_means_and_intervals_over_prompts(evaluated, tmp_path: 
     assert {key: column for key, column in read_rows(path).items() if column} == {key: column for key, column in rows.items() if column}
     assert find_lm_records([tmp_path]) == [(path, record)]
     assert find_every_record([tmp_path]) == ([], [], [(path, record)])
-    with pytest.raises(TokbenchError, match="is the record of a language model; tokbench compare shows it"):
-        find_all_records([path])
 
 
 def test_figures_depend_on_no_batch(artist: ImageModel, evaluated) -> None:

@@ -17,7 +17,10 @@ from tokbench.files import write_text
 from tokbench.report.words import counted
 
 if TYPE_CHECKING:
+    from tokbench.records.examples import Example
+    from tokbench.records.lm_record import LanguageModelRecord
     from tokbench.report.page.model import Group
+    from tokbench.report.page.models import Evaluated
     from tokbench.report.page.render import Shown
 
 
@@ -34,23 +37,25 @@ def report(
 
     Tables, plots, pictures, and how to get it all again.
     """
-    from tokbench.records.probe_store import find_all_records
+    from tokbench.records.lm_store import find_every_record
     from tokbench.report.page.commands import Asked
     from tokbench.report.page.model import Measured, arrange
-    from tokbench.report.page.render import probe_section, render_page
+    from tokbench.report.page.render import models_section, probe_section, render_page
 
     check_file(output, "--output")
     places = places or [Path("runs")]
-    everything, probes = find_all_records(places)
+    everything, probes, models = find_every_record(places)
     runs = without_repeats(everything)
     groups = arrange([Measured(path.name, record, *_rows(path, record.data.count)) for path, record in runs])
     shown = [_pictures(group, images, data) if images else None for group in groups]
     extra = [probe_section([record for _, record in probes], groups)] if probes else []
+    if models:
+        extra.append(models_section([_evaluated(path, record, images) for path, record in models], images))
     page = render_page(groups, shown, extra=extra, asked=Asked(tuple(map(str, places)), str(output), images, data))
     write_text(output, page)
     for line in _lacking(groups, shown, bool(probes), images):
         say(line)
-    say(f"wrote {output}: {counted(len(runs) + len(probes), 'record')}, {output.stat().st_size / 1e6:.1f} MB")
+    say(f"wrote {output}: {counted(len(runs) + len(probes) + len(models), 'record')}, {output.stat().st_size / 1e6:.1f} MB")
     if open_page:
         import webbrowser
 
@@ -84,6 +89,24 @@ def _rows(path: Path, images: int) -> tuple[dict[str, dict[str, float]], str | N
     except TokbenchError as error:
         beside = path.with_suffix(".parquet")
         return {}, str(error).replace(str(beside), beside.name)
+
+
+def _evaluated(path: Path, record: LanguageModelRecord, images: int) -> Evaluated:
+    """A record of a language model with what lies beside it; what is damaged is left out, and said."""
+    from tokbench.records.examples import read_examples
+    from tokbench.report.page.models import Evaluated
+
+    rows, problem = _rows(path, record.protocol.prompts)
+    problems = [problem] if problem else []
+    examples: list[Example] = []
+    if images:
+        try:
+            examples = read_examples(path)
+        except TokbenchError as error:
+            problems.append(str(error).replace(str(path.with_suffix("")), path.stem))
+    for one in problems:
+        say(one)
+    return Evaluated(path.name, record, rows, examples, tuple(problems))
 
 
 def _pictures(group: Group, limit: int, data: str | None) -> Shown:

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from tokbench.errors import TokbenchError
 from tokbench.records.naming import subject_label
 from tokbench.records.probe_record import KIND, ProbeRecord, probe_record_from_dict
-from tokbench.records.read import from_values
-from tokbench.records.record import RUN, Record
-from tokbench.records.store import Rows, no_records, read_places, write_named
+from tokbench.records.store import Rows, read_places, write_named
 
 
 def write_probe_record(record: ProbeRecord, rows: Rows, folder: Path, *, model: Callable[[Path], None] | None = None) -> Path:
@@ -45,33 +42,3 @@ def find_probe_records(places: Iterable[Path]) -> list[tuple[Path, ProbeRecord]]
         for found in read_places(places)
         if found.named or found.kind == KIND
     ]
-
-
-def find_all_records(places: Iterable[Path]) -> tuple[list[tuple[Path, Record]], list[tuple[Path, ProbeRecord]]]:
-    """Read the records of runs and of probes from files and folders.
-
-    Args:
-        places: Record files of either kind, or folders that are searched for them, recursively.
-
-    Returns:
-        Those of runs and those of probes, with their files.
-
-    Raises:
-        TokbenchError: If a place is missing, a file is no record, or there is none of either kind.
-    """
-    places = list(places)
-    runs: list[tuple[Path, Record]] = []
-    probes: list[tuple[Path, ProbeRecord]] = []
-    for found in read_places(places):
-        if not found.named and found.kind not in (RUN, KIND):
-            continue
-        record = from_values(found.values, origin=str(found.path))
-        if isinstance(record, ProbeRecord):
-            probes.append((found.path, record))
-        elif isinstance(record, Record):
-            runs.append((found.path, record))
-        else:
-            raise TokbenchError(f"{found.path} is the record of a language model; tokbench compare shows it")
-    if not runs and not probes:
-        raise no_records(places)
-    return runs, probes

@@ -56,10 +56,10 @@ def model_groups(records: Sequence[LanguageModelRecord]) -> list[ModelGroup]:
     Returns:
         The groups in the order of their first records.
     """
-    groups: dict[tuple[str, int, int, int], list[int]] = {}
+    groups: dict[tuple[str, int, int, int, str | None], list[int]] = {}
     for place in in_order(records):
         protocol = records[place].protocol
-        groups.setdefault((protocol.data, protocol.prompts, protocol.size, protocol.seed), []).append(place)
+        groups.setdefault((protocol.data, protocol.prompts, protocol.size, protocol.seed, protocol.data_sha256), []).append(place)
     ordered = sorted(groups.items(), key=lambda item: min(item[1]))
     return [_group(records, places) for _, places in ordered]
 

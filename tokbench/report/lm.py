@@ -138,27 +138,35 @@ def lm_tables(records: Sequence[LanguageModelRecord], rows: Sequence[Rows] = ())
         members = [records[place] for place in places]
         names = row_names(members)
         for title, columns, note in PARTS if members[0].protocol.data_sha256 is None else OF_IMAGES:
-            shown = _measured(columns, members)
+            shown = measured(columns, members)
             if not shown:
                 continue
             lines = [(name, tuple(_cell(record, column) for column in shown)) for name, record in zip(names, members, strict=True)]
             notes = (note, *(_about(name, record) for name, record in zip(names, members, strict=True)))
             tables.append(Table(f"{title}: {label.replace('_', ', ')}", shown, tuple(lines), notes, lead="model"))
-        if rows and len(members) > 1 and (paired := _measured(PAIRED, members)):
-            tables.append(_differences(label, names, [rows[place] for place in places], predecessors(members), paired))
+        if rows and len(members) > 1 and measured(PAIRED, members):
+            tables.append(difference_table(label, names, members, [rows[place] for place in places]))
     return tables
 
 
-def _measured(columns: Sequence[Column], records: Sequence[LanguageModelRecord]) -> tuple[Column, ...]:
+def measured(columns: Sequence[Column], records: Sequence[LanguageModelRecord]) -> tuple[Column, ...]:
     """The columns of which a record has a figure, or the reason why there is none."""
     return tuple(column for column in columns if any(column.key in record.figures for record in records))
 
 
-def _differences(label: str, names: Sequence[str], rows: Sequence[Rows], before: Sequence[int | None], columns: Sequence[Column]) -> Table:
-    """Each model less the one it was trained on from, or the one before it, prompt by prompt."""
+def difference_table(label: str, names: Sequence[str], records: Sequence[LanguageModelRecord], rows: Sequence[Rows]) -> Table:
+    """Each model less the one it was trained on from, or the one before it, prompt by prompt.
+
+    Args:
+        label: What the prompts are.
+        names: Names of the models.
+        records: Their records, as ``in_order`` puts them.
+        rows: Values by prompt of each.
+    """
+    columns = measured(PAIRED, records)
     lines = [
         (f"{names[place]} less {names[other]}", tuple(_difference(rows[place], rows[other], column) for column in columns))
-        for place, other in enumerate(before)
+        for place, other in enumerate(predecessors(records))
         if other is not None
     ]
     note = "means of differences over the prompts that both were asked, with 95 % intervals over prompts; without 0 in it, beyond chance"

@@ -14,9 +14,11 @@ from tokbench.report.page import facts, gallery, leaderboard, scatter, spread, t
 from tokbench.report.page.commands import Asked, anchor_command, commands, probe_command
 from tokbench.report.page.embed import script_json
 from tokbench.report.page.environment import environment, macros
+from tokbench.report.page.evaluate_command import evaluate_command
 from tokbench.report.page.headings import headings
 from tokbench.report.page.learned import learned_plots
 from tokbench.report.page.model import Entry, Group
+from tokbench.report.page.models import Evaluated, models_body
 from tokbench.report.pictures import ChosenImage, Pictures
 from tokbench.report.probe import probe_tables
 from tokbench.report.table import Table
@@ -140,6 +142,17 @@ def probe_section(records: Sequence[ProbeRecord], groups: Sequence[Group] = ()) 
     curves: Markup = macros("_learned.html.j2").curves(learned_plots(records, looks), scatter)
     tables = extra_tables("learnability", "Learnability", probe_tables(records))
     return replace(tables, body=curves + tables.body, records=len(records), commands=tuple(dict.fromkeys(map(probe_command, records))))
+
+
+def models_section(found: Sequence[Evaluated], images: int = 24) -> Extra:
+    """The section on language models.
+
+    Args:
+        found: What the files of their records hold.
+        images: Prompts of a task whose answers are shown at most.
+    """
+    commands = tuple(dict.fromkeys(evaluate_command(item.record) for item in found))
+    return Extra("models", "Language models", models_body(found, images), records=len(found), commands=commands)
 
 
 def _part(group: Group, shown: Shown | None, budget: int) -> tuple[dict[str, Any], int]:

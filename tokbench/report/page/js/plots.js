@@ -41,6 +41,7 @@ function startHints() {
       for (const mark of together.filter((one) => one.matches(".mark"))) {
         const chart = mark.closest(".chart");
         if (chart) chart.classList.add("dimmed");
+        mark.classList.add("hot");
         for (const twin of all(`.mark[data-e="${mark.dataset.e}"]`)) twin.classList.add("hot");
       }
     }
