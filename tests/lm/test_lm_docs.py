@@ -57,6 +57,7 @@ def test_the_page_runs_as_written(tokbench_cli: Callable[..., tuple[int, str, st
                 arguments += [*FEWER.get(stage, []), *judged]
             arguments = [{"500": "3", "300": "3"}.get(word, word) for word in arguments]
             arguments += ["--training-scenes", "2"] if arguments[1] == "evaluate" else []
+            arguments += ["--prompts", "3"] if "photos/test" in arguments and "--prompts" not in arguments else []
             status, _, log = tokbench_cli(*arguments)
             assert status == 0, f"{line}: {log}"
     assert {path.name for path in tmp_path.glob("*.png")} >= {"grid.png", "rows.png", "edited.png", "styled.png", "completed.png"}
