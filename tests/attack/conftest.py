@@ -33,6 +33,7 @@ COUNTS = {
     "shards": 190,
     "probes": 120,
     "models": 120,
+    "evaluations": 120,
     "plugins": 35,
     "servers": 16,
     "kills": 60,

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tokbench.records.examples import Example
 from tokbench.records.record import MetricResult
 from tokbench.records.store import find_records
 from tokbench.report.page.model import Measured, arrange
-from tokbench.report.page.render import Shown, probe_section, render_page
+from tokbench.report.page.models import Evaluated
+from tokbench.report.page.render import Shown, models_section, probe_section, render_page
 
 CHROMIUM = Path("/usr/bin/chromium")
 SWITCHES = [
@@ -101,6 +103,25 @@ def write(path, items, make_pictures, count=3):
         ids = sorted({name for entry in group.entries for column in entry.rows.values() for name in column})[:count]
         shown.append(Shown(*make_pictures(group, ids)))
     path.write_text(render_page(groups, shown), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def models(folder, make_model, make_record, make_pictures):
+    """Three stages on two splits, with a drawing and a description each, beside a tokenizer."""
+    found = []
+    for stages, name in enumerate(("pretrain", "quality", "dpo"), start=1):
+        for split in ("test", "held-out"):
+            record, rows = make_model(name, stages=stages, split=split, better=0.05 * stages)
+            scene, answer = np.full((16, 16, 3), 200, np.uint8), np.full((16, 16, 3), 40 * stages, np.uint8)
+            examples = [
+                Example("generate", f"{split}-0", "a red circle " * 9, right=scene, answer=answer),
+                Example("describe", f"{split}-0", shown=(scene,), text="a red circle " * 9),
+            ]
+            found.append(Evaluated(f"{name}.json", record, rows, examples))
+    groups = arrange([make_record("vq/plain")])
+    path = folder / "models.html"
+    path.write_text(render_page(groups, [None], extra=[models_section(found)]), encoding="utf-8")
     return path
 
 
@@ -348,6 +369,46 @@ def test_it_fits_and_can_be_read(opened, plain, width, theme):
     assert page.evaluate("scrollX") == 0
     text = page.locator("#rate-0 .ticks text").first
     assert text.evaluate("e => e.getBoundingClientRect().height") >= 8
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_language_models_fit_and_can_be_read(opened, models, width, theme):
+    page = opened(models, viewport={"width": width, "height": 800}, color_scheme=theme)
+    for details in page.locator("#models details").all():
+        details.evaluate("e => { e.open = true; }")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    for selector in ("small", ".splits th", ".who", ".said dd", ".axis"):
+        colour, on = page.locator(f"#models {selector}").first.evaluate(
+            """e => { const s = getComputedStyle(e); let b = e; while (getComputedStyle(b).backgroundColor === 'rgba(0, 0, 0, 0)') b = b.parentElement;
+               return [e instanceof SVGElement ? s.fill : s.color, getComputedStyle(b).backgroundColor]; }"""
+        )
+        assert contrast(colour, on) >= 4.5, selector
+    name = page.locator(".models tbody .name").first
+    before = name.bounding_box()["x"]
+    page.locator("#models .scroll").first.evaluate("e => { e.scrollLeft = 300; }")
+    assert name.bounding_box()["x"] == pytest.approx(before, abs=1)
+    for row in page.locator("#models .dots text").all()[:3]:
+        assert row.evaluate("e => e.getBoundingClientRect().height") >= 8
+    assert page.locator("#models .asked img").first.bounding_box()["width"] <= 160
+
+
+def test_language_models_by_keyboard_and_beside_a_filter(opened, models):
+    page = opened(models)
+    page.fill("#filter", "nothing-like-it")
+    assert page.locator("#models .mark:visible, #models .shot:visible").count() > 10  # the filter does not reach them
+    chart = page.locator("#models .dots").first
+    chart.focus()
+    chart.press("ArrowRight")
+    assert page.locator("#tip").inner_text().startswith("pretrain, test\nparts right % 75.")
+    assert page.locator("#models .mark.hot").count() == 1
+    chart.press("End")
+    assert page.locator("#tip").inner_text().startswith("dpo, held-out\n")
+    page.keyboard.press("Escape")
+    summary = page.locator("#models summary", has_text="Described: test")
+    summary.focus()
+    page.keyboard.press("Enter")
+    assert page.locator("#models .said dt:visible").all_inner_texts() == ["pretrain", "quality", "dpo"]
 
 
 def luminance(colour):
