@@ -15,7 +15,7 @@ from tokbench.records import probe_protocol
 from tokbench.records.probe_protocol import ProbeProtocol
 from tokbench.records.protocol import Protocol
 from tokbench.report import render
-from tokbench.report.plots import paper, sheets
+from tokbench.report.plots import kinds, paper
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def complete(tmp_path_factory):
     ("line", "words"),
     [
         ("tokbench compare --format ", compare.FORMATS),
-        ("tokbench plot --kind ", sheets.KINDS),
+        ("tokbench plot --kind ", (*kinds.RUN_KINDS, *kinds.LM_KINDS)),
         ("tokbench plot --width ", tuple(paper.WIDTHS)),
         ("tokbench probe --budget ", tuple(probe_protocol.PRESETS)),
         ("tokbench probe --augment ", get_args(get_type_hints(ProbeProtocol)["augment"])),
@@ -44,7 +44,7 @@ def complete(tmp_path_factory):
         ("tokbench run --precision ", get_args(get_type_hints(Protocol)["precision"])),
         ("tokbench export --labels ", get_args(LabelRule)),
         ("tokbench export --latents ", get_args(get_type_hints(ExportOptions)["latents"])),
-        ("tokbench run -t vqva", ("vqvae/tiny",)),
+        ("tokbench run -t vqgan/t", ("vqgan/tiny",)),
         ("tokbench ver", ("verify",)),
     ],
 )

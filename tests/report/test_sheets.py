@@ -17,7 +17,8 @@ from tokbench.records.probe_store import write_probe_record
 from tokbench.records.record import MetricResult
 from tokbench.records.store import write_record
 from tokbench.report.plots import paper
-from tokbench.report.plots.sheets import KINDS, draw_plots, write_plots
+from tokbench.report.plots.kinds import RUN_KINDS
+from tokbench.report.plots.sheets import draw_plots, write_plots
 
 
 @pytest.fixture
@@ -242,7 +243,7 @@ def test_endless_names_leave_a_figure_its_size(make_record, tmp_path, width):
     texts = [text.get_text() for text in plot.figure.legends[0].texts]
     assert len(set(texts[1:])) == 40  # both ends are kept, and tell them apart
     assert all(len(text) <= 80 and "…" in text for text in texts[1:])
-    few = figures_of(items[:1], kinds=KINDS, width=width)
+    few = figures_of(items[:1], kinds=tuple(RUN_KINDS), width=width)
     assert max(plot.figure.get_figheight() for plot in few.values()) < 4
 
 

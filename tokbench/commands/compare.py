@@ -13,6 +13,7 @@ from tokbench.commands import console
 from tokbench.commands.destinations import check_file, check_folder
 from tokbench.commands.values import choice
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.report.plots.kinds import LM_KINDS, RUN_KINDS
 from tokbench.report.words import counted
 
 if TYPE_CHECKING:
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
 FORMATS = ("terminal", "md", "csv", "latex", "json")
 """How tables are written, as ``tokbench.report.render`` has it, which takes long to import."""
 
-KINDS = ("rate", "encode", "decode", "codebook", "images", "stages", "parts")
-"""What is drawn, as ``tokbench.report.plots.sheets`` has it of runs, and ``lm_sheets`` beside it of language models."""
+KINDS = (*RUN_KINDS, *LM_KINDS)
 
 PlacesArgument = Annotated[list[Path] | None, typer.Argument(help="Record files, or folders of them [default: runs].")]
 FormatOption = Annotated[str, choice("--format", "-f", among=FORMATS, help="How to write the table.")]
@@ -109,9 +109,8 @@ def plot(
     """
     from tokbench.records.lm_store import find_every_record
     from tokbench.records.store import read_rows
-    from tokbench.report.plots.lm_sheets import LM_KINDS, write_lm_plots
+    from tokbench.report.plots.lm_sheets import write_lm_plots
     from tokbench.report.plots.paper import FORMATS
-    from tokbench.report.plots.sheets import KINDS as RUN_KINDS
     from tokbench.report.plots.sheets import write_plots
 
     check_folder(out_dir, "--out")

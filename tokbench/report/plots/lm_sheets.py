@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.plugins import import_class
 from tokbench.records.lm_record import LanguageModelRecord
 from tokbench.report.evaluated import ModelGroup, model_groups
 from tokbench.report.plots.dot_panels import dots_height, draw_dots
-from tokbench.report.plots.dots import DotPlot, part_plots, stage_plots
+from tokbench.report.plots.dots import DotPlot
+from tokbench.report.plots.kinds import LM_KINDS
 from tokbench.report.plots.paper import FORMATS, WIDTHS, save_figure
 from tokbench.report.plots.sheets import Panel, Plot, Written, drawn_panels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-LM_KINDS: dict[str, Callable[[Sequence[LanguageModelRecord], ModelGroup], list[DotPlot]]] = {"stages": stage_plots, "parts": part_plots}
-"""Models beside ceiling and chance, and by the kind of part that words ask for."""
 
 ACROSS = 2
 """Panels in a row at the width of a page."""
@@ -74,7 +73,7 @@ def draw_lm_plots(
         TokbenchError: If matplotlib is not installed.
     """
     for kind in kinds:
-        found = LM_KINDS[kind](records, group)
+        found: list[DotPlot] = import_class(LM_KINDS[kind])(records, group)
         panels = [Panel(one.name, partial(_dots, data=one), (*one.series, *one.beside), height=dots_height(one)) for one in found]
         series = list(dict.fromkeys(name for one in found for name in one.series))
         if width == "page" and panels:

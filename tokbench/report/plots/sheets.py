@@ -3,43 +3,32 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokbench.errors import TokbenchError, unknown_name
-from tokbench.records.figures import FIGURES
+from tokbench.plugins import import_class
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
-from tokbench.report.plots.codebooks import rank_curves, use_histograms
-from tokbench.report.plots.data import NOTE_NAME, Axis, Distribution, Scatter, measured_otherwise, metric_axis, quality
-from tokbench.report.plots.images import distributions
-from tokbench.report.plots.panels import EQUAL_USE, FRONT, HOLLOW, NAME_LIMIT, UNLIKE, draw_boxes, draw_histogram, draw_ranks, draw_scatter
+from tokbench.report.plots.kinds import RUN_KINDS
+from tokbench.report.plots.panels import EQUAL_USE, FRONT, HOLLOW, UNLIKE
 from tokbench.report.plots.paper import (
     FORMATS,
     WIDTHS,
     Paper,
     add_legend,
-    codec_label,
-    fitted,
     legend_size,
     panel_height,
     paper_style,
     save_figure,
 )
-from tokbench.report.plots.scatters import rate_scatter, speed_scatter
 from tokbench.report.sections import make_sections
-from tokbench.report.table import Column, figure_column, metric_columns
-from tokbench.report.words import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-
-KINDS = ("rate", "encode", "decode", "codebook", "images")
-"""Bits a pixel, and the speed of either way, against quality; the use of codes; per-image values."""
 
 ACROSS = 3
 """Panels in a row at the width of a page."""
@@ -88,7 +77,7 @@ def write_plots(
     rows: Sequence[Rows],
     folder: Path,
     *,
-    kinds: Sequence[str] = KINDS,
+    kinds: Sequence[str] = tuple(RUN_KINDS),
     formats: Sequence[str] = FORMATS,
     width: str = "column",
 ) -> Written:
@@ -98,7 +87,7 @@ def write_plots(
         records: Those of different protocols or data are drawn apart, in folders of their own.
         rows: The per-image values of each.
         folder: Made if missing; files of the same name are replaced.
-        kinds: Some of ``KINDS``.
+        kinds: Some of ``RUN_KINDS``.
         formats: Some of ``FORMATS``.
         width: ``column``, every panel a file of its own, or ``page``, the panels of one kind side by side.
 
@@ -107,7 +96,7 @@ def write_plots(
             there is nothing to draw.
         ValueError: If records and rows are not equally many.
     """
-    for what, given, known in (("kind of plot", kinds, KINDS), ("format", formats, FORMATS), ("width", [width], tuple(WIDTHS))):
+    for what, given, known in (("kind of plot", kinds, tuple(RUN_KINDS)), ("format", formats, FORMATS), ("width", [width], tuple(WIDTHS))):
         for name in given:
             if name not in known:
                 raise unknown_name(what, name, known)
@@ -130,7 +119,7 @@ def write_plots(
 
 
 def draw_plots(
-    records: Sequence[Record], rows: Sequence[Rows], names: Sequence[str], *, kinds: Sequence[str] = KINDS, width: str = "column"
+    records: Sequence[Record], rows: Sequence[Rows], names: Sequence[str], *, kinds: Sequence[str] = tuple(RUN_KINDS), width: str = "column"
 ) -> Iterator[Plot]:
     """Draw the plots of one protocol and data set.
 
@@ -138,7 +127,7 @@ def draw_plots(
         records: To be compared.
         rows: The per-image values of each.
         names: Names of the records' rows.
-        kinds: Some of ``KINDS``.
+        kinds: Some of ``RUN_KINDS``.
         width: ``column`` or ``page``.
 
     Yields:
@@ -152,12 +141,7 @@ def draw_plots(
         raise ValueError(f"{len(records)} records, {len(rows)} sets of rows and {len(names)} names")
     paper = Paper(tuple(names), tuple(record.tokenizer.codec for record in records))
     for kind in kinds:
-        if kind == "codebook":
-            panels = _codebook_panels(records, paper)
-        elif kind == "images":
-            panels = _image_panels(records, rows, paper, together=width == "page")
-        else:
-            panels = _scatter_panels(records, paper, kind)
+        panels: list[Panel] = import_class(RUN_KINDS[kind])(records, rows, paper, together=width == "page")
         if width == "page" and panels:
             left_out = tuple(f"{panel.name}: {line}" for panel in panels for line in panel.left_out)
             yield Plot(
@@ -171,70 +155,6 @@ def draw_plots(
                     panel.left_out,
                     (panel.note,) if panel.note else (),
                 )
-
-
-def _scatter_panels(records: Sequence[Record], paper: Paper, kind: str) -> list[Panel]:
-    panels = []
-    for column in quality(metric_columns(records)):
-        data = rate_scatter(records, paper.names, column) if kind == "rate" else speed_scatter(records, paper.names, column, direction=kind)
-        if data.points:
-            names = dict.fromkeys(point.name if point.codec is None else codec_label(point.codec) for point in data.points)
-            labels = (*([FRONT] if len(data.front) > 1 else []), *names)
-            labels += (HOLLOW,) * any(point.judged for point in data.points) + (UNLIKE,) * bool(data.note)
-            panels.append(Panel(column.key, partial(_points, data=data, paper=paper), labels, data.left_out, note=data.note))
-    return panels
-
-
-def _codebook_panels(records: Sequence[Record], paper: Paper) -> list[Panel]:
-    curves, histograms = rank_curves(records, paper.names), use_histograms(records, paper.names)
-    if not curves:
-        return []
-    labels = (EQUAL_USE, *(curve.name for curve in curves))
-    return [
-        Panel("ranks", lambda axes, first: draw_ranks(axes, curves, paper), labels),
-        Panel("histogram", lambda axes, first: draw_histogram(axes, histograms, paper), labels[1:]),
-    ]
-
-
-def _image_panels(records: Sequence[Record], rows: Sequence[Rows], paper: Paper, *, together: bool) -> list[Panel]:
-    found = [(column, boxes) for column in _image_columns(records, rows) if (boxes := distributions(rows, paper.names, column))]
-    panels = []
-    for column, boxes in found:
-        shown = {box.name for group in ([others for _, others in found] if together else [boxes]) for box in group}
-        names = [name for name in paper.names if name in shown]
-        broken = [
-            name for name, row in zip(paper.names, rows, strict=True) if column.key in row and name not in {box.name for box in boxes}
-        ]
-        drawn = {box.name for box in boxes}
-        unlike, note = measured_otherwise([record for name, record in zip(paper.names, records, strict=True) if name in drawn], column)
-        marked = [box.name for box, other in zip(boxes, unlike, strict=True) if other]
-        draw = partial(_boxes, boxes=boxes, names=names, axis=metric_axis(column), paper=paper, unlike=marked)
-        left_out = tuple(f"{shortened(name, NOTE_NAME)}: not a number" for name in broken)
-        panels.append(Panel(column.key, draw, (UNLIKE,) * bool(note), left_out, _height(names), note))
-    return panels
-
-
-def _image_columns(records: Sequence[Record], rows: Sequence[Rows]) -> list[Column]:
-    """The figures that rows have values of, and that are better in one direction, in the order of tables."""
-    present = {key for row in rows for key in row}
-    known = [info.key for info in FIGURES if info.key in present]
-    columns = [figure_column(key, [record.metrics.get(key) for record in records]) for key in (*known, *sorted(present.difference(known)))]
-    return [column for column in columns if column.info is not None and column.info.per_image and column.arrow]
-
-
-def _height(names: Sequence[str]) -> float:
-    """Inches for rows with names of one or two lines."""
-    return 0.5 + len(names) * max(0.22, 0.08 + 0.14 * max(name.count("\n") + 1 for name in fitted(names, NAME_LIMIT)))
-
-
-def _points(axes: Axes, first: bool, *, data: Scatter, paper: Paper) -> None:
-    draw_scatter(axes, data, paper)
-
-
-def _boxes(
-    axes: Axes, first: bool, *, boxes: Sequence[Distribution], names: Sequence[str], axis: Axis, paper: Paper, unlike: Collection[str]
-) -> None:
-    draw_boxes(axes, boxes, names, axis, paper, named=first, unlike=unlike)
 
 
 def drawn_panels(panels: Sequence[Panel], names: Sequence[str], width: float, across: int) -> Figure:
