@@ -132,7 +132,7 @@ def train_stage(
         trainer: Any = make_trainer(
             recipe,
             model,
-            rows,
+            lambda place: rows(dealt(place, recipe.batch_size, micro, ranks.world_size)),
             start.vocabulary,
             reference=reference,
             out=options.out,
@@ -195,6 +195,28 @@ def _parts(recipe: StageRecipe, ranks: Ranks, micro_batch: int | None, *, most: 
             f"process{'es' * (ranks.world_size > 1)}; change --batch-size or --micro-batch"
         )
     return micro, share // micro
+
+
+def dealt(place: int, batch_size: int, micro: int, processes: int) -> int:
+    """Deal the parts of a step to processes back and forth, as teams are chosen, so that long and short rows are shared evenly.
+
+    Parts go to the processes in turn. Where a step is arranged by length, the last process would have the longest rows in every turn, and all
+    others would wait for it. A step has the same rows in any case.
+
+    Args:
+        place: Counted from 0 over all steps, as the trainer asks for it.
+        batch_size: Rows a step.
+        micro: Rows of a part.
+        processes: How many share a step.
+
+    Returns:
+        Which row comes there.
+    """
+    step, slot = divmod(place, batch_size)
+    part, offset = divmod(slot, micro)
+    turn, rank = divmod(part, processes)
+    chosen = processes - 1 - rank if turn % 2 else rank
+    return step * batch_size + (turn * processes + chosen) * micro + offset
 
 
 def _refuse_other(out: Path) -> None:
