@@ -112,8 +112,8 @@ def open_real(
         resize: Whether images of other sizes are scaled and cut.
 
     Raises:
-        TokbenchError: If there are none, an export is of another tokenizer or size, has views or its images are not at hand, or options
-            are given that it has no use for.
+        TokbenchError: If there are none, or options are given that they have no use for. If an export is of another tokenizer or size,
+            has views, or its images are not at hand.
     """
     folder, size = Path(place).expanduser(), model.image_size[0]
     if holds_export(folder) or holds_memmap(folder):
