@@ -241,7 +241,10 @@ MISUSES = [
     (["diff", "runs"], "diff needs B (What to compare with it), got none. See: tokbench diff --help"),
     (["run"], "run needs --tokenizer (Name, module:Class, or anchor/webp-BYTES; may be repeated), got none. See: tokbench run --help"),
     (["probe", "-t", "vqvae", "--temperature", "nan"], "--temperature takes a number, got 'nan'. See: tokbench probe --help"),
-    (["plot", "--kind", "speed"], "unknown --kind 'speed'; allowed: codebook, decode, encode, images, rate. See: tokbench plot --help"),
+    (
+        ["plot", "--kind", "speed"],
+        "unknown --kind 'speed'; allowed: codebook, decode, encode, images, parts, rate, stages. See: tokbench plot --help",
+    ),
     (["plot", "--width", "wide"], "unknown --width 'wide'; allowed: column, page. See: tokbench plot --help"),
     (["run", "-t", "vqvae", "--averages", "maybe"], "unknown --averages 'maybe'; did you mean yes? See: tokbench run --help"),
     (["weights", "path"], "weights path needs NAME (A tokenizer, or a network file of: tokbench weights list), got none."),

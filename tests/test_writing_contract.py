@@ -25,6 +25,7 @@ ALLOWED = {
     ("bench/fetch.py", "rename"): IN_DRAFT,
     ("bench/networks.py", "save"): IN_MEMORY,
     ("bench/saved_images.py", "save"): IN_MEMORY,
+    ("records/examples.py", "save"): IN_MEMORY,
     ("records/store.py", "write_table"): IN_DRAFT,
     ("records/store.py", "write_text"): IN_DRAFT,
     ("bench/cache.py", "save"): IN_MEMORY,

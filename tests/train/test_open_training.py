@@ -28,9 +28,9 @@ from tokbench.train.start import adjusted, train_recipe
 KINDS = {"fsq": FSQ(), "lfq": LFQ(), "bsq": BSQ(), "simvq": SimVQ(), "ibq": IBQ(), "residual": ResidualVQ()}
 OWN = """
 from dataclasses import replace
-from tokbench.train.recipes import RECIPES
+from tokbench.train.recipes import get_recipe
 
-RECIPE = replace(RECIPES[3], name="mine", steps=2, batch_size=2)
+RECIPE = replace(get_recipe("vae-tiny"), name="mine", steps=2, batch_size=2)
 NOTHING = 3
 """
 
