@@ -97,7 +97,7 @@ def test_scenes_are_encoded_into_the_run_and_learned_from(patch_tokenizer: Token
     again = Inputs("scenes", str(tmp_path / "pretrain"), tokenizer=patch_tokenizer, size=32)
     run_stage(quality, again, StageOptions(tmp_path / "quality"))
     measured = LanguageModel.load(tmp_path / "quality").recipe["stages"][-1]["measured"]
-    assert measured["of"] == len(data)
+    assert measured["of"] == len(TokenDataset(tmp_path / "quality" / "tokens"))
     assert 0 < measured["mean_score"] < 1
     assert measured["mean_psnr"] > 5
     dpo = adjusted(get_recipe("dpo"), {"preferences.prompts": 4, "preferences.samples": 2, "warmup": 1}, steps=1, batch_size=2)

@@ -85,11 +85,12 @@ def run(
     return train_stage(recipe or recipe_of(stage), fresh(), rows[stage], settings, about=ABOUT_ROWS, reference=reference, **given)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize(("stage", "optimizer"), [*((stage, "adamw") for stage in STAGES), ("pretrain", "muon"), ("dpo", "muon")])
 def test_a_killed_stage_goes_on_to_the_losses_of_an_uninterrupted_one(
-    stage: str, fresh: Any, rows: dict[str, Rows], tmp_path: Path
+    stage: str, optimizer: str, fresh: Any, rows: dict[str, Rows], tmp_path: Path
 ) -> None:
-    whole = run(stage, fresh, rows, tmp_path / "whole")
+    recipe = recipe_of(stage, optimizer=optimizer)
+    whole = run(stage, fresh, rows, tmp_path / "whole", recipe=recipe)
     assert (whole.steps, whole.finished, whole.signal) == (5, True, None)
 
     def kill(done: int, total: int, figures: Mapping[str, float]) -> None:
@@ -97,11 +98,11 @@ def test_a_killed_stage_goes_on_to_the_losses_of_an_uninterrupted_one(
             raise Killed
 
     with pytest.raises(Killed):
-        run(stage, fresh, rows, tmp_path / "killed", progress=kill)
+        run(stage, fresh, rows, tmp_path / "killed", recipe=recipe, progress=kill)
     assert not (tmp_path / "killed" / ABOUT).exists()
     with (tmp_path / "killed" / LOG).open("a") as log:
         log.write('{"step": 5, "lo')  # a line that the kill cut
-    resumed = run(stage, fresh, rows, tmp_path / "killed", resume=True)
+    resumed = run(stage, fresh, rows, tmp_path / "killed", recipe=recipe, resume=True)
     assert resumed.finished
     assert log_of(tmp_path / "killed") == log_of(tmp_path / "whole")
     first, second = weights(tmp_path / "whole"), weights(tmp_path / "killed")

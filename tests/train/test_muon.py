@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.train.muon import RMS_OF_ADAM, Muon, hidden_weights, orthogonal
+from tokbench.train.muon import RMS_OF_ADAM, Muon, MuonAdamW, hidden_weights, orthogonal
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -76,3 +76,43 @@ def test_hidden_weights_leave_out_pixels_codebooks_biases_and_what_is_frozen() -
     left = {"encoder.conv_in.weight", "decoder.conv_out.weight", "codebook.weight", "encoder.mid.block_1.conv1.weight"}
     assert not names & left
     assert all(name.endswith("weight") and "norm" not in name for name in names)
+
+
+def test_one_optimizer_moves_hidden_weights_by_muon_and_the_others_by_adam() -> None:
+    shapes = {"hidden": (6, 9), "matrix": (5, 4), "vector": (7,)}
+    ours, theirs = ({name: nn.Parameter(randn(*shape)) for name, shape in shapes.items()} for _ in range(2))
+    both = MuonAdamW([ours["hidden"]], [ours["matrix"]], [ours["vector"]], 0.02, betas=(0.9, 0.95), weight_decay=0.1)
+    groups = [{"params": [theirs["matrix"]]}, {"params": [theirs["vector"]], "weight_decay": 0.0}]
+    adam, muon = torch.optim.AdamW(groups, lr=0.02, betas=(0.9, 0.95), weight_decay=0.1), Muon([theirs["hidden"]], 0.02)
+    for step in range(5):
+        for weights in (ours, theirs):
+            for place, weight in enumerate(weights.values()):
+                weight.grad = randn(*weight.shape, seed=10 * step + place)
+        both.step()
+        with torch.no_grad():
+            theirs["hidden"].mul_(1 - 0.02 * 0.1)
+        adam.step()
+        muon.step()
+    for name in shapes:
+        assert torch.allclose(ours[name], theirs[name], atol=1e-6), name
+        assert not torch.equal(ours[name], randn(*shapes[name]))
+
+
+def test_one_optimizer_goes_on_from_its_state() -> None:
+    def made() -> tuple[list[nn.Parameter], MuonAdamW]:
+        weights = [nn.Parameter(randn(4, 6)), nn.Parameter(randn(3, 5)), nn.Parameter(randn(4))]
+        return weights, MuonAdamW(weights[:1], weights[1:2], weights[2:], 0.1)
+
+    def moved(weights: list[nn.Parameter], optimizer: MuonAdamW, steps: range) -> None:
+        for step in steps:
+            for weight in weights:
+                weight.grad = randn(*weight.shape, seed=step)
+            optimizer.step()
+
+    (whole, optimizer), (parted, first) = made(), made()
+    moved(whole, optimizer, range(6))
+    moved(parted, first, range(3))
+    second = MuonAdamW(parted[:1], parted[1:2], parted[2:], 0.1)
+    second.load_state_dict(first.state_dict())
+    moved(parted, second, range(3, 6))
+    assert all(torch.equal(one, other) for one, other in zip(whole, parted, strict=True))

@@ -154,6 +154,8 @@ class StageRecipe:
         halves: Images that are encoded once more with their lower half hidden, for completions.
         steps: Optimiser steps.
         batch_size: Sequences a step, over all processes; pairs for ``dpo``.
+        optimizer: ``adamw`` of torch, or ``muon``, which moves the weights of hidden layers by ``tokbench.train.muon`` and the others by
+            AdamW.
         learning_rate: Peak, after the warm-up.
         warmup: Steps of linear warm-up.
         schedule: How the learning rate falls then.
@@ -182,6 +184,7 @@ class StageRecipe:
     halves: int = 5_000
     steps: int = 2000
     batch_size: int = 32
+    optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     warmup: int = 100
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
@@ -211,6 +214,13 @@ RECIPES: tuple[StageRecipe, ...] = (
         tasks=MIXED,
         words=Words(drop=0.1, wrong=0.05, vague=0.1),
         low_quality=0.2,
+        images=40_000,
+        edits=12_000,
+        halves=6_000,
+        steps=8000,
+        optimizer="muon",
+        learning_rate=2e-3,
+        warmup=200,
     ),
     StageRecipe(
         name="quality",
@@ -218,18 +228,23 @@ RECIPES: tuple[StageRecipe, ...] = (
         summary="all tasks on images whose reconstruction still shows what was asked, with exact words",
         tasks=MIXED,
         words=Words(drop=0.1),
-        keep=Filter(score=1.0, psnr=20.0),
-        steps=500,
-        learning_rate=3e-4,
+        keep=Filter(score=1.0, psnr=25.0),
+        images=8_000,
+        edits=3_000,
+        halves=1_000,
+        steps=400,
+        learning_rate=5e-4,
         warmup=20,
+        seed=1,
     ),
     StageRecipe(
         name="dpo",
         stage="dpo",
         summary="pairs of a model's own images, the better one by the score of what they show, with a frozen reference",
-        steps=100,
+        preferences=Preferences(prompts=1500, samples=6),
+        steps=300,
         batch_size=16,
-        learning_rate=1e-5,
+        learning_rate=5e-5,
         warmup=10,
         schedule="constant",
         weight_decay=0.0,

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tokbench.errors import missing_extra
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.lm.checkpoint import Checkpointed
 from tokbench.lm.recipes import StageRecipe
+from tokbench.train.muon import MuonAdamW
 
 Row = Mapping[str, list[int]]
 """``input_ids`` and ``labels``; or ``prompt_ids``, ``chosen_ids`` and ``rejected_ids``."""
@@ -90,14 +92,34 @@ def make_trainer(
         "use_cpu": on_cpu,
         "dataloader_pin_memory": not on_cpu,
     }
+    optimizer = _muon(recipe, model) if recipe.optimizer == "muon" else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # gradient_checkpointing is called otherwise in later versions
-        trainer = _made(recipe, model, reference, data, vocabulary, settings)
+        trainer = _made(recipe, model, reference, data, vocabulary, settings, (optimizer, None))
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _made(recipe: StageRecipe, model: Any, reference: Any, data: Any, vocabulary: Vocabulary, settings: Mapping[str, Any]) -> Any:
+def _muon(recipe: StageRecipe, model: Any) -> MuonAdamW:
+    """Muon for the matrices of blocks, AdamW for embedding, head and vectors."""
+    ends = {id(part.weight) for part in (model.get_input_embeddings(), model.get_output_embeddings()) if part is not None}
+    trained = [weight for weight in model.parameters() if weight.requires_grad]
+    hidden = [weight for weight in trained if weight.ndim > 1 and id(weight) not in ends]
+    matrices = [weight for weight in trained if weight.ndim > 1 and id(weight) in ends]
+    vectors = [weight for weight in trained if weight.ndim < 2]
+    dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
+    return MuonAdamW(hidden, matrices, vectors, recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay, dtype=dtype)
+
+
+def _made(
+    recipe: StageRecipe,
+    model: Any,
+    reference: Any,
+    data: Any,
+    vocabulary: Vocabulary,
+    settings: Mapping[str, Any],
+    optimizers: tuple[Any, None],
+) -> Any:
     from transformers import DataCollatorForSeq2Seq, Trainer, TrainingArguments
 
     if recipe.stage == "pretrain":  # without trl, which takes seconds to import
@@ -106,6 +128,7 @@ def _made(recipe: StageRecipe, model: Any, reference: Any, data: Any, vocabulary
             args=TrainingArguments(**settings),
             train_dataset=data,
             data_collator=DataCollatorForSeq2Seq(_ids_alone(vocabulary)),
+            optimizers=optimizers,
         )
     import trl
 
@@ -116,12 +139,14 @@ def _made(recipe: StageRecipe, model: Any, reference: Any, data: Any, vocabulary
             args=trl.DPOConfig(beta=recipe.preferences.beta, max_length=None, **settings),
             train_dataset=data,
             processing_class=_ids_alone(vocabulary),
+            optimizers=optimizers,
         )
     return type("QualityTrainer", (Checkpointed, trl.SFTTrainer), {})(
         model,
         args=trl.SFTConfig(max_length=None, dataset_kwargs={"skip_prepare_dataset": True}, **settings),
         train_dataset=data,
         processing_class=_ids_alone(vocabulary),
+        optimizers=optimizers,
     )
 
 

@@ -17,6 +17,10 @@ from torch import Tensor, nn
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 RMS_OF_ADAM = 0.2
+EPSILON = 1e-8
+
+BETAS = "betas"
+"""What a group of parameters has that Adam moves."""
 
 
 class Muon(torch.optim.Optimizer):
@@ -33,11 +37,18 @@ class Muon(torch.optim.Optimizer):
         ValueError: If a parameter has fewer than 2 dimensions.
     """
 
-    def __init__(self, parameters: Iterable[Tensor], lr: float, *, momentum: float = 0.95, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(
+        self,
+        parameters: Iterable[Tensor] | Iterable[dict[str, Any]],
+        lr: float,
+        *,
+        momentum: float = 0.95,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
         super().__init__(parameters, {"lr": lr, "momentum": momentum})
         self.dtype = dtype
         for group in self.param_groups:
-            if any(parameter.ndim < 2 for parameter in group["params"]):
+            if BETAS not in group and any(parameter.ndim < 2 for parameter in group["params"]):
                 raise ValueError("Muon moves matrices and convolutions; give vectors to another optimizer")
 
     @torch.no_grad()
@@ -58,6 +69,52 @@ class Muon(torch.optim.Optimizer):
         update = orthogonal(grad.lerp(mean, group["momentum"]).flatten(1).to(self.dtype)).to(parameter)
         scale = RMS_OF_ADAM * max(update.shape) ** 0.5
         parameter.sub_(update.reshape(parameter.shape), alpha=group["lr"] * scale)
+
+
+class MuonAdamW(Muon):
+    """Muon for the weights of hidden layers and AdamW for all others, as one optimizer: trainers of libraries take one.
+
+    Args:
+        hidden: Weights with at least 2 dimensions, for Muon.
+        matrices: Other weights that decay, such as embeddings.
+        vectors: Weights that do not decay.
+        lr: Learning rate of all.
+        betas: Betas of AdamW.
+        weight_decay: Weight decay of ``hidden`` and ``matrices``, as AdamW has it.
+        dtype: See ``Muon``.
+    """
+
+    def __init__(
+        self,
+        hidden: Iterable[Tensor],
+        matrices: Iterable[Tensor],
+        vectors: Iterable[Tensor],
+        lr: float,
+        *,
+        betas: tuple[float, float] = (0.9, 0.95),
+        weight_decay: float = 0.0,
+        dtype: torch.dtype = torch.float32,
+    ) -> None:
+        groups: list[dict[str, Any]] = [
+            {"params": list(hidden), "weight_decay": weight_decay},
+            {"params": list(matrices), BETAS: betas, "weight_decay": weight_decay},
+            {"params": list(vectors), BETAS: betas, "weight_decay": 0.0},
+        ]
+        super().__init__([group for group in groups if group["params"]], lr, dtype=dtype)
+
+    def _move(self, parameter: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
+        parameter.mul_(1 - group["lr"] * group["weight_decay"])
+        if BETAS not in group:
+            super()._move(parameter, grad, group)
+            return
+        state, (first, second) = self.state[parameter], group[BETAS]
+        if not state:
+            state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(grad), "exp_avg_sq": torch.zeros_like(grad)}
+        state["step"] += 1
+        step = float(state["step"])
+        mean = state["exp_avg"].lerp_(grad, 1 - first) / (1 - first**step)
+        spread = (state["exp_avg_sq"].mul_(second).addcmul_(grad, grad, value=1 - second) / (1 - second**step)).sqrt_()
+        parameter.addcdiv_(mean, spread.add_(EPSILON), value=-group["lr"])
 
 
 def orthogonal(matrix: Float[Tensor, "m n"], *, steps: int = 5) -> Float[Tensor, "m n"]:
