@@ -108,7 +108,7 @@ def _beforehand(folder: Path) -> dict[str, dict[str, float]]:
     known: dict[str, dict[str, float]] = {}
     for _, run in runs:
         values = {key: run.metrics[key].value for key in run.metrics}
-        keys = ("fd_efflite0", "lpips", "psnr", "scene_accuracy", "usage", "entropy")
+        keys = ("fd_efflite0", "lpips", "psnr", "scene_accuracy", "usage", "entropy_bits")
         known[run.tokenizer.name] = {key: value for key in keys if (value := values.get(key)) is not None}
         known[run.tokenizer.name] |= {"positions": float(run.tokens.positions), "bits": float(run.tokens.bits_per_image or np.nan)}
     for _, probe in probes:
