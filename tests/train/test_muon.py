@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.train.muon import RMS_OF_ADAM, Muon, MuonAdamW, hidden_weights, orthogonal
+from tokbench.train.muon import RMS_OF_ADAM, Muon, MuonAdamW, dealt_by_cost, hidden_weights, orthogonal
 
 
 def randn(*shape: int, seed: int = 0) -> Tensor:
@@ -116,3 +120,53 @@ def test_one_optimizer_goes_on_from_its_state() -> None:
     second.load_state_dict(first.state_dict())
     moved(parted, second, range(3, 6))
     assert all(torch.equal(one, other) for one, other in zip(whole, parted, strict=True))
+
+
+SHARED = """
+import sys
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from tokbench.train.muon import MuonAdamW
+
+torch.set_num_threads(1)
+rank, folder = int(sys.argv[1]), sys.argv[2]
+shapes = [(6, 9), (4, 4), (12, 3, 3, 3), (8, 2), (5,)]
+
+
+def learn(shared):
+    generator = torch.Generator().manual_seed(0)
+    weights = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+    optimizer = MuonAdamW(weights[:3], weights[3:4], weights[4:], 0.1, weight_decay=0.1, shared=shared)
+    for step in range(4):
+        for place, weight in enumerate(weights):
+            weight.grad = torch.randn(weight.shape, generator=generator) if (place, step) != (1, 2) else None
+        optimizer.step()
+    return [weight.detach() for weight in weights]
+
+
+dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+torch.save({"alone": learn(False), "together": learn(True)}, f"{folder}/{rank}.pt")
+dist.destroy_process_group()
+"""
+
+
+def test_processes_that_share_the_iterations_step_as_one_alone_to_the_bit(tmp_path: Path) -> None:
+    commands = [[sys.executable, "-c", SHARED, str(rank), str(tmp_path)] for rank in range(2)]
+    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for command in commands]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    for rank in range(2):
+        found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert all(torch.equal(one, other) for one, other in zip(found["alone"], found["together"], strict=True))
+
+
+def test_matrices_are_dealt_by_what_they_cost() -> None:
+    shapes = [(192, 192)] * 16 + [(192, 512)] * 12
+    whose = dealt_by_cost(shapes, 2)
+    costs = [sum(min(shape) ** 2 * max(shape) for shape, owner in zip(shapes, whose, strict=True) if owner == rank) for rank in (0, 1)]
+    assert costs[0] == costs[1]
+    assert dealt_by_cost([(4, 4), (90, 90), (4, 4)], 2) == [1, 0, 1]
+    assert dealt_by_cost(shapes, 1) == [0] * 28
+    assert set(dealt_by_cost([(2, 2)], 5)) == {0}

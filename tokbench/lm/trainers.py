@@ -15,6 +15,7 @@ from tokbench.errors import missing_extra
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.lm.checkpoint import Checkpointed
 from tokbench.lm.recipes import StageRecipe
+from tokbench.ranks import ranks_from_environment
 from tokbench.train.muon import MuonAdamW
 
 Row = Mapping[str, list[int]]
@@ -108,7 +109,10 @@ def _muon(recipe: StageRecipe, model: Any) -> MuonAdamW:
     matrices = [weight for weight in trained if weight.ndim > 1 and id(weight) in ends]
     vectors = [weight for weight in trained if weight.ndim < 2]
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
-    return MuonAdamW(hidden, matrices, vectors, recipe.learning_rate, betas=recipe.betas, weight_decay=recipe.weight_decay, dtype=dtype)
+    decay, shared = recipe.weight_decay, ranks_from_environment().world_size > 1
+    return MuonAdamW(
+        hidden, matrices, vectors, recipe.learning_rate, betas=recipe.betas, weight_decay=decay, dtype=dtype, shared=shared
+    )
 
 
 def _made(
