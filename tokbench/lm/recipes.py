@@ -205,19 +205,20 @@ class StageRecipe:
 
 
 MIXED = Shares(generate=0.5, edit=0.2, describe=0.15, complete=0.1, text=0.05)
+DRAWING = Shares(generate=0.6, edit=0.16, describe=0.12, complete=0.07, text=0.05)
 
 RECIPES: tuple[StageRecipe, ...] = (
     StageRecipe(
         name="pretrain",
         stage="pretrain",
         summary="all tasks from scratch, with some wrong and vague words and bad renderings, as web data have them",
-        tasks=MIXED,
+        tasks=DRAWING,
         words=Words(drop=0.1, wrong=0.05, vague=0.1),
         low_quality=0.2,
         images=40_000,
         edits=12_000,
         halves=6_000,
-        steps=8000,
+        steps=12_000,
         optimizer="muon",
         learning_rate=2e-3,
         warmup=200,

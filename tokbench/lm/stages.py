@@ -198,10 +198,11 @@ def _parts(recipe: StageRecipe, ranks: Ranks, micro_batch: int | None, *, most: 
 
 
 def dealt(place: int, batch_size: int, micro: int, processes: int) -> int:
-    """Deal the parts of a step to processes back and forth, as teams are chosen, so that long and short rows are shared evenly.
+    """Deal the rows of a step to processes back and forth, as teams are chosen, so that long and short rows are shared evenly.
 
     Parts go to the processes in turn. Where a step is arranged by length, the last process would have the longest rows in every turn, and all
-    others would wait for it. A step has the same rows in any case.
+    others would wait for it. Here each process has every length, still arranged by it, so that a part is padded little. A step has the same
+    rows in any case.
 
     Args:
         place: Counted from 0 over all steps, as the trainer asks for it.
@@ -215,8 +216,9 @@ def dealt(place: int, batch_size: int, micro: int, processes: int) -> int:
     step, slot = divmod(place, batch_size)
     part, offset = divmod(slot, micro)
     turn, rank = divmod(part, processes)
-    chosen = processes - 1 - rank if turn % 2 else rank
-    return step * batch_size + (turn * processes + chosen) * micro + offset
+    own = turn * micro + offset
+    chosen = processes - 1 - rank if own % 2 else rank
+    return step * batch_size + own * processes + chosen
 
 
 def _refuse_other(out: Path) -> None:
