@@ -305,4 +305,3 @@ def test_processes_share_long_and_short_rows_of_a_step(batch_size: int, micro: i
     assert max(work) - min(work) < processes
     if batch_size % (2 * processes) == 0:
         assert len(set(work)) == 1
-

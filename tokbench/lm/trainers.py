@@ -110,9 +110,7 @@ def _muon(recipe: StageRecipe, model: Any) -> MuonAdamW:
     vectors = [weight for weight in trained if weight.ndim < 2]
     dtype = torch.bfloat16 if recipe.precision == "bf16" else torch.float32
     decay, shared = recipe.weight_decay, ranks_from_environment().world_size > 1
-    return MuonAdamW(
-        hidden, matrices, vectors, recipe.learning_rate, betas=recipe.betas, weight_decay=decay, dtype=dtype, shared=shared
-    )
+    return MuonAdamW(hidden, matrices, vectors, recipe.learning_rate, betas=recipe.betas, weight_decay=decay, dtype=dtype, shared=shared)
 
 
 def _made(
