@@ -263,16 +263,24 @@ from tokbench.lm.recipes import Shares, Words, adjusted, get_recipe
 from tokbench.lm.stages import StageOptions, train_stage
 
 data, start, out = map(Path, sys.argv[1:])
-model = LanguageModel.load(start)
-mixture = Mixture(TokenDataset(data), model.vocabulary, tasks=Shares(), words=Words(), seed=0)
-recipe = adjusted(get_recipe("pretrain"), {"warmup": 2, "learning_rate": 1e-3}, steps=5, batch_size=4)
+mixture = Mixture(TokenDataset(data), LanguageModel.load(start).vocabulary, tasks=Shares(), words=Words(), seed=0)
 
-def rows(number):
+def labelled(number):
     example = mixture.example(number)
     return {"input_ids": example.input_ids, "labels": example.labels}
 
-options = StageOptions(out, log_every=2, save_every=3, resume=(out / "checkpoint.pt").exists())
-train_stage(recipe, model, rows, options, about={"data": "painted"})
+def preferred(number):
+    better, worse = mixture.example(number), mixture.example(number + 1000)
+    start = better.prompt_length
+    answer = worse.input_ids[worse.prompt_length :]
+    return {"prompt_ids": better.input_ids[:start], "chosen_ids": better.input_ids[start:], "rejected_ids": answer}
+
+for stage in ("pretrain", "quality", "dpo"):
+    recipe = adjusted(get_recipe(stage), {"warmup": 2, "learning_rate": 1e-3}, steps=5, batch_size=4)
+    options = StageOptions(out / stage, log_every=2, save_every=3)
+    reference = LanguageModel.load(start).network if stage == "dpo" else None
+    rows = preferred if stage == "dpo" else labelled
+    train_stage(recipe, LanguageModel.load(start), rows, options, about={"data": "painted"}, reference=reference)
 """
 
 
@@ -286,12 +294,13 @@ def test_two_processes_learn_what_one_does(fresh: Any, rows: dict[str, Rows], pa
         command, capture_output=True, text=True, timeout=170, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    run("pretrain", fresh, rows, tmp_path / "one")
-    for one, other in zip(log_of(tmp_path / "one"), log_of(tmp_path / "two"), strict=True):
-        assert one["loss"] == pytest.approx(other["loss"], rel=1e-5)
-    first, second = weights(tmp_path / "one"), weights(tmp_path / "two")
-    assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first)
-    assert len(read_checkpoint(tmp_path / "two" / CHECKPOINT).ranks) == 2
+    for stage in STAGES:
+        run(stage, fresh, rows, tmp_path / stage)
+        for one, other in zip(log_of(tmp_path / stage), log_of(tmp_path / "two" / stage), strict=True):
+            assert one["loss"] == pytest.approx(other["loss"], rel=1e-5), stage
+        first, second = weights(tmp_path / stage), weights(tmp_path / "two" / stage)
+        assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first), stage
+        assert len(read_checkpoint(tmp_path / "two" / stage / CHECKPOINT).ranks) == 2
 
 
 @pytest.mark.parametrize(("batch_size", "micro", "processes"), [(32, 8, 2), (24, 4, 3), (8, 8, 1), (12, 2, 2), (6, 3, 2), (32, 16, 2)])
