@@ -25,8 +25,11 @@ from tokbench.ranks import Ranks
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
 
-AT_ONCE = 16
-"""Prompts that are sampled before their images are ranked."""
+AT_ONCE = 128
+"""Prompts that are sampled before their images are ranked; prompts of one length are read together, so that few make part-filled batches."""
+
+SEQUENCES = 32
+"""Images that are drawn together."""
 
 
 def draw(
@@ -47,7 +50,7 @@ def draw(
     Raises:
         TokbenchError: If the text tokenizer cannot write a prompt, or it is too long for the model.
     """
-    options = SamplingOptions(temperature=preferences.temperature, top_k=preferences.top_k or None)
+    options = SamplingOptions(temperature=preferences.temperature, top_k=preferences.top_k or None, batch_size=SEQUENCES)
     requests = []
     for prompt, time in zip(prompts, times or [0] * len(prompts), strict=True):
         ids = prompt_of("generate", model.vocabulary, text=prompt, grid=model.grid)

@@ -204,21 +204,21 @@ class StageRecipe:
             raise ValueError(f"low_quality is a share of 0 to 1, got {self.low_quality}")
 
 
-MIXED = Shares(generate=0.5, edit=0.2, describe=0.15, complete=0.1, text=0.05)
-DRAWING = Shares(generate=0.6, edit=0.16, describe=0.12, complete=0.07, text=0.05)
+MOSTLY_DRAWN = Shares(generate=0.6, edit=0.16, describe=0.12, complete=0.07, text=0.05)
+MORE_EDITED = Shares(generate=0.4, edit=0.35, describe=0.15, complete=0.05, text=0.05)
 
 RECIPES: tuple[StageRecipe, ...] = (
     StageRecipe(
         name="pretrain",
         stage="pretrain",
         summary="all tasks from scratch, with some wrong and vague words and bad renderings, as web data have them",
-        tasks=DRAWING,
+        tasks=MOSTLY_DRAWN,
         words=Words(drop=0.1, wrong=0.05, vague=0.1),
         low_quality=0.2,
         images=40_000,
         edits=12_000,
         halves=6_000,
-        steps=12_000,
+        steps=8000,
         optimizer="muon",
         learning_rate=2e-3,
         warmup=200,
@@ -227,14 +227,15 @@ RECIPES: tuple[StageRecipe, ...] = (
         name="quality",
         stage="quality",
         summary="all tasks on images whose reconstruction still shows what was asked, with exact words",
-        tasks=MIXED,
+        tasks=MORE_EDITED,
         words=Words(drop=0.1),
         keep=Filter(score=1.0, psnr=25.0),
-        images=8_000,
-        edits=3_000,
+        images=6_000,
+        edits=5_000,
         halves=1_000,
-        steps=400,
-        learning_rate=5e-4,
+        steps=700,
+        optimizer="muon",
+        learning_rate=1e-3,
         warmup=20,
         seed=1,
     ),
