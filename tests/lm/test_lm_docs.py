@@ -30,9 +30,8 @@ BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), 
 def test_the_page_runs_as_written(tokbench_cli: Callable[..., tuple[int, str, str]], artist: ImageModel, tmp_path: Path) -> None:
     artist.model.save(tmp_path / "model")
     (tmp_path / "prompts.txt").write_text("a red circle\na blue square\n")
-    for number, name in enumerate(("scene.png", "style.png")):
-        Image.fromarray(np.random.default_rng(number).integers(256, size=(32, 32, 3), dtype=np.uint8)).save(tmp_path / name)
-        Image.fromarray(np.full((32, 32, 3), 200 * number, dtype=np.uint8)).save(tmp_path / ("worse.png", "better.png")[number])
+    for number, name in enumerate(("worse.png", "better.png")):
+        Image.fromarray(np.full((32, 32, 3), 200 * number, dtype=np.uint8)).save(tmp_path / name)
     (tmp_path / "pairs.jsonl").write_text('{"prompt": "a red circle", "chosen": "better.png", "rejected": "worse.png"}\n')
     (tmp_path / "my_judges.py").write_text(JUDGE)
     for number in range(4):

@@ -70,7 +70,7 @@ def test_the_reward_of_scenes_is_the_share_that_is_read_right() -> None:
     for words in captions(scene):
         assert scene_reward(words, draw(scene, 64)) == 1.0
         pixels = draw(other, 64)
-        assert scene_reward(words, pixels) == score(asked_in(words), read(pixels)).share < 1
+        assert scene_reward(words, pixels) == score(asked_in(words), read(pixels)).reward < 1
 
 
 def test_scenes_are_encoded_into_the_run_and_learned_from(patch_tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ Reward = Callable[[str, Pixels], float]
 """Takes the words and a picture, uint8 ``[H, W, 3]``; gives a finite number, larger for what is better."""
 
 SCENES = "scenes"
-"""The reward of scenes, by its name: the share of what was asked for that the reader finds in the picture."""
+"""The reward of scenes, by its name: what a reader finds of what was asked for, less what was not."""
 
 
 def get_reward(name: str) -> Reward:
@@ -57,7 +57,7 @@ def scene_reward(words: str, pixels: Pixels) -> float:
         pixels: The picture, uint8 ``[H, W, 3]``.
 
     Returns:
-        The share of what was asked for that is right, 0 to 1.
+        Right parts over the parts that were asked for and those of things too many, 0 to 1: ``Score.reward``.
 
     Raises:
         TokbenchError: If the words name no thing, or too many.
@@ -66,4 +66,4 @@ def scene_reward(words: str, pixels: Pixels) -> float:
     from tokbench.data.scenes.reader import read
     from tokbench.data.scenes.score import score
 
-    return score(asked_in(words), read(pixels)).share
+    return score(asked_in(words), read(pixels)).reward

@@ -127,6 +127,10 @@ def test_the_share_is_right_parts_over_all_parts() -> None:
     assert missing.share == pytest.approx(6 / 12)
     more = score(SCENE, reading_of(RED, BLUE, replace(RED, colour="green", y=0.76)))
     assert more.share == pytest.approx(11 / 12)
+    assert (whole.extra, more.extra, missing.extra) == (0, 1, 0)
+    assert whole.reward == whole.share == 1
+    assert missing.reward == missing.share
+    assert more.reward == pytest.approx(more.share * 12 / 17)  # one thing too many has five parts
     assert score(SCENE, reading_of()).share == pytest.approx(1 / 12)
     assert score(SCENE, reading_of(RED, BLUE, ground=ReadGround("graded", ("slate", "sand")))).right["ground"] == 0
 

@@ -5,6 +5,11 @@ so is the number of things. Things that were read are matched to things that wer
 a thing without a match is wrong. So::
 
     share = (right parts of matched things + right relations + right ground + right number) / all parts that were asked for
+
+A picture with more things has more to match, so that the share alone is raised by crowding it. What is to be learned from takes off what
+was not asked for, as intersection over union does::
+
+    reward = the same right parts / (all parts that were asked for + 5 for each thing too many)
 """
 
 from __future__ import annotations
@@ -21,6 +26,9 @@ from tokbench.data.scenes.scene import Scene, Thing, relation_of
 PARTS = ("shape", "colour", "size", "fill", "place", "relation", "ground", "number")
 """Kinds of parts."""
 
+PARTS_OF_A_THING = 5
+"""Shape, colour, size, fill and place."""
+
 
 @dataclass(frozen=True)
 class Score:
@@ -29,15 +37,22 @@ class Score:
     Args:
         right: Right parts by kind.
         asked: Parts asked for by kind.
+        extra: Things beyond the number asked for.
     """
 
     right: dict[str, int] = field(hash=False)
     asked: dict[str, int] = field(hash=False)
+    extra: int = 0
 
     @property
     def share(self) -> float:
         """Right parts over all parts that were asked for."""
         return sum(self.right.values()) / sum(self.asked.values())
+
+    @property
+    def reward(self) -> float:
+        """Right parts over the parts that were asked for and those of things too many, 0 to 1."""
+        return sum(self.right.values()) / (sum(self.asked.values()) + PARTS_OF_A_THING * self.extra)
 
     @property
     def all_right(self) -> bool:
@@ -62,7 +77,8 @@ def score(asked: Asked | Scene, reading: Reading) -> Score:
     right["ground"] = int(wanted.ground is not None and _same_ground(wanted.ground, reading.ground))
     right["number"] = int(len(wanted.things) == len(reading.things))
     kinds = [kind for kind in PARTS if all_parts[kind]]
-    return Score({kind: right[kind] for kind in kinds}, {kind: all_parts[kind] for kind in kinds})
+    extra = max(0, len(reading.things) - len(wanted.things))
+    return Score({kind: right[kind] for kind in kinds}, {kind: all_parts[kind] for kind in kinds}, extra)
 
 
 def _parts(thing: AskedThing) -> dict[str, str]:

@@ -1,0 +1,77 @@
+"""The model that comes with the package: small, whole, said where it is from, and good for what it was trained for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from tokbench.cli import app
+from tokbench.data.scenes import asked_in, draw, read, scene_of, score
+from tokbench.lm.image_model import ImageModel
+from tokbench.lm.model import LanguageModel
+from tokbench.lm.options import SamplingOptions
+from tokbench.lm.shipped import shipped_model
+from tokbench.tokenizers.zoo import resolve
+from tokbench.weights.obtain import weights_path
+
+pytest.importorskip("transformers")
+
+MOST_BYTES = 12_000_000
+PROMPTS = (
+    "a large red circle in the middle",
+    "a small yellow square at the top left and a large blue cross at the bottom right",
+    "a large white triangle to the left of a large orange square",
+    "a small green circle at the top, on a plain grey ground",
+)
+
+
+@pytest.fixture(scope="module")
+def shipped() -> ImageModel:
+    return ImageModel.load(shipped_model())
+
+
+def test_model_and_tokenizer_are_small() -> None:
+    weights = weights_path(resolve("vqvae/scenes")[1])
+    assert weights is not None
+    files = [path for path in shipped_model().iterdir() if path.is_file()]
+    assert sum(path.stat().st_size for path in (*files, weights)) < MOST_BYTES
+
+
+def test_it_says_where_it_is_from(shipped: ImageModel) -> None:
+    model = shipped.model
+    assert model.identity.name == "vqvae/scenes"
+    assert {"pretrain", "quality"} <= {stage["stage"] for stage in model.recipe["stages"]}
+    card = (shipped_model() / "README.md").read_text()
+    assert card.startswith("---\nlicense: apache-2.0\n")
+    for word in ("## What it does", "## What it was trained on", "## What it cannot do"):
+        assert word in card
+    weights = LanguageModel.load(shipped_model()).network.state_dict()
+    assert all(torch.equal(value, value.half().float()) for value in weights.values())
+
+
+def test_it_draws_what_it_is_asked(shipped: ImageModel) -> None:
+    drawn = shipped.generate(PROMPTS, count=4, seed=0, options=SamplingOptions(guidance=2.0))
+    shares = []
+    for place, image in enumerate(drawn):
+        shares.append(score(asked_in(PROMPTS[place // 4]), read(image.permute(1, 2, 0).contiguous().numpy())).share)
+
+    assert sum(shares) / len(shares) > 0.6
+
+
+def test_it_describes_what_it_is_shown(shipped: ImageModel) -> None:
+    scenes = [scene_of(number, "test", things=1, grounds=("plain",)) for number in range(4)]
+    images = torch.stack([torch.from_numpy(draw(scene, 64)).permute(2, 0, 1) for scene in scenes])
+    words = shipped.describe(images)
+    assert sum(scene.things[0].shape in told and scene.things[0].colour in told for scene, told in zip(scenes, words, strict=True)) >= 3
+
+
+def test_commands_take_it_where_none_is_named(tmp_path: Path) -> None:
+    output = tmp_path / "grid.png"
+    done = CliRunner().invoke(app, ["lm", "generate", PROMPTS[0], "-n", "2", "-o", str(output)])
+    assert done.exit_code == 0, done.output
+    assert output.stat().st_size > 0
+    assert json.loads((shipped_model() / "language_model.json").read_text())["image_size"] == [64, 64]
