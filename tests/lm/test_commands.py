@@ -59,7 +59,7 @@ def test_what_is_drawn_is_what_python_draws(tokbench_cli: Cli, folder: Path, tmp
 
     drawn = ImageModel.load(folder).generate(["red"], options=SamplingOptions(0.7, 20, 0.9, 2.0))
     with Image.open(tmp_path / "one.png") as picture:
-        assert np.array_equal(np.asarray(picture)[4:-4, 4:-4], drawn[0].permute(1, 2, 0).numpy())
+        assert np.array_equal(np.asarray(picture), drawn[0].permute(1, 2, 0).numpy())
 
 
 def test_prompts_from_a_file_have_a_row_each(tokbench_cli: Cli, folder: Path, tmp_path: Path) -> None:
@@ -135,6 +135,15 @@ def test_mistakes_are_one_line(tokbench_cli: Cli, folder: Path, tmp_path: Path, 
     assert message in log
     assert len(log.splitlines()) == 1
     assert not list(tmp_path.glob("grid*"))
+
+
+def test_one_image_has_no_frame_so_that_it_can_be_edited(tokbench_cli: Cli, folder: Path, tmp_path: Path) -> None:
+    alone, edited = tmp_path / "alone.png", tmp_path / "edited.png"
+    model = ("--model", str(folder))
+    assert tokbench_cli("lm", "generate", "red", "--enlarge", "1", "-o", str(alone), *model)[0] == 0
+    with Image.open(alone) as picture:
+        assert picture.size == (16, 16)
+    assert tokbench_cli("lm", "edit", str(alone), "make it green", "-o", str(edited), *model)[0] == 0
 
 
 def test_without_a_model_there_is_one_line(tokbench_cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -227,4 +227,6 @@ def _read(places: list[str], artist: ImageModel, *, resize: bool) -> UInt8[Tenso
 def _write(images: UInt8[Tensor, "b 3 h w"], output: Path, *, columns: int, enlarge: int) -> None:
     from tokbench.feed.probe.drawing import draw_samples
 
-    write_picture(draw_samples(images, columns=columns, enlarge=enlarge), output, smaller="fewer images, a smaller --enlarge")
+    gap = 4 if len(images) > 1 else 0  # one image has no frame, so that edit and describe take its file where nothing was enlarged
+    picture = draw_samples(images, columns=columns, enlarge=enlarge, gap=gap)
+    write_picture(picture, output, smaller="fewer images, a smaller --enlarge")
