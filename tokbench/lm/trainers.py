@@ -92,7 +92,6 @@ def make_trainer(
         "disable_tqdm": True,
         "use_cpu": on_cpu,
         "dataloader_pin_memory": not on_cpu,
-        "ddp_find_unused_parameters": False,  # every weight has a part in every row
     }
     optimizer = _muon(recipe, model) if recipe.optimizer == "muon" else None
     with warnings.catch_warnings():
