@@ -23,11 +23,11 @@ from tokbench.data.scenes.asked import Asked, AskedGround, AskedThing, asked_of
 from tokbench.data.scenes.reader import ReadGround, Reading
 from tokbench.data.scenes.scene import Scene, Thing, relation_of
 
-PARTS = ("shape", "colour", "size", "fill", "place", "relation", "ground", "number")
-"""Kinds of parts."""
+THING_PARTS = ("shape", "colour", "size", "fill", "place")
+"""Kinds of parts that a thing has."""
 
-PARTS_OF_A_THING = 5
-"""Shape, colour, size, fill and place."""
+PARTS = (*THING_PARTS, "relation", "ground", "number")
+"""Kinds of parts."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Score:
     @property
     def reward(self) -> float:
         """Right parts over the parts that were asked for and those of things too many, 0 to 1."""
-        return sum(self.right.values()) / (sum(self.asked.values()) + PARTS_OF_A_THING * self.extra)
+        return sum(self.right.values()) / (sum(self.asked.values()) + len(THING_PARTS) * self.extra)
 
     @property
     def all_right(self) -> bool:
@@ -82,7 +82,7 @@ def score(asked: Asked | Scene, reading: Reading) -> Score:
 
 
 def _parts(thing: AskedThing) -> dict[str, str]:
-    named = {kind: getattr(thing, kind) for kind in ("shape", "colour", "size", "fill", "place")}
+    named = {kind: getattr(thing, kind) for kind in THING_PARTS}
     return {kind: value for kind, value in named.items() if value is not None}
 
 
