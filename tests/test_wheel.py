@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 FEWER = {"choose_tokenizer": ("photos", "64", "8"), "language_model": ("photos/train", "10"), "train_and_compare": ("4", "fsq", "16")}
 """What is written behind the names of examples, so that they take seconds: fewer images, fewer steps."""
-MOST_BYTES = 50_000_000
+MOST_BYTES = 46_000_000
 
 
 @pytest.fixture(scope="session")

@@ -65,7 +65,7 @@ def test_bad_renderings_come_in_their_share_and_whole_edits_at_a_time() -> None:
         assert len(set(parts)) == 1
 
 
-def test_the_reward_of_scenes_is_the_share_that_is_read_right() -> None:
+def test_the_reward_of_scenes_is_what_is_read_right() -> None:
     scene, other = scene_of(0), scene_of(1)
     for words in captions(scene):
         assert scene_reward(words, draw(scene, 64)) == 1.0

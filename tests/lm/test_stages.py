@@ -17,13 +17,12 @@ from typing import Any
 import pytest
 import torch
 
+from tests.lm.painted_rows import Rows, rows_of
 from tokbench.errors import TokbenchError
-from tokbench.feed import TokenDataset
 from tokbench.lm.build import LoraOptions
 from tokbench.lm.checkpoint import CHECKPOINT, read_checkpoint
-from tokbench.lm.mixture import Mixture
 from tokbench.lm.model import ABOUT, LanguageModel
-from tokbench.lm.recipes import Shares, StageRecipe, Words, adjusted, get_recipe
+from tokbench.lm.recipes import StageRecipe, adjusted, get_recipe
 from tokbench.lm.stages import LOG, StageOptions, dealt, train_stage
 from tokbench.lm.tasks import example_of
 
@@ -31,8 +30,6 @@ pytest.importorskip("trl")
 
 ABOUT_ROWS = {"data": "painted"}
 STAGES = ["pretrain", "quality", "dpo"]
-
-Rows = Callable[[int], Mapping[str, list[int]]]
 
 
 class Killed(Exception):
@@ -42,19 +39,7 @@ class Killed(Exception):
 @pytest.fixture(scope="module")
 def rows(painted: Path, tiny: LanguageModel) -> dict[str, Rows]:
     """Rows of each stage out of one export."""
-    mixture = Mixture(TokenDataset(painted), tiny.vocabulary, tasks=Shares(), words=Words(), seed=0)
-
-    def labelled(number: int) -> Mapping[str, list[int]]:
-        example = mixture.example(number)
-        return {"input_ids": example.input_ids, "labels": example.labels}
-
-    def preferred(number: int) -> Mapping[str, list[int]]:
-        better, worse = mixture.example(number), mixture.example(number + 1000)
-        start = better.prompt_length
-        answer = worse.input_ids[worse.prompt_length :]
-        return {"prompt_ids": better.input_ids[:start], "chosen_ids": better.input_ids[start:], "rejected_ids": answer}
-
-    return {"pretrain": labelled, "quality": labelled, "dpo": preferred}
+    return rows_of(painted, tiny.vocabulary)
 
 
 def recipe_of(stage: str, **changes: object) -> StageRecipe:
@@ -256,30 +241,16 @@ def test_batches_that_do_not_divide(fresh: Any, rows: dict[str, Rows], tmp_path:
 SCRIPT = """
 import sys
 from pathlib import Path
-from tokbench.feed import TokenDataset
-from tokbench.lm.mixture import Mixture
+from painted_rows import rows_of
 from tokbench.lm.model import LanguageModel
-from tokbench.lm.recipes import Shares, Words, adjusted, get_recipe
+from tokbench.lm.recipes import adjusted, get_recipe
 from tokbench.lm.stages import StageOptions, train_stage
 
 data, start, out = map(Path, sys.argv[1:])
-mixture = Mixture(TokenDataset(data), LanguageModel.load(start).vocabulary, tasks=Shares(), words=Words(), seed=0)
-
-def labelled(number):
-    example = mixture.example(number)
-    return {"input_ids": example.input_ids, "labels": example.labels}
-
-def preferred(number):
-    better, worse = mixture.example(number), mixture.example(number + 1000)
-    start = better.prompt_length
-    answer = worse.input_ids[worse.prompt_length :]
-    return {"prompt_ids": better.input_ids[:start], "chosen_ids": better.input_ids[start:], "rejected_ids": answer}
-
-for stage in ("pretrain", "quality", "dpo"):
+for stage, rows in rows_of(data, LanguageModel.load(start).vocabulary).items():
     recipe = adjusted(get_recipe(stage), {"warmup": 2, "learning_rate": 1e-3}, steps=5, batch_size=4)
     options = StageOptions(out / stage, log_every=2, save_every=3)
     reference = LanguageModel.load(start).network if stage == "dpo" else None
-    rows = preferred if stage == "dpo" else labelled
     train_stage(recipe, LanguageModel.load(start), rows, options, about={"data": "painted"}, reference=reference)
 """
 
@@ -289,10 +260,9 @@ def test_two_processes_learn_what_one_does(fresh: Any, rows: dict[str, Rows], pa
     fresh().save(tmp_path / "start")
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d"]
     command += ["--rdzv-endpoint", "localhost:0", str(tmp_path / "script.py"), str(painted), str(tmp_path / "start"), str(tmp_path / "two")]
-    root = str(Path(__file__).parents[2])
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=170, env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": root}
-    )
+    here = Path(__file__).parent  # where painted_rows lies; others install packages that are called tests
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here.parents[1]}{os.pathsep}{here}"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=170, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
     for stage in STAGES:
         run(stage, fresh, rows, tmp_path / stage)
