@@ -33,23 +33,37 @@ class _Norm(nn.GroupNorm):
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
-def _norm(channels: int, groups: int) -> nn.GroupNorm:
-    return _Norm(groups, channels, eps=1e-6)
+class _PlaceNorm(nn.GroupNorm):
+    """All channels of a place by their root mean square, with a scale and a shift a channel (Zhang and Sennrich 2019, with the shift)."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        size = torch.rsqrt(input.float().square().mean(dim=1, keepdim=True) + self.eps)
+        return (input * size * self.weight[:, None, None] + self.bias[:, None, None]).to(input.dtype)
 
 
-def _conv3(inputs: int, outputs: int) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 3, padding=1)
+def _norm(channels: int, groups: int | None) -> nn.GroupNorm:
+    """What normalises a map; without groups, every place by itself."""
+    return _PlaceNorm(1, channels, eps=1e-6) if groups is None else _Norm(groups, channels, eps=1e-6)
+
+
+def _groups(config: AutoencoderConfig) -> int | None:
+    return None if config.norm == "rms" else config.norm_groups
+
+
+def _conv3(inputs: int, outputs: int, *, local: bool = False) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 1) if local else nn.Conv2d(inputs, outputs, 3, padding=1)
 
 
 class ResBlock(nn.Module):
-    """norm, swish, 3x3 convolution, twice; a 1x1 shortcut where the width changes."""
+    """norm, swish, 3x3 convolution (1x1 where it is local), twice; a 1x1 shortcut where the width changes."""
 
-    def __init__(self, inputs: int, outputs: int, groups: int) -> None:
+    def __init__(self, inputs: int, outputs: int, groups: int | None, *, local: bool = False) -> None:
         super().__init__()
+        self.local = local
         self.norm1 = _norm(inputs, groups)
-        self.conv1 = _conv3(inputs, outputs)
+        self.conv1 = _conv3(inputs, outputs, local=local)
         self.norm2 = _norm(outputs, groups)
-        self.conv2 = _conv3(outputs, outputs)
+        self.conv2 = _conv3(outputs, outputs, local=local)
         if inputs != outputs:
             self.nin_shortcut = nn.Conv2d(inputs, outputs, 1)
 
@@ -69,7 +83,7 @@ class ResBlock(nn.Module):
 class AttentionBlock(nn.Module):
     """Single-head self-attention over all positions, with 1x1 convolutions as projections."""
 
-    def __init__(self, channels: int, groups: int) -> None:
+    def __init__(self, channels: int, groups: int | None) -> None:
         super().__init__()
         self.norm = _norm(channels, groups)
         self.q = nn.Conv2d(channels, channels, 1)
@@ -114,10 +128,19 @@ class _Level(nn.Module):
     """Residual blocks of one resolution, each followed by attention where the level has it, then the way to the next level."""
 
     def __init__(
-        self, inputs: int, outputs: int, blocks: int, groups: int, *, attention: bool, downsample: bool = False, upsample: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        blocks: int,
+        groups: int | None,
+        *,
+        attention: bool,
+        local: bool = False,
+        downsample: bool = False,
+        upsample: bool = False,
     ) -> None:
         super().__init__()
-        self.block = nn.ModuleList(ResBlock(inputs if i == 0 else outputs, outputs, groups) for i in range(blocks))
+        self.block = nn.ModuleList(ResBlock(inputs if i == 0 else outputs, outputs, groups, local=local) for i in range(blocks))
         self.attn = nn.ModuleList(AttentionBlock(outputs, groups) for _ in range(blocks if attention else 0))
         self.downsample = Downsample(outputs) if downsample else None
         self.upsample = Upsample(outputs) if upsample else None
@@ -143,11 +166,11 @@ class _Level(nn.Module):
 
 
 class _Middle(nn.Module):
-    def __init__(self, channels: int, groups: int, *, attention: bool) -> None:
+    def __init__(self, channels: int, groups: int | None, *, attention: bool, local: bool = False) -> None:
         super().__init__()
-        self.block_1 = ResBlock(channels, channels, groups)
+        self.block_1 = ResBlock(channels, channels, groups, local=local)
         self.attn_1 = AttentionBlock(channels, groups) if attention else nn.Identity()
-        self.block_2 = ResBlock(channels, channels, groups)
+        self.block_2 = ResBlock(channels, channels, groups, local=local)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.block_2(self.attn_1(self.block_1(x)))
@@ -161,18 +184,19 @@ class Encoder(nn.Module):
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        widths = config.widths
+        widths, groups = config.widths, _groups(config)
         self.conv_in = _conv3(3, config.channels)
         self.down = nn.ModuleList()
         inputs = config.channels
         for i, width in enumerate(widths):
-            last = i == len(widths) - 1
-            attention = config.has_attention(i)
-            self.down.append(_Level(inputs, width, config.num_res_blocks, config.norm_groups, attention=attention, downsample=not last))
+            last, local = i == len(widths) - 1, i >= len(widths) - config.local_levels
+            attention, blocks = config.has_attention(i), config.num_res_blocks
+            self.down.append(_Level(inputs, width, blocks, groups, attention=attention, local=local, downsample=not last))
             inputs = width
-        self.mid = _Middle(inputs, config.norm_groups, attention=config.mid_attention)
-        self.norm_out = _norm(inputs, config.norm_groups)
-        self.conv_out = _conv3(inputs, config.z_channels * (2 if config.double_z else 1))
+        local = config.local_levels > 0
+        self.mid = _Middle(inputs, groups, attention=config.mid_attention, local=local)
+        self.norm_out = _norm(inputs, groups)
+        self.conv_out = _conv3(inputs, config.z_channels * (2 if config.double_z else 1), local=local)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z h2 w2"]:
         """Encode images in [-1, 1]."""
@@ -196,18 +220,18 @@ class Decoder(nn.Module):
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        widths = config.widths
+        widths, groups = config.widths, _groups(config)
         inputs = widths[-1]
         self.conv_in = _conv3(config.z_channels, inputs)
-        self.mid = _Middle(inputs, config.norm_groups, attention=config.mid_attention)
+        self.mid = _Middle(inputs, groups, attention=config.mid_attention)
         levels: list[_Level] = []
         for i in reversed(range(len(widths))):
             blocks, attention = config.num_res_blocks + 1, config.has_attention(i)
-            level = _Level(inputs, widths[i], blocks, config.norm_groups, attention=attention, upsample=i > 0)
+            level = _Level(inputs, widths[i], blocks, groups, attention=attention, upsample=i > 0)
             levels.insert(0, level)
             inputs = widths[i]
         self.up = nn.ModuleList(levels)
-        self.norm_out = _norm(inputs, config.norm_groups)
+        self.norm_out = _norm(inputs, groups)
         self.conv_out = _conv3(inputs, 3)
 
     def forward(self, features: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 h2 w2"]:
@@ -262,7 +286,9 @@ def _takes_strips(network: Encoder | Decoder, x: Tensor, *, scale: int) -> bool:
     if x.dtype not in (torch.float32, torch.bfloat16) or torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False
     return all(
-        type(part) in _LAYERS and not (part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part))
+        type(part) in _LAYERS
+        and not (part._forward_hooks or part._forward_pre_hooks or "forward" in vars(part))
+        and not (isinstance(part, ResBlock) and part.local)  # strips convolve 3x3
         for part in network.modules()
         if part is not network
     )

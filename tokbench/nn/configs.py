@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from tokbench.configs import UNLESS_DEFAULT
+
+Norm = Literal["group", "rms"]
+"""What an autoencoder normalises over: groups of channels of the whole map, or the channels of each place."""
 
 Places = Literal["diagonal", "grid"]
 """Where the code tokens of a double-stream transformer stand, see ``tokbench.nn.mmdit.code_positions``."""
@@ -25,9 +30,14 @@ class AutoencoderConfig:
         mid_attention: Whether the lowest level's middle has an attention block.
         norm_groups: Groups of every normalisation; published networks have 32. A group of one channel forgets that channel's
             mean and contrast, so narrow networks want fewer.
+        norm: ``group`` normalises over the whole map, as published networks do, so what is far away acts on every place. ``rms`` divides
+            the channels of a place by their root mean square, place by place.
+        local_levels: How many of the encoder's lowest levels, with its middle, look at one place alone (1x1 convolutions for 3x3 ones).
+            Codes then tell of the pixels around them, and stay as they are where an image is changed elsewhere.
 
     Raises:
-        ValueError: If a number is not positive, or a width is not a multiple of the normalisation groups.
+        ValueError: If a number is not positive (``local_levels`` may be 0), there are not so many levels, or a width is not a multiple of
+            the normalisation groups.
     """
 
     z_channels: int
@@ -39,6 +49,8 @@ class AutoencoderConfig:
     double_z: bool = False
     mid_attention: bool = True
     norm_groups: int = 32
+    norm: Norm = field(default="group", metadata=UNLESS_DEFAULT)
+    local_levels: int = field(default=0, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         numbers = (self.z_channels, self.channels, self.num_res_blocks, self.resolution, self.norm_groups, *self.channel_multipliers)
@@ -46,6 +58,8 @@ class AutoencoderConfig:
             raise ValueError(f"channels, blocks, groups and at least one channel multiplier must be positive, got {self}")
         if any(width % self.norm_groups for width in self.widths):
             raise ValueError(f"every level's width must be a multiple of norm_groups={self.norm_groups}, got {self.widths}")
+        if not 0 <= self.local_levels <= len(self.channel_multipliers):
+            raise ValueError(f"local_levels is 0 to {len(self.channel_multipliers)}, the levels there are, got {self.local_levels}")
 
     @property
     def widths(self) -> tuple[int, ...]:
