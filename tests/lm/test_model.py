@@ -119,6 +119,19 @@ def test_the_text_tokenizer_comes_along(tiny: LanguageModel, tmp_path: Path) -> 
     assert (tmp_path / "model" / TEXT).is_file()
 
 
+@pytest.mark.parametrize(
+    ("stages", "guidance"),
+    [
+        ([{"recipe": {"guidance": 3}}, {"recipe": {"guidance": 2.5}}, {"recipe": {}}], 2.5),
+        ([{"recipe": {"guidance": 2.0}}, {"recipe": {"guidance": "9"}}, "?", {"recipe": 7}], 2.0),
+        ([{"recipe": {"guidance": float("nan")}}], 1.0),
+        ("none", 1.0),
+    ],
+)
+def test_guidance_is_what_the_last_stage_says(tiny: LanguageModel, stages: object, guidance: float) -> None:
+    assert replace(tiny, recipe={"stages": stages}).guidance == guidance
+
+
 def test_parts_that_do_not_fit_together(tiny: LanguageModel) -> None:
     small = transformers.LlamaForCausalLM(transformers.LlamaConfig(**tiny.network.config.to_dict() | {"vocab_size": 300}))
     with pytest.raises(ValueError, match="the weights have 300 ids, the vocabulary has"):

@@ -159,13 +159,14 @@ def _options(request: Request) -> SamplingOptions:
     """How it is sampled; what is out of range is refused in words."""
     values = {}
     for name in ("temperature", "guidance"):
-        text = request.query_params.get(name, "1")
+        if (text := request.query_params.get(name)) is None:
+            continue
         try:
             values[name] = float(text)
         except ValueError as error:
             raise TokbenchError(f"{name} is a number, got {text[:40]!r}") from error
     try:
-        return SamplingOptions(temperature=values["temperature"], guidance=values["guidance"])
+        return SamplingOptions(temperature=values.get("temperature", 1.0), guidance=values.get("guidance"))
     except ValueError as error:
         raise TokbenchError(str(error)) from error
 

@@ -29,6 +29,7 @@ class Studio:
     def __init__(self, model: ImageModel, name: str) -> None:
         self.name = name
         self.size = model.model.image_size[0]
+        self.guidance = model.model.guidance
         self._model = model
 
     def draw(self, words: str, seed: int, options: SamplingOptions) -> Mapping[str, Any]:

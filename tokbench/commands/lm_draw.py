@@ -43,7 +43,8 @@ TopKOption = Annotated[int, whole("--top-k", low=0, help="Choose from so many of
 TopPOption = Annotated[float, number("--top-p", help="Choose from the likeliest ids that hold this share of the probability.")]
 TemperatureOption = Annotated[float, number("--temperature", help="Divides the scores; 0 takes the likeliest id.")]
 GuidanceOption = Annotated[
-    float, number("--guidance", help="How far to go from images of anything to those of the words; 1 is the model as it is.")
+    float | None,
+    number("--guidance", help="How far to go from images of anything to those of the words; 1 is none [default: what the model says]."),
 ]
 BatchOption = Annotated[int, whole("--batch-size", low=1, help="Sequences at once; changes no choice, but for rounding.")]
 ResizeOption = Annotated[bool, typer.Option("--resize", help="Take the centre square of an image, at the size of the model.")]
@@ -62,7 +63,7 @@ def generate(
     temperature: TemperatureOption = 1.0,
     top_k: TopKOption = 0,
     top_p: TopPOption = 1.0,
-    guidance: GuidanceOption = 1.0,
+    guidance: GuidanceOption = None,
     seed: SeedOption = 0,
     batch_size: BatchOption = 16,
     enlarge: EnlargeOption = 2,
@@ -98,7 +99,7 @@ def edit(
     temperature: TemperatureOption = 1.0,
     top_k: TopKOption = 0,
     top_p: TopPOption = 1.0,
-    guidance: GuidanceOption = 1.0,
+    guidance: GuidanceOption = None,
     seed: SeedOption = 0,
     batch_size: BatchOption = 16,
     enlarge: EnlargeOption = 2,
@@ -134,7 +135,7 @@ def complete(
     temperature: TemperatureOption = 1.0,
     top_k: TopKOption = 0,
     top_p: TopPOption = 1.0,
-    guidance: GuidanceOption = 1.0,
+    guidance: GuidanceOption = None,
     seed: SeedOption = 0,
     batch_size: BatchOption = 16,
     enlarge: EnlargeOption = 2,
@@ -179,7 +180,7 @@ def describe(
         print(visible(" ".join(text.split())))
 
 
-def sampling_options(temperature: float, top_k: int, top_p: float, guidance: float, batch_size: int) -> SamplingOptions:
+def sampling_options(temperature: float, top_k: int, top_p: float, guidance: float | None, batch_size: int) -> SamplingOptions:
     """Build the options of sampling, whose errors name options of the command.
 
     Raises:

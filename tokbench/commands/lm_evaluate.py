@@ -73,7 +73,7 @@ def evaluate(
     temperature: TemperatureOption = 1.0,
     top_k: TopKOption = 0,
     top_p: TopPOption = 1.0,
-    guidance: GuidanceOption = 1.0,
+    guidance: GuidanceOption = None,
     seed: Annotated[int, whole("--seed", low=0, high=2**31 - 1, help="Of scenes and samples.")] = 0,
     batch_size: BatchOption = 16,
     device: DeviceOption = "cpu",

@@ -33,7 +33,7 @@ from tokbench.tokens import DiscreteTokens
 Pixels = UInt8[Tensor, "b 3 h w"]
 Progress = Callable[[int, int], None]
 
-LIKELIEST = SamplingOptions(temperature=0.0)
+LIKELIEST = SamplingOptions(temperature=0.0, guidance=1.0)
 """How images are described unless it is told."""
 
 FORMATS = {"fp32": torch.float32, "bf16": torch.bfloat16}

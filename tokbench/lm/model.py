@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,6 +75,17 @@ class LanguageModel:
     def identity(self) -> TokenizerIdentity:
         """The image tokenizer its codes are of."""
         return self.vocabulary.image_tokenizer
+
+    @property
+    def guidance(self) -> float:
+        """How far its images are led away from wordless ones where nobody says: as the last stage that says it, or 1."""
+        stages = self.recipe.get("stages")
+        for stage in reversed(stages if isinstance(stages, list) else []):
+            recipe = stage.get("recipe") if isinstance(stage, Mapping) else None
+            value = recipe.get("guidance") if isinstance(recipe, Mapping) else None
+            if isinstance(value, int | float) and math.isfinite(value):
+                return float(value)
+        return 1.0
 
     @property
     def device(self) -> torch.device:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -14,7 +14,8 @@ class SamplingOptions:
         temperature: Divides the scores; below 1 makes likely ids likelier, and 0 always takes the likeliest.
         top_k: Ids to choose among, the likeliest ones; None takes all.
         top_p: Share of the probability to choose among, the likeliest ids that hold it; 1 takes all.
-        guidance: How far to go from the scores without words to those with them; 1 is the model as it is, and takes half the time.
+        guidance: How far to go from the scores without words to those with them; 1 is the model as it is, and takes half the time. None
+            is what the model says itself, see ``LanguageModel.guidance``.
         batch_size: Sequences at once. It changes no choice, but for rounding.
 
     Raises:
@@ -24,7 +25,7 @@ class SamplingOptions:
     temperature: float = 1.0
     top_k: int | None = None
     top_p: float = 1.0
-    guidance: float = 1.0
+    guidance: float | None = None
     batch_size: int = 16
 
     def __post_init__(self) -> None:
@@ -34,10 +35,14 @@ class SamplingOptions:
             raise ValueError(f"top_k must be at least 1, got {self.top_k}")
         if not 0 < self.top_p <= 1:
             raise ValueError(f"top_p must be above 0 and at most 1, got {self.top_p:g}")
-        if not math.isfinite(self.guidance):
+        if self.guidance is not None and not math.isfinite(self.guidance):
             raise ValueError(f"guidance must be a finite number, got {self.guidance:g}")
         if self.batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+
+    def of(self, guidance: float) -> SamplingOptions:
+        """The options with a guidance: their own, or this one where they have none."""
+        return self if self.guidance is not None else replace(self, guidance=guidance)
 
     @property
     def label(self) -> str:
@@ -45,5 +50,5 @@ class SamplingOptions:
         parts = ["likeliest ids" if self.temperature == 0 else f"temperature {self.temperature:g}"]
         parts += [f"top-{self.top_k}"] if self.top_k is not None else []
         parts += [f"top-p {self.top_p:g}"] if self.top_p < 1 else []
-        parts += [f"guidance {self.guidance:g}"] if self.guidance != 1 else []
+        parts += [f"guidance {self.guidance:g}"] if self.guidance not in (None, 1) else []
         return ", ".join(parts)

@@ -50,7 +50,7 @@ def draw(
     Raises:
         TokbenchError: If the text tokenizer cannot write a prompt, or it is too long for the model.
     """
-    options = SamplingOptions(temperature=preferences.temperature, top_k=preferences.top_k or None, batch_size=SEQUENCES)
+    options = SamplingOptions(temperature=preferences.temperature, top_k=preferences.top_k or None, guidance=1.0, batch_size=SEQUENCES)
     requests = []
     for prompt, time in zip(prompts, times or [0] * len(prompts), strict=True):
         ids = prompt_of("generate", model.vocabulary, text=prompt, grid=model.grid)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
-from tokbench.configs import with_overrides
+from tokbench.configs import UNLESS_DEFAULT, with_overrides
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.plugins import import_class
 
@@ -164,6 +165,8 @@ class StageRecipe:
         grad_clip: Largest gradient norm.
         precision: ``bf16`` runs the network under autocast.
         seed: Seed of everything random.
+        guidance: How far the model's images are led away from wordless ones where nobody says, see ``SamplingOptions``; it goes into the
+            model. None leaves what the stage before said.
 
     Raises:
         ValueError: If a number is out of range.
@@ -193,6 +196,7 @@ class StageRecipe:
     grad_clip: float = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
+    guidance: float | None = field(default=None, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         if min(self.steps, self.batch_size, self.images, self.halves) < 1:
@@ -202,9 +206,11 @@ class StageRecipe:
             raise ValueError(f"learning_rate is above 0; warmup, edits and seed are not negative, got {self.learning_rate}, {self.warmup}")
         if not 0 <= self.low_quality <= 1:
             raise ValueError(f"low_quality is a share of 0 to 1, got {self.low_quality}")
+        if self.guidance is not None and not math.isfinite(self.guidance):
+            raise ValueError(f"guidance is a finite number, got {self.guidance}")
 
 
-MOSTLY_DRAWN = Shares(generate=0.6, edit=0.16, describe=0.12, complete=0.07, text=0.05)
+MOSTLY_DRAWN = Shares(generate=0.5, edit=0.26, describe=0.13, complete=0.06, text=0.05)
 MORE_EDITED = Shares(generate=0.4, edit=0.35, describe=0.15, complete=0.05, text=0.05)
 
 RECIPES: tuple[StageRecipe, ...] = (

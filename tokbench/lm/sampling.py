@@ -86,12 +86,13 @@ def sample(
         TokbenchError: If a prompt has an image of another size than the model's, it leaves no room for its answer, or scores are not finite.
         ValueError: If guidance is asked for and a request has no wordless prompt.
     """
-    options = options or SamplingOptions()
+    options = (options or SamplingOptions()).of(model.guidance)
     if options.guidance != 1 and not all(request.wordless for request in requests):
         raise ValueError("guidance leads away from a prompt without words; give every request its wordless")
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for number, request in enumerate(requests):
-        groups[len(request.ids), len(request.wordless), _begun(request.ids, model.vocabulary)].append(number)
+        lengths = len(request.ids), len(request.wordless)
+        groups[*lengths, _begun(request.ids, model.vocabulary), _guided(request, options)].append(number)
     answers: dict[int, list[int]] = {}
     for members in groups.values():
         steps = _steps(model, requests[members[0]].ids, longest_text)
@@ -103,6 +104,11 @@ def sample(
             answers |= zip(some, _go_on(model, filled, steps, options)[: len(rows)], strict=True)
             progress(len(answers), len(requests))
     return [answers[number] for number in range(len(requests))]
+
+
+def _guided(request: Request, options: SamplingOptions) -> bool:
+    """Whether guidance changes its scores: there are words to be led away from."""
+    return options.guidance != 1 and list(request.ids) != list(request.wordless)
 
 
 def _begun(ids: Sequence[int], vocabulary: Vocabulary) -> int:
@@ -139,7 +145,8 @@ def _check_room(model: LanguageModel, request: Request, steps: int) -> None:
 
 def _go_on(model: LanguageModel, rows: Sequence[Request], steps: Sequence[Int64[Tensor, "n"]], options: SamplingOptions) -> list[list[int]]:
     """Answer prompts of one length, row by row up to EOS."""
-    end, guided = model.vocabulary.special.eos, options.guidance != 1
+    end, guided = model.vocabulary.special.eos, _guided(rows[0], options)
+    guidance = 1.0 if options.guidance is None else options.guidance
     told = Reader(model.network, [row.ids for row in rows])
     untold = Reader(model.network, [row.wordless for row in rows]) if guided else None
     draws = torch.stack([torch.rand(len(steps), dtype=torch.float64, generator=_generator(row.seed)) for row in rows])
@@ -151,7 +158,7 @@ def _go_on(model: LanguageModel, rows: Sequence[Request], steps: Sequence[Int64[
             scores = told.scores()[:, allowed]
             if untold is not None:
                 without = untold.scores()[:, allowed]
-                scores = without + options.guidance * (scores - without)
+                scores = without + guidance * (scores - without)
             new = allowed[choose(scores, draws[:, step], options)][:, None]
         for reader in (told, untold):
             if reader is not None:

@@ -11,8 +11,8 @@ from tokbench.report.page.model import clipped
 TASKS = {"generate", "edit", "describe", "complete"}
 """What is evaluated if no task is named."""
 
-SAMPLING = {"temperature": 1.0, "top_k": None, "top_p": 1.0, "guidance": 1.0}
-"""Settings of sampling that have options, with their defaults."""
+SAMPLING = {"temperature": 1.0, "top_k": None, "top_p": 1.0, "guidance": None}
+"""Settings of sampling that have options, with their defaults; that of guidance is the model's own."""
 
 
 def evaluate_command(record: LanguageModelRecord) -> str:
