@@ -22,6 +22,7 @@ from tokbench.commands.probe import probe
 from tokbench.commands.reconstruct import reconstruct
 from tokbench.commands.report import report
 from tokbench.commands.run import run
+from tokbench.commands.speed import speed
 from tokbench.commands.train import train
 from tokbench.commands.weights import convert, published, weights_app
 from tokbench.commands.zoo import list_, show
@@ -104,6 +105,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "show": show,
     "metrics": metrics,
     "run": run,
+    "speed": speed,
     "compare": compare,
     "diff": diff,
     "plot": plot,

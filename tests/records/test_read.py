@@ -31,7 +31,7 @@ def test_committed_records_are_read_by_the_kind_they_name(folder):
 def test_records_of_kinds_that_are_not_known_are_named(kind):
     with pytest.raises(
         TokbenchError,
-        match=rf"^it is the record of a {kind}, this tokbench reads those of a run or a probe or a language model; install a newer one$",
+        match=rf"^it is the record of a {kind}, this tokbench reads those of a run or a probe or a language model or a speed test; install a newer one$",
     ):
         from_values({"schema": 1, "kind": kind}, origin="it")
 

@@ -67,9 +67,9 @@ def encode(
     name = name_of(tokenizer)
     layout = layout_of(tokenizer, *images.shape[2:]) if layout is None else layout
     with blamed(name, "encode"):
-        given = images.to(_number_format(tokenizer))
+        given = images.to(number_format(tokenizer))
         before, seeds = given.clone(), _seeds(ids, "encode", len(images), protocol)
-        with _autocast(tokenizer, protocol):
+        with autocast(tokenizer, protocol.precision):
             tokens = timed(lambda: tokenizer.encode(given, seeds=seeds))
     with blamed(name, "encode"):  # what it returns may be of a class that fails when it is looked at
         return check_tokens(tokens, layout, given, before, name)
@@ -96,19 +96,20 @@ def decode(
     name, values = name_of(tokenizer), values_of(tokens)
     with blamed(name, "decode"):
         before, seeds = values.clone(), _seeds(ids, "decode", len(tokens), protocol)
-        with _autocast(tokenizer, protocol):
+        with autocast(tokenizer, protocol.precision):
             images = timed(lambda: tokenizer.decode(tokens, seeds=seeds))
     with blamed(name, "decode"):
         check_unwritten(tokens, before, name)
         return check_images(images, (len(tokens), 3, protocol.size, protocol.size), values.device, name).float()
 
 
-def _autocast(tokenizer: Tokenizer, protocol: Protocol) -> torch.autocast:
-    return torch.autocast(tokenizer.device.type, torch.bfloat16, enabled=protocol.precision == "bf16")
+def autocast(tokenizer: Tokenizer, precision: Literal["fp32", "bf16"]) -> torch.autocast:
+    """What a tokenizer runs in: ``bf16`` computes in bfloat16 what can be, with the weights as they are."""
+    return torch.autocast(tokenizer.device.type, torch.bfloat16, enabled=precision == "bf16")
 
 
-def _number_format(tokenizer: Tokenizer) -> torch.dtype:
-    """That of its first weight with a point; single precision if it has none."""
+def number_format(tokenizer: Tokenizer) -> torch.dtype:
+    """Number format of images for a tokenizer: that of its first weight with a point, single precision if it has none."""
     tensors = (*tokenizer.parameters(), *tokenizer.buffers())
     return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from tokbench.records.everything import find_everything
 from tokbench.records.lm_record import KIND, LanguageModelRecord, lm_record_from_dict
 from tokbench.records.probe_record import ProbeRecord
-from tokbench.records.read import KINDS, from_values
 from tokbench.records.record import Record
-from tokbench.records.store import Rows, no_records, read_places, write_named
+from tokbench.records.store import Rows, read_places, write_named
 
 
 def write_lm_record(record: LanguageModelRecord, rows: Rows, folder: Path, *, pictures: Callable[[Path], None] | None = None) -> Path:
@@ -60,20 +60,5 @@ def find_every_record(
     Raises:
         TokbenchError: If a place is missing, a file is no record, or there is none of any kind.
     """
-    places = list(places)
-    runs: list[tuple[Path, Record]] = []
-    probes: list[tuple[Path, ProbeRecord]] = []
-    models: list[tuple[Path, LanguageModelRecord]] = []
-    for found in read_places(places):
-        if not found.named and found.kind not in KINDS:
-            continue
-        record = from_values(found.values, origin=str(found.path))
-        if isinstance(record, ProbeRecord):
-            probes.append((found.path, record))
-        elif isinstance(record, LanguageModelRecord):
-            models.append((found.path, record))
-        else:
-            runs.append((found.path, record))
-    if not runs and not probes and not models:
-        raise no_records(places)
-    return runs, probes, models
+    found = find_everything(places)
+    return found.runs, found.probes, found.models

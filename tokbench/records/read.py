@@ -12,16 +12,21 @@ from tokbench.records.lm_record import LanguageModelRecord, lm_record_from_dict
 from tokbench.records.probe_record import KIND as PROBE
 from tokbench.records.probe_record import ProbeRecord, probe_record_from_dict
 from tokbench.records.record import RUN, Record, read_values, record_from_dict
+from tokbench.records.speed_record import KIND as SPEED
+from tokbench.records.speed_record import SpeedRecord, speed_record_from_dict
 
-KINDS: dict[str, Callable[..., Record | ProbeRecord | LanguageModelRecord]] = {
+AnyRecord = Record | ProbeRecord | LanguageModelRecord | SpeedRecord
+
+KINDS: dict[str, Callable[..., AnyRecord]] = {
     RUN: record_from_dict,
     PROBE: probe_record_from_dict,
     LANGUAGE_MODEL: lm_record_from_dict,
+    SPEED: speed_record_from_dict,
 }
 """Builders by the kind that a record names."""
 
 
-def read(path: str | Path) -> Record | ProbeRecord | LanguageModelRecord:
+def read(path: str | Path) -> AnyRecord:
     """Read a record file of whatever kind.
 
     Args:
@@ -33,7 +38,7 @@ def read(path: str | Path) -> Record | ProbeRecord | LanguageModelRecord:
     return from_values(read_values(Path(path)), origin=str(path))
 
 
-def from_values(values: Any, *, origin: str) -> Record | ProbeRecord | LanguageModelRecord:
+def from_values(values: Any, *, origin: str) -> AnyRecord:
     """Build a record from plain JSON values, by the kind they name; what names none is the record of a run.
 
     Args:

@@ -1,0 +1,79 @@
+"""The command that measures speed: what it prints, writes and refuses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+BROKEN = """
+import torch
+from tokbench import DiscreteTokens, TokenLayout, Tokenizer
+
+class Broken(Tokenizer):
+    trained_with = ()
+    def layout(self, height, width):
+        return TokenLayout((height, width), (1,), (2,))
+    def _encode(self, images, seeds):
+        raise RuntimeError("no luck")
+    def _decode(self, tokens, seeds):
+        raise RuntimeError("no luck")
+
+class Unbuilt(Broken):
+    def __init__(self):
+        raise ZeroDivisionError("at birth")
+"""
+
+QUICK = ("--modes", "warm", "--rounds", "1", "--warmup", "1", "--batches", "1")
+
+
+def test_it_prints_tables_and_writes_a_record_of_each(tokbench_cli: Callable, tmp_path: Path) -> None:
+    status, out, err = tokbench_cli("speed", "-t", "pixel/rgb", "-t", "patch", *QUICK, "--sizes", "8, 9", "--json")
+    assert status == 0, err
+    records = json.loads(out)
+    assert [record["kind"] for record in records] == ["speed test"] * 2
+    assert [record["tokenizer"]["name"] for record in records] == ["pixel/rgb", "patch/kmeans-1024"]
+    assert {row["outcome"] for row in records[0]["rows"]} == {"measured"}
+    assert [row["outcome"] for row in records[1]["rows"]] == ["measured", "measured", "does not fit", "does not fit"]
+    assert records[0]["beside"] == ["patch/kmeans-1024"]
+    assert records[0]["protocol"]["sizes"] == [8, 9]
+    assert len(list((tmp_path / "runs" / "speed").glob("*.json"))) == 2
+
+
+def test_a_crash_is_named_the_others_are_measured_and_the_status_is_1(tokbench_cli: Callable, tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text(BROKEN)
+    status, out, err = tokbench_cli(
+        "speed", "-t", "broken:Broken", "-t", "broken:Unbuilt", "-t", "pixel/rgb", *QUICK, "--sizes", "8", "--json"
+    )
+    assert status == 1
+    records = json.loads(out)
+    assert [{row["outcome"] for row in record["rows"]} for record in records] == [{"failed"}, {"measured"}]
+    assert err.count("fails in encode (RuntimeError: no luck, broken.py line 10); mend it there") == 1
+    assert "ZeroDivisionError: at birth" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--sizes", "64,x"], "--sizes takes whole numbers from 1 to 8192 separated by commas, such as --sizes 8,32; got '64,x'"),
+        (["--sizes", ""], "--sizes takes whole numbers from 1 to 8192 separated by commas, such as --sizes 8,32; got ''"),
+        (["--batches", "0"], "--batches takes whole numbers from 1 to 65536 separated by commas, such as --batches 8,32; got '0'"),
+        (["--batches", "²"], "--batches takes whole numbers from 1 to 65536"),
+        (["--modes", "hot"], "unknown mode 'hot'; allowed: compiled, warm. See: tokbench speed --help"),
+        (["--modes", ","], "--modes needs some of warm, compiled, got ','"),
+        (["--rounds", "0"], "--rounds takes a whole number from 1 to 10000, got '0'. See: tokbench speed --help"),
+        (["-t", "vqvae", "--weights", "x"], "--weights, --drop and --averages belong to one tokenizer, 2 are given"),
+        (["-t", "anchor/webp-320"], "anchor/webp-320 is a codec, whose speed tokbench run measures; tokbench speed takes tokenizers"),
+        (["--out", "file"], "--out 'file' is no folder; choose another place"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_2(tokbench_cli: Callable, tmp_path: Path, words: list[str], message: str) -> None:
+    (tmp_path / "file").write_text("")
+    status, out, err = tokbench_cli("speed", "-t", "pixel/rgb", *words)
+    assert status == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    assert message in err
+    assert not (tmp_path / "runs").exists()
