@@ -10,7 +10,7 @@ import typer
 from PIL import Image
 
 import tokbench
-from tokbench.report.plots.kinds import LM_KINDS, RUN_KINDS
+from tokbench.report.plots.kinds import LM_KINDS, RUN_KINDS, SPEED_KINDS
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ MISUSES = [
     (["probe", "-t", "vqvae", "--temperature", "nan"], "--temperature takes a number, got 'nan'. See: tokbench probe --help"),
     (
         ["plot", "--kind", "speed"],
-        f"unknown --kind 'speed'; allowed: {', '.join(sorted((*RUN_KINDS, *LM_KINDS)))}. See: tokbench plot --help",
+        f"unknown --kind 'speed'; allowed: {', '.join(sorted((*RUN_KINDS, *LM_KINDS, *SPEED_KINDS)))}. See: tokbench plot --help",
     ),
     (["plot", "--width", "wide"], "unknown --width 'wide'; allowed: column, page. See: tokbench plot --help"),
     (["run", "-t", "vqvae", "--averages", "maybe"], "unknown --averages 'maybe'; did you mean yes? See: tokbench run --help"),

@@ -18,7 +18,7 @@ from tokbench.records.store import write_record
 from tokbench.report.evaluated import model_groups
 from tokbench.report.plots.dot_panels import BESIDE, dots_height
 from tokbench.report.plots.dots import part_plots, stage_plots
-from tokbench.report.plots.kinds import LM_KINDS, RUN_KINDS
+from tokbench.report.plots.kinds import LM_KINDS, RUN_KINDS, SPEED_KINDS
 from tokbench.report.plots.lm_sheets import draw_lm_plots, write_lm_plots
 
 
@@ -139,7 +139,7 @@ def test_records_without_such_figures_are_refused(records: list[LanguageModelRec
 
 
 def test_the_command_draws_each_kind_of_what_has_it(make_record: Callable, make_model: Callable, tmp_path: Path, capsys) -> None:
-    assert (*RUN_KINDS, *LM_KINDS) == cli_compare.KINDS
+    assert (*RUN_KINDS, *LM_KINDS, *SPEED_KINDS) == cli_compare.KINDS
     write_lm_record(*make_model(), tmp_path / "lm")
     item = make_record("a/b")
     write_record(item.record, item.rows, tmp_path / "runs")

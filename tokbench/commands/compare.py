@@ -13,7 +13,7 @@ from tokbench.commands import console
 from tokbench.commands.destinations import check_file, check_folder
 from tokbench.commands.values import choice
 from tokbench.errors import TokbenchError, unknown_name
-from tokbench.report.plots.kinds import LM_KINDS, RUN_KINDS
+from tokbench.report.plots.kinds import LM_KINDS, RUN_KINDS, SPEED_KINDS
 from tokbench.report.words import counted
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FORMATS = ("terminal", "md", "csv", "latex", "json")
 """How tables are written, as ``tokbench.report.render`` has it, which takes long to import."""
 
-KINDS = (*RUN_KINDS, *LM_KINDS)
+KINDS = (*RUN_KINDS, *LM_KINDS, *SPEED_KINDS)
 
 PlacesArgument = Annotated[list[Path] | None, typer.Argument(help="Record files, or folders of them [default: runs].")]
 FormatOption = Annotated[str, choice("--format", "-f", among=FORMATS, help="How to write the table.")]
@@ -63,17 +63,18 @@ def compare(
 
     Groups in their titles are what the images are samples of, such as the photos of crops.
     """
-    from tokbench.records.lm_store import find_every_record
+    from tokbench.records.everything import find_everything
     from tokbench.records.store import read_rows
     from tokbench.report.lm import lm_tables
     from tokbench.report.probe import probe_tables
     from tokbench.report.published import BESIDE, published_tables
+    from tokbench.report.speed import speed_tables
     from tokbench.report.table import make_tables
     from tokbench.tokenizers.published import DATA_SETS
 
-    runs, probes, models = find_every_record(places or [Path("runs")])
-    checks = gate_records([record for _, record in runs], fail_if, gate_report)
-    found = _sorted(without_repeats(runs), sort)
+    everything = find_everything(places or [Path("runs")])
+    checks = gate_records([record for _, record in everything.runs], fail_if, gate_report)
+    found = _sorted(without_repeats(everything.runs), sort)
     records = [record for _, record in found]
     matching = any(record.data.count in DATA_SETS.values() for record in records)
     rows = [read_rows(path, images=record.data.count) for path, record in found] if bold or published or matching else None
@@ -84,9 +85,9 @@ def compare(
         console.say("nothing published is known of these tokenizers")
     tables += [table for table in others if published or table.title == BESIDE]
     if chosen is None:  # those are columns of runs
-        tables += probe_tables([record for _, record in probes]) + lm_tables(
-            [record for _, record in models], [read_rows(path) for path, _ in models]
-        )
+        tables += probe_tables([record for _, record in everything.probes])
+        tables += lm_tables([record for _, record in everything.models], [read_rows(path) for path, _ in everything.models])
+        tables += speed_tables([record for _, record in everything.speeds])
     print_all(tables, form)
     finish_gate(checks)
 
@@ -105,22 +106,25 @@ def plot(
 ) -> None:
     """Draw records at paper size, as png, svg and pdf.
 
-    Bits and speed against quality, use of codes, per-image values; of language models, stages and parts of prompts.
+    Bits and speed against quality, use of codes, per-image values; of language models, stages and parts of prompts; of speed tests,
+    images per second and memory by batch.
     """
-    from tokbench.records.lm_store import find_every_record
+    from tokbench.records.everything import find_everything
     from tokbench.records.store import read_rows
     from tokbench.report.plots.lm_sheets import write_lm_plots
     from tokbench.report.plots.paper import FORMATS
-    from tokbench.report.plots.sheets import write_plots
+    from tokbench.report.plots.sheets import Written, write_plots
+    from tokbench.report.plots.speed_sheets import write_speed_plots
 
     check_folder(out_dir, "--out")
     formats = [part.strip() for part in form.split(",") if part.strip()]
     if not formats:
         raise TokbenchError(f"--format needs some of {', '.join(FORMATS)}, got {form!r}")
     places = places or [Path("runs")]
-    runs, probes, models = find_every_record(places)
-    found = without_repeats(runs)
-    if not found and not models:
+    everything = find_everything(places)
+    found, probes = without_repeats(everything.runs), everything.probes
+    models, speeds = [record for _, record in everything.models], [record for _, record in everything.speeds]
+    if not found and not models and not speeds:
         where = " ".join(map(str, places))
         raise TokbenchError(
             f"plot draws records of tokbench run, and {where} holds those of probes; show them with: tokbench report {where}"
@@ -128,15 +132,17 @@ def plot(
     if probes:
         console.say(f"plot draws records of tokbench run, and leaves out {counted(len(probes), 'record')} of probes")
     chosen = kind or KINDS
-    of_runs, of_models = ([name for name in chosen if name in known] for known in (RUN_KINDS, LM_KINDS))
-    written = []
+    of_runs, of_models, of_speeds = ([name for name in chosen if name in known] for known in (RUN_KINDS, LM_KINDS, SPEED_KINDS))
+    written: list[Written] = []
     if found and of_runs:
         records, rows = [record for _, record in found], [read_rows(path, images=record.data.count) for path, record in found]
         written.append(write_plots(records, rows, out_dir, kinds=of_runs, formats=formats, width=width))
     if models and of_models:
-        written.append(write_lm_plots([record for _, record in models], out_dir, kinds=of_models, formats=formats, width=width))
+        written.append(write_lm_plots(models, out_dir, kinds=of_models, formats=formats, width=width))
+    if speeds and of_speeds:
+        written.append(write_speed_plots(speeds, out_dir, kinds=of_speeds, formats=formats, width=width))
     if not written:
-        holds, known = ("language models", LM_KINDS) if models else ("tokbench run", RUN_KINDS)
+        holds, known = ("language models", LM_KINDS) if models else ("tokbench run", RUN_KINDS) if found else ("speed tests", SPEED_KINDS)
         raise TokbenchError(f"--kind {' --kind '.join(chosen)} draws nothing of records of {holds}; choose {', '.join(known)}")
     for one in written:
         for note in one.notes:

@@ -37,25 +37,27 @@ def report(
 
     Tables, plots, pictures, and how to get it all again.
     """
-    from tokbench.records.lm_store import find_every_record
+    from tokbench.records.everything import find_everything
     from tokbench.report.page.commands import Asked
     from tokbench.report.page.model import Measured, arrange
-    from tokbench.report.page.render import models_section, probe_section, render_page
+    from tokbench.report.page.render import models_section, probe_section, render_page, speed_section
 
     check_file(output, "--output")
     places = places or [Path("runs")]
-    everything, probes, models = find_every_record(places)
-    runs = without_repeats(everything)
+    everything = find_everything(places)
+    runs, probes = without_repeats(everything.runs), everything.probes
     groups = arrange([Measured(path.name, record, *_rows(path, record.data.count)) for path, record in runs])
     shown = [_pictures(group, images, data) if images else None for group in groups]
     extra = [probe_section([record for _, record in probes], groups)] if probes else []
-    if models:
-        extra.append(models_section([_evaluated(path, record, images) for path, record in models], images))
+    if everything.models:
+        extra.append(models_section([_evaluated(path, record, images) for path, record in everything.models], images))
+    if everything.speeds:
+        extra.append(speed_section([record for _, record in everything.speeds], groups))
     page = render_page(groups, shown, extra=extra, asked=Asked(tuple(map(str, places)), str(output), images, data))
     write_text(output, page)
     for line in _lacking(groups, shown, bool(probes), images):
         say(line)
-    say(f"wrote {output}: {counted(len(runs) + len(probes) + len(models), 'record')}, {output.stat().st_size / 1e6:.1f} MB")
+    say(f"wrote {output}: {counted(len(runs) + everything.count - len(everything.runs), 'record')}, {output.stat().st_size / 1e6:.1f} MB")
     if open_page:
         import webbrowser
 

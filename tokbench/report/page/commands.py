@@ -17,6 +17,7 @@ from tokbench.records.probe_protocol import PRESETS as PROBES
 from tokbench.records.probe_record import ProbeRecord
 from tokbench.records.protocol import PRESETS, Protocol
 from tokbench.records.record import Record, TokenizerInfo
+from tokbench.records.speed_record import MODES, SpeedProtocol, SpeedRecord
 from tokbench.report.page.model import Group, clipped
 from tokbench.weights.assets import ASSETS
 
@@ -179,6 +180,32 @@ def probe_command(record: ProbeRecord) -> str:
             remarks.append(f"budget with {key}={clipped(value)}, in Python: tokbench.feed.probe")
     if base is None or base.version != record.probe.version:
         remarks.append(f"budget {clipped(record.probe.name)} of version {clipped(record.probe.version)} is not known here")
+    return _line([*words, "--out", OUT], remarks)
+
+
+def speed_command(record: SpeedRecord) -> str:
+    """Write the command of a speed test, likewise.
+
+    Args:
+        record: Record of the test.
+    """
+    remarks: list[str] = []
+    words = ["tokbench", "speed", *_subject(record.tokenizer, remarks)]
+    protocol, usual = record.protocol, SpeedProtocol()
+    words += ["--sizes", ",".join(map(str, protocol.sizes)), "--batches", ",".join(map(str, protocol.batches))]
+    options = {"rounds": protocol.rounds, "warmup": protocol.warmup, "seed": protocol.seed, "precision": protocol.precision}
+    for key, value in options.items():
+        if value != getattr(usual, key):
+            words += [f"--{key}", str(value)]
+    if set(protocol.modes) != set(MODES):
+        words += ["--modes", ",".join(protocol.modes)]
+    if record.machine.device != "cpu":
+        words += ["--device", clipped(record.machine.device)]
+    if record.beside:
+        remarks.append(f"it took turns with {clipped(', '.join(record.beside))}: add them with -t")
+    for key in ("turn_seconds", "compiler"):
+        if getattr(protocol, key) != getattr(usual, key):
+            remarks.append(f"{key}={clipped(getattr(protocol, key))}, in Python: tokbench.bench.speed")
     return _line([*words, "--out", OUT], remarks)
 
 

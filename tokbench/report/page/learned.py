@@ -38,14 +38,15 @@ class Curve:
 
 @dataclass(frozen=True)
 class CurvePlot:
-    """Curves over one axis, in per cent of what uniform codes take, so that vocabularies compare.
+    """Curves over one axis.
 
     Args:
         title: What it shows.
         x_label: Below it.
         x: Ticks.
         y: Ticks.
-        curves: The probes.
+        curves: What is compared.
+        y_label: Beside it. Bits of probes are in per cent of what uniform codes take, so that vocabularies compare.
     """
 
     title: str
@@ -53,6 +54,7 @@ class CurvePlot:
     x: tuple[Tick, ...]
     y: tuple[Tick, ...]
     curves: tuple[Curve, ...]
+    y_label: str = "% of the bits of uniform codes"
 
 
 def learned_plots(records: Sequence[ProbeRecord], looks: Mapping[str, tuple[int, int]]) -> list[CurvePlot]:

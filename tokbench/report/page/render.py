@@ -11,7 +11,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from tokbench.report.page import facts, gallery, leaderboard, scatter, spread, tokens, usage
-from tokbench.report.page.commands import Asked, anchor_command, commands, probe_command
+from tokbench.report.page.commands import Asked, anchor_command, commands, probe_command, speed_command
 from tokbench.report.page.embed import script_json
 from tokbench.report.page.environment import environment, macros
 from tokbench.report.page.evaluate_command import evaluate_command
@@ -19,14 +19,17 @@ from tokbench.report.page.headings import headings
 from tokbench.report.page.learned import learned_plots
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.page.models import Evaluated, models_body
+from tokbench.report.page.speeds import speed_curves
 from tokbench.report.pictures import ChosenImage, Pictures
 from tokbench.report.probe import probe_tables
+from tokbench.report.speed import speed_tables
 from tokbench.report.table import Table
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
     from tokbench.records.probe_record import ProbeRecord
+    from tokbench.records.speed_record import SpeedRecord
 
 PICTURE_BYTES = 11_000_000
 """Most that the galleries and token pictures of a page may take, with what is written in them."""
@@ -153,6 +156,19 @@ def models_section(found: Sequence[Evaluated], images: int = 24) -> Extra:
     """
     commands = tuple(dict.fromkeys(evaluate_command(item.record) for item in found))
     return Extra("models", "Language models", models_body(found, images), records=len(found), commands=commands)
+
+
+def speed_section(records: Sequence[SpeedRecord], groups: Sequence[Group] = ()) -> Extra:
+    """The section on how fast tokenizers are.
+
+    Args:
+        records: Records of speed tests.
+        groups: Groups of the page, whose tokenizers keep their colours.
+    """
+    looks = {entry.record.tokenizer.name: entry.colour for entry in _subjects(groups)}
+    curves: Markup = macros("_learned.html.j2").curves(speed_curves(records, looks), scatter)
+    tables = extra_tables("speed", "Speed and memory", speed_tables(records))
+    return replace(tables, body=curves + tables.body, records=len(records), commands=tuple(dict.fromkeys(map(speed_command, records))))
 
 
 def _part(group: Group, shown: Shown | None, budget: int) -> tuple[dict[str, Any], int]:

@@ -16,3 +16,9 @@ LM_KINDS = {
     "parts": "tokbench.report.plots.dots:part_plots",
 }
 """Of language models: beside ceiling and chance, and by the part that words ask for. The function takes records and the group."""
+
+SPEED_KINDS = {
+    "throughput": "tokbench.report.plots.speeds:throughput_plots",
+    "memory": "tokbench.report.plots.speeds:memory_plots",
+}
+"""Of speed tests, by batch. The function takes a section of records that compare."""

@@ -1,4 +1,4 @@
-"""One panel of a plot each: points over two axes, rank-frequency curves, histograms of use, boxes of per-image values."""
+"""One panel of a plot each: points over two axes, rank-frequency curves, histograms of use, boxes of per-image values, speeds."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from tokbench.report.comparable import SETTINGS_MARK
 from tokbench.report.plots.data import Axis, Distribution, RankCurve, Scatter, UseHistogram, beyond_word
-from tokbench.report.plots.paper import GREY, PALE, WIDTHS, Paper, codec_label, fitted, panel_height, verbatim
+from tokbench.report.plots.paper import DASHES, GREY, PALE, WIDTHS, Paper, codec_label, fitted, panel_height, verbatim
+from tokbench.report.plots.speeds import BATCH, SpeedPlot
 from tokbench.report.plots.strips import Span, vertical_span
 from tokbench.report.plots.ticks import even_steps, labels_fit, log_ticks, plain
 from tokbench.report.table import HUGE
@@ -149,6 +150,27 @@ def draw_boxes(
     axes.set_xlabel(verbatim(axis.label))
     axes.grid(visible=False, axis="y")
     axes.tick_params(axis="y", length=0)
+
+
+def draw_speeds(axes: Axes, data: SpeedPlot, paper: Paper) -> None:
+    """A line a tokenizer over the batch, dashed and hollow where it was compiled, with the intervals of its points."""
+    _scale(axes, BATCH, data.axis)
+    for line in data.lines:
+        look, warm = paper.look(line.name), line.label == line.name
+        faces: dict[str, Any] = {} if warm else {"markerfacecolor": "white"}
+        batches, values = [point.batch for point in line.points], [point.value for point in line.points]
+        axes.plot(batches, values, label=line.label, markersize=4, linestyle=DASHES[0] if warm else DASHES[1], **look, **faces)
+        for point in line.points:
+            if point.interval:
+                axes.vlines(point.batch, *point.interval, color=look["color"], linewidth=0.6, alpha=0.7)
+    low, high = data.batches[0], data.batches[-1]
+    axes.set_xlim(low / 1.4, high * 1.4)
+    axes.set_title(verbatim(data.title), loc="left")
+    _ticks(axes, BATCH, data.axis)
+    places = [math.log(batch * 1.4 / low) / math.log(high / low * 1.96) * _room(axes)[0] for batch in data.batches]
+    labels = [str(batch) for batch in data.batches]
+    if labels_fit(places, labels):
+        _fix(axes.xaxis, data.batches, labels)
 
 
 def _mark_unlike(axes: Axes, x: float, y: float, colour: str) -> None:
