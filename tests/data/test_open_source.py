@@ -98,7 +98,9 @@ def test_a_pattern_of_shards(tmp_path: Path, picture: Callable[[int], bytes], ma
 
 
 def test_a_pattern_of_other_files(tmp_path: Path) -> None:
-    with pytest.raises(TokbenchError, match=r"do not end in \.tar; allowed: photos"):
+    with pytest.raises(TokbenchError, match=r"do not end in \.tar, \.parquet or \.zip; allowed: photos"):
+        open_source(str(tmp_path / "s-{0..3}.jpg"), size=64)
+    with pytest.raises(TokbenchError, match=r"the shard .*s-0\.zip of .* does not exist; check the path or the range"):
         open_source(str(tmp_path / "s-{0..3}.zip"), size=64)
     with pytest.raises(TokbenchError, match=r"s-0\.tar\.gz is a compressed tar"):
         open_source(str(tmp_path / "s-{0..3}.tar.gz"), size=64)

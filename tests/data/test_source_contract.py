@@ -35,7 +35,7 @@ class Case:
     files: dict[str, bytes]
 
 
-@pytest.fixture(params=["folder", "zip", "tar", "tars", "parquet", "hub"])
+@pytest.fixture(params=["folder", "zip", "tar", "tars", "parquet", "parquets", "zips", "hub"])
 def case(
     request: pytest.FixtureRequest, tmp_path: Path, picture: Callable[[int], bytes], make_folder: Packer, make_zip: Packer, make_tar: Packer
 ) -> Case:
@@ -56,6 +56,17 @@ def case(
         expected = {f"{number:02d}/{name.split('.')[0]}": data for number, half in enumerate(halves) for name, data in half.items()}
         return Case(str(tmp_path / "shards"), "shards", expected)
     table = pa.table({"image": [{"bytes": data, "path": name} for name, data in files.items()], "label": list(range(len(files)))})
+    if kind in ("parquets", "zips"):
+        halves = [dict(list(files.items())[:3]), dict(list(files.items())[3:])]
+        for number, half in enumerate(halves):
+            if kind == "zips":
+                make_zip(tmp_path / f"set-{number}.zip", half)
+            else:
+                rows = [{"bytes": data, "path": name} for name, data in half.items()]
+                pq.write_table(pa.table({"image": rows}), tmp_path / f"set-{number}.parquet", row_group_size=2)
+        expected = {f"set-{number}/{name}": data for number, half in enumerate(halves) for name, data in half.items()}
+        name = f"set-{{0..1}}.{kind[:-1]}"
+        return Case(str(tmp_path / name), name, expected)
     if kind == "parquet":
         pq.write_table(table, tmp_path / "set.parquet", row_group_size=2)
         return Case(str(tmp_path / "set.parquet"), "set.parquet", files)
@@ -80,7 +91,7 @@ def test_ids_name_and_length(case: Case, source: ImageSource) -> None:
 
 
 def test_the_order_is_sorted_or_that_of_the_table(case: Case, source: ImageSource) -> None:
-    is_table = case.name in ("set.parquet", "set:test")
+    is_table = case.name in ("set.parquet", "set-{0..1}.parquet", "set:test")
     assert list(source.ids) == (list(case.files) if is_table else sorted(case.files))
     assert open_training_source(case.spec).ids == source.ids
 

@@ -56,12 +56,31 @@ class PerProcess(Generic[Handle]):
         Yields:
             The open file.
         """
+        while True:
+            mine = self._mine
+            if mine is None or mine[0] != os.getpid():
+                mine = self._mine = (os.getpid(), threading.Lock(), self._open_file())
+            _, lock, handle = mine
+            with lock:
+                if self._mine is mine:  # else it was closed while this thread waited for it, or another thread has opened it, too
+                    yield handle
+                    return
+
+    def close(self, forget: Callable[[], object] = lambda: None) -> None:
+        """Close the file once nobody holds it; the next one to use it opens it again.
+
+        Args:
+            forget: Called while nobody holds it, to let go of what was read from it.
+        """
         mine = self._mine
-        if mine is None or mine[0] != os.getpid():
-            mine = self._mine = (os.getpid(), threading.Lock(), self._open_file())
+        if mine is None or mine[0] != os.getpid():  # what another process has opened is its own
+            return
         _, lock, handle = mine
         with lock:
-            yield handle
+            if self._mine is mine:
+                forget()
+                self._mine = None
+                handle.close()  # type: ignore[attr-defined]  # every kind of file has it
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the open file behind."""
@@ -110,6 +129,10 @@ class ZipSource(StoredImages):
         used = {name.rpartition("/")[0] for name in self._members if is_image_name(name) or is_other_image(name)}
         inner = {name.rstrip("/").rpartition("/")[0] for name in self._members}
         return with_empty(used, {name.rstrip("/") for name in self._members if name.endswith("/")} - inner)
+
+    def release(self) -> None:
+        """Close the zip, whose table of members takes a kilobyte of each."""
+        self._zip.close()
 
     def read_bytes(self, index: int) -> bytes:
         """Decompress one member."""

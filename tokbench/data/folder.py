@@ -53,6 +53,9 @@ class StoredImages(ImageSource):
             UnreadableImage: If the bytes cannot be had.
         """
 
+    def release(self) -> None:  # most hold nothing
+        """Let go of files and rows that reading has left open; the next reading opens them again."""
+
     def read(self, index: int) -> Image.Image:
         """Decode one image."""
         return load_rgb(self.read_bytes(index))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,11 +11,13 @@ from tokbench.data.archives import ZipSource
 from tokbench.data.batch import BatchSource
 from tokbench.data.folder import FolderSource, is_hidden, walk_images
 from tokbench.data.hub import DEFAULT_SPLITS, HubSource
+from tokbench.data.parts import PartsSource
 from tokbench.data.photos import PhotoCrops, WholePhotos
 from tokbench.data.scenes.images import TRAINED, is_scenes, open_scenes
-from tokbench.data.shards import ShardSource, compressed_tar, expand_braces, is_compressed_tar
+from tokbench.data.shards import ShardSource, expand_braces
 from tokbench.data.source import ImageSource
 from tokbench.data.table import TableSource
+from tokbench.data.tar_members import compressed_tar, is_compressed_tar
 from tokbench.data.text import TextImages
 from tokbench.errors import TokbenchError, unknown_name
 
@@ -26,10 +29,19 @@ TEXT_SPEC, FACES_SPEC = "text", "faces"
 """Names of the rendered text and of the faces; folders of those names are written ``./text`` and ``./faces``."""
 
 KINDS = (
-    "photos, photos/train or photos/test; text; scenes, scenes/SPLIT or scenes/SPLIT:COUNT; faces or faces:PLACE; a folder of images; a .zip; a .tar, a folder of them or shards-{0000..0003}.tar; "
-    "a .parquet; an .npz or .npy of bytes [N, H, W, 3]; hf:NAME, hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT"
+    "photos, photos/train or photos/test; text; scenes, scenes/SPLIT or scenes/SPLIT:COUNT; faces or faces:PLACE; a folder of images; a .zip; a .tar or a folder of them; "
+    "a .parquet; several of one kind as shards-{0000..0003}.tar or a.zip::b.zip; an .npz or .npy of bytes [N, H, W, 3]; hf:NAME, hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT"
 )
 """What ``--data`` takes."""
+
+SHARDS = (".tar", ".parquet", ".zip")
+"""Files of which several are read as one."""
+
+BETWEEN = "::"
+"""Stands between shards, as webdataset has it."""
+
+NO_FILES = re.compile(r"(?:https?|ftp|s3|gs|gcs|az|file|pipe)://?|pipe:", re.IGNORECASE)
+"""How places begin whose images would come as a stream."""
 
 
 def comes_with_the_package(name: str) -> bool:
@@ -109,8 +121,13 @@ def _open_given(spec: str, *, hub_splits: Sequence[str] = DEFAULT_SPLITS) -> Ima
         return _open_folder(path)
     if spec and path.is_file():
         return _open_file(path)
-    if "{" in spec:
-        return ShardSource(_shards(str(path)), path.name)
+    if NO_FILES.match(spec):
+        raise TokbenchError(
+            f"--data {spec} would be a stream, which has no index to choose images by; allowed are files: download the shards, "
+            "and give their paths"
+        )
+    if "{" in spec or BETWEEN in spec:
+        return _open_shards(spec)
     if spec.startswith("photos/"):
         raise unknown_name("part of the embedded photos", spec, PHOTO_SPECS)
     found = "is neither a file nor a folder" if spec and path.exists() else "does not exist"
@@ -151,14 +168,29 @@ def _open_file(path: Path) -> ImageSource:
     raise TokbenchError(f"--data {path} is a file of another kind; allowed: {KINDS}; name the folder or archive that holds the images")
 
 
+def _open_shards(spec: str) -> ImageSource:
+    """Open several files of one kind, given by ranges, lists, or one after another."""
+    patterns = [os.path.expanduser(part) for part in spec.split(BETWEEN) if part]
+    paths = [path for pattern in patterns for path in _shards(pattern)]
+    name = BETWEEN.join(Path(pattern).name for pattern in patterns)
+    kinds = sorted({path.suffix.lower() for path in paths})
+    if len(kinds) != 1:
+        raise TokbenchError(f"--data {spec} names files of several kinds ({', '.join(kinds) or 'none'}); give shards of one kind")
+    if kinds == [".tar"]:
+        return ShardSource(paths, name)
+    return PartsSource(paths, name, ZipSource if kinds == [".zip"] else TableSource)
+
+
 def _shards(pattern: str) -> list[Path]:
     paths = []
     for name in expand_braces(pattern):
         path = Path(name)
         if is_compressed_tar(name):
             raise compressed_tar(path)
-        if path.suffix.lower() != ".tar":
-            raise TokbenchError(f"--data {pattern} is a pattern of files that do not end in .tar; allowed: {KINDS}")
+        if path.suffix.lower() not in SHARDS:
+            raise TokbenchError(
+                f"--data {pattern} is a pattern of files that do not end in {', '.join(SHARDS[:-1])} or {SHARDS[-1]}; allowed: {KINDS}"
+            )
         if not path.is_file():
             raise TokbenchError(f"the shard {path} of {pattern} does not exist; check the path or the range")
         paths.append(path)

@@ -5,58 +5,26 @@ from __future__ import annotations
 import logging
 import os
 import re
-import tarfile
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from tokbench.data.annotations import as_caption, as_label, json_fields
 from tokbench.data.columns import CAPTION_COLUMNS, LABEL_COLUMNS
-from tokbench.data.folder import (
-    IMAGE_EXTENSIONS,
-    MAX_NOTE_BYTES,
-    StoredImages,
-    is_hidden,
-    is_image_name,
-    is_other_image,
-    no_images,
-    printable,
-    with_empty,
-)
+from tokbench.data.folder import MAX_NOTE_BYTES, StoredImages, no_images, printable, with_empty
+from tokbench.data.names import Names
+from tokbench.data.shard_index import shard_index
+from tokbench.data.tar_members import PARTS
 from tokbench.errors import TokbenchError
 from tokbench.image_files import one_large_at_a_time, too_large
 from tokbench.images import MAX_FILE_BYTES, UnreadableImage
 
 logger = logging.getLogger(__name__)
 
-COMPRESSED_EXTENSIONS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4")
-"""File names of tars that allow no random access."""
-
-COMPRESSED_MAGIC = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd", b"\x04\x22\x4d\x18")
-"""First bytes of the same."""
-
-NOTES = ("cls", "txt", "json")
-"""Kinds of members that describe an image: its class, its caption, or fields that may hold both."""
-
-NOTE_NAMES = {"cls": "cls", "class": "cls", "label": "cls", "txt": "txt", "text": "txt", "caption": "txt", "json": "json"}
-"""Extensions of such members, in any case, and their kinds."""
-
-PARTS = ("image", *NOTES)
-"""What a sample may consist of."""
-
-BLOCK = 512
-"""Bytes of a tar header; an empty one ends the archive."""
-
-_LONGEST_HEADER = 64 << 20
-"""Bytes that one header of a tar may take; tarfile reads it whole."""
-
-_PADDING = 64 << 20
-"""Bytes behind the end of a tar that are looked through."""
 _BRACE = re.compile(r"\{(?:(\d+)\.\.(\d+)|([^{}]*,[^{}]*))\}")
 
 
@@ -79,34 +47,35 @@ class ShardSource(StoredImages):
     """
 
     def __init__(self, paths: Sequence[Path], name: str) -> None:
-        """Scan the headers of all shards."""
+        """Find the samples of all shards, by their headers or by what the cache keeps of them."""
         self.name = name
-        parents = [os.path.dirname(os.path.abspath(path)) for path in paths]
-        common = os.path.commonpath(parents) if parents else ""
-        rows: dict[str, int] = {}
-        tables = []
-        count = 0
+        named = sorted(zip(shard_names(paths), paths, strict=True), key=lambda one: f"{one[0]}/")
+        self._paths = [path for _, path in named]
+        tables: list[np.ndarray] = []
         folders = set[str]()
-        for number, path in enumerate(paths):
-            shard = Path(os.path.relpath(os.path.abspath(path), common)).as_posix()
-            shard = shard[: -len(".tar")] if shard.lower().endswith(".tar") else shard
-            samples, lost = _samples(path)
-            self.passed_over += tuple(f"{shard}/{printable(member)}" for member in lost.passed_over)
-            if lost.notes:
-                logger.warning(
-                    "%d texts, classes or fields of %s belong to no image, the first is %s: the name up to the dot must be an image's",
-                    *(len(lost.notes), path.name, printable(lost.notes[0])),
-                )
-            folders |= {f"{shard}/{folder}" if folder else shard for folder in lost.empty}
-            rows |= {printable(f"{shard}/{key}"): count + row for row, key in enumerate(samples)}
-            count += len(samples)
-            tables += [np.array([(number, *place) for place in samples.values()], np.int64)] if samples else []
-        if not rows:
+
+        def gathered() -> Iterator[str]:
+            for number, (shard, path) in enumerate(named):
+                index = shard_index(path)
+                self.passed_over += tuple(f"{shard}/{member}" for member in index.passed_over)
+                if index.lost_notes:
+                    logger.warning(
+                        "%d texts, classes or fields of %s belong to no image, the first is %s: the name up to the dot must be an image's",
+                        *(len(index.lost_notes), path.name, index.lost_notes[0]),
+                    )
+                folders.update(f"{shard}/{folder}" if folder else shard for folder in index.empty)
+                tables.append(np.insert(index.places, 0, number, axis=1))
+                yield from (f"{shard}/{key}" for key in index.keys)
+
+        self.ids: Names = Names.of(gathered())
+        if not self.ids:
             raise no_images(str(paths[0]) if len(paths) == 1 else f"the {len(paths)} tar files of {name}", self.passed_over)
         self._empty = frozenset(folders)
-        self.ids = tuple(sorted(rows))
-        self._paths = list(paths)
-        self._places = np.concatenate(tables)[[rows[id_] for id_ in self.ids]]  # numbers, as there may be millions
+        self._places = np.concatenate(tables)  # numbers, as there may be millions
+        if not _ascending(self.ids):  # the name of a shard begins that of another, or one is named twice
+            rows = {name: row for row, name in enumerate(self.ids)}
+            self._places = self._places[[rows[name] for name in sorted(rows)]]
+            self.ids = Names.of(sorted(rows))
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -209,147 +178,22 @@ def expand_braces(pattern: str) -> Iterator[str]:
         yield from expand_braces(pattern[: brace.start()] + choice + pattern[brace.end() :])
 
 
-def is_compressed_tar(path: str) -> bool:
-    """Whether a file is a compressed tar by its name.
+def shard_names(paths: Sequence[Path]) -> list[str]:
+    """Names of shards in ids: their paths below their common folder, without suffix.
 
     Args:
-        path: A path or a name.
-
-    Returns:
-        True if it ends in one of ``COMPRESSED_EXTENSIONS``, in any case.
+        paths: The shards, all of one suffix.
     """
-    return path.lower().endswith(COMPRESSED_EXTENSIONS)
+    whole = [os.path.abspath(path) for path in paths]
+    common = os.path.commonpath([os.path.dirname(path) for path in whole]) if whole else ""
+    names = [Path(os.path.relpath(path, common)).as_posix() for path in whole]
+    return [printable(name[: -len(path.suffix)] if path.suffix else name) for name, path in zip(names, paths, strict=True)]
 
 
-def compressed_tar(path: Path) -> TokbenchError:
-    """Build the error for a compressed tar.
-
-    Args:
-        path: The file.
-
-    Returns:
-        The error, to be raised by the caller.
-    """
-    return TokbenchError(f"{path} is a compressed tar, which has to be read from its start for every image; decompress it to a plain .tar")
+def _ascending(names: Names) -> bool:
+    return all(one < other for one, other in pairwise(names))
 
 
 def _column(part: str) -> int:
     """Where the offset of a part stands in a row of places, before its size; the shard's number comes first."""
     return 1 + 2 * PARTS.index(part)
-
-
-@dataclass
-class _Lost:
-    """What of a tar is in no sample.
-
-    Args:
-        notes: Texts, classes and fields that belong to no image.
-        passed_over: Links to images, and images of kinds that are not read.
-        empty: Folders in which nothing lies.
-    """
-
-    notes: list[str]
-    passed_over: list[str]
-    empty: set[str]
-
-
-def _samples(path: Path) -> tuple[dict[str, tuple[int, ...]], _Lost]:
-    """Offset and size of each of ``PARTS`` of every sample, -1 where it has none; and what is in no sample."""
-    members, lost = _members(path)
-    notes: dict[tuple[str, str], str] = {}
-    for member in sorted(members, key=_plainest):
-        stem, kind = _note_of(member)
-        if kind:
-            notes.setdefault((stem, kind), member)
-    groups: dict[str, list[str]] = defaultdict(list)
-    for member in members:
-        if is_image_name(member):
-            folder, slash, file = member.rpartition("/")
-            groups[folder + slash + file.split(".")[0]].append(member)
-    samples, used = {}, set[str]()
-    for key, group in groups.items():
-        images = [member for member in group if member[len(key) + 1 :].lower() in IMAGE_EXTENSIONS]
-        if len(images) > 1:
-            raise TokbenchError(f"the sample {key} of {path} has several images: {', '.join(images)}; one is allowed: rename the others")
-        for member in images or group:
-            stems = (key,) if images else (member.rpartition(".")[0], key)
-            found = [next((notes[stem, kind] for stem in stems if (stem, kind) in notes), None) for kind in NOTES]
-            used |= {note for note in found if note is not None}
-            places = [members[member], *((-1, -1) if note is None else members[note] for note in found)]
-            samples[key if images else member] = tuple(number for place in places for number in place)
-    lost.notes = [member for member in notes.values() if member not in used]
-    return samples, lost
-
-
-def _note_of(member: str) -> tuple[str, str | None]:
-    """What a member describes, by its name up to the last dot, and what kind of note it is, if any."""
-    stem, _, extension = member.rpartition(".")
-    return stem, NOTE_NAMES.get(extension.lower()) if stem else None
-
-
-def _plainest(member: str) -> tuple[bool, str]:
-    """Sort the usual names of notes before others of one kind."""
-    return member.rpartition(".")[2] not in NOTES, member
-
-
-def _members(path: Path) -> tuple[dict[str, tuple[int, int]], _Lost]:
-    """Offset and size of the images and notes in a tar; of two with one name the later. And what is passed over."""
-    members: dict[str, tuple[int, int]] = {}
-    lost, folders, filled = _Lost([], [], set()), set[str](), set[str]()
-    try:
-        with path.open("rb") as file:
-            if file.read(8).startswith(COMPRESSED_MAGIC):
-                raise compressed_tar(path)
-            file.seek(0)
-            bounded: Any = _Bounded(file)  # it reads, seeks and tells
-            with tarfile.open(fileobj=bounded, mode="r:") as tar:
-                for member in tar:
-                    name = member.name.removeprefix("./")
-                    if is_hidden(name):
-                        continue
-                    filled |= {name.rpartition("/")[0]}
-                    if member.isdir():
-                        folders.add(name.rstrip("/"))
-                    elif is_other_image(name) or (is_image_name(name) and not member.isreg()):
-                        lost.passed_over.append(name)
-                    elif member.isreg() and (is_image_name(name) or _note_of(name)[1]):
-                        if member.issparse():
-                            raise TokbenchError(f"{path} holds {name} as a sparse file, which is not read; pack it again without --sparse")
-                        members[name] = (member.offset_data, member.size)
-                fault = _fault_after(file, tar.offset)
-    except TokbenchError:
-        raise
-    except FileNotFoundError as error:
-        raise TokbenchError(f"the shard {path} does not exist; check the path or the range") from error
-    except Exception as error:  # damaged archives raise many kinds: TarError, OSError, ValueError, UnicodeDecodeError, ...
-        raise TokbenchError(f"{path} is not a whole tar file ({error}); copy or download it again") from error
-    if fault:
-        raise TokbenchError(f"{path} is not a whole tar file ({fault}); copy, download or pack it again")
-    lost.empty = {folder for folder in folders - filled if folder}
-    return members, lost
-
-
-class _Bounded:
-    """A file that tarfile cannot read gigabytes of at once, as a header may ask it to."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self.seek, self.tell, self._file = file.seek, file.tell, file
-
-    def read(self, size: int = -1) -> bytes:
-        if not 0 <= size <= _LONGEST_HEADER:
-            raise tarfile.ReadError(f"a header of {size} bytes")
-        return self._file.read(size)
-
-
-def _fault_after(file: BinaryIO, end: int) -> str:
-    """What is wrong with the end of an archive: tarfile stops in silence at a cut between members and at a damaged header."""
-    file.seek(end)
-    block = file.read(BLOCK)
-    if len(block) < BLOCK:
-        return "it is truncated: its end marker is missing"
-    if block.strip(b"\0"):
-        return f"the header at byte {end} is damaged"
-    while file.tell() - end < _PADDING and (chunk := file.read(1 << 20)):
-        if chunk.strip(b"\0"):
-            return "data follow its end marker, as when tar files are joined with cat"
-    return ""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from tokbench.data.archives import PerProcess
 from tokbench.data.columns import AnnotatedRows, Classes, caption_column, class_names, label_column, unused_columns
 from tokbench.data.folder import no_images, printable, read_file
+from tokbench.data.names import Names
 from tokbench.errors import TokbenchError
 from tokbench.image_files import too_large
 from tokbench.images import MAX_FILE_BYTES, UnreadableImage
@@ -74,7 +75,17 @@ class TableSource(AnnotatedRows):
             logger.warning("column %s of %s holds lists of images; the first of each is taken", self._column, path.name)
         self._images = _Cells(self._file, starts, self._column)
         self._captions = _Cells(self._file, starts, self._captions_in) if self._captions_in else None
-        self.ids = row_ids(stored, metadata.num_rows)
+        self.ids = Names.of(row_ids(stored, metadata.num_rows))
+
+    def release(self) -> None:
+        """Close the file, and let go of the row groups that are kept."""
+
+        def forget() -> None:
+            for cells in (self._images, self._captions):
+                if cells is not None:
+                    cells.forget()
+
+        self._file.close(forget)
 
     def read_bytes(self, index: int) -> bytes:
         """Take one cell; its row group is kept until a cell of another one is read."""
@@ -136,6 +147,10 @@ class _Cells:
         while index >= self._end:
             rows = next(self._batches[1]).column(0)
             self._rows, self._first, self._end = rows, self._end, self._end + len(rows)
+
+    def forget(self) -> None:
+        """Let go of the rows that are kept."""
+        self._rows, self._first, self._end, self._batches = None, 0, 0, None
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_rows": None, "_first": 0, "_end": 0, "_batches": None}

@@ -1,0 +1,143 @@
+"""Indexes of shards: found again while a shard is as it was, made anew when it is not, and never trusted when they are damaged."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tokbench.data import shard_index as module
+from tokbench.data.shard_index import shard_index
+from tokbench.data.shards import ShardSource
+from tokbench.errors import TokbenchError
+
+Packer = Callable[[Path, Mapping[str, bytes]], Path]
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], list[Path]]:
+    """Keep every index in a cache of this test; lists what is there."""
+    monkeypatch.setattr(module, "WORTH_KEEPING", 1)
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
+    return lambda: sorted((tmp_path / "cache" / "shards").glob("*"))
+
+
+def scans(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Shards whose headers are read from now on."""
+    found: list[Path] = []
+    own = module.samples_in
+    monkeypatch.setattr(module, "samples_in", lambda path: (found.append(path), own(path))[1])
+    return found
+
+
+def shard(make_tar: Packer, path: Path, picture: Callable[[int], bytes], first: int = 0) -> Path:
+    files = {"b.png": picture(first + 1), "a.png": picture(first), "a.cls": b"7", "lost.txt": b"x", "raw.psd": b"y", "ü.png": picture(5)}
+    return make_tar(path, files)
+
+
+def test_headers_are_read_once(
+    kept: Callable[[], list[Path]],
+    tmp_path: Path,
+    picture: Callable[[int], bytes],
+    make_tar: Packer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path, found = shard(make_tar, tmp_path / "s.tar", picture), scans(monkeypatch)
+    sources = [ShardSource([path], "s.tar") for _ in range(2)]
+    assert found == [path]
+    assert len(kept()) == 1
+    for source in sources:
+        assert source.ids == ("s/a", "s/b", "s/ü")
+        assert [source.read_bytes(index) for index in range(3)] == [picture(0), picture(1), picture(5)]
+        assert (source.label(0), source.label(1), source.passed_over) == (7, None, ("s/raw.psd",))
+    assert caplog.text.count("1 texts, classes or fields of s.tar belong to no image, the first is lost.txt") == 2
+
+
+def test_a_shard_that_changed_is_read_again_and_its_old_index_goes(
+    kept: Callable[[], list[Path]], tmp_path: Path, picture: Callable[[int], bytes], make_tar: Packer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = shard(make_tar, tmp_path / "s.tar", picture)
+    ShardSource([path], "s")
+    (before,), status = kept(), path.stat()
+    shard(make_tar, path, picture, first=40)
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))  # as an archive restored with its times has them
+    assert path.stat().st_size == status.st_size
+    assert ShardSource([path], "s").read_bytes(0) == picture(40)
+    (after,) = kept()
+    assert after != before
+    found = scans(monkeypatch)
+    ShardSource([path], "s")
+    assert not found
+
+
+def test_damaged_indexes_are_made_again(
+    kept: Callable[[], list[Path]], tmp_path: Path, picture: Callable[[int], bytes], make_tar: Packer
+) -> None:
+    path = shard(make_tar, tmp_path / "s.tar", picture)
+    ShardSource([path], "s")
+    (file,) = kept()
+    whole = file.read_bytes()
+    for damage in (b"", whole[:40], whole[:-1], bytes([whole[0] ^ 1]) + whole[1:], whole[:-3] + b"abc", b"\x80\x04."):
+        file.write_bytes(damage)
+        assert ShardSource([path], "s").ids == ("s/a", "s/b", "s/ü")
+        assert file.read_bytes() == whole
+
+
+def test_indexes_of_another_shape_are_not_believed(kept: Callable[[], list[Path]], tmp_path: Path) -> None:
+    import hashlib
+    import json
+
+    import safetensors.numpy
+
+    about = {"about": json.dumps({"passed_over": [], "lost_notes": [], "empty": []})}
+    tensors = {"keys": np.frombuffer(b"ab", np.uint8), "ends": np.array([1, 2]), "places": np.zeros((1, 8), np.int64)}
+    for name, value in {"places": np.zeros((2, 7), np.int64), "ends": np.array([1, 9])}.items():
+        data = safetensors.numpy.save({**tensors, "places": np.zeros((2, 8), np.int64), name: value}, about)
+        file = tmp_path / "x.index"
+        file.write_bytes(hashlib.sha256(data).digest() + data)
+        assert module._read(file) is None
+        assert not file.exists()
+
+
+def test_small_shards_leave_nothing_behind(
+    tmp_path: Path, picture: Callable[[int], bytes], make_tar: Packer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
+    ShardSource([shard(make_tar, tmp_path / "s.tar", picture)], "s")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_left_alone(
+    tmp_path: Path, picture: Callable[[int], bytes], make_tar: Packer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "WORTH_KEEPING", 1)
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "file" / "below"))
+    assert len(ShardSource([shard(make_tar, tmp_path / "s.tar", picture)], "s")) == 3
+
+
+def test_damaged_shards_leave_no_index(
+    kept: Callable[[], list[Path]], tmp_path: Path, picture: Callable[[int], bytes], make_tar: Packer
+) -> None:
+    path = shard(make_tar, tmp_path / "s.tar", picture)
+    path.write_bytes(path.read_bytes()[:700])
+    for _ in range(2):
+        with pytest.raises(TokbenchError, match="is not a whole tar file"):
+            shard_index(path)
+    assert kept() == []
+
+
+def test_a_shard_whose_name_begins_that_of_another_keeps_its_place(
+    tmp_path: Path, picture: Callable[[int], bytes], make_tar: Packer
+) -> None:
+    (tmp_path / "a").mkdir()
+    outer = make_tar(tmp_path / "a.tar", {"b/x.png": picture(1), "c.png": picture(2), "a.png": picture(3)})
+    inner = make_tar(tmp_path / "a" / "b.tar", {"w.png": picture(4), "y.png": picture(5)})
+    source = ShardSource([outer, inner], "set")
+    assert source.ids == ("a/a", "a/b/w", "a/b/x", "a/b/y", "a/c")
+    assert [source.read_bytes(index) for index in range(5)] == [picture(number) for number in (3, 4, 1, 5, 2)]
+    assert ShardSource([outer, outer], "set").ids == ("a/a", "a/b/x", "a/c")
