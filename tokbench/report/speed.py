@@ -94,7 +94,7 @@ def _table(section: SpeedSection, size: int, stage: Stage) -> Table:
     first = section.records[0].protocol
     notes = (
         f"ms: of one call for the whole batch, the median over {counted(first.rounds, 'round')} in which all take turns, with its 95 % "
-        f"interval, after {counted(first.warmup, 'call')} that do not count",
+        f"interval, after {counted(first.warmup, 'call')} not counted",
         "adds: resident memory of the process beyond what it held before, at most; process: all of it, other tokenizers included",
         *("CUDA: the tokenizer's weights, and the most that its allocator held beyond what it held before" for _ in cuda),
         *_reasons(found),
