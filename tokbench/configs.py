@@ -149,6 +149,29 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return found
 
 
+def differences(there: Any, here: Any) -> str:
+    """Name what differs between two values of one kind.
+
+    Args:
+        there: A dataclass or mapping.
+        here: Another one.
+
+    Returns:
+        Up to four settings with both values; empty if they are equal.
+    """
+    old, new = flat(plain(there)), flat(plain(here))
+    longer = max(old, new, key=len)  # names what only one of them has where it belongs
+    different = [key for key in dict.fromkeys([*longer, *old, *new]) if old.get(key) != new.get(key)]
+    parts = [f"{key} is {_short(old.get(key))} there and {_short(new.get(key))} here" for key in different[:4]]
+    more = len(different) - len(parts)
+    return "; ".join(parts) + (f"; {more} more" if more else "")
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 40 else f"{text[:16]}..."
+
+
 def canonical_json(value: Any) -> str:
     """One line of JSON that is equal for equal values, for digests."""
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), allow_nan=False)

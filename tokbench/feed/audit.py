@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tokbench.configs import plain
+from tokbench.configs import differences, plain
 from tokbench.errors import TokbenchError
 from tokbench.feed.compare import Kept
 from tokbench.feed.formats.record import refuse_format
-from tokbench.feed.job import ExportJob, differences, view_of
+from tokbench.feed.job import ExportJob, view_of
 from tokbench.feed.memmap import INDEX, ROWS, holds_memmap
 from tokbench.feed.moments import Moments
 from tokbench.feed.shards import DIGEST, ShardFacts, read_columns, read_facts, shard_schema, token_values

@@ -19,6 +19,7 @@ import tokbench
 from tokbench.bench.encode import reproducible
 from tokbench.bench.loader import Loaded, LoadReport, choose, load, none_readable, readable
 from tokbench.conduct import layout_of
+from tokbench.configs import differences
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -35,7 +36,6 @@ from tokbench.feed.job import (
     Preparation,
     code_type,
     default_rows,
-    differences,
     digest_of_ids,
 )
 from tokbench.feed.label_rules import Annotations, LabelRule

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tokbench.configs import UNLESS_DEFAULT, build, flat, plain
+from tokbench.configs import UNLESS_DEFAULT, build
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.records.earlier import upgraded
@@ -251,26 +251,3 @@ def job_from_dict(values: Any, *, origin: str) -> ExportJob:
         raise TokbenchError(f"{origin} holds no whole description of an export ({error}); delete the folder and export again") from error
     assert isinstance(job, ExportJob)
     return job
-
-
-def differences(there: ExportJob | TokenizerIdentity, here: ExportJob | TokenizerIdentity) -> str:
-    """Name what differs between two jobs, or two identities.
-
-    Args:
-        there: What a folder holds.
-        here: What is asked for.
-
-    Returns:
-        Up to four settings with both values; empty if they are equal.
-    """
-    old, new = flat(plain(there)), flat(plain(here))
-    longer = max(old, new, key=len)  # names what only one of them has where it belongs
-    different = [key for key in dict.fromkeys([*longer, *old, *new]) if old.get(key) != new.get(key)]
-    parts = [f"{key} is {_short(old.get(key))} there and {_short(new.get(key))} here" for key in different[:4]]
-    more = len(different) - len(parts)
-    return "; ".join(parts) + (f"; {more} more" if more else "")
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 40 else f"{text[:16]}..."

@@ -14,10 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from tokbench.arrays import open_array
-from tokbench.configs import plain
+from tokbench.configs import differences, plain
 from tokbench.errors import TokbenchError
 from tokbench.feed.formats.record import holds_format
-from tokbench.feed.job import ExportJob, differences
+from tokbench.feed.job import ExportJob
 from tokbench.feed.shards import read_columns, shard_schema, token_values
 from tokbench.feed.summary import MOST_BYTES, SUMMARY, Summary, read_summary, summary_from_dict
 from tokbench.files import atomic_file, make_folder

@@ -8,12 +8,12 @@ from functools import partial
 from pathlib import Path
 
 from tokbench.bench.loader import choose
-from tokbench.configs import flat, plain
+from tokbench.configs import differences, flat, plain
 from tokbench.data.open import TRAINING_PHOTOS, comes_with_the_package, open_source, open_training_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import identify
-from tokbench.feed.job import SCHEMA, DataIdentity, ExportJob, TokenizerIdentity, differences, digest_of_ids
+from tokbench.feed.job import SCHEMA, DataIdentity, ExportJob, TokenizerIdentity, digest_of_ids
 from tokbench.feed.views import ViewIds
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer

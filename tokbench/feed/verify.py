@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from tokbench.configs import differences
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.audit import Audit
 from tokbench.feed.compare import Comparison, compare
 from tokbench.feed.encoding import identify
-from tokbench.feed.job import differences
 from tokbench.tokenizers.base import Tokenizer
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tokbench.configs import build, flat, plain
+from tokbench.configs import build, differences, flat, plain
 from tokbench.errors import TokbenchError
-from tokbench.feed.job import ExportJob, differences
+from tokbench.feed.job import ExportJob
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.feed.vocabulary_json import vocabulary_from_json
 from tokbench.json_files import read_json, read_regular
