@@ -123,9 +123,9 @@ def load_batches(
     report.requested = len(indices)
     items = in_background(partial(load, source, protocol), indices, ahead=max(read_ahead, protocol.micro_batch))
     for images in micro_batches(items, protocol, report, strict=strict):
-        yield _batch(images, report)
+        yield as_batch(images, report)
     if not report.raw:
-        raise none_readable(source, report)
+        raise none_readable(source.name, report)
 
 
 def in_background(
@@ -230,10 +230,10 @@ def readable(items: Iterable[Loaded | SkippedImage], report: LoadReport, *, stri
     return kept
 
 
-def none_readable(source: ImageSource, report: LoadReport) -> TokbenchError:
+def none_readable(name: str, report: LoadReport) -> TokbenchError:
     """Build the error for images of which none can be read, to be raised by the caller."""
     reason = f"the first: {report.skipped[0].id}: {report.skipped[0].reason}" if report.skipped else "there are none"
-    return TokbenchError(f"none of the {report.requested} images of {source.name} can be read ({reason})")
+    return TokbenchError(f"none of the {report.requested} images of {name} can be read ({reason})")
 
 
 def stacked(images: Sequence[Loaded]) -> UInt8[Tensor, "b 3 h w"]:
@@ -258,7 +258,8 @@ def fit(image: Image.Image, protocol: Protocol) -> np.ndarray:
     return np.asarray(image)
 
 
-def _batch(images: list[Loaded], report: LoadReport) -> Batch:
+def as_batch(images: list[Loaded], report: LoadReport) -> Batch:
+    """Put the images of a micro-batch together, and report the digests of their pixels."""
     keys = tuple(hashlib.sha256(str(image.pixels.shape).encode() + image.pixels.tobytes()).digest() for image in images)
     report.pixels.update(zip((image.id for image in images), keys, strict=True))
     return Batch(tuple(image.id for image in images), tuple(image.group for image in images), keys, stacked(images))

@@ -12,7 +12,7 @@ from tokbench.bench.anchors import Anchor, parse_anchor
 from tokbench.bench.identity import CHANGED, weights_digest
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.observation import Listing
-from tokbench.bench.runner import UnderTest
+from tokbench.bench.under_test import UnderTest
 from tokbench.configs import flat
 from tokbench.data.face_package import ASSET as FACES_ASSET
 from tokbench.data.faces import FaceCrops

@@ -71,31 +71,38 @@ class ImageSaver:
         if who is not None and (other := _different(who.get("tokenizer"), self._who)):
             raise TokbenchError(f"{folder / self.own} holds the images of another tokenizer ({other}); choose another folder")
         self._before = {} if run is None else {row["id"]: row["pixels_sha256"] for row in run["files"]}
-        self._originals: dict[str, str] = {}
-        self._made: dict[str, str] = {}
         if run is None:
             self._write(ORIGINALS, {"run": self._run}, {})
         if who is None:
             self._write(self.own, {"tokenizer": self._who}, {})
 
-    def add(self, observation: Observation) -> None:
+    def add(self, observation: Observation) -> dict[str, tuple[str, str]]:
         """Write the images of one micro-batch.
+
+        Returns:
+            SHA-256 of the pixels of original and reconstruction, by id.
 
         Raises:
             TokbenchError: If an original is not the one that lies there, or nothing can be written.
         """
+        digests = {}
         for name, before, after in zip(observation.ids, _pixels(observation.reference), _pixels(observation.reconstruction), strict=True):
             digest = _digest(before)
             if self._before.get(name, digest) != digest:
                 raise TokbenchError(f"{visible(name)} is not the image it was when {self.folder} was written; choose another folder")
-            for folder, pixels, index in ((ORIGINALS, before, self._originals), (self.own, after, self._made)):
-                index[name] = _digest(pixels)
+            for folder, pixels in ((ORIGINALS, before), (self.own, after)):
                 write_bytes(self.folder / folder / self._names[name], _png(pixels))
+            digests[name] = digest, _digest(after)
+        return digests
 
-    def finish(self) -> None:
-        """Write the indexes, once all images are there."""
-        self._write(ORIGINALS, {"run": self._run}, self._originals)
-        self._write(self.own, {"tokenizer": self._who}, self._made)
+    def finish(self, digests: Mapping[str, tuple[str, str]]) -> None:
+        """Write the indexes, once all images are there.
+
+        Args:
+            digests: What ``add`` returned, of all images.
+        """
+        self._write(ORIGINALS, {"run": self._run}, {name: original for name, (original, _) in digests.items()})
+        self._write(self.own, {"tokenizer": self._who}, {name: made for name, (_, made) in digests.items()})
 
     def _write(self, name: str, what: Mapping[str, Any], digests: Mapping[str, str]) -> None:
         files = [{"id": key, "file": f"{name}/{self._names[key]}", "pixels_sha256": digests[key]} for key in sorted(digests)]

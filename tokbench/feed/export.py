@@ -397,7 +397,7 @@ class _Work:
             writer.check()
             self.options.progress(self.done + len(rows.ids) + len(report.skipped), self.total)
         if not report.raw and self.job.shards == 1:
-            raise none_readable(self.source, report)  # of several shards, others may have images that can be read
+            raise none_readable(self.source.name, report)  # of several shards, others may have images that can be read
         if report.skipped:
             first, count = report.skipped[0], len(report.skipped)
             what = "images" if self.job.views == 1 else "views"

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torchmetrics
 from torch import Tensor
 
 from tokbench.bench.cache import FeatureCache
@@ -63,6 +64,16 @@ class FrechetMetric(FeatureMetric):
         self.features.append(self.pairs(observation))
         self.note(observation)
         if sum(map(len, self.features)) > self.network.dim:
+            self._condense()
+
+    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
+        """Take in what another instance has seen; memory stops growing here too.
+
+        Raises:
+            ValueError: If it is of another kind or network, or has another listing.
+        """
+        super().merge_state(incoming_state)
+        if len(self.all_rows("images")) > self.network.dim:
             self._condense()
 
     def report(self) -> dict[str, Figure]:

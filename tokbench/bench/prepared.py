@@ -1,0 +1,220 @@
+"""A run made ready: tokenizer, images, protocol and metrics held against each other, and measured chunk by chunk."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from tokbench.bench.anchors import Anchor, parse_anchor
+from tokbench.bench.chunks import Chunk, ChunkFacts, ImageRow, chunk_size, spans
+from tokbench.bench.context import MetricContext
+from tokbench.bench.encode import reproducible
+from tokbench.bench.facts import DataFacts, RunFacts, digest_of_images, versions
+from tokbench.bench.loader import Loaded, LoadReport, as_batch, choose, in_background, load, micro_batches
+from tokbench.bench.metrics import select
+from tokbench.bench.observation import Listing, Subject
+from tokbench.bench.panel import Panel
+from tokbench.bench.readout import reference_to
+from tokbench.bench.saved_images import ImageSaver
+from tokbench.bench.under_test import UnderTest
+from tokbench.data.open import PHOTO_SPECS, open_source
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.records.protocol import CHANGEABLE, Protocol, get_protocol
+from tokbench.records.record import SkippedImage
+from tokbench.tokenizers import zoo
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.weights.assets import cache_dir
+
+Progress = Callable[[int, int], None]
+
+NAMED = 20
+"""Images passed over that a record names."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What may differ between two runs of one protocol without changing a figure.
+
+    Args:
+        batch_size: Images read ahead; the networks always see ``protocol.micro_batch``.
+        strict: Stop at the first image that cannot be read, instead of skipping it.
+        feature_weights: The Inception file for ``rfid``, if not the fetched one.
+        save_images: Folder for reconstructions and originals as PNG files, see ``tokbench.bench.saved_images``; None writes none.
+        cache: Keep the features of reference images in the user's cache.
+        progress: Called after every micro-batch with images done and images in all.
+    """
+
+    batch_size: int = 64
+    strict: bool = False
+    feature_weights: str | Path | None = None
+    save_images: str | Path | None = None
+    cache: bool = True
+    progress: Progress = field(default=lambda done, total: None)
+
+
+class PreparedRun:
+    """One tokenizer about to be measured on one set of images.
+
+    Args:
+        tokenizer: A tokenizer, an anchor, or a name as ``tokbench.load`` takes it.
+        data: Images, or where they are.
+        metrics: Names of metrics; None takes those measured by default, and those of the data.
+        protocol: How to measure; the name of the data is set.
+        options: What changes no figure.
+        place: Where the images are, as the user named it, if ``data`` does not say.
+
+    Attributes:
+        protocol: With the name of the data.
+        spans: Where the chunks lie among the images asked for.
+
+    Raises:
+        Misbehaved: If the tokenizer fails, or breaks its contract.
+        TokbenchError: If data, metrics or tokenizer do not fit together.
+    """
+
+    def __init__(
+        self,
+        tokenizer: str | Tokenizer | Anchor,
+        data: str | Path | ImageSource,
+        *,
+        metrics: tuple[str, ...] | None,
+        protocol: Protocol,
+        options: RunOptions,
+        place: str = "",
+    ) -> None:
+        classes = select(metrics)
+        if isinstance(tokenizer, str):
+            tokenizer = parse_anchor(tokenizer) or zoo.load(tokenizer)
+        source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)
+        if metrics is None:
+            classes += select(source.metrics)
+        if source.ready_size is not None and source.ready_size != protocol.size:
+            raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
+        if source.name != protocol.data:
+            protocol = get_protocol(protocol.name, {name: getattr(protocol, name) for name in CHANGEABLE}, data=source.name)
+        self.source, self.protocol, self.options = source, protocol, options
+        self.place = place or (source.name if isinstance(data, ImageSource) else str(data))
+        self.indices = choose(source, protocol)
+        self.spans = spans(len(self.indices), chunk_size(protocol))
+        self.under_test = UnderTest(tokenizer, protocol)
+        subject = Subject(self.under_test.layout, len(self.indices), (protocol.size, protocol.size))
+        weights = None if options.feature_weights is None else Path(options.feature_weights)
+        cache = cache_dir() / "features" if options.cache else None
+        context = MetricContext(self.under_test.device, protocol.micro_batch, cache, weights, source, self.under_test.layout)
+        ids, groups = zip(*((source.ids[index], source.group(index)) for index in self.indices), strict=True)
+        self.listing = Listing(ids, groups)
+        self.panel = Panel(classes, subject, context)
+        self._left_out = tuple(sorted(reference_to(cls) for cls in classes if cls.name not in self.panel.names))
+        self._saver: ImageSaver | None = None
+
+    @cached_property
+    def facts(self) -> RunFacts:
+        """What the run is of."""
+        return RunFacts(
+            tokenizer=self.under_test.info(),
+            layout=self.under_test.layout,
+            data=self.source.name,
+            protocol=self.protocol,
+            metrics=self.panel.identity,
+            left_out=self._left_out,
+            device=self.under_test.device.type,
+            chunk=chunk_size(self.protocol),
+            versions=versions(),
+        )
+
+    @cached_property
+    def data(self) -> DataFacts:
+        """Which images it asks for."""
+        digest = digest_of_images(self.listing.ids, self.listing.groups)
+        passed_over = self.source.passed_over
+        return DataFacts(self.place, len(self.indices), digest, len(passed_over), tuple(passed_over[:NAMED]))
+
+    def open_saver(self) -> None:
+        """Look at the folder that images are to be written into, and note in it what will lie there.
+
+        Raises:
+            TokbenchError: If it holds something else, or cannot be written.
+        """
+        if self.options.save_images is not None:
+            folder = Path(self.options.save_images)
+            self._saver = ImageSaver(folder, self.facts.tokenizer, self.protocol, self.source.name, list(self.listing.ids))
+
+    def close_saver(self, saved: dict[str, tuple[str, str]]) -> None:
+        """Write the indexes of the images written.
+
+        Args:
+            saved: Digests of original and reconstruction by id, of whichever process wrote them.
+        """
+        if self._saver is not None:
+            self._saver.finish(saved)
+
+    def measure(self, numbers: Collection[int], *, done: int = 0, total: int | None = None) -> Generator[Chunk, None, None]:
+        """Measure chunks, reading ahead across their ends.
+
+        Args:
+            numbers: Which, in order.
+            done: Images that were measured before, for whoever watches.
+            total: Images in all; None is those of the chunks.
+
+        Yields:
+            What came of each.
+
+        Raises:
+            Misbehaved: If the tokenizer fails, or breaks its contract.
+            TokbenchError: If an image cannot be read, and ``strict`` is set.
+        """
+        total = sum(len(self.spans[number]) for number in numbers) if total is None else total
+        wanted = (self.indices[place] for number in numbers for place in self.spans[number])
+        ahead = max(self.options.batch_size, self.protocol.micro_batch)
+        items = in_background(partial(load, self.source, self.protocol), wanted, ahead=ahead)
+        with reproducible(), closing(items):
+            for number in numbers:
+                yield self._chunk(number, islice(items, len(self.spans[number])), done, total)
+                done += len(self.spans[number])
+
+    def _chunk(self, number: int, items: Iterator[Loaded | SkippedImage], done: int, total: int) -> Chunk:
+        started = time.perf_counter()
+        report = LoadReport(requested=len(self.spans[number]))
+        saved: dict[str, tuple[str, str]] = {}
+        for images in micro_batches(items, self.protocol, report, strict=self.options.strict):
+            batch = as_batch(images, report)
+            observation = self.under_test.observe(batch, self.listing)
+            self.panel.update(observation)
+            if self._saver is not None:
+                saved |= self._saver.add(observation)
+            done += len(batch.ids)
+            self.options.progress(done, total)
+        states, failures = self.panel.cut()
+        cost = self.under_test.cost()
+        facts = ChunkFacts(
+            number=number,
+            metrics=self.panel.names,
+            enlarged=report.enlarged,
+            encode_seconds=cost.encode,
+            decode_seconds=cost.decode,
+            total_seconds=time.perf_counter() - started,
+            device=str(self.under_test.device),
+            threads=torch.get_num_threads(),
+            trained_on=self.under_test.training.includes(self.source.name, report.raw.values(), by_name=self.source.name in PHOTO_SPECS),
+            failures=failures,
+        )
+        return Chunk(facts, self._rows(number, report, cost.coded, saved), states)
+
+    def _rows(self, number: int, report: LoadReport, coded: Sequence[int], saved: dict[str, tuple[str, str]]) -> tuple[ImageRow, ...]:
+        reasons = {image.id: image.reason for image in report.skipped}
+        sizes = dict(zip(report.raw, coded, strict=True)) if coded else {}
+        places = self.spans[number]
+        return tuple(
+            ImageRow(name, group, report.raw.get(name), report.pixels.get(name), reasons.get(name), sizes.get(name), saved.get(name))
+            for name, group in zip(
+                self.listing.ids[places.start : places.stop], self.listing.groups[places.start : places.stop], strict=True
+            )
+        )

@@ -1,0 +1,148 @@
+"""The tokenizer or codec that a run measures, on micro-batches of one fixed size, and the time it takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tokbench.bench.about import tokenizer_info
+from tokbench.bench.anchors import Anchor
+from tokbench.bench.encode import Timed, decode, encode, untimed
+from tokbench.bench.identity import training_of_tokenizer, weights_digest
+from tokbench.bench.loader import Batch
+from tokbench.bench.microbatch import padded
+from tokbench.bench.observation import Listing, Observation
+from tokbench.conduct import Misbehaved, blamed, layout_of, name_of
+from tokbench.configs import plain
+from tokbench.images import to_float, to_uint8
+from tokbench.layout import TokenLayout
+from tokbench.records.protocol import Protocol
+from tokbench.records.record import TokenizerInfo
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokens import Tokens
+from tokbench.weights.training import Training
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What some images took.
+
+    Args:
+        encode: Seconds that an image took in each micro-batch; the first one of the process warms up, and is left out.
+        decode: The same of decoding.
+        coded: Bytes that a codec made of each image; empty of a tokenizer.
+    """
+
+    encode: tuple[float, ...]
+    decode: tuple[float, ...]
+    coded: tuple[int, ...]
+
+
+class UnderTest:
+    """A tokenizer or an anchor, run on micro-batches of one fixed size and timed.
+
+    Args:
+        tokenizer: On its device.
+        protocol: Size, micro-batch, precision and seed.
+
+    Attributes:
+        layout: Layout of the tokens of one image; None of a codec.
+        device: Where it runs.
+        training: What is known of its training.
+    """
+
+    def __init__(self, tokenizer: Tokenizer | Anchor, protocol: Protocol) -> None:
+        self.tokenizer, self.protocol = tokenizer, protocol
+        self.layout: TokenLayout | None = None
+        self.device = torch.device("cpu")
+        self.training = Training(())
+        self._state: str | None = None
+        if isinstance(tokenizer, Tokenizer):
+            self.layout = layout_of(tokenizer, protocol.size, protocol.size)
+            with blamed(name_of(tokenizer), "its device, weights and training"):
+                self.training, self.device = training_of_tokenizer(tokenizer), tokenizer.device
+                self._state = weights_digest(tokenizer)
+        self._warm = {"encode": False, "decode": False}
+        self._seconds: dict[str, list[float]] = {"encode": [], "decode": []}
+        self._bytes: list[int] = []
+
+    def observe(self, batch: Batch, listing: Listing) -> Observation:
+        """Encode and decode one micro-batch of the images listed; the padding is cut off again."""
+        count = len(batch.ids)
+        reference = padded(batch.images, self.protocol.micro_batch).to(self.device)
+        tokens: Tokens | None = None
+        if isinstance(self.tokenizer, Anchor):
+            start = time.perf_counter()
+            reconstruction, sizes = self.tokenizer.transcode(reference[:count])
+            self._took("encode", (time.perf_counter() - start) / count)
+            self._bytes += sizes
+        else:
+            everything = self._encode(to_float(reference), batch.ids, self._timer("encode"))
+            images = decode(self.tokenizer, everything, batch.ids, self.protocol, timed=self._timer("decode"))
+            reconstruction = to_uint8(images, rule=self.protocol.uint8)[:count]
+            tokens = everything[:count]
+        return Observation(
+            listing=listing,
+            places=listing.places(batch.ids),
+            keys=batch.keys,
+            reference=reference[:count],
+            reconstruction=reconstruction,
+            tokens=tokens,
+            reencode=partial(self._reencode, reconstruction, batch.ids),
+        )
+
+    def cost(self) -> Cost:
+        """What was taken since this was last asked."""
+        found = Cost(tuple(self._seconds["encode"]), tuple(self._seconds["decode"]), tuple(self._bytes))
+        self._seconds, self._bytes = {"encode": [], "decode": []}, []
+        return found
+
+    def _encode(self, images: Tensor, ids: tuple[str, ...], timed: Timed = untimed) -> Tokens:
+        assert isinstance(self.tokenizer, Tokenizer)
+        return encode(self.tokenizer, images, ids, self.protocol, layout=self.layout, timed=timed)
+
+    def _reencode(self, reconstruction: Tensor, ids: tuple[str, ...]) -> Tokens:
+        images = to_float(padded(reconstruction, self.protocol.micro_batch))
+        return self._encode(images, ids)[: len(reconstruction)]
+
+    def _timer(self, what: str) -> Timed:
+        def timed(action: Callable[[], Any]) -> Any:
+            self._wait()
+            start = time.perf_counter()
+            result = action()
+            self._wait()
+            self._took(what, (time.perf_counter() - start) / self.protocol.micro_batch)
+            return result
+
+        return timed
+
+    def _took(self, what: str, seconds: float) -> None:
+        if self._warm[what]:
+            self._seconds[what].append(seconds)
+        self._warm[what] = True
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+
+    def info(self) -> TokenizerInfo:
+        """What was measured, as it is now.
+
+        Raises:
+            Misbehaved: If its tensors are not those it had before the first image.
+        """
+        if isinstance(self.tokenizer, Anchor):
+            codec = self.tokenizer.config
+            return TokenizerInfo(self.tokenizer.name, plain(codec), None, 0, codec=codec.codec)
+        info = tokenizer_info(self.tokenizer)
+        if info.state_sha256 != self._state:
+            raise Misbehaved(
+                f"{info.name} changed its weights while it was measured; call .eval(), and let encode and decode write nothing"
+            )
+        return info
