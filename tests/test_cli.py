@@ -283,7 +283,7 @@ def test_a_group_of_commands_alone_shows_its_help(tokbench_cli, group):
 
 @pytest.mark.parametrize(
     "command",
-    ["train vqvae-tiny", "run -t patch", "probe -t vqvae", "report x", "compare x", "convert -t vqgan --out y", "lm describe x.png"],
+    ["train vqvae-tiny", "merge runs", "probe -t vqvae", "report x", "compare x", "convert -t vqgan --out y", "lm describe x.png"],
 )
 def test_commands_that_do_not_share_their_work_refuse_many_processes(tokbench_cli, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

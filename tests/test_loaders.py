@@ -35,6 +35,7 @@ PACKAGE = Path(tokbench.__file__).parent
 
 SITES = {
     "bench/cache.py: safetensors.numpy.load": "safetensors, which cannot hold code",
+    "bench/chunk_files.py: safetensors.torch.load": "safetensors, which cannot hold code",
     "bench/fetch.py: Unpickler": "its digest is checked first, and it builds arrays alone",
     "lm/network.py: from_pretrained": "with a configuration and tensors that this package has read, and no name of a place",
     "weights/saved.py: safe_open": "safetensors",

@@ -29,6 +29,8 @@ ALLOWED = {
     ("records/store.py", "write_table"): IN_DRAFT,
     ("records/store.py", "write_text"): IN_DRAFT,
     ("bench/cache.py", "save"): IN_MEMORY,
+    ("bench/chunk_files.py", "save"): IN_MEMORY,
+    ("bench/chunk_files.py", "write_table"): "into a file of tokbench.files",
     ("commands/pictures.py", "save"): IN_MEMORY,
     ("commands/probe.py", "save"): IN_MEMORY,
     ("data/batch.py", "memmap"): "only read",

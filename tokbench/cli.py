@@ -17,6 +17,7 @@ from tokbench.commands.console import say
 from tokbench.commands.errors import check_once, in_words, is_group, is_usage_error, usage_error
 from tokbench.commands.feed import export, verify
 from tokbench.commands.lm import lm_app
+from tokbench.commands.merge import merge
 from tokbench.commands.metrics import metrics
 from tokbench.commands.probe import probe
 from tokbench.commands.reconstruct import reconstruct
@@ -58,7 +59,7 @@ def _status() -> int:
     command = [word for word in sys.argv[1:] if not word.startswith("-")][:2]
     root = typer.main.get_command(app)
     try:
-        if command and command[0] != "export" and command != ["lm", "train"]:
+        if command and command[0] not in ("export", "run") and command != ["lm", "train"]:
             check_alone(f"tokbench {command[0]}")
         check_once(root, sys.argv[1:])
         with output():
@@ -106,6 +107,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "metrics": metrics,
     "run": run,
     "speed": speed,
+    "merge": merge,
     "compare": compare,
     "diff": diff,
     "plot": plot,

@@ -295,6 +295,20 @@ def folder_lock(folder: Path, use: str) -> Iterator[None]:
         raise
 
 
+def is_locked(folder: Path, use: str) -> bool:
+    """Whether another process has a folder for some use, as ``folder_lock`` gives it; never where the system has no locks."""
+    if fcntl is None:
+        return False
+    try:
+        with (folder / f".{use}.lock").open("rb") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+            return False
+    except BlockingIOError:
+        return True
+    except OSError:  # there is none, or a file system without locks
+        return False
+
+
 @contextmanager
 def open_log(path: Path) -> Iterator[Callable[[str], None]]:
     """Append to a file line by line, each of them whole.

@@ -65,5 +65,5 @@ def check_alone(what: str) -> None:
     if count > 1:
         raise TokbenchError(
             f"{what} works in one process, and {count} were started (WORLD_SIZE={count}): each would do all of it again; "
-            "start it without torchrun. tokbench export shares its images among processes"
+            "start it without torchrun. tokbench run and tokbench export share their images among processes"
         )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import redirect_stdout
-from dataclasses import replace
+from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,7 +31,12 @@ from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
     from tokbench.bench.anchors import Anchor
-    from tokbench.bench.runner import Evaluation
+    from tokbench.bench.chunks import Part
+    from tokbench.bench.merging import Evaluation
+    from tokbench.bench.prepared import RunOptions
+    from tokbench.bench.team import Team
+    from tokbench.data.source import ImageSource
+    from tokbench.records.protocol import Protocol
     from tokbench.tokenizers.base import Tokenizer
 
 
@@ -60,58 +65,119 @@ def run(
     save_images: Annotated[
         Path | None, typer.Option(help="Write reconstructions and originals into this folder, as PNG files, for other evaluators.")
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what an earlier run left in --out, and leave it there for the next.")
+    ] = False,
+    part: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Measure this part alone, of N; tokbench merge makes the record of all.")
+    ] = None,
     fail_if: FailIfOption = None,
     gate_report: GateReportOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
 ) -> None:
-    """Measure tokenizers and write a record of each."""
-    from tokbench.bench.runner import RunOptions
-    from tokbench.bench.runner import run as run_bench
-    from tokbench.conduct import Misbehaved
+    """Measure tokenizers and write a record of each. torchrun and accelerate launch share the images among processes."""
+    from tokbench.bench.chunks import Part, parse_part
+    from tokbench.bench.prepared import RunOptions
+    from tokbench.bench.team import gathered, own_device
     from tokbench.data.open import open_source
     from tokbench.records.protocol import get_protocol
-    from tokbench.records.store import write_record
     from tokbench.report.gate import parse_conditions
 
     parse_conditions(fail_if or [])  # before the run: mistakes show at once
+    asked = Part() if part is None else parse_part(part)
+    alone = {"--fail-if": fail_if, "--gate-report": gate_report, "--json": as_json, "--save-images": save_images}
+    if not asked.whole and (no := [name for name, value in alone.items() if value]):
+        raise TokbenchError(
+            f"{no[0]} needs the whole run, and --part {asked} measures a part of it; give it to tokbench merge, or leave --part out"
+        )
     check_folder(out_dir, "--out")
     check_gate_report(fail_if, gate_report)
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     chosen = loading(weights, setting, drop, averages)
     if len(tokenizer) > 1 and (weights is not None or drop or averages is not None):
         raise TokbenchError(f"--weights, --drop and --averages belong to one tokenizer, {len(tokenizer)} are given; run them one by one")
-    with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
-        subjects, failed = _subjects(tokenizer, device, chosen, protocol.size)  # before the data: mistakes show at once
+    with redirect_stdout(sys.stderr), gathered() as team:  # plug-ins may print, and what we print may be JSON
+        subjects, failed = _subjects(tokenizer, own_device(device), chosen, protocol.size)  # before the data: mistakes show at once
         source = open_source(data, size=protocol.size)
         options = RunOptions(batch_size=batch_size, strict=strict, feature_weights=feature_weights, save_images=save_images)
-        done: list[Evaluation] = []
-        for subject in subjects:
-            try:
-                with progress(subject.name, len(source)) as advance:
-                    evaluation = run_bench(subject, source, metrics=metrics, protocol=protocol, options=replace(options, progress=advance))
-            except Misbehaved as error:
-                say(f"tokbench: {error}")
-                failed = True
-                continue
-            path = write_record(evaluation.record, evaluation.rows, out_dir)
-            say(f"{subject.name}: {evaluation.record.timing.total_seconds:.1f} s, record {path}")
-            if evaluation.record.trained_on:
-                say(
-                    f"{subject.name} was trained on images of {evaluation.record.data.name}, which it is measured on; its figures are marked"
-                )
-            for failure in evaluation.failures:
-                say(f"tokbench: {subject.name}: {failure}")
-            failed = failed or bool(evaluation.failures)
-            done.append(evaluation)
-    records = [evaluation.record for evaluation in done]
-    checks = gate_records(records, fail_if, gate_report)
-    if as_json:
-        print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
-    elif records:
-        print_records(records)
-    finish_gate(checks)
+        bench = _Bench(source, data, metrics, protocol, options, out_dir, asked, resume, team)
+        done = [evaluation for subject in subjects if (evaluation := bench.measure(subject)) is not None]
+    failed = failed or bench.failed
+    if asked.whole and team.first:
+        records = [evaluation.record for evaluation in done]
+        checks = gate_records(records, fail_if, gate_report)
+        if as_json:
+            print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
+        elif records:
+            print_records(records)
+        finish_gate(checks)
     if failed:
         raise typer.Exit(1)
+
+
+@dataclass
+class _Bench:
+    """What all tokenizers of a command are measured by."""
+
+    source: ImageSource
+    place: str
+    metrics: str | None
+    protocol: Protocol
+    options: RunOptions
+    out: Path
+    part: Part
+    resume: bool
+    team: Team
+    failed: bool = False
+
+    def measure(self, subject: Tokenizer | Anchor) -> Evaluation | None:
+        """Measure one tokenizer and write its record; None where it fails, and where that is not for this process to do."""
+        from tokbench.bench.prepared import PreparedRun
+        from tokbench.bench.runner import metric_names
+        from tokbench.bench.sharing import measure
+        from tokbench.conduct import Misbehaved
+        from tokbench.records.store import write_record
+
+        try:
+            with progress(subject.name, len(self.source)) if self.team.first else nullcontext(_silent) as advance:
+                prepared = PreparedRun(
+                    subject,
+                    self.source,
+                    metrics=metric_names(self.metrics),
+                    protocol=self.protocol,
+                    options=replace(self.options, progress=advance),
+                    place=self.place,
+                )
+                shared = measure(
+                    prepared,
+                    self.out,
+                    lambda evaluation: write_record(evaluation.record, evaluation.rows, self.out),
+                    part=self.part,
+                    resume=self.resume,
+                    team=self.team,
+                )
+        except Misbehaved as error:
+            say(f"tokbench: {error}")
+            self.failed = True
+            return None
+        if not self.part.whole and self.team.first:
+            whole = len(self.part.chunks(len(prepared.spans)))
+            say(f"{subject.name}: part {self.part}, {whole} of {len(prepared.spans)} chunks, in {shared.folder}")
+            say(f"when all parts are there: tokbench merge {self.out}")
+        if shared.evaluation is None:
+            return None
+        record = shared.evaluation.record
+        say(f"{subject.name}: {record.timing.total_seconds:.1f} s, record {shared.path}")
+        if record.trained_on:
+            say(f"{subject.name} was trained on images of {record.data.name}, which it is measured on; its figures are marked")
+        for failure in shared.evaluation.failures:
+            say(f"tokbench: {subject.name}: {failure}")
+        self.failed = self.failed or bool(shared.evaluation.failures)
+        return shared.evaluation
+
+
+def _silent(done: int, total: int) -> None:
+    pass
 
 
 def _subjects(names: list[str], device: str, chosen: dict[str, Any], size: int) -> tuple[list[Tokenizer | Anchor], bool]:

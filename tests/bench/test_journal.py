@@ -1,0 +1,544 @@
+"""Runs with a journal: the same record whoever measures which chunk, whenever it is killed, and nothing of another run in it."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+import tokbench
+from tokbench import cli
+from tokbench.bench import chunk_files
+from tokbench.bench.chunk_files import read_chunk, write_chunk
+from tokbench.bench.chunks import Part, parse_part, spans
+from tokbench.bench.journal import INDEX, JournalIndex, read_index
+from tokbench.bench.prepared import PreparedRun, RunOptions
+from tokbench.errors import TokbenchError
+from tokbench.files import cannot_write, folder_lock
+from tokbench.records.protocol import get_protocol
+from tokbench.signals import Ended
+
+METRICS = "psnr,ssim,codebook,stability"
+
+
+@pytest.fixture
+def pictures(folder, monkeypatch):
+    """Twelve pictures and a broken one, in chunks of three."""
+    monkeypatch.setattr("tokbench.bench.prepared.chunk_size", lambda protocol: 3)
+    (folder / "05a.png").write_bytes(b"not an image")
+    return folder
+
+
+@pytest.fixture
+def run(tokbench_cli, pictures):
+    def call(*words, metrics=METRICS, out="runs", name="pixel/palette-512"):
+        return tokbench_cli("run", "-t", name, "--data", pictures, "--metrics", metrics, "--size", "32", "--out", out, *words)
+
+    return call
+
+
+def records(folder):
+    """Records without what differs from run to run, and their rows, by file."""
+    found = {}
+    for path in sorted(Path(folder).glob("*.json")):
+        values = json.loads(path.read_text())
+        del values["timing"], values["created"]
+        found[path.name] = (json.dumps(values), path.with_suffix(".parquet").read_bytes())
+    return found
+
+
+def journals(folder):
+    return {path.name: sorted(item.name for item in path.iterdir()) for path in Path(folder).glob("*.journal")}
+
+
+def first_line(err):
+    (line,) = [line for line in err.splitlines() if line.startswith("tokbench: ")]
+    return line
+
+
+@pytest.fixture
+def reference(run, tmp_path):
+    status, _, err = run(out="whole")
+    assert status == 0, err
+    found = records(tmp_path / "whole")
+    assert len(found) == 1
+    return found
+
+
+def test_a_run_leaves_a_record_alone(run, reference, tmp_path):
+    assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == [
+        "pixel-palette-512_photos-64+data=pictures+size=32.json",
+        "pixel-palette-512_photos-64+data=pictures+size=32.parquet",
+    ]
+    (text, _) = next(iter(reference.values()))
+    data = json.loads(text)["data"]
+    assert (data["requested"], data["count"], [item["id"] for item in data["skipped"]]) == (13, 12, ["05a.png"])
+
+
+def test_chunks_change_nothing(run, reference, monkeypatch, tmp_path):
+    monkeypatch.setattr("tokbench.bench.prepared.chunk_size", lambda protocol: 256)
+    assert run(out="one")[0] == 0
+    assert records(tmp_path / "one") == reference
+
+
+def test_parts_make_the_record_of_the_whole(run, reference, tokbench_cli, tmp_path):
+    for part in ("2/3", "1/3", "3/3"):
+        status, out, err = run("--part", part)
+        assert (status, out) == (0, ""), err
+        assert f"part {part}, " in err
+    before = journals(tmp_path / "runs")
+    assert len(before) == 3
+    assert before["pixel-palette-512_photos-64+data=pictures+size=32.part-1-of-3.journal"] == [
+        "000000.parquet", "000000.safetensors", "000003.parquet", "000003.safetensors", INDEX,
+    ]  # fmt: skip
+    status, out, err = tokbench_cli("merge", "runs")
+    assert status == 0, err
+    assert "3 parts, 12 images" in err
+    assert records(tmp_path / "runs") == reference
+    assert journals(tmp_path / "runs") == before
+    assert tokbench_cli("compare", "runs")[0] == 0
+    assert tokbench_cli("merge", "runs", "--out", "else", "--fail-if", "psnr<99")[0] == 1
+    assert records(tmp_path / "else") == reference
+
+
+def test_there_may_be_more_parts_than_chunks(run, reference, tokbench_cli, tmp_path):
+    for number in range(1, 8):
+        assert run("--part", f"{number}/7")[0] == 0
+    assert tokbench_cli("merge", "runs")[0] == 0
+    assert records(tmp_path / "runs") == reference
+
+
+def test_parts_that_do_not_fit_are_refused(run, tokbench_cli, tmp_path):
+    def refused():
+        status, out, err = tokbench_cli("merge", "runs")
+        assert (status, out) == (2, "")
+        assert not list((tmp_path / "runs").glob("*.parquet"))
+        return first_line(err)
+
+    (tmp_path / "runs").mkdir()
+    assert refused() == "tokbench: no parts of runs in runs; tokbench run --part K/N makes them"
+    assert run("--part", "1/3")[0] == 0
+    assert "lacks part 2/3, 3/3; run it with --part, then merge again" in refused()
+    assert run("--part", "2/3")[0] == 0
+    assert run("--part", "3/3")[0] == 0
+    one, two, three = sorted((tmp_path / "runs").glob("*.journal"))
+    shutil.copytree(two, tmp_path / "runs" / "copy" / two.name)
+    assert "part 2/3 of pixel-palette-512_photos-64+data=pictures+size=32 is there twice, in " in refused()
+    shutil.rmtree(tmp_path / "runs" / "copy")
+    (two / "000004.parquet").unlink()
+    assert "lacks 1 of its 2 chunks (4); run that part again with --resume" in refused()
+    shutil.copy(one / "000000.parquet", two / "000000.parquet")
+    shutil.copy(one / "000000.safetensors", two / "000000.safetensors")
+    assert run("--part", "2/3", "--resume")[0] == 0
+    assert "holds chunk 0, of other parts" in refused()
+    (two / "000000.parquet").unlink()
+    (one / "000000.safetensors").write_bytes((one / "000003.safetensors").read_bytes())
+    assert "000000.safetensors is damaged (its digest is another one)" in refused()
+    index = json.loads((three / INDEX).read_text())
+    (three / INDEX).write_text(json.dumps(index | {"part": "3/4"}))
+    assert "these do not fit together; keep the parts of one division" in refused()
+    index["facts"]["versions"]["numpy"] = "0.1"
+    (three / INDEX).write_text(json.dumps(index))
+    assert "are of two runs: versions.numpy is " in refused()
+    for path in (one, two, three):
+        index = json.loads((path / INDEX).read_text())
+        index["facts"]["versions"]["numpy"] = "0.1"
+        (path / INDEX).write_text(json.dumps(index))
+    assert "was measured by other packages: versions.numpy is 0.1 there" in refused()
+
+
+@pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "a/b", "-1/3", "1/3/5", "1/9999999", ""])
+def test_what_is_no_part_is_refused(text, run):
+    status, _, err = run("--part", text)
+    assert status == 2
+    assert first_line(err) == f"tokbench: --part takes K/N with K from 1 to N, such as 3/16, got {text!r}"
+
+
+@pytest.mark.parametrize("words", [["--json"], ["--fail-if", "psnr<1"], ["--save-images", "images"]])
+def test_parts_have_no_figures(words, run):
+    status, _, err = run("--part", "1/2", *words)
+    assert status == 2
+    assert f"{words[0]} needs the whole run, and --part 1/2 measures a part of it" in first_line(err)
+
+
+def stopped(monkeypatch, at):
+    """End the process, as by a signal, before a chunk."""
+    whole = PreparedRun._chunk
+
+    def chunk(self, number, *rest):
+        if number == at:
+            raise Ended(15)
+        return whole(self, number, *rest)
+
+    monkeypatch.setattr(PreparedRun, "_chunk", chunk)
+    return whole
+
+
+def test_an_ended_run_is_gone_on_with(run, reference, monkeypatch, caplog, tmp_path):
+    whole = stopped(monkeypatch, 3)
+    status, _, err = run()
+    assert status == 143
+    folder = "runs/pixel-palette-512_photos-64+data=pictures+size=32.journal"
+    assert f"tokbench: ended by SIGTERM; 3 of 5 chunks are in {folder}; go on with the same command and --resume" in err
+    measured = []
+    monkeypatch.setattr(PreparedRun, "_chunk", lambda self, number, *rest: measured.append(number) or whole(self, number, *rest))
+    status, _, err = run("--resume")
+    assert status == 0, err
+    assert measured == [3, 4]
+    assert records(tmp_path / "runs") == reference
+    measured.clear()
+    assert run("--resume", out="runs")[0] == 0  # all is there
+    assert measured == []
+    assert len(journals(tmp_path / "runs")) == 1  # for the next
+    status, _, err = run()
+    assert status == 0
+    assert "held 5 chunks of an earlier run, which are measured again; --resume goes on with them" in caplog.text
+    assert measured == [0, 1, 2, 3, 4]
+    assert journals(tmp_path / "runs") == {}
+
+
+def test_a_run_ended_before_its_first_chunk_leaves_nothing(run, monkeypatch, tmp_path):
+    stopped(monkeypatch, 0)
+    status, _, err = run()
+    assert (status, err.splitlines()[-1]) == (143, "tokbench: ended by SIGTERM")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_damaged_chunks_are_measured_again(run, reference, monkeypatch, caplog, tmp_path):
+    whole = stopped(monkeypatch, 4)
+    assert run()[0] == 143
+    (folder,) = (tmp_path / "runs").glob("*.journal")
+    (folder / "000000.safetensors").write_bytes(b"")
+    (folder / "000001.parquet").write_bytes((folder / "000001.parquet").read_bytes()[:-9])
+    (folder / "000002.safetensors").unlink()
+    monkeypatch.setattr(PreparedRun, "_chunk", whole)
+    status, _, err = run("--resume")
+    assert status == 0, err
+    assert "000001.parquet is damaged" in caplog.text
+    assert ": 2 of its chunks are measured again, as their images or metrics are others now" in caplog.text
+    assert records(tmp_path / "runs") == reference
+
+
+def test_a_folder_that_has_grown_is_measured_where_it_is_new(run, pictures, monkeypatch, caplog, tmp_path, crops):
+    whole, measured = PreparedRun._chunk, []
+    monkeypatch.setattr(PreparedRun, "_chunk", lambda self, number, *rest: measured.append(number) or whole(self, number, *rest))
+    assert run("--resume")[0] == 0
+    measured.clear()
+    for i in (12, 13, 14):
+        Image.fromarray(crops[i].permute(1, 2, 0).numpy()).save(pictures / f"later-{i}.png")
+    status, _, err = run("--resume")
+    assert status == 0, err
+    assert measured == [4, 5]  # the last one was not full
+    assert ": 1 of its chunks are measured again, as their images or metrics are others now" in caplog.text
+    assert run(out="new")[0] == 0
+    assert set(records(tmp_path / "new").values()) < set(records(tmp_path / "runs").values())
+    (pictures / "00.png").rename(pictures / "zz.png")
+    status, _, err = run("--resume")
+    assert status == 2
+    assert "holds '00.png', which is not among the images of pictures asked for now" in first_line(err)
+    (pictures / "zz.png").rename(pictures / "00.png")
+    Image.new("RGB", (64, 64)).save(pictures / "03.png")
+    status, _, err = run("--resume")
+    assert status == 2
+    assert "03.png of pictures is not the image it was when runs/" in first_line(err)
+
+
+def test_another_run_is_not_gone_on_with(run, monkeypatch, tmp_path):
+    stopped(monkeypatch, 2)
+    assert run()[0] == 143
+    monkeypatch.setattr("tokbench.bench.prepared.versions", lambda: {"tokbench": "9"})
+    status, _, err = run("--resume")
+    assert status == 2
+    assert first_line(err).startswith(
+        "tokbench: runs/pixel-palette-512_photos-64+data=pictures+size=32.journal is of another run: versions."
+    )
+    assert first_line(err).endswith("choose another --out, or leave --resume out to begin anew")
+    for words, what in (
+        (["--seed", "1"], "protocol.seed is 0 there and 1 here"),
+        (["--limit", "5"], "protocol.samples is None there and 5 here"),
+    ):
+        status, _, err = run("--resume", *words)
+        assert status == 2
+        assert what in first_line(err)
+    status, _, err = run()  # which begins anew beside it
+    assert status == 143
+    assert sorted(journals(tmp_path / "runs")) == [
+        "pixel-palette-512_photos-64+data=pictures+size=32.journal",
+        "pixel-palette-512_photos-64+data=pictures+size=32_2.journal",
+    ]
+
+
+def test_one_process_at_a_time_measures_the_same(run, monkeypatch, tmp_path):
+    stopped(monkeypatch, 2)
+    assert run()[0] == 143
+    (folder,) = (tmp_path / "runs").glob("*.journal")
+    with folder_lock(folder, "run"):
+        for words in ([], ["--resume"]):
+            status, _, err = run(*words)
+            assert status == 2
+            assert "another process measures pixel/palette-512 on pictures into runs/" in first_line(err)
+        assert run(name="pixel/rgb")[0] == 143  # others are not kept out
+        assert run("--part", "1/9")[0] == 0
+    assert sorted(path.name for path in folder.glob("*.parquet")) == ["000000.parquet", "000001.parquet"]
+
+
+def test_a_full_disk_leaves_the_journal_whole(run, reference, monkeypatch, tmp_path):
+    write = chunk_files.write_bytes
+
+    def full(path, data):
+        if path.name.startswith("000002"):
+            raise cannot_write(path, OSError(28, "No space left on device"))
+        write(path, data)
+
+    monkeypatch.setattr(chunk_files, "write_bytes", full)
+    status, _, err = run()
+    assert status == 2
+    assert "000002.safetensors (No space left on device); make room or choose another place" in first_line(err)
+    assert records(tmp_path / "runs") == {}
+    monkeypatch.setattr(chunk_files, "write_bytes", write)
+    assert run("--resume")[0] == 0
+    assert records(tmp_path / "runs") == reference
+
+
+def test_images_are_saved_by_whoever_measures_them(run, monkeypatch, tmp_path):
+    whole = stopped(monkeypatch, 3)
+    assert run("--save-images", "images")[0] == 143
+    monkeypatch.setattr(PreparedRun, "_chunk", whole)
+    assert run("--save-images", "images", "--resume")[0] == 0
+    assert run("--save-images", "once", out="once")[0] == 0
+    for name in ("originals.json", "pixel-palette-512.json"):
+        assert (tmp_path / "images" / name).read_bytes() == (tmp_path / "once" / name).read_bytes()
+    assert len(list((tmp_path / "images").rglob("*.png"))) == 24
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"journal": 2}', '{"journal": 1, "part": "1/1", "facts": {}, "data": 3}', "[" * 9999])
+def test_a_journal_of_others_is_refused(content, run, tmp_path):
+    folder = tmp_path / "runs" / "pixel-palette-512_photos-64+data=pictures+size=32.journal"
+    folder.mkdir(parents=True)
+    (folder / INDEX).write_text(content)
+    status, _, err = run("--resume")
+    assert status == 2
+    assert "journal.json is no journal that can be read (" in first_line(err)
+
+
+def test_a_folder_of_that_name_with_other_things_stays(run, tmp_path):
+    folder = tmp_path / "runs" / "pixel-palette-512_photos-64+data=pictures+size=32.journal"
+    folder.mkdir(parents=True)
+    (folder / "mine.txt").write_text("mine")
+    assert run()[0] == 0
+    assert (folder / "mine.txt").read_text() == "mine"
+    assert len(records(tmp_path / "runs")) == 1
+
+
+COUNTING = """
+import torch
+from tokbench.bench.metrics.base import Figure, Metric
+from tokbench.records.figures import FigureInfo
+
+class Counting(Metric):
+    name = "counting"
+    figures = (FigureInfo(name, "images seen", "images", None, "images that were seen", digits=0),)
+    def __init__(self):
+        super().__init__()
+        {keeps}
+    def update(self, observation):
+        self.seen += len(observation)
+        if {fails} in observation.places:
+            raise ValueError("no")
+    def report(self):
+        return {{"counting": Figure(float(self.seen))}}
+"""
+
+
+def test_a_metric_without_states_has_a_figure_in_one_process_and_a_reason_elsewhere(run, tokbench_cli, monkeypatch, tmp_path):
+    (tmp_path / "counting_alone.py").write_text(COUNTING.format(keeps="self.seen = 0", fails="()"))
+    monkeypatch.syspath_prepend(tmp_path)
+    metrics = "psnr,counting_alone:Counting"
+    assert run(metrics=metrics)[0] == 0
+    ((text, _),) = records(tmp_path / "runs").values()
+    assert json.loads(text)["metrics"]["counting"]["value"] == 12
+    for part in ("1/2", "2/2"):
+        assert run("--part", part, metrics=metrics, out="parts")[0] == 0
+    status, _, err = tokbench_cli("merge", "parts")
+    assert status == 2
+    assert "counting_alone:Counting, code that is run only if you ask for it; add --metrics counting_alone:Counting" in first_line(err)
+    assert tokbench_cli("merge", "parts", "--metrics", "counting_alone:Counting")[0] == 1
+    ((text, _),) = records(tmp_path / "parts").values()
+    reason = "it failed in merge (it keeps no states (add_state), which other processes and resumed runs need)"
+    assert json.loads(text)["metrics"]["counting"]["reason"] == reason
+
+
+def test_a_metric_that_fails_at_an_image_has_one_reason_for_any_parts(run, tokbench_cli, monkeypatch, tmp_path):
+    keeps = 'self.add_state("seen", default=torch.tensor(0), dist_reduce_fx="sum")'
+    (tmp_path / "counting_fails.py").write_text(COUNTING.format(keeps=keeps, fails="4"))
+    monkeypatch.syspath_prepend(tmp_path)
+    metrics = "psnr,counting_fails:Counting"
+    assert run(metrics=metrics)[0] == 1
+    for part in ("1/2", "2/2"):
+        assert run("--part", part, metrics=metrics, out="parts")[0] == 0
+    status, _, err = tokbench_cli("merge", "parts", "--metrics", "counting_fails:Counting")
+    assert status == 1
+    line = "tokbench: pixel/palette-512: metric counting fails in update (ValueError: no); the others go on"
+    assert line in err.splitlines()
+    assert {name: text for name, (text, _) in records(tmp_path / "runs").items()} == {
+        name: text for name, (text, _) in records(tmp_path / "parts").items()
+    }
+
+
+def in_processes(count, *words):
+    """Run a command in so many processes, forked off this one, that meet as those of torchrun do; returns how each ended."""
+    with socket.socket() as server:
+        server.bind(("localhost", 0))
+        port = server.getsockname()[1]
+    pids = []
+    for rank in range(count):
+        pid = os.fork()
+        if pid == 0:
+            status = 99
+            try:
+                place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
+                os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), LOCAL_RANK=str(rank), **place)
+                sys.argv = ["tokbench", *map(str, words)]
+                cli.main()
+            except SystemExit as stop:
+                status = int(stop.code or 0)
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_make_the_record_of_one(count, reference, pictures, monkeypatch, tmp_path):
+    words = ["run", "-t", "pixel/palette-512", "-t", "pixel/rgb", "--data", pictures, "--metrics", METRICS, "--size", "32", "--out", "runs"]
+    with monkeypatch.context() as ending:
+        stopped(ending, 3)
+        assert 143 in in_processes(count, *words)
+    (left,) = journals(tmp_path / "runs").values()
+    assert "000000.parquet" in left
+    assert "000003.parquet" not in left
+    assert in_processes(count, *words, "--resume") == [0] * count
+    found = records(tmp_path / "runs")
+    assert len(found) == 2
+    assert reference.items() <= found.items()
+    assert len(journals(tmp_path / "runs")) == 2
+    assert in_processes(count, *words, "--save-images", "images") == [0] * count
+    assert journals(tmp_path / "runs") == {}
+    assert len(list((tmp_path / "images").rglob("*.png"))) == 36
+    for part in ("1/2", "2/2"):
+        assert in_processes(count, *words[:-1], "parts", "--part", part) == [0] * count
+    assert len(journals(tmp_path / "parts")) == 4
+
+
+@pytest.mark.slow
+def test_torchrun_starts_such_processes(reference, pictures, tmp_path):
+    (tmp_path / "shared.py").write_text(
+        "from tokbench.bench import prepared\nprepared.chunk_size = lambda protocol: 3\nfrom tokbench.cli import main\nmain()\n"
+    )
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d"]
+    command += ["--rdzv-endpoint", "localhost:0", str(tmp_path / "shared.py"), "run", "-t", "pixel/palette-512", "--data", str(pictures)]
+    command += ["--metrics", METRICS, "--size", "32", "--out", "runs"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=900, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert records(tmp_path / "runs") == reference
+    assert journals(tmp_path / "runs") == {}
+
+
+def test_processes_without_a_place_to_meet_are_refused(run, monkeypatch):
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    status, _, err = run()
+    assert status == 2
+    assert "WORLD_SIZE=2 is set and MASTER_ADDR and MASTER_PORT not, so that processes cannot meet" in first_line(err)
+
+
+def test_parts_and_spans():
+    assert spans(10, 4) == [range(0, 4), range(4, 8), range(8, 10)]
+    assert [list(Part(k, 3).chunks(7)) for k in (1, 2, 3)] == [[0, 3, 6], [1, 4], [2, 5]]
+    assert list(parse_part("5/5").chunks(3)) == []
+    assert str(parse_part(" 3/16 ")) == "3/16"
+    with pytest.raises(ValueError, match="a part is K/N"):
+        Part(2, 1)
+    with pytest.raises(TokbenchError):
+        parse_part("one")
+
+
+def test_a_chunk_comes_back_from_its_files_bit_by_bit(pictures, tmp_path):
+    prepared = PreparedRun(
+        tokbench.load("pixel/palette-512"), pictures, metrics=("psnr", "codebook"), protocol=get_protocol(), options=RunOptions(cache=False)
+    )
+    for chunk in prepared.measure([1, 4]):
+        write_chunk(tmp_path, chunk)
+        again = read_chunk(tmp_path, chunk.facts.number)
+        assert (again.facts, again.rows) == (chunk.facts, chunk.rows)
+        assert again.states.keys() == chunk.states.keys()
+        for name, state in chunk.states.items():
+            assert again.states[name].dtype == state.dtype
+            assert again.states[name].numpy().tobytes() == state.numpy().tobytes()
+    rows = pq.read_table(tmp_path / "000001.parquet").to_pylist()
+    assert [row["id"] for row in rows] == [b"03.png", b"04.png", b"05.png"]
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+    with pytest.raises(FileNotFoundError):
+        read_chunk(tmp_path, 2)
+    (tmp_path / "000002.parquet").write_bytes((tmp_path / "000001.parquet").read_bytes())
+    with pytest.raises(TokbenchError, match="is damaged"):
+        read_chunk(tmp_path, 2)
+
+
+@pytest.mark.parametrize("name", ["000000.parquet", "000000.safetensors"])
+def test_files_with_changed_bytes_are_refused_or_hold_what_they_held(name, run, tmp_path):
+    assert run("--part", "1/5")[0] == 0
+    (folder,) = (tmp_path / "runs").glob("*.journal")
+    whole = (folder / name).read_bytes()
+    draw = np.random.default_rng(0)
+
+    def read():
+        chunk = read_chunk(folder, 0)
+        return chunk.facts, chunk.rows, {key: state.numpy().tobytes() for key, state in chunk.states.items()}
+
+    before, refused = read(), list[str]()
+    for case in range(40):
+        data = bytearray(whole)
+        if case % 4 == 0:
+            del data[int(draw.integers(len(data))) :]
+        else:
+            data[int(draw.integers(len(data)))] ^= 1 << int(draw.integers(8))
+        (folder / name).write_bytes(data)
+        try:
+            found = read()
+        except TokbenchError as error:
+            refused.append(str(error))
+        else:
+            assert found == before
+    assert len(refused) >= 20
+    assert all(str(folder) in text for text in refused)
+
+
+def test_an_index_with_changed_bytes_is_refused_or_read(run, tmp_path):
+    assert run("--part", "1/5")[0] == 0
+    (folder,) = (tmp_path / "runs").glob("*.journal")
+    whole = (folder / INDEX).read_bytes()
+    draw, refused = np.random.default_rng(1), list[str]()
+    for _ in range(60):
+        data = bytearray(whole)
+        data[int(draw.integers(len(data)))] = int(draw.integers(256))
+        (folder / INDEX).write_bytes(data)
+        try:
+            found = read_index(folder)
+        except TokbenchError as error:
+            refused.append(str(error))
+        else:
+            assert isinstance(found, JournalIndex)
+    assert refused
+    assert all("is no journal that can be read" in text for text in refused)

@@ -1,0 +1,159 @@
+"""Parts of runs that were measured without knowing of each other, put together where none is missing and none is there twice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from tokbench.bench.chunks import Part
+from tokbench.bench.context import MetricContext
+from tokbench.bench.facts import versions
+from tokbench.bench.journal import ENDING, INDEX, Journal, JournalIndex, read_index
+from tokbench.bench.merging import Evaluation, Merging
+from tokbench.bench.metrics import select
+from tokbench.bench.observation import Subject
+from tokbench.bench.panel import Panel
+from tokbench.configs import differences
+from tokbench.data.open import comes_with_the_package, open_source
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+
+SHOWN = 5
+"""Missing parts or chunks that an error names."""
+
+
+@dataclass(frozen=True)
+class PartedRun:
+    """All parts of one run.
+
+    Args:
+        journals: The journals of part 1, 2 and so on.
+    """
+
+    journals: tuple[Journal, ...]
+
+    @property
+    def index(self) -> JournalIndex:
+        """What the run is of."""
+        return self.journals[0].index
+
+    @property
+    def count(self) -> int:
+        """How many chunks there are."""
+        return -(-self.index.data.images // self.index.facts.chunk)
+
+
+def find_parts(places: Iterable[Path]) -> list[PartedRun]:
+    """Look for parts, and see that those of each run are all there.
+
+    Args:
+        places: Folders that are searched, recursively.
+
+    Returns:
+        Runs by name.
+
+    Raises:
+        TokbenchError: If there are none; or a part is missing, there twice, damaged, unfinished or of another run, naming it.
+    """
+    places = list(places)
+    by_name: dict[str, list[Journal]] = {}
+    for place in places:
+        if not place.is_dir():
+            raise TokbenchError(f"{place} is no folder; give the folder that tokbench run --part wrote into, its --out")
+        for path in sorted(place.rglob(f"*{ENDING}/{INDEX}")) + ([place / INDEX] if (place / INDEX).is_file() else []):
+            journal = Journal(path.parent, read_index(path.parent))
+            if not journal.index.part.whole and all(journal.folder != other.folder for other in by_name.get(journal.index.name, [])):
+                by_name.setdefault(journal.index.name, []).append(journal)
+    if not by_name:
+        raise TokbenchError(f"no parts of runs in {', '.join(map(str, places))}; tokbench run --part K/N makes them")
+    return [_checked(name, journals) for name, journals in sorted(by_name.items())]
+
+
+def merge_parts(run: PartedRun, *, trusted: Sequence[str] = (), feature_weights: Path | None = None) -> Evaluation:
+    """Merge the chunks of all parts in their order.
+
+    Args:
+        run: Whose parts are all there.
+        trusted: Metrics of others whose code may be run, as ``package.module:Class``: a file alone runs none.
+        feature_weights: The Inception file for ``rfid``, if not the fetched one.
+
+    Raises:
+        TokbenchError: If the metrics or the versions of packages here are not those it was measured with, or a chunk is damaged.
+    """
+    facts, data = run.index.facts, run.index.data
+    if different := differences({"versions": facts.versions}, {"versions": versions()}):
+        raise TokbenchError(f"{run.index.name} was measured by other packages: {different}; merge it where it was measured")
+    if foreign := [name for name in facts.asked_for if ":" in name and name not in trusted]:
+        raise TokbenchError(
+            f"{run.index.name} was measured with {foreign[0]}, code that is run only if you ask for it; add --metrics {','.join(foreign)}"
+        )
+    classes = select(facts.asked_for)
+    size = facts.protocol.size
+    context = MetricContext(torch.device("cpu"), facts.protocol.micro_batch, None, feature_weights, _source(data.place, size), facts.layout)
+    panel = Panel(classes, Subject(facts.layout, data.images, (size, size)), context)
+    if different := differences({"metrics": facts.metrics}, {"metrics": panel.identity}):
+        raise TokbenchError(f"{run.index.name} was measured by other metrics: {different}; merge it where these are")
+    merging = Merging(facts, data, panel)
+    for number in range(run.count):
+        merging.add(run.journals[number % len(run.journals)].read(number), own=False)
+    if merging.ids_sha256 != data.ids_sha256:
+        raise TokbenchError(f"the parts of {run.index.name} hold other images than they say; measure them again")
+    return merging.finish()
+
+
+def _source(place: str, size: int) -> ImageSource | None:
+    """The images, where metrics ask them for more than pixels and they are at hand anywhere."""
+    if comes_with_the_package(place):
+        with suppress(TokbenchError):
+            return open_source(place, size=size)
+    return None
+
+
+def _checked(name: str, journals: Sequence[Journal]) -> PartedRun:
+    first = journals[0]
+    for other in journals[1:]:
+        if other.index.part.of != first.index.part.of:
+            raise TokbenchError(
+                f"{first.folder} is part {first.index.part} of {name}, {other.folder} part {other.index.part}: these do not fit together; "
+                "keep the parts of one division"
+            )
+        images = ({"images": journal.index.data.images, "ids": journal.index.data.ids_sha256} for journal in (first, other))
+        if different := differences(first.index.facts, other.index.facts) or differences(*images):
+            raise TokbenchError(f"{first.folder} and {other.folder} are of two runs: {different}; measure one of them again")
+    by_number: dict[int, Journal] = {}
+    for journal in journals:
+        twin = by_number.setdefault(journal.index.part.number, journal)
+        if twin is not journal:
+            raise TokbenchError(
+                f"part {journal.index.part} of {name} is there twice, in {twin.folder} and {journal.folder}; keep one of them"
+            )
+    of = first.index.part.of
+    missing = [str(Part(number, of)) for number in range(1, of + 1) if number not in by_number]
+    if missing:
+        raise TokbenchError(f"{name} lacks part {_some(missing)}; run it with --part, then merge again")
+    run = PartedRun(tuple(by_number[number] for number in range(1, of + 1)))
+    for journal in run.journals:
+        _check_chunks(journal, run.count)
+    return run
+
+
+def _check_chunks(journal: Journal, count: int) -> None:
+    """See that a part has its chunks, and no other."""
+    wanted, there = list(journal.index.part.chunks(count)), journal.numbers()
+    lacking = [str(number) for number in wanted if number not in set(there)]
+    if lacking:
+        raise TokbenchError(
+            f"{journal.folder} lacks {len(lacking)} of its {len(wanted)} chunks ({_some(lacking)}); "
+            "run that part again with --resume, then merge again"
+        )
+    foreign = [str(number) for number in there if number not in set(wanted)]
+    if foreign:
+        raise TokbenchError(f"{journal.folder} holds chunk {_some(foreign)}, of other parts; run that part again without --resume")
+
+
+def _some(items: Sequence[str]) -> str:
+    return ", ".join(items[:SHOWN]) + (f" and {len(items) - SHOWN} more" if len(items) > SHOWN else "")

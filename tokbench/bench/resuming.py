@@ -1,0 +1,91 @@
+"""Which chunks of a journal a run goes on with: those of the same images, metrics and bytes; whatever else differs is refused."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+
+from tokbench.bench.chunk_files import is_whole
+from tokbench.bench.chunks import ChunkFacts, ImageRow
+from tokbench.bench.journal import Journal
+from tokbench.bench.prepared import PreparedRun
+from tokbench.errors import TokbenchError
+from tokbench.images import UnreadableImage
+
+logger = logging.getLogger(__name__)
+
+
+def kept_chunks(journal: Journal, prepared: PreparedRun, numbers: Collection[int], *, first: bool) -> set[int]:
+    """Look through a journal.
+
+    A chunk is kept where its images and groups are those of today, as they stay where a folder has grown behind them, and the same
+    metrics apply. Of each, the first image that could be read is held against the source.
+
+    Args:
+        journal: A journal of the same run.
+        prepared: The run.
+        numbers: Chunks that this process measures.
+        first: Whether this process speaks for all.
+
+    Returns:
+        Those of them that need not be measured.
+
+    Raises:
+        TokbenchError: If an image is gone or is another one, or cannot be read and ``strict`` is set.
+    """
+    places = {name: place for place, name in enumerate(prepared.listing.ids)}
+    found, again = set[int](), 0
+    for number in journal.numbers():
+        try:
+            facts, rows, digest = journal.rows(number)
+        except FileNotFoundError:
+            continue
+        except TokbenchError as error:
+            logger.warning("%s; it is measured again", str(error).partition(";")[0])
+            continue
+        gone = next((row.id for row in rows if row.id not in places), None)
+        if gone is not None:
+            raise TokbenchError(
+                f"{journal.folder} holds {gone!r}, which is not among the images of {prepared.source.name} asked for now; "
+                "bring it back, or leave --resume out to begin anew"
+            )
+        if number not in numbers:
+            continue
+        if not _fits(facts, rows, prepared) or not is_whole(journal.folder, number, digest):
+            again += 1
+            continue
+        _check_first(journal, prepared, rows, places)
+        found.add(number)
+    if first and again:
+        logger.warning("%s: %d of its chunks are measured again, as their images or metrics are others now", journal.folder, again)
+    return found
+
+
+def _fits(facts: ChunkFacts, rows: tuple[ImageRow, ...], prepared: PreparedRun) -> bool:
+    """Whether a chunk is what measuring it now would give."""
+    if facts.number >= len(prepared.spans) or set(facts.metrics) != set(prepared.panel.names):
+        return False
+    span = prepared.spans[facts.number]
+    listing = prepared.listing
+    same = [(row.id, row.group) for row in rows] == list(
+        zip(listing.ids[span.start : span.stop], listing.groups[span.start : span.stop], strict=True)
+    )
+    return same and (prepared.options.save_images is None or all(row.saved is not None for row in rows if row.source is not None))
+
+
+def _check_first(journal: Journal, prepared: PreparedRun, rows: tuple[ImageRow, ...], places: dict[str, int]) -> None:
+    broken = next((row for row in rows if row.source is None), None)
+    if broken is not None and prepared.options.strict:
+        raise TokbenchError(f"{broken.id} cannot be read ({broken.skipped}); leave --strict out to skip and count such images")
+    row = next((row for row in rows if row.source is not None), None)
+    if row is None:
+        return
+    try:
+        same = prepared.source.raw_digest(prepared.indices[places[row.id]]) == row.source
+    except UnreadableImage:
+        same = False
+    if not same:
+        raise TokbenchError(
+            f"{row.id} of {prepared.source.name} is not the image it was when {journal.folder} was written; "
+            "bring it back, or leave --resume out to begin anew"
+        )

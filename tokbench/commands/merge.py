@@ -1,0 +1,58 @@
+"""The command that makes records of runs that were measured in parts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate_report, finish_gate, gate_records, print_records
+from tokbench.commands.console import say
+from tokbench.commands.destinations import check_folder
+
+
+def merge(
+    places: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that tokbench run --part wrote into.")],
+    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the records [default: the first DIR].")] = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Metrics of others that the parts were measured with, as module:Class, separated by commas.")
+    ] = None,
+    feature_weights: Annotated[Path | None, typer.Option(help="Inception file for rfid, if the parts had one.")] = None,
+    fail_if: FailIfOption = None,
+    gate_report: GateReportOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
+) -> None:
+    """Put the parts of runs together and write a record of each; the parts stay."""
+    from tokbench.report.gate import parse_conditions
+
+    parse_conditions(fail_if or [])  # before the work: mistakes show at once
+    check_gate_report(fail_if, gate_report)
+    folder = places[0] if out_dir is None else out_dir
+    check_folder(folder, "--out")
+    with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
+        from tokbench.bench.parts import find_parts, merge_parts
+        from tokbench.records.store import write_record
+
+        trusted = [name.strip() for name in (metrics or "").split(",")]
+        records, failed = [], False
+        for run in find_parts(places):
+            evaluation = merge_parts(run, trusted=trusted, feature_weights=feature_weights)
+            path = write_record(evaluation.record, evaluation.rows, folder)
+            name = evaluation.record.tokenizer.name
+            say(f"{name}: {len(run.journals)} parts, {evaluation.record.data.count} images, record {path}")
+            for failure in evaluation.failures:
+                say(f"tokbench: {name}: {failure}")
+            failed = failed or bool(evaluation.failures)
+            records.append(evaluation.record)
+    checks = gate_records(records, fail_if, gate_report)
+    if as_json:
+        print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
+    else:
+        print_records(records)
+    finish_gate(checks)
+    if failed:
+        raise typer.Exit(1)
