@@ -23,7 +23,7 @@ import torch
 
 import tokbench
 from tokbench import cli
-from tokbench.bench import fetch, runner
+from tokbench.bench import fetch, prepared, runner, sharing
 from tokbench.feed import export
 from tokbench.feed.verify import verify
 from tokbench.records.store import find_records, read_rows
@@ -33,8 +33,9 @@ from tokbench.train import loop
 from tokbench.weights import assets
 from tokbench.weights.checkpoints import read_state
 
-PRELOADED = (runner, export, table, render, loop)  # before the first fork
-COMMANDS = ("run", "export", "train", "report", "convert", "probe", "weights")
+PRELOADED = (runner, sharing, export, table, render, loop)  # before the first fork
+COMMANDS = ("run", "export", "train", "report", "convert", "probe", "weights", "resume")
+RUNS = ("run", "resume")
 
 
 class Case:
@@ -52,6 +53,7 @@ class Case:
         common = ["--data", str(pictures), "--size", "16"]
         self.words: dict[str, list[str]] = {
             "run": ["run", "-t", "patch", *common, "--metrics", "psnr", "--out", str(self.out)],
+            "resume": ["run", "-t", "patch", *common, "--metrics", "psnr,codebook", "--resume", "--out", str(self.out)],
             "export": ["export", "-t", "patch", *common, "--rows", "2", "--out", str(self.out), "--memmap", str(root / "mapped"), "--as", f"sequences={root / 'rows'}"],
             "train": ["train", "vae-tiny", *common, "--steps", "3", "--batch-size", "1", "--save-every", "1", "--log-every", "1", "--out", str(self.out)],
             "report": ["report", str(record), "--images", "0", "-o", str(root / "page.html")],
@@ -72,8 +74,8 @@ class Case:
             Exception: If one is not whole.
         """
         places = [path for path in self.root.rglob("*") if path.is_file() and not _hidden(path, self.root)]
-        if self.command in ("run", "probe"):
-            for path in self.out.glob("*.json") if self.command == "run" else ():
+        if self.command in (*RUNS, "probe"):
+            for path in self.out.glob("*.json") if self.command in RUNS else ():
                 ((_, record),) = find_records([path])
                 assert len(read_rows(path)["psnr"]) == record.data.count, "a record without its rows"
             for path in self.out.glob("*.json"):
@@ -110,17 +112,30 @@ class Case:
             found = verify(self.out)
             assert found.ok, found.problems
             assert (self.root / "rows" / ".format.json").is_file(), "no sequences"
-        elif self.command in ("run", "probe"):
+        elif self.command in (*RUNS, "probe"):
             records = {path.stem for path in self.out.glob("*.json")}
             rows = {path.stem for path in self.out.glob("*.parquet")}
             assert records, "no record"
             assert rows == records, f"rows {rows} of records {records}"
+            if self.command == "resume":
+                self._same()
         elif self.command == "train":
             assert (self.out / "weights.safetensors").is_file()
         elif self.command == "convert":
             assert (self.out / "config.json").is_file(), "no tokenizer"
         elif self.command == "weights":
             assert len(list(self.root.rglob("*.pth"))) == 1
+
+    def _same(self) -> None:
+        """Compare all records with that of the run that was not killed, which is the first."""
+        kept = self.root.parent.parent / "record"
+        for path in self.out.glob("*.json"):
+            values = json.loads(path.read_text())
+            text = json.dumps({key: value for key, value in values.items() if key not in ("timing", "created")})
+            text += hashlib.sha256(path.with_suffix(".parquet").read_bytes()).hexdigest()
+            if not kept.exists():
+                kept.write_text(text)
+            assert text == kept.read_text(), "another record"
 
 
 def _hidden(path: Path, root: Path) -> bool:
@@ -220,6 +235,9 @@ def main() -> None:
         at = chance.randrange(1, writes + 1) if chance.random() < 0.75 and writes else 0
         status = run(case, at_write=at, after=0.0 if at else chance.uniform(0.0, seconds))
         visible = judged(case.visible)
+        if command == "resume":  # killed once more on its way
+            run(case, at_write=chance.randrange(1, writes + 1))
+            visible = visible or judged(case.visible)
         again = run(case)
         said = (here / "said").read_text()[-300:]
         done = command == "convert" and again == 2 and (case.out / "config.json").is_file()  # it was whole, and is not written over
@@ -234,4 +252,5 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
+    prepared.chunk_size = lambda protocol: 2
     main()

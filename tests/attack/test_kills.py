@@ -21,8 +21,8 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can
 RECORD = Path(__file__).parents[2] / "results" / "photos-64" / "vqgan-tiny_photos-64.json"
 SCRIPT = Path(__file__).with_name("killing.py")
 CONTENT = bytes(range(256)) * 4_000
-COMMANDS = 7
-"""Commands that ``killing.py`` knows."""
+COMMANDS = 8
+"""Commands that ``killing.py`` knows; the last one is a run that is gone on with."""
 
 
 @pytest.fixture
@@ -55,12 +55,20 @@ def server() -> Iterator[str]:
 
 
 def test_a_killed_command_leaves_nothing_half(share: str, server: str, counts: dict[str, int], tmp_path: Path) -> None:
+    numbers = list(range(counts["kills"])) if share == "all" else [0, 1, 3, 4, 6]  # without training, which takes seconds
+    check(numbers, server, tmp_path)
+
+
+def test_a_killed_run_is_gone_on_with_to_the_same_record(share: str, tmp_path: Path) -> None:
+    check([COMMANDS * number + COMMANDS - 1 for number in range(30 if share == "all" else 2)], "", tmp_path)
+
+
+def check(numbers: list[int], server: str, tmp_path: Path) -> None:
     pictures = tmp_path / "pictures"
     pictures.mkdir()
     for number in range(6):
         draw = np.random.default_rng(number).integers(0, 256, (16, 16, 3), dtype=np.uint8)
         Image.fromarray(draw).save(pictures / f"{number}.png")
-    numbers = list(range(counts["kills"])) if share == "all" else [0, 1, 3, 4, 6]  # without training, which takes seconds
     (tmp_path / "kills").mkdir()
     words = [str(tmp_path / "kills"), str(pictures), str(RECORD), server, json.dumps(numbers)]
     environment = {key: value for key, value in os.environ.items() if "proxy" not in key.lower()}
