@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from tokbench.bench.frechet import FeatureMoments, covariance_factor, frechet_distance, sample_factor
+from tokbench.bench import frechet
+from tokbench.bench.frechet import FeatureMoments, covariance_factor, distance_of_moments, frechet_distance, sample_factor
 
 
 def distance_of(x, y, chunks=7):
@@ -17,6 +18,12 @@ def distance_of(x, y, chunks=7):
             moments.update(part)
         sides.append(moments)
     return frechet_distance(*sides[0].factor(), *sides[1].factor())
+
+
+def moments_of(features):
+    moments = FeatureMoments(features.shape[1])
+    moments.update(features)
+    return moments
 
 
 @pytest.fixture
@@ -30,6 +37,7 @@ def test_all_feature_pairs_to_ten_digits(goldens, values):
         x, y = (np.load(goldens / "metrics" / f"{case[key]}.npy") for key in "xy")
         expected = case["values"]["mpmath_40digits"]
         assert distance_of(x, y) == pytest.approx(expected, rel=1e-10, abs=1e-10), case["x"]
+        assert distance_of_moments(moments_of(x), moments_of(y)) == pytest.approx(expected, rel=1e-10, abs=1e-10), case["x"]
 
 
 def test_closed_forms_from_covariances(goldens, values):
@@ -90,3 +98,45 @@ def test_too_few_samples_and_wrong_width_are_refused():
         sample_factor(np.zeros((1, 4)))
     with pytest.raises(ValueError, match=r"\[N, 4\]"):
         FeatureMoments(4).update(np.zeros((2, 5)))
+
+
+def spread(decay, *, dim=48, count=400, seed=0, noise=0.3):
+    """Features and slightly other ones, whose variances fall by ``decay`` powers of ten."""
+    rng = np.random.default_rng(seed)
+    mixing = np.linalg.qr(rng.normal(size=(dim, dim)))[0] * 10.0 ** (-decay / 2 * np.linspace(0, 1, dim))[:, None]
+    before = rng.normal(size=(count, dim)) @ mixing
+    return before, before + noise * rng.normal(size=(count, dim)) @ mixing
+
+
+@pytest.mark.parametrize(
+    ("decay", "noise", "taken"), [(0, 0.3, True), (2, 0.3, True), (8, 0.3, False), (14, 0.3, False), (0, 0.003, False), (4, 0.01, False)]
+)
+def test_eigenvalues_are_taken_only_where_they_lose_nothing(decay, noise, taken):
+    one, other = map(moments_of, spread(decay, noise=noise))
+    exact = frechet_distance(*one.factor(), *other.factor())
+    found = frechet._by_cholesky(*one.covariance(), *other.covariance())
+    assert (found is not None) == taken
+    if found is not None:
+        assert found == pytest.approx(exact, rel=1e-12)
+    assert distance_of_moments(one, other) == pytest.approx(exact, rel=1e-10)
+
+
+@pytest.mark.parametrize("singular", ["one", "other", "both"])
+def test_singular_covariances_are_taken_by_factors(singular):
+    before, after = spread(1)
+    for name, features in (("one", before), ("other", after)):
+        if singular in (name, "both"):
+            features[:, 5:9] = 0
+    one, other = moments_of(before), moments_of(after)
+    assert frechet._by_cholesky(*one.covariance(), *other.covariance()) is None
+    assert distance_of_moments(one, other) == pytest.approx(distance_of(before, after), rel=1e-12)
+
+
+def test_one_side_may_have_more_samples_than_features_and_the_other_fewer():
+    before, after = spread(1)
+    assert distance_of_moments(moments_of(before), moments_of(after[:20])) == pytest.approx(distance_of(before, after[:20]), rel=1e-12)
+
+
+def test_moments_of_one_sample_have_no_covariance():
+    with pytest.raises(ValueError, match="at least 2 samples, got 1"):
+        moments_of(np.zeros((1, 4))).covariance()

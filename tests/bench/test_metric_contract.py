@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from tokbench.bench.context import MetricContext
-from tokbench.bench.metrics import metric_classes, select
+from tokbench.bench.metrics import frechet, metric_classes, select
 from tokbench.bench.metrics.frechet import FrechetMetric
 from tokbench.bench.metrics.psnr import PSNR
 from tokbench.bench.metrics.ssim import SSIM
 from tokbench.bench.networks import FeatureNetwork
+from tokbench.bench.observation import Listing, Observation
 from tokbench.configs import plain
 from tokbench.data.text import TypedLine, TypedSource
 from tokbench.errors import TokbenchError
@@ -146,12 +147,56 @@ def test_parts_of_a_frechet_distance_may_be_condensed_or_not(observe, images):
         synchronize(parts)
         assert parts[2].report() == parts[0].report()
         assert parts[0].report()["fd_efflite0"].value == pytest.approx(whole.compute()["fd_efflite0"], rel=1e-9)
+        assert parts[0].report()["fd_efflite0"].interval is None  # 24 images of three groups
     few = toy([0, 1], 1)
     few.merge_state(toy([2, 3], 1))
     assert few.report() == toy([0, 1, 2, 3], 4).report()
     few.merge_state(toy([4], 1))  # more images than features, though none of the parts had more
     assert few.report()["fd_efflite0"].interval is None
     close(few.compute(), toy([0, 1, 2, 3, 4], 5).compute())
+
+
+def skewed_pixels(images):
+    pixels = images.flatten(1).float()
+    return pixels[:, :4].square() / 256 + pixels[:, 4:8]  # without rounding, so that no place in a batch matters
+
+
+def test_the_interval_of_many_images_is_that_of_some_of_them(monkeypatch):
+    """Beyond a number of images, groups are chosen by their digests, whatever the order and however the parts were cut."""
+    generator = torch.Generator().manual_seed(0)
+    reference = torch.randint(0, 256, (1500, 3, 2, 2), dtype=torch.uint8, generator=generator)
+    noise = torch.randint(-40, 41, reference.shape, generator=generator)
+    reconstruction = (reference.to(torch.int16) + noise).clamp(0, 255).to(torch.uint8)
+    ids = tuple(f"{i:04d}" for i in range(1500))
+    listing = Listing(ids, tuple(name[:3] for name in ids[:750]) + ids[750:])
+
+    def toy(order, size):
+        metric = Toy(FeatureNetwork("toy", 4, {}, skewed_pixels), None, micro_batch=50)
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
+            keys = tuple(ids[place].encode().ljust(32, b"\0") for place in part)
+            seen = Observation(listing, tuple(part), keys, reference[part], reconstruction[part], None, lambda: None)
+            metric.update(seen)
+        return metric
+
+    everything = list(range(1500))
+    whole = toy(everything, 50).report()["fd_efflite0"].interval
+    assert whole.method == "jackknife of 825 groups"
+    monkeypatch.setattr(frechet, "KEPT", 600)
+    frechet._chosen.cache_clear()
+    some = toy(everything, 50)
+    interval = some.report()["fd_efflite0"].interval
+    assert interval.method.endswith("groups chosen by digest")
+    assert interval.high - interval.low == pytest.approx(whole.high - whole.low, rel=0.15)
+    assert sum(map(len, some.kept)) <= 600
+    backwards = toy(everything[::-1], 70).report()["fd_efflite0"]
+    merged = toy(everything[:333], 50)
+    merged.merge_state(pickle.loads(pickle.dumps(toy(everything[333:], 30))))
+    for other in (backwards, merged.report()["fd_efflite0"]):
+        assert other.value == pytest.approx(some.compute()["fd_efflite0"], rel=1e-9)
+        assert other.interval.high == pytest.approx(interval.high, rel=1e-6)
+        assert other.interval.method == interval.method
+    frechet._chosen.cache_clear()
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tokbench.records.intervals import Interval, group_bootstrap, group_jackknife, median_interval
+from tokbench.records.intervals import Interval, group_bootstrap, group_jackknife, jackknife_interval, median_interval
 
 
 def test_bootstrap_is_about_two_standard_errors_of_group_means():
@@ -27,6 +27,17 @@ def test_jackknife_of_a_mean_equals_the_textbook():
     interval = group_jackknife(values.mean(), lambda keep: float(values[keep].mean()), [str(i) for i in range(10)])
     error = values.std(ddof=1) / np.sqrt(10)
     assert interval.high - interval.low == pytest.approx(2 * 2.262157 * error, rel=1e-5)
+
+
+def test_jackknife_of_some_parts_is_that_of_all_but_for_chance():
+    values = np.random.default_rng(0).exponential(size=20_000)
+    without = (values.sum() - values) / (len(values) - 1)
+    whole = jackknife_interval(values.mean(), without, "all")
+    some = jackknife_interval(values.mean(), without[:2000], "some", count=len(values))
+    assert whole.high - whole.low == pytest.approx(2 * 1.96 * values.std(ddof=1) / np.sqrt(len(values)), rel=1e-3)
+    assert some.high - some.low == pytest.approx(whole.high - whole.low, rel=0.1)
+    assert some.method == "some"
+    assert jackknife_interval(1.0, without[:4], "few") is None
 
 
 def test_median_of_ten_lies_between_the_second_and_the_ninth():

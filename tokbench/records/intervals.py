@@ -10,6 +10,9 @@ import numpy as np
 
 RESAMPLES, SEED, LEVEL = 1000, 0, 0.95
 
+FEWEST_FOLDS = 5
+"""Parts below which a jackknife says nothing."""
+
 
 @dataclass(frozen=True)
 class Interval:
@@ -88,15 +91,35 @@ def group_jackknife(figure: float, without: Callable[[np.ndarray], float], group
     Returns:
         ``figure`` plus or minus Student's t times the jackknife's standard error; None with fewer than five groups.
     """
-    from scipy.stats import t
-
     names = sorted(set(groups))
     count = min(folds, len(names))
-    if count < 5:
+    if count < FEWEST_FOLDS:
         return None
     fold_of = {name: i % count for i, name in enumerate(names)}
     fold = np.array([fold_of[group] for group in groups])
     estimates = np.array([without(fold != i) for i in range(count)])
-    error = math.sqrt((count - 1) / count * float(((estimates - estimates.mean()) ** 2).sum()))
-    half = float(t.ppf((1 + LEVEL) / 2, count - 1)) * error
-    return Interval(figure - half, figure + half, f"jackknife of {len(names)} groups in {count} folds")
+    return jackknife_interval(figure, estimates, f"jackknife of {len(names)} groups in {count} folds")
+
+
+def jackknife_interval(figure: float, estimates: np.ndarray, method: str, *, count: int | None = None) -> Interval | None:
+    """Interval of a figure from what it is without each of its parts.
+
+    Args:
+        figure: Figure of all parts.
+        estimates: The figure without one part, of all parts or of some that were chosen by chance, ``[n]``.
+        method: How they were found, and over what.
+        count: How many parts there are in all; None if ``estimates`` are of all.
+
+    Returns:
+        ``figure`` plus or minus Student's t times the jackknife's standard error; None with fewer than five estimates.
+    """
+    from scipy.stats import t
+
+    known = len(estimates)
+    if known < FEWEST_FOLDS:
+        return None
+    count = known if count is None else count
+    variance = float(((estimates - estimates.mean()) ** 2).sum()) / (known - 1)
+    error = math.sqrt(variance / count) * (count - 1)
+    half = float(t.ppf((1 + LEVEL) / 2, known - 1)) * error
+    return Interval(figure - half, figure + half, method)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,15 +13,19 @@ import torchmetrics
 from torch import Tensor
 
 from tokbench.bench.cache import FeatureCache
-from tokbench.bench.frechet import FeatureMoments, frechet_distance, sample_factor
+from tokbench.bench.frechet import FeatureMoments, distance_of_moments
+from tokbench.bench.leave_out import distances_without
 from tokbench.bench.metrics.base import Figure
 from tokbench.bench.metrics.features import FeatureMetric
 from tokbench.bench.networks import FeatureNetwork
-from tokbench.bench.observation import Observation, Subject
-from tokbench.records.intervals import Interval, group_jackknife
+from tokbench.bench.observation import Listing, Observation, Subject
+from tokbench.records.intervals import FEWEST_FOLDS, Interval, jackknife_interval
 
 MIN_IMAGES = 128
 """Below this many images the distance says more about their number than about the tokenizer."""
+
+KEPT = 2048
+"""Images at most whose features are kept for the interval, once there are more than features."""
 
 
 class FrechetMetric(FeatureMetric):
@@ -34,9 +41,13 @@ class FrechetMetric(FeatureMetric):
         counts: Images that the moments are of, ``[m]``; there is more than one row only after parts were merged.
         means: Means of the features of both sides, ``[m, 2, dim]``.
         scatters: Sums of outer products about the means, ``[m, 2, dim, dim]``.
+        kept: Features of the images that the interval is taken over, of those in the moments, ``[k, 2, dim]``.
+        kept_images: Places of these images in the listing.
     """
 
     features: list[Tensor]
+    kept: list[Tensor]
+    kept_images: list[Tensor]
     counts: list[Tensor]
     means: list[Tensor]
     scatters: list[Tensor]
@@ -47,6 +58,8 @@ class FrechetMetric(FeatureMetric):
         self.add_rows("counts", dtype=torch.int64)
         self.add_rows("means", 2, network.dim)
         self.add_rows("scatters", 2, network.dim, network.dim)
+        self.add_rows("kept", 2, network.dim, dtype=torch.float32)
+        self.add_rows("kept_images", dtype=torch.int64)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -77,19 +90,32 @@ class FrechetMetric(FeatureMetric):
             self._condense()
 
     def report(self) -> dict[str, Figure]:
-        """Return the distance; with an interval if the images are few enough to keep the features themselves."""
-        features = self.all_rows("features").double().numpy()
-        if len(self.all_rows("counts")) or len(features) > self.network.dim:
-            before, after = self._moments()
-            value, interval = frechet_distance(*before.factor(), *after.factor()), None
-        else:
-            order, groups = self.all_rows("images").argsort().numpy(), self.seen().groups
-            value, interval = _distance_and_interval(features[order, 0], features[order, 1], [groups[i] for i in order])
-        return {self.figures[0].key: Figure(value, interval)}
+        """Return the distance and its interval over groups: over all, or over those that were chosen where images are many."""
+        order = self.all_rows("images").argsort()
+        before, after = self._moments(order)
+        value = distance_of_moments(before, after)
+        return {self.figures[0].key: Figure(value, self._interval(value, before, after))}
 
-    def _moments(self) -> tuple[FeatureMoments, FeatureMoments]:
+    def _interval(self, value: float, before: FeatureMoments, after: FeatureMoments) -> Interval | None:
+        places = torch.cat([self.all_rows("kept_images"), self.all_rows("images")])
+        pairs = torch.cat([self.all_rows("kept"), self.all_rows("features")])
+        if self.listing is None:
+            return None
+        chosen = None if before.samples() is not None else _chosen(self.listing)
+        rows = [row for row in places.argsort().tolist() if chosen is None or self.listing.groups[places[row]] in chosen]
+        groups = [self.listing.groups[place] for place in places[rows].tolist()]
+        names = len(set(groups))
+        if names < FEWEST_FOLDS:
+            return None
+        estimates = distances_without(before, after, pairs[rows].numpy(), groups, value)
+        method = f"jackknife of {names} groups" if len(rows) == before.count else f"jackknife of {names} groups chosen by digest"
+        return jackknife_interval(value, estimates, method, count=round(names * before.count / len(rows)))
+
+    def _moments(self, order: Tensor | None = None) -> tuple[FeatureMoments, FeatureMoments]:
         """Originals and reconstructions seen: what was condensed, in order, and then what was not."""
         counts, means, scatters, features = (self.all_rows(name) for name in ("counts", "means", "scatters", "features"))
+        if order is not None:
+            features = features[order]
         sides = FeatureMoments(self.network.dim), FeatureMoments(self.network.dim)
         for side, moments in enumerate(sides):
             for count, mean, scatter in zip(counts.tolist(), means[:, side].numpy(), scatters[:, side].numpy(), strict=True):
@@ -98,17 +124,27 @@ class FrechetMetric(FeatureMetric):
         return sides
 
     def _condense(self) -> None:
-        """Keep moments in the place of features: they stop growing with the images."""
+        """Keep moments in the place of features: they stop growing with the images. So do the features that are kept beside them."""
         both = [moments.condensed() for moments in self._moments()]
+        assert self.listing is not None  # or nothing was seen
+        chosen, images = _chosen(self.listing), self.all_rows("images")
+        rows = [row for row, place in enumerate(images.tolist()) if self.listing.groups[place] in chosen]
+        self.kept.append(self.all_rows("features")[rows])
+        self.kept_images.append(images[rows])
         self.counts = [torch.tensor([both[0][0]])]
         self.means = [torch.from_numpy(np.stack([mean for _, mean, _ in both]))[None]]
         self.scatters = [torch.from_numpy(np.stack([scatter for _, _, scatter in both]))[None]]
         self.features, self.images = [], []
 
 
-def _distance_and_interval(reference: np.ndarray, reconstruction: np.ndarray, groups: list[str]) -> tuple[float, Interval | None]:
-    def distance(keep: np.ndarray) -> float:
-        return frechet_distance(*sample_factor(reference[keep]), *sample_factor(reconstruction[keep]))
-
-    value = distance(np.ones(len(reference), dtype=bool))
-    return value, group_jackknife(value, distance, groups)
+@lru_cache(maxsize=4)
+def _chosen(listing: Listing) -> frozenset[str]:
+    """Groups whose images are kept: in the order of their digests, as long as ``KEPT`` images hold them."""
+    sizes = Counter(listing.groups)
+    chosen, images = set(), 0
+    for group in sorted(sizes, key=lambda name: hashlib.sha256(name.encode()).digest()):
+        images += sizes[group]
+        if images > KEPT:
+            break
+        chosen.add(group)
+    return frozenset(chosen)
