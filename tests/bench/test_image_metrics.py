@@ -51,16 +51,30 @@ def test_ssim_equals_scikit_image_with_gaussian_weights(pairs, expected):
         assert float(values[row["i"]]) == pytest.approx(row["ssim_skimage_gauss1.5_popcov"], abs=1e-6)
 
 
-def test_ssim_of_images_that_are_not_square_equals_scikit_image():
+@pytest.mark.parametrize("shape", [(40, 57), (11, 11), (42, 43), (74, 12), (11, 300)])
+def test_ssim_of_images_of_any_shape_equals_scikit_image(shape):
     metrics = pytest.importorskip("skimage.metrics")
     rng = np.random.default_rng(0)
-    a = rng.integers(0, 256, (40, 57, 3), dtype=np.uint8)
+    a = rng.integers(0, 256, (*shape, 3), dtype=np.uint8)
     b = np.clip(a.astype(int) + rng.integers(-30, 30, a.shape), 0, 255).astype(np.uint8)
     wanted = metrics.structural_similarity(
         a, b, data_range=255, channel_axis=2, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
     )
     tensors = [torch.from_numpy(x).permute(2, 0, 1)[None] for x in (a, b)]
     assert float(ssim(*tensors)) == pytest.approx(wanted, abs=1e-9)
+
+
+@pytest.mark.parametrize(("dark", "bright"), [(0, 255), (250, 255), (128, 129), (255, 255)])
+def test_ssim_of_flat_images_is_that_of_their_luminance(dark, bright):
+    """No variance is left by rounding where there is none."""
+    a, b = (torch.full((1, 3, 70, 70), value, dtype=torch.uint8) for value in (dark, bright))
+    c1 = (0.01 * 255) ** 2
+    assert float(ssim(a, b)) == pytest.approx((2 * dark * bright + c1) / (dark**2 + bright**2 + c1), abs=1e-9)
+
+
+def test_ssim_and_psnr_of_an_image_do_not_depend_on_the_others(pairs):
+    for measure in (ssim, psnr):
+        assert torch.equal(torch.cat([measure(a[None], b[None]) for a, b in zip(*pairs, strict=True)]), measure(*pairs))
 
 
 def test_ssim_needs_room_for_its_window():

@@ -16,4 +16,9 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Decibels ``[B]``, float64; infinite where images are identical.
     """
-    return 10.0 * torch.log10(255.0**2 / (a.cpu().double() - b.cpu().double()).square().mean(dim=(1, 2, 3)))
+    return 10.0 * torch.log10(255.0**2 / (doubles(a) - doubles(b)).square().mean(dim=(1, 2, 3)))
+
+
+def doubles(images: Tensor) -> Tensor:
+    """Bytes in double precision, where they are; on the CPU if their device has none."""
+    return (images.cpu() if images.device.type == "mps" else images).double()

@@ -13,9 +13,14 @@ from torch import Tensor
 
 from tokbench.bench.metrics.base import PerImageMetric
 from tokbench.bench.observation import Observation, Subject
+from tokbench.bench.psnr import doubles
 from tokbench.records.figures import figures_of
 
 WINDOW, SIGMA, K1, K2, DATA_RANGE = 11, 1.5, 0.01, 0.03, 255.0
+
+
+BLOCK = 24
+"""Positions along a side that one product blurs: the band of weights in a larger one would be mostly zeros. Kernels like twelves."""
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
@@ -28,33 +33,52 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Mean over valid positions and channels, ``[B]``, float64.
     """
-    a, b = a.cpu(), b.cpu()  # in float64, which not every accelerator has
-    rows, columns = _blur_matrix(a.shape[2]), _blur_matrix(a.shape[3])
+    band = _band(a.device)
     # One by one: a matrix product may round otherwise with other images beside it.
-    return torch.stack([_ssim(x.double(), y.double(), rows, columns) for x, y in zip(a, b, strict=True)])
+    return torch.stack([_ssim(x, y, band) for x, y in zip(doubles(a), doubles(b), strict=True)])
 
 
-def _ssim(a: Tensor, b: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-
-    def blur(x: Tensor) -> Tensor:
-        return rows @ x @ columns.T
-
-    mean_a, mean_b = blur(a), blur(b)
-    var_a, var_b = blur(a * a) - mean_a.square(), blur(b * b) - mean_b.square()
-    covariance = blur(a * b) - mean_a * mean_b
+def _ssim(a: Tensor, b: Tensor, band: Tensor) -> Tensor:
+    channels, height, width = a.shape
+    maps = a.new_empty(height, 4, channels, width)
+    a, b = a.transpose(0, 1), b.transpose(0, 1)
+    maps[:, 0], maps[:, 1] = a, b
+    torch.mul(a, b, out=maps[:, 2])
+    torch.mul(a, a, out=maps[:, 3]).addcmul_(b, b)
+    mean_a, mean_b, products, squares = _blurred(maps, band).unbind(dim=1)
+    products_of_means = mean_a * mean_b
+    squared_means = mean_a.square().addcmul_(mean_b, mean_b)
     c1, c2 = (K1 * DATA_RANGE) ** 2, (K2 * DATA_RANGE) ** 2
-    luminance = (2 * mean_a * mean_b + c1) / (mean_a.square() + mean_b.square() + c1)
-    return (luminance * (2 * covariance + c2) / (var_a + var_b + c2)).mean()
+    above = (2 * (products - products_of_means) + c2).mul_(products_of_means.mul_(2).add_(c1))
+    below = (squares - squared_means).add_(c2).mul_(squared_means.add_(c1))
+    return above.div_(below).mean()
 
 
-def _blur_matrix(size: int) -> Tensor:
+def _blurred(maps: Tensor, band: Tensor) -> Tensor:
+    """Blur ``[H, ..., W]`` along its first and last dimension, where the window lies inside."""
+    height, *between, width = maps.shape
+    lines, columns = height - WINDOW + 1, width - WINDOW + 1
+    rows = maps.reshape(height, -1)
+    down = rows.new_empty(lines, rows.shape[1])
+    for start in range(0, lines, BLOCK):
+        size = min(BLOCK, lines - start)
+        torch.mm(band[:size, : size + WINDOW - 1], rows[start : start + size + WINDOW - 1], out=down[start : start + size])
+    across = down.new_empty(lines * (rows.shape[1] // width), columns)
+    down = down.view(-1, width)
+    for start in range(0, columns, BLOCK):
+        size = min(BLOCK, columns - start)
+        across[:, start : start + size] = down[:, start : start + size + WINDOW - 1] @ band[:size, : size + WINDOW - 1].T
+    return across.view(lines, *between, columns)
+
+
+def _band(device: torch.device) -> Tensor:
+    """The window at ``BLOCK`` neighbouring positions, ``[BLOCK, BLOCK + WINDOW - 1]``: what lies before the first few fits any side."""
     offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
-    kernel = torch.exp(-0.5 * (offsets / SIGMA).square())
-    kernel /= kernel.sum()
-    matrix = torch.zeros(size - WINDOW + 1, size, dtype=torch.float64)
-    for i in range(len(matrix)):
-        matrix[i, i : i + WINDOW] = kernel
-    return matrix
+    window = torch.exp(-0.5 * (offsets / SIGMA).square())
+    band = torch.zeros(BLOCK, BLOCK + WINDOW - 1, dtype=torch.float64)
+    for i in range(BLOCK):
+        band[i, i : i + WINDOW] = window / window.sum()
+    return band if device.type == "mps" else band.to(device)
 
 
 class SSIM(PerImageMetric):
