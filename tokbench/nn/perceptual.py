@@ -23,7 +23,7 @@ LPIPS_EPS = 1e-10
 
 
 def build_lpips(net: LpipsNet, state: dict[str, Tensor]) -> nn.Module:
-    """Build the ``lpips`` package's network around given weights, frozen and in evaluation mode.
+    """Build the ``lpips`` package's network around given weights, frozen, in evaluation mode and laid out channels last.
 
     Args:
         net: Backbone.
@@ -40,19 +40,19 @@ def build_lpips(net: LpipsNet, state: dict[str, Tensor]) -> nn.Module:
     # The package registers its heads twice, as attributes and in a list.
     heads = {f"lins.{key[3:]}": value for key, value in state.items() if key.startswith("lin")}
     module.load_state_dict({key: value.float() for key, value in (state | heads).items()}, assign=True)
-    return module.eval().requires_grad_(False)
+    return module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 class LpipsDistance(nn.Module):
     """LPIPS as a training loss: no gradient and no graph for the second images, and no single precision where autocast is on.
 
     Args:
-        lpips: What ``build_lpips`` returned; its backbone is laid out channels last, which convolutions run faster in.
+        lpips: What ``build_lpips`` returned.
     """
 
     def __init__(self, lpips: nn.Module) -> None:
         super().__init__()
-        self.lpips = lpips.to(memory_format=torch.channels_last)
+        self.lpips = lpips
 
     def forward(self, a: Float[Tensor, "b 3 h w"], b: Float[Tensor, "b 3 h w"]) -> Float[Tensor, " b"]:
         """Distance of each pair of images in [-1, 1]; equal to that of ``lpips`` but for rounding."""
@@ -121,17 +121,25 @@ def lpips_rows(module: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Distances ``[B]``; equal to ``module(a, b)`` but for rounding.
     """
-    from lpips import normalize_tensor
-
     parts: Any = module  # attributes of the package's class
-    maps_a, maps_b = (parts.net.forward(parts.scaling_layer(images.contiguous())) for images in (a, b))
+    weights = [head.model[-1].weight.flatten() for head in parts.lins]
+    maps_a, maps_b = (parts.net(parts.scaling_layer(images).contiguous(memory_format=torch.channels_last)) for images in (a, b))
     rows = []
     for i in range(len(a)):
-        difference = (
-            (normalize_tensor(x[i : i + 1]) - normalize_tensor(y[i : i + 1])).square() for x, y in zip(maps_a, maps_b, strict=True)
-        )
-        rows.append(torch.stack([head(d).mean() for head, d in zip(parts.lins, difference, strict=True)]).sum())
+        levels = [_mean_difference(x[i], y[i]) @ weight for x, y, weight in zip(maps_a, maps_b, weights, strict=True)]
+        rows.append(torch.stack(levels).sum())
     return torch.stack(rows)
+
+
+def _mean_difference(a: Tensor, b: Tensor) -> Tensor:
+    """Squared difference of two maps ``[C, h, w]``, each of unit length at every position, averaged over these: ``[C]``."""
+    unit_a, unit_b = (x / (torch.linalg.vector_norm(x, dim=-1, keepdim=True) + LPIPS_EPS) for x in (_positions(a), _positions(b)))
+    return (unit_a - unit_b).square_().mean(dim=0)
+
+
+def _positions(x: Tensor) -> Tensor:
+    """``[C, h, w]`` as one row a position, ``[h w, C]``, without copying where channels are last in memory."""
+    return x.permute(1, 2, 0).flatten(0, 1)
 
 
 CONVOLUTIONS: dict[str, tuple[tuple[int, int], ...]] = {
