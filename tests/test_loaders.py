@@ -34,6 +34,7 @@ from tokbench.weights.places import locate
 PACKAGE = Path(tokbench.__file__).parent
 
 SITES = {
+    "bench/cache.py: safe_open": "safetensors",
     "bench/cache.py: safetensors.numpy.load": "safetensors, which cannot hold code",
     "bench/chunk_files.py: safetensors.torch.load": "safetensors, which cannot hold code",
     "bench/fetch.py: Unpickler": "its digest is checked first, and it builds arrays alone",

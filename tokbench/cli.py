@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from tokbench.commands.app import app as serve_app
+from tokbench.commands.cache import cache_app
 from tokbench.commands.compare import compare, diff, plot
 from tokbench.commands.console import say
 from tokbench.commands.errors import check_once, in_words, is_group, is_usage_error, usage_error
@@ -37,6 +38,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(weights_app, name="weights")
+app.add_typer(cache_app, name="cache")
 app.add_typer(lm_app, name="lm")
 
 

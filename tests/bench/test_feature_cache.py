@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +12,11 @@ import pytest
 import torch
 from safetensors.numpy import save
 
+from tokbench.bench import cache as cache_module
 from tokbench.bench.cache import FeatureCache
+from tokbench.bench.cache_size import prune, segments
 from tokbench.bench.networks import FeatureNetwork
+from tokbench.errors import TokbenchError
 
 KEYS = [hashlib.sha256(bytes([n])).digest() for n in range(3)]
 VALUES = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
@@ -73,3 +77,101 @@ def test_pipes_and_folders_among_segments_are_passed_over(tmp_path: Path) -> Non
     os.mkfifo(segment.with_stem("e" * 32))
     segment.with_stem("d" * 32).mkdir()
     assert FeatureCache(tmp_path, network()).get(KEYS[0]) is not None
+
+
+def test_features_computed_otherwise_are_not_taken(tmp_path: Path) -> None:
+    filled(tmp_path)
+    assert FeatureCache(tmp_path, replace(network(), computed="as before")).get(KEYS[0]) is None
+
+
+def many(count: int) -> list[tuple[bytes, np.ndarray]]:
+    values = np.random.default_rng(1).normal(size=(count, 4)).astype(np.float32)
+    return [(hashlib.sha256(str(n).encode()).digest(), value) for n, value in enumerate(values)]
+
+
+def test_features_are_written_as_the_run_goes_and_memory_does_not_hold_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "SEGMENT", 10)
+    cache, rows = FeatureCache(tmp_path, network()), many(35)
+    for place, (key, value) in enumerate(rows):
+        cache.put(key, value)
+        assert len(cache._fresh) < 10
+        assert np.array_equal(cache.get(rows[place // 2][0]), rows[place // 2][1])  # type: ignore[arg-type]
+    assert len(list(cache.folder.iterdir())) == 3  # what a killed run has kept
+    cache.flush()
+    again = FeatureCache(tmp_path, network())
+    assert all(np.array_equal(again.get(key), value) for key, value in rows)  # type: ignore[arg-type]
+    assert again.get(b"0" * 32) is None
+
+
+def test_a_segment_that_goes_while_it_is_read_is_computed_again(tmp_path: Path) -> None:
+    segment = filled(tmp_path)
+    cache = FeatureCache(tmp_path, network())
+    assert cache.get(KEYS[0]) is not None
+    segment.unlink()
+    assert [cache.get(key) for key in KEYS] == [None] * 3
+
+
+def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    cache = FeatureCache(tmp_path / "file", network())
+    cache.put(KEYS[0], VALUES[0])
+    cache.flush()
+    cache.put(KEYS[1], VALUES[1])
+    assert not cache._fresh
+    assert cache.get(KEYS[0]) is None
+
+
+def aged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Three segments of ten images, the first used longest ago."""
+    monkeypatch.setattr(cache_module, "SEGMENT", 10)
+    cache = FeatureCache(folder, network())
+    for key, value in many(30):
+        cache.put(key, value)
+    paths = []
+    for age, key in enumerate((many(30)[0][0], many(30)[10][0], many(30)[20][0])):
+        path = cache._known[key][0]
+        os.utime(path, (1e9 + age, 1e9 + age))
+        paths.append(path)
+    return paths
+
+
+def test_what_was_not_used_for_longest_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = aged(tmp_path, monkeypatch)
+    size = paths[0].stat().st_size
+    assert [segment.path for segment in segments(tmp_path)] == paths
+    FeatureCache(tmp_path, network()).get(many(30)[0][0])  # used now
+    pruned = prune(tmp_path, 2 * size)
+    assert (pruned.segments, pruned.size, pruned.left) == (1, size, 2 * size)
+    assert [path.exists() for path in paths] == [True, False, True]
+    assert prune(tmp_path, 2 * size).segments == 0
+    assert prune(tmp_path, 0).left == 0
+    assert not paths[0].parent.exists()
+    assert prune(tmp_path / "nothing", 0).left == 0
+
+
+def test_a_run_keeps_to_the_limit_and_to_what_it_uses_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    old = aged(tmp_path, monkeypatch)
+    monkeypatch.setenv("TOKBENCH_CACHE_GB", str(2.5 * old[0].stat().st_size / 1e9))
+    cache = FeatureCache(tmp_path, network("b"))
+    for key, value in many(60):
+        cache.put(key, value)
+    cache.flush()
+    assert not any(path.exists() for path in old)
+    assert len(list(cache.folder.iterdir())) == 3  # the third passed the limit
+    assert cache.get(many(60)[0][0]) is not None
+    assert cache.get(many(60)[59][0]) is None
+
+
+def test_no_room_is_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKBENCH_CACHE_GB", "0")
+    cache = FeatureCache(tmp_path, network())
+    cache.put(KEYS[0], VALUES[0])
+    cache.flush()
+    assert not cache.folder.exists()
+
+
+@pytest.mark.parametrize("text", ["much", "-1", "nan", "inf", "4 GB"])
+def test_a_limit_is_a_number_of_gigabytes(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKBENCH_CACHE_GB", text)
+    with pytest.raises(TokbenchError, match=f"TOKBENCH_CACHE_GB is a number of gigabytes, 0 or more, got '{text}'; unset it to keep 4"):
+        FeatureCache(tmp_path, network())
