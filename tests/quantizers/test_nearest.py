@@ -8,10 +8,11 @@ import textwrap
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from tokbench.quantizers import nearest
 from tokbench.quantizers.nearest import highest_codes, nearest_codes
 
 
@@ -60,6 +61,47 @@ def test_a_negative_zero_is_a_copy_of_zero() -> None:
     codebook[:, 5] = torch.where(torch.rand(120, generator=generator) < 0.5, 0.0, -0.0)
     codes = nearest_codes(torch.randn(500, 17, generator=generator), codebook, columns=7)
     assert_lowest_copy(codes, codebook)
+
+
+@pytest.fixture
+def by_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small codebooks are searched as large ones are."""
+    monkeypatch.setattr(nearest, "MANY", 1)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@pytest.mark.parametrize("biased", [False, True])
+@given(n=st.integers(1, 70), k=st.integers(1, 300), d=st.integers(1, 40), columns=st.integers(1, 200), seed=st.integers(0, 999))
+def test_blocks_of_any_number_of_rows_agree_with_the_oracle(
+    by_blocks: None, biased: bool, n: int, k: int, d: int, columns: int, seed: int
+) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    codebook = torch.randn(k, d, generator=generator).repeat_interleave(2, dim=0)[:k]  # neighbours that are copies
+    vectors = torch.randn(n, d, generator=generator)
+    if not biased:
+        codes = nearest_codes(vectors, codebook, rows=23, columns=columns)
+        assert_nearest(codes, vectors, codebook)
+        assert_lowest_copy(codes, codebook)
+        return
+    bias = torch.randn(k, generator=generator)
+    table = vectors.double() @ codebook.double().T + bias.double()
+    codes = highest_codes(vectors, codebook, bias, rows=23, columns=columns)
+    assert bool((table.amax(dim=1) - table.gather(1, codes[:, None]).squeeze(1) <= 1e-5 * (1 + table.abs().max())).all())
+
+
+def test_blocks_and_tiles_find_the_same_codes_in_a_large_codebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    vectors, codebook = torch.randn(600, 8, generator=generator), torch.randn(9000, 8, generator=generator)
+    codes = nearest_codes(vectors, codebook)
+    assert torch.equal(codes, distances(vectors, codebook).argmin(dim=1))
+    monkeypatch.setattr(nearest, "MANY", 10**9)
+    assert torch.equal(nearest_codes(vectors, codebook), codes)
+
+
+def test_biases_that_leave_one_row_are_obeyed(by_blocks: None) -> None:
+    bias = torch.full((70,), -1e6)
+    bias[69] = 0.0  # in a block that is not full
+    assert highest_codes(torch.randn(9, 4), torch.randn(70, 4), bias).tolist() == [69] * 9
 
 
 def test_rows_of_the_codebook_find_themselves() -> None:

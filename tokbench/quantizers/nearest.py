@@ -18,6 +18,10 @@ ROWS, COLUMNS = 2048, 1024
 BLOCK = 32
 """Codebook rows of which only the largest score is found at first; below, its vectorized search stops paying."""
 
+SMALL, MANY, SMALL_ROWS = 32, 8192, 512
+"""Up to so many dimensions, scores cost more to write and search than to compute. From so many codebook rows on it pays to look for the
+best block of them all before the best row in it. Tiles of so many queries then stay in the cache."""
+
 
 @torch.no_grad()
 def nearest_codes(
@@ -46,7 +50,7 @@ def nearest_codes(
         centre = codebook.mean(dim=0)
         codebook = codebook - centre
         bias = codebook.square().sum(dim=1).mul_(-0.5)
-        return _lowest_equal(_search(vectors, codebook, bias, centre, rows, columns), codebook)
+        return _lowest_equal(_best(vectors, codebook, bias, centre, rows, columns), codebook)
 
 
 @torch.no_grad()
@@ -76,7 +80,7 @@ def highest_codes(
         vectors, codebook = _searchable(vectors, codebook)
         codebook = codebook - codebook.mean(dim=0)
         offset = codebook.new_zeros(len(codebook)) if bias is None else single(bias, "offsets of scores").to(codebook)
-        codes = _search(vectors, codebook, offset, torch.zeros_like(codebook[0]), rows, columns)
+        codes = _best(vectors, codebook, offset, torch.zeros_like(codebook[0]), rows, columns)
         return _lowest_equal(codes, codebook if bias is None else torch.cat([codebook, offset[:, None]], dim=1))
 
 
@@ -97,8 +101,39 @@ def _searchable(vectors: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
     return vectors, codebook
 
 
+def _best(vectors: Tensor, codebook: Tensor, bias: Tensor, centre: Tensor, rows: int, columns: int) -> Tensor:
+    """The row with the largest ``(vector - centre) . row + bias``, in the way that takes least time."""
+    blocks = codebook.shape[1] <= SMALL and len(codebook) >= MANY and codebook.device.type == "cpu" and not traced()
+    search = _search_blocks if blocks else _search
+    return search(vectors, codebook, bias, centre, rows, columns)
+
+
+def _search_blocks(vectors: Tensor, codebook: Tensor, bias: Tensor, centre: Tensor, rows: int, columns: int) -> Tensor:
+    """Find the best block of rows by its largest score, and then the row in it: scores are read once, along the queries.
+
+    The bias is one dimension more, in which queries are 1, so that scores are written once too.
+    """
+    missing = -len(codebook) % BLOCK
+    table = torch.cat([F.pad(codebook, (0, 0, 0, missing)), F.pad(bias, (0, missing), value=-torch.inf)[:, None]], dim=1)
+    blocks, rows, step = table.view(-1, BLOCK, table.shape[1]), min(rows, SMALL_ROWS), max(1, columns // BLOCK)
+    best = torch.empty(len(vectors), dtype=torch.int64)
+    for start in range(0, len(vectors), rows):
+        queries = F.pad(vectors[start : start + rows] - centre, (0, 1), value=1.0)
+        turned = queries.T.contiguous()
+        scores = queries.new_empty(step, BLOCK, len(queries))
+        highest = queries.new_empty(len(blocks), len(queries))
+        for first in range(0, len(blocks), step):
+            tile = blocks[first : first + step]
+            torch.mm(tile.flatten(0, 1), turned, out=scores[: len(tile)].view(-1, len(queries)))
+            torch.amax(scores[: len(tile)], dim=1, out=highest[first : first + step])
+        block = highest.max(dim=0).indices
+        place = torch.bmm(blocks[block], queries[:, :, None]).squeeze(2).argmax(dim=1)
+        best[start : start + rows] = block * BLOCK + place
+    return best
+
+
 def _search(vectors: Tensor, codebook: Tensor, bias: Tensor, centre: Tensor, rows: int, columns: int) -> Tensor:
-    """The row with the largest ``(vector - centre) . row + bias``, tile by tile."""
+    """Find the best row tile by tile: of a score, of which there are as many as queries and rows, one tile is in memory."""
     best = torch.empty(len(vectors), dtype=torch.int64, device=vectors.device)
     spans = [*range(0, len(codebook), columns), len(codebook)]
     whole = len(codebook) - len(codebook) % BLOCK
