@@ -1,22 +1,22 @@
 """Nearest-code search against the two usual ways to write it, at equal answers: time as a ratio, added memory.
 
-Run by hand: ``python benchmarks/nearest_codes.py``.
+Run by hand: ``python benchmarks/nearest_codes.py [--rounds 5] [--threads 2] [--write]``; ``--write`` puts the table into README.md.
 """
 
 from __future__ import annotations
 
-import resource
+import argparse
 import statistics
 import subprocess
 import sys
 import time
 
 import torch
+from readme import machine, write_block
 
 from tokbench.quantizers.nearest import nearest_codes
 
-SHAPES = ((256, 1024, 4096), (256, 16384, 2048), (8, 16384, 2048), (16, 1024, 4096))
-RUNS = 5
+SHAPES = ((256, 1024, 4096), (256, 16384, 8192), (8, 16384, 8192), (16, 1024, 4096), (4, 32768, 4096))
 
 
 def expanded(vectors: torch.Tensor, codebook: torch.Tensor) -> torch.Tensor:
@@ -48,28 +48,45 @@ def peak(way: str, shape: tuple[int, int, int]) -> float:
     return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout) / 1024
 
 
+def row(shape: tuple[int, int, int], rounds: int, memory: str) -> str:
+    """One row of the table."""
+    vectors, codebook = data(*shape)
+    seconds: dict[str, list[float]] = {name: [] for name in WAYS}
+    codes = {}
+    for _ in range(rounds + 1):
+        for name, way in WAYS.items():
+            start = time.perf_counter()
+            codes[name] = way(vectors, codebook)
+            seconds[name].append(time.perf_counter() - start)
+    median = {name: statistics.median(values[1:]) for name, values in seconds.items()}
+    exact = torch.cat([torch.cdist(part.double(), codebook.double()).argmin(1) for part in vectors.split(1024)])
+    equal = float((codes["nearest_codes"] == exact).double().mean())
+    ratios = [median[name] / median["nearest_codes"] for name in ("expanded", "cdist")]
+    return f"| {shape[0]} | {shape[1]} | {shape[2]} | {equal:.2%} | {ratios[0]:.2f} | {ratios[1]:.2f} | {memory} |"
+
+
 def main() -> None:
     """Print one row a shape."""
-    print(
-        f"{torch.get_num_threads()} threads, median of {RUNS} interleaved runs, peak so far {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024} MB"
-    )
-    print("| D | K | N | equal codes | time: expanded / ours | time: cdist / ours | added MB: expanded, cdist, ours |")
-    print("|---|---|---|---|---|---|---|")
-    for shape in SHAPES:
-        vectors, codebook = data(*shape)
-        seconds: dict[str, list[float]] = {name: [] for name in WAYS}
-        codes = {}
-        for _ in range(RUNS + 1):
-            for name, way in WAYS.items():
-                start = time.perf_counter()
-                codes[name] = way(vectors, codebook)
-                seconds[name].append(time.perf_counter() - start)
-        median = {name: statistics.median(values[1:]) for name, values in seconds.items()}
-        exact = torch.cdist(vectors.double(), codebook.double()).argmin(1)
-        equal = float((codes["nearest_codes"] == exact).double().mean())
-        ratios = [median[name] / median["nearest_codes"] for name in ("expanded", "cdist")]
-        memory = ", ".join(f"{peak(name, shape):.0f}" for name in WAYS)
-        print(f"| {shape[0]} | {shape[1]} | {shape[2]} | {equal:.2%} | {ratios[0]:.2f} | {ratios[1]:.2f} | {memory} |", flush=True)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--write", action="store_true")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    lines = [
+        f"{machine()}, median of {arguments.rounds}.",
+        "",
+        "| D | K | N | equal codes | time: expanded / ours | time: cdist / ours | added MB: expanded, cdist, ours |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    # First, while this process is small: a new one's peak begins at that of the one that starts it.
+    memory = [", ".join(f"{peak(name, shape):.0f}" for name in WAYS) for shape in SHAPES]
+    print("\n".join(lines), flush=True)
+    for shape, added in zip(SHAPES, memory, strict=True):
+        lines.append(row(shape, arguments.rounds, added))
+        print(lines[-1], flush=True)
+    if arguments.write:
+        write_block("nearest-codes", "Nearest codes", "\n".join(lines))
 
 
 if __name__ == "__main__":
