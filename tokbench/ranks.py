@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 
 from tokbench.errors import TokbenchError
@@ -50,6 +50,48 @@ def ranks_from_environment(environment: Mapping[str, str] | None = None) -> Rank
         raise TokbenchError(
             f"RANK={rank} and WORLD_SIZE={world_size} in the environment do not fit together ({error}); start with torchrun, or unset both"
         ) from error
+
+
+class Elsewhere(TokbenchError):
+    """The first process failed at what only it does, and says why; the others end without a word."""
+
+
+def own_device(device: str, environment: Mapping[str, str] | None = None) -> str:
+    """Name the device of this process among several on one machine: ``cuda`` becomes ``cuda:1`` in the second.
+
+    Args:
+        device: What was asked for.
+        environment: Where ``LOCAL_RANK`` is looked for, which torchrun sets; None looks in this process's environment.
+
+    Raises:
+        TokbenchError: If several processes were to share one accelerator.
+    """
+    environment = os.environ if environment is None else environment
+    if device == "cpu" or ranks_from_environment(environment).world_size == 1:
+        return device
+    kind, _, number = device.partition(":")
+    if number:
+        raise TokbenchError(f"each process takes its own device, so they take a kind, not {device}; give --device {kind}")
+    local = environment.get("LOCAL_RANK", environment["RANK"])
+    return f"{kind}:{local}" if kind == "cuda" else device
+
+
+def leave_the_others(environment: MutableMapping[str, str] | None = None) -> bool:
+    """Leave work that is not shared to the first process.
+
+    Args:
+        environment: Where torchrun says what there is; None takes this process's environment. The first process loses its part in it, so
+            that nothing waits for the others.
+
+    Returns:
+        Whether this is not the first, and has nothing to do.
+    """
+    environment = os.environ if environment is None else environment
+    ranks = ranks_from_environment(environment)
+    if ranks.world_size > 1 and ranks.rank == 0:
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
+            environment.pop(name, None)
+    return ranks.rank > 0
 
 
 def check_alone(what: str) -> None:

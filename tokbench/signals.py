@@ -22,11 +22,12 @@ class Ended(BaseException):
     Args:
         number: Number of the signal.
         note: What the user should know of where it stopped.
+        silent: Whether another process, which ended with this one, says so.
     """
 
-    def __init__(self, number: int, note: str = "") -> None:
+    def __init__(self, number: int, note: str = "", *, silent: bool = False) -> None:
         super().__init__(number)
-        self.number, self.note = number, note
+        self.number, self.note, self.silent = number, note, silent
 
 
 def exit_status(number: int) -> int:
@@ -54,8 +55,12 @@ def ending_at_signals() -> Iterator[None]:
 
 
 @contextmanager
-def asked_to_end() -> Iterator[Callable[[], int | None]]:
+def asked_to_end(*, patient: bool = False) -> Iterator[Callable[[], int | None]]:
     """Note the first signal instead of ending, for work that ends by itself soon after; a second one ends as without this.
+
+    Args:
+        patient: Whether to wait through further ones too: a launcher passes on what its processes may have been sent already, and kills
+            those that take too long.
 
     Yields:
         What gives the number of the signal, or None as long as there was none.
@@ -64,8 +69,9 @@ def asked_to_end() -> Iterator[Callable[[], int | None]]:
 
     def note(number: int, frame: FrameType | None) -> None:
         nonlocal asked
-        asked = number
-        restore()
+        asked = asked or number
+        if not patient:
+            restore()
 
     with _handled(note) as restore:
         yield lambda: asked

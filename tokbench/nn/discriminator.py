@@ -7,8 +7,40 @@ Source: Isola et al. 2017 (pix2pix); CompVis/taming-transformers ``taming/module
 
 from __future__ import annotations
 
+import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from tokbench.together import mean_of_all, processes
+
+
+class _Norm(nn.BatchNorm2d):
+    """Batch normalisation; in training by the statistics of all processes that train together, with gradients through them.
+
+    ``torch.nn.SyncBatchNorm`` does so on accelerators only.
+    """
+
+    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        if not self.training or processes() == 1:
+            return super().forward(input)
+        values, count = input.float(), input.numel() // input.shape[1]
+        mean = mean_of_all(values.sum(dim=(0, 2, 3)), count)
+        centred = values - mean[:, None, None]
+        variance = mean_of_all(centred.square().sum(dim=(0, 2, 3)), count)
+        self._follow(mean.detach(), variance.detach(), count * processes())
+        scale = self.weight * torch.rsqrt(variance + self.eps)
+        return (centred * scale[:, None, None] + self.bias[:, None, None]).to(input.dtype)
+
+    @torch.no_grad()
+    def _follow(self, mean: Tensor, variance: Tensor, count: int) -> None:
+        """Move the running statistics."""
+        assert self.running_mean is not None
+        assert self.running_var is not None
+        assert self.num_batches_tracked is not None
+        assert self.momentum is not None
+        self.running_mean.lerp_(mean, self.momentum)
+        self.running_var.lerp_(variance * count / (count - 1), self.momentum)
+        self.num_batches_tracked += 1
 
 
 class PatchDiscriminator(nn.Module):
@@ -26,7 +58,7 @@ class PatchDiscriminator(nn.Module):
         for n in range(1, layers + 1):
             inputs, width = width, channels * min(2**n, 8)
             stride = 2 if n < layers else 1
-            modules += [nn.Conv2d(inputs, width, 4, stride=stride, padding=1, bias=False), nn.BatchNorm2d(width), nn.LeakyReLU(0.2)]
+            modules += [nn.Conv2d(inputs, width, 4, stride=stride, padding=1, bias=False), _Norm(width), nn.LeakyReLU(0.2)]
         modules.append(nn.Conv2d(width, 1, 4, stride=1, padding=1))
         self.main = nn.Sequential(*modules)
         for module in self.main:

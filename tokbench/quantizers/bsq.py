@@ -15,7 +15,7 @@ from torch import Tensor
 
 from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through, unit
 from tokbench.quantizers.configs import BSQ, SphereEntropy
-from tokbench.quantizers.entropy import entropy, offset_log, soft_assignments
+from tokbench.quantizers.entropy import entropy, mean_assignment, offset_log, soft_assignments
 from tokbench.quantizers.signs import pack_signs, sign_table, unpack_signs
 
 LOG = partial(offset_log, eps=1e-8)
@@ -120,7 +120,7 @@ class BinarySphericalQuantizer(Quantizer):
         if self.entropy_form == "analytical":
             logits = rearrange(vectors, "b l g -> (b l) g") * (4.0 * self.size / self.temperature)
             bits = torch.stack([(-logits).sigmoid(), logits.sigmoid()], dim=-1)
-            return entropy(bits, LOG).sum(dim=1).mean(), entropy(bits.mean(dim=0), LOG).sum()
+            return entropy(bits, LOG).sum(dim=1).mean(), entropy(mean_assignment(bits.sum(dim=0), len(bits)), LOG).sum()
         weight = sign_table(self.group_size, "high", vectors.device) * (2.0 * self.size / self.temperature)
         groups = rearrange(vectors, "b l (k g) -> k (b l) g", g=self.group_size)
         pairs = [soft_assignments(group, weight, log=LOG) for group in groups]

@@ -10,13 +10,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tokbench.quantizers.base import check_settings, single
 from tokbench.quantizers.kmeans import kmeans
 from tokbench.quantizers.vq import VectorQuantizer
+from tokbench.together import count_rows, draw_rows, of_the_first, over_all
 
 
 class EmaCodebook(nn.Module):
@@ -25,7 +25,7 @@ class EmaCodebook(nn.Module):
     It is training state beside the quantizer, so the quantizer's own state stays one tensor. Call ``update`` once a step; the first one
     adopts the codebook as it is unless ``initialise`` or ``adopt`` was called. Its averages are in single precision whatever the
     codebook's is. Where processes train together (``torch.distributed``), every call is one that all of them make. Counts and sums are
-    added up over them, what is drawn is drawn by the first, and their codebooks stay equal.
+    added up over them, rows are drawn among the vectors of all, and their codebooks stay equal.
 
     Args:
         quantizer: The quantizer whose codebook is moved, in place; its loss form should be ``commitment``, and not cosine.
@@ -78,11 +78,11 @@ class EmaCodebook(nn.Module):
         """Set the codebook by k-means on one batch of vectors.
 
         Args:
-            vectors: At least as many as the codebook has rows.
+            vectors: Those of this process; all processes together have at least as many as the codebook has rows.
             generator: Picks the starting rows.
             iterations: Lloyd steps.
         """
-        rows = _of_the_first(kmeans(vectors, len(self.counts), generator, iterations=iterations))
+        rows = kmeans(vectors, len(self.counts), generator, iterations=iterations)
         self._weight[0].copy_(rows)
         self._begin(rows, len(vectors))
 
@@ -93,12 +93,12 @@ class EmaCodebook(nn.Module):
         Args:
             vectors_per_step: How many vectors an update will see, in this process.
         """
-        rows = _of_the_first(self._weight[0].float())
+        rows = of_the_first(self._weight[0].float())
         self._weight[0].copy_(rows)
         self._begin(rows, vectors_per_step)
 
     def _begin(self, rows: Tensor, vectors: int) -> None:
-        total = _over_all(self.counts.new_tensor(float(vectors)))
+        total = over_all(self.counts.new_tensor(float(vectors)))
         self.counts.fill_(float(total) / len(self.counts))
         self.sums.copy_(rows * self.counts[:, None])
 
@@ -120,7 +120,7 @@ class EmaCodebook(nn.Module):
         vectors = single(vectors.detach())
         if not bool(self.counts.any()):
             self.adopt(len(vectors))
-        counts, sums = map(_over_all, self._totals(vectors, codes))
+        counts, sums = map(over_all, self._totals(vectors, codes))
         self.counts.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
         total = self.counts.sum()
@@ -133,13 +133,9 @@ class EmaCodebook(nn.Module):
         return 0
 
     def _restart(self, vectors: Tensor, mean_count: Tensor, generator: torch.Generator) -> int:
-        have = int(_of_the_first(torch.tensor(len(vectors), device=vectors.device)))
-        dead = (self.counts < self.restart_below * mean_count).nonzero().flatten()[:have]
+        dead = (self.counts < self.restart_below * mean_count).nonzero().flatten()[: count_rows(vectors)]
         if len(dead):
-            drawn = vectors[torch.randperm(len(vectors), generator=generator)[: len(dead)].to(vectors.device)]
-            if len(drawn) < len(dead):  # the first process has more vectors, and its are taken
-                drawn = vectors.new_zeros(len(dead), vectors.shape[1])
-            fresh = _of_the_first(drawn.contiguous())
+            fresh = draw_rows(vectors, len(dead), generator)
             self._weight[0][dead] = fresh.to(self._weight[0].dtype)
             self.counts[dead] = mean_count
             self.sums[dead] = fresh * mean_count
@@ -148,21 +144,3 @@ class EmaCodebook(nn.Module):
     def _totals(self, vectors: Tensor, codes: Tensor) -> tuple[Tensor, Tensor]:
         counts = torch.bincount(codes, minlength=len(self.counts)).to(self.counts)
         return counts, torch.zeros_like(self.sums).index_add_(0, codes, vectors.to(self.sums))
-
-
-def _together() -> bool:
-    return dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
-
-
-def _over_all(values: Tensor) -> Tensor:
-    """Sum over the processes that train together."""
-    if _together():
-        dist.all_reduce(values)
-    return values
-
-
-def _of_the_first(values: Tensor) -> Tensor:
-    """What the first of the processes that train together has."""
-    if _together():
-        dist.broadcast(values, src=0)
-    return values

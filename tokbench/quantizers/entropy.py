@@ -1,6 +1,7 @@
 """Entropies of soft assignments of vectors to codes: the mean entropy of one, and the entropy of their mean.
 
-Training lowers the first, so that every vector is certain of its code, and raises the second, so that all codes are used.
+Training lowers the first, so that every vector is certain of its code, and raises the second, so that all codes are used. Processes that
+train together take the mean assignment of all of them. The mean entropy is each one's own.
 
 Source: Yu et al., "Language Model Beats Diffusion: Tokenizer is Key to Visual Generation" (MAGVIT-v2), equation 5.
 """
@@ -15,6 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tokbench.quantizers.slices import over_slices
+from tokbench.together import mean_of_all
 
 Log = Callable[[Tensor], Tensor]
 """Logarithm of a probability that stays finite at zero."""
@@ -68,7 +70,7 @@ def soft_assignments(
             return certain, assignment.sum(dim=0)
 
     certain, mean = zip(*over_slices(totals, vectors, width=len(weight)), strict=True)
-    return torch.stack(certain).sum() / len(vectors), torch.stack(mean).sum(dim=0) / len(vectors)
+    return torch.stack(certain).sum() / len(vectors), mean_assignment(torch.stack(mean).sum(dim=0), len(vectors))
 
 
 def bit_assignments(logits: Float[Tensor, "n g"]) -> tuple[Float[Tensor, ""], Float[Tensor, " k"]]:
@@ -88,7 +90,17 @@ def bit_assignments(logits: Float[Tensor, "n g"]) -> tuple[Float[Tensor, ""], Fl
         certain = -(on.exp() * on + off.exp() * off).sum(dim=1).mean()
         half = logits.shape[1] // 2
         low, high = (_joint(torch.stack([off[:, part], on[:, part]], dim=-1)) for part in (slice(half), slice(half, None)))
-        return certain, (high.T @ low / len(logits)).flatten()
+        return certain, mean_assignment((high.T @ low).flatten(), len(logits))
+
+
+def mean_assignment(totals: Float[Tensor, "*s"], count: int) -> Float[Tensor, "*s"]:
+    """Divide summed assignments by their number; in training, over all processes that train together.
+
+    Args:
+        totals: Sums of this process.
+        count: Vectors it has summed over.
+    """
+    return mean_of_all(totals, count) if torch.is_grad_enabled() else totals / count
 
 
 def _joint(log_bits: Float[Tensor, "n g 2"]) -> Float[Tensor, "n m"]:

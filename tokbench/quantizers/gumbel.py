@@ -16,6 +16,7 @@ from tokbench.quantizers.base import Quantized, Quantizer, single
 from tokbench.quantizers.configs import Gumbel
 from tokbench.quantizers.nearest import highest_codes
 from tokbench.quantizers.slices import over_slices
+from tokbench.together import own_rows, processes
 
 
 class GumbelQuantizer(Quantizer):
@@ -79,11 +80,12 @@ class GumbelQuantizer(Quantizer):
         return None if self.proj.bias is None else self.proj.bias.float()
 
     def _noise(self, vectors: Tensor, generator: torch.Generator | None) -> Tensor:
-        """Standard Gumbel noise, ``[B, L, K]``."""
+        """Standard Gumbel noise, ``[B, L, K]``: a share of that of the whole batch, where processes train together."""
         if generator is None:
             raise ValueError("training draws Gumbel noise: pass a generator, or call eval() first")
-        shape = len(vectors), self.codebook_sizes[0], vectors.shape[1]
+        shape = len(vectors) * processes(), self.codebook_sizes[0], vectors.shape[1]
         exponential = torch.empty(shape, device=generator.device).exponential_(generator=generator)
+        exponential = own_rows(exponential)
         return rearrange(-exponential.log(), "b k l -> b l k").to(vectors.device)
 
     def _sample(self, vectors: Tensor, noise: Tensor) -> tuple[Tensor, Tensor, Tensor]:

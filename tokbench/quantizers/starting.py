@@ -10,6 +10,7 @@ from tokbench.quantizers.base import LARGEST, Quantizer, single
 from tokbench.quantizers.kmeans import kmeans
 from tokbench.quantizers.residual import ResidualQuantizer
 from tokbench.quantizers.vq import VectorQuantizer
+from tokbench.together import count_rows
 
 
 @torch.no_grad()
@@ -20,7 +21,7 @@ def start_codebooks(quantizer: Quantizer, vectors: Float[Tensor, "n d"], generat
 
     Args:
         quantizer: Changed in place; one without rows that lie among the vectors is left as it is.
-        vectors: What it is going to quantize; fewer than there are rows leave it as it is.
+        vectors: What it is going to quantize, of this process; fewer in all than there are rows leave it as it is.
         generator: Picks the starting rows.
         iterations: Lloyd steps.
 
@@ -28,7 +29,8 @@ def start_codebooks(quantizer: Quantizer, vectors: Float[Tensor, "n d"], generat
         Whether the rows were set.
     """
     stages = list(quantizer.layers) if isinstance(quantizer, ResidualQuantizer) else [quantizer]
-    if any(not isinstance(stage, VectorQuantizer) or stage.cosine or len(stage.embedding.weight) > len(vectors) for stage in stages):
+    count = count_rows(vectors)
+    if any(not isinstance(stage, VectorQuantizer) or stage.cosine or len(stage.embedding.weight) > count for stage in stages):
         return False
     residual = single(vectors)
     for stage in stages:

@@ -1,0 +1,45 @@
+"""Processes that a launcher started: which device each takes, and what is left to the first."""
+
+from __future__ import annotations
+
+import pytest
+
+from tokbench.errors import TokbenchError
+from tokbench.ranks import leave_the_others, own_device
+
+SECOND = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
+
+
+@pytest.mark.parametrize(
+    ("device", "environment", "own"),
+    [
+        ("cuda", SECOND, "cuda:1"),
+        ("cpu", SECOND, "cpu"),
+        ("mps", SECOND, "mps"),
+        ("cuda", {"RANK": "1", "WORLD_SIZE": "2"}, "cuda:1"),
+        ("cuda", {}, "cuda"),
+        ("cuda:3", {}, "cuda:3"),
+        ("cuda:3", {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}, "cuda:3"),
+    ],
+)
+def test_each_process_takes_its_own_device(device: str, environment: dict[str, str], own: str) -> None:
+    assert own_device(device, environment) == own
+
+
+def test_one_device_for_all_is_refused() -> None:
+    with pytest.raises(TokbenchError, match="each process takes its own device, so they take a kind, not cuda:0; give --device cuda"):
+        own_device("cuda:0", SECOND)
+
+
+def test_the_first_process_works_alone_and_the_others_leave() -> None:
+    first = {**SECOND, "RANK": "0", "LOCAL_RANK": "0", "LOCAL_WORLD_SIZE": "2", "HOME": "x"}
+    assert not leave_the_others(first)
+    assert first == {"HOME": "x"}
+    second = dict(SECOND)
+    assert leave_the_others(second)
+    assert second == SECOND
+    one = {"RANK": "0", "WORLD_SIZE": "1"}
+    assert not leave_the_others(one)
+    assert one == {"RANK": "0", "WORLD_SIZE": "1"}
+    with pytest.raises(TokbenchError, match="do not fit together"):
+        leave_the_others({"RANK": "1"})
