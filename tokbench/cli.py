@@ -28,7 +28,7 @@ from tokbench.commands.speed import speed
 from tokbench.commands.train import train
 from tokbench.commands.weights import convert, published, weights_app
 from tokbench.commands.zoo import list_, show
-from tokbench.ranks import check_alone
+from tokbench.ranks import Elsewhere, leave_the_others
 from tokbench.signals import Ended, ending_at_signals, exit_status, farewell
 from tokbench.streams import CLOSED_PIPE, ClosedPipe, abandon_output, output, take_any_text
 
@@ -51,7 +51,8 @@ def main() -> None:
             status = _status()
             abandon_output()
         except Ended as ended:  # at work, or at finding words for what went wrong there
-            say(farewell(ended.number, ended.note))
+            if not ended.silent:
+                say(farewell(ended.number, ended.note))
             status = exit_status(ended.number)
     sys.exit(status)
 
@@ -61,8 +62,8 @@ def _status() -> int:
     command = [word for word in sys.argv[1:] if not word.startswith("-")][:2]
     root = typer.main.get_command(app)
     try:
-        if command and command[0] not in ("export", "run") and command != ["lm", "train"]:
-            check_alone(f"tokbench {command[0]}")
+        if not _shared(command) and leave_the_others():
+            return 0
         check_once(root, sys.argv[1:])
         with output():
             if is_group(root, sys.argv[1:]):  # its help is the answer
@@ -78,6 +79,8 @@ def _status() -> int:
     except ClosedPipe:
         return CLOSED_PIPE
     except Exception as error:
+        if isinstance(error, Elsewhere):
+            return 2
         problem = (usage_error if is_usage_error(error) else in_words)(error, root, sys.argv[1:])
         if problem is not None:
             say(f"tokbench: {problem}")
@@ -85,6 +88,11 @@ def _status() -> int:
         traceback.print_exc()
         say("tokbench: this is a mistake of tokbench; please report it, with the lines above")
         return 1
+
+
+def _shared(command: list[str]) -> bool:
+    """Whether processes of ``torchrun`` share the work of a command; the first of them does any other alone."""
+    return command[:1] in (["export"], ["run"], ["train"]) or command == ["lm", "train"]
 
 
 def _version(asked: bool) -> bool:

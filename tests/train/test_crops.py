@@ -10,6 +10,7 @@ from PIL import Image
 
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.ranks import Ranks
 from tokbench.train.crops import RandomCrops
 
 MakeSource = Callable[[list], ImageSource]
@@ -94,3 +95,25 @@ def test_all_pictures_take_part(noise: MakeSource) -> None:
 def test_nothing_to_draw_from(noise: MakeSource) -> None:
     with pytest.raises(TokbenchError, match="no image of noise can be used for training at 16 px: all are unreadable or smaller"):
         crops(noise([None, (15, 40)])).batch(0, 1)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_shares_of_a_batch_make_the_whole(noise: MakeSource, processes: int) -> None:
+    mixed = [None, (40, 30), (8, 90), (30, 50), None, (16, 16)]
+    whole = crops(noise(mixed))
+    apart = [crops(noise(mixed)) for _ in range(processes)]
+    for step in range(4):
+        shares = [drawn.batch(step, 6, Ranks(rank, processes)) for rank, drawn in enumerate(apart)]
+        assert [len(share) for share in shares] == [6 // processes] * processes
+        assert torch.equal(torch.cat(shares), whole.batch(step, 6))
+
+
+def test_a_share_reads_what_others_draw_once_at_most(noise: MakeSource) -> None:
+    source, read = noise(SIZES), list[int]()
+    drawn = crops(source)
+    drawn._cached_bytes = 1 << 40  # nothing more is kept
+    picture = source.read
+    source.read = lambda index: read.append(index) or picture(index)  # type: ignore[method-assign,func-returns-value]
+    for step in range(8):
+        drawn.batch(step, 8, Ranks(0, 4))
+    assert len(read) <= 2 * 8 + len(SIZES)

@@ -10,7 +10,7 @@ from typing import Any
 from tokbench.commands.values import Refused
 from tokbench.errors import TokbenchError, out_of_memory, unknown_name
 
-LOWER = ("--size", "--batch-size", "--rows", "--images", "--tile", "--images-seen", "--limit")
+LOWER = ("--size", "--micro-batch", "--batch-size", "--rows", "--images", "--tile", "--images-seen", "--limit")
 """Options that take less memory when they are lower, the most telling first."""
 
 SYSTEM = (

@@ -39,6 +39,7 @@ from tokbench.commands.formats import (
 )
 from tokbench.commands.values import choice, whole
 from tokbench.errors import TokbenchError
+from tokbench.ranks import leave_the_others
 from tokbench.report.words import counted
 
 TOKENIZER, OUT = "Name, or module:Class", "Folder for the shards"
@@ -93,6 +94,8 @@ def export(
     places = read_places(formats)
     check_together(context, places)
     if source_dir is not None:
+        if leave_the_others():
+            return
         convert(source_dir, places, format_options(condition, loss, id_type, vocabulary, text_tokenizer))
         return
     for given, option in ((tokenizer, f"--tokenizer ({TOKENIZER})"), (out_dir, f"--out ({OUT})")):

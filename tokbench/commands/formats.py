@@ -13,7 +13,6 @@ from tokbench.commands.destinations import check_folder
 from tokbench.commands.values import choice, completing
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.feed.formats import FORMAT_NAMES
-from tokbench.ranks import check_alone
 
 if TYPE_CHECKING:
     from tokbench.feed.formats.options import FormatOptions
@@ -96,7 +95,6 @@ def check_together(context: typer.Context, places: Mapping[str, Any]) -> None:
     wrong = [option for name, option in given.items() if name not in (*HOW, "source_dir", "formats")]
     if wrong:
         raise TokbenchError(f"--from encodes nothing and takes no {', '.join(wrong)}; leave out --from, or these")
-    check_alone("tokbench export --from")
 
 
 def _is_given(context: typer.Context, name: str | None) -> bool:

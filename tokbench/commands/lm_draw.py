@@ -20,7 +20,6 @@ from tokbench.commands.pictures import check_picture, write_picture
 from tokbench.commands.values import number, whole
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
-from tokbench.ranks import check_alone
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -204,7 +203,6 @@ def load_model(
     """
     if tokenizer is None and (weights is not None or setting):
         raise TokbenchError("--weights and --set belong to a tokenizer; give it with -t")
-    check_alone("this command of tokbench lm")
     from tokbench.lm.shipped import shipped_model
 
     folder = shipped_model() if model is None else model

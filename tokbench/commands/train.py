@@ -26,20 +26,26 @@ def train(
     ] = None,
     data: DataOption = "photos",
     steps: Annotated[int | None, whole("--steps", help="Optimiser steps [default: the recipe's].")] = None,
-    batch_size: Annotated[int | None, whole("--batch-size", help="Images a step [default: the recipe's].")] = None,
+    batch_size: Annotated[int | None, whole("--batch-size", help="Images a step, over all processes [default: the recipe's].")] = None,
+    micro_batch: Annotated[
+        int | None, whole("--micro-batch", low=1, help="Images the networks of a process see at once; saves memory [default: all].")
+    ] = None,
     size: Annotated[int | None, whole("--size", help="Side of the crops in pixels [default: the tokenizer's].")] = None,
     device: DeviceOption = "cpu",
+    compiled: Annotated[bool, typer.Option("--compile", help="Compile the networks; needs a compiler for C++ on a CPU.")] = False,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder of the run [default: runs/train/RECIPE].")] = None,
     init_weights: Annotated[Path | None, typer.Option(help="Start from this file instead of the recipe's own.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out; --steps may be more than before.")] = False,
     log_every: Annotated[int, whole("--log-every", low=1, help="Steps between log lines.")] = 20,
     save_every: Annotated[int, whole("--save-every", low=1, help="Steps between checkpoints.")] = 500,
 ) -> None:
-    """Train a tokenizer by a recipe. Ctrl-C stops after the step, with a checkpoint."""
+    """Train a tokenizer by a recipe. Ctrl-C stops after the step, with a checkpoint. torchrun shares every step."""
+    from tokbench.ranks import ranks_from_environment
     from tokbench.train.recipes import RECIPES, get_recipe
 
+    speaking = ranks_from_environment().rank == 0
     if recipe is None:
-        for row in RECIPES:
+        for row in RECIPES if speaking else ():
             out.print(
                 f"{row.name:<20}{row.tokenizer:<20}{row.steps:>7} steps  {row.summary}", highlight=False, markup=False, soft_wrap=True
             )
@@ -58,22 +64,24 @@ def train(
         init_weights=init_weights,
         log_every=log_every,
         save_every=save_every,
+        micro_batch=micro_batch,
+        compiled=compiled,
     )
     chosen = adjusted(chosen, settings(setting), steps=steps, batch_size=batch_size)
     source = open_training_source(data)
     with bar() as shown:
-        task = shown.add_task(chosen.name, total=chosen.steps, figures="")
+        task = shown.add_task(chosen.name, total=chosen.steps, figures="", visible=speaking)
 
         def draw(done: int, total: int, figures: dict[str, float]) -> None:
             shown.update(task, completed=done, total=total, figures=_words(figures))
 
         result = train_recipe(chosen, source, options, progress=draw if err.is_terminal else _lines(chosen.name))
-    if result.finished:
+    if not result.finished:
+        note = f"stopped after step {result.steps} of {chosen.steps}, go on with the same command and --resume"
+        raise Ended(result.signal or signal.SIGINT, note, silent=not speaking)
+    if speaking:
         say(f"done: {result.steps} steps, weights {result.weights}")
         say(f"measure them: tokbench run --tokenizer {result.weights.parent}")
-    else:
-        note = f"stopped after step {result.steps} of {chosen.steps}, go on with the same command and --resume"
-        raise Ended(result.signal or signal.SIGINT, note)
 
 
 def _lines(name: str) -> Callable[[int, int, dict[str, float]], None]:

@@ -11,6 +11,7 @@ from torch import Tensor
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
+from tokbench.ranks import Ranks
 
 CACHE_BYTES = 1 << 30
 
@@ -29,37 +30,50 @@ class RandomCrops:
         self.source, self.size, self.scale, self.seed = source, size, scale, seed
         self._cache: dict[int, Image.Image] = {}
         self._cached_bytes = 0
+        self._usable: set[int] = set()
         self._unusable: set[int] = set()
 
-    def batch(self, step: int, batch_size: int) -> UInt8[Tensor, "b 3 s s"]:
-        """Draw the batch of one step.
+    def batch(self, step: int, batch_size: int, share: Ranks | None = None) -> UInt8[Tensor, "b 3 s s"]:
+        """Draw the batch of one step, or one process's share of it.
 
         Args:
             step: From 0; the same step gives the same batch.
-            batch_size: Images.
+            batch_size: Images in all; divisible by the number of processes.
+            share: Which run of them is taken; None takes all. Every picture that any process draws is read once, to know whether it can
+                be used.
 
         Raises:
             TokbenchError: If no picture of the source can be used.
         """
         rng = np.random.Generator(np.random.PCG64([self.seed, step]))
-        crops = [self._crop(rng) for _ in range(batch_size)]
+        share = share or Ranks()
+        rows = batch_size // share.world_size
+        drawn = [self._crop(rng, wanted=row // rows == share.rank) for row in range(batch_size)]
+        crops = [crop for crop in drawn if crop is not None]
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
 
-    def _crop(self, rng: np.random.Generator) -> np.ndarray:
-        image = self._pick(rng)
+    def _crop(self, rng: np.random.Generator, *, wanted: bool) -> np.ndarray | None:
+        """Draw a crop; one that is not wanted is drawn all the same, so that the next is as it would be."""
+        image = self._pick(rng, wanted=wanted)
+        along, across, down, mirror = rng.random(4)
+        if image is None or not wanted:
+            return None
         short = min(image.size)
         low, high = self.scale
-        side = max(float(self.size), (low + (high - low) * rng.random()) * short)
-        left, top = rng.random() * (image.width - side), rng.random() * (image.height - side)
+        side = max(float(self.size), (low + (high - low) * along) * short)
+        left, top = across * (image.width - side), down * (image.height - side)
         crop = image.resize((self.size, self.size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
         pixels = np.asarray(crop)
-        return pixels[:, ::-1] if rng.random() < 0.5 else pixels
+        return pixels[:, ::-1] if mirror < 0.5 else pixels
 
-    def _pick(self, rng: np.random.Generator) -> Image.Image:
+    def _pick(self, rng: np.random.Generator, *, wanted: bool) -> Image.Image | None:
+        """Draw a picture; None is one that can be used and is not wanted."""
         while len(self._unusable) < len(self.source):
             index = int(rng.integers(len(self.source)))
             if index in self._unusable:
                 continue
+            if index in self._usable and not wanted:
+                return None
             image = self._read(index)
             if image is not None:
                 return image
@@ -75,6 +89,7 @@ class RandomCrops:
         if image is None or min(image.size) < self.size:
             self._unusable.add(index)
             return None
+        self._usable.add(index)
         if self._cached_bytes < CACHE_BYTES:
             self._cache[index] = image
             self._cached_bytes += 3 * image.width * image.height

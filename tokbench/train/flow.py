@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from tokbench.nn.flow import euler, fat_lognormal, image_estimate, mix, random_walk_times
+from tokbench.together import own_rows, processes
 from tokbench.tokenizers.flowmo.model import FlowMo
-from tokbench.train.objective import Objective
+from tokbench.train.objective import Objective, psnr
 from tokbench.train.recipes import FlowLosses, Recipe
 
 
@@ -32,6 +33,7 @@ class FlowObjective(Objective):
     """
 
     model: FlowMo
+    unused = True  # in the last blocks, what the other stream would go on with; the encoder, once it stands still
 
     def __init__(self, model: FlowMo, recipe: Recipe, perceptual: nn.Module | None) -> None:
         super().__init__(model, recipe, perceptual)
@@ -42,34 +44,43 @@ class FlowObjective(Objective):
 
     def step(self, images: Tensor, step: int, generator: torch.Generator) -> dict[str, float]:
         """Train on one batch; see ``Objective.step``."""
-        losses, count, device = self.losses, len(images), images.device
-        noise = torch.randn(images.shape, generator=generator).to(device)
-        times = fat_lognormal(count, generator, uniform_share=losses.uniform_share, mean=losses.time_mean).to(device)
-        kept = (torch.rand(count, 1, 1, generator=generator) >= losses.code_dropout).to(images)
-        frozen = step >= losses.freeze_encoder_after * self.recipe.steps
-        with self.autocast(device):
-            with torch.set_grad_enabled(not frozen):
-                quantized = self.model(images)
-            context = self.model.context(quantized.vectors)
-            state = mix(images, noise, times)
-            velocity = self.model.velocity(state, context * kept, times)
-            estimate = image_estimate(state, velocity, times)
-            terms = {"flow": F.mse_loss(velocity, noise - images)}
-            if not frozen:
-                terms |= quantized.losses
-            if self.perceptual is not None:
-                ending = estimate if losses.walk_steps == 0 else self._walk(context, images.shape, generator)
-                terms["perceptual"] = losses.perceptual_weight * self.perceptual(ending, images).float().mean()
-            loss = torch.stack(list(terms.values())).sum()
+        rules, count, device = self.losses, len(images) * processes(), images.device
+        noise = own_rows(torch.randn((count, *images.shape[1:]), generator=generator)).to(device)
+        times = own_rows(fat_lognormal(count, generator, uniform_share=rules.uniform_share, mean=rules.time_mean)).to(device)
+        kept = own_rows(torch.rand(count, 1, 1, generator=generator) >= rules.code_dropout).to(images)
+        frozen = step >= rules.freeze_encoder_after * self.recipe.steps
+
+        def losses() -> tuple[Tensor, dict[str, Tensor]]:
+            with self.autocast(device):
+                with torch.set_grad_enabled(not frozen):
+                    quantized = self.model(images)
+                context = self.model.context(quantized.vectors)
+                state = mix(images, noise, times)
+                velocity = self.model.velocity(state, context * kept, times)
+                estimate = image_estimate(state, velocity, times)
+                terms = {"flow": F.mse_loss(velocity, noise - images)}
+                if not frozen:
+                    terms |= quantized.losses
+                if self.perceptual is not None:
+                    ending = estimate if rules.walk_steps == 0 else self._walk(context, images.shape, generator)
+                    terms["perceptual"] = rules.perceptual_weight * self.perceptual(ending, images).float().mean()
+                loss = torch.stack(list(terms.values())).sum()
+            error = F.mse_loss(estimate.detach().float(), images)
+            figures = terms | {"bits_on": (quantized.vectors > 0).float().mean(), "error": error}
+            return loss, {name: value.detach() for name, value in figures.items()}
+
+        loss, figures = self.together("model", losses)
         self.apply_model(loss, step)
         self._renormalise()
-        figures = {"bits_on": float((quantized.vectors > 0).float().mean()), "estimate_psnr": _psnr(estimate, images)}
-        return {name: float(value.detach()) for name, value in terms.items()} | figures
+        found = self.figures(figures)
+        error = found.pop("error")
+        return found | {"estimate_psnr": psnr(error)}
 
     def _walk(self, context: Tensor, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """A sample from fresh noise at random times."""
-        noise = torch.randn(shape, generator=generator).to(context.device)
-        times = random_walk_times(shape[0], self.losses.walk_steps, generator).to(context.device)
+        count = shape[0] * processes()
+        noise = own_rows(torch.randn((count, *shape[1:]), generator=generator)).to(context.device)
+        times = own_rows(random_walk_times(count, self.losses.walk_steps, generator)).to(context.device)
 
         def velocity(state: Tensor, time: Tensor) -> Tensor:
             if not self.losses.recompute:
@@ -99,7 +110,3 @@ class FlowObjective(Objective):
         """Restore what ``state_dict`` returned."""
         super().load_state_dict(state)
         self.norms = dict(state["norms"])
-
-
-def _psnr(images: Tensor, reference: Tensor) -> float:
-    return float(-10 * torch.log10(F.mse_loss(images.detach().float(), reference) / 4))

@@ -22,6 +22,12 @@ class TrainOptions:
         init_weights: File to start from instead of ``init_from``'s own weights.
         log_every: Steps between two log lines.
         save_every: Steps between two checkpoints and sample grids.
+        micro_batch: Images that the networks of one process see at once, see ``tokbench.train.parts``; losses do not depend on it. None
+            takes the process's whole share of a batch. Quantizer and discriminator always see that.
+        compiled: Whether the networks are compiled by ``torch.compile``.
+
+    Raises:
+        ValueError: If a number is not positive.
     """
 
     out: Path
@@ -31,6 +37,12 @@ class TrainOptions:
     init_weights: Path | None = None
     log_every: int = 20
     save_every: int = 500
+    micro_batch: int | None = None
+    compiled: bool = False
+
+    def __post_init__(self) -> None:
+        if min(self.log_every, self.save_every) < 1 or (self.micro_batch is not None and self.micro_batch < 1):
+            raise ValueError(f"log_every, save_every and micro_batch must be positive, got {self}")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,204 @@
+"""Processes that train together: the losses of one process, one process that writes, one step at which all stop."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from PIL import Image
+from safetensors import safe_open
+
+from tokbench.errors import TokbenchError
+from tokbench.train import parts
+from tokbench.weights.checkpoints import read_state
+
+ROOT = Path(__file__).parents[2]
+SCRIPT = Path(__file__).with_name("small_runs.py")
+SMALL: dict[str, Any] = runpy.run_path(str(SCRIPT))
+LONG, SHORT = ("vqvae", "vqgan", "vae", "flowmo"), ("lfq", "bsq", "gumbel", "still")
+FAILING = """
+from tokbench.errors import TokbenchError
+from tokbench.launch import by_the_first, joined
+from tokbench.ranks import Elsewhere, ranks_from_environment
+
+def full():
+    raise TokbenchError("the disk is full")
+
+try:
+    with joined():
+        try:
+            by_the_first(full)
+        except Elsewhere:
+            print("elsewhere")
+        except TokbenchError as error:
+            print(error)
+        if ranks_from_environment().rank == 0:  # the other ends
+            by_the_first(lambda: None)
+except TokbenchError as error:
+    print(error)
+"""
+
+
+def start(*words: object, count: int = 2) -> list[tuple[int, str, str]]:
+    """Run processes as torchrun does: status, stdout and stderr of each."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = os.environ | {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
+    started = [
+        subprocess.Popen(
+            [sys.executable, *map(str, words)],
+            cwd=ROOT,
+            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    ends = [process.communicate(timeout=900) for process in started]
+    return [(process.returncode, *texts) for process, texts in zip(started, ends, strict=True)]
+
+
+def log(folder: Path) -> list[dict[str, float]]:
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert all(line.pop("images_per_second", 1) > 0 for line in lines)
+    return lines
+
+
+def assert_same(one: list[dict[str, float]], other: list[dict[str, float]], *, rel: float = 1e-4, absolute: float = 1e-5) -> None:
+    for ours, theirs in zip(one, other, strict=True):
+        assert theirs == pytest.approx(ours, rel=rel, abs=absolute), ours["step"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("pictures")
+    for number in range(5):
+        values = torch.randint(0, 256, (6, 6, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(number))
+        Image.fromarray(values.numpy()).resize((24 + number, 30), Image.Resampling.BICUBIC).save(root / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def alone(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every recipe, by one process."""
+    root = tmp_path_factory.mktemp("alone")
+    for name in (*LONG, *SHORT, "bf16", "palette"):
+        SMALL["run"](name, pictures, root / name)
+    return root
+
+
+@pytest.fixture(scope="module")
+def shared(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same by two."""
+    root = tmp_path_factory.mktemp("shared")
+    assert start(SCRIPT, pictures, root, *LONG, *SHORT, "bf16", "palette") == [(0, "", "")] * 2
+    return root
+
+
+@pytest.mark.parametrize("name", [*LONG, *SHORT])
+def test_losses_do_not_depend_on_the_number_of_processes(alone: Path, shared: Path, name: str) -> None:
+    one = log(alone / name)
+    assert len(one) == (20 if name in LONG else 4)
+    assert_same(one, log(shared / name))
+    assert name != "vqgan" or "generator" in one[-1]
+    assert name not in ("vqvae", "vqgan") or any(line["restarted"] for line in one)
+
+
+def test_losses_in_half_precision_differ_by_its_rounding(alone: Path, shared: Path) -> None:
+    assert_same(log(alone / "bf16"), log(shared / "bf16"), rel=0.03, absolute=0.05)
+
+
+def test_a_codebook_of_pixels_is_fitted_to_those_of_all_processes(alone: Path, shared: Path) -> None:
+    assert_same(log(alone / "palette"), log(shared / "palette"))
+    one, two = (read_state(root / "palette" / "weights.safetensors")[0]["clusters"] for root in (alone, shared))
+    torch.testing.assert_close(one, two, atol=1e-4, rtol=0)
+
+
+def test_one_process_writes_and_says_how_many_there_were(shared: Path, alone: Path) -> None:
+    for root, count in ((alone, 1), (shared, 2)):
+        assert sorted(path.name for path in (root / "vae" / "samples").iterdir()) == ["000010.png", "000020.png"]
+        with safe_open(root / "vae" / "weights.safetensors", framework="pt") as file:
+            run = json.loads(file.metadata()["tokbench"])["run"]
+        assert run == {"device": "cpu", "processes": count, "micro_batch": None, "compiled": False}
+
+
+def test_a_signal_to_one_process_stops_all_and_another_number_goes_on(shared: Path, alone: Path, pictures: Path) -> None:
+    assert [line["step"] for line in log(shared / "stopped")] == list(range(1, SMALL["STOP"] + 2))
+    assert SMALL["run"]("vae", pictures, shared / "stopped", resume=True).finished
+    assert_same(log(alone / "vae"), log(shared / "stopped"))
+
+
+@pytest.mark.parametrize("name", ["vqgan", "flowmo"])
+def test_losses_do_not_depend_on_how_many_images_are_seen_at_once(alone: Path, pictures: Path, tmp_path: Path, name: str) -> None:
+    SMALL["run"](name, pictures, tmp_path / name, micro_batch=3)
+    assert_same(log(alone / name), log(tmp_path / name))
+
+
+def test_networks_see_no_more_images_than_they_are_told() -> None:
+    layer, seen = torch.nn.Linear(3, 2), list[int]()
+    layer.register_forward_pre_hook(lambda module, args: seen.append(len(args[0])))
+    inner = torch.nn.Sequential(layer)
+    parts.adapt(inner, micro_batch=2, compiled=False)
+    values = torch.randn(5, 3, requires_grad=True)
+    out = inner(values)
+    assert torch.equal(out, layer(values))
+    out.sum().backward()
+    assert seen == [2, 2, 1, 5, 1, 2, 2]
+    assert values.grad is not None
+    assert torch.allclose(values.grad, layer.weight.sum(dim=0).expand(5, 3))
+    assert set(inner.state_dict()) == {"0.weight", "0.bias"}
+
+
+def test_compiled_networks_have_the_same_losses(alone: Path, pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda forward: compiled(forward, backend="eager"))
+    SMALL["run"]("lfq", pictures, tmp_path / "run", micro_batch=2, compiled=True)
+    assert_same(log(alone / "lfq"), log(tmp_path / "run"))
+    with safe_open(tmp_path / "run" / "weights.safetensors", framework="pt") as file:
+        assert json.loads(file.metadata()["tokbench"])["run"]["compiled"]
+
+
+def test_what_cannot_be_compiled_is_one_line(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(graph: object, inputs: object) -> None:
+        raise OSError("there is no compiler")
+
+    compiled = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda forward: compiled(forward, backend=broken))
+    with pytest.raises(TokbenchError, match=r"the networks cannot be compiled here \(.*no compiler.*\); leave --compile out"):
+        SMALL["run"]("vae", pictures, tmp_path / "run", compiled=True)
+
+
+@pytest.mark.slow
+def test_networks_compiled_to_code_have_the_same_losses(alone: Path, pictures: Path, tmp_path: Path) -> None:
+    for name in LONG:
+        SMALL["run"](name, pictures, tmp_path / name, micro_batch=2, compiled=True)
+        assert_same(log(alone / name), log(tmp_path / name))
+
+
+def test_a_batch_that_does_not_divide_is_refused(pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    with pytest.raises(TokbenchError, match="a batch of 4 images does not divide among 3 processes; change --batch-size"):
+        SMALL["run"]("vae", pictures, tmp_path / "run")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(TokbenchError, match=r"WORLD_SIZE=2 is set and MASTER_ADDR.* not, .*; start with torchrun, or unset WORLD_SIZE"):
+        SMALL["run"]("vae", pictures, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_first_fails_at_ends_the_others_and_so_does_a_process_that_is_gone() -> None:
+    (_, first, _), (_, second, _) = start("-c", FAILING)
+    assert first.splitlines()[0] == "the disk is full"
+    assert second.splitlines() == ["elsewhere"]
+    assert first.splitlines()[1].startswith("another of the processes has ended, and none can go on without it")
