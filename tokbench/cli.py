@@ -92,7 +92,7 @@ def _status() -> int:
 
 def _shared(command: list[str]) -> bool:
     """Whether processes of ``torchrun`` share the work of a command; the first of them does any other alone."""
-    return command[:1] in (["export"], ["run"], ["train"]) or command == ["lm", "train"]
+    return command[:1] in (["export"], ["probe"], ["run"], ["train"]) or command == ["lm", "train"]
 
 
 def _version(asked: bool) -> bool:

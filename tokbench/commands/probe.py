@@ -78,7 +78,8 @@ def probe(
 ) -> None:
     """Count the bits a small language model takes for tokens.
 
-    It is trained on the tokens of some images and measured on those of others; of several tokenizers, on each one's in turn.
+    It is trained on the tokens of some images and measured on those of others; of several tokenizers, on each one's in turn. torchrun
+    shares every step.
     """
     from tokbench.records.probe_protocol import get_probe_protocol
     from tokbench.records.protocol import get_protocol
@@ -95,29 +96,37 @@ def probe(
 
     from tokbench.conduct import Misbehaved
     from tokbench.feed.probe.parts import open_parts
-    from tokbench.feed.probe.run import ProbeOptions
+    from tokbench.feed.probe.run import ProbeOptions, quiet
     from tokbench.feed.probe.run import probe as run_probe
     from tokbench.feed.probe.tokens import check_codes
+    from tokbench.launch import joined
+    from tokbench.ranks import own_device, ranks_from_environment
     from tokbench.records.probe_store import write_probe_record
     from tokbench.report.probe import probe_tables
     from tokbench.report.render import print_tables
+    from tokbench.together import processes
     from tokbench.tokenizers.zoo import load
 
-    options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stage)
+    speaking = ranks_from_environment().rank == 0
+    options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stage if speaking else quiet)
     records, failed = [], False
-    with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
-        models = [load(name, device=device, **asked) for name in tokenizer]
+    with joined(), redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
+        models = [load(name, device=own_device(device), **asked) for name in tokenizer]
         for model in models:
             check_codes(model, protocol)
-        with _stage("looking for repeats", 0) as advance:
+        with options.stage("looking for repeats", 0) as advance:
             parts = open_parts(
                 data, size=protocol.size, share=chosen.held_out, seed=chosen.seed, held_out_data=held_out_data, progress=advance
             )
         for model in models:
             try:
                 result = run_probe(model, parts, out_dir / "tokens", protocol=protocol, budget=chosen, options=options)
+                if result is None:  # the rest is the first process's
+                    continue
                 picture = None if drawing is None else _drawn(result, model, protocol, drawing)
             except Misbehaved as error:
+                if processes() > 1:  # the others do not know of it
+                    raise
                 say(f"tokbench: {error}")
                 failed = True
                 continue
@@ -130,7 +139,7 @@ def probe(
             path = write_probe_record(result.record, result.rows, out_dir, model=save)
             say(f"wrote {path} and the model {path.with_suffix('')}")
             records.append(result.record)
-    if as_json:
+    if as_json and speaking:
         print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, allow_nan=False))
     elif records:
         print_tables(probe_tables(records), console.out)

@@ -29,11 +29,13 @@ from tokbench.feed.probe.sequences import Sequences, check_condition, choose_con
 from tokbench.feed.probe.tokens import TokenSet, check_codes, describe, export_tokens, read_codes
 from tokbench.feed.probe.training import measure_bits, train
 from tokbench.feed.vocabulary import Vocabulary
+from tokbench.launch import joined
 from tokbench.layout import TokenLayout
 from tokbench.records.probe_protocol import ProbeProtocol, get_probe_protocol
 from tokbench.records.probe_record import Coding, ProbeRecord, ProbeTiming
 from tokbench.records.protocol import Protocol, get_protocol
 from tokbench.records.record import TokensInfo
+from tokbench.together import place
 from tokbench.tokenizers.base import Tokenizer
 
 if TYPE_CHECKING:
@@ -101,10 +103,11 @@ def probe(
     protocol: Protocol | None = None,
     budget: ProbeProtocol | None = None,
     options: ProbeOptions | None = None,
-) -> ProbeResult:
+) -> ProbeResult | None:
     """Train the probe on a tokenizer's tokens and measure held-out images with it.
 
-    Two runs on one machine with one number of threads give equal figures.
+    Two runs on one machine with one number of threads and processes give equal figures. Under ``torchrun`` or ``accelerate launch`` the
+    processes share training, and the bits of held-out images; the rest is the first's.
 
     Args:
         tokenizer: One that makes codes; the probe runs on its device.
@@ -114,7 +117,11 @@ def probe(
         budget: Network and training; None takes ``small``.
         options: Labels, coding, progress.
 
+    Returns:
+        What was found; None in other processes than the first.
+
     Raises:
+        Elsewhere: If the first process cannot export the tokens.
         TokbenchError: If tokenizer and data do not fit together, images are both trained on and held out, or ``transformers`` is not
             installed.
     """
@@ -122,10 +129,12 @@ def probe(
     protocol, budget, options = protocol or get_protocol(), budget or get_probe_protocol(), options or ProbeOptions()
     kept = {name: getattr(protocol, name) for name in ("size", "resize", "samples", "seed", "precision", "micro_batch")}
     protocol = get_protocol(protocol.name, kept, data=parts.held_out.name)
-    work = _Work(tokenizer, parts, tokens_folder, protocol, budget, options)
-    with reproducible():
+    with joined(), reproducible():
+        work = _Work(tokenizer, parts, tokens_folder, protocol, budget, options)
         work.train()
         work.measure()
+        if place() > 0:
+            return None
         work.bound()
         coding = work.code()
         work.compare()

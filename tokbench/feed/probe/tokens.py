@@ -21,6 +21,7 @@ from tokbench.feed.export import ExportOptions, export, preparation
 from tokbench.feed.job import digest_of_ids
 from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.shards import DIGEST, read_columns
+from tokbench.launch import by_the_first
 from tokbench.ranks import Ranks
 from tokbench.records.probe_record import TokenSetInfo
 from tokbench.records.protocol import Protocol
@@ -74,7 +75,7 @@ def export_tokens(
     labels: LabelRule = "source",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> TokenSet:
-    """Export a source, or find that it has been.
+    """Export a source, or find that it has been. Of processes that train together the first exports, and the others wait.
 
     Args:
         tokenizer: What makes the tokens.
@@ -91,7 +92,7 @@ def export_tokens(
     key = [plain(identify(tokenizer)), plain(preparation(tokenizer, protocol)), source.name, digest_of_ids(source.ids), labels]
     out = folder / hashlib.sha256(canonical_json(key).encode()).hexdigest()[:16]
     options = ExportOptions(labels=labels, ranks=Ranks(), progress=progress)
-    export(tokenizer, source, out, protocol=protocol, options=options)
+    by_the_first(lambda: export(tokenizer, source, out, protocol=protocol, options=options))
     return TokenSet(TokenDataset(out), source, out)
 
 

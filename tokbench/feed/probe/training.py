@@ -16,6 +16,7 @@ from tokbench.feed.probe.sequences import Sequences
 from tokbench.feed.sampler import TokenSampler
 from tokbench.records.probe_protocol import ProbeProtocol
 from tokbench.records.probe_record import CurvePoint
+from tokbench.together import averaging, over_all, own_rows, place, processes
 
 if TYPE_CHECKING:
     from transformers import LlamaForCausalLM
@@ -32,28 +33,29 @@ def train(
     measure: Callable[[], float],
     progress: Progress = lambda done, total, bits: None,
 ) -> tuple[CurvePoint, ...]:
-    """Train in place.
+    """Train in place. Processes that train together share every step.
 
     Args:
         model: On its device.
         sequences: What to train on, shuffled anew in every epoch.
         protocol: The budget.
         measure: Called at points of the curve; returns held-out bits per token.
-        progress: Called after every step.
+        progress: Called by the first process after every step.
 
     Returns:
         The learning curve, from before the first step to after the last.
     """
     model.train()
-    optimizer = make_optimizer(model, protocol)
+    optimizer, averaged = make_optimizer(model, protocol), averaging(model)
     points = {round(protocol.steps * (i + 1) / protocol.curve_points) for i in range(protocol.curve_points)}
     curve, since, seen = [CurvePoint(0, None, measure())], list[float](), 0
     for step, rows in enumerate(batches(sequences, protocol)):
         for group in optimizer.param_groups:
             group["lr"] = protocol.rate(step)
-        since.append(train_step(model, optimizer, sequences, rows, protocol))
+        since.append(train_step(model, optimizer, sequences, rows, protocol, averaged=averaged))
         seen += len(rows)
-        progress(seen, protocol.images_seen, since[-1])
+        if place() == 0:
+            progress(seen, protocol.images_seen, since[-1])
         if step + 1 in points:
             model.eval()
             curve.append(CurvePoint(seen, math.fsum(since) / len(since), measure()))
@@ -85,20 +87,36 @@ def make_optimizer(model: LlamaForCausalLM, protocol: ProbeProtocol) -> torch.op
 
 
 def train_step(
-    model: LlamaForCausalLM, optimizer: torch.optim.Optimizer, sequences: Sequences, rows: Sequence[int], protocol: ProbeProtocol
+    model: LlamaForCausalLM,
+    optimizer: torch.optim.Optimizer,
+    sequences: Sequences,
+    rows: Sequence[int],
+    protocol: ProbeProtocol,
+    *,
+    averaged: Callable[[Callable[[], Tensor]], Tensor] = lambda losses: losses(),
 ) -> float:
     """Take one step.
+
+    Args:
+        model: On its device.
+        optimizer: Moves its weights.
+        sequences: What to train on.
+        rows: Rows of the step, over all processes; each takes its share of them.
+        protocol: The budget.
+        averaged: See ``tokbench.together.averaging``, for processes that train together.
 
     Returns:
         Bits per token before it.
     """
-    batch = sequences.batch(rows).to(model.device)
-    bits = code_bits(model, batch, sequences.vocabulary, bf16=protocol.precision == "bf16").mean()
+    own = own_rows(torch.tensor(list(rows))).tolist()
+    share = len(own) * processes() / len(rows)  # of equal shares 1
+    batch = sequences.batch(own or rows[:1]).to(model.device)  # a process without a row takes part in averaging all the same
+    bits = averaged(lambda: code_bits(model, batch, sequences.vocabulary, bf16=protocol.precision == "bf16").mean() * share)
     (bits * math.log(2)).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), protocol.clip)
     optimizer.step()
     optimizer.zero_grad()
-    return float(bits.detach())
+    return float(over_all(bits.detach().clone())) / processes()
 
 
 @torch.no_grad()
@@ -113,7 +131,7 @@ def measure_bits(
     """Bits of every code of some images, in single precision.
 
     The network always sees ``batch_size`` sequences of one length, the last ones repeated, so that an image's bits do not depend on which
-    others are measured with it.
+    others are measured with it. Processes that train together each measure some, and have the bits of all.
 
     Args:
         model: On its device.
@@ -125,11 +143,11 @@ def measure_bits(
     Returns:
         One row an image, position major, codebook last.
     """
-    parts: list[Tensor] = []
-    for start in range(0, len(rows), batch_size):
+    found = torch.zeros(len(rows), sequences.dataset.job.values)
+    for start in range(0, len(rows), batch_size)[place() :: processes()]:
         chosen = list(rows[start : start + batch_size])
         filled = chosen + chosen[-1:] * (batch_size - len(chosen))
         batch = sequences.batch(filled).to(model.device)
-        parts.append(code_bits(model, batch, sequences.vocabulary)[: len(chosen)].cpu())
+        found[start : start + len(chosen)] = code_bits(model, batch, sequences.vocabulary)[: len(chosen)].cpu()
         progress(start + len(chosen), len(rows))
-    return torch.cat(parts).numpy()
+    return over_all(found).numpy()
