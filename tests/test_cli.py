@@ -281,7 +281,9 @@ def test_a_group_of_commands_alone_shows_its_help(tokbench_cli, group):
     assert not err.startswith("tokbench: ")
 
 
-@pytest.mark.parametrize("command", ["list", "report x", "compare x", "show vqgan", "merge runs", "lm describe x.png", "export --from x --as bin"])
+@pytest.mark.parametrize(
+    "command", ["list", "report x", "compare x", "show vqgan", "merge runs", "lm describe x.png", "export --from x --as bin"]
+)
 def test_what_processes_do_not_share_the_first_does_alone_and_the_others_leave(tokbench_cli, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -51,6 +52,7 @@ def joined() -> Iterator[None]:
             ) from error
         raise
     finally:
+        gc.collect()  # what still holds the group would end after it, and abort the process
         with suppress(RuntimeError):
             dist.destroy_process_group()
 

@@ -92,20 +92,3 @@ def leave_the_others(environment: MutableMapping[str, str] | None = None) -> boo
         for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE"):
             environment.pop(name, None)
     return ranks.rank > 0
-
-
-def check_alone(what: str) -> None:
-    """Refuse what every one of several processes would do as a whole, each over the others' files.
-
-    Args:
-        what: What is done, as an error says it.
-
-    Raises:
-        TokbenchError: If torchrun started more than one process.
-    """
-    count = ranks_from_environment().world_size
-    if count > 1:
-        raise TokbenchError(
-            f"{what} works in one process, and {count} were started (WORLD_SIZE={count}): each would do all of it again; "
-            "start it without torchrun. tokbench run and tokbench export share their images among processes"
-        )

@@ -12,7 +12,14 @@ from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.nn.configs import AutoencoderConfig
 
 GLOBAL = AutoencoderConfig(
-    4, channels=8, channel_multipliers=(1, 2, 2, 3), num_res_blocks=1, attn_resolutions=(), resolution=64, mid_attention=False, norm_groups=4
+    4,
+    channels=8,
+    channel_multipliers=(1, 2, 2, 3),
+    num_res_blocks=1,
+    attn_resolutions=(),
+    resolution=64,
+    mid_attention=False,
+    norm_groups=4,
 )
 LOCAL = replace(GLOBAL, norm="rms", local_levels=3)
 

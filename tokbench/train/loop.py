@@ -32,7 +32,7 @@ from tokbench.train.digest import digest_of
 from tokbench.train.objective import Objective
 from tokbench.train.options import CHECKPOINT, LOG, SAMPLES, WEIGHTS, TrainOptions, TrainResult
 from tokbench.train.parts import adapt
-from tokbench.train.recipes import FlowLosses, Recipe
+from tokbench.train.recipes import AutoencoderLosses, FlowLosses, Recipe
 from tokbench.weights.checkpoints import load_strictly, read_state, save_weights
 from tokbench.weights.judges import read_judge
 from tokbench.weights.obtain import weights_path
@@ -150,9 +150,11 @@ def _build(recipe: Recipe, options: TrainOptions, size: int, ranks: Ranks) -> Ob
         load_strictly(model, model.state_dict() | fitting, origin=path.name)
         logger.info("started from %s: %d of %d tensors fit", path.name, len(fitting), len(model.state_dict()))
     perceptual = _perceptual(recipe.losses.perceptual_network) if recipe.losses.perceptual_weight else None
+    adversary = isinstance(recipe.losses, AutoencoderLosses) and recipe.losses.adversary is not None
     for network in (model.encoder, model.decoder, perceptual):
         if network is not None:
-            adapt(network, micro_batch=options.micro_batch, compiled=options.compiled)
+            apart = network.conv_out if adversary and network is model.decoder else None
+            adapt(network, micro_batch=options.micro_batch, compiled=options.compiled, apart=apart)
     if isinstance(recipe.losses, FlowLosses):
         from tokbench.train.flow import FlowObjective
 

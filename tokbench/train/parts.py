@@ -14,7 +14,7 @@ from tokbench.errors import TokbenchError
 Forward = Callable[..., Tensor]
 
 
-def adapt(network: nn.Module, *, micro_batch: int | None, compiled: bool) -> None:
+def adapt(network: nn.Module, *, micro_batch: int | None, compiled: bool, apart: nn.Module | None = None) -> None:
     """Have a network run otherwise, with the same results but for rounding.
 
     Args:
@@ -22,7 +22,10 @@ def adapt(network: nn.Module, *, micro_batch: int | None, compiled: bool) -> Non
         micro_batch: Images it sees at once. What it computed for them is computed again for their gradient. So memory is needed for these
             alone, and the time of one more pass. None lets it see all.
         compiled: Whether it is compiled by ``torch.compile``.
+        apart: A layer of it whose gradient is also taken by itself, which cannot be done through compiled ones; it is not compiled.
     """
+    if compiled and apart is not None:
+        apart.forward = torch.compiler.disable(apart.forward)
     if compiled:  # in its place: a wrapper would give its parameters other names
         network.forward = _compiled(network.forward)
     if micro_batch is not None:

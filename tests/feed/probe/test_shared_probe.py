@@ -39,6 +39,7 @@ def shared(*words: object) -> list[subprocess.CompletedProcess[str]]:
     return [subprocess.CompletedProcess(words, process.returncode, *texts) for process, texts in zip(started, ends, strict=True)]
 
 
+@pytest.mark.slow  # three processes import transformers
 def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     first, second = shared(SCRIPT, tmp_path / "two")
     assert (first.returncode, first.stderr) == (second.returncode, second.stderr) == (0, "")
