@@ -187,6 +187,42 @@ def test_who_fails_is_named_and_the_others_are_measured(error: Exception, outcom
     assert failing.beside == ("a",)
 
 
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(RuntimeError("CUDA error: an illegal memory access"), "failed"), (torch.OutOfMemoryError(), "out of memory")]
+)
+def test_what_a_device_says_late_is_of_the_row(error: Exception, outcome: str) -> None:
+    class Late(Scripted):
+        def repeated(self, work: Callable[[], object], calls: int) -> Callable[[], float]:
+            ready = super().repeated(work, calls)
+
+            def seconds() -> float:
+                if self.asked == 2:
+                    self.asked += 1
+                    raise error
+                return ready()
+
+            return seconds
+
+    (record,) = measure_speed([Halves("a")], QUICK, clock=Late())
+    assert (row_of(record, "encode").outcome, row_of(record, "decode").outcome) == (outcome, "measured")
+    assert row_of(record, "encode").seconds is None
+
+
+def test_a_device_that_broke_before_is_a_row_at_every_later_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    freed: list[torch.device] = []
+
+    def free(device: torch.device) -> None:
+        freed.append(device)
+        if len(freed) > 1:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr(bench_speed, "_free", free)
+    protocol = SpeedProtocol((8, 16), (1,), ("warm",), rounds=1, warmup=1, turn_seconds=0.0)
+    (record,) = measure_speed([Halves("a")], protocol, clock=Scripted())
+    assert [(row.size, row.outcome) for row in record.rows] == [(8, "measured")] * 2 + [(16, "failed")] * 2
+    assert "a fails in setup (RuntimeError: CUDA error" in str(record.rows[-1].reason)
+
+
 def test_decoding_may_fail_alone() -> None:
     (record,) = measure_speed([broken("decode", MemoryError())], QUICK, clock=Scripted())
     assert row_of(record, "encode").outcome == "measured"
@@ -280,10 +316,11 @@ def test_events_stand_behind_the_call_that_is_not_timed_and_behind_the_last(monk
 
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: f"stream of {device}")
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: log.append(f"wait for {device}"))
     assert isinstance(clock_of(torch.device("cuda:1")), EventClock)
     seconds = EventClock(torch.device("cuda:1")).repeated(lambda: log.append("call"), 3)
     event = "event on stream of cuda:1"
-    assert log == ["call", event, "call", "call", "call", event]  # nothing waits
+    assert log == ["wait for cuda:1", "call", event, "call", "call", "call", event]  # nothing waits between calls
     assert seconds() == pytest.approx(0.002)
     assert log[-1] == "wait"
 

@@ -151,6 +151,18 @@ def test_what_cannot_be_read_as_one_is_refused(
         open_source(spec.format(here=tmp_path), size=64)
 
 
+def test_two_images_with_one_id_are_refused(tmp_path: Path, picture: Callable[[int], bytes], make_zip: Packer) -> None:
+    (tmp_path / "x").mkdir()
+    make_zip(tmp_path / "x.zip", {"a/b.png": picture(1), "c.png": picture(2)})
+    make_zip(tmp_path / "x-1.zip", {"b.png": picture(1)})
+    make_zip(tmp_path / "x" / "a.zip", {"b.png": picture(3)})
+    make_zip(tmp_path / "x" / "d.zip", {"b.png": picture(4)})
+    spec = f"{tmp_path}/x.zip::{tmp_path}/x-1.zip::{tmp_path}/x"
+    with pytest.raises(TokbenchError, match=r"^images of two parts of x\.zip::x-1\.zip::a\.zip have one id, x/a/b\.png; rename"):
+        open_source(f"{spec}/a.zip", size=64)
+    assert open_source(f"{spec}/d.zip", size=64).ids == ("x/a/b.png", "x/c.png", "x-1/b.png", "x/d/b.png")
+
+
 def test_names_are_a_sequence_that_equals_lists_and_tuples() -> None:
     texts = ["a", "", "Grüße", "日本/語", "a"]
     names = Names.of(iter(texts))

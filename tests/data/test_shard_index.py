@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -72,6 +73,33 @@ def test_a_shard_that_changed_is_read_again_and_its_old_index_goes(
     found = scans(monkeypatch)
     ShardSource([path], "s")
     assert not found
+
+
+def test_an_index_that_nobody_looks_up_for_long_goes(
+    kept: Callable[[], list[Path]], tmp_path: Path, picture: Callable[[int], bytes], make_tar: Packer
+) -> None:
+    gone, used = shard(make_tar, tmp_path / "gone.tar", picture), shard(make_tar, tmp_path / "used.tar", picture)
+    ShardSource([gone], "gone")
+    (index_of_gone,) = kept()
+    ShardSource([gone, used], "both")
+    long_ago = time.time() - (module.DAYS_UNUSED + 1) * 24 * 3600
+    for file in kept():
+        os.utime(file, (long_ago, long_ago))
+    half_written = index_of_gone.with_name(".x.index.partial")
+    half_written.write_bytes(b"x")
+    ShardSource([used], "used")
+    (left,) = kept()
+    assert left != index_of_gone
+    assert left.stat().st_mtime > long_ago + 3600
+    assert not half_written.exists()
+
+
+def test_pipes_and_folders_named_like_shards_are_no_tars(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.tar")
+    (tmp_path / "folder.tar").mkdir()
+    for name, what in (("pipe", "a pipe or a device"), ("folder", "a folder")):
+        with pytest.raises(TokbenchError, match=rf"{name}\.tar is not a whole tar file \(it is {what}, not a file\)"):
+            shard_index(tmp_path / f"{name}.tar")
 
 
 def test_damaged_indexes_are_made_again(

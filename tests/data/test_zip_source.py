@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import tracemalloc
 import zipfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -83,6 +85,21 @@ def test_a_zip_without_its_beginning_is_refused(tmp_path: Path, picture: Callabl
         path.write_bytes(data[start:])
         with pytest.raises(TokbenchError, match=r"a\.zip is not a whole zip file \(.+\); copy or download it again"):
             ZipSource(path)
+
+
+def test_a_zip_that_was_let_go_of_takes_little_of_each_member(tmp_path: Path, make_zip: Packer) -> None:
+    names = [f"{number:08d}" for number in range(3000)]
+    path = make_zip(tmp_path / "a.zip", {f"{name}.{kind}": b"x" for name in names for kind in ("png", "txt")})
+    tracemalloc.start()
+    try:
+        source = ZipSource(path)
+        source.release()
+        gc.collect()
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 100 * len(names)
+    assert (len(source), source.caption(2999)) == (3000, "x")
 
 
 def test_no_images(tmp_path: Path, make_zip: Packer) -> None:

@@ -75,6 +75,13 @@ def test_one_table_a_stage_and_size_with_every_row() -> None:
     assert [cell.text for cell in tables[2].rows[0][1]] == ["warm", "1", "does not fit", *["-"] * 5]
 
 
+def test_rounds_that_differ_are_said() -> None:
+    longer = replace(made_up("b"), protocol=replace(PROTOCOL, rounds=20))
+    assert "the median over 10 to 20 rounds in which all take turns" in speed_tables([made_up(), longer])[0].notes[0]
+    assert "the median over 10 rounds in which all take turns" in speed_tables([made_up()])[0].notes[0]
+    assert "after 3 calls not counted" in speed_tables([made_up(), longer])[0].notes[0]
+
+
 def test_tables_are_written_in_every_format() -> None:
     tables = speed_tables([made_up()])
     for form in ("md", "csv", "latex"):
@@ -93,6 +100,8 @@ def test_what_does_not_compare_is_apart() -> None:
     half = replace(made_up(), protocol=replace(PROTOCOL, precision="bf16"))
     sections = speed_sections([made_up(), other, fast, half, made_up("b")])
     assert [section.names for section in sections] == [("a", "b"), ("a",), ("a",), ("a",)]
+    eager = replace(made_up(), protocol=replace(PROTOCOL, compiler="eager"))
+    assert len(speed_sections([made_up(), eager])) == 2
     again = speed_sections([made_up(), made_up(), made_up(settings={"steps": 3})])
     assert again[0].names == ("a", "a #2", "a steps=3")
 
@@ -139,6 +148,8 @@ def test_plots_are_files_and_nothing_to_draw_is_told(tmp_path: Path) -> None:
     assert [path.name for path in written.paths] == ["throughput-encode-64px.svg", "throughput-decode-64px.svg"]
     apart = write_speed_plots([made_up(), made_up(device="cuda:0")], tmp_path, kinds=["memory"], formats=["png"])
     assert {path.parent.name for path in apart.paths} == {"machine-1", "machine-2"}
+    assert apart.notes == ("machine-1: cpu (a processor, 2 threads), fp32", "machine-2: cuda:0 (some GPU), fp32")
+    assert written.notes == ()
     misfit = replace(made_up(), rows=made_up().rows[-2:])
     with pytest.raises(TokbenchError, match=r"^the records of speed tests hold nothing to draw for throughput, memory; compare says why"):
         write_speed_plots([misfit], tmp_path)

@@ -61,7 +61,7 @@ class ProcessorClock:
 
 
 class EventClock:
-    """Events in the queue of a CUDA device: nothing waits between calls, and the queue does not run empty for the sake of timing.
+    """Events in the queue of a CUDA device, so that nothing waits between calls for the sake of timing.
 
     Args:
         device: The device.
@@ -75,10 +75,15 @@ class EventClock:
 
     def once(self, work: Work) -> float:
         """Wait, call, wait: a first call does much on the processor that events do not see."""
-        return ProcessorClock(lambda: torch.cuda.synchronize(self._device)).once(work)
+        return ProcessorClock(self._wait).once(work)
 
     def repeated(self, work: Work, calls: int) -> Callable[[], float]:
-        """Put an event behind the call that is not timed, and one behind the last."""
+        """Put an event behind the call that is not timed, and one behind the last.
+
+        What others have left in the queue is waited for before: behind it, this work would hide how long its calls take to be made.
+        The call that is not timed fills the queue again.
+        """
+        self._wait()
         begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         stream = torch.cuda.current_stream(self._device)
         work()
@@ -92,6 +97,9 @@ class EventClock:
             return begin.elapsed_time(end) / 1000 / calls
 
         return seconds
+
+    def _wait(self) -> None:
+        torch.cuda.synchronize(self._device)
 
 
 def clock_of(device: torch.device) -> Clock:

@@ -181,7 +181,8 @@ def _take_turns(
                         readings.append((lane, lane.clock.repeated(lane.work, lane.row.calls)))
             step()
         for lane, seconds in readings:  # only now: asking waits for the device
-            lane.seconds.append(seconds())
+            with lane.refusing():  # a device says late what went wrong on it
+                lane.seconds.append(seconds())
     return [[lane.finished() for by_stage in by_mode for lane in by_stage] for by_mode in lanes]
 
 
@@ -189,10 +190,11 @@ def _prepared(
     tokenizer: Tokenizer, clock: Clock, size: int, batch: int, protocol: SpeedProtocol, step: Callable[[], None]
 ) -> list[list[_Lane]]:
     """Lanes of one tokenizer, by mode and stage, warmed up; those that cannot run know why."""
-    _free(tokenizer.device)
     name = name_of(tokenizer)
     try:
-        given: _Given | None = _Given(tokenizer, size, batch, protocol)
+        with blamed(name, "setup", may_refuse=True):  # a device that broke before says so here, too
+            _free(tokenizer.device)
+            given: _Given | None = _Given(tokenizer, size, batch, protocol)
         problem: tuple[Outcome, str] | None = None
     except Exception as error:
         given, problem = None, _refusal(error, "warm")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from tokbench.data.folder import (
     texts_of,
     with_empty,
 )
+from tokbench.data.names import Names
 from tokbench.errors import TokbenchError
 from tokbench.image_files import one_large_at_a_time, too_large
 from tokbench.images import MAX_FILE_BYTES, UnreadableImage
@@ -113,35 +114,35 @@ class ZipSource(StoredImages):
         if len(set(shown.values())) < len(shown):
             shown = {name: name for name in members}
         visible = {shown[name]: name for name in members if not is_hidden(shown[name])}
-        self._files = sorted(name for name in visible if is_image_name(name))
-        self._members = visible
+        files = sorted(name for name in visible if is_image_name(name))
         self.passed_over = tuple(sorted(printable(name) for name in visible if is_other_image(name)))
-        if not self._files:
+        if not files:
             raise no_images(str(path), self.passed_over)
-        if any(members[visible[name]].flag_bits & ENCRYPTED for name in self._files):
+        if any(members[visible[name]].flag_bits & ENCRYPTED for name in files):
             raise TokbenchError(f"{path} needs a password; only zip files without one are read: unpack it and give the folder")
-        self._texts = texts_of(self._files, filter(is_text_name, visible))
-        self.ids = tuple(printable(name) for name in self._files)
+        texts = texts_of(files, filter(is_text_name, visible))
+        self._texts = Names.of(texts.get(name, "") for name in files)
+        self._stored = {own: name for own, name in visible.items() if own != name}
+        self._folders = _folders_of(visible)
+        self.ids: Names = Names.of(files)  # a zip's names are decoded strictly, so that all can be printed
 
     @property
     def folders(self) -> tuple[str, ...]:
         """Folders with images, and empty ones as deep in the tree as one of these."""
-        used = {name.rpartition("/")[0] for name in self._members if is_image_name(name) or is_other_image(name)}
-        inner = {name.rstrip("/").rpartition("/")[0] for name in self._members}
-        return with_empty(used, {name.rstrip("/") for name in self._members if name.endswith("/")} - inner)
+        return self._folders
 
     def release(self) -> None:
-        """Close the zip, whose table of members takes a kilobyte of each."""
+        """Close the zip, whose table of members takes half a kilobyte of each."""
         self._zip.close()
 
     def read_bytes(self, index: int) -> bytes:
         """Decompress one member."""
-        return self._read(self._files[index], MAX_FILE_BYTES)
+        return self._read(self.ids[index], MAX_FILE_BYTES)
 
     def _read(self, name: str, limit: int) -> bytes:
         try:
             with self._zip.use() as archive:
-                info = archive.getinfo(self._members[name])
+                info = archive.getinfo(self._stored.get(name, name))
                 if info.file_size > limit:
                     raise too_large(info.file_size, limit)
                 with one_large_at_a_time(info.file_size), archive.open(info) as member:
@@ -157,18 +158,24 @@ class ZipSource(StoredImages):
     @property
     def has_captions(self) -> bool:
         """Whether any image has a text file of its name beside it."""
-        return bool(self._texts)
+        return len(self._texts.text) > 0
 
     def caption(self, index: int) -> str | None:
         """Decompress the text file beside one image."""
-        name = self._texts.get(self._files[index])
-        if name is None:
+        name = self._texts[index]
+        if not name:
             return None
         try:
             data = self._read(name, MAX_NOTE_BYTES)
         except UnreadableImage as error:
             raise bad_caption(f"cannot be read ({error})", self.record(index)) from error
         return as_caption(data, self.record(index))
+
+
+def _folders_of(members: Collection[str]) -> tuple[str, ...]:
+    used = {name.rpartition("/")[0] for name in members if is_image_name(name) or is_other_image(name)}
+    inner = {name.rstrip("/").rpartition("/")[0] for name in members}
+    return with_empty(used, {name.rstrip("/") for name in members if name.endswith("/")} - inner)
 
 
 def inside_name(name: str, *, windows: bool) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from bisect import bisect_right
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -28,7 +28,7 @@ class PartsSource(StoredImages):
         open_part: Opens one of them.
 
     Raises:
-        TokbenchError: If one cannot be opened, or is named twice.
+        TokbenchError: If one cannot be opened or is named twice, or two images have one id.
     """
 
     def __init__(self, paths: Sequence[Path], name: str, open_part: Callable[[Path], StoredImages]) -> None:
@@ -47,6 +47,10 @@ class PartsSource(StoredImages):
         names = [part_name for part_name, _ in named]
         self._starts = [0, *accumulate(len(part) for part in self._parts)]
         self.ids = Names.of(f"{own}/{id_}" for own, part in zip(names, self._parts, strict=True) for id_ in part.ids)
+        if _nested(names):
+            common, count = Counter(self.ids).most_common(1)[0]
+            if count > 1:
+                raise TokbenchError(f"images of two parts of {name} have one id, {common}; rename one of the parts")
         self.passed_over = tuple(f"{own}/{other}" for own, part in zip(names, self._parts, strict=True) for other in part.passed_over)
         self._open: OrderedDict[int, None] = OrderedDict()
         self._lock = threading.Lock()
@@ -126,3 +130,9 @@ class PartsSource(StoredImages):
     def __setstate__(self, state: dict[str, object]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+
+
+def _nested(names: Sequence[str]) -> bool:
+    """Whether the name of a part begins that of another as a folder does, so that ids may be the same."""
+    folders = sorted(f"{name}/" for name in names)
+    return any(other.startswith(one) for one, other in pairwise(folders))

@@ -1,7 +1,8 @@
 """Where the samples of a tar shard lie, found by one pass over its headers and kept in the user's cache.
 
 An index is named by digests: of the place of its shard, and of what tells one state of it from another. It begins with the digest of its
-own bytes. One that does not have it is damaged: it is removed, and the headers are read again.
+own bytes. One that does not have it is damaged: it is removed, and the headers are read again. One that nobody looks up for long is removed,
+too, as its shard may be gone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +23,8 @@ from tokbench.data.folder import printable
 from tokbench.data.names import Names
 from tokbench.data.tar_members import PARTS, samples_in
 from tokbench.errors import TokbenchError
-from tokbench.files import write_bytes
+from tokbench.files import remove_abandoned, write_bytes
+from tokbench.regular import NotRegular, open_regular
 from tokbench.weights.assets import cache_dir
 
 VERSION = 1
@@ -29,6 +32,9 @@ VERSION = 1
 
 WORTH_KEEPING = 1000
 """Samples of a shard from which on its index is kept: fewer are found as quickly by reading the headers again."""
+
+DAYS_UNUSED = 90
+"""Days that an index is kept without being looked up."""
 
 _ENDS = 64 << 10
 """Bytes at either end of a shard that tell its states apart, beside size and time."""
@@ -78,6 +84,21 @@ def shard_index(path: Path) -> ShardIndex:
     return made
 
 
+def remove_unused() -> None:
+    """Remove the indexes that nobody has looked up for long, and what killed processes have left of others."""
+    folder, oldest = _folder(), time.time() - DAYS_UNUSED * 24 * 3600
+    with suppress(OSError):  # a cache that cannot be read is left alone
+        remove_abandoned(folder, set())
+        for kept in folder.glob("*.index"):
+            with suppress(OSError):  # another process may have removed it, or the cache cannot be written
+                if kept.stat().st_mtime < oldest:
+                    kept.unlink()
+
+
+def _folder() -> Path:
+    return cache_dir() / "shards"
+
+
 def _made(path: Path) -> ShardIndex:
     samples, lost = samples_in(path)
     by_key = {printable(key): place for key, place in samples.items()}
@@ -90,15 +111,16 @@ def _made(path: Path) -> ShardIndex:
 def _kept_at(path: Path) -> Path | None:
     """Where the index of a shard as it is now is kept; None of one that cannot be looked at."""
     try:
-        with path.open("rb") as file:
+        file, _ = open_regular(path)
+        with file:
             status = os.fstat(file.fileno())
             state = hashlib.sha256(f"{VERSION} {status.st_size} {status.st_mtime_ns} ".encode() + file.read(_ENDS))
             file.seek(max(0, status.st_size - _ENDS))
             state.update(file.read(_ENDS))
-    except OSError:
+    except (OSError, NotRegular):
         return None
     place = hashlib.sha256(os.fsencode(os.path.abspath(path))).hexdigest()
-    return cache_dir() / "shards" / f"{place[:32]}-{state.hexdigest()[:32]}.index"
+    return _folder() / f"{place[:32]}-{state.hexdigest()[:32]}.index"
 
 
 def _packed(index: ShardIndex) -> bytes:
@@ -124,12 +146,14 @@ def _read(kept: Path) -> ShardIndex | None:
         steps = np.diff(keys.ends, prepend=0)
         if not sound or places.shape != (len(keys), 2 * len(PARTS)) or (steps < 0).any() or steps.sum() != len(keys.text):
             raise ValueError("of another shape")
-        names = (tuple(map(str, about[name])) for name in ("passed_over", "lost_notes", "empty"))
-        return ShardIndex(keys, places, *names)
+        found = ShardIndex(keys, places, *(tuple(map(str, about[name])) for name in ("passed_over", "lost_notes", "empty")))
     except (ValueError, KeyError, TypeError, SafetensorError):
         with suppress(OSError):
             kept.unlink()
         return None
+    with suppress(OSError):
+        os.utime(kept)  # what was looked up stays
+    return found
 
 
 def _metadata(data: bytes) -> dict[str, str]:

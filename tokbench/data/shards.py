@@ -17,7 +17,7 @@ from tokbench.data.annotations import as_caption, as_label, json_fields
 from tokbench.data.columns import CAPTION_COLUMNS, LABEL_COLUMNS
 from tokbench.data.folder import MAX_NOTE_BYTES, StoredImages, no_images, printable, with_empty
 from tokbench.data.names import Names
-from tokbench.data.shard_index import shard_index
+from tokbench.data.shard_index import remove_unused, shard_index
 from tokbench.data.tar_members import PARTS
 from tokbench.errors import TokbenchError
 from tokbench.image_files import one_large_at_a_time, too_large
@@ -68,6 +68,7 @@ class ShardSource(StoredImages):
                 yield from (f"{shard}/{key}" for key in index.keys)
 
         self.ids: Names = Names.of(gathered())
+        remove_unused()
         if not self.ids:
             raise no_images(str(paths[0]) if len(paths) == 1 else f"the {len(paths)} tar files of {name}", self.passed_over)
         self._empty = frozenset(folders)

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 
 from tokbench.data.folder import IMAGE_EXTENSIONS, is_hidden, is_image_name, is_other_image
 from tokbench.errors import TokbenchError
+from tokbench.regular import open_regular
 
 COMPRESSED_EXTENSIONS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4")
 """File names of tars that allow no random access."""
@@ -119,7 +120,8 @@ def _members(path: Path) -> tuple[dict[str, tuple[int, int]], Lost]:
     members: dict[str, tuple[int, int]] = {}
     lost, folders, filled = Lost([], [], set()), set[str](), set[str]()
     try:
-        with path.open("rb") as file:
+        file, _ = open_regular(path)
+        with file:
             if file.read(8).startswith(COMPRESSED_MAGIC):
                 raise compressed_tar(path)
             file.seek(0)

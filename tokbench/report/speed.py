@@ -67,7 +67,7 @@ def speed_sections(records: Sequence[SpeedRecord]) -> list[SpeedSection]:
         settings = tuple(sorted((key, str(value)) for key, value in machine.settings.items()))
         key = (
             *(machine.device, machine.device_name, machine.threads, machine.clock, settings, where.processor, where.platform),
-            *(where.packages.get("torch"), record.protocol.precision, record.protocol.version),
+            *(where.packages.get("torch"), record.protocol.precision, record.protocol.compiler, record.protocol.version),
         )
         sections.setdefault(key, []).append(record)
     return [SpeedSection(_title(members[0]), tuple(_names(members)), tuple(members)) for members in sections.values()]
@@ -91,10 +91,11 @@ def _table(section: SpeedSection, size: int, stage: Stage) -> Table:
     outcome = (OUTCOME,) * any(row.outcome != "measured" for _, row in found)
     columns = (MODE, BATCH, *outcome, LATENCY, RATE, *cuda, ADDED, PROCESS, FIRST)
     rows = tuple((name, tuple(_cell(row, column) for column in columns)) for name, row in found)
-    first = section.records[0].protocol
+    protocols = [record.protocol for record in section.records]
+    rounds, calls = _span([one.rounds for one in protocols], "round"), _span([one.warmup for one in protocols], "call")
     notes = (
-        f"ms: of one call for the whole batch, the median over {counted(first.rounds, 'round')} in which all take turns, with its 95 % "
-        f"interval, after {counted(first.warmup, 'call')} not counted",
+        f"ms: of one call for the whole batch, the median over {rounds} in which all take turns, with its 95 % interval, after {calls} "
+        "not counted",
         "adds: resident memory of the process beyond what it held before, at most; process: all of it, other tokenizers included",
         *("CUDA: the tokenizer's weights, and the most that its allocator held beyond what it held before" for _ in cuda),
         *_reasons(found),
@@ -112,6 +113,12 @@ def _cell(row: SpeedRow, column: Column) -> Cell:
         return Cell("-")
     ends = row.interval.ends() if column is LATENCY and row.interval is not None else None
     return Cell(column.write(value), value, ends=None if ends is None else (column.write(ends[0]), column.write(ends[1])), interval=ends)
+
+
+def _span(numbers: Sequence[int], noun: str) -> str:
+    """How many there were in each record: ``10 rounds``, ``6 to 10 rounds``."""
+    low, high = min(numbers), max(numbers)
+    return counted(low, noun) if low == high else f"{low:,} to {counted(high, noun)}"
 
 
 def _reasons(found: Sequence[tuple[str, SpeedRow]]) -> list[str]:

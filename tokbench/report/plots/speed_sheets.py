@@ -53,16 +53,17 @@ def write_speed_plots(
         for name in given:
             if name not in known:
                 raise unknown_name(what, name, known)
-    paths, sections = [], speed_sections(records)
+    paths, notes, sections = list[Path](), list[str](), speed_sections(records)
     for number, section in enumerate(sections, start=1):
         place = folder / f"machine-{number}" if len(sections) > 1 else folder
+        notes += [f"{place.name}: {section.title}"] * (len(sections) > 1)
         for plot in draw_speed_plots(section, kinds=kinds, width=width):
             for form in formats:
                 paths.append(place / f"{plot.name}.{form}")
                 save_figure(plot.figure, paths[-1], form)
     if not paths:
         raise TokbenchError(f"the records of speed tests hold nothing to draw for {', '.join(kinds)}; compare says why rows are missing")
-    return Written(tuple(paths), ())
+    return Written(tuple(paths), tuple(notes))
 
 
 def draw_speed_plots(section: SpeedSection, *, kinds: Sequence[str] = tuple(SPEED_KINDS), width: str = "column") -> Iterator[Plot]:
