@@ -282,7 +282,11 @@ def test_a_group_of_commands_alone_shows_its_help(tokbench_cli, group):
 
 
 @pytest.mark.parametrize(
-    "command", ["list", "report x", "compare x", "show vqgan", "merge runs", "lm describe x.png", "export --from x --as bin"]
+    "command",
+    [
+        *("list", "report x", "compare x", "show vqgan", "merge runs", "lm describe x.png", "export --from x --as bin"),
+        *("--version", "train --help", "lm train", "lm train --help"),
+    ],
 )
 def test_what_processes_do_not_share_the_first_does_alone_and_the_others_leave(tokbench_cli, command, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

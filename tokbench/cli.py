@@ -59,10 +59,9 @@ def main() -> None:
 
 def _status() -> int:
     """Run the command that was asked for, and say in one line what kept it from its end."""
-    command = [word for word in sys.argv[1:] if not word.startswith("-")][:2]
     root = typer.main.get_command(app)
     try:
-        if not _shared(command) and leave_the_others():
+        if not _shared(sys.argv[1:]) and leave_the_others():
             return 0
         check_once(root, sys.argv[1:])
         with output():
@@ -90,9 +89,12 @@ def _status() -> int:
         return 1
 
 
-def _shared(command: list[str]) -> bool:
-    """Whether processes of ``torchrun`` share the work of a command; the first of them does any other alone."""
-    return command[:1] in (["export"], ["probe"], ["run"], ["train"]) or command == ["lm", "train"]
+def _shared(words: list[str]) -> bool:
+    """Whether processes of ``torchrun`` share what the command line asks for; the first of them does anything else alone."""
+    command = [word for word in words if not word.startswith("-")]
+    if "--help" in words or command == ["lm", "train"]:  # which lists the stages
+        return False
+    return command[:1] in (["export"], ["probe"], ["run"], ["train"]) or command[:2] == ["lm", "train"]
 
 
 def _version(asked: bool) -> bool:

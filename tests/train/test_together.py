@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 import torch
+import torch.distributed as dist
 from PIL import Image
 from safetensors import safe_open
 
 from tokbench.errors import TokbenchError
+from tokbench.launch import joined
 from tokbench.train import parts
 from tokbench.weights.checkpoints import read_state
 
@@ -171,7 +173,7 @@ def test_compiled_networks_have_the_same_losses(
     runs: tuple[Path, Path], pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiled = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda forward: compiled(forward, backend="eager"))
+    monkeypatch.setattr(torch, "compile", lambda forward, **how: compiled(forward, backend="eager", **how))
     SMALL["run"]("gumbel", pictures, tmp_path / "run", STEPS, micro_batch=2, compiled=True)
     assert_same(log(runs[0] / "gumbel"), log(tmp_path / "run"))
     with safe_open(tmp_path / "run" / "weights.safetensors", framework="pt") as file:
@@ -183,7 +185,7 @@ def test_what_cannot_be_compiled_is_one_line(pictures: Path, tmp_path: Path, mon
         raise OSError("there is no compiler")
 
     compiled = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda forward: compiled(forward, backend=broken))
+    monkeypatch.setattr(torch, "compile", lambda forward, **how: compiled(forward, backend=broken, **how))
     with pytest.raises(TokbenchError, match=r"the networks cannot be compiled here \(.*no compiler.*\); leave --compile out"):
         SMALL["run"]("vae", pictures, tmp_path / "run", STEPS, compiled=True)
 
@@ -191,7 +193,7 @@ def test_what_cannot_be_compiled_is_one_line(pictures: Path, tmp_path: Path, mon
 @pytest.mark.slow
 def test_networks_compiled_to_code_have_the_same_losses(runs: tuple[Path, Path], pictures: Path, tmp_path: Path) -> None:
     for name in ("vqgan", "flowmo"):
-        SMALL["run"](name, pictures, tmp_path / name, STEPS, micro_batch=2, compiled=True)
+        SMALL["run"](name, pictures, tmp_path / name, STEPS, micro_batch=3, compiled=True)
         assert_same(log(runs[0] / name), log(tmp_path / name))
 
 
@@ -205,6 +207,21 @@ def test_a_batch_that_does_not_divide_is_refused(pictures: Path, tmp_path: Path,
     with pytest.raises(TokbenchError, match=r"WORLD_SIZE=2 is set and MASTER_ADDR.* not, .*; start with torchrun, or unset WORLD_SIZE"):
         SMALL["run"]("vae", pictures, tmp_path / "run", STEPS)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("accelerator", "backends"), [(True, "cpu:gloo,cuda:nccl"), (False, "gloo")])
+def test_counts_on_the_processor_go_by_gloo_beside_an_accelerator_too(
+    accelerator: bool, backends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: accelerator)
+    monkeypatch.setattr(dist, "is_nccl_available", lambda: True)
+    monkeypatch.setattr(dist, "init_process_group", lambda backend, **how: asked.append(backend))
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: None)
+    with joined():
+        assert asked == [backends]
 
 
 def test_what_the_first_fails_at_ends_the_others_and_so_does_a_process_that_is_gone() -> None:

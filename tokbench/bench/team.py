@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import timedelta
 
 import torch
 
 from tokbench.errors import TokbenchError
+from tokbench.launch import joined
 from tokbench.ranks import Ranks, ranks_from_environment
-
-PATIENCE = timedelta(days=30)
-"""How long processes wait for each other: one that ends is noticed at once, and one that is slow may be slow."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +77,7 @@ class Team:
 
 @contextmanager
 def gathered() -> Iterator[Team]:
-    """Meet the processes that ``torchrun`` or ``accelerate launch`` started, by gloo: few bytes pass between them, on a GPU too.
+    """Meet the processes that ``torchrun`` or ``accelerate launch`` started. The few words between them go by gloo, on a GPU too.
 
     Yields:
         This process among them.
@@ -89,36 +85,8 @@ def gathered() -> Iterator[Team]:
     Raises:
         TokbenchError: If the environment names no place to meet, or the others do not come there.
     """
-    ranks = ranks_from_environment()
-    if ranks.world_size == 1:
-        yield Team(ranks)
-        return
-    if not torch.distributed.is_available() or not torch.distributed.is_gloo_available():
-        raise TokbenchError("this build of torch has no gloo, by which processes meet; measure parts with --part K/N, and tokbench merge")
-    lacking = [name for name in ("MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
-    if lacking:
-        raise TokbenchError(
-            f"WORLD_SIZE={ranks.world_size} is set and {' and '.join(lacking)} not, so that processes cannot meet; "
-            "start with torchrun, or measure parts with --part K/N and without RANK and WORLD_SIZE"
-        )
-    if torch.distributed.is_initialized():
-        yield Team(ranks)
-        return
-    with _others_alive():
-        torch.distributed.init_process_group("gloo", rank=ranks.rank, world_size=ranks.world_size, timeout=PATIENCE)
-    try:
-        yield Team(ranks)
-    finally:
-        with suppress(RuntimeError):
-            torch.distributed.destroy_process_group()
-
-
-def own_device(device: str) -> str:
-    """Which device this process takes of those of a machine: ``cuda`` is ``cuda:LOCAL_RANK`` where several processes share it."""
-    local = os.environ.get("LOCAL_RANK", "")
-    if device == "cuda" and local.isdecimal() and ranks_from_environment().world_size > 1:
-        return f"cuda:{int(local)}"
-    return device
+    with joined(instead="measure parts with --part K/N and without RANK and WORLD_SIZE"):
+        yield Team(ranks_from_environment())
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.files import folder_lock, make_folder, write_text
 from tokbench.images import to_float
-from tokbench.launch import by_the_first, joined
+from tokbench.launch import by_the_first, joined, take_device
 from tokbench.quantizers.kmeans import kmeans
 from tokbench.quantizers.nearest import nearest_codes
 from tokbench.ranks import own_device
@@ -64,7 +64,8 @@ def _fit(
     _, variant = resolve(recipe.tokenizer)
     crops = RandomCrops(source, size=options.size or variant.image_size, scale=recipe.crop_scale, seed=recipe.seed)
     generator = torch.Generator().manual_seed(recipe.seed)
-    vectors = own_rows(_sample(crops, recipe, generator)).to(usable_device(own_device(options.device)))
+    device = take_device(usable_device(own_device(options.device)))  # before the vectors are drawn: a mistake shows at once
+    vectors = own_rows(_sample(crops, recipe, generator)).to(device)
     by_the_first(lambda: make_folder(options.out))  # now, so that what is in the way does not show after minutes
     (size,) = variant.config.layout(variant.image_size, variant.image_size).codebook_sizes
     centres, log = kmeans(vectors, size, generator, iterations=1), ""

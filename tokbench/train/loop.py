@@ -19,7 +19,7 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_file, folder_lock, make_folder, open_log, write_bytes
 from tokbench.images import to_float, to_uint8
-from tokbench.launch import by_the_first, joined
+from tokbench.launch import by_the_first, joined, take_device
 from tokbench.plugins import import_class
 from tokbench.ranks import Ranks, own_device, ranks_from_environment
 from tokbench.signals import asked_to_end
@@ -99,9 +99,7 @@ def _train(
     progress: Callable[[int, int, dict[str, float]], None],
 ) -> TrainResult:
     settings = {"recipe": json.dumps(plain(recipe), sort_keys=True), "size": size, "source": source.name}
-    device = usable_device(own_device(options.device))
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
+    device = take_device(usable_device(own_device(options.device)))
     torch.manual_seed(recipe.seed)
     objective = _build(recipe, options, size, ranks).to(device)
     averaged = {key: value.detach().clone() for key, value in objective.model.state_dict().items()}

@@ -50,7 +50,7 @@ def _in_parts(forward: Forward, size: int) -> Forward:
 
 
 def _compiled(forward: Forward) -> Forward:
-    compiled = torch.compile(forward)
+    compiled = torch.compile(forward, dynamic=False)  # a part must be computed again by the code that computed it, whatever came between
 
     def call(*values: Any) -> Tensor:
         try:

@@ -29,7 +29,7 @@ from tokbench.feed.probe.sequences import Sequences, check_condition, choose_con
 from tokbench.feed.probe.tokens import TokenSet, check_codes, describe, export_tokens, read_codes
 from tokbench.feed.probe.training import measure_bits, train
 from tokbench.feed.vocabulary import Vocabulary
-from tokbench.launch import joined
+from tokbench.launch import joined, take_device
 from tokbench.layout import TokenLayout
 from tokbench.records.probe_protocol import ProbeProtocol, get_probe_protocol
 from tokbench.records.probe_record import Coding, ProbeRecord, ProbeTiming
@@ -130,6 +130,7 @@ def probe(
     kept = {name: getattr(protocol, name) for name in ("size", "resize", "samples", "seed", "precision", "micro_batch")}
     protocol = get_protocol(protocol.name, kept, data=parts.held_out.name)
     with joined(), reproducible():
+        take_device(tokenizer.device)
         work = _Work(tokenizer, parts, tokens_folder, protocol, budget, options)
         work.train()
         work.measure()
