@@ -37,6 +37,7 @@ SITES = {
     "bench/cache.py: safe_open": "safetensors",
     "bench/cache.py: safetensors.numpy.load": "safetensors, which cannot hold code",
     "bench/chunk_files.py: safetensors.torch.load": "safetensors, which cannot hold code",
+    "data/shard_index.py: safetensors.numpy.load": "safetensors, which cannot hold code",
     "bench/fetch.py: Unpickler": "its digest is checked first, and it builds arrays alone",
     "lm/network.py: from_pretrained": "with a configuration and tensors that this package has read, and no name of a place",
     "weights/saved.py: safe_open": "safetensors",
@@ -198,7 +199,7 @@ def _in_the_hub_cache(file: str) -> Callable[[Path, Path], object]:
 
 
 def _resume(armed: Path, home: Path) -> object:
-    from tokbench.train.loop import _read_checkpoint
+    from tokbench.train.beginning import _read_checkpoint
 
     return _read_checkpoint(armed)
 

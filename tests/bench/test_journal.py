@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from tokbench import cli
 from tokbench.bench import chunk_files
 from tokbench.bench.chunk_files import read_chunk, write_chunk
 from tokbench.bench.chunks import Part, parse_part, spans
-from tokbench.bench.journal import INDEX, JournalIndex, read_index
+from tokbench.bench.journal import INDEX, JournalIndex, open_journal, read_index
 from tokbench.bench.prepared import PreparedRun, RunOptions
+from tokbench.bench.sharing import _check_same_run
 from tokbench.errors import TokbenchError
 from tokbench.files import cannot_write, folder_lock
 from tokbench.records.protocol import get_protocol
@@ -106,6 +108,8 @@ def test_parts_make_the_record_of_the_whole(run, reference, tokbench_cli, tmp_pa
     assert tokbench_cli("compare", "runs")[0] == 0
     assert tokbench_cli("merge", "runs", "--out", "else", "--fail-if", "psnr<99")[0] == 1
     assert records(tmp_path / "else") == reference
+    assert tokbench_cli("merge", "runs", tmp_path / "runs", "--out", "twice")[0] == 0  # one folder by two names
+    assert records(tmp_path / "twice") == reference
 
 
 def test_there_may_be_more_parts_than_chunks(run, reference, tokbench_cli, tmp_path):
@@ -273,6 +277,35 @@ def test_another_run_is_not_gone_on_with(run, monkeypatch, tmp_path):
         "pixel-palette-512_photos-64+data=pictures+size=32.journal",
         "pixel-palette-512_photos-64+data=pictures+size=32_2.journal",
     ]
+
+
+def test_a_journal_is_gone_on_with_when_that_before_it_has_gone(run, monkeypatch, tmp_path):
+    whole, measured = stopped(monkeypatch, 2), []
+    assert run()[0] == 143
+    monkeypatch.setattr("tokbench.bench.prepared.versions", lambda: {"tokbench": "9"})
+    assert run()[0] == 143
+    first, second = sorted((tmp_path / "runs").glob("*.journal"), key=lambda path: len(path.name))
+    shutil.rmtree(first)
+    monkeypatch.setattr(PreparedRun, "_chunk", lambda self, number, *rest: measured.append(number) or whole(self, number, *rest))
+    status, _, err = run("--resume")
+    assert status == 0, err
+    assert measured == [2, 3, 4]
+    assert list(journals(tmp_path / "runs")) == [second.name]
+
+
+def test_processes_that_measure_different_runs_are_refused(pictures, tmp_path):
+    prepared = PreparedRun(
+        tokbench.load("pixel/palette-512"), pictures, metrics=("psnr",), protocol=get_protocol(), options=RunOptions(cache=False)
+    )
+    index = JournalIndex(prepared.facts, prepared.data, Part())
+    with open_journal(tmp_path / "runs", index, resume=False) as journal:
+        _check_same_run(journal.folder, index)
+        with pytest.raises(TokbenchError, match=r"measures another run than the first: versions\.tokbench is .* there and 9 here"):
+            _check_same_run(journal.folder, replace(index, facts=replace(index.facts, versions={"tokbench": "9"})))
+        with pytest.raises(TokbenchError, match="measures another run than the first: images is "):
+            _check_same_run(journal.folder, replace(index, data=replace(index.data, ids_sha256="0" * 64)))
+    with pytest.raises(TokbenchError, match="of the first process is not seen by this one; give an --out that all processes share"):
+        _check_same_run(tmp_path / "elsewhere", index)
 
 
 def test_one_process_at_a_time_measures_the_same(run, monkeypatch, tmp_path):

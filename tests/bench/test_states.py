@@ -1,5 +1,7 @@
 """What metrics keep, taken out and put back: bit for bit, and no larger than it must be."""
 
+from dataclasses import replace
+
 import pytest
 import safetensors.torch
 import torch
@@ -9,7 +11,7 @@ from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.frechet import FrechetMetric
 from tokbench.bench.metrics.psnr import PSNR
 from tokbench.bench.networks import FeatureNetwork
-from tokbench.bench.observation import Subject
+from tokbench.bench.observation import Listing, Subject
 from tokbench.bench.panel import Panel
 from tokbench.bench.states import kept, put_back, taken
 from tokbench.records.figures import figures_of
@@ -127,15 +129,17 @@ def test_figures_do_not_depend_on_who_measures_which_chunk(crops, observe):
     changed = (crops.to(torch.int16) + noise).clamp(0, 255).to(torch.uint8)
     subject = Subject(None, 24, (64, 64))
     chunks = [range(0, 3), range(3, 10), range(10, 13), range(13, 21), range(21, 24)]
-    listing = observe(crops[:1], changed[:1]).listing
+    ids = observe(crops[:1], changed[:1]).listing.ids
+    listing = Listing(ids, ids)
 
     def panel():
-        return Panel([Distance, PSNR], subject, MetricContext(torch.device("cpu"), 2))
+        return Panel([Distance, PSNR], subject, MetricContext(torch.device("cpu"), 2), listing)
 
     def measured(judges, places, size):
         for start in range(places.start, places.stop, size):
             part = torch.tensor(places[start - places.start :][:size])
-            judges.update(observe(crops[part], changed[part], [f"{place:03d}" for place in part.tolist()]))
+            seen = observe(crops[part], changed[part], [f"{place:03d}" for place in part.tolist()])
+            judges.update(replace(seen, listing=listing))
         return judges.cut()
 
     alone = panel()
@@ -143,11 +147,50 @@ def test_figures_do_not_depend_on_who_measures_which_chunk(crops, observe):
         alone.merge(*measured(alone, places, 2), own=True)
     others = [panel(), panel(), panel()]
     found = [measured(others[number % 3], places, 3) for number, places in enumerate(chunks)]
-    for states, failures in found:
-        others[1].merge(safetensors.torch.load(safetensors.torch.save(states)), failures, own=False)
-    one, two = (judges.finish(subject, listing, ()) for judges in (alone, others[1]))
-    assert one == two
+    merging = panel()  # has seen no image itself
+    for judges in (others[1], merging):
+        for states, failures in found:
+            judges.merge(safetensors.torch.load(safetensors.torch.save(states)), failures, own=False)
+        assert not judges.failures
+    one, *same_again = (judges.finish(subject, ()) for judges in (alone, others[1], merging))
+    assert same_again == [one, one]
     assert one[0]["fd_efflite0"].value > 0
-    assert one[0]["fd_efflite0"].interval is None  # there are more images than features
+    assert one[0]["fd_efflite0"].interval.method == "jackknife of 24 groups"
     assert len(one[1]["psnr"]) == 24
-    assert not alone.failures + others[1].failures
+    assert not alone.failures
+
+
+class Failing(PSNR):
+    """Fails at one image."""
+
+    name = "failing"
+
+    def update(self, observation):
+        if 3 in observation.places:
+            raise ValueError("no")
+        super().update(observation)
+
+
+def test_a_metric_that_failed_is_named_in_all_chunks_that_follow(crops, observe):
+    listing = observe(crops[:1], crops[:1]).listing
+    judges = Panel([Failing], Subject(None, 6, (64, 64)), MetricContext(torch.device("cpu"), 2), listing)
+    found = []
+    for start in (0, 2, 4):
+        judges.update(observe(crops[start : start + 2], crops[start : start + 2], [f"{place:03d}" for place in (start, start + 1)]))
+        found.append(judges.cut())
+    assert [sorted(failures) for _, failures in found] == [[], ["failing"], ["failing"]]
+    assert [bool(states) for states, _ in found] == [True, False, False]
+
+
+def test_moments_of_large_chunks_do_not_pile_up(crops, observe):
+    parts = []
+    for start in (0, 8, 16):
+        part = Distance.create(MetricContext(torch.device("cpu"), 2))
+        ids = [f"{place:03d}" for place in range(start, start + 8)]
+        part.update(observe(crops[start : start + 8], crops[start : start + 8].flip(3), ids))
+        parts.append(part)
+    whole = Distance.create(MetricContext(torch.device("cpu"), 2))
+    for part in parts:
+        whole.merge_state(part)
+        assert len(whole.all_rows("counts")) == 1
+    assert whole.all_rows("counts").tolist() == [24]

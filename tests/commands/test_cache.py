@@ -81,6 +81,24 @@ def test_files_that_cannot_be_removed_are_said_to_stay(tokbench_cli: Cli, tmp_pa
     assert "cannot be removed; see who owns the files there" in err
 
 
+def test_files_that_another_process_removed_do_not_stay(tokbench_cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(tmp_path)
+
+    def gone(path: Path) -> None:
+        raise FileNotFoundError(path)
+
+    monkeypatch.setattr(Path, "unlink", gone)
+    status, _, err = tokbench_cli("cache", "prune", "--keep", "0")
+    assert (status, err) == (0, "removed 0 segments, 0 B; 0 B stay\n")
+
+
+def test_a_run_refuses_what_is_no_limit(tokbench_cli: Cli, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TOKBENCH_CACHE_GB", "lots")
+    status, _, err = tokbench_cli("run", "-t", "pixel/rgb", "--data", folder, "--size", "32")
+    assert status == 2
+    assert "tokbench: TOKBENCH_CACHE_GB is a number of gigabytes, 0 or more, got 'lots'; unset it to keep 4" in err.splitlines()
+
+
 @pytest.mark.parametrize(
     ("text", "size"), [("0", 0), ("12", 12), ("1.5 GB", 1_500_000_000), ("3kb", 3000), (" 2MB ", 2_000_000), ("7B", 7), ("1tb", 10**12)]
 )

@@ -118,9 +118,14 @@ def prune(folder: Path, most: int, *, spared: Collection[Path] = ()) -> Pruned:
             break
         if segment.path in spared:
             continue
-        with suppress(OSError):  # a file that cannot be removed stays
+        try:
             segment.path.unlink()
-            left, count, size = left - segment.size, count + 1, size + segment.size
-            with suppress(OSError):
-                segment.path.parent.rmdir()  # if it was the last
+        except FileNotFoundError:
+            left -= segment.size  # another process was before this one
+            continue
+        except OSError:
+            continue  # it stays
+        left, count, size = left - segment.size, count + 1, size + segment.size
+        with suppress(OSError):
+            segment.path.parent.rmdir()  # if it was the last
     return Pruned(count, size, left)

@@ -117,7 +117,7 @@ class ChunkFacts:
 
     Args:
         number: From 0.
-        metrics: Names of the metrics that apply to the run; ``failures`` says which of them failed here.
+        metrics: Names of the metrics that apply to the run; ``failures`` says which of them failed.
         enlarged: Images whose source was smaller than the size asked for.
         encode_seconds: Seconds that an image took in each micro-batch, without the one that warms up.
         decode_seconds: The same of decoding.
@@ -125,7 +125,7 @@ class ChunkFacts:
         device: Where it ran.
         threads: CPU threads.
         trained_on: Whether the tokenizer was trained on some of its images; None if that is not known.
-        failures: Metrics that failed, by name; they see no image after that.
+        failures: Metrics that failed by then in the process that measured it, by name; they see no image after that.
     """
 
     number: int

@@ -189,23 +189,22 @@ def _place(out: Path, index: JournalIndex, *, resume: bool) -> Path:
         TokbenchError: If ``resume`` is set and there is nothing to go on with but what another run of that tokenizer left.
     """
     part = "" if index.part.whole else f".part-{index.part.number}-of-{index.part.of}"
-    free: Path | None = None
-    for number in count(1):
-        folder = out / f"{run_name(index.facts)}{'' if number == 1 else f'_{number}'}{part}{ENDING}"
-        if not folder.exists():
-            free = free or folder
-            break
+    name = re.compile(rf"{re.escape(index.name)}(?:_([2-9]|[1-9]\d+))?{re.escape(part + ENDING)}", re.ASCII)
+    taken = {int(match[1] or 1): path for path in out.glob(f"*{ENDING}") if (match := name.fullmatch(path.name))}  # with gaps, as they go
+    begun: Path | None = None
+    for _, folder in sorted(taken.items()):
         try:
             there = read_index(folder)
         except FileNotFoundError:
-            if all(CHUNK.fullmatch(path.name) or path.name.startswith(".") for path in folder.iterdir()):
-                free = free or folder  # a process was killed while it began or ended
+            if folder.is_dir() and all(CHUNK.fullmatch(path.name) or path.name.startswith(".") for path in folder.iterdir()):
+                begun = begun or folder  # a process was killed while it began or ended
             continue
         except NotADirectoryError:
             continue
         if not differences(there.facts, index.facts):
             return folder
-    assert free is not None
+    number = next(number for number in count(1) if number not in taken)
+    free = begun or out / f"{index.name}{'' if number == 1 else f'_{number}'}{part}{ENDING}"
     if resume and (other := _nearest(out, index)):
         raise TokbenchError(f"{other}; choose another --out, or leave --resume out to begin anew")
     return free
@@ -218,11 +217,12 @@ def _nearest(out: Path, index: JournalIndex) -> str:
             there = read_index(folder)
         except (FileNotFoundError, NotADirectoryError, TokbenchError):
             continue
-        facts = there.facts
+        facts, different = there.facts, differences(there.facts, index.facts)
         wanted = len(there.part.chunks(-(-there.data.images // facts.chunk)))
         unfinished = len(Journal(folder, there).numbers()) < wanted or run_name(facts) == run_name(index.facts)
-        if there.part == index.part and facts.tokenizer.name == index.facts.tokenizer.name and unfinished and not is_locked(folder, LOCK):
-            return f"{folder} is of another run: {differences(facts, index.facts)}"
+        alike = there.part == index.part and facts.tokenizer.name == index.facts.tokenizer.name
+        if alike and different and unfinished and not is_locked(folder, LOCK):
+            return f"{folder} is of another run: {different}"
     return ""
 
 

@@ -11,9 +11,9 @@ from datetime import UTC, datetime
 
 from tokbench.bench.chunks import Chunk
 from tokbench.bench.environment import environment
-from tokbench.bench.facts import DataFacts, RunFacts, digest_of_images
+from tokbench.bench.facts import DataFacts, RunFacts
 from tokbench.bench.loader import LoadReport, none_readable
-from tokbench.bench.observation import Listing, Subject
+from tokbench.bench.observation import Subject
 from tokbench.bench.panel import Panel
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
@@ -51,8 +51,7 @@ class Merging:
         self.skipped: list[SkippedImage] = []
         self.saved: dict[str, tuple[str, str]] = {}
         self._next = self._enlarged = 0
-        self._ids: list[str] = []
-        self._groups: list[str] = []
+        self._requested = 0
         self._seen: set[str] = set()  # groups of images that could be read
         self._count = 0
         self._coded: list[tuple[int, str]] = []
@@ -71,16 +70,17 @@ class Merging:
             own: Whether the panel itself measured it.
 
         Raises:
-            TokbenchError: If it is not the next one.
+            TokbenchError: If it is not the next one, or lacks what metrics of the run keep.
         """
         started, facts = time.perf_counter(), chunk.facts
         if facts.number != self._next:
             raise TokbenchError(f"chunk {facts.number} comes where chunk {self._next} belongs; measure the run again")
+        if set(facts.metrics) != set(self.panel.names):
+            raise TokbenchError(f"chunk {facts.number} was measured with other metrics than the run; measure the run again")
         self._next += 1
         self.panel.merge(chunk.states, facts.failures, own=own)
+        self._requested += len(chunk.rows)
         for row in chunk.rows:
-            self._ids.append(row.id)
-            self._groups.append(row.group)
             if row.source is None or row.pixels is None:
                 self.skipped.append(SkippedImage(row.id, row.skipped or "it cannot be read"))
                 continue
@@ -99,11 +99,6 @@ class Merging:
         self._trained_on.add(facts.trained_on)
         self._seconds += facts.total_seconds + time.perf_counter() - started
 
-    @property
-    def ids_sha256(self) -> str:
-        """Digest of the images taken in, as ``DataFacts`` has it."""
-        return digest_of_images(self._ids, self._groups)
-
     def finish(self) -> Evaluation:
         """Read the metrics and make the record.
 
@@ -112,10 +107,9 @@ class Merging:
         """
         started, facts, protocol = time.perf_counter(), self.facts, self.facts.protocol
         if not self._count:
-            raise none_readable(facts.data, LoadReport(requested=len(self._ids), skipped=self.skipped))
-        listing = Listing(tuple(self._ids), tuple(self._groups))
+            raise none_readable(facts.data, LoadReport(requested=self._requested, skipped=self.skipped))
         measured = Subject(facts.layout, self._count, (protocol.size, protocol.size))
-        results, rows, codebooks = self.panel.finish(measured, listing, facts.tokenizer.trained_with)
+        results, rows, codebooks = self.panel.finish(measured, facts.tokenizer.trained_with)
         seconds = self._seconds + time.perf_counter() - started
         record = Record(
             tokenizer=facts.tokenizer,
@@ -137,7 +131,7 @@ class Merging:
             name=self.facts.data,
             digest=self._source.hexdigest(),
             pixels_digest=self._pixels.hexdigest(),
-            requested=len(self._ids),
+            requested=self._requested,
             count=self._count,
             groups=len(self._seen),
             enlarged=self._enlarged,

@@ -24,6 +24,7 @@ from tokbench.weights.checkpoints import load_strictly, read_state, sha256
 EFFLITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFLITE0_SIZE = 128
 INCEPTION_SIZE = 299
+COMPUTED = "normalisation folded, {device}"
 
 
 @dataclass(frozen=True)
@@ -35,14 +36,14 @@ class FeatureNetwork:
         dim: Number of features.
         settings: Weights digest, input size and scaling: whatever the features depend on.
         features: Maps bytes ``[B, 3, H, W]`` to float32 ``[B, dim]``.
-        computed: What else rounding depends on: features that were computed otherwise are not taken from a cache.
+        computed: What else rounding depends on, such as the kind of device: features that were computed otherwise are not taken from a cache.
     """
 
     name: str
     dim: int
     settings: dict[str, Any]
     features: Callable[[UInt8[Tensor, "b 3 h w"]], Float32[Tensor, "b d"]]
-    computed: str = "normalisation folded"
+    computed: str = ""
 
 
 def efficientnet_lite0(device: torch.device) -> FeatureNetwork:
@@ -78,7 +79,7 @@ def efficientnet_lite0(device: torch.device) -> FeatureNetwork:
         "resize": f"bilinear antialias, {EFFLITE0_SIZE} px",
         "scaling": "(x - 127) / 128",
     }
-    return FeatureNetwork("efflite0", 1280, settings, partial(_efflite0_features, model))
+    return FeatureNetwork("efflite0", 1280, settings, partial(_efflite0_features, model), COMPUTED.format(device=device.type))
 
 
 def _efflite0_path() -> Path:
@@ -133,7 +134,7 @@ def inception(path: Path, device: torch.device) -> FeatureNetwork:
         "resize": "TF1 bilinear, 299 px",
         "scaling": "(x - 128) / 128",
     }
-    return FeatureNetwork("inception", 2048, settings, partial(_inception_features, trunk))
+    return FeatureNetwork("inception", 2048, settings, partial(_inception_features, trunk), COMPUTED.format(device=device.type))
 
 
 @torch.no_grad()

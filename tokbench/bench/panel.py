@@ -34,12 +34,13 @@ class Panel:
         classes: Classes of the metrics.
         subject: What is known before the first image.
         context: Where and with what they run.
+        listing: All images of the run.
 
     Attributes:
         failures: One line for every metric whose code failed, or that gave what is no figure.
     """
 
-    def __init__(self, classes: Sequence[type[Metric]], subject: Subject, context: MetricContext) -> None:
+    def __init__(self, classes: Sequence[type[Metric]], subject: Subject, context: MetricContext, listing: Listing) -> None:
         """Create the metrics that apply."""
         self.failures: list[str] = []
         self._results: dict[str, MetricResult] = {}
@@ -59,6 +60,9 @@ class Panel:
                 self._without(cls if metric is None else metric, reason)
             elif metric is not None and not self._failed(cls):
                 self._active.append(metric)
+        for metric in self._active:
+            if isinstance(metric, ByImage):
+                metric.listing = listing  # what they merge they may not have measured
         self.names = tuple(metric.name for metric in self._active)
         self._measuring = list(self._active)
         self._broken: dict[str, Failure] = {}
@@ -79,14 +83,13 @@ class Panel:
         """End a chunk.
 
         Returns:
-            What metrics keep of it, by names of metric and state; and which failed in it, and see no image any more.
+            What metrics keep of it, by names of metric and state; and which failed in it or before it, and see no image any more.
         """
         states: dict[str, Tensor] = {}
         for metric in tuple(metric for metric in self._measuring if metric._defaults):
             found = self._measure(metric, "add_state", lambda metric=metric: taken(metric))  # type: ignore[misc]
             states |= {f"{metric.name}/{key}": value for key, value in (found or {}).items()}
-        failures, self._broken = self._broken, {}
-        return states, failures
+        return states, dict(self._broken)
 
     def merge(self, states: Mapping[str, Tensor], failures: Mapping[str, Failure], *, own: bool) -> None:
         """Take in what came of the next chunk.
@@ -119,13 +122,12 @@ class Panel:
         metric.reset()
 
     def finish(
-        self, measured: Subject, listing: Listing, trained_with: Sequence[str]
+        self, measured: Subject, trained_with: Sequence[str]
     ) -> tuple[dict[str, MetricResult], dict[str, dict[str, float]], tuple[CodebookUse, ...]]:
         """Read the metrics.
 
         Args:
             measured: What was measured in the end; images may have been skipped.
-            listing: All images of the run.
             trained_with: Networks and data that the tokenizer's training used.
 
         Returns:
@@ -134,8 +136,6 @@ class Panel:
         rows: dict[str, dict[str, float]] = {}
         books: list[CodebookUse] = []
         for metric in tuple(self._active):
-            if isinstance(metric, ByImage):
-                metric.listing = listing
             for name, value in self._merged.pop(metric.name, {"states": {}})["states"].items():
                 setattr(metric, name, value)
             found = self._attempt(metric, "finish", lambda metric=metric: read_metric(metric, measured, trained_with))  # type: ignore[misc]

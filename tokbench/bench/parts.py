@@ -11,11 +11,11 @@ import torch
 
 from tokbench.bench.chunks import Part
 from tokbench.bench.context import MetricContext
-from tokbench.bench.facts import versions
+from tokbench.bench.facts import digest_of_images, versions
 from tokbench.bench.journal import ENDING, INDEX, Journal, JournalIndex, read_index
 from tokbench.bench.merging import Evaluation, Merging
 from tokbench.bench.metrics import select
-from tokbench.bench.observation import Subject
+from tokbench.bench.observation import Listing, Subject
 from tokbench.bench.panel import Panel
 from tokbench.configs import differences
 from tokbench.data.open import comes_with_the_package, open_source
@@ -46,6 +46,19 @@ class PartedRun:
         """How many chunks there are."""
         return -(-self.index.data.images // self.index.facts.chunk)
 
+    def journal(self, number: int) -> Journal:
+        """The journal that holds a chunk."""
+        return self.journals[number % len(self.journals)]
+
+    def listing(self) -> Listing:
+        """All images of the run, which metrics must know before the first chunk.
+
+        Raises:
+            TokbenchError: If a chunk is damaged.
+        """
+        rows = [(row.id, row.group) for number in range(self.count) for row in self.journal(number).rows(number)[1]]
+        return Listing(tuple(name for name, _ in rows), tuple(group for _, group in rows))
+
 
 def find_parts(places: Iterable[Path]) -> list[PartedRun]:
     """Look for parts, and see that those of each run are all there.
@@ -61,12 +74,14 @@ def find_parts(places: Iterable[Path]) -> list[PartedRun]:
     """
     places = list(places)
     by_name: dict[str, list[Journal]] = {}
+    seen = set[Path]()
     for place in places:
         if not place.is_dir():
             raise TokbenchError(f"{place} is no folder; give the folder that tokbench run --part wrote into, its --out")
         for path in sorted(place.rglob(f"*{ENDING}/{INDEX}")) + ([place / INDEX] if (place / INDEX).is_file() else []):
             journal = Journal(path.parent, read_index(path.parent))
-            if not journal.index.part.whole and all(journal.folder != other.folder for other in by_name.get(journal.index.name, [])):
+            if not journal.index.part.whole and (real := path.parent.resolve()) not in seen:
+                seen.add(real)  # one folder may be given by two names
                 by_name.setdefault(journal.index.name, []).append(journal)
     if not by_name:
         raise TokbenchError(f"no parts of runs in {', '.join(map(str, places))}; tokbench run --part K/N makes them")
@@ -91,17 +106,17 @@ def merge_parts(run: PartedRun, *, trusted: Sequence[str] = (), feature_weights:
         raise TokbenchError(
             f"{run.index.name} was measured with {foreign[0]}, code that is run only if you ask for it; add --metrics {','.join(foreign)}"
         )
+    if digest_of_images((listing := run.listing()).ids, listing.groups) != data.ids_sha256:
+        raise TokbenchError(f"the parts of {run.index.name} hold other images than they say; measure them again")
     classes = select(facts.asked_for)
     size = facts.protocol.size
     context = MetricContext(torch.device("cpu"), facts.protocol.micro_batch, None, feature_weights, _source(data.place, size), facts.layout)
-    panel = Panel(classes, Subject(facts.layout, data.images, (size, size)), context)
+    panel = Panel(classes, Subject(facts.layout, data.images, (size, size)), context, listing)
     if different := differences({"metrics": facts.metrics}, {"metrics": panel.identity}):
         raise TokbenchError(f"{run.index.name} was measured by other metrics: {different}; merge it where these are")
     merging = Merging(facts, data, panel)
     for number in range(run.count):
-        merging.add(run.journals[number % len(run.journals)].read(number), own=False)
-    if merging.ids_sha256 != data.ids_sha256:
-        raise TokbenchError(f"the parts of {run.index.name} hold other images than they say; measure them again")
+        merging.add(run.journal(number).read(number), own=False)
     return merging.finish()
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from tokbench.bench.anchors import Anchor, parse_anchor
+from tokbench.bench.cache_size import features_dir, limit
 from tokbench.bench.chunks import Chunk, ChunkFacts, ImageRow, chunk_size, spans
 from tokbench.bench.context import MetricContext
 from tokbench.bench.encode import reproducible
@@ -31,7 +32,6 @@ from tokbench.records.protocol import CHANGEABLE, Protocol, get_protocol
 from tokbench.records.record import SkippedImage
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.weights.assets import cache_dir
 
 Progress = Callable[[int, int], None]
 
@@ -77,7 +77,7 @@ class PreparedRun:
 
     Raises:
         Misbehaved: If the tokenizer fails, or breaks its contract.
-        TokbenchError: If data, metrics or tokenizer do not fit together.
+        TokbenchError: If data, metrics or tokenizer do not fit together, or the limit of the cache is no number of gigabytes.
     """
 
     def __init__(
@@ -91,6 +91,8 @@ class PreparedRun:
         place: str = "",
     ) -> None:
         classes = select(metrics)
+        if options.cache:
+            limit()  # a mistake in it would be a metric's reason later
         if isinstance(tokenizer, str):
             tokenizer = parse_anchor(tokenizer) or zoo.load(tokenizer)
         source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)
@@ -107,11 +109,11 @@ class PreparedRun:
         self.under_test = UnderTest(tokenizer, protocol)
         subject = Subject(self.under_test.layout, len(self.indices), (protocol.size, protocol.size))
         weights = None if options.feature_weights is None else Path(options.feature_weights)
-        cache = cache_dir() / "features" if options.cache else None
+        cache = features_dir() if options.cache else None
         context = MetricContext(self.under_test.device, protocol.micro_batch, cache, weights, source, self.under_test.layout)
         ids, groups = zip(*((source.ids[index], source.group(index)) for index in self.indices), strict=True)
         self.listing = Listing(ids, groups)
-        self.panel = Panel(classes, subject, context)
+        self.panel = Panel(classes, subject, context, self.listing)
         self._left_out = tuple(sorted(reference_to(cls) for cls in classes if cls.name not in self.panel.names))
         self._saver: ImageSaver | None = None
 

@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tokbench.bench.chunks import Part
-from tokbench.bench.journal import Journal, JournalIndex, open_journal
+from tokbench.bench.journal import Journal, JournalIndex, open_journal, read_index
 from tokbench.bench.merging import Evaluation, Merging
 from tokbench.bench.prepared import PreparedRun
 from tokbench.bench.resuming import kept_chunks
 from tokbench.bench.team import Team
 from tokbench.conduct import Misbehaved
+from tokbench.configs import differences
 from tokbench.errors import TokbenchError
 from tokbench.signals import Ended
 
@@ -69,15 +70,17 @@ def measure(
         Busy: If others measure the same into this folder.
         Ended: If a signal ends it; the note says how to go on.
         Misbehaved: If the tokenizer fails, here or in another process.
-        TokbenchError: If the journal is of another run, or something cannot be read or written.
+        TokbenchError: If the journal or the first process is of another run, or something cannot be read or written.
     """
     index = JournalIndex(prepared.facts, prepared.data, part)
     if team.first:
         prepared.open_saver()
     with open_journal(out, index, resume=resume) if team.first else nullcontext() as opened:
         folder = Path(team.told(str(opened.folder) if opened is not None else ""))
-        if index.name not in folder.name:
+        if not folder.name.startswith(index.name):
             raise TokbenchError("the processes of this run are at different tokenizers; start it again with --resume")
+        if opened is None:
+            _check_same_run(folder, index)
         journal = Journal(folder, index) if opened is None else opened
         if not team.first:
             prepared.open_saver()
@@ -97,6 +100,21 @@ def measure(
         if not resume:
             journal.clear()
         return work.done(evaluation, path)
+
+
+def _check_same_run(folder: Path, index: JournalIndex) -> None:
+    """See that the first process measures what this one does: weights, images or packages of another machine may be others.
+
+    Raises:
+        TokbenchError: If it does not, or its folder is not seen here.
+    """
+    try:
+        there = read_index(folder)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise TokbenchError(f"{folder} of the first process is not seen by this one; give an --out that all processes share") from error
+    different = differences(there.facts, index.facts) or differences({"images": there.data.ids_sha256}, {"images": index.data.ids_sha256})
+    if different:
+        raise TokbenchError(f"this process measures another run than the first: {different}; give all the same data, weights and packages")
 
 
 def _finished(merging: Merging, journal: Journal) -> Evaluation:
@@ -176,7 +194,7 @@ def _saying_how_to_go_on(journal: Journal, count: int, *, first: bool) -> Iterat
         if not there:
             raise
         if isinstance(error, Ended):
-            raise Ended(error.number, note) from error
+            raise Ended(error.number, note, silent=error.silent) from error
         if first:
             logger.warning("%s", note)
         raise

@@ -78,8 +78,9 @@ def run(
     """Measure tokenizers and write a record of each. torchrun and accelerate launch share the images among processes."""
     from tokbench.bench.chunks import Part, parse_part
     from tokbench.bench.prepared import RunOptions
-    from tokbench.bench.team import gathered, own_device
+    from tokbench.bench.team import gathered
     from tokbench.data.open import open_source
+    from tokbench.ranks import own_device
     from tokbench.records.protocol import get_protocol
     from tokbench.report.gate import parse_conditions
 

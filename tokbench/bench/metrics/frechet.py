@@ -86,7 +86,7 @@ class FrechetMetric(FeatureMetric):
             ValueError: If it is of another kind or network, or has another listing.
         """
         super().merge_state(incoming_state)
-        if len(self.all_rows("images")) > self.network.dim:
+        if len(self.all_rows("counts")) > 1 or len(self.all_rows("images")) > self.network.dim:
             self._condense()
 
     def report(self) -> dict[str, Figure]:
