@@ -35,7 +35,7 @@ def complete(tmp_path_factory):
     ("line", "words"),
     [
         ("tokbench compare --format ", compare.FORMATS),
-        ("tokbench plot --kind ", (*kinds.RUN_KINDS, *kinds.LM_KINDS)),
+        ("tokbench plot --kind ", (*kinds.RUN_KINDS, *kinds.SPEED_KINDS, *kinds.LM_KINDS)),
         ("tokbench plot --width ", tuple(paper.WIDTHS)),
         ("tokbench probe --budget ", tuple(probe_protocol.PRESETS)),
         ("tokbench probe --augment ", get_args(get_type_hints(ProbeProtocol)["augment"])),
