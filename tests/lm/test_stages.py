@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import pickle
 import re
@@ -116,6 +117,16 @@ def test_parts_of_a_batch_learn_what_the_batch_does(fresh: Any, rows: dict[str, 
     run("quality", fresh, rows, tmp_path / "parts", log_every=1, micro_batch=1)
     for one, other in zip(log_of(tmp_path / "whole"), log_of(tmp_path / "parts"), strict=True):
         assert one["loss"] == pytest.approx(other["loss"], rel=1e-4)
+
+
+def test_the_better_image_is_imitated_as_much_as_is_asked(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:
+    plain, both = ({"preferences.imitation": weight} for weight in (0.0, 0.5))
+    for name, changes in (("plain", plain), ("both", both)):
+        run("dpo", fresh, rows, tmp_path / name, recipe=recipe_of("dpo", **changes), log_every=1)
+    (first, *_), (second, *_) = log_of(tmp_path / "plain"), log_of(tmp_path / "both")
+    assert first["loss"] == pytest.approx(math.log(2), rel=1e-5)  # before the first step the model is its reference
+    chosen = [len(rows["dpo"](number)["chosen_ids"]) for number in range(4)]
+    assert second["loss"] - first["loss"] == pytest.approx(-0.5 * second["logps/chosen"] * 4 / sum(chosen), rel=1e-4)
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -116,6 +116,7 @@ class Preferences:
         margin: A pair is kept if its rewards differ by more than this.
         temperature: What logits are divided by when samples are drawn.
         top_k: Codes that a sample chooses among; 0 takes all.
+        imitation: Weight of the better image's own likelihood beside the loss of DPO (``sft`` of ``trl``), which keeps it from falling.
 
     Raises:
         ValueError: If there are no prompts, fewer than 2 samples, or a number is out of range.
@@ -127,12 +128,13 @@ class Preferences:
     margin: float = 0.0
     temperature: float = 1.0
     top_k: int = 0
+    imitation: float = 0.0
 
     def __post_init__(self) -> None:
         if self.prompts < 1 or self.samples < 2:
             raise ValueError(f"there must be a prompt and two samples at least, got {self.prompts} and {self.samples}")
-        if not (self.beta > 0 and self.margin >= 0 and self.temperature > 0 and self.top_k >= 0):
-            raise ValueError(f"beta and temperature are above 0, margin and top_k not below, got {self}")
+        if not (self.beta > 0 and self.margin >= 0 and self.temperature > 0 and self.top_k >= 0 and self.imitation >= 0):
+            raise ValueError(f"beta and temperature are above 0, margin, top_k and imitation not below, got {self}")
 
 
 @dataclass(frozen=True)
@@ -221,13 +223,14 @@ RECIPES: tuple[StageRecipe, ...] = (
         tasks=MOSTLY_DRAWN,
         words=Words(drop=0.1, wrong=0.05, vague=0.1),
         low_quality=0.2,
-        images=40_000,
-        edits=12_000,
-        halves=6_000,
-        steps=8000,
+        images=30_000,
+        edits=15_000,
+        halves=4_000,
+        steps=6000,
         optimizer="muon",
         learning_rate=2e-3,
         warmup=200,
+        guidance=3.0,
     ),
     StageRecipe(
         name="quality",

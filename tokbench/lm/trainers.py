@@ -135,10 +135,14 @@ def _made(
     import trl
 
     if recipe.stage == "dpo":
+        weights = {"sigmoid": 1.0, "sft": recipe.preferences.imitation}
+        losses = [name for name, weight in weights.items() if weight > 0]
         return _preferring(trl)(
             model,
             reference,
-            args=trl.DPOConfig(beta=recipe.preferences.beta, max_length=None, **settings),
+            args=trl.DPOConfig(
+                beta=recipe.preferences.beta, loss_type=losses, loss_weights=[weights[name] for name in losses], max_length=None, **settings
+            ),
             train_dataset=data,
             processing_class=_ids_alone(vocabulary),
             optimizers=optimizers,
