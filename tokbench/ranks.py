@@ -60,19 +60,19 @@ def own_device(device: str, environment: Mapping[str, str] | None = None) -> str
     """Name the device of this process among several on one machine: ``cuda`` becomes ``cuda:1`` in the second.
 
     Args:
-        device: What was asked for.
-        environment: Where ``LOCAL_RANK`` is looked for, which torchrun sets; None looks in this process's environment.
+        device: What was asked for; it stays where nothing says which process of its machine this is.
+        environment: Where ``LOCAL_RANK`` is looked for, which torchrun sets, and ``SLURM_LOCALID``; None looks in this process's environment.
 
     Raises:
         TokbenchError: If several processes were to share one accelerator.
     """
     environment = os.environ if environment is None else environment
-    if device == "cpu" or ranks_from_environment(environment).world_size == 1:
+    local = environment.get("LOCAL_RANK", environment.get("SLURM_LOCALID"))
+    if device == "cpu" or ranks_from_environment(environment).world_size == 1 or local is None:
         return device
     kind, _, number = device.partition(":")
     if number:
         raise TokbenchError(f"each process takes its own device, so they take a kind, not {device}; give --device {kind}")
-    local = environment.get("LOCAL_RANK", environment["RANK"])
     return f"{kind}:{local}" if kind == "cuda" else device
 
 

@@ -39,7 +39,7 @@ from tokbench.commands.formats import (
 )
 from tokbench.commands.values import choice, whole
 from tokbench.errors import TokbenchError
-from tokbench.ranks import leave_the_others
+from tokbench.ranks import leave_the_others, own_device
 from tokbench.report.words import counted
 
 TOKENIZER, OUT = "Name, or module:Class", "Folder for the shards"
@@ -116,7 +116,7 @@ def export(
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     names = None if classes is None else read_classes(classes)
     how = format_options(condition, loss, id_type, vocabulary, text_tokenizer)
-    model = load(tokenizer, device=device, **loading(weights, setting, drop, averages))
+    model = load(tokenizer, device=own_device(device), **loading(weights, setting, drop, averages))
     source = open_source(data, size=protocol.size)
     with progress(model.name, len(source)) as advance:
         options = ExportOptions(
