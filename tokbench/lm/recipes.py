@@ -167,8 +167,8 @@ class StageRecipe:
         grad_clip: Largest gradient norm.
         precision: ``bf16`` runs the network under autocast.
         seed: Seed of everything random.
-        guidance: How far the model's images are led away from wordless ones where nobody says, see ``SamplingOptions``; it goes into the
-            model. None leaves what the stage before said.
+        guidance: How far images drawn from words are led away from wordless ones where nobody says, see ``SamplingOptions``; it goes into
+            the model. None leaves what the stage before said.
 
     Raises:
         ValueError: If a number is out of range.
@@ -239,10 +239,10 @@ RECIPES: tuple[StageRecipe, ...] = (
         tasks=MORE_EDITED,
         words=Words(drop=0.1),
         keep=Filter(score=1.0, psnr=25.0),
-        images=6_000,
-        edits=5_000,
-        halves=1_000,
-        steps=700,
+        images=12_000,
+        edits=12_000,
+        halves=2_000,
+        steps=1000,
         optimizer="muon",
         learning_rate=1e-3,
         warmup=20,
@@ -252,8 +252,8 @@ RECIPES: tuple[StageRecipe, ...] = (
         name="dpo",
         stage="dpo",
         summary="pairs of a model's own images, the better one by the score of what they show, with a frozen reference",
-        preferences=Preferences(prompts=1500, samples=6),
-        steps=300,
+        preferences=Preferences(prompts=1500, samples=6, imitation=0.5),
+        steps=100,
         batch_size=16,
         learning_rate=5e-5,
         warmup=10,

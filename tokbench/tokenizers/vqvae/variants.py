@@ -8,9 +8,19 @@ from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER, ConvVQConfig
 from tokbench.tokenizers.family import Family, Variant
 
 SCENES_AUTOENCODER = AutoencoderConfig(
-    16, channels=16, channel_multipliers=(1, 2, 4, 6), num_res_blocks=1, attn_resolutions=(), resolution=64, norm_groups=4
+    16,
+    channels=16,
+    channel_multipliers=(1, 2, 4, 6),
+    num_res_blocks=1,
+    attn_resolutions=(),
+    resolution=64,
+    mid_attention=False,
+    norm_groups=4,
+    norm="rms",
+    local_levels=3,
 )
-"""Strides of 8: a picture of 64 px is 64 codes, which is few enough for a small language model."""
+"""Strides of 8: a picture of 64 px is 64 codes, which is few enough for a small language model. A code tells of its place and at most 10 px around,
+so that an edit leaves the codes elsewhere as they are."""
 
 FAMILY = Family(
     name="vqvae",
