@@ -83,6 +83,15 @@ def test_guidance_goes_through(painter: ImageModel) -> None:
     assert not torch.equal(plain, guided)
 
 
+def test_guidance_of_drawing_is_the_models_where_nobody_chose_one(painter: ImageModel) -> None:
+    led = ImageModel(replace(painter.model, recipe={"stages": [{"recipe": {"guidance": 8.0}}, {"recipe": {}}]}), painter.tokenizer)
+    ours, theirs = SamplingOptions(guidance=8.0), SamplingOptions(guidance=1.0)
+    assert torch.equal(led.generate(["red"]), painter.generate(["red"], options=ours))
+    assert torch.equal(led.generate(["red"], options=theirs), painter.generate(["red"]))
+    assert torch.equal(led.edit(pixels(1), ["red"]), painter.edit(pixels(1), ["red"]))
+    assert torch.equal(led.edit(pixels(1), ["red"], options=ours), painter.edit(pixels(1), ["red"], options=ours))
+
+
 def test_progress_is_told(painter: ImageModel) -> None:
     seen: list[tuple[int, int]] = []
     painter.generate(["a"], count=3, options=SamplingOptions(batch_size=2), progress=lambda done, total: seen.append((done, total)))

@@ -127,13 +127,6 @@ def test_guidance_goes_from_the_wordless_prompt_to_the_told_one(tiny: LanguageMo
         sample(tiny, [replace(request, wordless=())], SamplingOptions(guidance=2))
 
 
-def test_guidance_is_the_models_where_nobody_chose_one(tiny: LanguageModel) -> None:
-    (request,) = drawing(tiny, ["a blue square"])
-    led = replace(tiny, recipe={"stages": [{"recipe": {"guidance": 4.0}}, {"recipe": {}}]})
-    assert sample(led, [request]) == sample(tiny, [request], SamplingOptions(guidance=4))
-    assert sample(led, [request], SamplingOptions(guidance=1)) == sample(tiny, [request])
-
-
 def test_without_words_there_is_nothing_to_be_led_away_from(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     (request,) = drawing(tiny, [""])
     plain = sample(tiny, [request])

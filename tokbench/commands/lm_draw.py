@@ -43,7 +43,7 @@ TopPOption = Annotated[float, number("--top-p", help="Choose from the likeliest 
 TemperatureOption = Annotated[float, number("--temperature", help="Divides the scores; 0 takes the likeliest id.")]
 GuidanceOption = Annotated[
     float | None,
-    number("--guidance", help="How far to go from images of anything to those of the words; 1 is none [default: what the model says]."),
+    number("--guidance", help="How far to go from images of anything to those of the words [default: what the model says; 1 to edit]."),
 ]
 BatchOption = Annotated[int, whole("--batch-size", low=1, help="Sequences at once; changes no choice, but for rounding.")]
 ResizeOption = Annotated[bool, typer.Option("--resize", help="Take the centre square of an image, at the size of the model.")]

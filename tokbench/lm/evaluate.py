@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 
 from tokbench.bench.networks import efficientnet_lite0
 from tokbench.data.scenes.random_scenes import scene_of
 from tokbench.data.scenes.split import SPLITS, SceneSplit
 from tokbench.errors import TokbenchError, unknown_name
-from tokbench.lm.evaluation import Evaluated, Stage, distance_figure, mean_figure, record_of, silent
+from tokbench.lm.evaluation import Evaluated, Stage, distance_figure, mean_figure, record_of, sampling_of, silent
 from tokbench.lm.examples import LONGER, complete_examples, describe_examples, draw_examples, edit_examples
 from tokbench.lm.image_model import ImageModel
 from tokbench.lm.options import SamplingOptions
@@ -136,7 +136,7 @@ def evaluate(artist: ImageModel, name: str, options: EvaluationOptions | None = 
         size=size,
         seed=options.seed,
         tasks=options.tasks,
-        sampling=asdict(options.sampling.of(artist.model.guidance)),
+        sampling=sampling_of(options.sampling, artist.model),
         reference=options.prompts,
         training_scenes=options.training_scenes,
         precision=artist.precision,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from tokbench.bench.networks import efficientnet_lite0
 from tokbench.data.open import PHOTO_SPECS
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.feed.label_rules import LabelRule
-from tokbench.lm.evaluation import Evaluated, Stage, distance_figure, mean_figure, record_of, silent
+from tokbench.lm.evaluation import Evaluated, Stage, distance_figure, mean_figure, record_of, sampling_of, silent
 from tokbench.lm.examples import LONGER, SHOWN, real_examples
 from tokbench.lm.held_out import HeldOut, hold_out, training_set
 from tokbench.lm.image_bits import completion_bits, description_bits, image_bits
@@ -154,7 +154,7 @@ def evaluate_images(artist: ImageModel, folder: Path, options: ImageEvaluationOp
         size=artist.model.image_size[0],
         seed=options.seed,
         tasks=tasks,
-        sampling=asdict(options.sampling.of(artist.model.guidance)),
+        sampling=sampling_of(options.sampling, artist.model),
         reference=count,
         training_scenes=0 if trained is None else len(trained),
         precision=artist.precision,

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 
@@ -17,6 +17,8 @@ from tokbench.bench.environment import environment
 from tokbench.bench.identity import weights_digest
 from tokbench.configs import plain
 from tokbench.lm.image_model import ImageModel, Pixels, Progress
+from tokbench.lm.model import LanguageModel
+from tokbench.lm.options import SamplingOptions
 from tokbench.lm.set_distances import FEWEST, Distance
 from tokbench.records.examples import Example
 from tokbench.records.intervals import group_bootstrap
@@ -126,3 +128,9 @@ def _version(package: str) -> str | None:
         return version(package)
     except PackageNotFoundError:
         return None
+
+
+def sampling_of(options: SamplingOptions, model: LanguageModel) -> dict[str, Any]:
+    """How a model is sampled, for its record: guidance as it was, that of edits apart where nobody chose one for both."""
+    told = asdict(options.of(model.guidance))
+    return told if options.guidance is not None or model.guidance == 1 else told | {"edit_guidance": 1.0}

@@ -127,7 +127,7 @@ class ImageModel:
             for text, time in zip(texts, times or [0] * len(texts), strict=True)
             for i in range(count)
         ]
-        return self._drawn(asked, options, progress)
+        return self._drawn(asked, (options or SamplingOptions()).of(self.model.guidance), progress)
 
     def edit(
         self,

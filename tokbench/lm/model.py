@@ -78,7 +78,7 @@ class LanguageModel:
 
     @property
     def guidance(self) -> float:
-        """How far its images are led away from wordless ones where nobody says: as the last stage that says it, or 1."""
+        """How far images drawn from words are led away from wordless ones where nobody says: as the last stage that says it, or 1."""
         stages = self.recipe.get("stages")
         for stage in reversed(stages if isinstance(stages, list) else []):
             recipe = stage.get("recipe") if isinstance(stage, Mapping) else None

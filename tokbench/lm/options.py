@@ -15,7 +15,7 @@ class SamplingOptions:
         top_k: Ids to choose among, the likeliest ones; None takes all.
         top_p: Share of the probability to choose among, the likeliest ids that hold it; 1 takes all.
         guidance: How far to go from the scores without words to those with them; 1 is the model as it is, and takes half the time. None
-            is what the model says itself, see ``LanguageModel.guidance``.
+            is 1, and for images drawn from words what the model says itself, see ``LanguageModel.guidance``.
         batch_size: Sequences at once. It changes no choice, but for rounding.
 
     Raises:

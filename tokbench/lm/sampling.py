@@ -86,7 +86,7 @@ def sample(
         TokbenchError: If a prompt has an image of another size than the model's, it leaves no room for its answer, or scores are not finite.
         ValueError: If guidance is asked for and a request has no wordless prompt.
     """
-    options = (options or SamplingOptions()).of(model.guidance)
+    options = (options or SamplingOptions()).of(1.0)
     if options.guidance != 1 and not all(request.wordless for request in requests):
         raise ValueError("guidance leads away from a prompt without words; give every request its wordless")
     groups: dict[tuple[int, ...], list[int]] = defaultdict(list)
