@@ -175,6 +175,9 @@ def test_the_command_says_what_is_not_usual(make_model: Callable) -> None:
         "  # my model is the folder of the model whose weights are 11111111"
     )
     assert "--task generate --task edit --out" in evaluate_command(record)
+    for sampling, said in (({"guidance": 3.0}, True), ({"guidance": 3.0, "edit_guidance": 1.0}, False)):
+        command = evaluate_command(replace(record, protocol=replace(record.protocol, sampling=sampling)))
+        assert ("--guidance 3.0" in command) is said
 
 
 def test_images_that_are_no_scenes_have_what_is_measured_of_them(make_model: Callable) -> None:

@@ -27,12 +27,15 @@ def evaluate_command(record: LanguageModelRecord) -> str:
     if not scenes:
         place = protocol.data if protocol.split == "given" else f"{protocol.data}/{protocol.split}"
         words += ["--data", clipped(place), *(word for text in protocol.captions for word in ("--captions", clipped(text)))]
+    sampling = dict(protocol.sampling)
+    if "edit_guidance" in sampling:  # nobody chose guidance: drawing has the model's own
+        sampling.pop("guidance", None)
     usual: list[tuple[str, object, object]] = [
         *([("--split", protocol.split, "test"), ("--training-scenes", protocol.training_scenes, 2000)] if scenes else []),
         ("--reward", protocol.reward, None),
         ("--seed", protocol.seed, 0),
         ("--precision", protocol.precision, "fp32"),
-        *((f"--{key.replace('_', '-')}", protocol.sampling.get(key), default) for key, default in SAMPLING.items()),
+        *((f"--{key.replace('_', '-')}", sampling.get(key), default) for key, default in SAMPLING.items()),
     ]
     for option, value, default in usual:
         if value is not None and value != default:
