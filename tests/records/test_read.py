@@ -6,11 +6,13 @@ from pathlib import Path
 import pytest
 
 from tokbench.errors import TokbenchError
+from tokbench.records.lm_record import LanguageModelRecord
 from tokbench.records.probe_record import ProbeRecord
 from tokbench.records.read import from_values, read
 from tokbench.records.record import Record
 
 RESULTS = Path(__file__).parents[2] / "results"
+KINDS = {None: Record, "run": Record, "probe": ProbeRecord, "language model": LanguageModelRecord}
 COMMITTED = sorted(path for path in RESULTS.glob("*/*.json") if "schema" in json.loads(path.read_text()))
 
 
@@ -19,7 +21,7 @@ def test_committed_records_are_read_by_the_kind_they_name(folder):
     for path in (path for path in COMMITTED if path.parent.name == folder):
         values = json.loads(path.read_text())
         record = read(str(path))
-        assert type(record) is (ProbeRecord if values.get("kind") == "probe" else Record), path.name
+        assert type(record) is KINDS[values.get("kind")], path.name
         assert record.schema == values["schema"]
         assert record.tokenizer.name == values["tokenizer"]["name"]
         written = json.loads(record.to_json())
