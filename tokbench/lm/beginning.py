@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tokbench.feed.text_file import FileText
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.images import UnreadableImage, load_rgb
 from tokbench.lm.build import code_vectors, extend, open_base, tiny_network
+from tokbench.lm.deepen import deepened
 from tokbench.lm.model import ABOUT, LanguageModel
 from tokbench.lm.recipes import StageRecipe
 from tokbench.records.protocol import get_protocol
@@ -53,7 +55,7 @@ def begin(
         if data.grid != start.grid or layout.image_size != start.image_size:
             given = f"{data.folder} holds images of {_size(layout.image_size)} px, {model} reads those of {_size(start.image_size)} px"
             raise TokbenchError(f"{given}; export at its size, or start another model")
-        return start
+        return start if recipe.deepen is None else replace(start, network=deepened(start.network, recipe.deepen))
     if not layout.discrete:
         name = data.job.tokenizer.name
         raise TokbenchError(f"{data.folder} holds latents of {name}, and a language model reads codes; export with another tokenizer")

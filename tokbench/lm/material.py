@@ -160,4 +160,4 @@ def _scenes(recipe: StageRecipe, size: int) -> StageScenes:
     """The scenes of a recipe; each seed has scenes of its own."""
     edits = recipe.edits if recipe.tasks.edit > 0 else 0
     first = recipe.seed * APART
-    return StageScenes(recipe.images, edits=edits, size=size, low_quality=recipe.low_quality, first=first)
+    return StageScenes(recipe.images, edits=edits, size=size, low_quality=recipe.low_quality, first=first, kinds=recipe.edit_kinds)

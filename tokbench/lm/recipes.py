@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
 from tokbench.configs import UNLESS_DEFAULT, with_overrides
+from tokbench.data.scenes.edits import EDIT_KINDS, EditKind
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.plugins import import_class
 
@@ -151,9 +152,11 @@ class StageRecipe:
         preferences: How pairs are made; read by ``dpo`` alone.
         loss: Whether loss falls on the ``answer`` of a task or on ``all`` its ids.
         network: Sizes, where it starts from scratch.
+        deepen: Blocks that a model which it goes on from is made to have, see ``tokbench.lm.deepen``; None leaves it as deep as it is.
         low_quality: Share of drawn scenes that are rendered badly.
         images: Scenes that are drawn for it, where the data are scenes.
         edits: Pairs for editing among them.
+        edit_kinds: Kinds of edit to draw from; one that is named twice comes twice as often.
         halves: Images that are encoded once more with their lower half hidden, for completions.
         steps: Optimiser steps.
         batch_size: Sequences a step, over all processes; pairs for ``dpo``.
@@ -183,9 +186,11 @@ class StageRecipe:
     preferences: Preferences = field(default_factory=Preferences)
     loss: Literal["answer", "all"] = "answer"
     network: NetworkSizes = field(default_factory=NetworkSizes)
+    deepen: int | None = field(default=None, metadata=UNLESS_DEFAULT)
     low_quality: float = 0.0
     images: int = 20_000
     edits: int = 5_000
+    edit_kinds: tuple[EditKind, ...] = field(default=EDIT_KINDS, metadata=UNLESS_DEFAULT)
     halves: int = 5_000
     steps: int = 2000
     batch_size: int = 32
@@ -208,12 +213,18 @@ class StageRecipe:
             raise ValueError(f"learning_rate is above 0; warmup, edits and seed are not negative, got {self.learning_rate}, {self.warmup}")
         if not 0 <= self.low_quality <= 1:
             raise ValueError(f"low_quality is a share of 0 to 1, got {self.low_quality}")
+        if self.deepen is not None and self.deepen < 1:
+            raise ValueError(f"deepen is a number of blocks from 1, got {self.deepen}")
+        if not self.edit_kinds or not set(self.edit_kinds) <= set(EDIT_KINDS):
+            raise ValueError(f"edit_kinds are some of {', '.join(EDIT_KINDS)}, got {self.edit_kinds}")
         if self.guidance is not None and not math.isfinite(self.guidance):
             raise ValueError(f"guidance is a finite number, got {self.guidance}")
 
 
 MOSTLY_DRAWN = Shares(generate=0.5, edit=0.26, describe=0.13, complete=0.06, text=0.05)
-MORE_EDITED = Shares(generate=0.4, edit=0.35, describe=0.15, complete=0.05, text=0.05)
+MORE_EDITED = Shares(generate=0.4, edit=0.45, describe=0.1, complete=0.03, text=0.02)
+HARDER_EDITS: tuple[EditKind, ...] = (*EDIT_KINDS, "resize", "move", "swap", "swap", "like")
+"""Kinds of edit by how hard they are to learn: those that must draw a thing anew, as it was, come more often."""
 
 RECIPES: tuple[StageRecipe, ...] = (
     StageRecipe(
@@ -233,6 +244,24 @@ RECIPES: tuple[StageRecipe, ...] = (
         guidance=3.0,
     ),
     StageRecipe(
+        name="deepen",
+        stage="pretrain",
+        summary="a model of pretrain made twice as deep by blocks that change nothing at first, and taught on, with more edits",
+        tasks=MORE_EDITED,
+        words=Words(drop=0.1, wrong=0.05, vague=0.1),
+        deepen=8,
+        low_quality=0.1,
+        images=20_000,
+        edits=24_000,
+        edit_kinds=HARDER_EDITS,
+        halves=4_000,
+        steps=2600,
+        optimizer="muon",
+        learning_rate=2e-3,
+        warmup=100,
+        seed=2,
+    ),
+    StageRecipe(
         name="quality",
         stage="quality",
         summary="all tasks on images whose reconstruction still shows what was asked, with exact words",
@@ -241,6 +270,7 @@ RECIPES: tuple[StageRecipe, ...] = (
         keep=Filter(score=1.0, psnr=25.0),
         images=12_000,
         edits=12_000,
+        edit_kinds=HARDER_EDITS,
         halves=2_000,
         steps=1000,
         optimizer="muon",

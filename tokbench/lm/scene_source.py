@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from PIL import Image
 
 from tokbench.data.scenes.drawing import draw
-from tokbench.data.scenes.edits import Edit, edit_of
+from tokbench.data.scenes.edits import EDIT_KINDS, Edit, EditKind, edit_of
 from tokbench.data.scenes.random_scenes import scene_of
 from tokbench.data.scenes.scene import SCENE_RULE, Scene
 from tokbench.data.scenes.words import captions
@@ -31,18 +31,28 @@ class StageScenes(ImageSource):
         size: Side in pixels.
         low_quality: Share of the images that are rendered badly, at half the size.
         first: Number of the first scene and of the first edit.
+        kinds: Kinds of edit to draw from; one that is named twice comes twice as often.
     """
 
     name = "scenes"
 
-    def __init__(self, count: int, *, size: int, edits: int = 0, low_quality: float = 0.0, first: int = 0) -> None:
+    def __init__(
+        self,
+        count: int,
+        *,
+        size: int,
+        edits: int = 0,
+        low_quality: float = 0.0,
+        first: int = 0,
+        kinds: Sequence[EditKind] = EDIT_KINDS,
+    ) -> None:
         self.ready_size, self._low_quality = size, low_quality
-        shown = [len(edit_of(first + number).shown) for number in range(edits)]
+        self._edit = lru_cache(maxsize=64)(partial(edit_of, kinds=kinds))
+        shown = [len(self._edit(first + number).shown) for number in range(edits)]
         self._places: list[tuple[int, int | None]] = [(number, None) for number in range(first, first + count)]
         self._places += [(first + number, part) for number, images in enumerate(shown) for part in range(images + 1)]
         self._edits = range(first, first + edits)
         self.ids = tuple(_name(number, part) for number, part in self._places)
-        self._edit = lru_cache(maxsize=64)(edit_of)
 
     def read(self, index: int) -> Image.Image:
         """Draw one image."""

@@ -11,7 +11,7 @@ from tokbench.data.photos import photo_rows
 from tokbench.data.scenes.asked import SYNONYMS
 from tokbench.data.scenes.drawing import draw
 from tokbench.data.scenes.edits import EDIT_KINDS, Edit, edit_of, untouched
-from tokbench.data.scenes.scene import PLACES, Scene, Thing
+from tokbench.data.scenes.scene import PLACES, SHAPES, Scene, Thing
 from tokbench.data.scenes.split import SPLITS, photo_split, split_of
 from tokbench.errors import TokbenchError
 
@@ -36,7 +36,7 @@ def test_each_kind_changes_what_it_says(kind: str, split: str) -> None:
         assert {split_of_scene(scene) for scene in edit.shown} <= {"train", split}
         assert {scene.ground.photo for scene in (*edit.shown, edit.after)} <= photos
         assert len(edit.shown) == (2 if kind == "like" else 1)
-        assert len(set(edit.instructions)) == 3
+        assert len(set(edit.instructions)) == len(edit.instructions) >= 3
         assert (edit.before.ground == edit.after.ground) == (kind != "ground")
         check(edit)
 
@@ -82,6 +82,32 @@ def test_all_kinds_occur_and_names_are_not_synonyms() -> None:
     edits = [edit_of(seed) for seed in range(200)]
     assert {edit.kind for edit in edits} == set(EDIT_KINDS)
     assert not {word for edit in edits for text in edit.instructions for word in text.split()} & (set(SYNONYMS) - {"plain"})
+
+
+@pytest.mark.parametrize("kind", ["recolour", "resize", "move", "remove", "swap"])
+def test_a_thing_is_named_by_less_only_where_nothing_else_answers_to_it(kind: str) -> None:
+    """Whoever reads an instruction finds the one thing that the edit is about."""
+    shorter = set()
+    for seed in range(120):
+        edit = edit_of(seed, kinds=(kind,))  # type: ignore[arg-type]
+        things = edit.before.things
+        about = [thing for thing in things if thing not in edit.after.things]
+        for text in edit.instructions[3:]:
+            words = text.split()
+            shapes = [word for word in words if word in SHAPES]
+            colours = [words[place - 1] for place, word in enumerate(words) if word == "one"]
+            shorter |= {"shape"} if shapes else set()
+            shorter |= {"colour"} if colours else set()
+            assert not (shapes and colours)
+            if not shapes and not colours:
+                shorter.add("it")
+                assert len(things) == 1
+                assert "it" in words or words[0] == "now"
+                continue
+            found = [thing for thing in things if thing.shape in shapes or thing.colour in colours]
+            assert set(found) == set(about)
+            assert len(found) == len(about) == (2 if kind == "swap" else 1)
+    assert shorter == ({"shape", "colour"} if kind in ("swap", "remove") else {"shape", "colour", "it"})
 
 
 def test_what_an_edit_leaves_alone_is_the_same_before_and_after() -> None:

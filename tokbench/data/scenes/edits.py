@@ -28,7 +28,7 @@ class Edit:
         kind: What is asked.
         shown: The scenes that are shown; the last one is to be edited, one before it gives the colours of ``like``.
         after: What is right.
-        instructions: What is asked, in several wordings.
+        instructions: What is asked, in several wordings. The first three name things by colour and shape, others by less where it is enough.
     """
 
     kind: EditKind
@@ -110,9 +110,23 @@ def _random_scene(rng: random.Random, split: SceneSplit, grounds: Sequence[Groun
     return Scene(things, random_ground(rng, split, grounds, things))
 
 
-def _name(scene: Scene, number: int) -> str:
-    """What tells a thing from the others: its colour and its shape."""
-    return f"the {scene.things[number].colour} {scene.things[number].shape}"
+def _names(scene: Scene, number: int) -> tuple[str, ...]:
+    """What tells a thing from the others: its colour and its shape, or less where that is enough."""
+    thing = scene.things[number]
+    names = [f"the {thing.colour} {thing.shape}"]
+    if [other.shape for other in scene.things].count(thing.shape) == 1:
+        names.append(f"the {thing.shape}")
+    if [other.colour for other in scene.things].count(thing.colour) == 1:
+        names.append(f"the {thing.colour} one")
+    if len(scene.things) == 1:
+        names.append("it")
+    return tuple(names)
+
+
+def _wordings(names: Sequence[str], *wordings: Callable[[str], str]) -> tuple[str, ...]:
+    """All wordings with the first name, and one with each of the others."""
+    others = (wordings[place % len(wordings)](name) for place, name in enumerate(names[1:]))
+    return (*(wording(names[0]) for wording in wordings), *others)
 
 
 def _changed(scene: Scene, number: int, thing: Thing) -> Scene | None:
@@ -123,35 +137,46 @@ def _changed(scene: Scene, number: int, thing: Thing) -> Scene | None:
 def _recolour(rng: random.Random, split: SceneSplit, grounds: Sequence[GroundKind]) -> Edit | None:
     scene = _random_scene(rng, split, grounds, _count(rng))
     number, colour = pick(rng, range(len(scene.things))), _free_colour(rng, scene)
-    after, name = _changed(scene, number, replace(scene.things[number], colour=colour)), _name(scene, number)
-    return (
-        None
-        if after is None
-        else Edit("recolour", (scene,), after, (f"make {name} {colour}", f"change {name} to {colour}", f"paint {name} {colour}"))
+    after = _changed(scene, number, replace(scene.things[number], colour=colour))
+    words = _wordings(
+        _names(scene, number),
+        lambda name: f"make {name} {colour}",
+        lambda name: f"change {name} to {colour}",
+        lambda name: f"paint {name} {colour}",
     )
+    alone = (f"now {colour}",) * (len(scene.things) == 1)
+    return None if after is None else Edit("recolour", (scene,), after, (*words, *alone))
 
 
 def _resize(rng: random.Random, split: SceneSplit, grounds: Sequence[GroundKind]) -> Edit | None:
     scene = _random_scene(rng, split, grounds, _count(rng))
     number = pick(rng, range(len(scene.things)))
     size: Literal["small", "large"] = "small" if scene.things[number].size == "large" else "large"
-    after, name = _changed(scene, number, replace(scene.things[number], size=size)), _name(scene, number)
+    after = _changed(scene, number, replace(scene.things[number], size=size))
     more = "larger" if size == "large" else "smaller"
-    return (
-        None
-        if after is None
-        else Edit("resize", (scene,), after, (f"make {name} {size}", f"make {name} {more}", f"{name} should be {more}"))
+    words = _wordings(
+        _names(scene, number),
+        lambda name: f"make {name} {size}",
+        lambda name: f"make {name} {more}",
+        lambda name: f"{name} should be {more}",
     )
+    alone = (f"now {more}",) * (len(scene.things) == 1)
+    return None if after is None else Edit("resize", (scene,), after, (*words, *alone))
 
 
 def _move(rng: random.Random, split: SceneSplit, grounds: Sequence[GroundKind]) -> Edit | None:
     scene = _random_scene(rng, split, grounds, _count(rng))
     number, (x, y) = pick(rng, range(len(scene.things))), random_spot(rng)
-    place, name = place_of(x, y), _name(scene, number)
+    place = place_of(x, y)
     if place == scene.things[number].place:
         return None
     after = _changed(scene, number, replace(scene.things[number], x=x, y=y))
-    words = (f"move {name} to the {place}", f"put {name} {place_words(place)}", f"{name} should be {place_words(place)}")
+    words = _wordings(
+        _names(scene, number),
+        lambda name: f"move {name} to the {place}",
+        lambda name: f"put {name} {place_words(place)}",
+        lambda name: f"{name} should be {place_words(place)}",
+    )
     return None if after is None else Edit("move", (scene,), after, words)
 
 
@@ -167,8 +192,11 @@ def _add(rng: random.Random, split: SceneSplit, grounds: Sequence[GroundKind]) -
 def _remove(rng: random.Random, split: SceneSplit, grounds: Sequence[GroundKind]) -> Edit | None:
     scene = _random_scene(rng, split, grounds, 2 + int(rng.random() * (MOST_THINGS - 1)))
     number = pick(rng, range(len(scene.things)))
-    after, name = Scene((*scene.things[:number], *scene.things[number + 1 :]), scene.ground), _name(scene, number)
-    return Edit("remove", (scene,), after, (f"remove {name}", f"take {name} away", f"leave {name} out"))
+    after = Scene((*scene.things[:number], *scene.things[number + 1 :]), scene.ground)
+    words = _wordings(
+        _names(scene, number), lambda name: f"remove {name}", lambda name: f"take {name} away", lambda name: f"leave {name} out"
+    )
+    return Edit("remove", (scene,), after, words)
 
 
 def _swap(rng: random.Random, split: SceneSplit, grounds: Sequence[GroundKind]) -> Edit | None:
@@ -179,8 +207,8 @@ def _swap(rng: random.Random, split: SceneSplit, grounds: Sequence[GroundKind]) 
     things[other] = replace(scene.things[other], x=scene.things[one].x, y=scene.things[one].y)
     if not fits(tuple(things)):
         return None
-    a, b = _name(scene, one), _name(scene, other)
-    words = (f"swap {a} and {b}", f"let {a} and {b} trade places", f"exchange {a} with {b}")
+    pairs = [(a, b) for a, b in zip(_names(scene, one), _names(scene, other), strict=False) if (" one" in a) == (" one" in b)]
+    words = tuple(text for a, b in pairs for text in (f"swap {a} and {b}", f"let {a} and {b} trade places", f"exchange {a} with {b}"))
     return Edit("swap", (scene,), Scene(tuple(things), scene.ground), words)
 
 
