@@ -73,13 +73,7 @@ def test_options_out_of_range(values: dict, message: str) -> None:
         SamplingOptions(**values)
 
 
-def test_guidance_that_nobody_chose_is_the_models() -> None:
-    assert SamplingOptions().of(3.0).guidance == 3.0
-    assert SamplingOptions(guidance=1.0).of(3.0).guidance == 1.0
-
-
-def test_options_in_words() -> None:
-    assert SamplingOptions().label == "temperature 1"
-    assert SamplingOptions(guidance=1).label == "temperature 1"
-    assert SamplingOptions(temperature=0).label == "likeliest ids"
-    assert SamplingOptions(0.9, 50, 0.95, 3).label == "temperature 0.9, top-50, top-p 0.95, guidance 3"
+def test_what_nobody_chose_is_as_it_is_told() -> None:
+    assert SamplingOptions().of(3.0) == SamplingOptions(temperature=1.0, guidance=3.0)
+    assert SamplingOptions(guidance=1.0).of(3.0, 0.5) == SamplingOptions(temperature=0.5, guidance=1.0)
+    assert SamplingOptions(temperature=0.0).of(2.0, 0.5) == SamplingOptions(temperature=0.0, guidance=2.0)

@@ -57,7 +57,7 @@ OPTIONS = [
 ]
 
 
-@pytest.mark.parametrize("options", OPTIONS, ids=lambda options: options.label)
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_every_drawn_image_is_whole(tiny: LanguageModel, options: SamplingOptions) -> None:
     requests = drawing(tiny, WORDS)
     for request, answer in zip(requests, sample(tiny, requests, options), strict=True):
@@ -88,7 +88,7 @@ def test_scores_are_those_of_reading_everything_anew(tiny: LanguageModel, kind: 
         done += more
 
 
-@pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(top_k=50, guidance=2.5)], ids=lambda options: options.label)
+@pytest.mark.parametrize("options", [SamplingOptions(), SamplingOptions(top_k=50, guidance=2.5)], ids=str)
 def test_a_sample_depends_on_its_seed_alone(tiny: LanguageModel, options: SamplingOptions) -> None:
     requests = drawing(tiny, WORDS * 2)
     together = sample(tiny, requests, options)

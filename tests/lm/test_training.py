@@ -18,7 +18,7 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed import TokenDataset
 from tokbench.lm.beginning import tokenizer_for
-from tokbench.lm.filtering import keep_rows, read_rows
+from tokbench.lm.filtering import Kept, judge, keep_rows, read_rows
 from tokbench.lm.model import ABOUT, LanguageModel
 from tokbench.lm.preferences import PAIRS, Pairs, read_pairs
 from tokbench.lm.ranking import merge, rank
@@ -187,47 +187,73 @@ def test_files_that_are_no_pairs(pretrained: Path, tmp_path: Path, line: str, me
 
 def test_ranking_keeps_what_differs_whatever_the_number_of_processes(pretrained: Path, patch_tokenizer: Tokenizer, tmp_path: Path) -> None:
     model, prompts = LanguageModel.load(pretrained), [f"picture {number}" for number in range(7)]
-    how, judge = Preferences(prompts=7, samples=3), get_reward("judges:redness")
+    how, reward = Preferences(prompts=7, samples=3), get_reward("judges:redness")
     for name, world in (("one", 1), ("three", 3)):
         (tmp_path / name).mkdir()
         for number in range(world):
-            rank(model, patch_tokenizer, prompts, how, judge, tmp_path / name, seed=0, ranks=Ranks(number, world))
+            rank(model, patch_tokenizer, prompts, how, reward, tmp_path / name, seed=0, ranks=Ranks(number, world))
         count, mean = merge(tmp_path / name, Ranks(0, world))
         assert count == len(list(read_pairs(tmp_path / name / PAIRS))) > 0
         assert -255 <= mean <= 255
     assert (tmp_path / "one" / PAIRS).read_bytes() == (tmp_path / "three" / PAIRS).read_bytes()
     assert [path.name for path in (tmp_path / "three").iterdir()] == [PAIRS]
+    (tmp_path / "led").mkdir()
+    rank(model, patch_tokenizer, prompts, replace(how, guidance=4.0), reward, tmp_path / "led", seed=0, ranks=Ranks())
+    merge(tmp_path / "led", Ranks())
+    assert (tmp_path / "led" / PAIRS).read_bytes() != (tmp_path / "one" / PAIRS).read_bytes()
     (tmp_path / "far").mkdir()
-    rank(model, patch_tokenizer, prompts, replace(how, margin=600.0), judge, tmp_path / "far", seed=0, ranks=Ranks())
+    rank(model, patch_tokenizer, prompts, replace(how, margin=600.0), reward, tmp_path / "far", seed=0, ranks=Ranks())
     assert merge(tmp_path / "far", Ranks())[0] == 0
     with pytest.raises(TokbenchError, match=r"holds no pairs; draw more images \(--set preferences.samples=N\), lower preferences.margin"):
         Pairs(tmp_path / "far" / PAIRS, model, seed=0)
 
 
-def test_a_filter_keeps_what_its_measures_say(painted: Path, painted_source: ImageSource, patch_tokenizer: Tokenizer) -> None:
+def test_a_filter_keeps_what_its_measures_say(
+    painted: Path, painted_source: ImageSource, patch_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
     data = TokenDataset(painted)
     judged: list[tuple[str, float]] = []
-    whole = keep_rows(data, patch_tokenizer, Filter(psnr=8.0), reward=None, originals=painted_source)
+
+    def kept(keep: Filter, world: int = 1, **measures: Any) -> Kept:
+        for number in range(world):
+            judge(data, patch_tokenizer, tmp_path, ranks=Ranks(number, world), **({"reward": None, "originals": None} | measures))
+        return keep_rows(tmp_path, data, keep, Ranks(0, world))
+
+    whole = kept(Filter(psnr=8.0), originals=painted_source)
     assert whole.score is None
     assert whole.psnr is not None
     assert 0 < len(whole.rows) <= 60
     assert whole.psnr > 8
 
-    def judge(words: str, pixels: Any) -> float:
+    def noted(words: str, pixels: Any) -> float:
         judged.append((words, redness(words, pixels)))
         return judged[-1][1]
 
-    kept = keep_rows(data, patch_tokenizer, Filter(score=0.0), reward=judge, originals=None)
+    scored = kept(Filter(score=0.0), reward=noted)
     values = dict(judged)
     expected = [row for row in range(len(data)) if values.get(data[row]["caption"], 0.0) >= 0]
-    assert kept.rows.tolist() == expected
-    assert kept.psnr is None
-    assert kept.score == pytest.approx(np.mean([value for _, value in judged]))
+    assert scored.rows.tolist() == expected
+    assert scored.psnr is None
+    assert scored.score == pytest.approx(np.mean([value for _, value in judged]))
+    for world in (2, 3, 7):  # more processes than batches, too
+        shared = kept(Filter(score=0.0, psnr=8.0), world, reward=redness, originals=painted_source)
+        alone = kept(Filter(score=0.0, psnr=8.0), reward=redness, originals=painted_source)
+        assert (shared.rows.tolist(), shared.score, shared.psnr) == (alone.rows.tolist(), alone.score, alone.psnr)
+    assert not list(tmp_path.glob(".judged*"))
     with pytest.raises(
         TokbenchError,
         match=r"none of the 60 images of .* is good enough \(mean score not taken, mean PSNR .*\); lower keep.score or keep.psnr",
     ):
-        keep_rows(data, patch_tokenizer, Filter(psnr=1e6), reward=None, originals=painted_source)
+        kept(Filter(psnr=1e6), originals=painted_source)
+
+
+def test_a_part_of_what_was_judged_that_is_missing_is_named(
+    painted: Path, painted_source: ImageSource, patch_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    data = TokenDataset(painted)
+    judge(data, patch_tokenizer, tmp_path, reward=None, originals=painted_source, ranks=Ranks(0, 2))
+    with pytest.raises(TokbenchError, match=r".judged.1.npy is damaged \(.*\); start again in another --out"):
+        keep_rows(tmp_path, data, Filter(psnr=8.0), Ranks(0, 2))
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", None])

@@ -166,7 +166,7 @@ def _options(request: Request) -> SamplingOptions:
         except ValueError as error:
             raise TokbenchError(f"{name} is a number, got {text[:40]!r}") from error
     try:
-        return SamplingOptions(temperature=values.get("temperature", 1.0), guidance=values.get("guidance"))
+        return SamplingOptions(temperature=values.get("temperature"), guidance=values.get("guidance"))
     except ValueError as error:
         raise TokbenchError(str(error)) from error
 

@@ -40,7 +40,9 @@ CountOption = Annotated[int, whole("--count", "-n", low=1, help="How many to dra
 SeedOption = Annotated[int, whole("--seed", help="Of all that is drawn.")]
 TopKOption = Annotated[int, whole("--top-k", low=0, help="Choose from so many of the likeliest ids; 0 means all.")]
 TopPOption = Annotated[float, number("--top-p", help="Choose from the likeliest ids that hold this share of the probability.")]
-TemperatureOption = Annotated[float, number("--temperature", help="Divides the scores; 0 takes the likeliest id.")]
+TemperatureOption = Annotated[
+    float | None, number("--temperature", help="Divides the scores; 0 takes the likeliest id [default: 1; 0.5 to edit].")
+]
 GuidanceOption = Annotated[
     float | None,
     number("--guidance", help="How far to go from images of anything to those of the words [default: what the model says; 1 to edit]."),
@@ -59,7 +61,7 @@ def generate(
     tokenizer: TokenizerOption = None,
     weights: WeightsOption = None,
     setting: SettingsOption = None,
-    temperature: TemperatureOption = 1.0,
+    temperature: TemperatureOption = None,
     top_k: TopKOption = 0,
     top_p: TopPOption = 1.0,
     guidance: GuidanceOption = None,
@@ -95,7 +97,7 @@ def edit(
     weights: WeightsOption = None,
     setting: SettingsOption = None,
     resize: ResizeOption = False,
-    temperature: TemperatureOption = 1.0,
+    temperature: TemperatureOption = None,
     top_k: TopKOption = 0,
     top_p: TopPOption = 1.0,
     guidance: GuidanceOption = None,
@@ -131,7 +133,7 @@ def complete(
     weights: WeightsOption = None,
     setting: SettingsOption = None,
     resize: ResizeOption = False,
-    temperature: TemperatureOption = 1.0,
+    temperature: TemperatureOption = None,
     top_k: TopKOption = 0,
     top_p: TopPOption = 1.0,
     guidance: GuidanceOption = None,
@@ -179,7 +181,7 @@ def describe(
         print(visible(" ".join(text.split())))
 
 
-def sampling_options(temperature: float, top_k: int, top_p: float, guidance: float | None, batch_size: int) -> SamplingOptions:
+def sampling_options(temperature: float | None, top_k: int, top_p: float, guidance: float | None, batch_size: int) -> SamplingOptions:
     """Build the options of sampling, whose errors name options of the command.
 
     Raises:

@@ -70,7 +70,7 @@ def evaluate(
     tokenizer: TokenizerOption = None,
     weights: WeightsOption = None,
     setting: SettingsOption = None,
-    temperature: TemperatureOption = 1.0,
+    temperature: TemperatureOption = None,
     top_k: TopKOption = 0,
     top_p: TopPOption = 1.0,
     guidance: GuidanceOption = None,

@@ -22,7 +22,7 @@ def choose(scores: Float[Tensor, "b n"], draws: Float64[Tensor, "b"], options: S
     """
     if options.temperature == 0:
         return scores.argmax(dim=1)
-    scores = scores.double() / options.temperature
+    scores = scores.double() / (1.0 if options.temperature is None else options.temperature)
     if options.top_k is not None and options.top_k < scores.shape[1]:
         least = scores.topk(options.top_k, dim=1).values[:, -1:]
         scores = scores.masked_fill(scores < least, -torch.inf)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from copy import deepcopy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -60,6 +60,8 @@ def deepened(network: PreTrainedModel, layers: int) -> PreTrainedModel:
         for copy in range(times):
             silent = copy > 0 and match[2].startswith(OUTPUTS)
             made[f"model.layers.{int(match[1]) * times + copy}.{match[2]}"] = torch.zeros_like(weight) if silent else weight
-    deeper = type(network)(larger).to(device=network.device, dtype=network.dtype)
+    deeper: Any = type(network)(larger)
+    deeper = deeper.to(device=network.device, dtype=network.dtype)
     deeper.load_state_dict(made)
-    return deeper.train(network.training)
+    found: PreTrainedModel = deeper.train(network.training)
+    return found

@@ -154,7 +154,7 @@ def evaluate_images(artist: ImageModel, folder: Path, options: ImageEvaluationOp
         size=artist.model.image_size[0],
         seed=options.seed,
         tasks=tasks,
-        sampling=sampling_of(options.sampling, artist.model),
+        sampling=sampling_of(options.sampling, artist.model, tasks),
         reference=count,
         training_scenes=0 if trained is None else len(trained),
         precision=artist.precision,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -18,7 +18,7 @@ from tokbench.bench.identity import weights_digest
 from tokbench.configs import plain
 from tokbench.lm.image_model import ImageModel, Pixels, Progress
 from tokbench.lm.model import LanguageModel
-from tokbench.lm.options import SamplingOptions
+from tokbench.lm.options import EDIT_TEMPERATURE, SamplingOptions
 from tokbench.lm.set_distances import FEWEST, Distance
 from tokbench.records.examples import Example
 from tokbench.records.intervals import group_bootstrap
@@ -130,7 +130,13 @@ def _version(package: str) -> str | None:
         return None
 
 
-def sampling_of(options: SamplingOptions, model: LanguageModel) -> dict[str, Any]:
-    """How a model is sampled, for its record: guidance as it was, that of edits apart where nobody chose one for both."""
+def sampling_of(options: SamplingOptions, model: LanguageModel, tasks: Sequence[str]) -> dict[str, Any]:
+    """How a model is sampled, for its record: as it draws, and as it edits where that is other and nobody chose one for both."""
     told = asdict(options.of(model.guidance))
-    return told if options.guidance is not None or model.guidance == 1 else told | {"edit_guidance": 1.0}
+    if "edit" not in tasks:
+        return told
+    if options.guidance is None and model.guidance != 1:
+        told["edit_guidance"] = 1.0
+    if options.temperature is None:
+        told["edit_temperature"] = EDIT_TEMPERATURE
+    return told

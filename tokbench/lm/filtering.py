@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from tokbench.lm.decoding import BATCH, Pixels, pixels_of
 from tokbench.lm.mixture import words_of
 from tokbench.lm.recipes import Filter
 from tokbench.lm.reward import Reward
+from tokbench.ranks import Ranks
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
@@ -39,27 +41,29 @@ class Kept:
     psnr: float | None
 
 
-def keep_rows(
+def judge(
     data: TokenDataset,
     tokenizer: Tokenizer,
-    keep: Filter,
+    folder: Path,
     *,
     reward: Reward | None,
     originals: ImageSource | None,
+    ranks: Ranks,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Kept:
-    """Decode every image of an export and keep the good ones.
+) -> None:
+    """Decode this process's share of an export and write what its images are worth, which ``keep_rows`` then puts together.
 
     Args:
         data: The export.
         tokenizer: Decodes it.
-        keep: What is asked of an image.
+        folder: Where the file goes.
         reward: Judges a reconstruction by its words; None leaves the score out. An image without words is not judged by them.
         originals: The images that were exported, by their ids; None leaves the PSNR out.
+        ranks: Which process of how many this is.
         progress: Called with images done and in all.
 
     Raises:
-        TokbenchError: If the reward fails, there is nothing to judge by, or no image is good enough.
+        TokbenchError: If the reward fails, or there is nothing to judge by.
     """
     if reward is None and originals is None:
         raise TokbenchError(
@@ -70,26 +74,48 @@ def keep_rows(
     how = data.job.preparation
     settings: dict[str, Any] = {"crop": how.crop}
     protocol = replace(get_protocol(changes={"size": how.size, "resize": how.resize}), **settings)
-    kept: list[int] = []
-    scores, decibels = _Mean(), _Mean()
-    for start in range(0, len(data), BATCH):
-        items = [data[row] for row in range(start, min(start + BATCH, len(data)))]
+    mine = _batches(len(data), ranks)
+    values = np.full((sum(map(len, mine)), 2), np.nan)
+    done = 0
+    for rows in mine:
+        items = [data[row] for row in rows]
         tokens = [DiscreteTokens(item["codes"][None], data.grid, data.codebook_sizes) for item in items]
-        for number, (item, pixels) in enumerate(zip(items, pixels_of(tokens, tokenizer), strict=True)):
+        for item, pixels in zip(items, pixels_of(tokens, tokenizer), strict=True):
             words = words_of(item, data.label_names)
-            good = True
             if reward is not None and words:
-                good = scores.add(reward(words, pixels)) >= keep.score
+                values[done, 0] = reward(words, pixels)
             if originals is not None and item["id"] in places:
-                original = fit(originals.read(places[item["id"]]), protocol)
-                good = decibels.add(_psnr(original, pixels)) >= keep.psnr and good
-            if good:
-                kept.append(start + number)
-        progress(start + len(items), len(data))
-    if not kept:
-        measured = f"mean score {scores.words()}, mean PSNR {decibels.words()}"
+                values[done, 1] = _psnr(fit(originals.read(places[item["id"]]), protocol), pixels)
+            done += 1
+        progress(done, len(values))
+    _write(_part(folder, ranks.rank), values)
+
+
+def keep_rows(folder: Path, data: TokenDataset, keep: Filter, ranks: Ranks) -> Kept:
+    """Keep the good images, of which all processes have written what they are worth.
+
+    Args:
+        folder: Where they have.
+        data: The export.
+        keep: What is asked of an image.
+        ranks: How many processes there were.
+
+    Raises:
+        TokbenchError: If a part is missing, or no image is good enough.
+    """
+    values = np.full((len(data), 2), np.nan)
+    for number in range(ranks.world_size):
+        rows = [row for rows in _batches(len(data), Ranks(number, ranks.world_size)) for row in rows]
+        values[rows] = _read(_part(folder, number), len(rows))
+    least = np.array([keep.score, keep.psnr])
+    kept = np.flatnonzero((np.isnan(values) | (values >= least)).all(axis=1))
+    score, psnr = (_mean(column) for column in values.T)
+    if not len(kept):
+        measured = f"mean score {_words(score)}, mean PSNR {_words(psnr)}"
         raise TokbenchError(f"none of the {len(data)} images of {data.folder} is good enough ({measured}); lower keep.score or keep.psnr")
-    return Kept(np.array(kept, dtype=np.int64), scores.value, decibels.value)
+    for number in range(ranks.world_size):
+        _part(folder, number).unlink()
+    return Kept(kept, score, psnr)
 
 
 def write_rows(path: Path, rows: np.ndarray) -> None:
@@ -98,8 +124,7 @@ def write_rows(path: Path, rows: np.ndarray) -> None:
     Raises:
         TokbenchError: If it cannot be written.
     """
-    with atomic_file(path) as file:
-        np.save(file, rows, allow_pickle=False)
+    _write(path, rows)
 
 
 def read_rows(path: Path, count: int) -> np.ndarray:
@@ -121,20 +146,44 @@ def read_rows(path: Path, count: int) -> np.ndarray:
     return rows
 
 
-class _Mean:
-    def __init__(self) -> None:
-        self._sum, self._count = 0.0, 0
+def _batches(count: int, ranks: Ranks) -> list[range]:
+    """The rows of a process: batches in turn, which are the same for any number of processes."""
+    starts = range(ranks.rank * BATCH, count, ranks.world_size * BATCH)
+    return [range(start, min(start + BATCH, count)) for start in starts]
 
-    def add(self, value: float) -> float:
-        self._sum, self._count = self._sum + value, self._count + 1
-        return value
 
-    @property
-    def value(self) -> float | None:
-        return self._sum / self._count if self._count else None
+def _part(folder: Path, number: int) -> Path:
+    return folder / f".judged.{number}.npy"
 
-    def words(self) -> str:
-        return "not taken" if self.value is None else f"{self.value:.3g}"
+
+def _write(path: Path, values: np.ndarray) -> None:
+    with atomic_file(path) as file:
+        np.save(file, values, allow_pickle=False)
+
+
+def _read(path: Path, count: int) -> np.ndarray:
+    """What one process has written.
+
+    Raises:
+        TokbenchError: If it has not, or otherwise.
+    """
+    try:
+        values = np.array(open_array(path))
+        if values.shape != (count, 2) or values.dtype != np.float64:
+            raise ValueError(f"it is not {count} pairs of numbers")
+    except (OSError, ValueError) as error:
+        raise TokbenchError(f"{path} is damaged ({error}); start again in another --out") from error
+    return values
+
+
+def _mean(values: np.ndarray) -> float | None:
+    """Mean of those that were taken, whatever their order of summation; None if none were."""
+    taken = values[~np.isnan(values)]
+    return math.fsum(taken) / len(taken) if len(taken) else None
+
+
+def _words(mean: float | None) -> str:
+    return "not taken" if mean is None else f"{mean:.3g}"
 
 
 def _psnr(original: Pixels, pixels: Pixels) -> float:

@@ -24,7 +24,7 @@ from tokbench.feed.origin import check_same_tokenizer, tokenizer_called
 from tokbench.lm.asking import image_of, request_of, text_of
 from tokbench.lm.halves import hide_lower
 from tokbench.lm.model import LanguageModel
-from tokbench.lm.options import SamplingOptions
+from tokbench.lm.options import EDIT_TEMPERATURE, SamplingOptions
 from tokbench.lm.sampling import LONGEST_TEXT, Request, sample
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
@@ -165,7 +165,7 @@ class ImageModel:
             for place, text in enumerate(instructions)
             for i in range(count)
         ]
-        return self._drawn(asked, options, progress)
+        return self._drawn(asked, (options or SamplingOptions()).of(1.0, EDIT_TEMPERATURE), progress)
 
     def complete(
         self,
@@ -228,7 +228,7 @@ class ImageModel:
         """
         shown = self.encode(images)
         asked = [request_of(self.model, "describe", images=[shown[place]], seed=seed) for place in range(len(shown))]
-        answers = sample(self.model, asked, options or LIKELIEST, longest_text=longest, progress=progress)
+        answers = sample(self.model, asked, (options or LIKELIEST).of(1.0, 0.0), longest_text=longest, progress=progress)
         return [text_of(self.model, answer) for answer in answers]
 
     def encode(self, images: Pixels) -> DiscreteTokens:

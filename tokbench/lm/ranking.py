@@ -8,10 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-import torch
-
-from tokbench.feed.parsing import parse
 from tokbench.files import atomic_file
+from tokbench.lm.asking import image_of, request_of
 from tokbench.lm.decoding import pixels_of
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.options import SamplingOptions
@@ -19,8 +17,7 @@ from tokbench.lm.preferences import PAIRS, line_of
 from tokbench.lm.prompts import times_before
 from tokbench.lm.recipes import Preferences
 from tokbench.lm.reward import Reward
-from tokbench.lm.sampling import Request, sample, seed_of
-from tokbench.lm.tasks import prompt_of
+from tokbench.lm.sampling import sample
 from tokbench.ranks import Ranks
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
@@ -50,15 +47,14 @@ def draw(
     Raises:
         TokbenchError: If the text tokenizer cannot write a prompt, or it is too long for the model.
     """
-    options = SamplingOptions(temperature=preferences.temperature, top_k=preferences.top_k or None, guidance=1.0, batch_size=SEQUENCES)
-    requests = []
-    for prompt, time in zip(prompts, times or [0] * len(prompts), strict=True):
-        ids = prompt_of("generate", model.vocabulary, text=prompt, grid=model.grid)
-        first = time * preferences.samples
-        requests += [Request(ids, seed_of(seed, ids, first + number)) for number in range(preferences.samples)]
-    answers = sample(model, requests, options)
-    images = [parse(torch.tensor([*request.ids, *answer]), model.vocabulary)[-1] for request, answer in zip(requests, answers, strict=True)]
-    drawn = [image for image in images if isinstance(image, DiscreteTokens)]
+    guidance = model.guidance if preferences.guidance is None else preferences.guidance
+    options = SamplingOptions(preferences.temperature, preferences.top_k or None, guidance=guidance, batch_size=SEQUENCES)
+    requests = [
+        request_of(model, "generate", text=prompt, seed=seed, number=time * preferences.samples + number)
+        for prompt, time in zip(prompts, times or [0] * len(prompts), strict=True)
+        for number in range(preferences.samples)
+    ]
+    drawn = [image_of(model, *pair) for pair in zip(requests, sample(model, requests, options), strict=True)]
     return [drawn[start : start + preferences.samples] for start in range(0, len(drawn), preferences.samples)]
 
 

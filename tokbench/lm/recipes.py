@@ -117,6 +117,7 @@ class Preferences:
         margin: A pair is kept if its rewards differ by more than this.
         temperature: What logits are divided by when samples are drawn.
         top_k: Codes that a sample chooses among; 0 takes all.
+        guidance: How far samples are led away from wordless ones; None as the model says.
         imitation: Weight of the better image's own likelihood beside the loss of DPO (``sft`` of ``trl``), which keeps it from falling.
 
     Raises:
@@ -130,8 +131,11 @@ class Preferences:
     temperature: float = 1.0
     top_k: int = 0
     imitation: float = 0.0
+    guidance: float | None = field(default=1.0, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
+        if self.guidance is not None and not math.isfinite(self.guidance):
+            raise ValueError(f"guidance is a finite number, got {self.guidance}")
         if self.prompts < 1 or self.samples < 2:
             raise ValueError(f"there must be a prompt and two samples at least, got {self.prompts} and {self.samples}")
         if not (self.beta > 0 and self.margin >= 0 and self.temperature > 0 and self.top_k >= 0 and self.imitation >= 0):
@@ -265,14 +269,14 @@ RECIPES: tuple[StageRecipe, ...] = (
         name="quality",
         stage="quality",
         summary="all tasks on images whose reconstruction still shows what was asked, with exact words",
-        tasks=MORE_EDITED,
+        tasks=Shares(generate=0.5, edit=0.35, describe=0.1, complete=0.03, text=0.02),
         words=Words(drop=0.1),
         keep=Filter(score=1.0, psnr=25.0),
         images=12_000,
         edits=12_000,
         edit_kinds=HARDER_EDITS,
         halves=2_000,
-        steps=1000,
+        steps=1200,
         optimizer="muon",
         learning_rate=1e-3,
         warmup=20,

@@ -18,7 +18,7 @@ from tokbench.files import make_folder, write_text
 from tokbench.json_files import read_json
 from tokbench.lm.beginning import begin, check_tokenizer, digest_of, encoder, positions, sha256_of, tokenizer_for
 from tokbench.lm.checkpoint import CHECKPOINT
-from tokbench.lm.filtering import keep_rows, read_rows, write_rows
+from tokbench.lm.filtering import judge, keep_rows, read_rows, write_rows
 from tokbench.lm.material import APART, SCENES, Material, check_captions, gather, open_training_images
 from tokbench.lm.mixture import Mixture, words_of
 from tokbench.lm.model import LanguageModel
@@ -183,18 +183,22 @@ class _Run:
         if self.recipe.keep is None:
             return None
         if not (self.options.resume and path.is_file()):
-            if ranks_from_environment().rank == 0:
-                tokenizer = self.inputs.tokenizer or tokenizer_for(material.data.job.tokenizer, self.options.device)
-                check_tokenizer(tokenizer, material.data.job.tokenizer)
-                kept = keep_rows(
-                    material.data,
-                    tokenizer,
-                    self.recipe.keep,
-                    reward=self.reward(material.data.job.data.name),
-                    originals=material.originals or _originals(material.data),
-                    progress=lambda done, total: self.preparing("judging", done, total),
-                )
-                make_folder(self.options.out)
+            ranks = ranks_from_environment()
+            tokenizer = self.inputs.tokenizer or tokenizer_for(material.data.job.tokenizer, self.options.device)
+            check_tokenizer(tokenizer, material.data.job.tokenizer)
+            make_folder(self.options.out)
+            judge(
+                material.data,
+                tokenizer,
+                self.options.out,
+                reward=self.reward(material.data.job.data.name),
+                originals=material.originals or _originals(material.data),
+                ranks=ranks,
+                progress=lambda done, total: self.preparing("judging", done, total),
+            )
+            self.wait()
+            if ranks.rank == 0:
+                kept = keep_rows(self.options.out, material.data, self.recipe.keep, ranks)
                 write_rows(path, kept.rows)
                 self.measure(kept=len(kept.rows), of=len(material.data), mean_score=kept.score, mean_psnr=kept.psnr)
             self.wait()

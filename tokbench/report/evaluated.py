@@ -94,7 +94,7 @@ def row_names(records: Sequence[LanguageModelRecord]) -> list[str]:
 
 def sampling_words(record: LanguageModelRecord) -> str:
     """How its images were sampled: the temperature, and what else is not usual."""
-    usual = {"temperature": None, "top_k": None, "top_p": 1.0, "guidance": 1.0, "edit_guidance": None}
+    usual = {"temperature": None, "top_k": None, "top_p": 1.0, "guidance": 1.0, "edit_temperature": None, "edit_guidance": None}
     told = record.protocol.sampling
     parts = [f"{key.replace('_', '-')} {_short(told[key])}" for key, value in usual.items() if told.get(key) not in (None, value)]
     return visible(", ".join(parts))

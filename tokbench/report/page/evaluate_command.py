@@ -30,6 +30,8 @@ def evaluate_command(record: LanguageModelRecord) -> str:
     sampling = dict(protocol.sampling)
     if "edit_guidance" in sampling:  # nobody chose guidance: drawing has the model's own
         sampling.pop("guidance", None)
+    if "edit_temperature" in sampling:  # nor a temperature
+        sampling.pop("temperature", None)
     usual: list[tuple[str, object, object]] = [
         *([("--split", protocol.split, "test"), ("--training-scenes", protocol.training_scenes, 2000)] if scenes else []),
         ("--reward", protocol.reward, None),
