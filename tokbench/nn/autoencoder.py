@@ -12,7 +12,8 @@
 On a processor and without gradients, large maps go through the same layers in strips (``infer`` beside ``forward``).
 
 Source: Esser et al., "Taming Transformers for High-Resolution Image Synthesis" (VQGAN), CompVis/taming-transformers
-``taming/modules/diffusionmodules/model.py``.
+``taming/modules/diffusionmodules/model.py``. The blocks of MaskGIT: Chang et al., "MaskGIT: Masked Generative Image Transformer",
+bytedance/1d-tokenizer ``modeling/modules/maskgit_vqgan.py``.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.nn.configs import AutoencoderConfig
+from tokbench.nn.configs import AutoencoderConfig, Design
 from tokbench.nn.strips import STRIP, doubling_conv, halving_conv, normed_conv
 
 
@@ -50,33 +51,46 @@ def _groups(config: AutoencoderConfig) -> int | None:
     return None if config.norm == "rms" else config.norm_groups
 
 
-def _conv3(inputs: int, outputs: int, *, local: bool = False) -> nn.Conv2d:
-    return nn.Conv2d(inputs, outputs, 1) if local else nn.Conv2d(inputs, outputs, 3, padding=1)
+def _middle_blocks(config: AutoencoderConfig) -> int:
+    return 2 if config.design == "taming" else config.num_res_blocks
+
+
+def _conv3(inputs: int, outputs: int, *, local: bool = False, bias: bool = True) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, 1, bias=bias) if local else nn.Conv2d(inputs, outputs, 3, padding=1, bias=bias)
 
 
 class ResBlock(nn.Module):
-    """norm, swish, 3x3 convolution (1x1 where it is local), twice; a 1x1 shortcut where the width changes."""
+    """norm, swish, 3x3 convolution (1x1 where it is local), twice; a 1x1 shortcut where the width changes.
 
-    def __init__(self, inputs: int, outputs: int, groups: int | None, *, local: bool = False) -> None:
+    In MaskGIT's form convolutions have no bias. Its shortcut reads the second convolution's output, so where the width changes what came
+    in is not added at all; published weights were trained so.
+    """
+
+    def __init__(self, inputs: int, outputs: int, groups: int | None, *, local: bool = False, design: Design = "taming") -> None:
         super().__init__()
+        bias = design == "taming"
         self.local = local
         self.norm1 = _norm(inputs, groups)
-        self.conv1 = _conv3(inputs, outputs, local=local)
+        self.conv1 = _conv3(inputs, outputs, local=local, bias=bias)
         self.norm2 = _norm(outputs, groups)
-        self.conv2 = _conv3(outputs, outputs, local=local)
+        self.conv2 = _conv3(outputs, outputs, local=local, bias=bias)
         if inputs != outputs:
-            self.nin_shortcut = nn.Conv2d(inputs, outputs, 1)
+            self.nin_shortcut = nn.Conv2d(outputs if design == "maskgit" else inputs, outputs, 1, bias=bias)
+        self.adds_itself = design == "maskgit" and inputs != outputs
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         """Transform features, keeping their size."""
         h = self.conv1(F.silu(self.norm1(x)))
         h = self.conv2(F.silu(self.norm2(h)))
-        return (self.nin_shortcut(x) if hasattr(self, "nin_shortcut") else x) + h
+        return (self.nin_shortcut(h if self.adds_itself else x) if hasattr(self, "nin_shortcut") else x) + h
 
     def infer(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h w"]:
         """Transform a large map, see ``strips``."""
         shortcut = self.nin_shortcut if hasattr(self, "nin_shortcut") else nn.Identity()
         h = normed_conv(x, self.norm1, self.conv1)
+        if self.adds_itself:
+            h = normed_conv(h, self.norm2, self.conv2, in_place=True)
+            return shortcut(h).add_(h)
         return normed_conv(h, self.norm2, self.conv2, plus=lambda part: shortcut(x[part]), in_place=True)
 
 
@@ -135,14 +149,18 @@ class _Level(nn.Module):
         groups: int | None,
         *,
         attention: bool,
+        design: Design = "taming",
         local: bool = False,
         downsample: bool = False,
+        pooled: bool = False,
         upsample: bool = False,
     ) -> None:
         super().__init__()
-        self.block = nn.ModuleList(ResBlock(inputs if i == 0 else outputs, outputs, groups, local=local) for i in range(blocks))
+        self.block = nn.ModuleList(
+            ResBlock(inputs if i == 0 else outputs, outputs, groups, local=local, design=design) for i in range(blocks)
+        )
         self.attn = nn.ModuleList(AttentionBlock(outputs, groups) for _ in range(blocks if attention else 0))
-        self.downsample = Downsample(outputs) if downsample else None
+        self.downsample = (nn.AvgPool2d(2) if pooled else Downsample(outputs)) if downsample else None
         self.upsample = Upsample(outputs) if upsample else None
 
     def forward(self, x: Tensor) -> Tensor:
@@ -161,22 +179,35 @@ class _Level(nn.Module):
             if len(self.attn):
                 x = _in_turn(self.attn[i], x)
         if self.downsample is not None:
-            return halving_conv(x, self.downsample.conv)
+            return halving_conv(x, self.downsample.conv) if isinstance(self.downsample, Downsample) else self.downsample(x)
         return x if self.upsample is None else doubling_conv(x, self.upsample.conv)
 
 
 class _Middle(nn.Module):
-    def __init__(self, channels: int, groups: int | None, *, attention: bool, local: bool = False) -> None:
+    """Residual blocks ``block_1`` and so on at the lowest resolution, with attention after the first."""
+
+    def __init__(self, channels: int, groups: int | None, *, attention: bool, design: Design, blocks: int, local: bool = False) -> None:
         super().__init__()
-        self.block_1 = ResBlock(channels, channels, groups, local=local)
+        self.blocks = blocks
+        self.block_1 = ResBlock(channels, channels, groups, local=local, design=design)
         self.attn_1 = AttentionBlock(channels, groups) if attention else nn.Identity()
-        self.block_2 = ResBlock(channels, channels, groups, local=local)
+        for number in range(2, blocks + 1):
+            self.add_module(f"block_{number}", ResBlock(channels, channels, groups, local=local, design=design))
+
+    def _later(self) -> list[ResBlock]:
+        return [getattr(self, f"block_{number}") for number in range(2, self.blocks + 1)]
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.block_2(self.attn_1(self.block_1(x)))
+        x = self.attn_1(self.block_1(x))
+        for block in self._later():
+            x = block(x)
+        return x
 
     def infer(self, x: Tensor) -> Tensor:
-        return self.block_2.infer(_in_turn(self.attn_1, self.block_1.infer(x)))
+        x = _in_turn(self.attn_1, self.block_1.infer(x))
+        for block in self._later():
+            x = block.infer(x)
+        return x
 
 
 class Encoder(nn.Module):
@@ -184,19 +215,21 @@ class Encoder(nn.Module):
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        widths, groups = config.widths, _groups(config)
-        self.conv_in = _conv3(3, config.channels)
+        widths, groups, design = config.widths, _groups(config), config.design
+        self.conv_in = _conv3(3, config.channels, bias=design == "taming")
         self.down = nn.ModuleList()
         inputs = config.channels
         for i, width in enumerate(widths):
             last, local = i == len(widths) - 1, i >= len(widths) - config.local_levels
-            attention, blocks = config.has_attention(i), config.num_res_blocks
-            self.down.append(_Level(inputs, width, blocks, groups, attention=attention, local=local, downsample=not last))
+            attention, blocks, pooled = config.has_attention(i), config.num_res_blocks, config.pooled
+            self.down.append(
+                _Level(inputs, width, blocks, groups, attention=attention, design=design, local=local, downsample=not last, pooled=pooled)
+            )
             inputs = width
         local = config.local_levels > 0
-        self.mid = _Middle(inputs, groups, attention=config.mid_attention, local=local)
+        self.mid = _Middle(inputs, groups, attention=config.mid_attention, design=design, blocks=_middle_blocks(config), local=local)
         self.norm_out = _norm(inputs, groups)
-        self.conv_out = _conv3(inputs, config.z_channels * (2 if config.double_z else 1), local=local)
+        self.conv_out = _conv3(inputs, config.z_channels * (2 if config.double_z else 1), local=local or design == "maskgit")
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z h2 w2"]:
         """Encode images in [-1, 1]."""
@@ -212,7 +245,10 @@ class Encoder(nn.Module):
         for level in self.down:
             assert isinstance(level, _Level)
             x = level.infer(x)
-        return normed_conv(self.mid.infer(x), self.norm_out, self.conv_out).contiguous()
+        x = self.mid.infer(x)
+        if self.conv_out.kernel_size == (1, 1):  # strips convolve 3x3
+            return self.conv_out(F.silu(self.norm_out(x.contiguous())))
+        return normed_conv(x, self.norm_out, self.conv_out).contiguous()
 
 
 class Decoder(nn.Module):
@@ -220,14 +256,14 @@ class Decoder(nn.Module):
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        widths, groups = config.widths, _groups(config)
+        widths, groups, design = config.widths, _groups(config), config.design
         inputs = widths[-1]
         self.conv_in = _conv3(config.z_channels, inputs)
-        self.mid = _Middle(inputs, groups, attention=config.mid_attention)
+        self.mid = _Middle(inputs, groups, attention=config.mid_attention, design=design, blocks=_middle_blocks(config))
         levels: list[_Level] = []
         for i in reversed(range(len(widths))):
-            blocks, attention = config.num_res_blocks + 1, config.has_attention(i)
-            level = _Level(inputs, widths[i], blocks, groups, attention=attention, upsample=i > 0)
+            blocks, attention = config.num_res_blocks + (design == "taming"), config.has_attention(i)
+            level = _Level(inputs, widths[i], blocks, groups, attention=attention, design=design, upsample=i > 0)
             levels.insert(0, level)
             inputs = widths[i]
         self.up = nn.ModuleList(levels)
@@ -257,7 +293,10 @@ class Decoder(nn.Module):
 
 
 _LAYERS = frozenset(
-    {ResBlock, AttentionBlock, Downsample, Upsample, _Level, _Middle, _Norm, nn.Conv2d, nn.ModuleList, nn.Identity, Encoder, Decoder}
+    {
+        *(ResBlock, AttentionBlock, Downsample, Upsample, _Level, _Middle, _Norm, Encoder, Decoder),
+        *(nn.Conv2d, nn.AvgPool2d, nn.ModuleList, nn.Identity),
+    }
 )
 
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from tokbench.configs import UNLESS_DEFAULT
 
 Norm = Literal["group", "rms"]
 """What an autoencoder normalises over: groups of channels of the whole map, or the channels of each place."""
+
+Design = Literal["taming", "maskgit"]
+"""Whose residual blocks and levels an autoencoder has, see ``AutoencoderConfig``."""
 
 Places = Literal["diagonal", "grid"]
 """Where the code tokens of a double-stream transformer stand, see ``tokbench.nn.mmdit.code_positions``."""
@@ -23,7 +26,7 @@ class AutoencoderConfig:
         z_channels: Channels of the encoder's output and the decoder's input.
         channels: Width of the first level; every level's width is a multiple of it.
         channel_multipliers: One factor a level, highest resolution first; the stride is ``2 ** (levels - 1)``.
-        num_res_blocks: Residual blocks a level in the encoder; the decoder has one more.
+        num_res_blocks: Residual blocks a level in the encoder; the decoder has one more, but for the design ``maskgit``.
         attn_resolutions: Levels that get attention, named by the feature size they have for an image of ``resolution``.
         resolution: The image size ``attn_resolutions`` refers to; it restricts nothing else.
         double_z: Whether the encoder emits mean and log-variance.
@@ -34,10 +37,14 @@ class AutoencoderConfig:
             the channels of a place by their root mean square, place by place.
         local_levels: How many of the encoder's lowest levels, with its middle, look at one place alone (1x1 convolutions for 3x3 ones).
             Codes then tell of the pixels around them, and stay as they are where an image is changed elsewhere.
+        design: ``taming`` is that of VQGAN. With ``maskgit``, convolutions of blocks and of the encoder's input have no bias. Where the
+            width changes, the 1x1 shortcut reads what the block made, not what it was given. The middle has as many blocks as a level,
+            not two, and the decoder no more than the encoder. The encoder's last convolution is 1x1.
+        pooled: Whether the encoder halves maps by the mean of 2x2 places, not by a convolution.
 
     Raises:
         ValueError: If a number is not positive (``local_levels`` may be 0), there are not so many levels, or a width is not a multiple of
-            the normalisation groups.
+            the normalisation groups. If the design is unknown.
     """
 
     z_channels: int
@@ -51,6 +58,8 @@ class AutoencoderConfig:
     norm_groups: int = 32
     norm: Norm = field(default="group", metadata=UNLESS_DEFAULT)
     local_levels: int = field(default=0, metadata=UNLESS_DEFAULT)
+    design: Design = field(default="taming", metadata=UNLESS_DEFAULT)
+    pooled: bool = field(default=False, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         numbers = (self.z_channels, self.channels, self.num_res_blocks, self.resolution, self.norm_groups, *self.channel_multipliers)
@@ -60,6 +69,8 @@ class AutoencoderConfig:
             raise ValueError(f"every level's width must be a multiple of norm_groups={self.norm_groups}, got {self.widths}")
         if not 0 <= self.local_levels <= len(self.channel_multipliers):
             raise ValueError(f"local_levels is 0 to {len(self.channel_multipliers)}, the levels there are, got {self.local_levels}")
+        if self.design not in get_args(Design):
+            raise ValueError(f"design is {' or '.join(get_args(Design))}, got {self.design!r}")
 
     @property
     def widths(self) -> tuple[int, ...]:

@@ -76,6 +76,7 @@ def _rows(tokenizer: str, protocol: PublishedProtocol | str, source: str, **valu
 
 
 TAMING, LDM, LLAMAGEN = "CompVis/taming-transformers, README", "CompVis/latent-diffusion, README", "FoundationVision/LlamaGen, README"
+MASKBIT = "markweberdev/maskbit, README"
 FLOWMO = "Sargent et al. 2025, table 1"
 SECOND_HAND = (FLOWMO,)
 """Sources that were not read themselves."""
@@ -101,10 +102,12 @@ FLOWMO_256 = PublishedProtocol(
     {"rfid": PYTORCH_FID, "psnr": "over batches of 5, bytes by truncation", "ssim": UNIFORM, "lpips": "network not named"},
 )
 
+MASKBIT_256 = PublishedProtocol("ImageNet val, 256 px; network of LPIPS not named", "imagenet-val", 256, {"lpips": "network not named"})
+
 FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vqgan/imagenet-f16-1024", VAL_256, TAMING, rfid=7.94),
     *_rows("vqgan/imagenet-f16-1024", TRAIN_256, TAMING, rfid=10.54),
-    *_rows("vqgan/imagenet-f16-1024", VAL_256, "markweberdev/maskbit, README", rfid=7.96, psnr=20.18, ssim=0.52),
+    *_rows("vqgan/imagenet-f16-1024", VAL_256, MASKBIT, rfid=7.96, psnr=20.18, ssim=0.52),
     *_rows("vqgan/imagenet-f16-16384", VAL_256, TAMING, rfid=4.98),
     *_rows("vqgan/imagenet-f16-16384", TRAIN_256, TAMING, rfid=7.41),
     *_rows("vqgan/gumbel-f8", VAL_256, TAMING, rfid=1.49),
@@ -132,6 +135,15 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("llamagen/vq-16-t2i", "COCO, 256 px", "TencentARC/SEED-Voken, docs/IBQ.md", rfid=8.40, psnr=20.28, ssim=0.55),
     *_rows("flowmo/lo", FLOWMO_256, FLOWMO, rfid=0.95, psnr=22.07, ssim=0.649, lpips=0.113),
     *_rows("flowmo/hi", FLOWMO_256, FLOWMO, rfid=0.56, psnr=24.93, ssim=0.785, lpips=0.073),
+    *_rows("maskgit/imagenet-f16", VAL_256, "google-research/maskgit, README", rfid=2.28),
+    *_rows("maskgit/imagenet-f16", MASKBIT_256, MASKBIT, rfid=1.96, psnr=18.6, ssim=0.47, lpips=0.331),
+    *_rows("maskbit/10bit", MASKBIT_256, MASKBIT, rfid=1.76),
+    *_rows("maskbit/12bit", MASKBIT_256, MASKBIT, rfid=1.52, psnr=21.2, ssim=0.55, lpips=0.298),
+    *_rows("maskbit/14bit", MASKBIT_256, MASKBIT, rfid=1.37, psnr=21.5, ssim=0.56, lpips=0.286),
+    *_rows("maskbit/16bit", MASKBIT_256, MASKBIT, rfid=1.29, psnr=21.8, ssim=0.58, lpips=0.278),
+    *_rows("maskbit/18bit", MASKBIT_256, MASKBIT, rfid=1.16, psnr=22.0, ssim=0.59, lpips=0.270),
+    *_rows("maskbit/vqgan-plus-10bit", MASKBIT_256, MASKBIT, rfid=1.67),
+    *_rows("maskbit/vqgan-plus-12bit", MASKBIT_256, MASKBIT, rfid=1.39, psnr=21.0, ssim=0.55),
 )
 """All rows; a tokenizer has one a metric and protocol."""
 

@@ -1,1 +1,1 @@
-"""What VQ-VAE, VQGAN and LlamaGen share."""
+"""What VQ-VAE, VQGAN, LlamaGen, MaskGIT and MaskBit share."""

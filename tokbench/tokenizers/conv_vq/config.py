@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from tokbench.configs import UNLESS_DEFAULT
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.quantizers.configs import AnyQuantizer
@@ -16,13 +17,18 @@ class ConvVQConfig:
     Args:
         autoencoder: The network.
         quantizer: Any of ``tokbench.quantizers.configs``; its weights of losses matter in training only.
+        quant_convs: Whether 1x1 convolutions stand before and after the code.
+        unit_range: Whether the network sees and makes pixels in [0, 1]; the tokenizer's own are in [-1, 1].
 
     Raises:
-        ValueError: If a codebook has fewer than 2 codes, or the quantizer is ``gumbel`` and has not as many values as the network's code.
+        ValueError: If a codebook has fewer than 2 codes. Or if the quantizer has not as many values as the network's code, although it is
+            ``gumbel`` or nothing stands between them.
     """
 
     autoencoder: AutoencoderConfig
     quantizer: AnyQuantizer
+    quant_convs: bool = field(default=True, metadata=UNLESS_DEFAULT)
+    unit_range: bool = field(default=False, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         if min(self.quantizer.codebook_sizes) < 2:
@@ -30,6 +36,9 @@ class ConvVQConfig:
         z = self.autoencoder.z_channels
         if self.quantizer.kind == "gumbel" and self.quantizer.channels != z:
             raise ValueError(f"gumbel needs quantizer.dim equal to autoencoder.z_channels, got {self.quantizer.channels} and {z}")
+        if not self.quant_convs and self.quantizer.channels != z:
+            values = self.quantizer.channels
+            raise ValueError(f"without quant_convs the quantizer's values ({values}) must be as many as autoencoder.z_channels ({z})")
 
     @property
     def stride(self) -> int:

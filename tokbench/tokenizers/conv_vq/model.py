@@ -1,4 +1,4 @@
-"""What VQ-VAE, VQGAN and LlamaGen share: the convolutional autoencoder around a quantizer.
+"""What VQ-VAE, VQGAN, LlamaGen, MaskGIT and MaskBit share: the convolutional autoencoder around a quantizer.
 
     images -> encoder -> quant_conv 1x1 -> code -> post_quant_conv 1x1 -> decoder -> images
 
@@ -51,16 +51,16 @@ class ConvVQTokenizer(Tokenizer):
     def __init__(self, config: ConvVQConfig) -> None:
         super().__init__()
         self.config = config
-        z = config.autoencoder.z_channels
+        z, code = config.autoencoder.z_channels, config.quantizer.channels
         self.encoder = Encoder(config.autoencoder)
         self.decoder = Decoder(config.autoencoder)
         self.quantize = config.quantizer.build()
-        self.quant_conv = nn.Conv2d(z, config.quantizer.channels, 1)
-        self.post_quant_conv = nn.Conv2d(config.quantizer.channels, z, 1)
+        self.quant_conv = nn.Conv2d(z, code, 1) if config.quant_convs else nn.Identity()
+        self.post_quant_conv = nn.Conv2d(code, z, 1) if config.quant_convs else nn.Identity()
 
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Those of taming-transformers; a published file may have the names of diffusers or LlamaGen."""
+        """Those of taming-transformers; a published file may have the names of diffusers, LlamaGen or MaskGIT."""
         return to_taming(state)
 
     def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
@@ -80,13 +80,14 @@ class ConvVQTokenizer(Tokenizer):
         return VQReconstruction(self._render(quantized.vectors, grid), vectors, quantized)
 
     def _vectors(self, images: Tensor) -> tuple[Tensor, tuple[int, int]]:
-        features = self.quant_conv(self.encoder(images))
+        features = self.quant_conv(self.encoder((images + 1) / 2 if self.config.unit_range else images))
         return rearrange(features, "b d h w -> b (h w) d").float(), (features.shape[2], features.shape[3])
 
     def _render(self, vectors: Tensor, grid: tuple[int, ...]) -> Tensor:
         height, width = grid
         maps = rearrange(vectors, "b (h w) d -> b d h w", h=height, w=width)
-        return self.decoder(self.post_quant_conv(maps.to(self.post_quant_conv.weight.dtype)))  # quantizers work in single precision
+        images = self.decoder(self.post_quant_conv(maps.to(self.decoder.conv_in.weight.dtype)))  # quantizers work in single precision
+        return 2 * images - 1 if self.config.unit_range else images
 
     def _encode(self, images: Tensor, seeds: list[int]) -> DiscreteTokens:
         vectors, grid = self._vectors(images)

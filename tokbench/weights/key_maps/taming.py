@@ -4,6 +4,7 @@ layout              told by                    written by
 taming              neither of the below       taming-transformers, latent-diffusion, Flux, this package
 diffusers           encoder.down_blocks        diffusers AutoencoderKL and VQModel, old and new names of attention
 llamagen            encoder.conv_blocks        FoundationVision/LlamaGen
+maskgit             upsample_conv              bytedance/1d-tokenizer, markweberdev/maskbit
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from tokbench.weights.key_maps.diffusers import from_diffusers, is_diffusers
 from tokbench.weights.key_maps.llamagen import from_llamagen, is_llamagen
+from tokbench.weights.key_maps.maskgit import from_maskgit, is_maskgit
 
 
 def to_taming(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -27,4 +29,6 @@ def to_taming(state: dict[str, Tensor]) -> dict[str, Tensor]:
         return from_diffusers(state)
     if is_llamagen(state):
         return from_llamagen(state)
+    if is_maskgit(state):
+        return from_maskgit(state)
     return dict(state)

@@ -1,0 +1,1 @@
+"""VQGAN+ and MaskBit: MaskGIT's network with codes of a codebook, or of signs."""

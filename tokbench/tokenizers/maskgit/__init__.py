@@ -1,0 +1,1 @@
+"""MaskGIT's VQGAN: convolutions alone, 1024 codes."""
