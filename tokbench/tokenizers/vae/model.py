@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.nn.autoencoder import Decoder, Encoder
+from tokbench.nn.posterior import Posterior
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.vae.variants import VAEConfig
@@ -26,28 +26,6 @@ from tokbench.tokens import ContinuousTokens
 from tokbench.tracing import graph_value
 from tokbench.weights.key_maps.diffusers import check_settings
 from tokbench.weights.key_maps.taming import to_taming
-
-
-@graph_value
-@dataclass(frozen=True)
-class Posterior:
-    """A diagonal Gaussian over latents; the log-variance is clamped to [-30, 20]."""
-
-    mean: Float[Tensor, "b c h w"]
-    logvar: Float[Tensor, "b c h w"]
-
-    @property
-    def std(self) -> Float[Tensor, "b c h w"]:
-        """Standard deviation."""
-        return torch.exp(0.5 * self.logvar)
-
-    def sample(self, noise: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Turn standard normal noise into a sample."""
-        return self.mean + self.std * noise
-
-    def kl(self) -> Float[Tensor, " b"]:
-        """KL divergence from the standard normal, in nats, summed over an image's latents."""
-        return 0.5 * (self.mean.square() + self.logvar.exp() - 1.0 - self.logvar).sum(dim=(1, 2, 3))
 
 
 @graph_value
@@ -93,9 +71,7 @@ class VAE(Tokenizer):
 
     def posterior(self, images: Float[Tensor, "b 3 h w"]) -> Posterior:
         """Encode images to the Gaussian over their latents (differentiable)."""
-        moments = self.quant_conv(self.encoder(images))
-        mean, logvar = (moments if moments.dtype == torch.float64 else moments.float()).chunk(2, dim=1)
-        return Posterior(mean, logvar.clamp(-30.0, 20.0))
+        return Posterior.of(self.quant_conv(self.encoder(images)))
 
     def forward(self, images: Float[Tensor, "b 3 h w"], noise: Float[Tensor, "b c h2 w2"]) -> VAEReconstruction:
         """Encode, sample and decode, for training.
@@ -109,13 +85,7 @@ class VAE(Tokenizer):
         return VAEReconstruction(self.decoder(self.post_quant_conv(latents)), posterior)
 
     def _encode(self, images: Tensor, seeds: list[int]) -> ContinuousTokens:
-        posterior = self.posterior(images)
-        latents = posterior.mean
-        if seeds:
-            shape = latents.shape[1:]
-            noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-            latents = posterior.sample(noise.to(latents))
-        latents = (latents - self.config.latent_shift) * self.config.latent_scale
+        latents = (self.posterior(images).drawn(seeds) - self.config.latent_shift) * self.config.latent_scale
         height, width = latents.shape[2:]
         latents = latents.to(images.dtype)
         check_finite(latents, "latents")
