@@ -87,9 +87,12 @@ def _parse(value: object, kind: Any, key: str) -> object:
 
 
 def _of_defaults(hint: Any) -> Any:
-    """What an optional dataclass is before its fields are set; None for any other type."""
+    """What an optional dataclass is before its fields are set; None for any other type, and one that cannot be without them."""
     parts = [part for part in get_args(hint) if part is not type(None)]
-    return parts[0]() if len(parts) == 1 and dataclasses.is_dataclass(parts[0]) and isinstance(parts[0], type) else None
+    if len(parts) != 1 or not dataclasses.is_dataclass(parts[0]) or not isinstance(parts[0], type):
+        return None
+    needed = [field for field in dataclasses.fields(parts[0]) if field.default is field.default_factory is dataclasses.MISSING]
+    return None if needed else parts[0]()
 
 
 def _kinds(hint: Any) -> dict[str, type]:
