@@ -126,3 +126,43 @@ class MMDiTConfig:
     def head_dim(self) -> int:
         """Dimension of a head."""
         return self.hidden // self.heads
+
+
+@dataclass(frozen=True)
+class ViTConfig:
+    """Shape of a vision transformer.
+
+    Args:
+        width: Values of a token.
+        depth: Blocks.
+        heads: Attention heads.
+        patch_size: Side of the square patches in pixels.
+        mlp_ratio: Width of the hidden layer of an MLP, in multiples of ``width``.
+        norm_eps: Summand of the variance in every normalisation.
+
+    Raises:
+        ValueError: If a number is not positive, or heads do not divide the width.
+    """
+
+    width: int
+    depth: int
+    heads: int
+    patch_size: int = 16
+    mlp_ratio: float = 4.0
+    norm_eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if min(self.width, self.depth, self.heads, self.patch_size) < 1 or not (0 < self.mlp_ratio < math.inf and 0 < self.norm_eps < 1):
+            raise ValueError(f"width, depth, heads, patch_size, mlp_ratio and norm_eps must be positive, got {self}")
+        if self.width % self.heads:
+            raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
+
+    def grid(self, image_size: int) -> int:
+        """Patches along a side of an image, in pixels.
+
+        Raises:
+            ValueError: If the patches do not fill it.
+        """
+        if image_size < 1 or image_size % self.patch_size:
+            raise ValueError(f"image_size must be a multiple of the patch size {self.patch_size}, got {image_size}")
+        return image_size // self.patch_size

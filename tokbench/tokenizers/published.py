@@ -77,6 +77,7 @@ def _rows(tokenizer: str, protocol: PublishedProtocol | str, source: str, **valu
 
 TAMING, LDM, LLAMAGEN = "CompVis/taming-transformers, README", "CompVis/latent-diffusion, README", "FoundationVision/LlamaGen, README"
 MASKBIT = "markweberdev/maskbit, README"
+TITOK, MASKGEN = "bytedance/1d-tokenizer, README_TiTok.md", "bytedance/1d-tokenizer, README_MaskGen.md"
 FLOWMO = "Sargent et al. 2025, table 1"
 SECOND_HAND = (FLOWMO,)
 """Sources that were not read themselves."""
@@ -144,6 +145,21 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("maskbit/18bit", MASKBIT_256, MASKBIT, rfid=1.16, psnr=22.0, ssim=0.59, lpips=0.270),
     *_rows("maskbit/vqgan-plus-10bit", MASKBIT_256, MASKBIT, rfid=1.67),
     *_rows("maskbit/vqgan-plus-12bit", MASKBIT_256, MASKBIT, rfid=1.39, psnr=21.0, ssim=0.55),
+    *_rows("titok/l-32", VAL_256, TITOK, rfid=2.21),
+    *_rows("titok/b-64", VAL_256, TITOK, rfid=1.70),
+    *_rows("titok/s-128", VAL_256, TITOK, rfid=1.71),
+    *_rows("titok/bl-64-vq", VAL_256, TITOK, rfid=2.06),
+    *_rows("titok/bl-128-vq", VAL_256, TITOK, rfid=1.49),
+    *_rows("titok/sl-256-vq", VAL_256, TITOK, rfid=1.03),
+    *_rows("titok/ll-32-vae", VAL_256, TITOK, rfid=1.61),
+    *_rows("titok/bl-64-vae", VAL_256, TITOK, rfid=1.25),
+    *_rows("titok/bl-128-vae", VAL_256, TITOK, rfid=0.84),
+    *_rows("titok/ta-bl-32-vq", VAL_256, MASKGEN, rfid=3.95),
+    *_rows("titok/ta-bl-64-vq", VAL_256, MASKGEN, rfid=2.43),
+    *_rows("titok/ta-bl-128-vq", VAL_256, MASKGEN, rfid=1.53),
+    *_rows("titok/ta-bl-32-vae", VAL_256, MASKGEN, rfid=1.53),
+    *_rows("titok/ta-bl-64-vae", VAL_256, MASKGEN, rfid=1.47),
+    *_rows("titok/ta-sl-128-vae", VAL_256, MASKGEN, rfid=0.90),
 )
 """All rows; a tokenizer has one a metric and protocol."""
 

@@ -1,0 +1,1 @@
+"""TiTok: a vision transformer that writes an image into a short sequence of tokens."""
