@@ -9,6 +9,8 @@
       | ... the decoder mirrors it, with one more block a level and nearest-neighbour upsampling
     image [B, 3, H, W]                           not clamped
 
+A Haar transform may pack squares of pixels into channels first, and fewer steps than levels may halve the size, as in NVIDIA's Cosmos.
+
 On a processor and without gradients, large maps go through the same layers in strips (``infer`` beside ``forward``).
 
 Source: Esser et al., "Taming Transformers for High-Resolution Image Synthesis" (VQGAN), CompVis/taming-transformers
@@ -18,19 +20,23 @@ bytedance/1d-tokenizer ``modeling/modules/maskgit_vqgan.py``.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.nn.configs import AutoencoderConfig, Design
+from tokbench.nn.haar import from_haar, haar
 from tokbench.nn.strips import STRIP, doubling_conv, halving_conv, normed_conv
 
 
-class _Norm(nn.GroupNorm):
+class Norm(nn.GroupNorm):
     """Group normalisation; the base class refuses a single image of a single place where a group is one channel."""
 
     def forward(self, input: Tensor) -> Tensor:
+        """Normalise features, keeping their size."""
         return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
 
 
@@ -44,7 +50,7 @@ class _PlaceNorm(nn.GroupNorm):
 
 def _norm(channels: int, groups: int | None) -> nn.GroupNorm:
     """What normalises a map; without groups, every place by itself."""
-    return _PlaceNorm(1, channels, eps=1e-6) if groups is None else _Norm(groups, channels, eps=1e-6)
+    return _PlaceNorm(1, channels, eps=1e-6) if groups is None else Norm(groups, channels, eps=1e-6)
 
 
 def _groups(config: AutoencoderConfig) -> int | None:
@@ -126,6 +132,10 @@ class Downsample(nn.Module):
         return self.conv(F.pad(x, (0, 1, 0, 1)))
 
 
+def _halving_mean(channels: int) -> nn.AvgPool2d:
+    return nn.AvgPool2d(2)
+
+
 class Upsample(nn.Module):
     """Double the size by nearest neighbour, then convolve."""
 
@@ -138,7 +148,7 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-class _Level(nn.Module):
+class Level(nn.Module):
     """Residual blocks of one resolution, each followed by attention where the level has it, then the way to the next level."""
 
     def __init__(
@@ -148,22 +158,21 @@ class _Level(nn.Module):
         blocks: int,
         groups: int | None,
         *,
-        attention: bool,
+        attention: bool = False,
         design: Design = "taming",
         local: bool = False,
-        downsample: bool = False,
-        pooled: bool = False,
-        upsample: bool = False,
+        downsample: Callable[[int], nn.Module] | None = None,
+        upsample: Callable[[int], nn.Module] | None = None,
     ) -> None:
         super().__init__()
-        self.block = nn.ModuleList(
-            ResBlock(inputs if i == 0 else outputs, outputs, groups, local=local, design=design) for i in range(blocks)
-        )
+        widths = [inputs, *[outputs] * blocks]
+        self.block = nn.ModuleList(ResBlock(one, outputs, groups, local=local, design=design) for one in widths[:-1])
         self.attn = nn.ModuleList(AttentionBlock(outputs, groups) for _ in range(blocks if attention else 0))
-        self.downsample = (nn.AvgPool2d(2) if pooled else Downsample(outputs)) if downsample else None
-        self.upsample = Upsample(outputs) if upsample else None
+        self.downsample = downsample(outputs) if downsample else None
+        self.upsample = upsample(outputs) if upsample else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        """Transform features, and change their size on the way to the next level."""
         for i, block in enumerate(self.block):
             x = block(x)
             if len(self.attn):
@@ -172,7 +181,8 @@ class _Level(nn.Module):
             x = x if resample is None else resample(x)
         return x
 
-    def infer(self, x: Tensor) -> Tensor:
+    def infer(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        """Transform a large map, see ``strips``."""
         for i, block in enumerate(self.block):
             assert isinstance(block, ResBlock)
             x = block.infer(x)
@@ -180,7 +190,7 @@ class _Level(nn.Module):
                 x = _in_turn(self.attn[i], x)
         if self.downsample is not None:
             return halving_conv(x, self.downsample.conv) if isinstance(self.downsample, Downsample) else self.downsample(x)
-        return x if self.upsample is None else doubling_conv(x, self.upsample.conv)
+        return doubling_conv(x, self.upsample.conv) if isinstance(self.upsample, Upsample) else x
 
 
 class _Middle(nn.Module):
@@ -216,15 +226,14 @@ class Encoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         widths, groups, design = config.widths, _groups(config), config.design
-        self.conv_in = _conv3(3, config.channels, bias=design == "taming")
+        self.patch = config.patch
+        self.conv_in = _conv3(3 * config.patch**2, config.channels, bias=design == "taming")
         self.down = nn.ModuleList()
-        inputs = config.channels
+        inputs, halving = config.channels, _halving_mean if config.pooled else Downsample
         for i, width in enumerate(widths):
-            last, local = i == len(widths) - 1, i >= len(widths) - config.local_levels
-            attention, blocks, pooled = config.has_attention(i), config.num_res_blocks, config.pooled
-            self.down.append(
-                _Level(inputs, width, blocks, groups, attention=attention, design=design, local=local, downsample=not last, pooled=pooled)
-            )
+            attention, local = config.has_attention(i), i >= len(widths) - config.local_levels
+            blocks, downsample = config.blocks(i), halving if i < config.steps else None
+            self.down.append(Level(inputs, width, blocks, groups, attention=attention, design=design, local=local, downsample=downsample))
             inputs = width
         local = config.local_levels > 0
         self.mid = _Middle(inputs, groups, attention=config.mid_attention, design=design, blocks=_middle_blocks(config), local=local)
@@ -233,17 +242,18 @@ class Encoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z h2 w2"]:
         """Encode images in [-1, 1]."""
-        if _takes_strips(self, images, scale=1):
-            return self._infer(images)
-        x = self.conv_in(images)
+        pixels = haar(images, self.patch)
+        if _takes_strips(self, pixels, scale=1):
+            return self._infer(pixels)
+        x = self.conv_in(pixels)
         for level in self.down:
             x = level(x)
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))
 
-    def _infer(self, images: Tensor) -> Tensor:
-        x = self.conv_in(_channels_last(images))
+    def _infer(self, pixels: Tensor) -> Tensor:
+        x = self.conv_in(_channels_last(pixels))
         for level in self.down:
-            assert isinstance(level, _Level)
+            assert isinstance(level, Level)
             x = level.infer(x)
         x = self.mid.infer(x)
         if self.conv_out.kernel_size == (1, 1):  # strips convolve 3x3
@@ -256,33 +266,35 @@ class Decoder(nn.Module):
 
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
-        widths, groups, design = config.widths, _groups(config), config.design
+        widths, groups, design = config.decoder_widths, _groups(config), config.design
         inputs = widths[-1]
+        self.patch, self.scale = config.patch, 2**config.steps
         self.conv_in = _conv3(config.z_channels, inputs)
         self.mid = _Middle(inputs, groups, attention=config.mid_attention, design=design, blocks=_middle_blocks(config))
-        levels: list[_Level] = []
+        levels: list[Level] = []
         for i in reversed(range(len(widths))):
-            blocks, attention = config.num_res_blocks + (design == "taming"), config.has_attention(i)
-            level = _Level(inputs, widths[i], blocks, groups, attention=attention, design=design, upsample=i > 0)
+            blocks, attention = config.blocks_of_decoder(i), config.decoder_has_attention(i)
+            upsample = Upsample if i >= len(widths) - config.steps else None
+            level = Level(inputs, widths[i], blocks, groups, attention=attention, design=design, upsample=upsample)
             levels.insert(0, level)
             inputs = widths[i]
         self.up = nn.ModuleList(levels)
         self.norm_out = _norm(inputs, groups)
-        self.conv_out = _conv3(inputs, 3)
+        self.conv_out = _conv3(inputs, 3 * config.patch**2)
 
     def forward(self, features: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 h2 w2"]:
         """Decode features; values may leave [-1, 1]."""
-        if _takes_strips(self, features, scale=2 ** (len(self.up) - 1)):
-            return self._infer(features)
+        if _takes_strips(self, features, scale=self.scale):
+            return from_haar(self._infer(features), self.patch)
         x = self.mid(self.conv_in(features))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return from_haar(self.conv_out(F.silu(self.norm_out(x))), self.patch)
 
     def _infer(self, features: Tensor) -> Tensor:
         x = self.mid.infer(self.conv_in(_channels_last(features)))
         for level in reversed(self.up):
-            assert isinstance(level, _Level)
+            assert isinstance(level, Level)
             x = level.infer(x)
         return normed_conv(x, self.norm_out, self.conv_out).contiguous()
 
@@ -294,7 +306,7 @@ class Decoder(nn.Module):
 
 _LAYERS = frozenset(
     {
-        *(ResBlock, AttentionBlock, Downsample, Upsample, _Level, _Middle, _Norm, Encoder, Decoder),
+        *(ResBlock, AttentionBlock, Downsample, Upsample, Level, _Middle, Norm, Encoder, Decoder),
         *(nn.Conv2d, nn.AvgPool2d, nn.ModuleList, nn.Identity),
     }
 )

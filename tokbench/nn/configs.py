@@ -11,8 +11,8 @@ from tokbench.configs import UNLESS_DEFAULT
 Norm = Literal["group", "rms"]
 """What an autoencoder normalises over: groups of channels of the whole map, or the channels of each place."""
 
-Design = Literal["taming", "maskgit"]
-"""Whose residual blocks and levels an autoencoder has, see ``AutoencoderConfig``."""
+Design = Literal["taming", "maskgit", "magvit2"]
+"""Whose blocks and levels an autoencoder has, see ``AutoencoderConfig``; those of Open-MAGVIT2 are in ``tokbench.nn.magvit2``."""
 
 Places = Literal["diagonal", "grid"]
 """Where the code tokens of a double-stream transformer stand, see ``tokbench.nn.mmdit.code_positions``."""
@@ -39,12 +39,18 @@ class AutoencoderConfig:
             Codes then tell of the pixels around them, and stay as they are where an image is changed elsewhere.
         design: ``taming`` is that of VQGAN. With ``maskgit``, convolutions of blocks and of the encoder's input have no bias. Where the
             width changes, the 1x1 shortcut reads what the block made, not what it was given. The middle has as many blocks as a level,
-            not two, and the decoder no more than the encoder. The encoder's last convolution is 1x1.
+            not two, and the decoder no more than the encoder. The encoder's last convolution is 1x1. ``magvit2`` has no attention and
+            as many blocks a level in the decoder as in the encoder.
         pooled: Whether the encoder halves maps by the mean of 2x2 places, not by a convolution.
+        patch: Side of the squares of pixels that a Haar transform makes channels of before the first level; a power of two.
+        halvings: How many of the steps between levels halve the size: the encoder's first, the decoder's first. None means all.
+        encoder_blocks: Residual blocks of each level of the encoder, where levels differ; empty means ``num_res_blocks``.
+        decoder_blocks: The same of the decoder, highest resolution first; empty means as ``num_res_blocks`` says.
+        decoder_multipliers: Factors of the decoder's widths, where they are not those of the encoder.
 
     Raises:
         ValueError: If a number is not positive (``local_levels`` may be 0), there are not so many levels, or a width is not a multiple of
-            the normalisation groups. If the design is unknown.
+            the normalisation groups. Also if the design is unknown or has no such layers, or the patch is no power of two.
     """
 
     z_channels: int
@@ -60,17 +66,43 @@ class AutoencoderConfig:
     local_levels: int = field(default=0, metadata=UNLESS_DEFAULT)
     design: Design = field(default="taming", metadata=UNLESS_DEFAULT)
     pooled: bool = field(default=False, metadata=UNLESS_DEFAULT)
+    patch: int = field(default=1, metadata=UNLESS_DEFAULT)
+    halvings: int | None = field(default=None, metadata=UNLESS_DEFAULT)
+    encoder_blocks: tuple[int, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    decoder_blocks: tuple[int, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    decoder_multipliers: tuple[int, ...] = field(default=(), metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
+        by_level = (self.encoder_blocks, self.decoder_blocks, self.decoder_multipliers)
         numbers = (self.z_channels, self.channels, self.num_res_blocks, self.resolution, self.norm_groups, *self.channel_multipliers)
-        if not self.channel_multipliers or min(numbers) < 1:
+        if not self.channel_multipliers or min((*numbers, *sum(by_level, ()))) < 1:
             raise ValueError(f"channels, blocks, groups and at least one channel multiplier must be positive, got {self}")
-        if any(width % self.norm_groups for width in self.widths):
-            raise ValueError(f"every level's width must be a multiple of norm_groups={self.norm_groups}, got {self.widths}")
-        if not 0 <= self.local_levels <= len(self.channel_multipliers):
-            raise ValueError(f"local_levels is 0 to {len(self.channel_multipliers)}, the levels there are, got {self.local_levels}")
+        if any(width % self.norm_groups for width in (*self.widths, *self.decoder_widths)):
+            widths = self.widths if self.widths == self.decoder_widths else (*self.widths, *self.decoder_widths)
+            raise ValueError(f"every level's width must be a multiple of norm_groups={self.norm_groups}, got {widths}")
+        levels = len(self.channel_multipliers)
+        if any(listed and len(listed) != levels for listed in by_level):
+            raise ValueError(f"encoder_blocks, decoder_blocks and decoder_multipliers have {levels} numbers, one a level, or none")
+        if not 0 <= self.steps <= levels:
+            raise ValueError(f"halvings is 0 to {levels}, the levels there are, got {self.halvings}")
+        if self.patch < 1 or self.patch & (self.patch - 1):
+            raise ValueError(f"patch must be a power of two, got {self.patch}")
         if self.design not in get_args(Design):
             raise ValueError(f"design is {' or '.join(get_args(Design))}, got {self.design!r}")
+        if self.design == "magvit2" and (
+            self.pooled
+            or self.attn_resolutions
+            or self.mid_attention
+            or self.local_levels
+            or self.norm != "group"
+            or self.steps != levels - 1
+        ):
+            raise ValueError(
+                "design=magvit2 has no attention, groups of channels, and halves between all levels: it needs attn_resolutions=() and "
+                "mid_attention=False, and norm, local_levels, pooled and halvings as they are"
+            )
+        if not 0 <= self.local_levels <= len(self.channel_multipliers):
+            raise ValueError(f"local_levels is 0 to {len(self.channel_multipliers)}, the levels there are, got {self.local_levels}")
 
     @property
     def widths(self) -> tuple[int, ...]:
@@ -78,13 +110,38 @@ class AutoencoderConfig:
         return tuple(self.channels * factor for factor in self.channel_multipliers)
 
     @property
+    def decoder_widths(self) -> tuple[int, ...]:
+        """Channels of every level of the decoder, highest resolution first."""
+        return tuple(self.channels * factor for factor in self.decoder_multipliers or self.channel_multipliers)
+
+    @property
+    def steps(self) -> int:
+        """How many steps halve the size in the encoder, and double it in the decoder."""
+        return len(self.channel_multipliers) - 1 if self.halvings is None else self.halvings
+
+    @property
     def stride(self) -> int:
         """Image pixels per feature along each axis."""
-        return 2 ** (len(self.channel_multipliers) - 1)
+        return self.patch * 2**self.steps
 
     def has_attention(self, level: int) -> bool:
-        """Whether the blocks of a level are followed by attention."""
-        return self.resolution // 2**level in self.attn_resolutions
+        """Whether the blocks of a level of the encoder are followed by attention."""
+        return self.resolution // self.patch // 2 ** min(level, self.steps) in self.attn_resolutions
+
+    def decoder_has_attention(self, level: int) -> bool:
+        """Whether those of the decoder are; it counts sizes up from what they would be if all steps halved."""
+        last = len(self.channel_multipliers) - 1
+        return self.resolution // self.patch // 2 ** (last - min(last - level, self.steps)) in self.attn_resolutions
+
+    def blocks(self, level: int) -> int:
+        """Residual blocks of a level of the encoder."""
+        return self.encoder_blocks[level] if self.encoder_blocks else self.num_res_blocks
+
+    def blocks_of_decoder(self, level: int) -> int:
+        """Residual blocks of a level of the decoder."""
+        if self.decoder_blocks:
+            return self.decoder_blocks[level]
+        return self.num_res_blocks + (self.design == "taming")
 
 
 @dataclass(frozen=True)

@@ -79,6 +79,7 @@ TAMING, LDM, LLAMAGEN = "CompVis/taming-transformers, README", "CompVis/latent-d
 MASKBIT = "markweberdev/maskbit, README"
 TITOK, MASKGEN = "bytedance/1d-tokenizer, README_TiTok.md", "bytedance/1d-tokenizer, README_MaskGen.md"
 FLOWMO = "Sargent et al. 2025, table 1"
+IBQ_DOC, MAGVIT2_DOC = "TencentARC/SEED-Voken, docs/IBQ.md", "TencentARC/SEED-Voken, docs/Open-MAGVIT2.md"
 SECOND_HAND = (FLOWMO,)
 """Sources that were not read themselves."""
 
@@ -89,12 +90,16 @@ TRAIN_256 = PublishedProtocol("reconstructions of ImageNet val against ImageNet 
 VAL_256 = PublishedProtocol("ImageNet val, 256 px", "imagenet-val", 256)
 BSQ_256 = PublishedProtocol("ImageNet val, 256 px", "imagenet-val", 256, {"rfid": PYTORCH_FID})
 SEED_256 = PublishedProtocol(
-    "ImageNet val, 256 px", "imagenet-val", 256, {"rfid": PYTORCH_FID, "psnr": "bytes by truncation", "ssim": UNIFORM}
+    "ImageNet val, 256 px",
+    "imagenet-val",
+    256,
+    {"rfid": PYTORCH_FID, "psnr": "bytes by truncation", "ssim": UNIFORM, "lpips": "network not named"},
 )
 LDM_256 = PublishedProtocol("validation set at 256 px; the README does not name the set, the paper says ImageNet", "imagenet-val", 256)
 LLAMAGEN_256 = PublishedProtocol("ImageNet val at 256 px, ADM evaluator against the cropped images", "imagenet-val", 256)
 LLAMAGEN_384 = PublishedProtocol(LLAMAGEN_256.text + "; encoded at 384 px, resized", "imagenet-val")
 LLAMAGEN_512 = PublishedProtocol(LLAMAGEN_256.text + "; encoded at 512 px, resized", "imagenet-val")
+SEED_128 = PublishedProtocol("ImageNet val, 128 px", "imagenet-val", 128, SEED_256.differs)
 COCO_256 = PublishedProtocol("COCO 2017 val, 5000 images at 256 px", "coco-val2017", 256)
 FLOWMO_256 = PublishedProtocol(
     "ImageNet val, 256 px; PSNR over batches of 5, on bytes by truncation; network of LPIPS not named",
@@ -132,8 +137,24 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("llamagen/vq-16", LLAMAGEN_512, LLAMAGEN, rfid=0.70),
     *_rows("llamagen/vq-8", LLAMAGEN_256, LLAMAGEN, rfid=0.59),
     *_rows("llamagen/vq-8", FLOWMO_256, FLOWMO, rfid=0.59, psnr=24.44, ssim=0.768, lpips=0.064),
-    *_rows("llamagen/vq-16-t2i", SEED_256, "TencentARC/SEED-Voken, docs/IBQ.md", rfid=2.47, psnr=20.65, ssim=0.54),
-    *_rows("llamagen/vq-16-t2i", "COCO, 256 px", "TencentARC/SEED-Voken, docs/IBQ.md", rfid=8.40, psnr=20.28, ssim=0.55),
+    *_rows("llamagen/vq-16-t2i", SEED_256, IBQ_DOC, rfid=2.47, psnr=20.65, ssim=0.54),
+    *_rows("llamagen/vq-16-t2i", "COCO, 256 px", IBQ_DOC, rfid=8.40, psnr=20.28, ssim=0.55),
+    *_rows("magvit2/imagenet-256", SEED_256, MAGVIT2_DOC, rfid=1.17, psnr=21.90),
+    *_rows("magvit2/imagenet-128", SEED_128, MAGVIT2_DOC, rfid=1.18, psnr=25.08),
+    *_rows("magvit2/imagenet-128", SEED_256, MAGVIT2_DOC, rfid=0.34, psnr=26.19),
+    *_rows("magvit2/pretrain-16384", SEED_256, MAGVIT2_DOC, rfid=2.55, psnr=22.21, ssim=0.62),
+    *_rows("magvit2/pretrain-16384", "COCO, 256 px", MAGVIT2_DOC, rfid=7.93, psnr=22.21, ssim=0.62),
+    *_rows("magvit2/pretrain-262144", SEED_256, MAGVIT2_DOC, rfid=1.67, psnr=22.70, ssim=0.64),
+    *_rows("magvit2/pretrain-262144", "COCO, 256 px", MAGVIT2_DOC, rfid=6.76, psnr=22.31, ssim=0.65),
+    *_rows("magvit2/show-o", SEED_256, IBQ_DOC, rfid=3.50, psnr=21.34, ssim=0.59),
+    *_rows("magvit2/show-o", "COCO, 256 px", IBQ_DOC, rfid=9.26, psnr=20.90, ssim=0.59),
+    *_rows("ibq/imagenet-1024", SEED_256, IBQ_DOC, rfid=2.24, lpips=0.2580),
+    *_rows("ibq/imagenet-8192", SEED_256, IBQ_DOC, rfid=1.87, lpips=0.2437),
+    *_rows("ibq/imagenet-16384", SEED_256, IBQ_DOC, rfid=1.37, lpips=0.2235),
+    *_rows("ibq/imagenet-262144", SEED_256, IBQ_DOC, rfid=1.00, lpips=0.2030),
+    *_rows("ibq/pretrain-16384", SEED_256, IBQ_DOC, rfid=2.06),
+    *_rows("ibq/pretrain-262144", SEED_256, IBQ_DOC, rfid=1.53, psnr=22.69, ssim=0.64),
+    *_rows("ibq/pretrain-262144", "COCO, 256 px", IBQ_DOC, rfid=6.79, psnr=22.28, ssim=0.65),
     *_rows("flowmo/lo", FLOWMO_256, FLOWMO, rfid=0.95, psnr=22.07, ssim=0.649, lpips=0.113),
     *_rows("flowmo/hi", FLOWMO_256, FLOWMO, rfid=0.56, psnr=24.93, ssim=0.785, lpips=0.073),
     *_rows("maskgit/imagenet-f16", VAL_256, "google-research/maskgit, README", rfid=2.28),

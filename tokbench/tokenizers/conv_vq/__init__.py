@@ -1,1 +1,1 @@
-"""What VQ-VAE, VQGAN, LlamaGen, MaskGIT and MaskBit share."""
+"""What VQ-VAE, VQGAN, LlamaGen and their kin share."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from tokbench.configs import UNLESS_DEFAULT
+from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.quantizers.configs import AnyQuantizer
@@ -46,8 +47,13 @@ class ConvVQConfig:
         return self.autoencoder.stride
 
     def layout(self, height: int, width: int) -> TokenLayout:
-        """One position per ``stride`` x ``stride`` pixels, with one code of each codebook."""
-        return TokenLayout.strided(height, width, self.stride, codebook_sizes=self.quantizer.codebook_sizes)
+        """One position per ``stride`` x ``stride`` pixels, with one code of each codebook; for the design ``magvit2`` at least two."""
+        layout = TokenLayout.strided(height, width, self.stride, codebook_sizes=self.quantizer.codebook_sizes)
+        if self.autoencoder.design == "magvit2" and layout.positions < 2:
+            raise TokbenchError(
+                f"image size {height}x{width} is one token, and this network needs the spread of several; use at least {height}x{2 * width}"
+            )
+        return layout
 
 
 TINY_AUTOENCODER = AutoencoderConfig(

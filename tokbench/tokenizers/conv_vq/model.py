@@ -1,4 +1,4 @@
-"""What VQ-VAE, VQGAN, LlamaGen, MaskGIT and MaskBit share: the convolutional autoencoder around a quantizer.
+"""What VQ-VAE, VQGAN, LlamaGen and their kin share: the convolutional autoencoder around a quantizer.
 
     images -> encoder -> quant_conv 1x1 -> code -> post_quant_conv 1x1 -> decoder -> images
 
@@ -17,7 +17,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.nn.autoencoder import Decoder, Encoder
+from tokbench.nn import autoencoder, magvit2
+from tokbench.nn.configs import Design
 from tokbench.quantizers.base import Quantized, Quantizer
 from tokbench.quantizers.gumbel import GumbelQuantizer
 from tokbench.tokenizers.base import Tokenizer
@@ -26,6 +27,16 @@ from tokbench.tokens import DiscreteTokens
 from tokbench.tracing import graph_value
 from tokbench.weights.key_maps.diffusers import check_settings
 from tokbench.weights.key_maps.taming import to_taming
+
+AnyEncoder = type[autoencoder.Encoder] | type[magvit2.Encoder]
+AnyDecoder = type[autoencoder.Decoder] | type[magvit2.Decoder]
+
+NETWORKS: dict[Design, tuple[AnyEncoder, AnyDecoder]] = {
+    "taming": (autoencoder.Encoder, autoencoder.Decoder),
+    "maskgit": (autoencoder.Encoder, autoencoder.Decoder),
+    "magvit2": (magvit2.Encoder, magvit2.Decoder),
+}
+"""Encoder and decoder of each design."""
 
 
 @graph_value
@@ -52,8 +63,9 @@ class ConvVQTokenizer(Tokenizer):
         super().__init__()
         self.config = config
         z, code = config.autoencoder.z_channels, config.quantizer.channels
-        self.encoder = Encoder(config.autoencoder)
-        self.decoder = Decoder(config.autoencoder)
+        encoder, decoder = NETWORKS[config.autoencoder.design]
+        self.encoder = encoder(config.autoencoder)
+        self.decoder = decoder(config.autoencoder)
         self.quantize = config.quantizer.build()
         self.quant_conv = nn.Conv2d(z, code, 1) if config.quant_convs else nn.Identity()
         self.post_quant_conv = nn.Conv2d(code, z, 1) if config.quant_convs else nn.Identity()

@@ -1,0 +1,1 @@
+"""Janus: LlamaGen's tokenizer within a model that understands and draws."""
