@@ -100,6 +100,7 @@ LLAMAGEN_256 = PublishedProtocol("ImageNet val at 256 px, ADM evaluator against 
 LLAMAGEN_384 = PublishedProtocol(LLAMAGEN_256.text + "; encoded at 384 px, resized", "imagenet-val")
 LLAMAGEN_512 = PublishedProtocol(LLAMAGEN_256.text + "; encoded at 512 px, resized", "imagenet-val")
 SEED_128 = PublishedProtocol("ImageNet val, 128 px", "imagenet-val", 128, SEED_256.differs)
+SEED_LARGE = PublishedProtocol("ImageNet val at its own sizes, padded to multiples of 16", None, None, SEED_256.differs)
 COCO_256 = PublishedProtocol("COCO 2017 val, 5000 images at 256 px", "coco-val2017", 256)
 FLOWMO_256 = PublishedProtocol(
     "ImageNet val, 256 px; PSNR over batches of 5, on bytes by truncation; network of LPIPS not named",
@@ -155,6 +156,9 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("ibq/pretrain-16384", SEED_256, IBQ_DOC, rfid=2.06),
     *_rows("ibq/pretrain-262144", SEED_256, IBQ_DOC, rfid=1.53, psnr=22.69, ssim=0.64),
     *_rows("ibq/pretrain-262144", "COCO, 256 px", IBQ_DOC, rfid=6.79, psnr=22.28, ssim=0.65),
+    *_rows("cosmos/di16x16", SEED_256, IBQ_DOC, rfid=4.57, psnr=19.93, ssim=0.49),
+    *_rows("cosmos/di16x16", "COCO, 256 px", IBQ_DOC, rfid=11.97, psnr=19.22, ssim=0.48),
+    *_rows("cosmos/di16x16", SEED_LARGE, MAGVIT2_DOC, rfid=1.93, psnr=20.56, ssim=0.51),
     *_rows("flowmo/lo", FLOWMO_256, FLOWMO, rfid=0.95, psnr=22.07, ssim=0.649, lpips=0.113),
     *_rows("flowmo/hi", FLOWMO_256, FLOWMO, rfid=0.56, psnr=24.93, ssim=0.785, lpips=0.073),
     *_rows("maskgit/imagenet-f16", VAL_256, "google-research/maskgit, README", rfid=2.28),

@@ -20,7 +20,7 @@ from tokbench.json_files import read_regular
 from tokbench.weights.assets import cache_dir, make_cache
 from tokbench.weights.download import Progress, WrongDigest, download, reason
 
-FILE_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".npy", ".json")
+FILE_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".jit", ".npy", ".json")
 """What tells a file of a hub repository from a folder."""
 TORCHSCRIPT = "torchscript:"
 """What a user writes before a TorchScript archive, to have its tensors taken out of it; the program in it is not run."""
