@@ -159,6 +159,8 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("cosmos/di16x16", SEED_256, IBQ_DOC, rfid=4.57, psnr=19.93, ssim=0.49),
     *_rows("cosmos/di16x16", "COCO, 256 px", IBQ_DOC, rfid=11.97, psnr=19.22, ssim=0.48),
     *_rows("cosmos/di16x16", SEED_LARGE, MAGVIT2_DOC, rfid=1.93, psnr=20.56, ssim=0.51),
+    *_rows("dalle/dvae", VAL_256, TAMING, rfid=32.01),
+    *_rows("dalle/dvae", TRAIN_256, TAMING, rfid=33.88),
     *_rows("flowmo/lo", FLOWMO_256, FLOWMO, rfid=0.95, psnr=22.07, ssim=0.649, lpips=0.113),
     *_rows("flowmo/hi", FLOWMO_256, FLOWMO, rfid=0.56, psnr=24.93, ssim=0.785, lpips=0.073),
     *_rows("maskgit/imagenet-f16", VAL_256, "google-research/maskgit, README", rfid=2.28),
