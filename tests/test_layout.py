@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 
@@ -81,3 +82,44 @@ def test_it_is_frozen_and_does_not_import_torch() -> None:
         TokenLayout((64, 64), (16, 16), (1024,)).grid = (1,)  # type: ignore[misc]
     script = "import sys, tokbench.layout; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_maps_of_several_scales_are_one_sequence() -> None:
+    layout = TokenLayout.multi_scale(16, (1, 2, 4), codebook_sizes=(4096,))
+    assert layout == TokenLayout((64, 64), (21,), (4096,), scales=(1, 2, 4), lengths=(1, 5, 21))
+    assert layout.bits_per_image == 21 * 12
+    assert layout.prefix(21) == layout
+    assert layout.prefix(5) == TokenLayout((64, 64), (5,), (4096,), scales=(1, 2), lengths=(1, 5))
+    assert layout.prefix(5).bits_per_image == 60
+
+
+def test_any_prefix_of_a_nested_sequence() -> None:
+    nested = TokenLayout((64, 64), (20,), (16,), lengths=tuple(range(1, 21)))
+    assert nested.prefix(7).tokens_per_image == 7
+    with pytest.raises(TokbenchError, match=r"an image is decoded from 1, 2, 3, \.\.\., 20 positions, got 21; take one of these lengths"):
+        nested.prefix(21)
+
+
+@pytest.mark.parametrize("grid", [(16,), (4, 4)])
+def test_other_sequences_have_no_prefix(grid: tuple[int, ...]) -> None:
+    with pytest.raises(TokbenchError, match="an image is decoded from all 16 positions of its tokens, which have no shorter form"):
+        TokenLayout((64, 64), grid, (16,)).prefix(8)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"scales": (1, 2)}, "lengths must be those of the scales"),
+        ({"scales": (1, 2), "lengths": (1, 4)}, "lengths must be those of the scales"),
+        ({"lengths": (2, 1, 5)}, "lengths must rise from 1"),
+        ({"lengths": (0, 5)}, "lengths must rise from 1"),
+        ({"lengths": (1, 4)}, "lengths must rise from 1 to the one side of the grid"),
+    ],
+)
+def test_lengths_that_are_none_are_refused(settings: dict, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        TokenLayout((64, 64), (5,), (16,), **settings)
+
+
+def test_layouts_without_scales_are_written_as_before() -> None:
+    assert set(plain(TokenLayout((64, 64), (8, 8), (16,)))) == {"image_size", "grid", "codebook_sizes", "channels"}

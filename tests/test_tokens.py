@@ -122,3 +122,17 @@ def test_tokens_move_to_a_device_or_a_type() -> None:
     assert DiscreteTokens(codes, (4,), (8,)).to("cpu").codes is codes
     assert ContinuousTokens(torch.zeros(1, 4, 2), (4,)).to(torch.bfloat16).latents.dtype == torch.bfloat16
     assert ContinuousTokens(torch.zeros(1, 4, 2), (4,)).to("meta").latents.device.type == "meta"
+
+
+def test_a_prefix_is_the_first_tokens_of_every_image() -> None:
+    tokens = DiscreteTokens(torch.arange(12).reshape(2, 6, 1), (6,), (12,))
+    assert torch.equal(tokens.prefix(2).codes, torch.tensor([[[0], [1]], [[6], [7]]]))
+    assert tokens.prefix(2).grid == (2,)
+    latents = ContinuousTokens(torch.rand(2, 6, 3), (6,))
+    assert torch.equal(latents.prefix(6).latents, latents.latents)
+
+
+@pytest.mark.parametrize(("grid", "length"), [((6,), 7), ((6,), 0), ((2, 3), 2)])
+def test_what_is_no_prefix_is_refused(grid: tuple[int, ...], length: int) -> None:
+    with pytest.raises(ValueError, match="a prefix is of 1 to all tokens of a sequence"):
+        ContinuousTokens(torch.rand(2, 6, 3), grid).prefix(length)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from itertools import accumulate, pairwise
 
+from tokbench.configs import UNLESS_DEFAULT
 from tokbench.errors import TokbenchError
 
 
@@ -17,15 +19,20 @@ class TokenLayout:
         grid: ``(h, w)`` in raster order for 2D tokens, ``(n,)`` for a 1D sequence.
         codebook_sizes: Entries of each codebook; empty for continuous latents.
         channels: Values per position of continuous latents; 0 for discrete tokens.
+        scales: Sides of the square maps that a sequence runs through, coarse to fine, each in raster order; empty if it is not of such.
+        lengths: How many of a sequence's first positions an image can be decoded from, rising to all of them; empty if it takes all.
 
     Raises:
-        ValueError: If a size is not positive, or both or neither of codebooks and channels are given.
+        ValueError: If a size is not positive, or both or neither of codebooks and channels are given. If scales or lengths are not those
+            of the grid.
     """
 
     image_size: tuple[int, int]
     grid: tuple[int, ...]
     codebook_sizes: tuple[int, ...] = ()
     channels: int = 0
+    scales: tuple[int, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    lengths: tuple[int, ...] = field(default=(), metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         if len(self.image_size) != 2 or min(self.image_size) < 1:
@@ -38,6 +45,12 @@ class TokenLayout:
             raise ValueError(f"a codebook needs at least 2 entries, got {self.codebook_sizes}")
         if bool(self.codebook_sizes) == bool(self.channels):
             raise ValueError("a layout has either codebook_sizes (discrete) or channels (continuous)")
+        if self.scales and self.lengths != tuple(accumulate(side**2 for side in self.scales)):
+            raise ValueError(f"lengths must be those of the scales {self.scales}, got {self.lengths}")
+        if self.lengths and (
+            self.grid != (self.lengths[-1],) or self.lengths[0] < 1 or any(now >= then for now, then in pairwise(self.lengths))
+        ):
+            raise ValueError(f"lengths must rise from 1 to the one side of the grid {self.grid}, got {self.lengths}")
 
     @classmethod
     def strided(cls, height: int, width: int, stride: int, *, codebook_sizes: tuple[int, ...] = (), channels: int = 0) -> TokenLayout:
@@ -56,6 +69,38 @@ class TokenLayout:
         if height < stride or width < stride or height % stride or width % stride:
             raise TokbenchError(f"image size {height}x{width} does not fit: height and width must be multiples of {stride}")
         return cls((height, width), (height // stride, width // stride), codebook_sizes, channels)
+
+    @classmethod
+    def multi_scale(cls, stride: int, scales: tuple[int, ...], *, codebook_sizes: tuple[int, ...]) -> TokenLayout:
+        """A sequence of square maps of a square image, coarse to fine; an image can be decoded after every map.
+
+        Args:
+            stride: Pixels a position of the last map covers along each axis.
+            scales: Sides of the maps.
+            codebook_sizes: Entries of each codebook.
+        """
+        lengths, side = tuple(accumulate(side**2 for side in scales)), scales[-1] * stride
+        return cls((side, side), lengths[-1:], codebook_sizes, scales=scales, lengths=lengths)
+
+    def prefix(self, length: int) -> TokenLayout:
+        """Layout of the first positions of a sequence, from which an image can be decoded.
+
+        Args:
+            length: How many; one of ``lengths``.
+
+        Raises:
+            TokbenchError: If no image can be decoded from so many.
+        """
+        if (length,) == self.grid:
+            return self
+        if not self.lengths:
+            raise TokbenchError(f"an image is decoded from all {self.positions} positions of its tokens, which have no shorter form")
+        if length not in self.lengths:
+            some = [str(known) for known in self.lengths]
+            few = some if len(some) <= 16 else [*some[:3], "...", some[-1]]
+            raise TokbenchError(f"an image is decoded from {', '.join(few)} positions, got {length}; take one of these lengths")
+        count = self.lengths.index(length) + 1
+        return replace(self, grid=(length,), scales=self.scales[:count], lengths=self.lengths[:count])
 
     @property
     def discrete(self) -> bool:

@@ -61,6 +61,15 @@ class DiscreteTokens:
         """
         return replace(self, codes=self.codes[_as_slice(images, len(self))])
 
+    def prefix(self, length: int) -> DiscreteTokens:
+        """Take the first tokens of every image's sequence; ``TokenLayout.lengths`` says how many a tokenizer decodes.
+
+        Raises:
+            ValueError: If the tokens lie on a grid of two axes, or are not so many.
+        """
+        _check_prefix(self.grid, length)
+        return replace(self, codes=self.codes[:, :length], grid=(length,))
+
     @property
     def code_map(self) -> Int64[Tensor, "b *grid"]:
         """The codes of one codebook on their grid: a view ``[B, H, W]``, of a sequence ``[B, L]``.
@@ -110,6 +119,15 @@ class ContinuousTokens:
         """
         return replace(self, latents=self.latents[_as_slice(images, len(self))])
 
+    def prefix(self, length: int) -> ContinuousTokens:
+        """Take the first tokens of every image's sequence; ``TokenLayout.lengths`` says how many a tokenizer decodes.
+
+        Raises:
+            ValueError: If the tokens lie on a grid of two axes, or are not so many.
+        """
+        _check_prefix(self.grid, length)
+        return replace(self, latents=self.latents[:, :length], grid=(length,))
+
     def to(self, target: torch.device | torch.dtype | str) -> ContinuousTokens:
         """Copy to a device or a floating-point type, unless they are so already."""
         return replace(self, latents=self.latents.to(target))
@@ -123,6 +141,11 @@ def _as_slice(images: int | slice, count: int) -> slice:
         return images
     place = range(count)[images]  # an IndexError ends the loop of those who iterate
     return slice(place, place + 1)
+
+
+def _check_prefix(grid: tuple[int, ...], length: int) -> None:
+    if len(grid) != 1 or not 1 <= length <= grid[0]:
+        raise ValueError(f"a prefix is of 1 to all tokens of a sequence, got {length} of a grid {grid}")
 
 
 def _describe(value: object) -> str:

@@ -123,7 +123,7 @@ class Tokenizer(nn.Module, ABC):
         """Turn tokens into images.
 
         Args:
-            tokens: As ``encode`` returns them.
+            tokens: As ``encode`` returns them, or a prefix of them as long as one of the layout's ``lengths``.
             seeds: One per image, for stochastic tokenizers; deterministic ones ignore it.
 
         Returns:
@@ -131,7 +131,7 @@ class Tokenizer(nn.Module, ABC):
 
         Raises:
             ValueError: If the tokens are not of this tokenizer's kind.
-            TokbenchError: If seeds are missing.
+            TokbenchError: If seeds are missing, or no image can be decoded from so few tokens.
         """
         self._check_tokens(tokens)
         return self._decode(tokens, _check_seeds(self.name, self.decode_is_stochastic, seeds, len(tokens)))
@@ -261,6 +261,8 @@ class Tokenizer(nn.Module, ABC):
         if not isinstance(tokens, DiscreteTokens | ContinuousTokens):
             raise ValueError(f"decode takes DiscreteTokens or ContinuousTokens, got {type(tokens).__name__}")
         expected = self.layout(*self._image_size(tokens.grid))
+        if len(tokens.grid) == 1:
+            expected = expected.prefix(tokens.grid[0])
         if isinstance(tokens, DiscreteTokens):
             if tokens.codebook_sizes != expected.codebook_sizes:
                 own: object = expected.codebook_sizes or "continuous latents"
