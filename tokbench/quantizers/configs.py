@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+from tokbench.configs import UNLESS_DEFAULT
 from tokbench.plugins import import_class
 
 if TYPE_CHECKING:
@@ -20,6 +21,8 @@ BitOrder = Literal["low", "high"]
 """Whether the first channel of a code is its lowest or its highest bit."""
 SignEntropy = Literal["exact", "clamped"]
 SphereEntropy = Literal["group", "analytical"]
+Enlarging = Literal["bicubic", "bilinear"]
+"""How a coarse map of vectors is brought to the size of a fine one."""
 
 MOST_LEVELS = 2**24
 """Levels of a channel: single precision counts no further."""
@@ -112,6 +115,7 @@ class VQ(OneCodebook):
     cosine: bool = False
     entropy_weight: float = 0.0
     entropy_temperature: float = 0.01
+    raw_rows: bool = field(default=False, metadata=UNLESS_DEFAULT)
     kind: Literal["vq"] = "vq"
 
     def __post_init__(self) -> None:

@@ -33,6 +33,7 @@ class VectorQuantizer(Quantizer):
             has length 1 too. The stored codebook stays as it is.
         entropy_weight: Weight of the entropy term, see ``entropies``; 0 leaves it out.
         entropy_temperature: Temperature of the soft assignment that the entropies are taken of.
+        raw_rows: In the cosine form, have codes stand for rows as they are stored, as VAR does; only the search normalises.
 
     Raises:
         ValueError: If there is no row or no column, the loss form is unknown or the temperature not positive.
@@ -48,23 +49,26 @@ class VectorQuantizer(Quantizer):
         cosine: bool = False,
         entropy_weight: float = 0.0,
         entropy_temperature: float = 0.01,
+        raw_rows: bool = False,
     ) -> None:
         super().__init__()
         self.codebook_sizes = VQ(codebook_size, dim, beta, loss_form, cosine, entropy_weight, entropy_temperature).codebook_sizes
+        self.raw_rows = raw_rows
         self.beta = beta
         self.loss_form = loss_form
         self.cosine = cosine
         self.entropy_weight, self.entropy_temperature = entropy_weight, entropy_temperature
         self.embedding = nn.Embedding(codebook_size, dim)
         nn.init.uniform_(self.embedding.weight, -1.0 / codebook_size, 1.0 / codebook_size)
-        if cosine:
+        if cosine and not raw_rows:
             with torch.no_grad():
                 self.embedding.weight.copy_(self._placed(self.embedding.weight))
 
     def forward(self, vectors: Float[Tensor, "b l d"]) -> Quantized:
         """Quantize vectors; losses hold a scalar named ``codebook``, and one named ``entropy`` if that has a weight."""
-        vectors = self._placed(single(vectors))
-        codes = self._nearest(vectors)
+        placed = self._placed(single(vectors))
+        codes = self._nearest(placed)
+        vectors = single(vectors) if self.raw_rows else placed
         quantized = self.lookup(codes)
         commitment = F.mse_loss(vectors, quantized.detach())
         if self.loss_form == "commitment":
@@ -85,7 +89,8 @@ class VectorQuantizer(Quantizer):
 
     def lookup(self, codes: Int64[Tensor, "b l 1"]) -> Float[Tensor, "b l d"]:
         """Return codebook rows, exactly, or at length 1 in the cosine form."""
-        return self._placed(self.embedding(codes.squeeze(-1)).float())
+        rows = self.embedding(codes.squeeze(-1)).float()
+        return rows if self.raw_rows else self._placed(rows)
 
     def entropies(self, vectors: Float[Tensor, "b l d"]) -> tuple[Float[Tensor, ""], Float[Tensor, ""]]:
         """Entropies in nats of the soft assignment ``softmax(-|z - e|^2 / temperature)`` over all codes.

@@ -1,0 +1,1 @@
+"""What VAR and Infinity share."""
