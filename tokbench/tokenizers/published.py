@@ -78,6 +78,7 @@ def _rows(tokenizer: str, protocol: PublishedProtocol | str, source: str, **valu
 TAMING, LDM, LLAMAGEN = "CompVis/taming-transformers, README", "CompVis/latent-diffusion, README", "FoundationVision/LlamaGen, README"
 MASKBIT = "markweberdev/maskbit, README"
 TITOK, MASKGEN = "bytedance/1d-tokenizer, README_TiTok.md", "bytedance/1d-tokenizer, README_MaskGen.md"
+INFINITY = "FoundationVision/Infinity, README"
 FLOWMO = "Sargent et al. 2025, table 1"
 IBQ_DOC, MAGVIT2_DOC = "TencentARC/SEED-Voken, docs/IBQ.md", "TencentARC/SEED-Voken, docs/Open-MAGVIT2.md"
 SECOND_HAND = (FLOWMO,)
@@ -102,6 +103,7 @@ LLAMAGEN_512 = PublishedProtocol(LLAMAGEN_256.text + "; encoded at 512 px, resiz
 SEED_128 = PublishedProtocol("ImageNet val, 128 px", "imagenet-val", 128, SEED_256.differs)
 SEED_LARGE = PublishedProtocol("ImageNet val at its own sizes, padded to multiples of 16", None, None, SEED_256.differs)
 COCO_256 = PublishedProtocol("COCO 2017 val, 5000 images at 256 px", "coco-val2017", 256)
+VAL_512 = PublishedProtocol("ImageNet val, 512 px", "imagenet-val", 512)
 FLOWMO_256 = PublishedProtocol(
     "ImageNet val, 256 px; PSNR over batches of 5, on bytes by truncation; network of LPIPS not named",
     "imagenet-val",
@@ -187,6 +189,19 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("titok/ta-bl-32-vae", VAL_256, MASKGEN, rfid=1.53),
     *_rows("titok/ta-bl-64-vae", VAL_256, MASKGEN, rfid=1.47),
     *_rows("titok/ta-sl-128-vae", VAL_256, MASKGEN, rfid=0.90),
+    *_rows("var/ch160", VAL_256, "FoundationVision/UniTok, README", rfid=0.90),
+    *_rows("var/ch160", "ImageNet val, 256 px; a user's own evaluation", "FoundationVision/VAR, issue 45", rfid=0.92),
+    *_rows("var/ch160", TRAIN_256, "openai/guided-diffusion, issue 161", rfid=2.70),
+    *_rows("infinity/d16", VAL_256, INFINITY, rfid=1.22, psnr=20.9),
+    *_rows("infinity/d16-512", VAL_512, INFINITY, rfid=0.31, psnr=22.6),
+    *_rows("infinity/d24", VAL_256, INFINITY, rfid=0.75, psnr=22.0),
+    *_rows("infinity/d24-512", VAL_512, INFINITY, rfid=0.3, psnr=23.5),
+    *_rows("infinity/d32", VAL_256, INFINITY, rfid=0.61, psnr=22.7),
+    *_rows("infinity/d32-512", VAL_512, INFINITY, rfid=0.23, psnr=24.4),
+    *_rows("infinity/d32reg", VAL_256, INFINITY, rfid=0.75, psnr=21.9),
+    *_rows("infinity/d32reg-512", VAL_512, INFINITY, rfid=0.32, psnr=23.6),
+    *_rows("infinity/d64", VAL_256, INFINITY, rfid=0.33, psnr=24.9),
+    *_rows("infinity/d64-512", VAL_512, INFINITY, rfid=0.15, psnr=26.4),
 )
 """All rows; a tokenizer has one a metric and protocol."""
 

@@ -1,0 +1,1 @@
+"""Infinity: codes of signs, map by map from coarse to fine."""
