@@ -8,6 +8,7 @@ from tokbench.lazy import lazy_exports
 
 if TYPE_CHECKING:
     from tokbench.tokenizers.base import Tokenizer
+    from tokbench.tokenizers.bsq.model import BSQViT
     from tokbench.tokenizers.emu3.model import Emu3
     from tokbench.tokenizers.family import Family, Variant
     from tokbench.tokenizers.flowmo.model import FlowMo
@@ -26,6 +27,7 @@ __all__ = [
     "VAR",
     "VQGAN",
     "VQVAE",
+    "BSQViT",
     "Emu3",
     "Family",
     "FlowMo",
@@ -48,6 +50,7 @@ __getattr__, __dir__ = lazy_exports(
         "VAR": "tokbench.tokenizers.var.model",
         "VQGAN": "tokbench.tokenizers.vqgan.model",
         "VQVAE": "tokbench.tokenizers.vqvae.model",
+        "BSQViT": "tokbench.tokenizers.bsq.model",
         "Emu3": "tokbench.tokenizers.emu3.model",
         "Family": "tokbench.tokenizers.family",
         "FlowMo": "tokbench.tokenizers.flowmo.model",

@@ -78,6 +78,7 @@ def _rows(tokenizer: str, protocol: PublishedProtocol | str, source: str, **valu
 TAMING, LDM, LLAMAGEN = "CompVis/taming-transformers, README", "CompVis/latent-diffusion, README", "FoundationVision/LlamaGen, README"
 MASKBIT = "markweberdev/maskbit, README"
 TITOK, MASKGEN = "bytedance/1d-tokenizer, README_TiTok.md", "bytedance/1d-tokenizer, README_MaskGen.md"
+BSQ = "zhaoyue-zephyrus/bsq-vit, README"
 INFINITY = "FoundationVision/Infinity, README"
 FLOWMO = "Sargent et al. 2025, table 1"
 IBQ_DOC, MAGVIT2_DOC = "TencentARC/SEED-Voken, docs/IBQ.md", "TencentARC/SEED-Voken, docs/Open-MAGVIT2.md"
@@ -90,6 +91,7 @@ UNIFORM = "uniform window of 7x7"
 TRAIN_256 = PublishedProtocol("reconstructions of ImageNet val against ImageNet train, 256 px", size=256)
 VAL_256 = PublishedProtocol("ImageNet val, 256 px", "imagenet-val", 256)
 BSQ_256 = PublishedProtocol("ImageNet val, 256 px", "imagenet-val", 256, {"rfid": PYTORCH_FID})
+BSQ_RAW_256 = PublishedProtocol("ImageNet val, 256 px; raw weights, not averages", "imagenet-val", 256, {"rfid": PYTORCH_FID})
 SEED_256 = PublishedProtocol(
     "ImageNet val, 256 px",
     "imagenet-val",
@@ -134,7 +136,7 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vae/kl-f32", LDM_256, LDM, rfid=2.04, psnr=22.27, psim=1.41),
     *_rows("vae/sd", COCO_256, "stabilityai/sd-vae-ft-ema-original, model card", rfid=4.99, psnr=23.4, ssim=0.69, psim=1.01),
     *_rows("vae/sdxl", COCO_256, "stabilityai/sdxl-vae, model card", rfid=4.42, psnr=24.7, ssim=0.73, psim=0.88),
-    *_rows("vae/sdxl", BSQ_256, "zhaoyue-zephyrus/bsq-vit, README", rfid=0.72, psnr=25.38, ssim=0.7276, lpips=0.0666),
+    *_rows("vae/sdxl", BSQ_256, BSQ, rfid=0.72, psnr=25.38, ssim=0.7276, lpips=0.0666),
     *_rows("llamagen/vq-16", LLAMAGEN_256, LLAMAGEN, rfid=2.19),
     *_rows("llamagen/vq-16", LLAMAGEN_384, LLAMAGEN, rfid=0.94),
     *_rows("llamagen/vq-16", LLAMAGEN_512, LLAMAGEN, rfid=0.70),
@@ -189,6 +191,12 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("titok/ta-bl-32-vae", VAL_256, MASKGEN, rfid=1.53),
     *_rows("titok/ta-bl-64-vae", VAL_256, MASKGEN, rfid=1.47),
     *_rows("titok/ta-sl-128-vae", VAL_256, MASKGEN, rfid=0.90),
+    *_rows("bsq/b18g2", BSQ_256, BSQ, rfid=1.23, psnr=24.80, ssim=0.7314, lpips=0.0820),
+    *_rows("bsq/b18g2", BSQ_RAW_256, BSQ, rfid=1.34, psnr=24.79, ssim=0.7319, lpips=0.0836),
+    *_rows("bsq/b18g18", BSQ_256, BSQ, rfid=1.30, psnr=25.80, ssim=0.7680, lpips=0.0729),
+    *_rows("bsq/b18g18", BSQ_RAW_256, BSQ, rfid=1.14, psnr=25.36, ssim=0.7578, lpips=0.0761),
+    *_rows("bsq/b36g36", BSQ_256, BSQ, rfid=0.45, psnr=28.14, ssim=0.8448, lpips=0.0400),
+    *_rows("bsq/b36g36", BSQ_RAW_256, BSQ, rfid=0.41, psnr=27.88, ssim=0.8410, lpips=0.0432),
     *_rows("var/ch160", VAL_256, "FoundationVision/UniTok, README", rfid=0.90),
     *_rows("var/ch160", "ImageNet val, 256 px; a user's own evaluation", "FoundationVision/VAR, issue 45", rfid=0.92),
     *_rows("var/ch160", TRAIN_256, "openai/guided-diffusion, issue 161", rfid=2.70),

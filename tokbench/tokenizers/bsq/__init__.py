@@ -1,0 +1,1 @@
+"""BSQ-ViT: transformers around the signs of vectors on a sphere."""
