@@ -69,7 +69,7 @@ def name_of(tokenizer: Tokenizer) -> str:
 
 
 def layout_of(tokenizer: Tokenizer, height: int, width: int) -> TokenLayout:
-    """Ask a tokenizer for its layout.
+    """Ask a tokenizer for its layout, of the positions that it keeps.
 
     Args:
         tokenizer: Any tokenizer.
@@ -78,7 +78,7 @@ def layout_of(tokenizer: Tokenizer, height: int, width: int) -> TokenLayout:
 
     Raises:
         Misbehaved: If it fails, or what it returns is no layout of such an image.
-        TokbenchError: If the tokenizer says that it cannot take this size.
+        TokbenchError: If the tokenizer says that it cannot take this size, or no image can be decoded from what it keeps.
     """
     name = name_of(tokenizer)
     with blamed(name, "layout", may_refuse=True):
@@ -90,7 +90,12 @@ def layout_of(tokenizer: Tokenizer, height: int, width: int) -> TokenLayout:
         raise Misbehaved(f"layout of {name} holds {visible(str(numbers))[:200]}; all its numbers must be ints, in tuples")
     if tuple(layout.image_size) != (height, width):
         raise Misbehaved(f"layout of {name} is of an image of {layout.image_size}, asked for {(height, width)}; mend it there")
-    return layout
+    if tokenizer.kept_length is None:
+        return layout
+    try:
+        return layout.prefix(tokenizer.kept_length)
+    except TokbenchError as error:
+        raise TokbenchError(f"{name}: {error}") from error
 
 
 def check_tokens(tokens: Any, layout: TokenLayout, images: Tensor, before: Tensor, name: str) -> Tokens:

@@ -25,6 +25,9 @@ from tokbench.weights.training import Training
 CHANGED, QUANTIZERS = "changed", "quantizers"
 """Where a recorded configuration says which modules are not those it stands for, and which quantizers a plug-in has."""
 
+KEPT = "kept_length"
+"""Where it says how many of a sequence's first positions were kept, if not all."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -82,11 +85,15 @@ def weights_digest(model: nn.Module) -> str | None:
 def config_of(tokenizer: Tokenizer) -> dict[str, Any]:
     """A tokenizer's configuration as plain values, corrected by what its modules are.
 
+    Positions kept, if not all, stand under ``kept_length``.
+
     Modules that its class builds otherwise for this configuration stand under ``changed``, by their path: class, and for quantizers all
     settings. A plug-in is not built again to compare, which might read gigabytes; all its quantizers stand under ``quantizers``.
     """
     config = plain(getattr(tokenizer, "config", {}))
     config = config if isinstance(config, dict) else {"config": config}
+    if tokenizer.kept_length is not None:
+        config |= {KEPT: tokenizer.kept_length}
     here = _modules(tokenizer)
     if type(tokenizer).__module__.partition(".")[0] != "tokbench":
         found, key = {path: what for path, what in here.items() if what.keys() != {"class"}}, QUANTIZERS

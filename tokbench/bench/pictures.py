@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tokbench.bench.anchors import Anchor, parse_anchor
-from tokbench.bench.identity import CHANGED, weights_digest
+from tokbench.bench.identity import CHANGED, KEPT, weights_digest
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.observation import Listing
 from tokbench.bench.under_test import UnderTest
@@ -154,7 +154,11 @@ def _tokenizer(record: Record, device: str) -> Tokenizer | Anchor:
         raise TokbenchError(
             f"{info.name} was measured after {', '.join(info.config[CHANGED])} of it had been changed; it cannot be made again"
         )
-    tokenizer = load(info.name, None, device, config=flat(info.config))
+    settings = flat(info.config)
+    kept = settings.pop(KEPT, None)
+    tokenizer = load(info.name, None, device, config=settings)
+    if isinstance(kept, int):
+        tokenizer = tokenizer.keeping(kept)
     if tokenizer.weights_sha256 != info.weights_sha256:
         here, there = ((digest or "none")[:8] for digest in (tokenizer.weights_sha256, info.weights_sha256))
         raise TokbenchError(f"{info.name} was measured with the weights {there}, those that load here are {here}")

@@ -26,7 +26,7 @@ from tokbench.commands.console import (
     tokenizer_names,
 )
 from tokbench.commands.destinations import check_folder
-from tokbench.commands.values import whole
+from tokbench.commands.values import whole, whole_numbers
 from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from tokbench.data.source import ImageSource
     from tokbench.records.protocol import Protocol
     from tokbench.tokenizers.base import Tokenizer
+
+LONGEST_SEQUENCE = 999_999
+"""Most positions that ``--lengths`` keeps."""
 
 
 def run(
@@ -54,6 +57,9 @@ def run(
     data: DataOption = "photos",
     limit: Annotated[int | None, whole("--limit", help="Images at most, chosen by --seed.")] = None,
     size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: 64].")] = None,
+    lengths: Annotated[
+        str | None, typer.Option(help="Measure with the first 32, with the first 64, ... positions: 32,64. For sequences that decode so.")
+    ] = None,
     metrics: Annotated[str | None, typer.Option(help="Names separated by commas, or all.")] = None,
     batch_size: Annotated[int, whole("--batch-size", low=1, help="Images read ahead; changes no figure.")] = 64,
     device: DeviceOption = "cpu",
@@ -94,11 +100,12 @@ def run(
     check_folder(out_dir, "--out")
     check_gate_report(fail_if, gate_report)
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
+    kept = () if lengths is None else whole_numbers("--lengths", lengths, LONGEST_SEQUENCE)
     chosen = loading(weights, setting, drop, averages)
     if len(tokenizer) > 1 and (weights is not None or drop or averages is not None):
         raise TokbenchError(f"--weights, --drop and --averages belong to one tokenizer, {len(tokenizer)} are given; run them one by one")
     with redirect_stdout(sys.stderr), gathered() as team:  # plug-ins may print, and what we print may be JSON
-        subjects, failed = _subjects(tokenizer, own_device(device), chosen, protocol.size)  # before the data: mistakes show at once
+        subjects, failed = _subjects(tokenizer, own_device(device), chosen, protocol.size, kept)  # before the data: mistakes show at once
         source = open_source(data, size=protocol.size)
         options = RunOptions(batch_size=batch_size, strict=strict, feature_weights=feature_weights, save_images=save_images)
         bench = _Bench(source, data, metrics, protocol, options, out_dir, asked, resume, team)
@@ -181,8 +188,10 @@ def _silent(done: int, total: int) -> None:
     pass
 
 
-def _subjects(names: list[str], device: str, chosen: dict[str, Any], size: int) -> tuple[list[Tokenizer | Anchor], bool]:
-    """Load what is to be measured; of several, those whose own code fails are named and left out, and so the second value."""
+def _subjects(
+    names: list[str], device: str, chosen: dict[str, Any], size: int, lengths: tuple[int, ...]
+) -> tuple[list[Tokenizer | Anchor], bool]:
+    """Load what is to be measured, once for every length; those whose own code fails are named and left out, and so the second value."""
     from tokbench.conduct import Misbehaved, layout_of
 
     subjects: list[Tokenizer | Anchor] = []
@@ -190,12 +199,18 @@ def _subjects(names: list[str], device: str, chosen: dict[str, Any], size: int) 
     for name in names:
         try:
             subject = _subject(name, device, chosen)
-            if hasattr(subject, "layout"):  # codecs have none
-                layout_of(subject, size, size)
+            if not hasattr(subject, "layout"):  # codecs have none
+                if lengths:
+                    raise TokbenchError(f"{name} is a codec, without tokens to keep --lengths of; run it by itself")
+                subjects.append(subject)
+                continue
+            found = [subject.keeping(length) for length in lengths] or [subject]
+            for one in found:
+                layout_of(one, size, size)
         except Misbehaved as error:
             failures.append(error)
         else:
-            subjects.append(subject)
+            subjects += found
     for failure in failures[: None if subjects else -1]:
         say(f"tokbench: {failure}")
     if not subjects:

@@ -25,7 +25,7 @@ from tokbench.commands.console import (
     tokenizer_names,
 )
 from tokbench.commands.destinations import check_folder
-from tokbench.commands.values import whole
+from tokbench.commands.values import whole, whole_numbers
 from tokbench.errors import TokbenchError, unknown_name
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def speed(
 
     check_folder(out_dir, "--out")
     protocol = SpeedProtocol(
-        sizes=_numbers("--sizes", sizes, LARGEST_SIZE),
-        batches=_numbers("--batches", batches, LARGEST_BATCH),
+        sizes=whole_numbers("--sizes", sizes, LARGEST_SIZE),
+        batches=whole_numbers("--batches", batches, LARGEST_BATCH),
         modes=_modes(modes),
         precision=precision or "fp32",  # type: ignore[arg-type]  # one of them
         rounds=rounds,
@@ -130,18 +130,6 @@ def _loaded(names: Sequence[str], device: str, chosen: dict[str, Any]) -> tuple[
     if not found:
         raise failures[-1]
     return found, bool(failures)
-
-
-def _numbers(option: str, given: str, largest: int) -> tuple[int, ...]:
-    """Whole numbers separated by commas, each once, in the order given.
-
-    Raises:
-        TokbenchError: If there is none, or a word is no number from 1 to the largest.
-    """
-    words = [word.strip() for word in given.split(",") if word.strip()]
-    if not words or not all(word.isascii() and word.isdigit() and len(word) <= 6 and 1 <= int(word) <= largest for word in words):
-        raise TokbenchError(f"{option} takes whole numbers from 1 to {largest} separated by commas, such as {option} 8,32; got {given!r}")
-    return tuple(dict.fromkeys(map(int, words)))
 
 
 def _modes(given: str) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from tokbench.errors import unknown_name
+from tokbench.errors import TokbenchError, unknown_name
 
 
 class Refused(typer.BadParameter):
@@ -67,6 +67,18 @@ def number(name: str, *, help: str = "") -> Any:
         help: One line.
     """
     return typer.Option(name, parser=_number(name, float, "a number", math.isfinite), metavar="NUMBER", help=help)
+
+
+def whole_numbers(option: str, given: str, largest: int) -> tuple[int, ...]:
+    """Whole numbers separated by commas, each once, in the order given.
+
+    Raises:
+        TokbenchError: If there is none, or a word is no number from 1 to the largest.
+    """
+    words = [word.strip() for word in given.split(",") if word.strip()]
+    if not words or not all(word.isascii() and word.isdigit() and len(word) <= 6 and 1 <= int(word) <= largest for word in words):
+        raise TokbenchError(f"{option} takes whole numbers from 1 to {largest} separated by commas, such as {option} 8,32; got {given!r}")
+    return tuple(dict.fromkeys(map(int, words)))
 
 
 def _number(name: str, kind: type, what: str, fits: Callable[[Any], bool]) -> Callable[[Any], Any]:

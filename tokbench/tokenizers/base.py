@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import logging
 from abc import ABC, abstractmethod
@@ -47,6 +48,7 @@ class Tokenizer(nn.Module, ABC):
         config: The frozen dataclass it was built from; None if it has none.
         encode_is_stochastic: Whether encode draws noise and so needs ``seeds``; otherwise it ignores them.
         decode_is_stochastic: Whether decode does.
+        kept_length: How many of a sequence's first positions encode keeps, see ``keeping``; None keeps all.
         trained_with: The networks and data its training used, so that a bench can mark figures those networks judge; ``unknown`` among
             them where there may be others. A class that learned nothing says ``trained_with = ()``.
         training_sets: The data its training used, as far as they were digested.
@@ -58,6 +60,7 @@ class Tokenizer(nn.Module, ABC):
 
     encode_is_stochastic: bool = False
     decode_is_stochastic: bool = False
+    kept_length: int | None = None
     name: str = ""
     config: Any = None
     trained_with: tuple[str, ...] = (UNKNOWN,)
@@ -95,6 +98,16 @@ class Tokenizer(nn.Module, ABC):
         layout: TokenLayout = self.config.layout(height, width)
         return layout
 
+    def keeping(self, length: int) -> Tokenizer:
+        """Copy the tokenizer, weights shared, with an encode that keeps but the first positions of a sequence.
+
+        Args:
+            length: How many; one of the layout's ``lengths``, which encode checks.
+        """
+        kept = copy.copy(self)
+        kept.kept_length = length
+        return kept
+
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "b 3 h w"], *, seeds: Seeds | None = None) -> Tokens:
         """Turn images into tokens.
@@ -107,7 +120,7 @@ class Tokenizer(nn.Module, ABC):
             Discrete or continuous tokens, always of one kind for one tokenizer.
 
         Raises:
-            TokbenchError: If the size does not fit, or seeds are missing.
+            TokbenchError: If the size does not fit, seeds are missing, or no image can be decoded from the positions kept.
             ValueError: If dtype, shape or range are not those of images.
         """
         if not isinstance(images, Tensor) or not images.is_floating_point() or images.ndim != 4 or images.shape[1] != 3:
@@ -115,8 +128,9 @@ class Tokenizer(nn.Module, ABC):
             raise ValueError(f"encode takes float images [B, 3, H, W] in [-1, 1], got {given}; bytes go through tokbench.images.to_float")
         images = self._in_range(images)
         self._check_dtype("images", images)
-        self.layout(*images.shape[2:])
-        return self._encode(images, _check_seeds(self.name, self.encode_is_stochastic, seeds, len(images)))
+        layout = self.layout(*images.shape[2:])
+        tokens = self._encode(images, _check_seeds(self.name, self.encode_is_stochastic, seeds, len(images)))
+        return tokens if self.kept_length is None else tokens.prefix(layout.prefix(self.kept_length).positions)
 
     @torch.no_grad()
     def decode(self, tokens: Tokens, *, seeds: Seeds | None = None) -> Float[Tensor, "b 3 h w"]:

@@ -37,7 +37,7 @@ PROBE_OPTIONS = {
 PLACELESS = re.compile(r"photos/(test|train)|text|faces|scenes/(test|train|held-out)(:[0-9]{1,8})?")
 """Data that ``--data`` finds by their names."""
 
-MODULES = ("changed", "quantizers")
+MODULES, KEPT = ("changed", "quantizers"), "kept_length"
 """Parts of a recorded configuration that say what the modules were, and that no ``--set`` sets."""
 
 OUT = "results"
@@ -218,7 +218,7 @@ def _subject(info: TokenizerInfo, remarks: list[str]) -> list[str]:
     words = ["-t", clipped(info.name)]
     if info.codec is None:
         for key, value in _changed_settings(info).items():
-            words += ["--set", f"{clipped(key)}={clipped(value)}"]
+            words += ["--lengths", clipped(value)] if key == KEPT else ["--set", f"{clipped(key)}={clipped(value)}"]
         if "changed" in info.config:
             remarks.append(f"measured after {clipped(', '.join(info.config['changed']))} of it had been changed in Python")
         if info.weights_sha256 is not None and info.weights_sha256 != _own_weights(info.name):
