@@ -44,6 +44,7 @@ def complete(tmp_path_factory):
         ("tokbench run --precision ", get_args(get_type_hints(Protocol)["precision"])),
         ("tokbench export --labels ", get_args(LabelRule)),
         ("tokbench export --latents ", get_args(get_type_hints(ExportOptions)["latents"])),
+        ("tokbench export --latent-scale ", get_args(get_type_hints(ExportOptions)["latent_scale"])),
         ("tokbench run -t vqgan/t", ("vqgan/tiny",)),
         ("tokbench ver", ("verify",)),
     ],

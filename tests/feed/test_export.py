@@ -27,12 +27,14 @@ from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.job import code_type, default_rows
 from tokbench.feed.moments import Moments
 from tokbench.feed.summary import SUMMARY, read_summary
+from tokbench.feed.verify import verify
 from tokbench.files import atomic_file
 from tokbench.images import UnreadableImage, to_float
 from tokbench.layout import TokenLayout
 from tokbench.ranks import Ranks, ranks_from_environment
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.normalisation import Normalisation
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
 
 SIZE = 64
@@ -513,6 +515,38 @@ def test_latents_come_with_mean_and_deviation_of_the_whole_set(dtype, pictures, 
         summary = read_summary(tmp_path / str(rows))
         assert np.allclose(summary.mean, latents.mean(0), rtol=1e-12)
         assert np.allclose(summary.std, latents.std(0), rtol=1e-12)
+
+
+def test_latents_as_diffusion_models_read_them(pictures, tmp_path):
+    """Stored normalised, recorded in every shard and beside the statistics, and decoded as they were before."""
+    tokenizer = tokbench.load("vae/tiny")
+    tokenizer.normalisation = Normalisation((0.5, 0.0, -1.0, 0.25), (2.0, 1.0, 4.0, 0.5), scale=1.5)
+    for how in ("raw", "normalised"):
+        options = ExportOptions(latent_scale=how, formats={"latents": tmp_path / f"{how}-files"})
+        export(tokenizer, pictures, tmp_path / how, protocol=PROTOCOL, options=options)
+    raw, normalised = (
+        torch.tensor(table(tmp_path / how).column("latents").to_pylist()).unflatten(1, (-1, 4)) for how in ("raw", "normalised")
+    )
+    torch.testing.assert_close(normalised, tokenizer.normalisation.applied(raw))
+    assert [read_summary(tmp_path / how).job.normalisation for how in ("raw", "normalised")] == [None, tokenizer.normalisation]
+    about = json.loads((tmp_path / "normalised-files" / "statistics.json").read_text())
+    assert about["normalisation"] == {"mean": [0.5, 0.0, -1.0, 0.25], "std": [2.0, 1.0, 4.0, 0.5], "scale": 1.5}
+    assert "normalisation" not in str(metadata(next((tmp_path / "raw").glob("*.parquet"))))
+    checked = [verify(tmp_path / how, tokenizer=tokenizer, data=pictures) for how in ("raw", "normalised")]
+    assert all(one.ok for one in checked)
+    assert checked[1].comparison.psnr == pytest.approx(checked[0].comparison.psnr, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "problem"),
+    [
+        ("vqvae/tiny", {}, "vqvae/tiny makes codes, which are not scaled; leave --latent-scale normalised out"),
+        ("vae/tiny", {}, "nothing is known of how to normalise latents of vae/tiny, or its configuration does so; use --latent-scale raw"),
+    ],
+)
+def test_latents_that_nobody_knows_to_normalise(name, config, problem, pictures, tmp_path):
+    with pytest.raises(TokbenchError, match=problem):
+        export(tokbench.load(name, config=config), pictures, tmp_path, protocol=PROTOCOL, options=ExportOptions(latent_scale="normalised"))
 
 
 @given(st.lists(st.lists(st.floats(-1e3, 1e3), min_size=0, max_size=5), min_size=1, max_size=5))

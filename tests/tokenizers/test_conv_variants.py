@@ -49,6 +49,7 @@ SIZES = {
     "vae/kl-f8": 83_653_863,
     "vae/sdxl": 83_653_863,
     "vae/flux": 83_819_683,
+    "vae/sd3": 83_819_683,
 }
 
 Shapes = dict[str, tuple[int, ...]]
@@ -108,6 +109,7 @@ def test_what_flux_leaves_out() -> None:
         ("vae/kl-f32", (8, 8), (), 64),
         ("vae/sdxl", (32, 32), (), 4),
         ("vae/flux", (32, 32), (), 16),
+        ("vae/sd3", (32, 32), (), 16),
     ],
 )
 def test_layouts(name: str, grid: tuple[int, int], books: tuple[int, ...], channels: int) -> None:
@@ -127,9 +129,9 @@ def test_rows_of_weights_that_are_not_shipped(name: str) -> None:
     variant = zoo.resolve(name)[1]
     assert variant.weights is None
     assert variant.needs_weights
-    assert re.fullmatch(r"(MIT|Apache-2.0|OpenRAIL-M) \(.*(repository|model card).*\)", variant.licence)
+    assert re.fullmatch(r"(MIT|Apache-2.0|OpenRAIL-M|Stability Community) \(.*(repository|model card).*\)", variant.licence)
     assert set(variant.trained_with) <= {"data:imagenet/train", "data:openimages/train", "data:laion-coco/train", "lpips-vgg"}
-    assert ("lpips-vgg" in variant.trained_with) == (name != "vae/flux")
+    assert ("lpips-vgg" in variant.trained_with) == (name not in ("vae/flux", "vae/sd3"))
     with (
         torch.device("meta"),
         pytest.raises(TokbenchError, match=rf"^the weights of {name} are not here; run: tokbench weights get {name}"),

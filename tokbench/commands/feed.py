@@ -76,6 +76,10 @@ def export(
     latents: Annotated[
         Literal["float32", "float16"], choice("--latents", among=("float32", "float16"), help="Of continuous tokenizers.")
     ] = "float32",
+    latent_scale: Annotated[
+        Literal["raw", "normalised"],
+        choice("--latent-scale", among=("raw", "normalised"), help="Latents as the decoder or as diffusion models take them."),
+    ] = "raw",
     rows: Annotated[int | None, whole("--rows", low=1, help="Images a shard [default: 4096, or 64 MiB].")] = None,
     batch_size: Annotated[int, whole("--batch-size", low=1, help="Images read ahead, where one thread encodes; changes no byte.")] = 64,
     device: DeviceOption = "cpu",
@@ -122,6 +126,7 @@ def export(
         options = ExportOptions(
             rows_per_shard=rows,
             latents=latents,
+            latent_scale=latent_scale,
             views=views,
             labels=labels,
             classes=names,

@@ -69,6 +69,7 @@ def _books(sizes: list[int]) -> str:
 
 
 def _variant_row(family: Family, variant: Variant) -> dict[str, Any]:
+    from tokbench.configs import plain
     from tokbench.weights.obtain import weights_state
 
     layout = variant.config.layout(variant.image_size, variant.image_size)
@@ -93,6 +94,7 @@ def _variant_row(family: Family, variant: Variant) -> dict[str, Any]:
         "licence": variant.licence,
         "source": variant.source,
         "trained_with": list(variant.trained_with),
+        "normalisation": plain(variant.normalisation or getattr(variant.config, "normalisation", None)),
     }
 
 
@@ -167,6 +169,7 @@ def show(
         "source",
         "licence",
         "trained_with",
+        "normalisation",
         "source_sha256",
         "package",
     ):

@@ -19,6 +19,7 @@ from tokbench.feed.stored import as_tokens, stored
 from tokbench.feed.views import Viewed
 from tokbench.records.protocol import Protocol, get_protocol
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokens import ContinuousTokens
 
 
 @dataclass(frozen=True)
@@ -130,4 +131,6 @@ def _decoded_psnr(values: np.ndarray, batch: Batch, job: ExportJob, tokenizer: T
         tokens = as_tokens(values, job, tokenizer.device)
     except ValueError:  # codes out of range; they differ from fresh ones, which is reported
         return []
+    if isinstance(tokens, ContinuousTokens) and job.normalisation is not None:
+        tokens = replace(tokens, latents=job.normalisation.undone(tokens.latents))
     return psnr(batch.images, decode_batch(tokenizer, tokens, batch.ids, protocol)).tolist()

@@ -47,14 +47,18 @@ from tokbench.feed.views import Viewed, ViewRule
 from tokbench.feed.writing import ShardWriter
 from tokbench.files import Busy, make_folder, remove_abandoned, scratch_folder
 from tokbench.images import UnreadableImage
+from tokbench.layout import TokenLayout
 from tokbench.ranks import Ranks, ranks_from_environment
 from tokbench.records.protocol import Protocol, get_protocol
 from tokbench.records.record import SkippedImage
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.normalisation import Normalisation
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[int, int], None]
+
+LatentScale = Literal["raw", "normalised"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,7 @@ class ExportOptions:
     Args:
         rows_per_shard: Images asked for in a shard; None takes 4096, or as many as fill 64 MiB if those are fewer.
         latents: Type in which continuous latents are stored.
+        latent_scale: Whether latents are stored as the tokenizer makes them (``raw``), or as diffusion models read them (``normalised``).
         views: Which views of an image are rows: itself (``none``), also its mirror image (``flip``), or ten crops (``ten-crop``), see
             ``tokbench.feed.views``. An id is then that of the image with ``#`` and the number of the view behind it.
         labels: Where labels come from: ``source``, if it has any; the ``folder`` an image lies in; or ``none``.
@@ -77,11 +82,12 @@ class ExportOptions:
         progress: Called after every micro-batch with this rank's images done and in all.
 
     Raises:
-        ValueError: If a number is not positive, or ``latents``, ``views`` or ``labels`` is none of those named.
+        ValueError: If a number is not positive, or ``latents``, ``latent_scale``, ``views`` or ``labels`` is none of those named.
     """
 
     rows_per_shard: int | None = None
     latents: Literal["float32", "float16"] = "float32"
+    latent_scale: LatentScale = "raw"
     views: ViewRule = "none"
     labels: LabelRule = "source"
     classes: tuple[str, ...] | None = None
@@ -100,6 +106,8 @@ class ExportOptions:
             raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
         if self.latents not in LATENT_TYPES:
             raise ValueError(f"latents must be {' or '.join(LATENT_TYPES)}, got {self.latents!r}")
+        if self.latent_scale not in get_args(LatentScale):
+            raise ValueError(f"latent_scale must be {' or '.join(get_args(LatentScale))}, got {self.latent_scale!r}")
         if self.views not in VIEWS:
             raise ValueError(f"views must be one of {', '.join(VIEWS)}, got {self.views!r}")
         if self.labels not in get_args(LabelRule):
@@ -331,6 +339,7 @@ class _Work:
             rows_per_shard=images * views,  # a shard has all views of an image, or none
             tokbench=tokbench.__version__,
             schema=schema,
+            normalisation=None if self.options.latent_scale == "raw" else _normalisation(self.tokenizer, layout),
         )
 
     def check_unchanged(self, kept: dict[int, ShardFacts]) -> None:
@@ -402,6 +411,19 @@ class _Work:
             first, count = report.skipped[0], len(report.skipped)
             what = "images" if self.job.views == 1 else "views"
             logger.warning("%d of %d %s cannot be read (the first: %s: %s)", count, report.requested, what, first.id, first.reason)
+
+
+def _normalisation(tokenizer: Tokenizer, layout: TokenLayout) -> Normalisation:
+    name, found = tokenizer.name or type(tokenizer).__name__, tokenizer.normalisation
+    if layout.discrete:
+        raise TokbenchError(f"{name} makes codes, which are not scaled; leave --latent-scale normalised out")
+    if found is None:
+        raise TokbenchError(f"nothing is known of how to normalise latents of {name}, or its configuration does so; use --latent-scale raw")
+    if not found.fits(layout.channels):
+        raise TokbenchError(f"the normalisation of {name} is not for {layout.channels} channels; use --latent-scale raw")
+    if not tokenizer.own_weights:
+        logger.warning("the normalisation is that of %s; see that it is also that of the weights given", name)
+    return found
 
 
 def preparation(tokenizer: Tokenizer, protocol: Protocol) -> Preparation:

@@ -13,6 +13,7 @@ from tokbench.configs import UNLESS_DEFAULT, build
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.records.earlier import upgraded
+from tokbench.tokenizers.normalisation import Normalisation
 
 SCHEMA = 2
 """1 held a digest of the weights only where they came from no file; its exports are verified and gone on with by what they hold."""
@@ -122,6 +123,7 @@ class ExportJob:
         rows_per_shard: Images asked for in every shard but the last.
         tokbench: Version of the package.
         schema: Schema of this description.
+        normalisation: What was applied to the latents of the tokenizer; None if they are raw.
 
     Raises:
         ValueError: If the type cannot hold the tokens, or there are no rows.
@@ -138,8 +140,11 @@ class ExportJob:
     rows_per_shard: int
     tokbench: str
     schema: int = SCHEMA
+    normalisation: Normalisation | None = field(default=None, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
+        if self.normalisation is not None and not self.normalisation.fits(self.layout.channels):
+            raise ValueError(f"a normalisation of other than {self.layout.channels} channels")
         allowed = (code_type(self.layout.codebook_sizes),) if self.layout.discrete else LATENT_TYPES
         if self.dtype not in allowed:
             raise ValueError(f"these tokens are stored as {' or '.join(allowed)}, got {self.dtype}")

@@ -58,7 +58,8 @@ def as_tokens(values: np.ndarray, job: ExportJob, device: torch.device | None = 
 
 
 def _stored_latents(tokens: ContinuousTokens, job: ExportJob) -> np.ndarray:
-    latents = tokens.latents.flatten(1).float().cpu().numpy()
+    vectors = tokens.latents.float().cpu()
+    latents = (vectors if job.normalisation is None else job.normalisation.applied(vectors)).flatten(1).numpy()
     if not np.isfinite(latents).all():
         raise TokbenchError(
             f"{job.tokenizer.name} encoded latents that are not finite; its weights are damaged, or it needs another precision"

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
+from tokbench.tokenizers.normalisation import Normalisation
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
 from tokbench.tracing import traced
 from tokbench.weights.checkpoints import Checkpoint
@@ -55,6 +56,7 @@ class Tokenizer(nn.Module, ABC):
         own_weights: Whether its weights are those of its name, not others that the user named.
         weights_sha256: Digest of the file its weights were loaded from, if any.
         weights_how: Which entry of that file was taken, under which prefix, and what was left out, in words.
+        normalisation: How diffusion models read its latents, as its row or its weights say; None if nobody says, or if its tokens are so already.
         bundles: Parts of names under which files of a larger network hold this one.
     """
 
@@ -68,6 +70,7 @@ class Tokenizer(nn.Module, ABC):
     own_weights: bool = True
     weights_sha256: str | None = None
     weights_how: str | None = None
+    normalisation: Normalisation | None = None
     bundles: ClassVar[tuple[str, ...]] = ()
 
     @property

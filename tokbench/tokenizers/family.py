@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from tokbench.layout import TokenLayout
+from tokbench.tokenizers.normalisation import Normalisation
 
 
 @runtime_checkable
@@ -43,6 +44,7 @@ class Variant:
         licence: Licence of the weights.
         trained_with: Networks and data its training used, e.g. ``lpips-vgg`` or ``data:photos/train``.
         published: Key of its published figures, if any.
+        normalisation: How diffusion models read its latents, where that is published; its tokens are not normalised.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Variant:
     licence: str = ""
     trained_with: tuple[str, ...] = ()
     published: str | None = None
+    normalisation: Normalisation | None = None
 
 
 @dataclass(frozen=True)
@@ -90,6 +93,7 @@ def published_variant(
     file: str | None = None,
     sha256: str | None = None,
     figures: bool = True,
+    normalisation: Normalisation | None = None,
 ) -> Variant:
     """A row for weights of others, made for 256 px, which the user brings.
 
@@ -104,6 +108,7 @@ def published_variant(
         file: Where they can be fetched.
         sha256: Digest of that file, where it is known.
         figures: Whether there are published figures, see ``tokbench.tokenizers.published``.
+        normalisation: How diffusion models read its latents.
     """
     return Variant(
         name=name,
@@ -116,4 +121,5 @@ def published_variant(
         sha256=sha256,
         trained_with=trained_with,
         published=f"{family}/{name}" if figures else None,
+        normalisation=normalisation,
     )

@@ -129,6 +129,8 @@ def load(
     model: Tokenizer = build(own)
     load_weights(model, path, choice)
     model.name = f"{family.name}/{variant.name}"
+    if variant.normalisation is not None:
+        model.normalisation = variant.normalisation
     note_training(model, family, variant, path)
     return model.to(usable_device(device)).eval()
 

@@ -11,6 +11,7 @@ import torch
 from einops import rearrange
 from safetensors.numpy import save as tensors_to_bytes
 
+from tokbench.configs import plain
 from tokbench.feed.formats.plan import Plan
 from tokbench.feed.formats.rows import ExportRows, RowGroup, class_of
 from tokbench.tokens import ContinuousTokens
@@ -26,7 +27,8 @@ def write_latents(plan: Plan, rows: ExportRows, folder: Path) -> list[str]:
     """Write a ``.safetensors`` file for every shard, and the statistics over all of them.
 
     A file has ``latents`` ``[N, C, H, W]`` (``[N, C, L]`` of a 1D grid) and, if the export has labels, ``labels`` int64 ``[N]``.
-    Of mirrored views, ``latents`` are the images and ``latents_flip`` their mirror images. ``statistics.json`` holds ``mean`` and ``std``, ``latents_stats.pt`` the same as tensors ``[1, C, 1, 1]``.
+    Of mirrored views, ``latents`` are the images and ``latents_flip`` their mirror images. ``statistics.json`` holds ``mean`` and ``std``
+    of what is stored, and the ``normalisation`` applied before, if any; ``latents_stats.pt`` the same as tensors ``[1, C, 1, 1]``.
 
     Args:
         plan: What to write.
@@ -73,6 +75,7 @@ def _write_statistics(rows: ExportRows, folder: Path) -> None:
         "rows": summary.count,
         "positions": job.layout.positions,
         "tokenizer": job.tokenizer.name,
+        "normalisation": plain(job.normalisation),
     }
     (folder / STATISTICS).write_text(json.dumps(about, indent=1, sort_keys=True, allow_nan=False) + "\n")
     shape = (1, job.layout.channels, *(1 for _ in job.layout.grid))

@@ -10,6 +10,7 @@ from typing import Any
 from tokbench.configs import canonical_json
 from tokbench.json_files import parse_json
 from tokbench.layout import TokenLayout
+from tokbench.tokenizers.normalisation import Normalisation, from_settings
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class LibraryConfig:
             raise ValueError(f"settings of {self.library_class} make neither codes nor latents")
         if key := next((key for key in self.values if "_implementation" in key), ""):
             raise ValueError(f"settings of {self.library_class} name an {key[:40]}, which its library may fetch and run; leave it out")
+        if (known := self.normalisation) is not None and not known.fits(self.channels):
+            raise ValueError(f"the normalisation is not of {self.channels} channels, those of {self.library_class}")
         for key in ("in_channels", "out_channels", "encoder_in_channels"):
             if self.values.get(key, 3) != 3:
                 raise ValueError(f"images have 3 channels, {self.library_class} is set to {key} {self.values[key]}")
@@ -76,6 +79,11 @@ class LibraryConfig:
     def channels(self) -> int:
         """Values per position of continuous latents; 0 for discrete tokens."""
         return 0
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """How diffusion models read its latents, as the settings say; None for codes, and where they say nothing."""
+        return from_settings(self.values) if self.channels else None
 
     def layout(self, height: int, width: int) -> TokenLayout:
         """One token or latent vector per ``stride`` x ``stride`` pixels."""

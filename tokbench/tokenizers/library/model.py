@@ -22,6 +22,7 @@ from tokbench.errors import TokbenchError, missing_extra
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.library.config import LibraryConfig, settings_of
+from tokbench.tokenizers.normalisation import Normalisation
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
 from tokbench.weights.weight_files import CONFIG, Opened, model_folder, read_json
 
@@ -74,6 +75,11 @@ class LibraryTokenizer(Tokenizer):
         quantizer = getattr(self.network, "quantize", None)
         if isinstance(quantizer, nn.Module):
             quantizer.register_forward_pre_hook(_check_features)
+
+    @property
+    def normalisation(self) -> Normalisation | None:  # type: ignore[override]
+        """As the settings say."""
+        return self.config.normalisation
 
     @property
     def encode_is_stochastic(self) -> bool:  # type: ignore[override]  # depends on the configuration here

@@ -21,6 +21,7 @@ from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.nn.posterior import Posterior
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.normalisation import Normalisation
 from tokbench.tokenizers.vae.variants import VAEConfig
 from tokbench.tokens import ContinuousTokens
 from tokbench.tracing import graph_value
@@ -49,11 +50,21 @@ class VAE(Tokenizer):
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config = config
+        self._normalisation: Normalisation | None = None
         z, latent = config.autoencoder.z_channels, config.embed_dim
         self.encoder = Encoder(config.autoencoder)
         self.decoder = Decoder(config.autoencoder)
         self.quant_conv = nn.Conv2d(2 * z, 2 * latent, 1) if config.quant_convs else nn.Identity()
         self.post_quant_conv = nn.Conv2d(latent, z, 1) if config.quant_convs else nn.Identity()
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """That of its row, unless its tokens are scaled already."""
+        return None if self.config.scaled else self._normalisation
+
+    @normalisation.setter
+    def normalisation(self, value: Normalisation | None) -> None:
+        self._normalisation = value
 
     @property
     def encode_is_stochastic(self) -> bool:  # type: ignore[override]  # depends on the configuration here

@@ -10,6 +10,7 @@ from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER
 from tokbench.tokenizers.family import Family, Variant, published_variant
+from tokbench.tokenizers.normalisation import Normalisation
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,11 @@ class VAEConfig:
             raise ValueError(f"latent_shift must be finite and latent_scale positive, got {self.latent_shift} and {self.latent_scale}")
 
     @property
+    def scaled(self) -> bool:
+        """Whether its tokens are scaled latents, not those that the weights make."""
+        return (self.latent_shift, self.latent_scale) != (0.0, 1.0)
+
+    @property
     def stride(self) -> int:
         """Pixels a latent covers along each axis."""
         return self.autoencoder.stride
@@ -60,6 +66,9 @@ class VAEConfig:
 
 STABLE_DIFFUSION = AutoencoderConfig(4, channel_multipliers=(1, 2, 4, 4), attn_resolutions=(), double_z=True)
 """The network of ``kl-f8``, which Stable Diffusion 1, 2 and XL share: 83,653,863 parameters with its 1x1 convolutions."""
+
+SIXTEEN_CHANNELS = VAEConfig(replace(STABLE_DIFFUSION, z_channels=16), embed_dim=16, quant_convs=False)
+"""FLUX.1 and Stable Diffusion 3."""
 
 LATENT_DIFFUSION_DATA = ("data:openimages/train", "lpips-vgg")
 
@@ -103,34 +112,49 @@ FAMILY = Family(
             "vae",
             "sd",
             VAEConfig(STABLE_DIFFUSION, embed_dim=4),
-            "f8, 4 latent channels, of Stable Diffusion 1, which reads them with latent_scale 0.18215",
+            "f8, 4 latent channels, of Stable Diffusion 1 and 2",
             source="CompVis/stable-diffusion, first_stage_model; fine-tuned decoders: stabilityai/sd-vae-ft-ema, sd-vae-ft-mse",
             licence="OpenRAIL-M (CreativeML, model card)",
             trained_with=LATENT_DIFFUSION_DATA,
             file="hf:CompVis/stable-diffusion-v1-4/vae/diffusion_pytorch_model.safetensors",
+            normalisation=Normalisation(scale=0.18215),
         ),
         published_variant(
             "vae",
             "sdxl",
             VAEConfig(STABLE_DIFFUSION, embed_dim=4),
-            "f8, 4 latent channels, of Stable Diffusion XL, which reads them with latent_scale 0.13025",
+            "f8, 4 latent channels, of Stable Diffusion XL",
             source="stabilityai/sdxl-vae; its training data are not published",
             licence="MIT (model card)",
             trained_with=("lpips-vgg",),
             file="hf:stabilityai/sdxl-vae/sdxl_vae.safetensors",
             sha256="63aeecb90ff7bc1c115395962d3e803571385b61938377bc7089b36e81e92e2e",
+            normalisation=Normalisation(scale=0.13025),
         ),
         published_variant(
             "vae",
             "flux",
-            VAEConfig(replace(STABLE_DIFFUSION, z_channels=16), embed_dim=16, quant_convs=False),
-            "f8, 16 latent channels, of FLUX.1, which reads them with latent_shift 0.1159 and latent_scale 0.3611",
+            SIXTEEN_CHANNELS,
+            "f8, 16 latent channels, of FLUX.1",
             source="black-forest-labs/FLUX.1, ae.safetensors; its training is not published",
             licence="Apache-2.0 (model card of FLUX.1-schnell)",
             trained_with=(),
             file="hf:black-forest-labs/FLUX.1-schnell/ae.safetensors",
             sha256="afc8e28272cd15db3919bacdb6918ce9c1ed22e96cb12c4d5ed0fba823529e38",
             figures=False,
+            normalisation=Normalisation(mean=(0.1159,), scale=0.3611),
+        ),
+        published_variant(
+            "vae",
+            "sd3",
+            SIXTEEN_CHANNELS,
+            "f8, 16 latent channels, of Stable Diffusion 3 and 3.5; the shapes of FLUX.1, other weights",
+            source="stabilityai/stable-diffusion-3.5-large, vae; its training is not published",
+            licence="Stability Community (model card, unverified)",
+            trained_with=(),
+            file="hf:stabilityai/stable-diffusion-3.5-large/vae/diffusion_pytorch_model.safetensors",
+            figures=False,
+            normalisation=Normalisation(mean=(0.0609,), scale=1.5305),
         ),
     ),
 )

@@ -1,0 +1,82 @@
+"""What a diffusion model reads of latents: numbers that bring them to about unit variance, published beside weights; no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf, isfinite
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Latents as they are trained on: ``(latents - mean) * scale / std``, the order that pipelines of diffusers keep.
+
+    Args:
+        mean: Taken off first, called the shift where it is one number; one for all channels, or one a channel.
+        std: Divided by, likewise.
+        scale: Multiplied with, called the scaling factor.
+
+    Raises:
+        ValueError: If a number is not finite, deviations or scale are not positive, or the lists do not fit together.
+    """
+
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+    scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        if (
+            not self.mean
+            or not self.std
+            or not all(map(isfinite, self.mean))
+            or not all(0 < value < inf for value in (*self.std, self.scale))
+        ):
+            raise ValueError(f"a normalisation has finite means, positive deviations and a positive scale, got {self}")
+        if len({len(self.mean), len(self.std)} - {1}) > 1:
+            raise ValueError(f"a normalisation has one mean and deviation, or one a channel, got {len(self.mean)} and {len(self.std)}")
+
+    def fits(self, channels: int) -> bool:
+        """Whether it is one of latents with so many channels."""
+        return {len(self.mean), len(self.std)} <= {1, channels}
+
+    def applied(self, latents: Tensor) -> Tensor:
+        """Normalise latents ``[..., C]``."""
+        return (latents - latents.new_tensor(self.mean)) * (self.scale / latents.new_tensor(self.std))
+
+    def undone(self, latents: Tensor) -> Tensor:
+        """Turn normalised latents ``[..., C]`` into those that ``decode`` takes."""
+        return latents * (latents.new_tensor(self.std) / self.scale) + latents.new_tensor(self.mean)
+
+
+def from_settings(values: Mapping[str, Any]) -> Normalisation | None:
+    """Read what a ``config.json`` of diffusers says.
+
+    Args:
+        values: Settings of an autoencoder.
+
+    Returns:
+        What they say; None if they say nothing of it.
+
+    Raises:
+        ValueError: If they are no such numbers.
+    """
+    mean, std = values.get("latents_mean"), values.get("latents_std")
+    shift, scale = values.get("shift_factor"), values.get("scaling_factor")
+    if all(value is None for value in (mean, std, shift, scale)):
+        return None
+    factors = _numbers(scale, 1.0)
+    if len(factors) != 1:
+        raise ValueError(f"scaling_factor must be one number, got {scale!r}")
+    return Normalisation(_numbers(mean if mean is not None else shift, 0.0), _numbers(std, 1.0), factors[0])
+
+
+def _numbers(value: Any, default: float) -> tuple[float, ...]:
+    """One number or a list of them; ``default`` for none."""
+    listed = [default] if value is None else value if isinstance(value, list) else [value]
+    if not all(type(number) in (int, float) for number in listed):
+        raise ValueError(f"the normalisation of latents must be numbers, got {str(value)[:40]}")
+    return tuple(float(number) for number in listed)
