@@ -13,17 +13,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.nn.posterior import Posterior
-from tokbench.quantizers.base import check_finite
-from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.normalisation import Normalisation
+from tokbench.tokenizers.vae.gaussian import GaussianTokenizer
 from tokbench.tokenizers.vae.variants import VAEConfig
-from tokbench.tokens import ContinuousTokens
 from tokbench.tracing import graph_value
 from tokbench.weights.key_maps.diffusers import check_settings
 from tokbench.weights.key_maps.taming import to_taming
@@ -38,7 +35,7 @@ class VAEReconstruction:
     posterior: Posterior
 
 
-class VAE(Tokenizer):
+class VAE(GaussianTokenizer):
     """Convolutional tokenizer with continuous latents on a 2D grid.
 
     Args:
@@ -46,6 +43,8 @@ class VAE(Tokenizer):
     """
 
     config: VAEConfig
+    encoder: Encoder
+    decoder: Decoder
 
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
@@ -66,11 +65,6 @@ class VAE(Tokenizer):
     def normalisation(self, value: Normalisation | None) -> None:
         self._normalisation = value
 
-    @property
-    def encode_is_stochastic(self) -> bool:  # type: ignore[override]  # depends on the configuration here
-        """Encoding draws noise only with ``posterior="sample"``."""
-        return self.config.posterior == "sample"
-
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Those of latent-diffusion; a published file may have the names of diffusers."""
@@ -79,10 +73,6 @@ class VAE(Tokenizer):
     def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
         """Refuse settings of diffusers that make another network of the same shapes."""
         check_settings(settings, self.config.autoencoder.norm_groups, place)
-
-    def posterior(self, images: Float[Tensor, "b 3 h w"]) -> Posterior:
-        """Encode images to the Gaussian over their latents (differentiable)."""
-        return Posterior.of(self.quant_conv(self.encoder(images)))
 
     def forward(self, images: Float[Tensor, "b 3 h w"], noise: Float[Tensor, "b c h2 w2"]) -> VAEReconstruction:
         """Encode, sample and decode, for training.
@@ -95,14 +85,8 @@ class VAE(Tokenizer):
         latents = posterior.sample(noise).to(images.dtype)  # the posterior is in single precision at least
         return VAEReconstruction(self.decoder(self.post_quant_conv(latents)), posterior)
 
-    def _encode(self, images: Tensor, seeds: list[int]) -> ContinuousTokens:
-        latents = (self.posterior(images).drawn(seeds) - self.config.latent_shift) * self.config.latent_scale
-        height, width = latents.shape[2:]
-        latents = latents.to(images.dtype)
-        check_finite(latents, "latents")
-        return ContinuousTokens(rearrange(latents, "b c h w -> b (h w) c").contiguous(), (height, width))
+    def _to_tokens(self, latents: Tensor) -> Tensor:
+        return (latents - self.config.latent_shift) * self.config.latent_scale
 
-    def _decode(self, tokens: ContinuousTokens, seeds: list[int]) -> Tensor:
-        height, width = tokens.grid
-        latents = tokens.latents / self.config.latent_scale + self.config.latent_shift
-        return self.decoder(self.post_quant_conv(rearrange(latents, "b (h w) c -> b c h w", h=height, w=width)))
+    def _from_tokens(self, latents: Tensor) -> Tensor:
+        return latents / self.config.latent_scale + self.config.latent_shift

@@ -1,0 +1,60 @@
+"""What autoencoders with a Gaussian bottleneck share, whatever their networks are: latents on a grid, drawn of a posterior.
+
+images -> encoder -> quant_conv -> (mean, log-variance) -> latents -> post_quant_conv -> decoder -> images
+"""
+
+from __future__ import annotations
+
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tokbench.nn.posterior import Posterior
+from tokbench.quantizers.base import check_finite
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokens import ContinuousTokens
+
+
+class GaussianTokenizer(Tokenizer):
+    """A tokenizer with continuous latents on a 2D grid; a subclass sets its networks.
+
+    The configuration's ``posterior`` is ``mean`` or ``sample``; with the latter, encoding needs seeds.
+
+    Attributes:
+        encoder: Images to mean and log-variance, as many channels of each.
+        decoder: Latents to images.
+        quant_conv: Stands behind the encoder; the identity where there is none.
+        post_quant_conv: Stands before the decoder, likewise.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+    quant_conv: nn.Module
+    post_quant_conv: nn.Module
+
+    @property
+    def encode_is_stochastic(self) -> bool:  # type: ignore[override]  # depends on the configuration here
+        """Encoding draws noise only with ``posterior="sample"``."""
+        return bool(self.config.posterior == "sample")
+
+    def posterior(self, images: Float[Tensor, "b 3 h w"]) -> Posterior:
+        """Encode images to the Gaussian over their latents (differentiable)."""
+        return Posterior.of(self.quant_conv(self.encoder(images)))
+
+    def _encode(self, images: Tensor, seeds: list[int]) -> ContinuousTokens:
+        latents = self._to_tokens(self.posterior(images).drawn(seeds)).to(images.dtype)
+        height, width = latents.shape[2:]
+        check_finite(latents, "latents")
+        return ContinuousTokens(rearrange(latents, "b c h w -> b (h w) c").contiguous(), (height, width))
+
+    def _decode(self, tokens: ContinuousTokens, seeds: list[int]) -> Tensor:
+        latents = rearrange(tokens.latents, "b (h w) c -> b c h w", h=tokens.grid[0])
+        return self.decoder(self.post_quant_conv(self._from_tokens(latents)))
+
+    def _to_tokens(self, latents: Tensor) -> Tensor:
+        """From the network's latents to those that are handed out, both on their grids."""
+        return latents
+
+    def _from_tokens(self, latents: Tensor) -> Tensor:
+        """The way back."""
+        return latents
