@@ -194,7 +194,7 @@ class TestRefusals:
             ),
             (
                 {"_class_name": "UNet2DModel"},
-                "is of UNet2DModel, not of AutoencoderKL; there are tokenizers for AutoencoderDC, AutoencoderKL, ",
+                "is of UNet2DModel, not of AutoencoderKL; there are tokenizers for AsymmetricAutoencoderKL, AutoencoderDC, AutoencoderKL, ",
             ),
             ({"a": 1}, "is of no class, not of AutoencoderKL; there are tokenizers for"),
             ([1], "config.json holds a list, not an object of settings"),

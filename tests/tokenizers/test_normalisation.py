@@ -50,10 +50,19 @@ def test_settings_that_are_no_numbers_are_refused(values: dict) -> None:
         from_settings(values)
 
 
-def test_of_other_channels_than_the_settings_have() -> None:
+@pytest.mark.parametrize(("mean", "expected"), [([0.5] * 4, Normalisation((0.5,) * 4)), ([0.5] * 3, None)])
+def test_of_other_channels_than_the_settings_have(mean: list[float], expected: Normalisation | None) -> None:
+    """Defaults of the library may be those of the published model alone."""
     config = zoo.resolve("diffusers/kl")[1].config
-    with pytest.raises(tokbench.TokbenchError, match="the normalisation is not of 4 channels"):
-        with_overrides(config, {"settings": settings_of(config.values | {"latents_mean": [0.0] * 3})})  # type: ignore[attr-defined]
+    assert isinstance(config, LibraryConfig)
+    assert with_overrides(config, {"settings": settings_of(config.values | {"latents_mean": mean})}).normalisation == expected
+
+
+def test_numbers_that_a_folder_gets_wrong_are_refused() -> None:
+    config = zoo.resolve("diffusers/kl")[1].config
+    assert isinstance(config, LibraryConfig)
+    with pytest.raises(tokbench.TokbenchError, match="scaling_factor must be one number"):
+        with_overrides(config, {"settings": settings_of(config.values | {"scaling_factor": [1.0, 2.0]})})
 
 
 def test_every_row_of_continuous_latents_fits_its_own() -> None:

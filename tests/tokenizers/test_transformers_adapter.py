@@ -316,7 +316,7 @@ class TestRefusals:
             ),
             ({"_class_name": "VQModel"}, "is of VQModel, not of Emu3VQVAE; load it as diffusers/vq"),
             ({"model_type": "Emu3VisionVQ"}, "is of Emu3VisionVQ, not of Emu3VQVAE; load it as emu3/vision, with its model.safetensors as"),
-            ({"model_type": "llama"}, "is of llama, not of Emu3VQVAE; there are tokenizers for AutoencoderDC, .*, VQModel$"),
+            ({"model_type": "llama"}, "is of llama, not of Emu3VQVAE; there are tokenizers for AsymmetricAutoencoderKL, .*, VQModel$"),
             ({}, "is of no class, not of Emu3VQVAE"),
         ],
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from torch import Tensor
+    from torch.nn import BatchNorm2d
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,18 @@ def from_settings(values: Mapping[str, Any]) -> Normalisation | None:
     if len(factors) != 1:
         raise ValueError(f"scaling_factor must be one number, got {scale!r}")
     return Normalisation(_numbers(mean if mean is not None else shift, 0.0), _numbers(std, 1.0), factors[0])
+
+
+def from_batch_norm(statistics: BatchNorm2d) -> Normalisation:
+    """Read the running statistics that FLUX.2 has among its weights.
+
+    Args:
+        statistics: Those of latents, without scales and shifts of its own.
+    """
+    mean, variance = statistics.running_mean, statistics.running_var
+    if mean is None or variance is None:
+        raise ValueError("a normalisation needs running statistics, and these are not kept")
+    return Normalisation(tuple(mean.double().tolist()), tuple((variance.double() + statistics.eps).sqrt().tolist()))
 
 
 def _numbers(value: Any, default: float) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from tokbench.tokenizers.library.config import LibraryConfig
+from tokbench.tokenizers.normalisation import Normalisation
 
 
 @dataclass(frozen=True)
@@ -139,6 +140,98 @@ class AutoencoderDCConfig(LibraryConfig):
     def channels(self) -> int:
         """Latent channels."""
         return self.number("latent_channels")
+
+    @property
+    def normalisation(self) -> Normalisation | None:
+        """The factor that the settings say; 1 is what the library writes where nothing is known."""
+        found = super().normalisation
+        return None if found == Normalisation() else found
+
+
+FRAMES = (
+    "AutoencoderKLWan",
+    "AutoencoderKLQwenImage",
+    "AutoencoderKLQwenImage21",
+    "AutoencoderKLHunyuanVideo",
+    "AutoencoderKLHunyuanVideo15",
+    "AutoencoderKLLTXVideo",
+)
+"""Classes of video, which take an image for a clip of one frame."""
+
+
+@dataclass(frozen=True)
+class GaussianConfig(LibraryConfig):
+    """Continuous latents, raw, of the further classes that take images, one of video for clips of one frame.
+
+    Args:
+        settings: Settings of the class.
+        library_class: The class.
+        posterior: Whether encode returns the posterior's mean or a sample (which needs seeds).
+
+    Raises:
+        ValueError: If the decoder needs more than latents.
+    """
+
+    library_class: Literal[
+        "AsymmetricAutoencoderKL",
+        "AutoencoderKLFlux2",
+        "AutoencoderKLHunyuanImage",
+        "AutoencoderKLWan",
+        "AutoencoderKLQwenImage",
+        "AutoencoderKLQwenImage21",
+        "AutoencoderKLHunyuanVideo",
+        "AutoencoderKLHunyuanVideo15",
+        "AutoencoderKLLTXVideo",
+    ]
+    posterior: Literal["mean", "sample"] = "mean"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.values.get("timestep_conditioning"):
+            raise ValueError(f"the decoder of this {self.library_class} takes a time of diffusion, and here is none to give")
+
+    @property
+    def stride(self) -> int:
+        """Pixels a position covers along each axis."""
+        match self.library_class:
+            case "AutoencoderKLWan" | "AutoencoderKLQwenImage" | "AutoencoderKLQwenImage21":
+                return self.patch * 2 ** (len(self.listed("dim_mult")) - 1)
+            case "AutoencoderKLLTXVideo":
+                return self.patch * 2 ** sum(map(bool, self.values.get("spatio_temporal_scaling", ())))
+            case "AutoencoderKLFlux2":
+                return self.patch * 2 ** (len(self.listed("block_out_channels")) - 1)
+            case "AsymmetricAutoencoderKL":
+                return _same(2 ** (len(self.listed("down_block_out_channels")) - 1), 2 ** (len(self.listed("up_block_out_channels")) - 1))
+            case _:
+                return self.number("spatial_compression_ratio")
+
+    @property
+    def channels(self) -> int:
+        """Values of a position; FLUX.2's are read in squares, of ``patch`` latents a side."""
+        if self.library_class == "AutoencoderKLFlux2":
+            return self.patch**2 * self.number("latent_channels")
+        return self.number("z_dim" if "z_dim" in self.values else "latent_channels")
+
+    @property
+    def patch(self) -> int:
+        """Side of the squares of pixels, of FLUX.2 of latents, that become channels."""
+        side = self.values.get("patch_size") or 1
+        sides = side if isinstance(side, list) else [side]
+        if len(set(sides)) != 1 or type(sides[0]) is not int or sides[0] < 1:
+            raise ValueError(f"patch_size of {self.library_class} must be a positive whole number, got {side!r}")
+        return int(sides[0])
+
+    @property
+    def image_channels(self) -> int:
+        """Wan's count the squares, Qwen-Image 2.1 has opacity too."""
+        channels = 4 if self.library_class == "AutoencoderKLQwenImage21" else 3
+        squared = self.library_class in ("AutoencoderKLWan", "AutoencoderKLQwenImage21")
+        return channels * self.patch**2 if squared else channels
+
+    @property
+    def encode_is_stochastic(self) -> bool:
+        """Only with ``posterior="sample"``."""
+        return self.posterior == "sample"
 
 
 def _dc_stride(layers: list[int]) -> int:

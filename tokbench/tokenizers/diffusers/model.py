@@ -15,15 +15,22 @@ import re
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tokbench.configs import plain
+from tokbench.tokenizers.diffusers.config import FRAMES
 from tokbench.tokenizers.library.config import LibraryConfig
-from tokbench.tokenizers.library.model import Calls, Generators, LibraryTokenizer
+from tokbench.tokenizers.library.model import Call, Calls, Generators, LibraryTokenizer
+from tokbench.tokenizers.normalisation import Normalisation, from_batch_norm
 from tokbench.weights.key_maps.diffusers import is_taming, to_diffusers
 
 DERIVED = ("block_out_channels", "force_upcast")
 """What some classes write into their ``config.json`` although they take no such setting."""
+
+RGBA = "AutoencoderKLQwenImage21"
+"""Its images have a fourth channel, opacity, from -1 to 1."""
 
 OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 """Layers of an attention block in older files, and their names of today."""
@@ -58,6 +65,27 @@ def _denoised(tokenizer: DiffusersTokenizer, latents: Tensor, generators: Genera
     return tokenizer.network.decode(latents, generator=generators, num_inference_steps=tokenizer.config.decoder_steps).sample
 
 
+def _clips(tokenizer: DiffusersTokenizer, images: Tensor, generators: Generators) -> Tensor:
+    """Images as clips of one frame, opaque where a network knows opacity."""
+    if tokenizer.config.library_class == RGBA:
+        images = torch.cat([images, torch.ones_like(images[:, :1])], dim=1)
+    return _gaussian(tokenizer, images.unsqueeze(2), generators).squeeze(2)
+
+
+def _first_frames(tokenizer: DiffusersTokenizer, latents: Tensor, generators: Generators) -> Tensor:
+    """The frame of every clip, without its opacity."""
+    return tokenizer.network.decode(latents.unsqueeze(2)).sample[:, :3, 0]
+
+
+def _one_by_one(call: Call) -> Call:
+    """A call for networks that take one image at a time."""
+
+    def called(tokenizer: DiffusersTokenizer, values: Tensor, generators: Generators) -> Tensor:
+        return torch.cat([call(tokenizer, one, generators[place : place + 1]) for place, one in enumerate(values.split(1))])
+
+    return called
+
+
 class DiffusersTokenizer(LibraryTokenizer):
     """An autoencoder of diffusers: discrete tokens of ``VQModel``, continuous ones of the others."""
 
@@ -68,9 +96,23 @@ class DiffusersTokenizer(LibraryTokenizer):
         "AutoencoderTiny": Calls(lambda tokenizer, images, _: tokenizer.network.encode(images).latents, _decoded),
         "AutoencoderDC": Calls(lambda tokenizer, images, _: tokenizer.network.encode(images).latent, _decoded),
         "ConsistencyDecoderVAE": Calls(_gaussian, _denoised),
+        "AsymmetricAutoencoderKL": Calls(_gaussian, _decoded),
+        "AutoencoderKLHunyuanImage": Calls(_gaussian, _decoded),
+        "AutoencoderKLFlux2": Calls(
+            lambda tokenizer, images, generators: F.pixel_unshuffle(_gaussian(tokenizer, images, generators), tokenizer.config.patch),
+            lambda tokenizer, latents, generators: _decoded(tokenizer, F.pixel_shuffle(latents, tokenizer.config.patch), generators),
+        ),
+        **dict.fromkeys(FRAMES, Calls(_clips, _first_frames)),
+        "AutoencoderKLHunyuanVideo15": Calls(_one_by_one(_clips), _one_by_one(_first_frames)),  # its masks are not of batches
     }
     config: Any
     network: Any
+
+    @property
+    def normalisation(self) -> Normalisation | None:  # type: ignore[override]
+        """As the settings say; FLUX.2 has the statistics among its weights."""
+        bn = getattr(self.network, "bn", None)
+        return self.config.normalisation if bn is None else from_batch_norm(bn)
 
     @classmethod
     def built(cls, library_class: Any, config: LibraryConfig) -> nn.Module:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from tokbench.tokenizers.diffusers.config import (
+    FRAMES,
     AutoencoderDCConfig,
     AutoencoderKLConfig,
     AutoencoderTinyConfig,
     ConsistencyDecoderConfig,
+    GaussianConfig,
     VQModelConfig,
 )
 from tokbench.tokenizers.family import Family, Variant
@@ -23,6 +28,12 @@ def _convolutional(widths: tuple[int, ...], **values: object) -> str:
 
 def _variant(name: str, config: LibraryConfig, summary: str, source: str) -> Variant:
     return Variant(name=name, config=config, image_size=256, summary=summary, source=source, licence="its own (of the model given)")
+
+
+def _gaussian(name: str, library_class: Any, settings: Mapping[str, object], example: str) -> Variant:
+    one = ", an image as a clip of one frame" if library_class in FRAMES else ""
+    summary = f"any {library_class}{one}; a file alone is taken for {example.partition('/')[2].partition('/')[0]}'s"
+    return _variant(name, GaussianConfig(settings_of(settings), library_class), summary, f"a folder of diffusers, e.g. hf:{example}")
 
 
 FAMILY = Family(
@@ -87,6 +98,53 @@ FAMILY = Family(
             ConsistencyDecoderConfig(settings_of({"encoder_block_out_channels": _STABLE_DIFFUSION, "latent_channels": 4})),
             "any ConsistencyDecoderVAE; decoding draws noise, in two steps",
             "a folder of diffusers, e.g. hf:openai/consistency-decoder",
+        ),
+        _gaussian(
+            "asymmetric",
+            "AsymmetricAutoencoderKL",
+            {"down_block_out_channels": _STABLE_DIFFUSION, "up_block_out_channels": (192, 384, 768, 768), "latent_channels": 4}
+            | {f"{way}_block_types": [f"{kind}Block2D"] * 4 for way, kind in (("down", "DownEncoder"), ("up", "UpDecoder"))}
+            | {"layers_per_down_block": 2, "layers_per_up_block": 3},
+            "cross-attention/asymmetric-autoencoder-kl-x-1-5",
+        ),
+        _gaussian(
+            "flux2",
+            "AutoencoderKLFlux2",
+            {"block_out_channels": _STABLE_DIFFUSION, "latent_channels": 32, "patch_size": (2, 2)},
+            "black-forest-labs/FLUX.2-dev/vae",
+        ),
+        _gaussian(
+            "hunyuan-image",
+            "AutoencoderKLHunyuanImage",
+            {"in_channels": 3, "out_channels": 3, "latent_channels": 64, "block_out_channels": (128, 256, 512, 512, 1024, 1024)}
+            | {"layers_per_block": 2, "spatial_compression_ratio": 32, "sample_size": 384, "scaling_factor": 0.75289},
+            "hunyuanvideo-community/HunyuanImage-2.1-Diffusers/vae",
+        ),
+        _gaussian("wan", "AutoencoderKLWan", {"z_dim": 16, "dim_mult": (1, 2, 4, 4)}, "Wan-AI/Wan2.1-T2V-1.3B-Diffusers/vae"),
+        _gaussian("qwen", "AutoencoderKLQwenImage", {"z_dim": 16, "dim_mult": (1, 2, 4, 4)}, "Qwen/Qwen-Image/vae"),
+        _gaussian(
+            "qwen-2.1",
+            "AutoencoderKLQwenImage21",
+            {"z_dim": 64, "dim_mult": (1, 2, 4, 8, 8), "in_channels": 4, "out_channels": 4},
+            "Qwen/Qwen-Image-2.1/vae",
+        ),
+        _gaussian(
+            "hunyuan-video",
+            "AutoencoderKLHunyuanVideo",
+            {"latent_channels": 16, "spatial_compression_ratio": 8, "scaling_factor": 0.476986},
+            "hunyuanvideo-community/HunyuanVideo/vae",
+        ),
+        _gaussian(
+            "hunyuan-video-1.5",
+            "AutoencoderKLHunyuanVideo15",
+            {"latent_channels": 32, "spatial_compression_ratio": 16, "scaling_factor": 1.03682},
+            "hunyuanvideo-community/HunyuanVideo-1.5-Diffusers-480p_t2v/vae",
+        ),
+        _gaussian(
+            "ltx",
+            "AutoencoderKLLTXVideo",
+            {"latent_channels": 128, "patch_size": 4, "spatio_temporal_scaling": (True, True, True, False)},
+            "Lightricks/LTX-Video/vae",
         ),
     ),
 )

@@ -35,11 +35,11 @@ class LibraryConfig:
             raise ValueError(f"settings of {self.library_class} make neither codes nor latents")
         if key := next((key for key in self.values if "_implementation" in key), ""):
             raise ValueError(f"settings of {self.library_class} name an {key[:40]}, which its library may fetch and run; leave it out")
-        if (known := self.normalisation) is not None and not known.fits(self.channels):
-            raise ValueError(f"the normalisation is not of {self.channels} channels, those of {self.library_class}")
-        for key in ("in_channels", "out_channels", "encoder_in_channels"):
-            if self.values.get(key, 3) != 3:
-                raise ValueError(f"images have 3 channels, {self.library_class} is set to {key} {self.values[key]}")
+        from_settings(self.values)
+        for key in ("in_channels", "out_channels", "encoder_in_channels", "input_channels"):
+            if self.values.get(key, self.image_channels) != self.image_channels:
+                what = "images have 3 channels" if self.image_channels == 3 else f"here images make {self.image_channels} channels"
+                raise ValueError(f"{what}, {self.library_class} is set to {key} {self.values[key]}")
 
     @property
     def values(self) -> Mapping[str, Any]:
@@ -82,8 +82,14 @@ class LibraryConfig:
 
     @property
     def normalisation(self) -> Normalisation | None:
-        """How diffusion models read its latents, as the settings say; None for codes, and where they say nothing."""
-        return from_settings(self.values) if self.channels else None
+        """How diffusion models read its latents, as the settings say; None where they say nothing, or numbers of other latents."""
+        found = from_settings(self.values)
+        return found if found is not None and self.channels and found.fits(self.channels) else None
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of what its network takes and gives for an image."""
+        return 3
 
     def layout(self, height: int, width: int) -> TokenLayout:
         """One token or latent vector per ``stride`` x ``stride`` pixels."""

@@ -35,6 +35,10 @@ Generators = list[torch.Generator]
 """One an image; empty where no noise is drawn."""
 
 
+Call = Callable[[Any, Tensor, Generators], Tensor]
+"""Tokenizer, a batch and generators to a batch."""
+
+
 @dataclass(frozen=True)
 class Calls:
     """How a class of the library is called.
@@ -44,8 +48,8 @@ class Calls:
         decode: Tokenizer, such codes or latents and generators to images.
     """
 
-    encode: Callable[[Any, Tensor, Generators], Tensor]
-    decode: Callable[[Any, Tensor, Generators], Tensor]
+    encode: Call
+    decode: Call
 
 
 class LibraryTokenizer(Tokenizer):
