@@ -48,8 +48,27 @@ class _PlaceNorm(nn.GroupNorm):
         return (input * size * self.weight[:, None, None] + self.bias[:, None, None]).to(input.dtype)
 
 
+class UnitNorm(nn.GroupNorm):
+    """All channels of a place by their root mean square alone, with a scale a channel."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(1, channels)
+        self.register_parameter("bias", None)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise features ``[B, C, H, W]``; nothing is added to the root, so that it works at any magnitude."""
+        exact = input if input.dtype == torch.float64 else input.float()
+        return F.normalize(exact, dim=1).to(input.dtype) * self.num_channels**0.5 * self.weight[:, None, None]
+
+
+UNIT = 0
+"""In place of a number of groups: ``UnitNorm``."""
+
+
 def _norm(channels: int, groups: int | None) -> nn.GroupNorm:
     """What normalises a map; without groups, every place by itself."""
+    if groups == UNIT:
+        return UnitNorm(channels)
     return _PlaceNorm(1, channels, eps=1e-6) if groups is None else Norm(groups, channels, eps=1e-6)
 
 
@@ -137,11 +156,11 @@ def _halving_mean(channels: int) -> nn.AvgPool2d:
 
 
 class Upsample(nn.Module):
-    """Double the size by nearest neighbour, then convolve."""
+    """Double the size by nearest neighbour, then convolve, to another width where one is given."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, outputs: int | None = None) -> None:
         super().__init__()
-        self.conv = _conv3(channels, channels)
+        self.conv = _conv3(channels, outputs or channels)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
         """Return features of twice the size."""
@@ -193,10 +212,12 @@ class Level(nn.Module):
         return doubling_conv(x, self.upsample.conv) if isinstance(self.upsample, Upsample) else x
 
 
-class _Middle(nn.Module):
+class Middle(nn.Module):
     """Residual blocks ``block_1`` and so on at the lowest resolution, with attention after the first."""
 
-    def __init__(self, channels: int, groups: int | None, *, attention: bool, design: Design, blocks: int, local: bool = False) -> None:
+    def __init__(
+        self, channels: int, groups: int | None, *, attention: bool, design: Design = "taming", blocks: int = 2, local: bool = False
+    ) -> None:
         super().__init__()
         self.blocks = blocks
         self.block_1 = ResBlock(channels, channels, groups, local=local, design=design)
@@ -207,13 +228,15 @@ class _Middle(nn.Module):
     def _later(self) -> list[ResBlock]:
         return [getattr(self, f"block_{number}") for number in range(2, self.blocks + 1)]
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Transform features, keeping their size."""
         x = self.attn_1(self.block_1(x))
         for block in self._later():
             x = block(x)
         return x
 
-    def infer(self, x: Tensor) -> Tensor:
+    def infer(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        """Transform a large map, see ``strips``."""
         x = _in_turn(self.attn_1, self.block_1.infer(x))
         for block in self._later():
             x = block.infer(x)
@@ -236,7 +259,7 @@ class Encoder(nn.Module):
             self.down.append(Level(inputs, width, blocks, groups, attention=attention, design=design, local=local, downsample=downsample))
             inputs = width
         local = config.local_levels > 0
-        self.mid = _Middle(inputs, groups, attention=config.mid_attention, design=design, blocks=_middle_blocks(config), local=local)
+        self.mid = Middle(inputs, groups, attention=config.mid_attention, design=design, blocks=_middle_blocks(config), local=local)
         self.norm_out = _norm(inputs, groups)
         self.conv_out = _conv3(inputs, config.z_channels * (2 if config.double_z else 1), local=local or design == "maskgit")
 
@@ -270,7 +293,7 @@ class Decoder(nn.Module):
         inputs = widths[-1]
         self.patch, self.scale = config.patch, 2**config.steps
         self.conv_in = _conv3(config.z_channels, inputs)
-        self.mid = _Middle(inputs, groups, attention=config.mid_attention, design=design, blocks=_middle_blocks(config))
+        self.mid = Middle(inputs, groups, attention=config.mid_attention, design=design, blocks=_middle_blocks(config))
         levels: list[Level] = []
         for i in reversed(range(len(widths))):
             blocks, attention = config.blocks_of_decoder(i), config.decoder_has_attention(i)
@@ -306,7 +329,7 @@ class Decoder(nn.Module):
 
 _LAYERS = frozenset(
     {
-        *(ResBlock, AttentionBlock, Downsample, Upsample, Level, _Middle, Norm, Encoder, Decoder),
+        *(ResBlock, AttentionBlock, Downsample, Upsample, Level, Middle, Norm, Encoder, Decoder),
         *(nn.Conv2d, nn.AvgPool2d, nn.ModuleList, nn.Identity),
     }
 )

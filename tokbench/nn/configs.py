@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, get_args
 
 from tokbench.configs import UNLESS_DEFAULT
@@ -142,6 +143,96 @@ class AutoencoderConfig:
         if self.decoder_blocks:
             return self.decoder_blocks[level]
         return self.num_res_blocks + (self.design == "taming")
+
+
+@dataclass(frozen=True)
+class WanNetworkConfig:
+    """Shape of the autoencoder of Wan and Qwen-Image on stills.
+
+    Args:
+        z_channels: Latent channels.
+        channels: Width of the encoder's first level; every level's width is a multiple of it.
+        decoder_channels: That of the decoder, where it is another one.
+        channel_multipliers: One factor a level, highest resolution first; the stride is ``patch * 2 ** (levels - 1)``.
+        num_res_blocks: Residual blocks a level in the encoder; the decoder has one more.
+        patch: Side of the squares of pixels that become channels before the first convolution.
+        shortcuts: Whether averaging shortcuts lead around every level (Wan 2.2); without them, a step up halves the width.
+        temporal: Which steps between levels halve the number of frames too, which its shortcuts show even of one frame.
+
+    Raises:
+        ValueError: If a number is not positive, ``temporal`` has not one value a step, or widths and shortcuts do not fit together.
+    """
+
+    z_channels: int = 16
+    channels: int = 96
+    decoder_channels: int | None = None
+    channel_multipliers: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    patch: int = 1
+    shortcuts: bool = False
+    temporal: tuple[bool, ...] = (False, True, True)
+
+    def __post_init__(self) -> None:
+        numbers = (self.z_channels, self.channels, self.decoder_channels or 1, self.num_res_blocks, self.patch, *self.channel_multipliers)
+        if not self.channel_multipliers or min(numbers) < 1:
+            raise ValueError(f"channels, blocks, patch and at least one channel multiplier must be positive, got {self}")
+        if len(self.temporal) != len(self.channel_multipliers) - 1:
+            raise ValueError(f"temporal has one value a step between {len(self.channel_multipliers)} levels, got {self.temporal}")
+        for width in (self.channels, self.decoder_channels or self.channels):
+            widths = self.widths(width)
+            for i, outputs in enumerate(widths):
+                inputs = widths[max(i - 1, 0)]
+                last = i == len(widths) - 1
+                if self.shortcuts and (outputs % inputs or (inputs if last else 4 * inputs) % outputs):
+                    raise ValueError(f"with shortcuts levels get up to four times as wide, the last is as the one before, got {widths}")
+                if not self.shortcuts and i and outputs % 2:
+                    raise ValueError(f"widths below the first level must be even, got {widths}")
+
+    def widths(self, channels: int) -> tuple[int, ...]:
+        """Channels of every level, highest resolution first, where the first is a multiple of ``channels``."""
+        return tuple(channels * factor for factor in self.channel_multipliers)
+
+    @property
+    def stride(self) -> int:
+        """Image pixels per latent along each axis."""
+        return self.patch * 2 ** (len(self.channel_multipliers) - 1)
+
+
+@dataclass(frozen=True)
+class HunyuanNetworkConfig:
+    """Shape of HunyuanImage's autoencoder.
+
+    Args:
+        z_channels: Latent channels.
+        widths: Channels of every level, highest resolution first; the stride is ``2 ** (levels - 1)``.
+        num_res_blocks: Residual blocks a level in the encoder; the decoder has one more.
+        norm_groups: Groups of every normalisation.
+
+    Raises:
+        ValueError: If a number is not positive, or widths are no multiples of the groups, or do not fit latents and shortcuts.
+    """
+
+    z_channels: int = 64
+    widths: tuple[int, ...] = (128, 256, 512, 512, 1024, 1024)
+    num_res_blocks: int = 2
+    norm_groups: int = 32
+
+    def __post_init__(self) -> None:
+        if not self.widths or min(self.z_channels, self.num_res_blocks, self.norm_groups, *self.widths) < 1:
+            raise ValueError(f"latents, blocks, groups and at least one width must be positive, got {self}")
+        if any(width % self.norm_groups or width % 4 for width in self.widths):
+            raise ValueError(f"every width must be a multiple of 4 and of norm_groups={self.norm_groups}, got {self.widths}")
+        if self.widths[-1] % (2 * self.z_channels):
+            raise ValueError(
+                f"the last width must be a multiple of {2 * self.z_channels}, twice the latent channels, got {self.widths[-1]}"
+            )
+        if any(4 * one % two or 4 * two % one for one, two in pairwise(self.widths)):
+            raise ValueError(f"four times a width must be a multiple of its neighbours, got {self.widths}")
+
+    @property
+    def stride(self) -> int:
+        """Image pixels per latent along each axis."""
+        return 2 ** (len(self.widths) - 1)
 
 
 @dataclass(frozen=True)

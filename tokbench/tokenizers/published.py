@@ -82,6 +82,7 @@ BSQ = "zhaoyue-zephyrus/bsq-vit, README"
 INFINITY = "FoundationVision/Infinity, README"
 FLOWMO = "Sargent et al. 2025, table 1"
 IBQ_DOC, MAGVIT2_DOC = "TencentARC/SEED-Voken, docs/IBQ.md", "TencentARC/SEED-Voken, docs/Open-MAGVIT2.md"
+DINO_PERCEPTUAL = "Na-VAE/dino_perceptual, docs"
 SECOND_HAND = (FLOWMO,)
 """Sources that were not read themselves."""
 
@@ -137,6 +138,12 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vae/sd", COCO_256, "stabilityai/sd-vae-ft-ema-original, model card", rfid=4.99, psnr=23.4, ssim=0.69, psim=1.01),
     *_rows("vae/sdxl", COCO_256, "stabilityai/sdxl-vae, model card", rfid=4.42, psnr=24.7, ssim=0.73, psim=0.88),
     *_rows("vae/sdxl", BSQ_256, BSQ, rfid=0.72, psnr=25.38, ssim=0.7276, lpips=0.0666),
+    *_rows("vae/sd", VAL_256, DINO_PERCEPTUAL, rfid=0.73, psnr=25.70, ssim=0.702),
+    *_rows("vae/sdxl", VAL_256, DINO_PERCEPTUAL, rfid=0.68, psnr=26.04, ssim=0.834),
+    *_rows("vae/flux", VAL_256, DINO_PERCEPTUAL, rfid=0.15, psnr=31.10, ssim=0.887),
+    *_rows("flux/2", VAL_256, DINO_PERCEPTUAL, rfid=0.27, psnr=31.46, ssim=0.904),
+    *_rows("qwen/image", VAL_256, DINO_PERCEPTUAL, rfid=1.32, psnr=30.27, ssim=0.860),
+    *_rows("qwen/image", "ImageNet val, 256 px, shortest side and centre", "QwenLM/Qwen-Image, issue 16", psnr=31.87, ssim=0.9059),
     *_rows("llamagen/vq-16", LLAMAGEN_256, LLAMAGEN, rfid=2.19),
     *_rows("llamagen/vq-16", LLAMAGEN_384, LLAMAGEN, rfid=0.94),
     *_rows("llamagen/vq-16", LLAMAGEN_512, LLAMAGEN, rfid=0.70),

@@ -141,7 +141,6 @@ FAMILY = Family(
             trained_with=(),
             file="hf:black-forest-labs/FLUX.1-schnell/ae.safetensors",
             sha256="afc8e28272cd15db3919bacdb6918ce9c1ed22e96cb12c4d5ed0fba823529e38",
-            figures=False,
             normalisation=Normalisation(mean=(0.1159,), scale=0.3611),
         ),
         published_variant(

@@ -1,0 +1,1 @@
+"""HunyuanImage's autoencoder, continuous latents."""

@@ -1,0 +1,1 @@
+"""TAESD: tiny autoencoders that stand in for those of diffusion models, latents already normalised."""

@@ -1,0 +1,48 @@
+"""Configuration and layout arithmetic of TAESD; no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tokbench.configs import UNLESS_DEFAULT
+from tokbench.layout import TokenLayout
+
+
+@dataclass(frozen=True)
+class TAESDConfig:
+    """Shape of a tiny autoencoder.
+
+    Args:
+        z_channels: Latent channels.
+        widths: Channels of every level, highest resolution first; the stride is ``2 ** (levels - 1)``.
+        blocks: Residual blocks of every level of the encoder; the decoder has as many in the order it runs, see ``decoder_blocks``.
+        pooled: Whether blocks of the lowest level have a second branch of 1x1 convolutions (taef2).
+
+    Raises:
+        ValueError: If a number is not positive, or widths and blocks are not as many.
+    """
+
+    z_channels: int = 4
+    widths: tuple[int, ...] = (64, 64, 64, 64)
+    blocks: tuple[int, ...] = (1, 3, 3, 3)
+    pooled: bool = field(default=False, metadata=UNLESS_DEFAULT)
+
+    def __post_init__(self) -> None:
+        if not self.widths or min(self.z_channels, *self.widths, *self.blocks) < 1:
+            raise ValueError(f"latents, widths and blocks must be positive, got {self}")
+        if len(self.widths) != len(self.blocks) or len(set(self.widths)) > 1:
+            raise ValueError(f"there is one number of blocks a level, and all levels are equally wide, got {self.widths} and {self.blocks}")
+
+    @property
+    def decoder_blocks(self) -> tuple[int, ...]:
+        """Residual blocks of the decoder's levels, lowest resolution first."""
+        return self.blocks[::-1]
+
+    @property
+    def stride(self) -> int:
+        """Pixels a latent covers along each axis."""
+        return 2 ** (len(self.widths) - 1)
+
+    def layout(self, height: int, width: int) -> TokenLayout:
+        """One latent vector per ``stride`` x ``stride`` pixels."""
+        return TokenLayout.strided(height, width, self.stride, channels=self.z_channels)

@@ -1,0 +1,94 @@
+"""TAESD, distilled autoencoders without a paper (Ollin Boer Bohan, madebyollin/taesd ``taesd.py``).
+
+    images -> [0, 1] -> encoder: convolutions and residual blocks -> latents -> 3 tanh(z / 3) -> decoder -> images
+
+Its latents are those of the autoencoder it stands in for, normalised as diffusion models read them. Parameter names are diffusers'.
+"""
+
+from __future__ import annotations
+
+import re
+
+import torch
+from einops import rearrange
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from tokbench.quantizers.base import check_finite
+from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.normalisation import Normalisation
+from tokbench.tokenizers.taesd.config import TAESDConfig
+from tokbench.tokens import ContinuousTokens
+
+_UPSTREAM = re.compile(r"(encoder|decoder)\.(\d+)\.(.+)")
+
+
+class _Block(nn.Module):
+    """Three convolutions around the identity; before them, of ``taef2``, 1x1 convolutions around it."""
+
+    def __init__(self, width: int, *, pooled: bool = False) -> None:
+        super().__init__()
+        first, second, third = (nn.Conv2d(width, width, 3, padding=1) for _ in range(3))
+        self.conv = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
+        if pooled:
+            wide, narrow = nn.Conv2d(width, 4 * width, 1, bias=False), nn.Conv2d(4 * width, width, 1, bias=False)
+            self.pool = nn.Sequential(wide, nn.GroupNorm(4, 4 * width), nn.ReLU(), narrow)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
+        x = x + self.pool(x) if hasattr(self, "pool") else x
+        return torch.relu(self.conv(x) + x)
+
+
+class _Coder(nn.Module):
+    """Layers in a row, under the name diffusers has for them."""
+
+    def __init__(self, layers: list[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        return self.layers(x)
+
+
+class TAESD(Tokenizer):
+    """Tiny convolutional tokenizer with continuous latents on a 2D grid.
+
+    Args:
+        config: Shape of the network.
+    """
+
+    config: TAESDConfig
+    normalisation = Normalisation()  # its latents are so already
+
+    def __init__(self, config: TAESDConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, last = config.widths[0], len(config.widths) - 1
+        down: list[nn.Module] = []
+        for level, blocks in enumerate(config.blocks):
+            down.append(nn.Conv2d(width, width, 3, 2, 1, bias=False) if level else nn.Conv2d(3, width, 3, padding=1))
+            down += [_Block(width, pooled=config.pooled and level == last) for _ in range(blocks)]
+        up: list[nn.Module] = [nn.Conv2d(config.z_channels, width, 3, padding=1), nn.ReLU()]
+        for level, blocks in enumerate(config.decoder_blocks):
+            up += [_Block(width, pooled=config.pooled and level == 0) for _ in range(blocks)]
+            up += [nn.Upsample(scale_factor=2.0), nn.Conv2d(width, width, 3, padding=1, bias=False)] if level < last else []
+        self.encoder = _Coder([*down, nn.Conv2d(width, config.z_channels, 3, padding=1)])
+        self.decoder = _Coder([*up, nn.Conv2d(width, 3, 3, padding=1)])
+
+    @classmethod
+    def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Those of diffusers; files of madebyollin/taesd have no ``layers``, and count the clamping before the decoder as one."""
+        renamed = {}
+        for key, value in state.items():
+            found = _UPSTREAM.fullmatch(key)
+            renamed[f"{found[1]}.layers.{int(found[2]) - (found[1] == 'decoder')}.{found[3]}" if found else key] = value
+        return renamed
+
+    def _encode(self, images: Tensor, seeds: list[int]) -> ContinuousTokens:
+        latents = self.encoder((images + 1) / 2)
+        check_finite(latents, "latents")
+        return ContinuousTokens(rearrange(latents, "b c h w -> b (h w) c").contiguous(), self.layout(*images.shape[2:]).grid)
+
+    def _decode(self, tokens: ContinuousTokens, seeds: list[int]) -> Tensor:
+        latents = rearrange(tokens.latents, "b (h w) c -> b c h w", h=tokens.grid[0])
+        return self.decoder(3 * torch.tanh(latents / 3)) * 2 - 1

@@ -1,0 +1,1 @@
+"""Wan's autoencoders of video on stills, continuous latents."""
