@@ -141,6 +141,7 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vae/sd", VAL_256, DINO_PERCEPTUAL, rfid=0.73, psnr=25.70, ssim=0.702),
     *_rows("vae/sdxl", VAL_256, DINO_PERCEPTUAL, rfid=0.68, psnr=26.04, ssim=0.834),
     *_rows("vae/flux", VAL_256, DINO_PERCEPTUAL, rfid=0.15, psnr=31.10, ssim=0.887),
+    *_rows("dcae/f64c128-in-1.0", VAL_512, "dc-ai-projects/DC-Gen, DC-AE.md", rfid=0.2168, psnr=26.1489, ssim=0.7105, lpips=0.0802),
     *_rows("flux/2", VAL_256, DINO_PERCEPTUAL, rfid=0.27, psnr=31.46, ssim=0.904),
     *_rows("qwen/image", VAL_256, DINO_PERCEPTUAL, rfid=1.32, psnr=30.27, ssim=0.860),
     *_rows("qwen/image", "ImageNet val, 256 px, shortest side and centre", "QwenLM/Qwen-Image, issue 16", psnr=31.87, ssim=0.9059),

@@ -1,0 +1,1 @@
+"""Deep compression autoencoders by the names they are published under, built by the library diffusers."""
