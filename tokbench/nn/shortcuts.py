@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.nn.autoencoder import ResBlock
+from tokbench.nn import autoencoder
 
 
 def averaged(x: Float[Tensor, "b c h w"], channels: int) -> Float[Tensor, "b d h w"]:
@@ -30,8 +30,8 @@ def after_nothing(x: Float[Tensor, "b c h w"], squares: int) -> Float[Tensor, "b
     return torch.cat([torch.zeros_like(channels), channels], dim=2).flatten(1, 3)
 
 
-class Level(nn.Module):
-    """Residual blocks of one resolution and the step to the next, with a shortcut around all of them or none.
+class Level(autoencoder.Level):
+    """Residual blocks of one resolution and the step to the next, with a shortcut around all of them or none; not by strips.
 
     Args:
         inputs: Channels it takes.
@@ -52,14 +52,15 @@ class Level(nn.Module):
         step: nn.Module | None = None,
         shortcut: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        super().__init__()
-        self.block = nn.ModuleList(ResBlock(inputs if i == 0 else outputs, outputs, groups) for i in range(blocks))
+        super().__init__(inputs, outputs, blocks, groups)
         self.step, self.shortcut = step, shortcut
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
-        """Transform features."""
-        h = x
-        for block in self.block:
-            h = block(h)
+        """Transform features, and change their size on the way to the next level."""
+        h = super().forward(x)
         h = h if self.step is None else self.step(h)
         return h if self.shortcut is None else h + self.shortcut(x)
+
+    def infer(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b d h2 w2"]:
+        """Transform a large map, whole."""
+        return self(x)

@@ -12,16 +12,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from einops import rearrange
 from torch import Tensor, nn
 
 from tokbench.nn.autoencoder import Decoder, Encoder
-from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
 from tokbench.tokenizers.cosmos.config import CosmosCIConfig
-from tokbench.tokens import ContinuousTokens
+from tokbench.tokenizers.vae.latents import LatentTokenizer
 from tokbench.weights.places import from_torchscript
 from tokbench.weights.weight_files import Opened, open_weights
 
@@ -55,7 +53,7 @@ class CosmosDI(_Published, ConvVQTokenizer):
     """Convolutional tokenizer on a Haar transform, whose codes are levels of channels."""
 
 
-class CosmosCI(_Published):
+class CosmosCI(_Published, LatentTokenizer):
     """Convolutional tokenizer on a Haar transform, with continuous latents on a 2D grid.
 
     Args:
@@ -72,15 +70,6 @@ class CosmosCI(_Published):
         self.decoder = Decoder(config.autoencoder)
         self.quant_conv = nn.Conv2d(z, latent, 1)
         self.post_quant_conv = nn.Conv2d(latent, z, 1)
-
-    def _encode(self, images: Tensor, seeds: list[int]) -> ContinuousTokens:
-        latents = self.quant_conv(self.encoder(images))
-        check_finite(latents, "latents")
-        return ContinuousTokens(rearrange(latents, "b c h w -> b (h w) c").contiguous(), (latents.shape[2], latents.shape[3]))
-
-    def _decode(self, tokens: ContinuousTokens, seeds: list[int]) -> Tensor:
-        height, width = tokens.grid
-        return self.decoder(self.post_quant_conv(rearrange(tokens.latents, "b (h w) c -> b c h w", h=height, w=width)))
 
 
 def cosmos(config: ConvVQConfig | CosmosCIConfig) -> CosmosDI | CosmosCI:

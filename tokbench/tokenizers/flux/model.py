@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.tokenizers.flux.config import PATCH, Flux2Config
 from tokbench.tokenizers.normalisation import Normalisation, from_batch_norm
-from tokbench.tokenizers.vae.gaussian import GaussianTokenizer
+from tokbench.tokenizers.vae.latents import GaussianTokenizer
 from tokbench.weights.key_maps.taming import to_taming
 
 
@@ -46,12 +46,7 @@ class Flux2(GaussianTokenizer):
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Those of latent-diffusion; the published file has the 1x1 convolutions within encoder and decoder, or diffusers' names."""
-        inner = {"encoder.quant_conv.": "quant_conv.", "decoder.post_quant_conv.": "post_quant_conv."}
-        outer = {}
-        for key, value in to_taming(state).items():
-            prefix = next((prefix for prefix in inner if key.startswith(prefix)), "")
-            outer[inner.get(prefix, "") + key.removeprefix(prefix)] = value
-        return outer
+        return to_taming(state)
 
     def _to_tokens(self, latents: Tensor) -> Tensor:
         return F.pixel_unshuffle(latents, PATCH)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from tokbench.nn.hunyuan import HunyuanDecoder, HunyuanEncoder
 from tokbench.tokenizers.hunyuan.config import HunyuanConfig
 from tokbench.tokenizers.hunyuan.keys import from_hunyuan
-from tokbench.tokenizers.vae.gaussian import GaussianTokenizer
+from tokbench.tokenizers.vae.latents import GaussianTokenizer
 
 
 class Hunyuan(GaussianTokenizer):

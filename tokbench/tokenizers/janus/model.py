@@ -10,15 +10,13 @@ vectors without normalising them, so its ids are these only where all codes are 
 
 from __future__ import annotations
 
-import re
 from typing import ClassVar
 
 from torch import Tensor
 
 from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
+from tokbench.weights.key_maps.levels import turned
 from tokbench.weights.key_maps.taming import to_taming
-
-LEVEL = re.compile(r"^decoder\.up\.(\d+)\.")
 
 
 class Janus(ConvVQTokenizer):
@@ -29,7 +27,6 @@ class Janus(ConvVQTokenizer):
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Those of taming-transformers; the levels of transformers' decoder are counted from the other end."""
-        if "decoder.up.0.upsample.conv.weight" not in state:  # only the last level, which taming counts as 0, doubles nothing
-            return to_taming(state)
-        last = max(int(level[1]) for key in state if (level := LEVEL.match(key)))
-        return {LEVEL.sub(lambda level: f"decoder.up.{last - int(level[1])}.", key): value for key, value in state.items()}
+        if "decoder.up.0.upsample.conv.weight" in state:  # only the last level, which taming counts as 0, doubles nothing
+            return turned(state)
+        return to_taming(state)

@@ -16,7 +16,6 @@ from torch import Tensor
 from tokbench.tokenizers.conv_vq.model import ConvVQTokenizer
 from tokbench.weights.key_maps.taming import to_taming
 
-MOVED = {"encoder.quant_conv.": "quant_conv.", "decoder.post_quant_conv.": "post_quant_conv."}
 TABLES = ("quantize.embedding", "quantize.power_vals")
 """The signs of all codes and the values of all bits, which Show-o's file holds."""
 
@@ -27,9 +26,4 @@ class MAGVIT2(ConvVQTokenizer):
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Those of Open-MAGVIT2, or of taming-transformers where the network is VQGAN's."""
-        renamed = {}
-        for key, value in to_taming(state).items():
-            own = next((new + key.removeprefix(old) for old, new in MOVED.items() if key.startswith(old)), key)
-            if own not in TABLES:
-                renamed[own] = value
-        return renamed
+        return {key: value for key, value in to_taming(state).items() if key not in TABLES}

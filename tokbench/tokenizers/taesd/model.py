@@ -10,14 +10,12 @@ from __future__ import annotations
 import re
 
 import torch
-from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.quantizers.base import check_finite
-from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.normalisation import Normalisation
 from tokbench.tokenizers.taesd.config import TAESDConfig
+from tokbench.tokenizers.vae.latents import LatentTokenizer
 from tokbench.tokens import ContinuousTokens
 
 _UPSTREAM = re.compile(r"(encoder|decoder)\.(\d+)\.(.+)")
@@ -50,7 +48,7 @@ class _Coder(nn.Module):
         return self.layers(x)
 
 
-class TAESD(Tokenizer):
+class TAESD(LatentTokenizer):
     """Tiny convolutional tokenizer with continuous latents on a 2D grid.
 
     Args:
@@ -74,6 +72,7 @@ class TAESD(Tokenizer):
             up += [nn.Upsample(scale_factor=2.0), nn.Conv2d(width, width, 3, padding=1, bias=False)] if level < last else []
         self.encoder = _Coder([*down, nn.Conv2d(width, config.z_channels, 3, padding=1)])
         self.decoder = _Coder([*up, nn.Conv2d(width, 3, 3, padding=1)])
+        self.quant_conv, self.post_quant_conv = nn.Identity(), nn.Identity()
 
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -84,11 +83,11 @@ class TAESD(Tokenizer):
             renamed[f"{found[1]}.layers.{int(found[2]) - (found[1] == 'decoder')}.{found[3]}" if found else key] = value
         return renamed
 
-    def _encode(self, images: Tensor, seeds: list[int]) -> ContinuousTokens:
-        latents = self.encoder((images + 1) / 2)
-        check_finite(latents, "latents")
-        return ContinuousTokens(rearrange(latents, "b c h w -> b (h w) c").contiguous(), self.layout(*images.shape[2:]).grid)
+    def _latents(self, images: Tensor, seeds: list[int]) -> Tensor:
+        return super()._latents((images + 1) / 2, seeds)
+
+    def _from_tokens(self, latents: Tensor) -> Tensor:
+        return 3 * torch.tanh(latents / 3)
 
     def _decode(self, tokens: ContinuousTokens, seeds: list[int]) -> Tensor:
-        latents = rearrange(tokens.latents, "b (h w) c -> b c h w", h=tokens.grid[0])
-        return self.decoder(3 * torch.tanh(latents / 3)) * 2 - 1
+        return super()._decode(tokens, seeds) * 2 - 1

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.nn.posterior import Posterior
 from tokbench.tokenizers.normalisation import Normalisation
-from tokbench.tokenizers.vae.gaussian import GaussianTokenizer
+from tokbench.tokenizers.vae.latents import GaussianTokenizer
 from tokbench.tokenizers.vae.variants import VAEConfig
 from tokbench.tracing import graph_value
 from tokbench.weights.key_maps.diffusers import check_settings

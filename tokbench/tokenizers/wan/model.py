@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from tokbench.nn.wan import WanDecoder, WanEncoder
-from tokbench.tokenizers.vae.gaussian import GaussianTokenizer
+from tokbench.tokenizers.vae.latents import GaussianTokenizer
 from tokbench.tokenizers.wan.config import WanConfig
 from tokbench.weights.key_maps.wan import from_wan
 

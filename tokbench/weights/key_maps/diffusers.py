@@ -18,6 +18,7 @@ from typing import Any
 from torch import Tensor
 
 from tokbench.errors import TokbenchError
+from tokbench.weights.key_maps.levels import turned
 
 RENAMES = (
     (r"\.(down|up)_blocks\.", r".\1."),
@@ -65,9 +66,7 @@ ATTENTION_BACK = {"norm": "group_norm", "q": "to_q", "k": "to_k", "v": "to_v", "
 
 _TAMING = re.compile(r"(encoder\.(down\.\d+\.block|mid\.block_1)|decoder\.(up\.\d+\.block|mid\.block_1))\.")
 _ATTENTION_BLOCK = re.compile(r"(.*\.attentions\.\d+\.)(\w+)\.(weight|bias)")
-_UP_BLOCKS = re.compile(r"decoder\.up_blocks\.(\d+)\.")
 _ATTENTION_LAYER = re.compile(r"(.*\.attn(?:_1|\.\d+)\.)(.+)\.(weight|bias)")
-_UP = re.compile(r"decoder\.up\.(\d+)\.")
 
 
 def is_diffusers(state: Mapping[str, Tensor]) -> bool:
@@ -94,8 +93,7 @@ def from_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             name = f"{layer[1]}{ATTENTION[layer[2]]}.{layer[3]}"
             value = value[:, :, None, None] if layer[3] == "weight" and value.ndim == 2 else value
         renamed[name] = value
-    levels = 1 + max((int(level[1]) for key in renamed if (level := _UP.match(key))), default=0)
-    return {_UP.sub(lambda level: f"decoder.up.{levels - 1 - int(level[1])}.", key): value for key, value in renamed.items()}
+    return turned(renamed)
 
 
 def is_taming(state: Mapping[str, Tensor]) -> bool:
@@ -122,8 +120,7 @@ def to_diffusers(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
             name = f"{layer[1]}{ATTENTION_BACK[layer[2]]}.{layer[3]}"
             value = value.flatten(1) if value.ndim == 4 else value
         renamed[name] = value
-    levels = 1 + max((int(level[1]) for key in renamed if (level := _UP_BLOCKS.match(key))), default=0)
-    return {_UP_BLOCKS.sub(lambda level: f"decoder.up_blocks.{levels - 1 - int(level[1])}.", key): value for key, value in renamed.items()}
+    return turned(renamed, "decoder.up_blocks")
 
 
 def check_settings(settings: Mapping[str, Any], groups: int, place: Path) -> None:

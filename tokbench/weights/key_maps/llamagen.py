@@ -14,6 +14,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from tokbench.weights.key_maps.levels import turned
+
 MIDDLE = {"0": "block_1", "1": "attn_1", "2": "block_2"}
 
 _MIDDLE = re.compile(r"\.mid\.([012])\.")
@@ -35,10 +37,9 @@ def from_llamagen(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         Tensors by taming's names, in the same order; unknown keys keep theirs.
     """
-    levels = 1 + max((int(level[1]) for key in state if (level := _DECODER.match(key))), default=0)
     renamed = {}
     for key, value in state.items():
         name = _MIDDLE.sub(lambda place: f".mid.{MIDDLE[place[1]]}.", key.replace(".res.", ".block."))
         name = _ENCODER.sub(r"encoder.down.\1.", name)
-        renamed[_DECODER.sub(lambda level: f"decoder.up.{levels - 1 - int(level[1])}.", name)] = value
-    return renamed
+        renamed[_DECODER.sub(r"decoder.up.\1.", name)] = value
+    return turned(renamed)

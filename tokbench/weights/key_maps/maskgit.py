@@ -17,13 +17,14 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from tokbench.weights.key_maps.levels import turned
+
 NAMES = {".res_blocks.": ".block.", ".down_conv.": ".downsample.conv.", ".upsample_conv.": ".upsample.conv."}
 
 TABLES = ("quantize.codebook", "quantize.bits_to_indices")
 """All codes of a lookup-free quantizer, and the places of its bits."""
 
 _MIDDLE = re.compile(r"\.mid\.(?:block\.)?(\d+)\.")
-_UP = re.compile(r"(?<=decoder\.up\.)(\d+)")
 
 
 def is_maskgit(state: Mapping[str, Tensor]) -> bool:
@@ -40,7 +41,6 @@ def from_maskgit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Returns:
         Tensors by taming's names, in the same order, without ``TABLES``; unknown keys keep theirs.
     """
-    last = max((int(level[1]) for key in state if (level := _UP.search(key))), default=0)
     runs_up = any("decoder.up.0.upsample_conv." in key for key in state)  # the highest resolution alone has none
     renamed = {}
     for key, value in state.items():
@@ -49,6 +49,5 @@ def from_maskgit(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         name = key
         for theirs, ours in NAMES.items():
             name = name.replace(theirs, ours)
-        name = _MIDDLE.sub(lambda place: f".mid.block_{int(place[1]) + 1}.", name)
-        renamed[_UP.sub(lambda level: str(last - int(level[1])), name) if runs_up else name] = value
-    return renamed
+        renamed[_MIDDLE.sub(lambda place: f".mid.block_{int(place[1]) + 1}.", name)] = value
+    return turned(renamed) if runs_up else renamed

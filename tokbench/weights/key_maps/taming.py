@@ -9,11 +9,16 @@ maskgit             upsample_conv              bytedance/1d-tokenizer, markweber
 
 from __future__ import annotations
 
+import re
+
 from torch import Tensor
 
 from tokbench.weights.key_maps.diffusers import from_diffusers, is_diffusers
 from tokbench.weights.key_maps.llamagen import from_llamagen, is_llamagen
 from tokbench.weights.key_maps.maskgit import from_maskgit, is_maskgit
+
+_WITHIN = re.compile(r"^(?:encoder\.(?=quant_conv\.)|decoder\.(?=post_quant_conv\.))")
+"""What stands before the 1x1 convolutions around the code where they are within the encoder and the decoder (Show-o, FLUX.2)."""
 
 
 def to_taming(state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -26,9 +31,11 @@ def to_taming(state: dict[str, Tensor]) -> dict[str, Tensor]:
         The same tensors by taming's names; a key that no layout knows keeps its name, so that strict loading names it.
     """
     if is_diffusers(state):
-        return from_diffusers(state)
-    if is_llamagen(state):
-        return from_llamagen(state)
-    if is_maskgit(state):
-        return from_maskgit(state)
-    return dict(state)
+        renamed = from_diffusers(state)
+    elif is_llamagen(state):
+        renamed = from_llamagen(state)
+    elif is_maskgit(state):
+        renamed = from_maskgit(state)
+    else:
+        renamed = dict(state)
+    return {_WITHIN.sub("", key): value for key, value in renamed.items()}

@@ -1,6 +1,6 @@
-"""What autoencoders with a Gaussian bottleneck share, whatever their networks are: latents on a grid, drawn of a posterior.
+"""What autoencoders with continuous latents share, whatever their networks are; most encode to a Gaussian.
 
-images -> encoder -> quant_conv -> (mean, log-variance) -> latents -> post_quant_conv -> decoder -> images
+images -> encoder -> quant_conv -> latents, or their mean and log-variance -> post_quant_conv -> decoder -> images
 """
 
 from __future__ import annotations
@@ -15,13 +15,11 @@ from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import ContinuousTokens
 
 
-class GaussianTokenizer(Tokenizer):
+class LatentTokenizer(Tokenizer):
     """A tokenizer with continuous latents on a 2D grid; a subclass sets its networks.
 
-    The configuration's ``posterior`` is ``mean`` or ``sample``; with the latter, encoding needs seeds.
-
     Attributes:
-        encoder: Images to mean and log-variance, as many channels of each.
+        encoder: Images to latents, or to mean and log-variance, as many channels of each.
         decoder: Latents to images.
         quant_conv: Stands behind the encoder; the identity where there is none.
         post_quant_conv: Stands before the decoder, likewise.
@@ -32,6 +30,35 @@ class GaussianTokenizer(Tokenizer):
     quant_conv: nn.Module
     post_quant_conv: nn.Module
 
+    def _encode(self, images: Tensor, seeds: list[int]) -> ContinuousTokens:
+        latents = self._to_tokens(self._latents(images, seeds)).to(images.dtype)
+        height, width = latents.shape[2:]
+        check_finite(latents, "latents")
+        return ContinuousTokens(rearrange(latents, "b c h w -> b (h w) c").contiguous(), (height, width))
+
+    def _decode(self, tokens: ContinuousTokens, seeds: list[int]) -> Tensor:
+        latents = rearrange(tokens.latents, "b (h w) c -> b c h w", h=tokens.grid[0])
+        return self.decoder(self.post_quant_conv(self._from_tokens(latents)))
+
+    def _latents(self, images: Tensor, seeds: list[int]) -> Tensor:
+        """Images to the network's latents on their grid."""
+        return self.quant_conv(self.encoder(images))
+
+    def _to_tokens(self, latents: Tensor) -> Tensor:
+        """From the network's latents to those that are handed out, both on their grids."""
+        return latents
+
+    def _from_tokens(self, latents: Tensor) -> Tensor:
+        """The way back."""
+        return latents
+
+
+class GaussianTokenizer(LatentTokenizer):
+    """One whose latents are drawn of a Gaussian.
+
+    The configuration's ``posterior`` is ``mean`` or ``sample``; with the latter, encoding needs seeds.
+    """
+
     @property
     def encode_is_stochastic(self) -> bool:  # type: ignore[override]  # depends on the configuration here
         """Encoding draws noise only with ``posterior="sample"``."""
@@ -41,20 +68,5 @@ class GaussianTokenizer(Tokenizer):
         """Encode images to the Gaussian over their latents (differentiable)."""
         return Posterior.of(self.quant_conv(self.encoder(images)))
 
-    def _encode(self, images: Tensor, seeds: list[int]) -> ContinuousTokens:
-        latents = self._to_tokens(self.posterior(images).drawn(seeds)).to(images.dtype)
-        height, width = latents.shape[2:]
-        check_finite(latents, "latents")
-        return ContinuousTokens(rearrange(latents, "b c h w -> b (h w) c").contiguous(), (height, width))
-
-    def _decode(self, tokens: ContinuousTokens, seeds: list[int]) -> Tensor:
-        latents = rearrange(tokens.latents, "b (h w) c -> b c h w", h=tokens.grid[0])
-        return self.decoder(self.post_quant_conv(self._from_tokens(latents)))
-
-    def _to_tokens(self, latents: Tensor) -> Tensor:
-        """From the network's latents to those that are handed out, both on their grids."""
-        return latents
-
-    def _from_tokens(self, latents: Tensor) -> Tensor:
-        """The way back."""
-        return latents
+    def _latents(self, images: Tensor, seeds: list[int]) -> Tensor:
+        return self.posterior(images).drawn(seeds)
