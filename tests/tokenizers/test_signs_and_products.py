@@ -160,6 +160,16 @@ def test_layers_that_the_design_does_not_have_are_refused(change: dict[str, Any]
         AutoencoderConfig(4, **(plain | change))
 
 
+@pytest.mark.parametrize("name", ["vae/sd", "flux/2", "cosmos/ci8x8", "titok/l-32"])
+def test_tokenizers_that_do_not_have_the_design_refuse_it(name: str) -> None:
+    config = zoo.resolve(name)[1].config
+    part = "pixels" if name == "titok/l-32" else "autoencoder"
+    change = {f"{part}.design": "magvit2", f"{part}.attn_resolutions": (), f"{part}.mid_attention": False}
+    more = {"pixels.pooled": False} if part == "pixels" else {"autoencoder.halvings": "none"}
+    with pytest.raises(TokbenchError, match="design=magvit2 is of tokenizers that have but codes; take taming or maskgit here"):
+        with_overrides(config, change | more)
+
+
 @pytest.mark.parametrize(
     ("change", "problem"),
     [

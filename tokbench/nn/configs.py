@@ -125,6 +125,15 @@ class AutoencoderConfig:
         """Image pixels per feature along each axis."""
         return self.patch * 2**self.steps
 
+    def check_design(self) -> None:
+        """For tokenizers that build ``tokbench.nn.autoencoder`` alone.
+
+        Raises:
+            ValueError: If the design is ``magvit2``.
+        """
+        if self.design == "magvit2":
+            raise ValueError("design=magvit2 is of tokenizers that have but codes; take taming or maskgit here")
+
     def has_attention(self, level: int) -> bool:
         """Whether the blocks of a level of the encoder are followed by attention."""
         return self.resolution // self.patch // 2 ** min(level, self.steps) in self.attn_resolutions

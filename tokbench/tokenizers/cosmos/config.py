@@ -17,13 +17,14 @@ class CosmosCIConfig:
         latent_channels: Values of a latent.
 
     Raises:
-        ValueError: If the network emits a variance (then it is a ``VAEConfig``), or a latent has no values.
+        ValueError: If the network emits a variance (then it is a ``VAEConfig``), its design is ``magvit2``, or a latent has no values.
     """
 
     autoencoder: AutoencoderConfig
     latent_channels: int = 16
 
     def __post_init__(self) -> None:
+        self.autoencoder.check_design()
         if self.autoencoder.double_z:
             raise ValueError("latents without a posterior need autoencoder.double_z=False")
         if self.latent_channels < 1:

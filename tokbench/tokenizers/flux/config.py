@@ -21,13 +21,14 @@ class Flux2Config:
         posterior: Whether encode returns the posterior's mean or a sample (which needs seeds).
 
     Raises:
-        ValueError: If the encoder does not emit mean and log-variance, or the posterior is neither.
+        ValueError: If the encoder does not emit mean and log-variance, its design is ``magvit2``, or the posterior is neither.
     """
 
     autoencoder: AutoencoderConfig
     posterior: Literal["mean", "sample"] = "mean"
 
     def __post_init__(self) -> None:
+        self.autoencoder.check_design()
         if not self.autoencoder.double_z:
             raise ValueError("a KL autoencoder needs autoencoder.double_z=True")
         if self.posterior not in ("mean", "sample"):

@@ -29,7 +29,8 @@ class TiTokConfig:
         text: Positions and values of the words' features that a text-aware decoder stands beside; None needs no words.
 
     Raises:
-        ValueError: If a number is not positive, patches do not fill the image, or the network makes images of another size.
+        ValueError: If a number is not positive, patches do not fill the image, the network makes images of another size, or its design is
+            ``magvit2``.
     """
 
     encoder: ViTConfig
@@ -51,6 +52,8 @@ class TiTokConfig:
             raise ValueError(f"a codebook needs at least 2 codes, got {self.codebook_size}")
         if self.posterior not in ("mean", "sample") or (self.codebook_size and self.posterior == "sample"):
             raise ValueError(f"posterior is mean, or sample where there is no codebook, got {self.posterior!r}")
+        if self.pixels is not None:
+            self.pixels.check_design()
         self.encoder.grid(self.image_size)
         made = self.decoder.grid(self.image_size) * (self.decoder.patch_size if self.pixels is None else self.pixels.stride)
         if made != self.image_size:

@@ -26,7 +26,8 @@ class VAEConfig:
         latent_scale: A diffusion model reads latents of about unit variance; its own two numbers are set here.
 
     Raises:
-        ValueError: If the encoder does not emit mean and log-variance, the channels do not fit together, or the scale is not positive.
+        ValueError: If the encoder does not emit mean and log-variance, its design is ``magvit2``, the channels do not fit together, or the
+            scale is not positive.
     """
 
     autoencoder: AutoencoderConfig
@@ -37,6 +38,7 @@ class VAEConfig:
     latent_scale: float = 1.0
 
     def __post_init__(self) -> None:
+        self.autoencoder.check_design()
         if not self.autoencoder.double_z:
             raise ValueError("a KL autoencoder needs autoencoder.double_z=True")
         if self.posterior not in ("mean", "sample"):
