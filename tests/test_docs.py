@@ -55,11 +55,9 @@ def test_every_variant_that_works_out_of_the_box_has_a_committed_record_of_its_w
 
 @pytest.mark.parametrize("name", DOCUMENTS)
 def test_commands_in_the_documents_exist_with_their_options(name):
-    import typer
+    from tokbench.cli import root_command
 
-    from tokbench.cli import app
-
-    root = typer.main.get_command(app)
+    root = root_command()
     parts = (ROOT / name).read_text().split("```")  # every second part is a block of code
     lines = re.findall(r"^tokbench ([a-z].*?)(?:\s+#.*)?$", "\n".join(parts[1::2]), flags=re.MULTILINE)
     assert lines or name in PAGES

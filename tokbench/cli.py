@@ -7,7 +7,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Annotated
+from functools import cache
+from typing import Annotated, Any
 
 import typer
 
@@ -57,18 +58,24 @@ def main() -> None:
     sys.exit(status)
 
 
+@cache
+def root_command() -> Any:
+    """All commands as one of click's, which runs them; made once, since reading all their annotations takes a tenth of a second."""
+    return typer.main.get_command(app)
+
+
 def _status() -> int:
     """Run the command that was asked for, and say in one line what kept it from its end."""
-    root = typer.main.get_command(app)
+    root = root_command()
     try:
         if not _shared(sys.argv[1:]) and leave_the_others():
             return 0
         check_once(root, sys.argv[1:])
         with output():
             if is_group(root, sys.argv[1:]):  # its help is the answer
-                app([*sys.argv[1:], "--help"], standalone_mode=False)
+                root([*sys.argv[1:], "--help"], standalone_mode=False)
                 return 2
-            status = app(standalone_mode=False)
+            status = root(standalone_mode=False)
         if status == exit_status(signal.SIGINT):  # newer versions of typer make this of KeyboardInterrupt
             say(farewell(signal.SIGINT))
         return status or 0

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import torch
-import typer
 
 from tokbench import cli
 from tokbench.commands.errors import in_words
@@ -110,11 +109,10 @@ OUT_OF_MEMORY = [
 @pytest.mark.parametrize("error", OUT_OF_MEMORY, ids=lambda error: type(error).__name__)
 @pytest.mark.parametrize("command", ["run", "export", "train", "probe", "reconstruct", "report", "compare", "convert", "list"])
 def test_lack_of_memory_is_one_line_that_names_what_to_lower(command, error, tokbench_cli, monkeypatch):
-    def app(**options):
+    def fail(**options):
         raise error
 
-    monkeypatch.setattr(cli, "app", app)
-    monkeypatch.setattr(typer.main, "get_command", lambda given, get=typer.main.get_command: get(REAL))
+    monkeypatch.setattr(cli.root_command(), "main", fail)
     status, out, err = tokbench_cli(command)
     assert (status, out, err.count("\n")) == (2, "", 1), err
     lower = {"run": "--size", "export": "--size", "train": "--size", "probe": "--size", "reconstruct": "--size", "report": "--images"}
@@ -122,9 +120,6 @@ def test_lack_of_memory_is_one_line_that_names_what_to_lower(command, error, tok
     assert ("--device cpu" in err) == (
         command in ("run", "export", "train", "probe", "reconstruct") and bool(re.search("CUDA|MPS", str(error)))
     )
-
-
-REAL = cli.app
 
 
 def test_lack_of_memory_is_seen_through_other_errors():
@@ -160,16 +155,15 @@ def test_lack_of_memory_is_seen_through_other_errors():
     ],
 )
 def test_what_the_machine_lacks_is_worded(error, expected):
-    assert expected in str(in_words(error, typer.main.get_command(cli.app), ["run"]))
+    assert expected in str(in_words(error, cli.root_command(), ["run"]))
 
 
 @pytest.mark.parametrize("error", [RuntimeError("of ours"), KeyError("x"), FileNotFoundError(2, "No such file"), AssertionError()])
 def test_a_mistake_of_ours_keeps_its_traceback(error, tokbench_cli, monkeypatch):
-    def app(**options):
+    def fail(**options):
         raise error
 
-    monkeypatch.setattr(cli, "app", app)
-    monkeypatch.setattr(typer.main, "get_command", lambda given, get=typer.main.get_command: get(REAL))
+    monkeypatch.setattr(cli.root_command(), "main", fail)
     status, _, err = tokbench_cli("list")
     assert status == 1
     assert err.startswith("Traceback")

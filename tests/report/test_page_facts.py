@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import typer
 
 from tokbench.records.protocol import get_protocol
 from tokbench.records.record import MetricResult, SkippedImage
@@ -22,9 +21,9 @@ def changed(item, **parts):
 
 
 def test_commands_are_ones_the_command_line_knows():
-    from tokbench.cli import app
+    from tokbench.cli import root_command
 
-    run = typer.main.get_command(app).commands["run"]
+    run = root_command().commands["run"]
     options = {option for parameter in run.params for option in parameter.opts}
     for path, record in find_records([ROOT / "results"]):
         words = shlex.split(run_command(record), comments=True)
