@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -42,6 +43,12 @@ settings.load_profile("tokbench")
 torch.set_num_threads(1)  # the networks are small: more threads wait for each other, the longer the busier the machine
 
 SMALL = AutoencoderConfig(z_channels=4, channels=32, channel_multipliers=(1, 1), num_res_blocks=1, attn_resolutions=())
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector all that stays to the end, tests and modules: it would look at them again and again."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
