@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
+import socket
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +58,47 @@ def pytest_collection_finish() -> None:
 def goldens() -> Path:
     """The folder of golden files."""
     return Path(__file__).parent / "goldens"
+
+
+def call_in_processes(count: int, work: Callable[[int], object]) -> list[int]:
+    """Call a function in so many processes, forked off this one, that meet as those of torchrun do.
+
+    Args:
+        count: How many.
+        work: What each does; it is given its rank.
+
+    Returns:
+        How each ended: its status, or minus the number of a signal, which comes after ten minutes.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(count)}
+    pids = []
+    for rank in range(count):
+        pid = os.fork()
+        if pid == 0:
+            status = 99
+            try:
+                signal.alarm(600)
+                os.environ.update(place, RANK=str(rank), LOCAL_RANK=str(rank))
+                work(rank)
+                status = 0
+            except SystemExit as stop:
+                status = int(stop.code or 0)
+            except BaseException:
+                traceback.print_exc(file=sys.__stderr__)
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+
+
+@pytest.fixture(scope="session")
+def in_processes() -> Callable[[int, Callable[[int], object]], list[int]]:
+    """``call_in_processes``, for tests to call."""
+    if not hasattr(os, "fork"):
+        pytest.skip("this system cannot fork")
+    return call_in_processes
 
 
 @pytest.fixture

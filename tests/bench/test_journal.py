@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -425,49 +424,39 @@ def test_a_metric_that_fails_at_an_image_has_one_reason_for_any_parts(run, tokbe
     }
 
 
-def in_processes(count, *words):
-    """Run a command in so many processes, forked off this one, that meet as those of torchrun do; returns how each ended."""
-    with socket.socket() as server:
-        server.bind(("localhost", 0))
-        port = server.getsockname()[1]
-    pids = []
-    for rank in range(count):
-        pid = os.fork()
-        if pid == 0:
-            status = 99
-            try:
-                place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port)}
-                os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), LOCAL_RANK=str(rank), **place)
-                sys.argv = ["tokbench", *map(str, words)]
-                cli.main()
-            except SystemExit as stop:
-                status = int(stop.code or 0)
-            finally:
-                os._exit(status)
-        pids.append(pid)
-    return [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+@pytest.fixture
+def command_in_processes(in_processes):
+    """Runs a command in so many processes; returns how each ended."""
+
+    def call(count, *words):
+        def work(rank):
+            sys.argv = ["tokbench", *map(str, words)]
+            cli.main()
+
+        return in_processes(count, work)
+
+    return call
 
 
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
-@pytest.mark.parametrize("count", [2, 3])
-def test_several_processes_make_the_record_of_one(count, reference, pictures, monkeypatch, tmp_path):
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 3])  # three show what two would
+def test_several_processes_make_the_record_of_one(count, command_in_processes, reference, pictures, monkeypatch, tmp_path):
     words = ["run", "-t", "pixel/palette-512", "-t", "pixel/rgb", "--data", pictures, "--metrics", METRICS, "--size", "32", "--out", "runs"]
     with monkeypatch.context() as ending:
         stopped(ending, 3)
-        assert 143 in in_processes(count, *words)
+        assert 143 in command_in_processes(count, *words)
     (left,) = journals(tmp_path / "runs").values()
     assert "000000.parquet" in left
     assert "000003.parquet" not in left
-    assert in_processes(count, *words, "--resume") == [0] * count
+    assert command_in_processes(count, *words, "--resume") == [0] * count
     found = records(tmp_path / "runs")
     assert len(found) == 2
     assert reference.items() <= found.items()
     assert len(journals(tmp_path / "runs")) == 2
-    assert in_processes(count, *words, "--save-images", "images") == [0] * count
+    assert command_in_processes(count, *words, "--save-images", "images") == [0] * count
     assert journals(tmp_path / "runs") == {}
     assert len(list((tmp_path / "images").rglob("*.png"))) == 36
     for part in ("1/2", "2/2"):
-        assert in_processes(count, *words[:-1], "parts", "--part", part) == [0] * count
+        assert command_in_processes(count, *words[:-1], "parts", "--part", part) == [0] * count
     assert len(journals(tmp_path / "parts")) == 4
 
 

@@ -2,30 +2,19 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import torch
-
-from tokbench.quantizers.ema import EmaCodebook
-from tokbench.quantizers.vq import VectorQuantizer
-
-SCRIPT = """
-import sys
-
 import torch
 import torch.distributed as dist
 
 from tokbench.quantizers.ema import EmaCodebook
 from tokbench.quantizers.vq import VectorQuantizer
 
-torch.set_num_threads(1)
-rank, folder = int(sys.argv[1]), sys.argv[2]
 
-
-def learn(initialise):
+def learned(rank: int, *, initialise: bool) -> torch.Tensor:
+    """The codebook of one of two processes after six updates."""
     torch.manual_seed(rank)  # processes start with other codebooks
     quantizer = VectorQuantizer(8, 4, loss_form="commitment")
     ema, generator = EmaCodebook(quantizer, restart_below=0.5, restart_every=2), torch.Generator().manual_seed(0)
@@ -38,22 +27,17 @@ def learn(initialise):
     return quantizer.embedding.weight.detach()
 
 
-alone = [learn(False), learn(True)]
-dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-together = [learn(False), learn(True)]
-dist.destroy_process_group()
-torch.save({"alone": torch.stack(alone), "together": torch.stack(together)}, f"{folder}/{rank}.pt")
-"""
+def test_codebooks_of_two_processes_stay_equal(in_processes: Callable[..., list[int]], tmp_path: Path) -> None:
+    def work(rank: int) -> None:
+        dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=rank, world_size=2)
+        torch.save(torch.stack([learned(rank, initialise=initialise) for initialise in (False, True)]), tmp_path / f"{rank}.pt")
+        dist.destroy_process_group()
 
-
-def test_codebooks_of_two_processes_stay_equal(tmp_path: Path) -> None:
-    commands = [[sys.executable, "-c", SCRIPT, str(rank), str(tmp_path)] for rank in range(2)]
-    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for command in commands]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert in_processes(2, work) == [0, 0]
     first, second = (torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2))
-    assert torch.equal(first["together"], second["together"])
-    for case in range(2):
-        assert float((first["together"][case] - first["alone"][case]).abs().max()) > 0.01  # the other process was heard
+    assert torch.equal(first, second)
+    for together, initialise in zip(first, (False, True), strict=True):
+        assert float((together - learned(0, initialise=initialise)).abs().max()) > 0.01  # the other process was heard
 
 
 @pytest.mark.parametrize("restart", [0.0, 0.1])

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from tokbench.nn.autoencoder import Decoder, Encoder
@@ -122,23 +122,13 @@ def test_one_optimizer_goes_on_from_its_state() -> None:
     assert all(torch.equal(one, other) for one, other in zip(whole, parted, strict=True))
 
 
-SHARED = """
-import sys
-
-import torch
-import torch.distributed as dist
-from torch import nn
-
-from tokbench.train.muon import MuonAdamW
-
-torch.set_num_threads(1)
-rank, folder = int(sys.argv[1]), sys.argv[2]
-shapes = [(6, 9), (4, 4), (12, 3, 3, 3), (8, 2), (5,)]
+SHAPES = [(6, 9), (4, 4), (12, 3, 3, 3), (8, 2), (5,)]
 
 
-def learn(shared):
+def learned(*, shared: bool) -> list[Tensor]:
+    """The weights after four steps."""
     generator = torch.Generator().manual_seed(0)
-    weights = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
+    weights = [nn.Parameter(torch.randn(shape, generator=generator)) for shape in SHAPES]
     optimizer = MuonAdamW(weights[:3], weights[3:4], weights[4:], 0.1, weight_decay=0.1, shared=shared)
     for step in range(4):
         for place, weight in enumerate(weights):
@@ -147,19 +137,17 @@ def learn(shared):
     return [weight.detach() for weight in weights]
 
 
-dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-torch.save({"alone": learn(False), "together": learn(True)}, f"{folder}/{rank}.pt")
-dist.destroy_process_group()
-"""
+def test_processes_that_share_the_iterations_step_as_one_alone_to_the_bit(in_processes: Callable[..., list[int]], tmp_path: Path) -> None:
+    def work(rank: int) -> None:
+        dist.init_process_group("gloo", init_method=f"file://{tmp_path}/meet", rank=rank, world_size=2)
+        torch.save(learned(shared=True), tmp_path / f"{rank}.pt")
+        dist.destroy_process_group()
 
-
-def test_processes_that_share_the_iterations_step_as_one_alone_to_the_bit(tmp_path: Path) -> None:
-    commands = [[sys.executable, "-c", SHARED, str(rank), str(tmp_path)] for rank in range(2)]
-    processes = [subprocess.Popen(command, cwd=Path(__file__).parents[2]) for command in commands]
-    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    assert in_processes(2, work) == [0, 0]
+    alone = learned(shared=False)
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        assert all(torch.equal(one, other) for one, other in zip(found["alone"], found["together"], strict=True))
+        assert all(torch.equal(one, other) for one, other in zip(alone, found, strict=True))
 
 
 def test_matrices_are_dealt_by_what_they_cost() -> None:
