@@ -102,6 +102,12 @@ def in_processes() -> Callable[[int, Callable[[int], object]], list[int]]:
 
 
 @pytest.fixture
+def uncompared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Weights that do not fit are not compared with the whole zoo to say what they look like, which takes seconds."""
+    monkeypatch.setattr("tokbench.weights.likeness.looks_like", lambda *_, **__: "")
+
+
+@pytest.fixture
 def unchecked_types() -> Iterator[None]:
     """Switch the run-time check of annotations off, to reach the package's own validation of what callers pass."""
     jaxtyping.config.update("jaxtyping_disable", True)

@@ -169,6 +169,7 @@ def archives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[CosmosDI,
     return model, folder
 
 
+@pytest.mark.usefixtures("uncompared")
 @pytest.mark.filterwarnings("ignore:.torch.jit.trace")
 def test_archives_are_read_and_not_run(archives: tuple[CosmosDI, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     model, folder = archives

@@ -109,6 +109,7 @@ def pickled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     return write
 
 
+@pytest.mark.usefixtures("uncompared")
 @pytest.mark.parametrize("zipped", [False, True], ids=["before version 1.6", "since"])
 @pytest.mark.filterwarnings("ignore:Couldn't retrieve source code")
 def test_a_folder_of_both_pickles_is_read_as_data(pickled: Any, zipped: bool) -> None:

@@ -225,6 +225,7 @@ class TestRefusals:
             self.config(tmp_path, {"_class_name": "AutoencoderKL"} | convolutional(8)), "has none of .* it holds config.json; give the file"
         )
 
+    @pytest.mark.usefixtures("uncompared")
     def test_weights_of_another_configuration(self, diffusers: Any, tmp_path: Path) -> None:
         diffusers.AutoencoderKL(**convolutional(8, 16)).save_pretrained(tmp_path)
         self.config(tmp_path, {"_class_name": "AutoencoderKL"} | convolutional(8, 24, use_quant_conv=False))

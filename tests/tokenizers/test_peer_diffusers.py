@@ -261,6 +261,7 @@ def test_both_places_of_beta(diffusers: Any, loss_form: str, legacy: bool) -> No
     close(model.embedding.weight.grad, peer.embedding.weight.grad, 1e-6)
 
 
+@pytest.mark.usefixtures("uncompared")
 def test_a_file_that_does_not_fit_says_so_in_our_names(diffusers: Any, tmp_path: Path) -> None:
     shape = SHAPES["two levels"]
     torch.manual_seed(0)

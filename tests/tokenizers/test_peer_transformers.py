@@ -132,6 +132,7 @@ def test_emu3(
         ((1, 2, 1, 1), 1, None, "none", 16, 5, (32, 16)),
     ],
 )
+@pytest.mark.usefixtures("uncompared")
 @torch.no_grad()
 def test_the_encoder_of_chameleon(
     transformers: Any,

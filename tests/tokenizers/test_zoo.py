@@ -99,6 +99,7 @@ def test_overrides_reach_nested_fields(tmp_path: Path) -> None:
     assert zoo.resolve("vae/tiny")[1].config.autoencoder.channels == 32
 
 
+@pytest.mark.usefixtures("uncompared")
 def test_overrides_that_the_weights_do_not_fit_are_named(tmp_path: Path) -> None:
     path = weights_for("vae/tiny", tmp_path)
     with pytest.raises(TokbenchError, match=r"weights.safetensors does not fit VAE: \d+ of another shape: decoder.conv_in.bias"):

@@ -380,6 +380,7 @@ def test_known_digests_are_whole_and_of_files() -> None:
     assert all(row.file is not None and re.fullmatch("[0-9a-f]{64}", row.sha256) for row in rows)
 
 
+@pytest.mark.usefixtures("uncompared")
 def test_offline_the_place_for_the_file_is_named_and_a_file_put_there_is_used(web: dict[str, bytes], cache: Path) -> None:
     name = "vqgan/ldm-f8-n256"
     family, variant = zoo.resolve(name)

@@ -135,6 +135,7 @@ def test_averages_in_files_of_their_own(peer: Any, tmp_path: Path) -> None:
     refused(tmp_path, "holds no complete averages", averages=True)
 
 
+@pytest.mark.usefixtures("uncompared")
 def test_shards_that_are_not_whole(peer: Any, tmp_path: Path) -> None:
     peer.save_pretrained(tmp_path, max_shard_size="400KB")
     index = tmp_path / "diffusion_pytorch_model.safetensors.index.json"
@@ -340,6 +341,7 @@ def test_saved_folders_with_choices(tmp_path: Path) -> None:
         tokbench.load(str(folder), drop="teacher.")
 
 
+@pytest.mark.usefixtures("uncompared")
 def test_a_configuration_too_large_for_memory_is_compared_first() -> None:
     with pytest.raises(TokbenchError, match=r"does not fit VQGAN: .* of another shape"):
         tokbench.load("vqgan", config={"autoencoder.channels": 100_000_000})
