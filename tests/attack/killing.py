@@ -210,6 +210,7 @@ def main() -> None:
     fetch.get_asset = lambda name: wanted
     fetch.DOWNLOADS["inception"] = str(server)
     measured: dict[str, tuple[int, float]] = {}
+    cli.root_command()  # once, and not in each process
     for number in numbers:
         command = COMMANDS[number % len(COMMANDS)]
         chance = random.Random(f"kill {number}")

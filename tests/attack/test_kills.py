@@ -54,13 +54,12 @@ def server() -> Iterator[str]:
     http.server_close()
 
 
-def test_a_killed_command_leaves_nothing_half(share: str, server: str, counts: dict[str, int], tmp_path: Path) -> None:
-    numbers = list(range(counts["kills"])) if share == "all" else [0, 1, 3, 4, 6]  # without training, which takes seconds
-    check(numbers, server, tmp_path)
-
-
-def test_a_killed_run_is_gone_on_with_to_the_same_record(share: str, tmp_path: Path) -> None:
-    check([COMMANDS * number + COMMANDS - 1 for number in range(30 if share == "all" else 2)], "", tmp_path)
+def test_killed_commands_leave_nothing_half_and_killed_runs_are_gone_on_with_to_the_same_record(
+    share: str, server: str, counts: dict[str, int], tmp_path: Path
+) -> None:
+    numbers = range(counts["kills"]) if share == "all" else [0, 1, 3, 4, 6]  # without training, which takes seconds
+    resumed = [COMMANDS * number + COMMANDS - 1 for number in range(30 if share == "all" else 2)]
+    check(sorted({*numbers, *resumed}), server, tmp_path)
 
 
 def check(numbers: list[int], server: str, tmp_path: Path) -> None:
