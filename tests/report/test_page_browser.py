@@ -543,8 +543,8 @@ def test_without_scripts_all_figures_are_there(browser, plain):
         ("parameters>3", []),
     ],
 )
-def test_conditions_are_a_key_a_sign_and_a_number(opened, counted, text, left):
-    page = opened(counted)
+def test_conditions_are_a_key_a_sign_and_a_number(counted_page, text, left):
+    page = counted_page
     page.fill("#filter", text)
     assert page.locator("#filter-says").inner_text() == ""
     assert names(page) == left
@@ -564,6 +564,15 @@ def counted(folder, make_record, make_pictures):
     return write(folder / "counted.html", items, make_pictures)
 
 
+@pytest.fixture(scope="module")
+def counted_page(browser, counted):
+    """One page for all that is written into its filter."""
+    opened = Opened(browser, counted)
+    yield opened.page
+    opened.check()
+    opened.context.close()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -577,8 +586,8 @@ def counted(folder, make_record, make_pictures):
         ("vq 99<psnr<100", "no column has the key 99; keys are tokens_per_image,"),
     ],
 )
-def test_a_condition_that_is_not_understood_is_told_and_hides_nothing(opened, counted, text, said):
-    page = opened(counted)
+def test_a_condition_that_is_not_understood_is_told_and_hides_nothing(counted_page, text, said):
+    page = counted_page
     page.fill("#filter", text)
     assert page.locator("#filter-says").inner_text().startswith(said)
     assert page.locator("#filter-says").get_attribute("role") == "status"
