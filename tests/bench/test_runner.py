@@ -85,7 +85,7 @@ def test_batch_size_and_order_change_nothing(name, folder):
     source = open_source(str(folder), size=64)
     first = run(tokenizer, source, metrics=FAST)
     assert first.rows["psnr"].keys() == set(source.ids)
-    for batch_size in (1, 7, 64):
+    for batch_size in (1, 7):  # without an option it is 64
         again = run(tokenizer, source, metrics=FAST, options=RunOptions(batch_size=batch_size))
         assert again.rows == first.rows
         assert values(again) == values(first)
