@@ -1,5 +1,7 @@
 """The networks that judge: the right weights, the right input, refusals in one line."""
 
+import copy
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -52,11 +54,12 @@ def test_efficientnet_lite0_classifies_real_photos():
     torch.testing.assert_close(efficientnet_lite0(CPU).features(images.to(torch.uint8)), pooled, rtol=1e-3, atol=1e-3)
 
 
-def inception_file(tmp_path):
-    """A stand-in of the published file's form: random weights under its own names."""
+@pytest.fixture(scope="module")
+def inception_file(tmp_path_factory):
+    """A stand-in of the published file's form: random weights under its own names; and the network that has them."""
     extractor = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
     torch.manual_seed(0)
-    path = tmp_path / "pt_inception.pth"
+    path = tmp_path_factory.mktemp("inception") / "pt_inception.pth"
     original = extractor.FeatureExtractorInceptionV3.load_state_dict
     model = object.__new__(extractor.FeatureExtractorInceptionV3)
     captured = {}
@@ -74,8 +77,8 @@ def inception_file(tmp_path):
     return path, model
 
 
-def test_rfid_runs_on_a_file_of_the_published_form(tmp_path, crops):
-    path, model = inception_file(tmp_path)
+def test_rfid_runs_on_a_file_of_the_published_form(inception_file, crops):
+    path, model = inception_file
     metric = RFID.create(MetricContext(CPU, micro_batch=4, feature_weights=path))
     features = metric.network.features(crops[:4])
     assert features.shape == (4, 2048)
@@ -84,8 +87,8 @@ def test_rfid_runs_on_a_file_of_the_published_form(tmp_path, crops):
     assert metric.settings["resize"] == "TF1 bilinear, 299 px"
 
 
-def test_inception_computes_what_torch_fidelity_does_at_every_size(tmp_path, crops):
-    path, model = inception_file(tmp_path)
+def test_inception_computes_what_torch_fidelity_does_at_every_size(inception_file, tmp_path, crops):
+    path, model = tmp_path / "others.pth", copy.deepcopy(inception_file[1])
     for name, value in model.state_dict().items():
         if name.endswith("conv.weight"):
             torch.nn.init.kaiming_normal_(value)
@@ -97,9 +100,9 @@ def test_inception_computes_what_torch_fidelity_does_at_every_size(tmp_path, cro
         assert float((network.features(images) - wanted).norm() / wanted.norm()) < 1e-5
 
 
-def test_weights_of_others_are_never_called_rfid(tmp_path, monkeypatch):
+def test_weights_of_others_are_never_called_rfid(inception_file, monkeypatch):
     monkeypatch.setattr(frechet, "MIN_IMAGES", 8)
-    path, _ = inception_file(tmp_path)
+    path, _ = inception_file
     digest = sha256(path)
     tokenizer, options = tokbench.load("patch"), RunOptions(feature_weights=path, cache=False)
     record = run(tokenizer, metrics=("rfid",), protocol=get_protocol(changes={"samples": 8}), options=options).record
@@ -113,15 +116,14 @@ def test_weights_of_others_are_never_called_rfid(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("where", ["TOKBENCH_CACHE", "TORCH_HOME"])
-def test_caches_hold_the_published_inception_or_none(tmp_path, monkeypatch, where):
-    path, _ = inception_file(tmp_path)
+def test_caches_hold_the_published_inception_or_none(inception_file, tmp_path, monkeypatch, where):
     for name in ("TOKBENCH_CACHE", "TORCH_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     place = (
         asset_path("inception") if where == "TOKBENCH_CACHE" else tmp_path / where / "hub" / "checkpoints" / asset_path("inception").name
     )
     place.parent.mkdir(parents=True)
-    path.rename(place)
+    place.hardlink_to(inception_file[0])
     with pytest.raises(
         TokbenchError, match=r"is not inception: it has SHA-256 .*, expected 6726825d0af5; run: tokbench weights get inception --renew"
     ):
