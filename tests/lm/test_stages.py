@@ -71,7 +71,10 @@ def run(
     return train_stage(recipe or recipe_of(stage), fresh(), rows[stage], settings, about=ABOUT_ROWS, reference=reference, **given)
 
 
-@pytest.mark.parametrize(("stage", "optimizer"), [*((stage, "adamw") for stage in STAGES), ("pretrain", "muon"), ("dpo", "muon")])
+@pytest.mark.parametrize(
+    ("stage", "optimizer"),
+    [*((stage, "adamw") for stage in STAGES), ("pretrain", "muon"), pytest.param("dpo", "muon", marks=pytest.mark.slow)],
+)  # the checkpoint holds an optimizer's state alike in every stage
 def test_a_killed_stage_goes_on_to_the_losses_of_an_uninterrupted_one(
     stage: str, optimizer: str, fresh: Any, rows: dict[str, Rows], tmp_path: Path
 ) -> None:
