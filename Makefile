@@ -6,18 +6,25 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 
-.PHONY: run test lint assets docs tables dist clean
+.PHONY: run test pytest lint style types assets docs tables dist clean
 
 run: $(VENV)/.installed
 	$(BIN)/tokbench run --tokenizer vqgan
 
 test: $(VENV)/.installed-test
-	$(MAKE) -j2 lint assets
+	$(MAKE) -j2 style assets
+	$(MAKE) -j2 types pytest
+
+pytest: $(VENV)/.installed-test
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-lint: $(VENV)/.installed-test
+lint: style types
+
+style: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: $(VENV)/.installed-test
 	$(BIN)/mypy tokbench
 
 assets: $(VENV)/.installed-test
@@ -49,6 +56,10 @@ $(VENV)/.installed-test: pyproject.toml | $(VENV)/bin/python
 $(VENV)/.installed-docs: pyproject.toml | $(VENV)/bin/python
 	$(INSTALL) --editable '.[docs]'
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-all: pyproject.toml | $(VENV)/bin/python
+	$(INSTALL) --editable '.[test,docs]'
+	touch $@ $(VENV)/.installed $(VENV)/.installed-test $(VENV)/.installed-docs
 
 clean:
 	rm -rf $(VENV) build dist site *.egg-info
