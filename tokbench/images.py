@@ -28,6 +28,7 @@ from tokbench.rgb import as_rgb
 from tokbench.tiff import checked_tiff
 
 if TYPE_CHECKING:
+    import torch
     from jaxtyping import Float, Float32, UInt8
     from torch import Tensor
 
@@ -59,8 +60,19 @@ def to_float(images: UInt8[Tensor, "b 3 h w"]) -> Float32[Tensor, "b 3 h w"]:
 
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"to_float takes uint8 [B, 3, H, W], got {images.dtype} {tuple(images.shape)}")
-    levels = torch.arange(256, dtype=torch.float64).div_(127.5).sub_(1.0).to(torch.float32)
-    return levels.to(images.device).index_select(0, images.flatten().int()).view(images.shape)
+    from tokbench.tracing import traced
+
+    levels = _levels.__wrapped__(images.device) if traced() else _levels(images.device)
+    return levels.index_select(0, images.flatten().int()).view(images.shape)
+
+
+@cache
+def _levels(device: torch.device) -> Float32[Tensor, "256"]:
+    """What each byte becomes, once for each device: a copy for every batch would hold up the work queued there."""
+    import torch
+
+    with torch.inference_mode(False):  # what is kept may meet gradients later
+        return torch.arange(256, dtype=torch.float64).div_(127.5).sub_(1.0).to(torch.float32).to(device)
 
 
 def to_uint8(images: Float[Tensor, "b 3 h w"], *, rule: Uint8Rule = "round") -> UInt8[Tensor, "b 3 h w"]:

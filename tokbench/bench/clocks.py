@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -25,6 +25,42 @@ class Clock(Protocol):
         Returns:
             What gives the seconds of one call when it is asked. It may wait for the device, so it is asked when nothing else is due.
         """
+
+
+class Lap:
+    """The time of work in the queue of a device, asked for later: nothing waits for the sake of timing but where there are no events.
+
+    Args:
+        device: Where the work runs.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        """Begin here."""
+        self._device = device
+        self._events = self._mark() if device.type == "cuda" else None
+        self._start = 0.0 if self._events is not None else self._now()
+        self._end: Any = None
+
+    def stop(self) -> None:
+        """End here."""
+        self._end = self._mark() if self._events is not None else self._now()
+
+    def seconds(self) -> float:
+        """Seconds between beginning and end; waits for the device to come to the end."""
+        if self._events is None:
+            return float(self._end - self._start)
+        self._end.synchronize()
+        return float(self._events.elapsed_time(self._end)) / 1000
+
+    def _mark(self) -> Any:
+        event = torch.cuda.Event(enable_timing=True)
+        event.record(torch.cuda.current_stream(self._device))
+        return event
+
+    def _now(self) -> float:
+        if self._device.type != "cpu":
+            getattr(torch, self._device.type).synchronize()  # mps and xpu have one
+        return time.perf_counter()
 
 
 class ProcessorClock:

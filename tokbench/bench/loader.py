@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
 
@@ -28,6 +29,9 @@ FILTERS = {
     "bilinear": Image.Resampling.BILINEAR,
     "box": Image.Resampling.BOX,
 }
+
+MOST_READERS = 16
+"""Threads that read unless it is told: more would wait for each other, as Python runs one of them at a time between decoding and scaling."""
 
 Given = TypeVar("Given")
 Item = TypeVar("Item")
@@ -73,6 +77,7 @@ class Loaded:
         pixels: Bytes ``[size, size, 3]``.
         raw: SHA-256 of what it was made from.
         enlarged: Whether it was smaller than the size asked for.
+        key: SHA-256 of the pixels and their shape; taken when it is asked for, if it was not before.
         label: Its class, where that is asked for and known.
         caption: Its text, likewise.
     """
@@ -82,6 +87,7 @@ class Loaded:
     pixels: np.ndarray
     raw: bytes
     enlarged: bool
+    key: bytes = b""
     label: int | None = None
     caption: str | None = None
 
@@ -99,6 +105,21 @@ def choose(source: ImageSource, protocol: Protocol) -> list[int]:
         permutation = np.random.Generator(np.random.PCG64(protocol.seed)).permutation(len(by_id))
         by_id = [by_id[i] for i in sorted(permutation[: protocol.samples])]
     return by_id
+
+
+def readers(asked: int | None = None) -> int:
+    """How many threads read.
+
+    Args:
+        asked: How many the user wants; None takes as many as this process has cores, ``MOST_READERS`` at most. Processes that a launcher
+            started on one machine share its cores.
+    """
+    if asked is not None:
+        return asked
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    beside = os.environ.get("LOCAL_WORLD_SIZE", "")
+    sharing = max(1, int(beside)) if beside.isascii() and beside.isdecimal() else 1
+    return max(1, min(cores // sharing, MOST_READERS))
 
 
 def load_batches(
@@ -121,7 +142,7 @@ def load_batches(
         TokbenchError: If ``strict`` and an image cannot be read, or if none can.
     """
     report.requested = len(indices)
-    items = in_background(partial(load, source, protocol), indices, ahead=max(read_ahead, protocol.micro_batch))
+    items = in_background(partial(load_keyed, source, protocol), indices, ahead=max(read_ahead, protocol.micro_batch), workers=readers())
     for images in micro_batches(items, protocol, report, strict=strict):
         yield as_batch(images, report)
     if not report.raw:
@@ -133,22 +154,24 @@ def in_background(
     items: Iterable[Given],
     *,
     ahead: int,
+    workers: int = 2,
     start: Callable[[], object] = lambda: None,
     stop: Callable[[], object] = lambda: None,
 ) -> Generator[Item, None, None]:
-    """Do in two other threads what is going to be asked for.
+    """Do in other threads what is going to be asked for.
 
     Args:
         work: What to do with an item.
         items: In order; drawn from in this thread.
         ahead: Results at most that wait to be asked for.
+        workers: How many threads.
         start: Called once in each of the threads.
         stop: Called when no result is asked for any more, before the threads are waited for.
 
     Yields:
         What ``work`` returns, in the order of the items; closing the generator ends the threads, which a second interrupt does not hinder.
     """
-    pool = ThreadPoolExecutor(max_workers=2, thread_name_prefix="tokbench-read", initializer=start)
+    pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="tokbench-read", initializer=start)
     waiting: deque[Future[Item]] = deque()
     try:
         for item in items:
@@ -176,6 +199,17 @@ def load(source: ImageSource, protocol: Protocol, index: int) -> Loaded | Skippe
         return SkippedImage(source.ids[index], str(error))
     enlarged = source.ready_size is None and min(image.size) < protocol.size
     return Loaded(source.ids[index], source.group(index), fit(image, protocol), raw, enlarged)
+
+
+def load_keyed(source: ImageSource, protocol: Protocol, index: int) -> Loaded | SkippedImage:
+    """As ``load``, with the digest of the pixels: it is taken in the thread that reads."""
+    found = load(source, protocol, index)
+    return replace(found, key=key_of(found.pixels)) if isinstance(found, Loaded) else found
+
+
+def key_of(pixels: np.ndarray) -> bytes:
+    """SHA-256 of an image's pixels and their shape."""
+    return hashlib.sha256(str(pixels.shape).encode() + pixels.tobytes()).digest()
 
 
 def micro_batches(
@@ -260,7 +294,7 @@ def fit(image: Image.Image, protocol: Protocol) -> np.ndarray:
 
 def as_batch(images: list[Loaded], report: LoadReport) -> Batch:
     """Put the images of a micro-batch together, and report the digests of their pixels."""
-    keys = tuple(hashlib.sha256(str(image.pixels.shape).encode() + image.pixels.tobytes()).digest() for image in images)
+    keys = tuple(image.key or key_of(image.pixels) for image in images)
     report.pixels.update(zip((image.id for image in images), keys, strict=True))
     return Batch(tuple(image.id for image in images), tuple(image.group for image in images), keys, stacked(images))
 

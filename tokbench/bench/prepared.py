@@ -18,7 +18,7 @@ from tokbench.bench.chunks import Chunk, ChunkFacts, ImageRow, chunk_size, spans
 from tokbench.bench.context import MetricContext
 from tokbench.bench.encode import reproducible
 from tokbench.bench.facts import DataFacts, RunFacts, digest_of_images, versions
-from tokbench.bench.loader import Loaded, LoadReport, as_batch, choose, in_background, load, micro_batches
+from tokbench.bench.loader import Loaded, LoadReport, as_batch, choose, in_background, load_keyed, micro_batches, readers
 from tokbench.bench.metrics import select
 from tokbench.bench.observation import Listing, Subject
 from tokbench.bench.panel import Panel
@@ -45,6 +45,7 @@ class RunOptions:
 
     Args:
         batch_size: Images read ahead; the networks always see ``protocol.micro_batch``.
+        workers: Threads that read; None takes as many as there are cores, see ``tokbench.bench.loader.readers``.
         strict: Stop at the first image that cannot be read, instead of skipping it.
         feature_weights: The Inception file for ``rfid``, if not the fetched one.
         save_images: Folder for reconstructions and originals as PNG files, see ``tokbench.bench.saved_images``; None writes none.
@@ -53,6 +54,7 @@ class RunOptions:
     """
 
     batch_size: int = 64
+    workers: int | None = None
     strict: bool = False
     feature_weights: str | Path | None = None
     save_images: str | Path | None = None
@@ -176,7 +178,7 @@ class PreparedRun:
         total = sum(len(self.spans[number]) for number in numbers) if total is None else total
         wanted = (self.indices[place] for number in numbers for place in self.spans[number])
         ahead = max(self.options.batch_size, self.protocol.micro_batch)
-        items = in_background(partial(load, self.source, self.protocol), wanted, ahead=ahead)
+        items = in_background(partial(load_keyed, self.source, self.protocol), wanted, ahead=ahead, workers=readers(self.options.workers))
         with reproducible(), closing(items):
             for number in numbers:
                 yield self._chunk(number, islice(items, len(self.spans[number])), done, total)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from tokbench.bench.about import tokenizer_info
 from tokbench.bench.anchors import Anchor
+from tokbench.bench.clocks import Lap
 from tokbench.bench.encode import Timed, decode, encode, untimed
 from tokbench.bench.identity import training_of_tokenizer, weights_digest
 from tokbench.bench.loader import Batch
@@ -69,18 +70,21 @@ class UnderTest:
                 self.training, self.device = training_of_tokenizer(tokenizer), tokenizer.device
                 self._state = weights_digest(tokenizer)
         self._warm = {"encode": False, "decode": False}
+        self._laps: dict[str, list[Lap]] = {"encode": [], "decode": []}
         self._seconds: dict[str, list[float]] = {"encode": [], "decode": []}
         self._bytes: list[int] = []
 
     def observe(self, batch: Batch, listing: Listing) -> Observation:
         """Encode and decode one micro-batch of the images listed; the padding is cut off again."""
         count = len(batch.ids)
-        reference = padded(batch.images, self.protocol.micro_batch).to(self.device)
+        reference = _moved(padded(batch.images, self.protocol.micro_batch), self.device)
         tokens: Tokens | None = None
         if isinstance(self.tokenizer, Anchor):
             start = time.perf_counter()
             reconstruction, sizes = self.tokenizer.transcode(reference[:count])
-            self._took("encode", (time.perf_counter() - start) / count)
+            if self._warm["encode"]:
+                self._seconds["encode"].append((time.perf_counter() - start) / count)
+            self._warm["encode"] = True
             self._bytes += sizes
         else:
             everything = self._encode(to_float(reference), batch.ids, self._timer("encode"))
@@ -99,6 +103,9 @@ class UnderTest:
 
     def cost(self) -> Cost:
         """What was taken since this was last asked."""
+        for what, laps in self._laps.items():
+            self._seconds[what] += [lap.seconds() / self.protocol.micro_batch for lap in laps]
+            laps.clear()
         found = Cost(tuple(self._seconds["encode"]), tuple(self._seconds["decode"]), tuple(self._bytes))
         self._seconds, self._bytes = {"encode": [], "decode": []}, []
         return found
@@ -113,23 +120,15 @@ class UnderTest:
 
     def _timer(self, what: str) -> Timed:
         def timed(action: Callable[[], Any]) -> Any:
-            self._wait()
-            start = time.perf_counter()
+            lap = Lap(self.device)
             result = action()
-            self._wait()
-            self._took(what, (time.perf_counter() - start) / self.protocol.micro_batch)
+            lap.stop()
+            if self._warm[what]:
+                self._laps[what].append(lap)
+            self._warm[what] = True
             return result
 
         return timed
-
-    def _took(self, what: str, seconds: float) -> None:
-        if self._warm[what]:
-            self._seconds[what].append(seconds)
-        self._warm[what] = True
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
 
     def info(self) -> TokenizerInfo:
         """What was measured, as it is now.
@@ -146,3 +145,8 @@ class UnderTest:
                 f"{info.name} changed its weights while it was measured; call .eval(), and let encode and decode write nothing"
             )
         return info
+
+
+def _moved(images: Tensor, device: torch.device) -> Tensor:
+    """Images on a device; to a GPU they are copied from pinned memory, which work that is queued there does not wait for."""
+    return images.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else images.to(device)

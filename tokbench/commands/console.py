@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tokbench.commands.values import choice, completing
+from tokbench.commands.values import choice, completing, whole
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 
@@ -59,6 +59,7 @@ CaptionsOption = Annotated[
     typer.Option("--captions", metavar="TEMPLATE", help='Captions for classes, as "a photo of {class}"; may be repeated.'),
 ]
 PrecisionOption = Annotated[str | None, choice("--precision", among=("fp32", "bf16"), help="Of the networks [default: fp32].")]
+WorkersOption = Annotated[int | None, whole("--workers", low=1, help="Threads that read [default: as many as there are cores].")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps.")]
 
 

@@ -20,6 +20,7 @@ from tokbench.commands.console import (
     PrecisionOption,
     SettingsOption,
     WeightsOption,
+    WorkersOption,
     loading,
     progress,
     say,
@@ -66,6 +67,7 @@ def run(
     seed: Annotated[int | None, whole("--seed", help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
     precision: PrecisionOption = None,
     feature_weights: Annotated[Path | None, typer.Option(help="Inception file for rfid.")] = None,
+    workers: WorkersOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the records.")] = Path("runs"),
     save_images: Annotated[
@@ -107,7 +109,7 @@ def run(
     with redirect_stdout(sys.stderr), gathered() as team:  # plug-ins may print, and what we print may be JSON
         subjects, failed = _subjects(tokenizer, own_device(device), chosen, protocol.size, kept)  # before the data: mistakes show at once
         source = open_source(data, size=protocol.size)
-        options = RunOptions(batch_size=batch_size, strict=strict, feature_weights=feature_weights, save_images=save_images)
+        options = RunOptions(batch_size, workers, strict=strict, feature_weights=feature_weights, save_images=save_images)
         bench = _Bench(source, data, metrics, protocol, options, out_dir, asked, resume, team)
         done = [evaluation for subject in subjects if (evaluation := bench.measure(subject)) is not None]
     failed = failed or bench.failed

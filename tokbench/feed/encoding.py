@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from tokbench import tokenizers
 from tokbench.bench.encode import decode, encode
 from tokbench.bench.identity import identity_of
-from tokbench.bench.loader import Loaded, in_background, stacked
+from tokbench.bench.loader import Loaded, in_background, readers, stacked
 from tokbench.bench.microbatch import padded
 from tokbench.configs import plain
 from tokbench.feed.job import SCHEMA, TokenizerIdentity
@@ -79,13 +79,14 @@ def read_and_encode(
     protocol: Protocol,
     *,
     ahead: int,
+    workers: int | None = None,
     strict: bool = False,
 ) -> Generator[Encoded, None, None]:
     """Read images and encode them, with all cores at work.
 
     On a CPU two threads, if they may share the tokenizer (``shareable``), read and encode a micro-batch of their own. Each has half of
     torch's threads. They meet less often than all of torch's threads do in every operation on one micro-batch. And nobody takes a core
-    from a network whose other threads then wait. This takes the memory of two micro-batches. Elsewhere two threads read ahead, and this
+    from a network whose other threads then wait. This takes the memory of two micro-batches. Elsewhere other threads read ahead, and this
     one encodes.
 
     Args:
@@ -94,6 +95,7 @@ def read_and_encode(
         batches: Which images each micro-batch has, ``protocol.micro_batch`` at most.
         protocol: Micro-batch, precision and seed.
         ahead: Images at most that wait, read, for this thread, where it encodes.
+        workers: Threads that read for it; None takes as many as there are cores.
         strict: Encode nothing of a micro-batch of which an image cannot be read.
 
     Yields:
@@ -111,7 +113,7 @@ def read_and_encode(
 
     threads = torch.get_num_threads()
     if not _by_two(tokenizer, protocol, threads):
-        with closing(in_background(load, batches, ahead=max(1, ahead // protocol.micro_batch))) as loaded:
+        with closing(in_background(load, batches, ahead=max(1, ahead // protocol.micro_batch), workers=readers(workers))) as loaded:
             yield from map(encoded, loaded)
         return
     stopped = threading.Event()

@@ -74,6 +74,7 @@ class ExportOptions:
         labels: Where labels come from: ``source``, if it has any; the ``folder`` an image lies in; or ``none``.
         classes: Names of all classes by number, see ``read_classes``; None numbers those of the source.
         batch_size: Images read ahead, where one thread encodes; changes no byte. The network always sees ``protocol.micro_batch``.
+        workers: Threads that read, where one thread encodes; None takes as many as there are cores.
         strict: Stop at the first image that cannot be read, instead of skipping it.
         memmap: Folder in which the rank that finishes the export also writes it as one array; None writes none.
         formats: Formats of trainers, each with the folder that the rank that finishes writes it into; None is as for ``write_format``.
@@ -92,6 +93,7 @@ class ExportOptions:
     labels: LabelRule = "source"
     classes: tuple[str, ...] | None = None
     batch_size: int = 64
+    workers: int | None = None
     strict: bool = False
     memmap: str | Path | None = None
     formats: Mapping[str, str | Path | None] = field(default_factory=dict)
@@ -102,8 +104,8 @@ class ExportOptions:
     def __post_init__(self) -> None:
         if self.rows_per_shard is not None and self.rows_per_shard < 1:
             raise ValueError(f"rows_per_shard must be at least 1, got {self.rows_per_shard}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, got {self.batch_size}")
+        if self.batch_size < 1 or (self.workers is not None and self.workers < 1):
+            raise ValueError(f"batch_size and workers must be at least 1, got {self.batch_size} and {self.workers}")
         if self.latents not in LATENT_TYPES:
             raise ValueError(f"latents must be {' or '.join(LATENT_TYPES)}, got {self.latents!r}")
         if self.latent_scale not in get_args(LatentScale):
@@ -371,7 +373,13 @@ class _Work:
         """Encode and write shards: a shard is written while the next one is encoded."""
         batches = (batch for number in numbers for batch in self._batches(number))
         encoded = read_and_encode(
-            self.tokenizer, self._read, batches, self.protocol, ahead=self.options.batch_size, strict=self.options.strict
+            self.tokenizer,
+            self._read,
+            batches,
+            self.protocol,
+            ahead=self.options.batch_size,
+            workers=self.options.workers,
+            strict=self.options.strict,
         )
         with closing(encoded), ShardWriter(self.out) as writer:
             for number in numbers:
