@@ -28,6 +28,9 @@ CHANGED, QUANTIZERS = "changed", "quantizers"
 KEPT = "kept_length"
 """Where it says how many of a sequence's first positions were kept, if not all."""
 
+TILING = "tiling"
+"""Where it says how images were cut, if they were not left whole."""
+
 
 @dataclass(frozen=True)
 class Identity:
@@ -85,7 +88,7 @@ def weights_digest(model: nn.Module) -> str | None:
 def config_of(tokenizer: Tokenizer) -> dict[str, Any]:
     """A tokenizer's configuration as plain values, corrected by what its modules are.
 
-    Positions kept, if not all, stand under ``kept_length``.
+    Positions kept, if not all, stand under ``kept_length``, and how images are cut into tiles, if they are, under ``tiling``.
 
     Modules that its class builds otherwise for this configuration stand under ``changed``, by their path: class, and for quantizers all
     settings. A plug-in is not built again to compare, which might read gigabytes; all its quantizers stand under ``quantizers``.
@@ -94,6 +97,8 @@ def config_of(tokenizer: Tokenizer) -> dict[str, Any]:
     config = config if isinstance(config, dict) else {"config": config}
     if tokenizer.kept_length is not None:
         config |= {KEPT: tokenizer.kept_length}
+    if tokenizer.tiling is not None:
+        config |= {TILING: plain(tokenizer.tiling)}
     here = _modules(tokenizer)
     if type(tokenizer).__module__.partition(".")[0] != "tokbench":
         found, key = {path: what for path, what in here.items() if what.keys() != {"class"}}, QUANTIZERS

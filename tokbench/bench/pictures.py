@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from tokbench.bench.anchors import Anchor, parse_anchor
-from tokbench.bench.identity import CHANGED, KEPT, weights_digest
+from tokbench.bench.identity import CHANGED, KEPT, TILING, weights_digest
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.observation import Listing
 from tokbench.bench.under_test import UnderTest
@@ -155,10 +155,12 @@ def _tokenizer(record: Record, device: str) -> Tokenizer | Anchor:
             f"{info.name} was measured after {', '.join(info.config[CHANGED])} of it had been changed; it cannot be made again"
         )
     settings = flat(info.config)
-    kept = settings.pop(KEPT, None)
+    kept, size, overlap = (settings.pop(key, None) for key in (KEPT, f"{TILING}.size", f"{TILING}.overlap"))
     tokenizer = load(info.name, None, device, config=settings)
     if isinstance(kept, int):
         tokenizer = tokenizer.keeping(kept)
+    if isinstance(size, int):
+        tokenizer = tokenizer.tiled(size, overlap=overlap)
     if tokenizer.weights_sha256 != info.weights_sha256:
         here, there = ((digest or "none")[:8] for digest in (tokenizer.weights_sha256, info.weights_sha256))
         raise TokbenchError(f"{info.name} was measured with the weights {there}, those that load here are {here}")

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.tokenizers.normalisation import Normalisation
+from tokbench.tokenizers.tiles import decode_tiles, encode_tiles, tiling_for
+from tokbench.tokenizers.tiling import Tiling
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
 from tokbench.tracing import traced
 from tokbench.weights.checkpoints import Checkpoint
@@ -49,6 +51,9 @@ class Tokenizer(nn.Module, ABC):
         config: The frozen dataclass it was built from; None if it has none.
         encode_is_stochastic: Whether encode draws noise and so needs ``seeds``; otherwise it ignores them.
         decode_is_stochastic: Whether decode does.
+        tileable: Whether tokens stand for places, and do so alike wherever in an image these lie, so that large images can be cut into tiles.
+            Classes whose tokens are of a whole image, or who learned positions in it, say False.
+        tiling: How encode and decode cut images, see ``tiled``; None leaves them whole.
         kept_length: How many of a sequence's first positions encode keeps, see ``keeping``; None keeps all.
         trained_with: The networks and data its training used, so that a bench can mark figures those networks judge; ``unknown`` among
             them where there may be others. A class that learned nothing says ``trained_with = ()``.
@@ -62,6 +67,8 @@ class Tokenizer(nn.Module, ABC):
 
     encode_is_stochastic: bool = False
     decode_is_stochastic: bool = False
+    tileable: bool = True
+    tiling: Tiling | None = None
     kept_length: int | None = None
     name: str = ""
     config: Any = None
@@ -111,6 +118,24 @@ class Tokenizer(nn.Module, ABC):
         kept.kept_length = length
         return kept
 
+    def tiled(self, size: int | None, *, overlap: int | None = None) -> Tokenizer:
+        """Copy the tokenizer, weights shared, with an encode and a decode that work through large images tile by tile.
+
+        Tokens lie on the grid of the whole image, whose layout does not change. Each tile of each image runs by itself, so that memory
+        follows the size of a tile. What looks at all of a map, such as attention and group normalisation, sees one tile: tokens and pixels
+        are then near those without tiles, not equal. They are the same ones where an image is no larger than a tile.
+
+        Args:
+            size: Side of a tile in pixels, a multiple of the stride; None works without tiles.
+            overlap: Pixels that neighbours share at least, a multiple of the stride; None takes a quarter of the side.
+
+        Raises:
+            TokbenchError: If the tokenizer does not work in tiles (``tileable``, a grid of two axes, a decoder without noise), or not in such.
+        """
+        tiled = copy.copy(self)
+        tiled.tiling = None if size is None else tiling_for(self, size, overlap)
+        return tiled
+
     @torch.no_grad()
     def encode(self, images: Float[Tensor, "b 3 h w"], *, seeds: Seeds | None = None) -> Tokens:
         """Turn images into tokens.
@@ -132,7 +157,8 @@ class Tokenizer(nn.Module, ABC):
         images = self._in_range(images)
         self._check_dtype("images", images)
         layout = self.layout(*images.shape[2:])
-        tokens = self._encode(images, _check_seeds(self.name, self.encode_is_stochastic, seeds, len(images)))
+        values = _check_seeds(self.name, self.encode_is_stochastic, seeds, len(images))
+        tokens = self._encode(images, values) if self.tiling is None else encode_tiles(self, images, values, self.tiling)
         return tokens if self.kept_length is None else tokens.prefix(layout.prefix(self.kept_length).positions)
 
     @torch.no_grad()
@@ -151,7 +177,8 @@ class Tokenizer(nn.Module, ABC):
             TokbenchError: If seeds are missing, or no image can be decoded from so few tokens.
         """
         self._check_tokens(tokens)
-        return self._decode(tokens, _check_seeds(self.name, self.decode_is_stochastic, seeds, len(tokens)))
+        values = _check_seeds(self.name, self.decode_is_stochastic, seeds, len(tokens))
+        return self._decode(tokens, values) if self.tiling is None else decode_tiles(self, tokens, self.tiling)
 
     @torch.no_grad()
     def embed(self, tokens: Tokens) -> Float[Tensor, "b l d"]:

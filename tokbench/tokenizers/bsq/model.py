@@ -61,6 +61,7 @@ class BSQViT(Tokenizer):
     """
 
     config: BSQViTConfig
+    tileable = False
 
     def __init__(self, config: BSQViTConfig) -> None:
         super().__init__()

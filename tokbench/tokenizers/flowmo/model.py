@@ -41,6 +41,7 @@ class FlowMo(Tokenizer):
 
     config: FlowMoConfig
     decode_is_stochastic = True
+    tileable = False
 
     def __init__(self, config: FlowMoConfig) -> None:
         super().__init__()

@@ -24,6 +24,7 @@ class MultiScaleTokenizer(ConvVQTokenizer):
 
     config: MultiScaleConfig
     quantize: MultiScaleQuantizer
+    tileable = False
 
     def __init__(self, config: MultiScaleConfig) -> None:
         super().__init__(config)

@@ -96,6 +96,7 @@ class TiTok(Tokenizer):
     """
 
     config: TiTokConfig
+    tileable = False
 
     def __init__(self, config: TiTokConfig) -> None:
         super().__init__()
