@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -13,6 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tokbench.commands.values import choice, completing, whole
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
+
+if TYPE_CHECKING:
+    from tokbench.tokenizers.base import Tokenizer
 
 
 def _tokenizers() -> list[str]:
@@ -62,6 +66,16 @@ PrecisionOption = Annotated[str | None, choice("--precision", among=("fp32", "bf
 WorkersOption = Annotated[int | None, whole("--workers", low=1, help="Threads that read [default: as many as there are cores].")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps.")]
 
+TileSizeOption = Annotated[
+    int | None, whole("--tile-size", low=1, help="Work through images in overlapping tiles with sides of so many pixels.")
+]
+TileOverlapOption = Annotated[
+    int | None, whole("--tile-overlap", low=0, help="Pixels that tiles overlap by at least [default: a quarter of a tile].")
+]
+
+Cut = Callable[["Tokenizer"], "Tokenizer"] | None
+"""What lets a tokenizer work in tiles; None where none were asked for."""
+
 
 def say(text: str) -> None:
     """Print a line to stderr, or nothing where that is full or gone: no work is lost for a remark.
@@ -95,6 +109,17 @@ def loading(weights: str | None, setting: list[str] | None, drop: list[str] | No
     """
     taken = None if averages is None else averages == "yes"
     return {"weights": weights, "drop": tuple(drop or ()), "averages": taken, "config": settings(setting)}
+
+
+def tiles(size: int | None, overlap: int | None) -> Cut:
+    """Turn the options about tiles into what they do to a tokenizer.
+
+    Raises:
+        TokbenchError: If there is an overlap without tiles.
+    """
+    if size is None and overlap is not None:
+        raise TokbenchError(f"--tile-overlap {overlap} is of tiles, and there are none; give --tile-size too, or leave it out")
+    return None if size is None else lambda tokenizer: tokenizer.tiled(size, overlap=overlap)
 
 
 def bar() -> Progress:

@@ -15,11 +15,14 @@ from tokbench.commands.console import (
     LabelsOption,
     PrecisionOption,
     SettingsOption,
+    TileOverlapOption,
+    TileSizeOption,
     WeightsOption,
     WorkersOption,
     loading,
     progress,
     say,
+    tiles,
     tokenizer_names,
 )
 from tokbench.commands.destinations import check_folder
@@ -66,6 +69,8 @@ def export(
     size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: 64].")] = None,
     seed: Annotated[int | None, whole("--seed", help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
     precision: PrecisionOption = None,
+    tile_size: TileSizeOption = None,
+    tile_overlap: TileOverlapOption = None,
     views: Annotated[
         Literal["none", "flip", "ten-crop"],
         choice("--views", among=("none", "flip", "ten-crop"), help="Rows of an image: it alone, it and its mirror image, or ten crops."),
@@ -120,9 +125,11 @@ def export(
     from tokbench.tokenizers.zoo import load
 
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
+    cut = tiles(tile_size, tile_overlap)
     names = None if classes is None else read_classes(classes)
     how = format_options(condition, loss, id_type, vocabulary, text_tokenizer)
     model = load(tokenizer, device=own_device(device), **loading(weights, setting, drop, averages))
+    model = model if cut is None else cut(model)
     source = open_source(data, size=protocol.size)
     with progress(model.name, len(source)) as advance:
         options = ExportOptions(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokbench.commands.console import DeviceOption, tokenizer_names
+from tokbench.commands.console import DeviceOption, TileOverlapOption, TileSizeOption, tiles, tokenizer_names
 from tokbench.commands.pictures import check_picture, write_picture
 from tokbench.commands.values import whole
 
@@ -22,18 +22,22 @@ def reconstruct(
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")] = Path("grid.png"),
     size: Annotated[int, whole("--size", low=8, help="Side of the centre square in pixels.")] = 64,
+    tile_size: TileSizeOption = None,
+    tile_overlap: TileOverlapOption = None,
     tile: Annotated[int, whole("--tile", low=32, high=1024, help="Side of a picture in the grid.")] = 192,
     device: DeviceOption = "cpu",
     seed: Annotated[int, whole("--seed", help="Of stochastic tokenizers.")] = 0,
 ) -> None:
     """Draw originals, reconstructions and error maps side by side."""
     check_picture(output, "--output")
+    cut = tiles(tile_size, tile_overlap)
     from tokbench.bench.reconstruct import read_pictures
     from tokbench.bench.reconstruct import reconstruct as reconstruct_pictures
     from tokbench.report.grid import draw_grid
     from tokbench.tokenizers.zoo import load
 
-    tokenizers: list[Tokenizer] = [load(name, None, device) for name in tokenizer]
+    loaded = [load(name, None, device) for name in tokenizer]
+    tokenizers: list[Tokenizer] = loaded if cut is None else [cut(model) for model in loaded]
     pictures, attribution = read_pictures(images, size)
     rows = reconstruct_pictures(pictures, tokenizers, seed=seed)
     grid = draw_grid(rows, [item.name for item in tokenizers], tile=tile, footer=attribution)

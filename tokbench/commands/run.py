@@ -14,16 +14,20 @@ import typer
 from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate_report, finish_gate, gate_records, print_records
 from tokbench.commands.console import (
     AveragesOption,
+    Cut,
     DataOption,
     DeviceOption,
     DropOption,
     PrecisionOption,
     SettingsOption,
+    TileOverlapOption,
+    TileSizeOption,
     WeightsOption,
     WorkersOption,
     loading,
     progress,
     say,
+    tiles,
     tokenizer_names,
 )
 from tokbench.commands.destinations import check_folder
@@ -61,6 +65,8 @@ def run(
     lengths: Annotated[
         str | None, typer.Option(help="Measure with the first 32, with the first 64, ... positions: 32,64. For sequences that decode so.")
     ] = None,
+    tile_size: TileSizeOption = None,
+    tile_overlap: TileOverlapOption = None,
     metrics: Annotated[str | None, typer.Option(help="Names separated by commas, or all.")] = None,
     batch_size: Annotated[int, whole("--batch-size", low=1, help="Images read ahead; changes no figure.")] = 64,
     device: DeviceOption = "cpu",
@@ -103,11 +109,12 @@ def run(
     check_gate_report(fail_if, gate_report)
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     kept = () if lengths is None else whole_numbers("--lengths", lengths, LONGEST_SEQUENCE)
-    chosen = loading(weights, setting, drop, averages)
+    chosen, cut = loading(weights, setting, drop, averages), tiles(tile_size, tile_overlap)
     if len(tokenizer) > 1 and (weights is not None or drop or averages is not None):
         raise TokbenchError(f"--weights, --drop and --averages belong to one tokenizer, {len(tokenizer)} are given; run them one by one")
     with redirect_stdout(sys.stderr), gathered() as team:  # plug-ins may print, and what we print may be JSON
-        subjects, failed = _subjects(tokenizer, own_device(device), chosen, protocol.size, kept)  # before the data: mistakes show at once
+        loaded = _subjects(tokenizer, own_device(device), chosen, protocol.size, kept, cut)  # before the data: mistakes show at once
+        subjects, failed = loaded
         source = open_source(data, size=protocol.size)
         options = RunOptions(batch_size, workers, strict=strict, feature_weights=feature_weights, save_images=save_images)
         bench = _Bench(source, data, metrics, protocol, options, out_dir, asked, resume, team)
@@ -191,7 +198,7 @@ def _silent(done: int, total: int) -> None:
 
 
 def _subjects(
-    names: list[str], device: str, chosen: dict[str, Any], size: int, lengths: tuple[int, ...]
+    names: list[str], device: str, chosen: dict[str, Any], size: int, lengths: tuple[int, ...], cut: Cut
 ) -> tuple[list[Tokenizer | Anchor], bool]:
     """Load what is to be measured, once for every length; those whose own code fails are named and left out, and so the second value."""
     from tokbench.conduct import Misbehaved, layout_of
@@ -204,8 +211,11 @@ def _subjects(
             if not hasattr(subject, "layout"):  # codecs have none
                 if lengths:
                     raise TokbenchError(f"{name} is a codec, without tokens to keep --lengths of; run it by itself")
+                if cut is not None:
+                    raise TokbenchError(f"{name} is a codec, which takes images whole; run it by itself, without --tile-size")
                 subjects.append(subject)
                 continue
+            subject = subject if cut is None else cut(subject)
             found = [subject.keeping(length) for length in lengths] or [subject]
             for one in found:
                 layout_of(one, size, size)

@@ -14,14 +14,18 @@ import typer
 from tokbench.commands import console
 from tokbench.commands.console import (
     AveragesOption,
+    Cut,
     DeviceOption,
     DropOption,
     PrecisionOption,
     SettingsOption,
+    TileOverlapOption,
+    TileSizeOption,
     WeightsOption,
     bar,
     loading,
     say,
+    tiles,
     tokenizer_names,
 )
 from tokbench.commands.destinations import check_folder
@@ -43,6 +47,8 @@ def speed(
     setting: SettingsOption = None,
     sizes: Annotated[str, typer.Option("--sizes", help="Sides of the images in pixels, separated by commas.")] = "256",
     batches: Annotated[str, typer.Option("--batches", help="Images at once, separated by commas.")] = "1,8,32",
+    tile_size: TileSizeOption = None,
+    tile_overlap: TileOverlapOption = None,
     modes: Annotated[
         str, typer.Option("--modes", help="Some of warm and compiled, separated by commas; compiling takes long.")
     ] = "warm,compiled",
@@ -70,7 +76,7 @@ def speed(
         warmup=warmup,
         seed=seed,
     )
-    chosen = loading(weights, setting, drop, averages)
+    chosen, cut = loading(weights, setting, drop, averages), tiles(tile_size, tile_overlap)
     if len(tokenizer) > 1 and (weights is not None or drop or averages is not None):
         raise TokbenchError(
             f"--weights, --drop and --averages belong to one tokenizer, {len(tokenizer)} are given; "
@@ -81,7 +87,7 @@ def speed(
     from tokbench.report.speed import speed_tables
 
     with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
-        loaded, failed = _loaded(tokenizer, device, chosen)
+        loaded, failed = _loaded(tokenizer, device, chosen, cut)
         records = _measured(loaded, protocol)
         for record in records:
             say(f"{record.tokenizer.name}: record {write_speed_record(record, out_dir)}")
@@ -111,7 +117,7 @@ def _turns() -> Iterator[Callable[[int, int], None]]:
         yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
-def _loaded(names: Sequence[str], device: str, chosen: dict[str, Any]) -> tuple[list[Tokenizer], bool]:
+def _loaded(names: Sequence[str], device: str, chosen: dict[str, Any], cut: Cut) -> tuple[list[Tokenizer], bool]:
     """Load what is to be measured; of several, those whose own code fails are named and left out, and so the second value."""
     from tokbench.bench.anchors import parse_anchor
     from tokbench.conduct import Misbehaved
@@ -122,7 +128,8 @@ def _loaded(names: Sequence[str], device: str, chosen: dict[str, Any]) -> tuple[
         if parse_anchor(name) is not None:
             raise TokbenchError(f"{name} is a codec, whose speed tokbench run measures; tokbench speed takes tokenizers")
         try:
-            found.append(load(name, device=device, **chosen))
+            model = load(name, device=device, **chosen)
+            found.append(model if cut is None else cut(model))
         except Misbehaved as error:
             failures.append(error)
     for failure in failures[: None if found else -1]:

@@ -56,7 +56,7 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
     Args:
         rows: Rows of the export.
         job: What they are.
-        tokenizer: The one that made them.
+        tokenizer: The one that made them; it cuts images into tiles as the export did.
         source: The images they were made from.
 
     Returns:
@@ -68,6 +68,8 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
     how = job.preparation
     if source.ready_size not in (None, how.size):
         raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the tokens were made at {how.size} px")
+    if tokenizer.tiling != how.tiling:
+        tokenizer = tokenizer.tiled(None) if how.tiling is None else tokenizer.tiled(how.tiling.size, overlap=how.tiling.overlap)
     settings = {"size": how.size, "resize": how.resize, "seed": how.seed, "precision": how.precision, "micro_batch": how.micro_batch}
     protocol = replace(get_protocol(changes=settings), crop=how.crop)  # type: ignore[arg-type]  # perhaps that of an earlier version
     if job.views > 1:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from tokbench import tokenizers
 from tokbench.bench.encode import decode, encode
-from tokbench.bench.identity import identity_of
+from tokbench.bench.identity import TILING, identity_of
 from tokbench.bench.loader import Loaded, in_background, readers, stacked
 from tokbench.bench.microbatch import padded
 from tokbench.configs import plain
@@ -33,6 +33,8 @@ Encoded = tuple[list[Loaded | SkippedImage], Tokens | None]
 def identify(tokenizer: Tokenizer, *, schema: int = SCHEMA) -> TokenizerIdentity:
     """Take a tokenizer's identity as it is now.
 
+    Whether it works in tiles is no part of it, but of how images were prepared: its tokens mean the same.
+
     Args:
         tokenizer: Any tokenizer.
         schema: Schema of the export to compare with; the first one knew no digest of weights beside that of their file.
@@ -42,7 +44,8 @@ def identify(tokenizer: Tokenizer, *, schema: int = SCHEMA) -> TokenizerIdentity
         state = _first_state_sha256(tokenizer) if tokenizer.weights_sha256 is None else None
         return TokenizerIdentity(name, plain(getattr(tokenizer, "config", {})), tokenizer.weights_sha256, state)
     found = identity_of(tokenizer)
-    return TokenizerIdentity(found.name, found.config, found.weights_sha256, found.state_sha256, found.source_sha256)
+    config = {key: value for key, value in found.config.items() if key != TILING}
+    return TokenizerIdentity(found.name, config, found.weights_sha256, found.state_sha256, found.source_sha256)
 
 
 def _first_state_sha256(tokenizer: Tokenizer) -> str | None:

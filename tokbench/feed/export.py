@@ -445,4 +445,5 @@ def preparation(tokenizer: Tokenizer, protocol: Protocol) -> Preparation:
         precision=protocol.precision,
         micro_batch=protocol.micro_batch,
         device=tokenizer.device.type,
+        tiling=tokenizer.tiling,
     )

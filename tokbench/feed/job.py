@@ -14,6 +14,7 @@ from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.records.earlier import upgraded
 from tokbench.tokenizers.normalisation import Normalisation
+from tokbench.tokenizers.tiling import Tiling
 
 SCHEMA = 2
 """1 held a digest of the weights only where they came from no file; its exports are verified and gone on with by what they hold."""
@@ -72,6 +73,7 @@ class Preparation:
         micro_batch: Images the network saw at once.
         device: ``cpu``, ``cuda``, ... whose arithmetic rounds in its own way.
         views: Which views of an image are rows, one of ``VIEWS``.
+        tiling: How images were cut into tiles; None if they were encoded whole.
 
     Raises:
         ValueError: If there are no such views.
@@ -86,6 +88,7 @@ class Preparation:
     micro_batch: int
     device: str = "cpu"
     views: str = field(default="none", metadata=UNLESS_DEFAULT)
+    tiling: Tiling | None = field(default=None, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         if self.views not in VIEWS:

@@ -37,8 +37,11 @@ PROBE_OPTIONS = {
 PLACELESS = re.compile(r"photos/(test|train)|text|faces|scenes/(test|train|held-out)(:[0-9]{1,8})?")
 """Data that ``--data`` finds by their names."""
 
-MODULES, KEPT = ("changed", "quantizers"), "kept_length"
-"""Parts of a recorded configuration that say what the modules were, and that no ``--set`` sets."""
+MODULES = ("changed", "quantizers")
+"""Parts of a recorded configuration that say what the modules were."""
+
+SETTINGS = {"kept_length": "--lengths", "tiling.size": "--tile-size", "tiling.overlap": "--tile-overlap"}
+"""Parts of it that options of their own set, and no ``--set``."""
 
 OUT = "results"
 """Folder of the records that the commands make."""
@@ -218,7 +221,7 @@ def _subject(info: TokenizerInfo, remarks: list[str]) -> list[str]:
     words = ["-t", clipped(info.name)]
     if info.codec is None:
         for key, value in _changed_settings(info).items():
-            words += ["--lengths", clipped(value)] if key == KEPT else ["--set", f"{clipped(key)}={clipped(value)}"]
+            words += [SETTINGS[key], clipped(value)] if key in SETTINGS else ["--set", f"{clipped(key)}={clipped(value)}"]
         if "changed" in info.config:
             remarks.append(f"measured after {clipped(', '.join(info.config['changed']))} of it had been changed in Python")
         if info.weights_sha256 is not None and info.weights_sha256 != _own_weights(info.name):
