@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
+from tokbench.tokenizers.vae.config import PosteriorForm, check_posterior
 
 PATCH = 2
 """Side of the squares of latents that become one position."""
@@ -25,14 +25,13 @@ class Flux2Config:
     """
 
     autoencoder: AutoencoderConfig
-    posterior: Literal["mean", "sample"] = "mean"
+    posterior: PosteriorForm = "mean"
 
     def __post_init__(self) -> None:
         self.autoencoder.check_design()
         if not self.autoencoder.double_z:
             raise ValueError("a KL autoencoder needs autoencoder.double_z=True")
-        if self.posterior not in ("mean", "sample"):
-            raise ValueError(f"posterior is mean or sample, got {self.posterior!r}")
+        check_posterior(self.posterior)
 
     @property
     def stride(self) -> int:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from math import inf, isfinite
-from typing import Literal
 
 from tokbench.layout import TokenLayout
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER
 from tokbench.tokenizers.family import Family, Variant, published_variant
 from tokbench.tokenizers.normalisation import Normalisation
+from tokbench.tokenizers.vae.config import PosteriorForm, check_posterior
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class VAEConfig:
 
     autoencoder: AutoencoderConfig
     embed_dim: int
-    posterior: Literal["mean", "sample"] = "mean"
+    posterior: PosteriorForm = "mean"
     quant_convs: bool = True
     latent_shift: float = 0.0
     latent_scale: float = 1.0
@@ -41,8 +41,7 @@ class VAEConfig:
         self.autoencoder.check_design()
         if not self.autoencoder.double_z:
             raise ValueError("a KL autoencoder needs autoencoder.double_z=True")
-        if self.posterior not in ("mean", "sample"):
-            raise ValueError(f"posterior is mean or sample, got {self.posterior!r}")
+        check_posterior(self.posterior)
         if self.embed_dim < 1:
             raise ValueError(f"embed_dim must be positive, got {self.embed_dim}")
         if not self.quant_convs and self.autoencoder.z_channels != self.embed_dim:

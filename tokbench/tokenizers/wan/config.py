@@ -1,38 +1,15 @@
-"""Configuration and layout arithmetic of Wan's autoencoders; no torch."""
+"""Configuration of Wan's autoencoders; no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
-from tokbench.layout import TokenLayout
 from tokbench.nn.configs import WanNetworkConfig
+from tokbench.tokenizers.vae.config import NetworkConfig
 
 
 @dataclass(frozen=True)
-class WanConfig:
-    """Shape of an autoencoder of Wan or Qwen-Image.
-
-    Args:
-        network: The network on stills.
-        posterior: Whether encode returns the posterior's mean or a sample (which needs seeds).
-
-    Raises:
-        ValueError: If the posterior is neither.
-    """
+class WanConfig(NetworkConfig):
+    """Shape of an autoencoder of Wan or Qwen-Image, on stills."""
 
     network: WanNetworkConfig
-    posterior: Literal["mean", "sample"] = "mean"
-
-    def __post_init__(self) -> None:
-        if self.posterior not in ("mean", "sample"):
-            raise ValueError(f"posterior is mean or sample, got {self.posterior!r}")
-
-    @property
-    def stride(self) -> int:
-        """Pixels a latent covers along each axis."""
-        return self.network.stride
-
-    def layout(self, height: int, width: int) -> TokenLayout:
-        """One latent vector per ``stride`` x ``stride`` pixels."""
-        return TokenLayout.strided(height, width, self.stride, channels=self.network.z_channels)
