@@ -10,7 +10,7 @@ import pytest
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.published import FIGURES, FLOWMO, PublishedFigure, published_figures
 
-RANGES = {"rfid": (0, 40), "psnr": (15, 40), "ssim": (0.3, 1), "lpips": (0, 0.5), "psim": (0.3, 2)}
+RANGES = {"rfid": (0, 40), "psnr": (15, 40), "ssim": (0.3, 1), "lpips": (0, 0.5), "psim": (0.3, 2), "ifid": (5, 90)}
 
 
 def keys() -> set[str]:

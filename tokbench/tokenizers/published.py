@@ -2,7 +2,7 @@
 
 They are quotations, not measurements of this package. The same weights have different figures under different protocols. So one stands
 beside a record only where data, size and what else is known of its protocol are the record's. PSIM is the perceptual distance that latent
-diffusion reports.
+diffusion reports, iFID the FID of images decoded from latents between those of two images.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 
 DATA_SETS = {"imagenet-val": 50_000, "coco-val2017": 5_000}
 """Images of the data sets that published figures name by key."""
+
+COMMON = ("imagenet-val", 256)
+"""Data set and side in pixels that most figures are of."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,7 @@ class PublishedFigure:
 
     Args:
         tokenizer: The key, ``Variant.published``.
-        metric: ``rfid``, ``psnr`` (dB), ``ssim``, ``lpips`` or ``psim``.
+        metric: ``rfid``, ``psnr`` (dB), ``ssim``, ``lpips``, ``psim`` or ``ifid``.
         value: As printed.
         protocol: Data set, size and whatever else is known of the measurement.
         source: Where it is printed.
@@ -63,6 +66,11 @@ class PublishedFigure:
     size: int | None = None
     differs: str | None = None
     verified: bool = True
+
+    @property
+    def common(self) -> bool:
+        """Whether it is of the data set and the size that most figures are of."""
+        return (self.data, self.size) == COMMON
 
 
 def _rows(tokenizer: str, protocol: PublishedProtocol | str, source: str, **values: float) -> tuple[PublishedFigure, ...]:
@@ -83,6 +91,10 @@ INFINITY = "FoundationVision/Infinity, README"
 FLOWMO = "Sargent et al. 2025, table 1"
 IBQ_DOC, MAGVIT2_DOC = "TencentARC/SEED-Voken, docs/IBQ.md", "TencentARC/SEED-Voken, docs/Open-MAGVIT2.md"
 DINO_PERCEPTUAL = "Na-VAE/dino_perceptual, docs"
+IFID = "tongdaxu/Making-rFID-Predictive-of-Diffusion-gFID, README"
+SANA = "mit-han-lab/efficientvit, dc_ae_sana_1.1.md"
+SIMPLE_VAE = "AiArtLab/simplevae, model card"
+OMNI_DOC = "alibaba/OmniDoc-TokenBench, README"
 SECOND_HAND = (FLOWMO,)
 """Sources that were not read themselves."""
 
@@ -114,6 +126,16 @@ FLOWMO_256 = PublishedProtocol(
     {"rfid": PYTORCH_FID, "psnr": "over batches of 5, bytes by truncation", "ssim": UNIFORM, "lpips": "network not named"},
 )
 
+IFID_256 = PublishedProtocol("ImageNet, 256 px; FID of images decoded from latents between those of two images", size=256)
+MJHQ_1024 = PublishedProtocol("MJHQ, 1024 px", size=1024)
+SIMPLE = PublishedProtocol("images not named", differs={"lpips": "network not named"})
+DOCUMENTS_256 = PublishedProtocol(
+    "OmniDoc-TokenBench, 3042 crops of documents at 256 px", size=256, differs={"lpips": "VGG instead of AlexNet"}
+)
+QWEN_256 = PublishedProtocol("ImageNet val, 256 px, shortest side and centre; of a user", size=256)
+TWO_RANGES = PublishedProtocol(
+    "ImageNet val at 256 px; SSIM of images in [0, 1] with a data range of 2", size=256, differs={"ssim": "data range of 2"}
+)
 MASKBIT_256 = PublishedProtocol("ImageNet val, 256 px; network of LPIPS not named", "imagenet-val", 256, {"lpips": "network not named"})
 
 FIGURES: tuple[PublishedFigure, ...] = (
@@ -134,18 +156,37 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vae/kl-f8", LDM_256, LDM, rfid=0.90, psnr=24.19, psim=1.02),
     *_rows("vae/kl-f8", "ImageNet", "ai-forever/MoVQGAN, README", rfid=0.968, psnr=25.112, ssim=0.692),
     *_rows("vae/kl-f16", LDM_256, LDM, rfid=0.87, psnr=24.08, psim=1.07),
+    *_rows("vae/kl-f16", "ImageNet", "LTH14/mar, issue 3", rfid=0.82),
     *_rows("vae/kl-f32", LDM_256, LDM, rfid=2.04, psnr=22.27, psim=1.41),
     *_rows("vae/sd", COCO_256, "stabilityai/sd-vae-ft-ema-original, model card", rfid=4.99, psnr=23.4, ssim=0.69, psim=1.01),
+    *_rows("vae/sd", SIMPLE, SIMPLE_VAE, psnr=28.10, lpips=0.147),
+    *_rows("vae/sd-ft-ema", COCO_256, "stabilityai/sd-vae-ft-ema, model card", rfid=4.42, psnr=23.8, ssim=0.69, psim=0.96),
+    *_rows("vae/sd-ft-mse", COCO_256, "stabilityai/sd-vae-ft-mse, model card", rfid=4.70, psnr=24.5, ssim=0.71, psim=0.92),
     *_rows("vae/sdxl", COCO_256, "stabilityai/sdxl-vae, model card", rfid=4.42, psnr=24.7, ssim=0.73, psim=0.88),
     *_rows("vae/sdxl", BSQ_256, BSQ, rfid=0.72, psnr=25.38, ssim=0.7276, lpips=0.0666),
+    *_rows("vae/sdxl-fp16-fix", SIMPLE, SIMPLE_VAE, psnr=29.67, lpips=0.124),
     *_rows("vae/sd", VAL_256, DINO_PERCEPTUAL, rfid=0.73, psnr=25.70, ssim=0.702),
     *_rows("vae/sdxl", VAL_256, DINO_PERCEPTUAL, rfid=0.68, psnr=26.04, ssim=0.834),
     *_rows("vae/flux", VAL_256, DINO_PERCEPTUAL, rfid=0.15, psnr=31.10, ssim=0.887),
+    *_rows("vae/flux", QWEN_256, "QwenLM/Qwen-Image, issue 16", psnr=32.57, ssim=0.9222),
+    *_rows("vae/flux", DOCUMENTS_256, OMNI_DOC, rfid=0.5543, psnr=26.2377, ssim=0.9364, lpips=0.0247),
+    *_rows("vae/flux", IFID_256, IFID, ifid=67.41),
+    *_rows("vae/sd3", IFID_256, IFID, ifid=37.13),
+    *_rows("dcae/f32c32-sana-1.0", MJHQ_1024, SANA, rfid=0.339, psnr=29.31),
+    *_rows("dcae/f32c32-sana-1.1", MJHQ_1024, SANA, rfid=0.314, psnr=29.74),
     *_rows("dcae/f64c128-in-1.0", VAL_512, "dc-ai-projects/DC-Gen, DC-AE.md", rfid=0.2168, psnr=26.1489, ssim=0.7105, lpips=0.0802),
     *_rows("flux/2", VAL_256, DINO_PERCEPTUAL, rfid=0.27, psnr=31.46, ssim=0.904),
+    *_rows("flux/2", "2000 images, not named", "data-archetype/full_capacitor, model card", psnr=36.28),
     *_rows("qwen/image", VAL_256, DINO_PERCEPTUAL, rfid=1.32, psnr=30.27, ssim=0.860),
-    *_rows("qwen/image", "ImageNet val, 256 px, shortest side and centre", "QwenLM/Qwen-Image, issue 16", psnr=31.87, ssim=0.9059),
+    *_rows("qwen/image", QWEN_256, "QwenLM/Qwen-Image, issue 16", psnr=31.87, ssim=0.9059),
+    *_rows("qwen/image", IFID_256, IFID, ifid=30.58),
+    *_rows("wan/2.2", SIMPLE, SIMPLE_VAE, psnr=34.25, lpips=0.052),
     *_rows("llamagen/vq-16", LLAMAGEN_256, LLAMAGEN, rfid=2.19),
+    *_rows("llamagen/vq-16", TWO_RANGES, LLAMAGEN, ssim=0.675),
+    *_rows(
+        "llamagen/vq-16", "ImageNet val, 256 px; of a user, rFID by clean-fid", "FoundationVision/LlamaGen, issue 34", rfid=2.11, psnr=20.79
+    ),
+    *_rows("llamagen/vq-16", TRAIN_256, "FoundationVision/LlamaGen, issue 34", rfid=4.28),
     *_rows("llamagen/vq-16", LLAMAGEN_384, LLAMAGEN, rfid=0.94),
     *_rows("llamagen/vq-16", LLAMAGEN_512, LLAMAGEN, rfid=0.70),
     *_rows("llamagen/vq-8", LLAMAGEN_256, LLAMAGEN, rfid=0.59),
@@ -168,6 +209,7 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("ibq/pretrain-16384", SEED_256, IBQ_DOC, rfid=2.06),
     *_rows("ibq/pretrain-262144", SEED_256, IBQ_DOC, rfid=1.53, psnr=22.69, ssim=0.64),
     *_rows("ibq/pretrain-262144", "COCO, 256 px", IBQ_DOC, rfid=6.79, psnr=22.28, ssim=0.65),
+    *_rows("ibq/emu3.5", "images of its makers", "baaivision/Emu3.5, issue 13", rfid=0.42, psnr=23.71),
     *_rows("cosmos/di16x16", SEED_256, IBQ_DOC, rfid=4.57, psnr=19.93, ssim=0.49),
     *_rows("cosmos/di16x16", "COCO, 256 px", IBQ_DOC, rfid=11.97, psnr=19.22, ssim=0.48),
     *_rows("cosmos/di16x16", SEED_LARGE, MAGVIT2_DOC, rfid=1.93, psnr=20.56, ssim=0.51),
@@ -187,6 +229,7 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("titok/l-32", VAL_256, TITOK, rfid=2.21),
     *_rows("titok/b-64", VAL_256, TITOK, rfid=1.70),
     *_rows("titok/s-128", VAL_256, TITOK, rfid=1.71),
+    *_rows("titok/s-128", "ImageNet val, 256 px; of a user", "bytedance/1d-tokenizer, issue 105", rfid=3.91),
     *_rows("titok/bl-64-vq", VAL_256, TITOK, rfid=2.06),
     *_rows("titok/bl-128-vq", VAL_256, TITOK, rfid=1.49),
     *_rows("titok/sl-256-vq", VAL_256, TITOK, rfid=1.03),
@@ -229,3 +272,14 @@ def published_figures(key: str | None) -> tuple[PublishedFigure, ...]:
         key: ``Variant.published``; None has no figures.
     """
     return tuple(figure for figure in FIGURES if figure.tokenizer == key)
+
+
+def headline(key: str | None, metric: str) -> PublishedFigure | None:
+    """The one figure of a metric that a list has room for: of ImageNet val at 256 px where there is one, else what comes nearest.
+
+    Args:
+        key: ``Variant.published``; None has no figures.
+        metric: Such as ``rfid``.
+    """
+    found = [figure for figure in published_figures(key) if figure.metric == metric]
+    return max(found, key=lambda figure: (figure.common, figure.data == COMMON[0], figure.data is not None), default=None)

@@ -71,6 +71,10 @@ def _structured(channels: int, widths: tuple[int, ...]) -> dict[str, Any]:
     }
 
 
+FIGURES = ("f64c128-in-1.0", "f32c32-sana-1.0", "f32c32-sana-1.1")
+"""Models with published figures."""
+
+
 def _variant(name: str, settings: dict[str, Any], summary: str, repository: str, *, stored: bool = True) -> Variant:
     data = ("data:imagenet/train", "lpips-vgg") if "-in-" in name else ("lpips-vgg",)
     return published_variant(
@@ -82,7 +86,7 @@ def _variant(name: str, settings: dict[str, Any], summary: str, repository: str,
         licence="Apache-2.0 (repository)",
         trained_with=data,
         file=f"hf:{repository}/diffusion_pytorch_model.safetensors" if stored else None,
-        figures=name == "f64c128-in-1.0",
+        figures=name in FIGURES,
     )
 
 

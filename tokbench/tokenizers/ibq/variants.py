@@ -44,7 +44,6 @@ FAMILY = Family(
             licence="Apache-2.0 (model card)",
             trained_with=("unknown",),
             file="hf:BAAI/Emu3.5-VisionTokenizer/model.ckpt",
-            figures=False,
         ),
     ),
 )

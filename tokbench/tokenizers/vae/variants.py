@@ -87,6 +87,22 @@ def _latent_diffusion(name: str, autoencoder: AutoencoderConfig, channels: int) 
     )
 
 
+def _tuned(name: str, repository: str, of: str, summary: str, scale: float, *, figures: bool = True) -> Variant:
+    """A row for weights of the f8 network that others tuned for the latents of a diffusion model."""
+    return published_variant(
+        "vae",
+        name,
+        VAEConfig(STABLE_DIFFUSION, embed_dim=4),
+        f"f8, 4 latent channels, of {of}, {summary}",
+        source=f"{repository}, diffusion_pytorch_model.safetensors",
+        licence="MIT (model card)",
+        trained_with=("unknown", "lpips-vgg"),
+        file=f"hf:{repository}/diffusion_pytorch_model.safetensors",
+        figures=figures,
+        normalisation=Normalisation(scale=scale),
+    )
+
+
 FAMILY = Family(
     name="vae",
     summary="KL autoencoder (Rombach et al. 2022, latent diffusion): continuous latents",
@@ -114,12 +130,14 @@ FAMILY = Family(
             "sd",
             VAEConfig(STABLE_DIFFUSION, embed_dim=4),
             "f8, 4 latent channels, of Stable Diffusion 1 and 2",
-            source="CompVis/stable-diffusion, first_stage_model; fine-tuned decoders: stabilityai/sd-vae-ft-ema, sd-vae-ft-mse",
+            source="CompVis/stable-diffusion, first_stage_model",
             licence="OpenRAIL-M (CreativeML, model card)",
             trained_with=LATENT_DIFFUSION_DATA,
             file="hf:CompVis/stable-diffusion-v1-4/vae/diffusion_pytorch_model.safetensors",
             normalisation=Normalisation(scale=0.18215),
         ),
+        _tuned("sd-ft-ema", "stabilityai/sd-vae-ft-ema", "Stable Diffusion 1 and 2", "its decoder tuned further", 0.18215),
+        _tuned("sd-ft-mse", "stabilityai/sd-vae-ft-mse", "Stable Diffusion 1 and 2", "its decoder tuned to squared error", 0.18215),
         published_variant(
             "vae",
             "sdxl",
@@ -132,6 +150,7 @@ FAMILY = Family(
             sha256="63aeecb90ff7bc1c115395962d3e803571385b61938377bc7089b36e81e92e2e",
             normalisation=Normalisation(scale=0.13025),
         ),
+        _tuned("sdxl-fp16-fix", "madebyollin/sdxl-vae-fp16-fix", "Stable Diffusion XL", "tuned to run in half precision", 0.13025),
         published_variant(
             "vae",
             "flux",
@@ -153,7 +172,6 @@ FAMILY = Family(
             licence="Stability Community (model card, unverified)",
             trained_with=(),
             file="hf:stabilityai/stable-diffusion-3.5-large/vae/diffusion_pytorch_model.safetensors",
-            figures=False,
             normalisation=Normalisation(mean=(0.0609,), scale=1.5305),
         ),
     ),

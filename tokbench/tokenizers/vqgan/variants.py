@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.quantizers.configs import VQ, Gumbel
 from tokbench.tokenizers.conv_vq.config import TINY_AUTOENCODER, ConvVQConfig
@@ -107,6 +109,20 @@ FAMILY = Family(
             AutoencoderConfig(8),
             16384,
             "f16, 16384 codes of 8 values, published for OpenImages at 256 px; configuration from its README row, unverified",
+        ),
+        replace(
+            published_variant(
+                "vqgan",
+                "chameleon",
+                ConvVQConfig(AutoencoderConfig(256, attn_resolutions=()), VQ(8192, 256, loss_form="taming")),
+                "f16, 8192 codes, of Chameleon and Anole at 512 px; its file's names are taming's, unverified",
+                source="facebookresearch/chameleon, tokenizer/vqgan.ckpt, as GAIR/Anole-7b-v0.1 has it",
+                licence="Chameleon Research, non-commercial (repository, unverified)",
+                trained_with=("unknown", "lpips-vgg"),
+                file="hf:GAIR/Anole-7b-v0.1/tokenizer/vqgan.ckpt",
+                figures=False,
+            ),
+            image_size=512,
         ),
     ),
 )

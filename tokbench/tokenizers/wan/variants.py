@@ -57,7 +57,6 @@ FAMILY = Family(
             licence="Apache-2.0 (model card, unverified)",
             trained_with=(),
             file="hf:Wan-AI/Wan2.2-TI2V-5B-Diffusers/vae/diffusion_pytorch_model.safetensors",
-            figures=False,
             normalisation=Normalisation(MEAN_2_2, STD_2_2),
         ),
     ),
