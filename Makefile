@@ -1,12 +1,13 @@
 # make run: set up and measure the VQGAN that ships with the package. make test: lint, types and tests.
 # make docs: the site of docs/ and docstrings, into site/. make dist: a wheel, into dist/.
 # make tables: the tables in the documents, from the committed records and the rows of figures.
+# make sizes: how large the tokenizers of the zoo are, from networks built without memory.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 INSTALL := $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check
 
-.PHONY: run test pytest lint style types assets docs tables dist clean
+.PHONY: run test pytest lint style types assets docs tables sizes dist clean
 
 run: $(VENV)/.installed
 	$(BIN)/tokbench run --tokenizer vqgan
@@ -36,6 +37,9 @@ docs: $(VENV)/.installed-docs
 
 tables: $(VENV)/.installed
 	$(BIN)/python docs/tables.py
+
+sizes: $(VENV)/.installed-test
+	$(BIN)/python docs/sizes.py
 
 dist: $(VENV)/.installed
 	rm -rf build dist

@@ -108,6 +108,14 @@ class TokenLayout:
         return bool(self.codebook_sizes)
 
     @property
+    def downsampling(self) -> int | None:
+        """Pixels a position covers along each axis, as in f16: of several scales at the last; None for a plain sequence and uneven grids."""
+        sides = self.scales[-1:] * 2 or self.grid
+        factors = {pixels / side for pixels, side in zip(self.image_size, sides, strict=False)} if len(sides) == 2 else {0.5}
+        factor = min(factors)
+        return int(factor) if len(factors) == 1 and factor.is_integer() else None
+
+    @property
     def positions(self) -> int:
         """L, the number of grid positions."""
         return math.prod(self.grid)

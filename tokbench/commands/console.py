@@ -29,6 +29,16 @@ tokenizer_names = completing(_tokenizers)
 """What shells offer for the name of a tokenizer."""
 
 
+def _tokenizers_and_sets() -> list[str]:
+    from tokbench.tokenizers.sets import SIGN, counts
+
+    return [*_tokenizers(), *(f"{SIGN}{word}" for word in sorted(counts()))]
+
+
+tokenizers_and_sets = completing(_tokenizers_and_sets)
+"""What shells offer where a set of tokenizers is taken too."""
+
+
 class Screen(Console):
     """A console that leaves it to ``main`` what becomes of the process when nobody reads it any more."""
 

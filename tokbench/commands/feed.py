@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -24,6 +25,7 @@ from tokbench.commands.console import (
     say,
     tiles,
     tokenizer_names,
+    tokenizers_and_sets,
 )
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.formats import (
@@ -58,8 +60,11 @@ def _moved(folder: str | None) -> None:
 
 def export(
     context: typer.Context,
-    tokenizer: Annotated[str | None, typer.Option("--tokenizer", "-t", autocompletion=tokenizer_names, help=f"{TOKENIZER}.")] = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help=f"{OUT}.")] = None,
+    tokenizer: Annotated[
+        str | None,
+        typer.Option("--tokenizer", "-t", autocompletion=tokenizers_and_sets, help=f"{TOKENIZER}; or a set, @discrete-f16 or @FILE.txt."),
+    ] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", help=f"{OUT}; each of a set has a folder in it.")] = None,
     weights: WeightsOption = None,
     drop: DropOption = None,
     averages: AveragesOption = None,
@@ -122,38 +127,74 @@ def export(
     from tokbench.feed.export import ExportOptions
     from tokbench.feed.export import export as export_tokens
     from tokbench.records.protocol import get_protocol
+    from tokbench.tokenizers.sets import check_sizes
     from tokbench.tokenizers.zoo import load
 
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     cut = tiles(tile_size, tile_overlap)
     names = None if classes is None else read_classes(classes)
     how = format_options(condition, loss, id_type, vocabulary, text_tokenizer)
-    model = load(tokenizer, device=own_device(device), **loading(weights, setting, drop, averages))
-    model = model if cut is None else cut(model)
-    source = open_source(data, size=protocol.size)
-    with progress(model.name, len(source)) as advance:
-        options = ExportOptions(
-            rows_per_shard=rows,
-            latents=latents,
-            latent_scale=latent_scale,
-            views=views,
-            labels=labels,
-            classes=names,
-            batch_size=batch_size,
-            workers=workers,
-            strict=strict,
-            memmap=memmap,
-            formats=places,
-            format_options=how,
-            progress=advance,
+    folders = _folders(tokenizer, out_dir)
+    if tokenizer not in folders:
+        _check_alone(
+            tokenizer, folders, {"--weights": weights, "--drop": drop, "--averages": averages, "--memmap": memmap} | _placed(places)
         )
-        done = export_tokens(model, source, out_dir, protocol=protocol, options=options)
-    rest = "" if done.complete else "; other ranks are not done yet"
-    what = "image" if views == "none" else "view"
-    say(f"{counted(done.rows, what)} in {done.made} new and {done.kept} kept shards of {done.folder}, {len(done.skipped)} skipped{rest}")
-    if memmap is not None:
-        say(f"{done.memmap} holds them as one array" if done.memmap else f"the rank that finishes last writes {memmap}")
-    say_written(done.formats, places)
+        if not setting:  # which may change what sizes they take
+            check_sizes(folders, protocol.size)
+    source = None
+    for name, folder in folders.items():
+        model = load(name, device=own_device(device), **loading(weights, setting, drop, averages))
+        model = model if cut is None else cut(model)
+        source = open_source(data, size=protocol.size) if source is None else source
+        with progress(model.name, len(source)) as advance:
+            options = ExportOptions(
+                rows_per_shard=rows,
+                latents=latents,
+                latent_scale=latent_scale,
+                views=views,
+                labels=labels,
+                classes=names,
+                batch_size=batch_size,
+                workers=workers,
+                strict=strict,
+                memmap=memmap,
+                formats=places,
+                format_options=how,
+                progress=advance,
+            )
+            done = export_tokens(model, source, folder, protocol=protocol, options=options)
+        rest = "" if done.complete else "; other ranks are not done yet"
+        what = "image" if views == "none" else "view"
+        say(
+            f"{counted(done.rows, what)} in {done.made} new and {done.kept} kept shards of {done.folder}, {len(done.skipped)} skipped{rest}"
+        )
+        if memmap is not None:
+            say(f"{done.memmap} holds them as one array" if done.memmap else f"the rank that finishes last writes {memmap}")
+        say_written(done.formats, places)
+
+
+def _folders(tokenizer: str, out: Path) -> dict[str, Path]:
+    """Names of what is asked for, each with the folder of its shards: that of a set is one of its own, called after its name."""
+    from tokbench.records.naming import file_stem
+    from tokbench.tokenizers.sets import expand, is_set
+
+    if not is_set(tokenizer):
+        return {tokenizer: out}
+    return {name: out / file_stem(name) for name in expand([tokenizer], needs_weights=True)}
+
+
+def _placed(places: Mapping[str, Path | None]) -> dict[str, Path | None]:
+    """Formats with a folder of their own, as they are asked for."""
+    return {f"--as {name}={place}": place for name, place in places.items() if place is not None}
+
+
+def _check_alone(tokenizer: str, folders: Mapping[str, Path], given: Mapping[str, object]) -> None:
+    """Refuse for a set what is of one tokenizer."""
+    wrong = [option for option, value in given.items() if value not in (None, [])]
+    if wrong:
+        raise TokbenchError(
+            f"{wrong[0]} is of one tokenizer, and {tokenizer} has {len(folders)}; leave it out, or export them one by one with -t NAME"
+        )
 
 
 def verify(

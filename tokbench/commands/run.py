@@ -28,7 +28,7 @@ from tokbench.commands.console import (
     progress,
     say,
     tiles,
-    tokenizer_names,
+    tokenizers_and_sets,
 )
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.values import whole, whole_numbers
@@ -52,7 +52,10 @@ def run(
     tokenizer: Annotated[
         list[str],
         typer.Option(
-            "--tokenizer", "-t", autocompletion=tokenizer_names, help="Name, module:Class, or anchor/webp-BYTES; may be repeated."
+            "--tokenizer",
+            "-t",
+            autocompletion=tokenizers_and_sets,
+            help="Name, module:Class, anchor/webp-BYTES, or a set, @discrete-f16 or @FILE.txt; may be repeated.",
         ),
     ],
     weights: WeightsOption = None,
@@ -97,8 +100,10 @@ def run(
     from tokbench.ranks import own_device
     from tokbench.records.protocol import get_protocol
     from tokbench.report.gate import parse_conditions
+    from tokbench.tokenizers.sets import check_sizes, expand
 
     parse_conditions(fail_if or [])  # before the run: mistakes show at once
+    given, tokenizer = tokenizer, expand(tokenizer, needs_weights=True)
     asked = Part() if part is None else parse_part(part)
     alone = {"--fail-if": fail_if, "--gate-report": gate_report, "--json": as_json, "--save-images": save_images}
     if not asked.whole and (no := [name for name, value in alone.items() if value]):
@@ -108,6 +113,8 @@ def run(
     check_folder(out_dir, "--out")
     check_gate_report(fail_if, gate_report)
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
+    if given != tokenizer and not setting:  # a set; what is set may change what sizes they take
+        check_sizes(tokenizer, protocol.size)
     kept = () if lengths is None else whole_numbers("--lengths", lengths, LONGEST_SEQUENCE)
     chosen, cut = loading(weights, setting, drop, averages), tiles(tile_size, tile_overlap)
     if len(tokenizer) > 1 and (weights is not None or drop or averages is not None):

@@ -26,7 +26,7 @@ from tokbench.commands.console import (
     loading,
     say,
     tiles,
-    tokenizer_names,
+    tokenizers_and_sets,
 )
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.values import whole, whole_numbers
@@ -39,7 +39,13 @@ if TYPE_CHECKING:
 
 def speed(
     tokenizer: Annotated[
-        list[str], typer.Option("--tokenizer", "-t", autocompletion=tokenizer_names, help="Name, or module:Class; may be repeated.")
+        list[str],
+        typer.Option(
+            "--tokenizer",
+            "-t",
+            autocompletion=tokenizers_and_sets,
+            help="Name, module:Class, or a set, @discrete-f16 or @FILE.txt; may be repeated.",
+        ),
     ],
     weights: WeightsOption = None,
     drop: DropOption = None,
@@ -65,7 +71,9 @@ def speed(
     Tokenizers encode and decode images of noise, at every size and batch, as they are and compiled, and take turns at it.
     """
     from tokbench.records.speed_record import LARGEST_BATCH, LARGEST_SIZE, SpeedProtocol
+    from tokbench.tokenizers.sets import expand
 
+    tokenizer = expand(tokenizer, needs_weights=True)
     check_folder(out_dir, "--out")
     protocol = SpeedProtocol(
         sizes=whole_numbers("--sizes", sizes, LARGEST_SIZE),

@@ -5,97 +5,57 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import redirect_stdout
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from tokbench.commands.console import (
-    out,
-    tokenizer_names,
-)
+from tokbench.commands.console import out, say, tokenizer_names, tokenizers_and_sets
+from tokbench.commands.values import choice, whole
 
-if TYPE_CHECKING:
-    from tokbench.tokenizers.family import Family, Variant
-
-WIDE = 140
-"""Columns of a terminal that also shows bits per pixel and what each tokenizer is."""
+LIST_FORMATS = ("terminal", "csv", "json")
+SORT_KEYS = ("name", "tokens", "bits", "f", "size", "rfid", "psnr", "ssim", "lpips")
+"""What ``tokbench.tokenizers.listed`` sorts by, which takes long to import."""
 
 
-def list_(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False) -> None:
-    """List the tokenizers of the zoo."""
-    from rich.box import SIMPLE_HEAD
-    from rich.table import Table
+def list_(
+    tokenizer: Annotated[
+        list[str] | None,
+        typer.Option("--tokenizer", "-t", autocompletion=tokenizers_and_sets, help="Name or set alone, as run takes it; may be repeated."),
+    ] = None,
+    family: Annotated[list[str] | None, typer.Option("--family", help="Of this family alone; may be repeated.")] = None,
+    discrete: Annotated[bool | None, typer.Option("--discrete/--continuous", help="With codes alone, or with latents alone.")] = None,
+    max_tokens: Annotated[int | None, whole("--max-tokens", low=1, help="Of so many tokens an image at most.")] = None,
+    licence: Annotated[str | None, typer.Option("--licence", help="Of licences in which a word begins so: apache, non-commercial.")] = None,
+    local: Annotated[bool, typer.Option("--local", help="Those alone whose weights are here, or that need none.")] = False,
+    f: Annotated[int | None, whole("--f", low=1, help="With one position for so many pixels along each axis.")] = None,
+    sort: Annotated[str | None, choice("--sort", among=SORT_KEYS, help="Smallest or best first [default: by family].")] = None,
+    sets: Annotated[bool, typer.Option("--sets", help="List the words that sets such as @discrete-f16 are named by.")] = False,
+    form: Annotated[str, choice("--format", "-f", among=LIST_FORMATS, help="How to write the list.")] = "terminal",
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, as --format json does.")] = False,
+) -> None:
+    """List the tokenizers of the zoo, with figures that others published."""
+    from tokbench.commands.zoo_table import csv_of, print_sets, print_table
+    from tokbench.tokenizers.listed import Filter, Listed, in_order, listed
+    from tokbench.tokenizers.sets import expand
+    from tokbench.tokenizers.zoo import resolve
 
-    from tokbench.tokenizers.zoo import families
-
-    rows = [_variant_row(family, variant) for family in families().values() for variant in family.variants]
-    if as_json:
-        print(json.dumps(rows, indent=2))
+    if sets:
+        print_sets(out)
         return
-    table = Table(
-        header_style="bold",
-        box=SIMPLE_HEAD,
-        pad_edge=False,
-        collapse_padding=True,
-        caption="* what the family's name alone means",
-        caption_justify="left",
-    )
-    wide = out.width >= WIDE
-    for title in ("tokenizer", "px", "tokens", "bits", *(["bpp"] if wide else []), "codes", "weights", "licence"):
-        table.add_column(title, justify="left" if title in ("tokenizer", "weights", "licence") else "right", no_wrap=True)
-    if wide:
-        table.add_column("what it is", ratio=1)
-    for row in rows:
-        bits = "-" if row["bits_per_image"] is None else f"{row['bits_per_image']:.0f}"
-        bpp = "-" if row["bpp"] is None else f"{row['bpp']:.3f}"
-        books = _books(row["codebook_sizes"]) or f"{row['channels']} ch."
-        name = row["name"] + ("*" if row["default"] else "")
-        state = {"none needed": "-", "to be given": "--weights"}.get(row["weights"], row["weights"])
-        cells = [name, str(row["image_size"]), str(row["tokens_per_image"]), bits, *([bpp] if wide else []), books, state]
-        table.add_row(*cells, row["licence"].partition(" (")[0] or "-", *([row["summary"]] if wide else []))
-    out.print(table)
-
-
-def _books(sizes: list[int]) -> str:
-    return (
-        ""
-        if not sizes
-        else str(sizes[0])
-        if len(sizes) == 1
-        else f"{len(sizes)} x {sizes[0]}"
-        if len(set(sizes)) == 1
-        else ", ".join(map(str, sizes))
-    )
-
-
-def _variant_row(family: Family, variant: Variant) -> dict[str, Any]:
-    from tokbench.configs import plain
-    from tokbench.weights.obtain import weights_state
-
-    layout = variant.config.layout(variant.image_size, variant.image_size)
-    return {
-        "name": f"{family.name}/{variant.name}",
-        "family": family.name,
-        "default": variant.name == family.default,
-        "summary": variant.summary,
-        "image_size": variant.image_size,
-        "grid": list(layout.grid),
-        "positions": layout.positions,
-        "tokens_per_image": layout.tokens_per_image,
-        "bits_per_image": layout.bits_per_image,
-        "bpp": layout.bpp,
-        "codebook_sizes": list(layout.codebook_sizes),
-        "channels": layout.channels,
-        "scales": list(layout.scales),
-        "lengths": list(layout.lengths),
-        "weights": weights_state(family, variant),
-        "file": variant.file,
-        "file_sha256": variant.sha256,
-        "licence": variant.licence,
-        "source": variant.source,
-        "trained_with": list(variant.trained_with),
-        "normalisation": plain(variant.normalisation or getattr(variant.config, "normalisation", None)),
-    }
+    asked = Filter(tuple(family or ()), discrete, max_tokens, licence, local, f)
+    every = listed()
+    chosen = every if tokenizer is None else [Listed(*resolve(name)) for name in expand(tokenizer)]
+    rows = [row for row in chosen if asked.takes(row)]
+    if sort is not None:
+        rows = in_order(rows, sort)
+    if as_json or form == "json":
+        print(json.dumps([row.facts() for row in rows], indent=2))
+    elif form == "csv":
+        print(csv_of(rows), end="")
+    elif rows:
+        print_table(rows, out)
+    else:
+        say(f"none of the {len(every)} tokenizers is so; leave out an option of tokbench list")
 
 
 def _plugin_row(name: str) -> dict[str, Any]:
@@ -105,6 +65,7 @@ def _plugin_row(name: str) -> dict[str, Any]:
     from tokbench.bench.identity import package_of, source_digest
     from tokbench.conduct import layout_of
     from tokbench.configs import plain
+    from tokbench.tokenizers.listed import layout_facts
     from tokbench.tokenizers.plugin import build_plugin
     from tokbench.tokenizers.zoo import families
 
@@ -117,15 +78,7 @@ def _plugin_row(name: str) -> dict[str, Any]:
         "name": model.name,
         "summary": (inspect.getdoc(type(model)) or "").partition("\n")[0],
         "image_size": size,
-        "grid": list(layout.grid),
-        "positions": layout.positions,
-        "tokens_per_image": layout.tokens_per_image,
-        "bits_per_image": layout.bits_per_image,
-        "bpp": layout.bpp,
-        "codebook_sizes": list(layout.codebook_sizes),
-        "channels": layout.channels,
-        "scales": list(layout.scales),
-        "lengths": list(layout.lengths),
+        **layout_facts(layout),
         "source_sha256": digest,
         "package": package,
         "trained_with": list(model.trained_with),
@@ -138,14 +91,16 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Show one tokenizer: layout, configuration, source, licence."""
+    from tokbench.commands.zoo_table import quoted, size_in_words
     from tokbench.configs import flat, plain
+    from tokbench.tokenizers.listed import Listed
     from tokbench.tokenizers.zoo import resolve
 
     if ":" in name and not name.startswith("hf:"):
         values = _plugin_row(name)
     else:
         family, variant = resolve(name)
-        values = _variant_row(family, variant) | {"config": plain(variant.config), "family_summary": family.summary}
+        values = Listed(family, variant).facts() | {"config": plain(variant.config), "family_summary": family.summary}
     if as_json:
         print(json.dumps(values, indent=2))
         return
@@ -153,9 +108,11 @@ def show(
     out.print(values["summary"], highlight=False, markup=False)
     if "family_summary" in values:
         out.print(f"family        {values['family_summary']}", highlight=False, markup=False)
+    shown = values | {"size": size_in_words(values.get("bytes"))}
     for key in (
         "image_size",
         "grid",
+        "downsampling",
         "tokens_per_image",
         "bits_per_image",
         "bpp",
@@ -163,6 +120,8 @@ def show(
         "channels",
         "scales",
         "lengths",
+        "parameters",
+        "size",
         "weights",
         "file",
         "file_sha256",
@@ -173,10 +132,12 @@ def show(
         "source_sha256",
         "package",
     ):
-        if values.get(key) not in (None, [], 0, ""):
-            value = values[key]
+        if shown.get(key) not in (None, [], 0, ""):
+            value = shown[key]
             text = ", ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
             out.print(f"{key.replace('_', ' '):<18}{text}", highlight=False, markup=False)
+    for line in quoted(values.get("published", [])):
+        out.print(line, highlight=False, markup=False)
     if not values["config"]:
         return
     out.print("config (change with --set key=value)", highlight=False)
