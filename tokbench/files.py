@@ -112,6 +112,26 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
+def write_copy(file: Path, path: Path) -> None:
+    """Have a whole file at another path too, which takes no room where the disk has links; what is there already stays.
+
+    Args:
+        file: What is copied, and not changed afterwards by anyone.
+        path: Path of the copy; its folder is made if missing.
+
+    Raises:
+        TokbenchError: If it cannot be written.
+    """
+    make_folder(path.parent)
+    try:
+        os.link(file, path)
+    except FileExistsError:  # another process was first
+        return
+    except OSError:  # another disk, or one without links
+        with file.open("rb") as source, atomic_file(path) as copy:
+            shutil.copyfileobj(source, copy)
+
+
 @contextmanager
 def atomic_unit(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """Write new files, or folders of files, that belong together; nothing is overwritten.

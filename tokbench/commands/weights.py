@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,22 +18,68 @@ from tokbench.commands.console import (
     loading,
     say,
     tokenizer_names,
+    tokenizers_and_sets,
 )
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.values import choice
-from tokbench.errors import TokbenchError, unknown_name
+from tokbench.commands.zoo_table import size_in_words
+from tokbench.errors import TokbenchError
+from tokbench.report.words import counted
+
+if TYPE_CHECKING:
+    from tokbench.tokenizers.fetching import Plan
 
 weights_app = typer.Typer(help="Fetch, find and list weights and network files.")
 
 
 @weights_app.command("get")
 def weights_get(
-    name: Annotated[str, typer.Argument(help="A tokenizer, a network file of: tokbench weights list, or a URL or hf: place.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="NAME...",
+            autocompletion=tokenizers_and_sets,
+            help="Tokenizers, sets of them (@discrete-f16, @FILE.txt), network files of: tokbench weights list, URLs or hf: places.",
+        ),
+    ],
     renew: Annotated[
         bool, typer.Option("--renew", help="Fetch it again, and take what is there now for the file of its first use.")
     ] = False,
 ) -> None:
-    """Fetch weights once into the cache, and print where they lie."""
+    """Fetch weights once into the cache, and print where they lie. What one command could not fetch, the next goes on with."""
+    from tokbench.tokenizers.fetching import plan
+    from tokbench.tokenizers.sets import is_set
+
+    if len(names) == 1 and not is_set(names[0]):
+        print(_fetched(names[0], renew))
+        return
+    asked = plan(names, renew=renew)
+    say(_announced(asked))
+    failed: list[str] = []
+    for name in asked.names:
+        try:
+            print(_fetched(name, renew), flush=True)
+        except TokbenchError as error:
+            say(f"tokbench: {name}: {error}")
+            failed.append(name)
+    if failed:
+        say(f"tokbench: {len(failed)} of {len(asked.names)} could not be fetched: {', '.join(failed)}; the same command goes on with them")
+        raise typer.Exit(1)
+
+
+def _announced(asked: Plan) -> str:
+    """How much is to come, in a line."""
+    size = size_in_words(asked.bytes) if asked.bytes else ""
+    parts = [f"{counted(len(asked.coming), 'file')} to fetch" + (f", {size} by the shapes of their tensors" if size else "")]
+    parts += [f"{asked.unknown} of unknown size"] * bool(asked.unknown)
+    parts += [f"{len(asked.names) - len(asked.coming)} here or in these"] * (len(asked.names) > len(asked.coming))
+    parts += [f"{asked.needless} with nothing to fetch"] * bool(asked.needless)
+    return "; ".join(parts) + ("; files that hold more are larger" if size else "")
+
+
+def _fetched(name: str, renew: bool) -> Path:
+    """Bring one file here, with a bar as it comes."""
+    from tokbench.tokenizers.fetching import check_name, is_place
     from tokbench.weights.assets import ASSETS
 
     with bar() as shown:
@@ -45,23 +91,22 @@ def weights_get(
         if name in [asset.name for asset in ASSETS]:
             from tokbench.bench.fetch import fetch_asset
 
-            path = fetch_asset(name, renew=renew, progress=report)
-        elif _is_place(name):
+            return fetch_asset(name, renew=renew, progress=report)
+        if is_place(name):
             from tokbench.weights.places import locate
 
-            path = locate(name, renew=renew, progress=report)
-        else:
-            from tokbench.tokenizers.zoo import resolve
-            from tokbench.weights.obtain import fetch_weights
+            return locate(name, renew=renew, progress=report)
+        from tokbench.tokenizers.zoo import resolve
+        from tokbench.weights.obtain import fetch_weights
 
-            _check(name)
-            path = fetch_weights(*resolve(name), renew=renew, progress=report)
-    print(path)
+        check_name(name)
+        return fetch_weights(*resolve(name), renew=renew, progress=report)
 
 
 @weights_app.command("forget")
 def weights_forget(name: Annotated[str, typer.Argument(help="A tokenizer, or a URL or hf: place.")]) -> None:
     """Forget the digest noted at first use: the file that is here is taken at its next use."""
+    from tokbench.tokenizers.fetching import check_name, is_place
     from tokbench.tokenizers.zoo import resolve
     from tokbench.weights.assets import ASSETS
     from tokbench.weights.obtain import forget_weights
@@ -69,10 +114,10 @@ def weights_forget(name: Annotated[str, typer.Argument(help="A tokenizer, or a U
 
     if name in [asset.name for asset in ASSETS]:
         raise _one_digest(name)
-    if _is_place(name):
+    if is_place(name):
         known = forget_pin(name)
     else:
-        _check(name)
+        check_name(name)
         variant = resolve(name)[1]
         if variant.sha256 is not None:
             raise _one_digest(name)
@@ -86,13 +131,10 @@ def _one_digest(name: str) -> TokbenchError:
     return TokbenchError(f"{name} has one digest, which is part of tokbench; to fetch it again: tokbench weights get {name} --renew")
 
 
-def _is_place(name: str) -> bool:
-    return name.startswith("hf:") or name.lower().startswith(("http://", "https://"))
-
-
 @weights_app.command("path")
 def weights_path(name: Annotated[str, typer.Argument(help="A tokenizer, or a network file of: tokbench weights list.")]) -> None:
     """Print where weights lie, or would lie; exit status 1 if they are not there."""
+    from tokbench.tokenizers.fetching import check_name
     from tokbench.tokenizers.zoo import resolve
     from tokbench.weights import obtain
     from tokbench.weights.assets import ASSETS, asset_path
@@ -100,7 +142,7 @@ def weights_path(name: Annotated[str, typer.Argument(help="A tokenizer, or a net
     if name in [asset.name for asset in ASSETS]:
         path: Path | None = asset_path(name)
     else:
-        _check(name)
+        check_name(name)
         family, variant = resolve(name)
         path = obtain.weights_path(variant) or obtain.cache_path(family, variant)
     if path is None:
@@ -187,13 +229,3 @@ def published(
             "in source" if figure.verified else "second hand",
         )
     console.out.print(table)
-
-
-def _check(name: str) -> None:
-    """Misspelt names are told those of tokenizers and network files alike."""
-    from tokbench.tokenizers.zoo import families, names
-    from tokbench.weights.assets import ASSETS
-
-    known = [*(asset.name for asset in ASSETS), *names(), *families()]
-    if name not in known:
-        raise unknown_name("weights", name, known, hint="See: tokbench weights list")

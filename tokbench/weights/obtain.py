@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Literal, Protocol, runtime_checkable
 
 from tokbench.errors import TokbenchError
+from tokbench.files import write_copy
 from tokbench.weights.assets import cache_dir
 from tokbench.weights.download import Progress, reason
 from tokbench.weights.places import HubPlace, WebPlace, check_pin, fetch, forget_pin, parse_place
@@ -19,6 +21,11 @@ class Named(Protocol):
     @property
     def name(self) -> str:
         """Name of the family."""
+        ...
+
+    @property
+    def variants(self) -> Sequence[Row]:
+        """Its rows."""
         ...
 
 
@@ -76,6 +83,15 @@ def cache_path(family: Named, variant: Row) -> Path | None:
     return cache_dir() / "weights" / family.name / variant.name / name
 
 
+def twin_path(family: Named, variant: Row) -> Path | None:
+    """Where the file of a variant lies for another row of its family, which is of the same file; None if it is not here so."""
+    for row in family.variants:
+        path = cache_path(family, row) if row.file == variant.file and row.name != variant.name else None
+        if path is not None and path.is_file():
+            return path
+    return None
+
+
 def weights_state(family: Named, variant: Row) -> State:
     """Whether a variant's weights are at hand."""
     if variant.weights is not None:
@@ -129,6 +145,11 @@ def fetch_weights(family: Named, variant: Row, *, renew: bool = False, progress:
         raise TokbenchError(f"no file of {name} is known; get one from {variant.source}, and pass --weights FILE")
     if path.is_file() and not renew:
         check_pin(str(place), path, name=name, sha256=variant.sha256)
+        return path
+    twin = None if renew else twin_path(family, variant)
+    if twin is not None:
+        check_pin(str(place), twin, name=name, sha256=variant.sha256)
+        write_copy(twin, path)
         return path
     try:
         return fetch(place, path, name=name, sha256=variant.sha256, renew=renew, progress=progress)
