@@ -180,8 +180,8 @@ def test_a_row_is_one_line_that_fits(width: int) -> None:
 
 def test_a_list_of_one_row_is_as_narrow_as_it_is() -> None:
     heading, line = lines([row("titok/l-32")], 100)
-    assert heading.split() == ["tokenizer", "px", "f", "tokens", "bits", "codes", "rFID", "MB", "weights", "licence"]
-    assert line.split() == ["titok/l-32*", "256", "-", "32", "384", "4096", "2.21", "≈2564", "fetch", "Apache-2.0"]
+    assert heading.split() == ["tokenizer", "px", "f", "tokens", "bits", "bpp", "codes", "rFID", "PSNR", "MB", "weights", "licence"]
+    assert line.split() == ["titok/l-32*", "256", "-", "32", "384", "0.006", "4096", "2.21", "-", "≈2564", "fetch", "Apache-2.0"]
 
 
 def test_show_says_size_and_published_figures(tokbench_cli: Cli) -> None:

@@ -80,7 +80,7 @@ def test_a_file_holds_names_and_sets(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("@discret-f16", "unknown word in @discret-f16: 'discret'; did you mean discrete? See: tokbench list --sets"),
+        ("@discret-f16", "unknown word in @discret-f16: 'discret'; did you mean discrete"),
         ("@", "unknown word in @: ''; there are "),
         ("@Discrete", "unknown word in @Discrete: 'Discrete'; did you mean discrete"),
         ("@discrete-continuous", "no tokenizer is all that @discrete-continuous says; leave out a word, or see: tokbench list --sets"),
@@ -158,6 +158,14 @@ def test_a_run_measures_a_set_in_one_command(tokbench_cli: Cli) -> None:
     status, _, err = tokbench_cli("run", "-t", "@pixel-local", "--weights", "x.pt", *options)
     assert status == 2
     assert "--weights, --drop and --averages belong to one tokenizer, 2 are given" in err
+
+
+def test_one_of_a_set_that_cannot_be_loaded_is_left_out_and_named(folder: Path, tokbench_cli: Cli) -> None:
+    (folder / "mine.txt").write_text("not_here_at_all:Class\npixel/rgb\n")
+    status, out, err = tokbench_cli("run", "-t", "@mine.txt", "--limit", 4, "--metrics", "psnr", "--json")
+    assert status == 1
+    assert [record["tokenizer"]["name"] for record in json.loads(out)] == ["pixel/rgb"]
+    assert "tokbench: not_here_at_all:Class is left out: cannot import 'not_here_at_all'" in err
 
 
 def test_an_export_of_a_set_makes_a_folder_each(folder: Path, tokbench_cli: Cli) -> None:

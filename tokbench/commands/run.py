@@ -113,20 +113,33 @@ def run(
     check_folder(out_dir, "--out")
     check_gate_report(fail_if, gate_report)
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
-    if given != tokenizer and not setting:  # a set; what is set may change what sizes they take
-        check_sizes(tokenizer, protocol.size)
+    rounds = [tokenizer]
+    if given != tokenizer:  # a set may be more than memory holds at once
+        rounds = [[name] for name in tokenizer]
+        if not setting:  # which may change what sizes they take
+            check_sizes(tokenizer, protocol.size)
     kept = () if lengths is None else whole_numbers("--lengths", lengths, LONGEST_SEQUENCE)
     chosen, cut = loading(weights, setting, drop, averages), tiles(tile_size, tile_overlap)
     if len(tokenizer) > 1 and (weights is not None or drop or averages is not None):
         raise TokbenchError(f"--weights, --drop and --averages belong to one tokenizer, {len(tokenizer)} are given; run them one by one")
     with redirect_stdout(sys.stderr), gathered() as team:  # plug-ins may print, and what we print may be JSON
-        loaded = _subjects(tokenizer, own_device(device), chosen, protocol.size, kept, cut)  # before the data: mistakes show at once
-        subjects, failed = loaded
-        source = open_source(data, size=protocol.size)
-        options = RunOptions(batch_size, workers, strict=strict, feature_weights=feature_weights, save_images=save_images)
-        bench = _Bench(source, data, metrics, protocol, options, out_dir, asked, resume, team)
-        done = [evaluation for subject in subjects if (evaluation := bench.measure(subject)) is not None]
-    failed = failed or bench.failed
+        bench, done, failed = None, list["Evaluation"](), False
+        for names in rounds:
+            try:  # before the data: mistakes show at once
+                subjects, wrong = _subjects(names, own_device(device), chosen, protocol.size, kept, cut)
+            except TokbenchError as error:
+                if len(rounds) == 1:
+                    raise
+                say(f"tokbench: {names[0]} is left out: {error}")
+                failed = True
+                continue
+            if bench is None:
+                source = open_source(data, size=protocol.size)
+                options = RunOptions(batch_size, workers, strict=strict, feature_weights=feature_weights, save_images=save_images)
+                bench = _Bench(source, data, metrics, protocol, options, out_dir, asked, resume, team)
+            done += [evaluation for subject in subjects if (evaluation := bench.measure(subject)) is not None]
+            failed = failed or wrong or bench.failed
+            del subjects  # before the next of a set takes memory
     if asked.whole and team.first:
         records = [evaluation.record for evaluation in done]
         checks = gate_records(records, fail_if, gate_report)

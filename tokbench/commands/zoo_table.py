@@ -92,7 +92,7 @@ COLUMNS = (
 )
 LICENCE = Shown("licence", lambda row: row.terms or "-", right=False)
 SUMMARY = Shown("what it is", lambda row: row.variant.summary, right=False, leaves=8)
-SHORTEST = {LICENCE: 15, SUMMARY: 30}
+SHORTEST = {LICENCE: 15, SUMMARY: 24}
 """Characters that these columns are left at least; of longer texts the end is cut off."""
 
 
