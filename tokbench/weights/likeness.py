@@ -12,6 +12,9 @@ from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
+MOST_NAMED = 3
+"""Networks of equal likeness that a sentence names; it counts the others."""
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -65,6 +68,7 @@ def looks_like(state: Mapping[str, Tensor], candidates: Iterable[Candidate], *, 
     near = nearest(state, candidates)
     if not near or (wholly and near[0][1] < 1):
         return ""
-    best = [name for name, share in near if share == near[0][1]][:3]
     share = near[0][1]
+    best = [name for name, one in near if one == share]
+    best = [*best[:MOST_NAMED], *[f"{len(best) - MOST_NAMED} more"] * (len(best) > MOST_NAMED)]
     return f"It looks like {' or '.join(best)}" + ("." if share == 1 else f", where {share:.0%} of names and shapes agree.")
