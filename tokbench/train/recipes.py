@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.plugins import import_class
+from tokbench.train.ladder import RUNGS, Rung
 
 
 @dataclass(frozen=True)
@@ -177,6 +178,21 @@ class KMeansRecipe:
     seed: int = 0
 
 
+def _of_rung(rung: Rung) -> Recipe:
+    """All rungs are trained alike, but for the terms of the loss that are the quantizer's own."""
+    codebook = CodebookUpdate() if rung.averages else None
+    return Recipe(
+        name=f"ladder-{rung.name}",
+        tokenizer=rung.tokenizer,
+        config=rung.config,
+        losses=AutoencoderLosses(pixel="l2", pixel_weight=5.0, kl_weight=1e-6 * rung.continuous, codebook=codebook),
+        summary=f"rung of the quantizer ladder: {rung.summary}",
+        steps=1500,
+        batch_size=16,
+        hold=0.4,
+    )
+
+
 RECIPES: tuple[Recipe | KMeansRecipe, ...] = (
     KMeansRecipe(
         name="pixel-palette-512",
@@ -267,6 +283,7 @@ RECIPES: tuple[Recipe | KMeansRecipe, ...] = (
         warmup=30,
         precision="bf16",
     ),
+    *map(_of_rung, RUNGS),
 )
 
 
