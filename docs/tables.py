@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from tokbench.records.lm_store import find_lm_records
 from tokbench.records.probe_store import find_probe_records
@@ -40,6 +42,18 @@ def models(folder: Path = ROOT / "results" / "lm") -> str:
     return render(lm_tables([record for _, record in found], [read_rows(path) for path, _ in found]), "md")
 
 
+def study(name: str) -> Any:
+    """A script of benchmarks/, which writes its own tables."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+LADDER = study("quantizer_ladder")
+
 TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "results"): lambda: results("photos-64", README_COLUMNS),
     ("results/README.md", "results"): lambda: results("photos-64"),
@@ -48,6 +62,8 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("results/README.md", "faces"): lambda: results("faces-64"),
     ("docs/lm.md", "models"): models,
     ("docs/probe.md", "probe"): probes,
+    ("docs/quantizer-ladder.md", "rungs"): LADDER.rungs,
+    ("docs/quantizer-ladder.md", "ladder"): LADDER.tables,
     ("docs/scenes.md", "scenes-64"): lambda: results("scenes-64", SCENE_COLUMNS),
     ("docs/scenes.md", "scenes-32"): lambda: results("scenes-32", SCENE_COLUMNS),
     ("docs/measures.md", "measures"): lambda: render([measures_table()], "md"),
