@@ -34,3 +34,46 @@ def observe():
         )
 
     return make
+
+
+@pytest.fixture
+def inception_file():
+    """Write a stand-in of the published file of Inception: random weights under its own names."""
+    extractor = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+
+    def write(folder):
+        torch.manual_seed(0)
+        path = folder / "pt_inception.pth"
+        original = extractor.FeatureExtractorInceptionV3.load_state_dict
+        captured = {}
+
+        def keep(self, state, *args, **kwargs):
+            captured.update(self.state_dict())
+
+        extractor.FeatureExtractorInceptionV3.load_state_dict = keep
+        try:
+            torch.save({}, path)
+            model = extractor.FeatureExtractorInceptionV3("x", ["2048"], feature_extractor_weights_path=str(path))
+        finally:
+            extractor.FeatureExtractorInceptionV3.load_state_dict = original
+        torch.save(dict(captured), path)
+        return path, model
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def lively_inception(tmp_path_factory):
+    """A stand-in whose features differ from image to image: path of its file, and torch-fidelity's own network with its weights."""
+    extractor = pytest.importorskip("torch_fidelity.feature_extractor_inceptionv3")
+    path = tmp_path_factory.mktemp("inception") / "pt_inception.pth"
+    torch.manual_seed(0)
+    torch.save({}, path)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(extractor.FeatureExtractorInceptionV3, "load_state_dict", lambda self, state, *args, **kwargs: None)
+        model = extractor.FeatureExtractorInceptionV3("x", ["2048", "logits_unbiased"], feature_extractor_weights_path=str(path))
+    for name, value in model.state_dict().items():
+        if name.endswith("conv.weight"):
+            torch.nn.init.kaiming_normal_(value)
+    torch.save(model.state_dict(), path)
+    return path, model.eval()

@@ -10,9 +10,10 @@ import torch
 
 from tokbench.bench import kernel
 from tokbench.bench.context import MetricContext
-from tokbench.bench.kernel import kernel_distance
+from tokbench.bench.kernel import kernel_distance, kernel_distances_without
 from tokbench.bench.metrics.fd_efflite0 import FDEffLite0
 from tokbench.bench.metrics.kd_efflite0 import KDEffLite0
+from tokbench.bench.metrics.kid import KID
 from tokbench.bench.networks import efficientnet_lite0
 from tokbench.bench.observation import Subject
 
@@ -51,6 +52,20 @@ def test_it_is_that_of_torchmetrics() -> None:
     assert kernel_distance(one, other) == pytest.approx(float(expected), rel=1e-9)
 
 
+def test_it_is_that_of_torch_fidelity() -> None:
+    package = pytest.importorskip("torch_fidelity.metric_kid")
+    one, other = samples(60, 128, 0), samples(60, 128, 1, 0.1)
+    found = package.kid_features_to_metric(
+        torch.from_numpy(one), torch.from_numpy(other), kid_subsets=1, kid_subset_size=60, rng_seed=0, verbose=False
+    )
+    assert kernel_distance(one, other) == pytest.approx(found["kernel_inception_distance_mean"], rel=1e-9)
+    subsets = package.kid_features_to_metric(
+        torch.from_numpy(one), torch.from_numpy(other), kid_subsets=2000, kid_subset_size=20, rng_seed=0, verbose=False
+    )
+    error = subsets["kernel_inception_distance_std"] / math.sqrt(2000)
+    assert kernel_distance(one, other) == pytest.approx(subsets["kernel_inception_distance_mean"], abs=4 * error)
+
+
 def test_few_samples_of_one_distribution_are_not_apart_on_average() -> None:
     rng = np.random.default_rng(0)
     found = [kernel_distance(rng.normal(size=(6, 4)), rng.normal(size=(6, 4))) for _ in range(3000)]
@@ -65,6 +80,25 @@ def test_paired_sets_are_not_drawn_below_0_by_their_pairs() -> None:
     firsts = [rng.normal(size=(6, 4)) for _ in range(3000)]
     noisy = [kernel_distance(one, rng.normal(size=(6, 4)) * 0.6 + one * 0.8, paired=True) for one in firsts]  # the same distribution
     assert abs(np.mean(noisy)) < 4 * np.std(noisy) / math.sqrt(len(noisy))
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_without_a_group_it_is_that_of_the_others(paired: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "BLOCK", 5)
+    one, other = samples(17, 6, 0).astype(np.float32), samples(17, 6, 1, 0.3).astype(np.float32)
+    groups = [*"abbccccdd", *"aebbceddd"[:8]]
+    value, without = kernel_distances_without(one, other, groups, paired=paired)
+    assert value == pytest.approx(slow_distance(one, other, paired=paired), rel=1e-12)
+    for name, found in zip("abcde", without, strict=True):
+        rest = [place for place, group in enumerate(groups) if group != name]
+        assert found == pytest.approx(slow_distance(one[rest], other[rest], paired=paired), rel=1e-11)
+
+
+def test_groups_that_leave_too_few_are_refused() -> None:
+    with pytest.raises(ValueError, match="4 samples without a group of 3 are too few for a kernel distance"):
+        kernel_distances_without(samples(4, 3, 0), samples(4, 3, 1), ["a", "a", "a", "b"])
+    with pytest.raises(ValueError, match="paired sets have as many samples"):
+        kernel_distances_without(samples(4, 3, 0), samples(5, 3, 1), ["a", "b", "c", "d"])
 
 
 @pytest.mark.parametrize(("one", "other", "paired"), [((1, 3), (4, 3), False), ((4, 3), (4, 2), False), ((4, 3), (5, 3), True)])
@@ -100,3 +134,19 @@ def test_two_metrics_on_one_network_compute_features_once(crops, observe, monkey
     monkeypatch.setattr(other, "_features", lambda images: pytest.fail("computed again"))
     other.update(seen)
     assert torch.equal(one.all_rows("features"), other.all_rows("features"))
+
+
+def test_kid_is_that_of_torch_fidelity_on_the_same_pictures(lively_inception, crops, observe) -> None:
+    package = pytest.importorskip("torch_fidelity.metric_kid")
+    path, network = lively_inception
+    metric = KID.create(MetricContext(torch.device("cpu"), micro_batch=8, feature_weights=path))
+    blurred = torch.nn.functional.avg_pool2d(crops[:12].float(), 3, 1, 1).to(torch.uint8)
+    metric.update(observe(crops[:12], blurred))
+    with torch.no_grad():
+        before, after = (network(images)[0].double() for images in (crops[:12], blurred))
+    found = package.kid_features_to_metric(after, before, kid_subsets=1, kid_subset_size=12, rng_seed=0, verbose=False)
+    (key,) = metric.report()
+    assert key.startswith("kd[inception:")
+    assert KID.figure_names() == ("kid",)
+    assert metric.compute()[key] == pytest.approx(found["kernel_inception_distance_mean"], rel=1e-4)
+    assert "all pairs but those of an image with itself, float64" in metric.settings["kernel"]
