@@ -9,6 +9,7 @@ import torch
 
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.lpips import LPIPS, LPIPSVGG
+from tokbench.bench.metrics.ms_ssim import MSSSIM, WEIGHTS, ms_ssim
 from tokbench.bench.metrics.psnr import PSNR, psnr
 from tokbench.bench.metrics.ssim import SSIM, ssim
 from tokbench.bench.observation import Subject
@@ -80,6 +81,79 @@ def test_ssim_and_psnr_of_an_image_do_not_depend_on_the_others(pairs):
 def test_ssim_needs_room_for_its_window():
     assert SSIM().not_applicable(Subject(None, 10, (10, 64))) == "images are smaller than the 11x11 window"
     assert SSIM().not_applicable(Subject(None, 10, (11, 11))) is None
+
+
+def shown(shape, noise, seed=0):
+    """A smooth picture with some noise, and the same with more of it, as bytes ``[1, 3, H, W]``."""
+    rng = np.random.default_rng(seed)
+    down, across = np.indices(shape)
+    smooth = 127 + 80 * np.sin(down / 17)[None] * np.cos(across[None] / np.array([9, 14, 23])[:, None, None])
+    a = np.clip(smooth + rng.normal(0, 6, smooth.shape), 0, 255).astype(np.uint8)
+    b = np.clip(a + rng.normal(0, noise, smooth.shape), 0, 255).astype(np.uint8)
+    return torch.from_numpy(a)[None], torch.from_numpy(b)[None]
+
+
+def slow_ms_ssim(a, b):
+    """As it is written down: another library filters, and pixels are averaged by slices."""
+    ndimage = pytest.importorskip("scipy.ndimage")
+    window = np.exp(-0.5 * ((np.arange(11) - 5) / 1.5) ** 2)
+    window /= window.sum()
+    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+
+    def blurred(x):
+        return ndimage.correlate1d(ndimage.correlate1d(x, window, axis=0), window, axis=1)[5:-5, 5:-5]
+
+    def halved(x):
+        x = np.pad(x, [(side % 2, side % 2) for side in x.shape])
+        x = x[: len(x) // 2 * 2, : x.shape[1] // 2 * 2]
+        return (x[::2, ::2] + x[1::2, ::2] + x[::2, 1::2] + x[1::2, 1::2]) / 4
+
+    found = []
+    for x, y in zip(a[0].numpy().astype(float), b[0].numpy().astype(float), strict=True):
+        value = 1.0
+        for scale, weight in enumerate((0.0448, 0.2856, 0.3001, 0.2363, 0.1333)):
+            mx, my = blurred(x), blurred(y)
+            contrast = (2 * (blurred(x * y) - mx * my) + c2) / (blurred(x * x) - mx**2 + blurred(y * y) - my**2 + c2)
+            if scale == 4:
+                contrast = contrast * (2 * mx * my + c1) / (mx**2 + my**2 + c1)
+            value *= max(contrast.mean(), 0) ** weight
+            x, y = halved(x), halved(y)
+        found.append(value)
+    return np.mean(found)
+
+
+@pytest.mark.parametrize(("shape", "noise"), [((176, 192), 12), ((161, 203), 40), ((256, 170), 90)])
+def test_ms_ssim_is_what_is_written_down(shape, noise):
+    a, b = shown(shape, noise)
+    assert float(ms_ssim(a, b)) == pytest.approx(slow_ms_ssim(a, b), abs=1e-9)
+    assert float(ms_ssim(a, b)) < 0.99
+    assert float(ms_ssim(a, a)) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(176, 192), (171, 203)])
+def test_ms_ssim_equals_pytorch_msssim(shape):
+    package = pytest.importorskip("pytorch_msssim")
+    a, b = shown(shape, 30)
+    assert package.ms_ssim(a.double(), b.double(), data_range=255).item() == pytest.approx(float(ms_ssim(a, b)), abs=1e-6)
+
+
+def test_ms_ssim_of_an_image_turned_to_its_negative_is_0():
+    a, _ = shown((170, 170), 0)
+    assert float(ms_ssim(a, 255 - a)) == 0
+
+
+def test_ms_ssim_of_an_image_does_not_depend_on_the_others():
+    pairs = [shown((161, 170), 20, seed) for seed in range(3)]
+    together = ms_ssim(*(torch.cat(side) for side in zip(*pairs, strict=True)))
+    assert torch.equal(torch.cat([ms_ssim(*pair) for pair in pairs]), together)
+
+
+def test_ms_ssim_needs_room_in_its_coarsest_scale():
+    assert MSSSIM().not_applicable(Subject(None, 10, (160, 256))).startswith("images are smaller than 161 px")
+    assert MSSSIM().not_applicable(Subject(None, 10, (161, 161))) is None
+    assert sum(WEIGHTS) == pytest.approx(1, abs=2e-4)
+    with pytest.raises(ValueError, match=r"sides of at least 161, got \(160, 170\)"):
+        ms_ssim(*(x[:, :, :160, :170] for x in shown((170, 170), 1)))
 
 
 def test_lpips_alex_as_embedded_equals_the_lpips_package(pairs, goldens, observe):

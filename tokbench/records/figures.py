@@ -208,6 +208,7 @@ FIGURES = (
     ),
     FigureInfo("psnr", "PSNR", "dB", True, "mean over images of the peak signal-to-noise ratio", digits=2, symbol="dB", leading=True),
     FigureInfo("ssim", "SSIM", "1", True, "structural similarity"),
+    FigureInfo("ms_ssim", "MS-SSIM", "1", True, "structural similarity in five scales, of images of at least 161 px", by_default=False),
     FigureInfo(
         "usage",
         "usage",

@@ -33,25 +33,49 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Mean over valid positions and channels, ``[B]``, float64.
     """
-    band = _band(a.device)
+    band = window_band(a.device)
     # One by one: a matrix product may round otherwise with other images beside it.
     return torch.stack([_ssim(x, y, band) for x, y in zip(doubles(a), doubles(b), strict=True)])
 
 
+def similarity_and_contrast(a: Tensor, b: Tensor, band: Tensor) -> tuple[Tensor, Tensor]:
+    """Structural similarity of two images, and the part of it that luminance has no share in.
+
+    Args:
+        a: ``[C, H, W]``, float64, values 0 to 255, sides of at least ``WINDOW``.
+        b: An image of the same shape.
+        band: What ``window_band`` returned.
+
+    Returns:
+        Both averaged over valid positions, ``[C]``.
+    """
+    mean_a, mean_b, products, squares = _moments(a, b, band)
+    c1, c2 = (K1 * DATA_RANGE) ** 2, (K2 * DATA_RANGE) ** 2
+    products_of_means, squared_means = mean_a * mean_b, mean_a.square() + mean_b.square()
+    contrast = (2 * (products - products_of_means) + c2) / (squares - squared_means + c2)
+    similarity = contrast * (2 * products_of_means + c1) / (squared_means + c1)
+    return similarity.mean(dim=(0, 2)), contrast.mean(dim=(0, 2))
+
+
 def _ssim(a: Tensor, b: Tensor, band: Tensor) -> Tensor:
-    channels, height, width = a.shape
-    maps = a.new_empty(height, 4, channels, width)
-    a, b = a.transpose(0, 1), b.transpose(0, 1)
-    maps[:, 0], maps[:, 1] = a, b
-    torch.mul(a, b, out=maps[:, 2])
-    torch.mul(a, a, out=maps[:, 3]).addcmul_(b, b)
-    mean_a, mean_b, products, squares = _blurred(maps, band).unbind(dim=1)
+    mean_a, mean_b, products, squares = _moments(a, b, band)
     products_of_means = mean_a * mean_b
     squared_means = mean_a.square().addcmul_(mean_b, mean_b)
     c1, c2 = (K1 * DATA_RANGE) ** 2, (K2 * DATA_RANGE) ** 2
     above = (2 * (products - products_of_means) + c2).mul_(products_of_means.mul_(2).add_(c1))
     below = (squares - squared_means).add_(c2).mul_(squared_means.add_(c1))
     return above.div_(below).mean()
+
+
+def _moments(a: Tensor, b: Tensor, band: Tensor) -> tuple[Tensor, ...]:
+    """Means of both images under the window, of their product and of the sum of their squares, ``[lines, C, columns]`` each."""
+    channels, height, width = a.shape
+    maps = a.new_empty(height, 4, channels, width)
+    a, b = a.transpose(0, 1), b.transpose(0, 1)
+    maps[:, 0], maps[:, 1] = a, b
+    torch.mul(a, b, out=maps[:, 2])
+    torch.mul(a, a, out=maps[:, 3]).addcmul_(b, b)
+    return _blurred(maps, band).unbind(dim=1)
 
 
 def _blurred(maps: Tensor, band: Tensor) -> Tensor:
@@ -71,7 +95,7 @@ def _blurred(maps: Tensor, band: Tensor) -> Tensor:
     return across.view(lines, *between, columns)
 
 
-def _band(device: torch.device) -> Tensor:
+def window_band(device: torch.device) -> Tensor:
     """The window at ``BLOCK`` neighbouring positions, ``[BLOCK, BLOCK + WINDOW - 1]``: what lies before the first few fits any side."""
     offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
     window = torch.exp(-0.5 * (offsets / SIGMA).square())
