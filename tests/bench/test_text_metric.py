@@ -14,7 +14,7 @@ from PIL import Image, ImageFilter
 
 from tokbench.bench import reader as reader_module
 from tokbench.bench.context import MetricContext
-from tokbench.bench.metrics.text import TextAccuracy, edit_distance
+from tokbench.bench.metrics.text import TextAccuracy, edit_distance, normalised_similarity
 from tokbench.bench.reader import open_reader
 from tokbench.bench.runner import RunOptions, run
 from tokbench.data.text import TextImages, TypedLine
@@ -59,6 +59,21 @@ def test_edit_distance_is_that_of_the_definition():
     assert edit_distance("kitten", "sitting") == 3
 
 
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        (["kitten"], ["sitting"], 1 - 3 / 7),
+        (["abc", "de"], ["abc", ""], 1 - 2 / 5),
+        (["ab", ""], ["ab", "xyz"], 1 - 3 / 5),
+        (["Ab"], ["aB"], 0.0),
+        (["", ""], ["", ""], 1.0),
+        ([], [], 1.0),
+    ],
+)
+def test_similarity_is_edits_over_the_longer_strings(before, after, wanted):
+    assert normalised_similarity(before, after) == normalised_similarity(after, before) == pytest.approx(wanted, abs=1e-15)
+
+
 def test_blur_costs_characters(build, pictures, observe):
     values = []
     for radius in BLURS:
@@ -72,6 +87,10 @@ def test_blur_costs_characters(build, pictures, observe):
     assert accuracies[0] > 0.98
     assert accuracies == sorted(accuracies, reverse=True)
     assert accuracies[BLURS.index(5)] < accuracies[0] - 0.5
+    neds = [value["text_ned"] for value in values]
+    assert neds[0] == 1.0
+    assert neds == sorted(neds, reverse=True)
+    assert neds[-1] < 0.5
 
 
 def test_the_typed_text_decides_and_case_counts(build, pages, pictures, observe):
@@ -82,6 +101,7 @@ def test_the_typed_text_decides_and_case_counts(build, pages, pictures, observe)
     wrong._typed = {name: tuple(TypedLine("~~~~", box) for _, box in lines) for name, lines in right._typed.items()}
     for metric in (right, swapped, wrong):
         metric.update(observe(images, images, list(pictures)))
+        assert metric.compute()["text_ned"] == 1.0  # whatever was typed
     letters = [character for name in pictures for line in right._typed[name] for character in line.text if not character.isspace()]
     share = sum(character.isalpha() for character in letters) / len(letters)
     assert swapped.compute()["text_accuracy"] == pytest.approx(1 - share, abs=0.15)
@@ -96,7 +116,9 @@ def test_nothing_is_read_where_nothing_stands(build, observe, pages):
     assert metric.rows()["text_accuracy"] == {pages.ids[5]: 0.0}
     assert metric.rows()["text_accuracy_original"][pages.ids[5]] > 0.9
     assert tuple(metric.report()) == metric.figure_names()
-    assert [(info.higher_is_better, info.unit) for info in metric.figures] == [(True, "share of characters"), (None, "share of characters")]
+    assert metric.rows()["text_ned"] == {pages.ids[5]: 0.0}
+    assert [info.higher_is_better for info in metric.figures] == [True, True, None]
+    assert {info.unit for info in metric.figures} == {"share of characters"}
 
 
 def test_the_reader_reads_what_its_package_reads(build, pages):
@@ -131,12 +153,13 @@ def test_lines_wider_than_the_network_are_read_whole(build):
     assert open_reader().read(line[:, :1]) == ""
 
 
-def test_a_run_records_both_figures_or_the_reason(build):
+def test_a_run_records_all_figures_or_the_reason(build):
     protocol = get_protocol(changes={"samples": 12})
     result = run(load("pixel/rgb"), "text", metrics=("text_accuracy",), protocol=protocol, options=RunOptions(cache=False))
     figures = result.record.metrics
     assert result.record.data.count == 12
     assert figures["text_accuracy"].value == figures["text_accuracy_original"].value > 0.99
+    assert figures["text_ned"].value == 1.0
     assert figures["text_accuracy"].interval is not None
     assert figures["text_accuracy"].settings["weights_sha256"] == reader_module.READER_SHA256
     assert result.rows["text_accuracy"] == result.rows["text_accuracy_original"]
@@ -144,7 +167,7 @@ def test_a_run_records_both_figures_or_the_reason(build):
 
 def test_data_without_typed_text_give_a_reason(folder):
     figures = run(load("pixel/rgb"), folder, metrics=("text_accuracy",), options=RunOptions(cache=False)).record.metrics
-    assert set(figures) == {"text_accuracy", "text_accuracy_original"}
+    assert set(figures) == {"text_accuracy", "text_ned", "text_accuracy_original"}
     assert {figure.reason for figure in figures.values()} == {"nothing says what is written in these images; --data text does"}
 
 

@@ -273,6 +273,18 @@ FIGURES = (
         data="text",
     ),
     FigureInfo(
+        "text_ned",
+        "text NED",
+        "share of characters",
+        True,
+        "one minus the normalised edit distance between what a network reads off the reconstruction and off the original",
+        metric="text_accuracy",
+        by_default=False,
+        networks=("pp-ocrv4-rec",),
+        extra="ocr",
+        data="text",
+    ),
+    FigureInfo(
         "text_accuracy_original",
         "text of originals",
         "share of characters",
