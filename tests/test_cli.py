@@ -109,7 +109,8 @@ def test_run_prints_json_for_machines(tokbench_cli, pictures):
     records = json.loads(out)
     assert [record["tokenizer"]["name"] for record in records] == ["pixel/rgb", "pixel/palette-512"]
     assert records[0]["metrics"]["psnr"]["exact"] == records[0]["data"]["count"]
-    assert set(records[0]["metrics"]) == {"psnr", "usage", "perplexity", "entropy_bits", "dead_codes", "rfid"}
+    codes = {"usage", "perplexity", "entropy_bits", "dead_codes", "entropy_bits_per_image"}
+    assert set(records[0]["metrics"]) == {"psnr", *codes, "rfid"}
     assert records[1]["tokenizer"]["weights_sha256"]
     assert records[1]["tokens"]["codebook_sizes"] == [512]
     assert records[0]["protocol"]["name"] == "photos-64"

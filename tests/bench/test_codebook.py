@@ -1,6 +1,8 @@
 """Codebook statistics against counting by hand."""
 
+import hashlib
 import math
+import re
 
 import pytest
 import torch
@@ -81,7 +83,53 @@ def test_intervals_stay_within_what_is_possible():
     assert figures["perplexity"].interval.high == 40
     few = Codebook((40,))
     few.update(observation(codes[:3], (40,)))
-    assert {figure.interval for figure in few.report().values()} == {None}
+    assert {figure.interval for key, figure in few.report().items() if key != "entropy_bits_per_image"} == {None}
+
+
+def slow_coded_bits(codes, sizes):
+    """Image by image and token by token, by the images whose names have another digest."""
+    clusters = [hashlib.sha256(str(name).encode()).digest()[0] % 64 for name in range(len(codes))]
+    bits = []
+    for image, cluster in zip(codes.tolist(), clusters, strict=True):
+        others = [other for other, of in zip(codes.tolist(), clusters, strict=True) if of != cluster]
+        length = 0.0
+        for k, size in enumerate(sizes):
+            counts = [0.5] * size
+            for other in others:
+                for token in other:
+                    counts[token[k]] += 1
+            length += sum(-math.log2(counts[token[k]] / sum(counts)) for token in image)
+        bits.append(length)
+    return sum(bits) / len(bits)
+
+
+@pytest.mark.parametrize("sizes", [(6,), (3, 5)])
+def test_coded_bits_are_those_of_the_codes_of_other_images(sizes):
+    generator = torch.Generator().manual_seed(0)
+    columns = [(size * torch.rand(30, 7, 1, generator=generator) ** 3).long() for size in sizes]
+    codes = torch.cat(columns, dim=2)
+    metric = Codebook(sizes)
+    metric.update(observation(codes, sizes))
+    figure = metric.report()["entropy_bits_per_image"]
+    assert figure.value == pytest.approx(slow_coded_bits(codes, sizes), rel=1e-12)
+    assert figure.value < 7 * sum(map(math.log2, sizes))
+    assert figure.interval.low < figure.value < figure.interval.high
+    assert re.fullmatch(r"bootstrap of \d+ clusters, 1000 resamples", figure.interval.method)
+    parts = figure.by_codebook
+    assert parts is None if len(sizes) == 1 else sum(parts) == pytest.approx(figure.value)
+
+
+def test_an_image_without_others_takes_the_ceiling():
+    metric = Codebook((32,))
+    metric.update(observation(torch.zeros(1, 10, 1, dtype=torch.int64), (32,)))
+    figure = metric.report()["entropy_bits_per_image"]
+    assert (figure.value, figure.interval) == (50.0, None)
+
+
+def test_what_other_images_never_show_costs_more_than_the_ceiling():
+    metric = Codebook((40,))
+    metric.update(observation(torch.arange(40)[:, None, None].expand(40, 4, 1), (40,)))
+    assert metric.compute()["entropy_bits_per_image"] > 4 * math.log2(40)
 
 
 def test_what_is_kept_does_not_grow_with_the_images():

@@ -247,6 +247,17 @@ FIGURES = (
     ),
     FigureInfo("dead_codes", "dead codes", "codes", False, "codes that never occur", "codes", 0, per_image=False, metric="codebook"),
     FigureInfo(
+        "entropy_bits_per_image",
+        "coded bits/image",
+        "bits",
+        None,
+        "bits that the codes of an image take when they are coded by how often they occur in other images; the ceiling is bits/image",
+        "codes",
+        0,
+        per_image=False,
+        metric="codebook",
+    ),
+    FigureInfo(
         "stability",
         "stable",
         "share of codes",

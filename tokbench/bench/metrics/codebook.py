@@ -1,8 +1,9 @@
-"""How much of a codebook is used: share of codes, perplexity, entropy and dead codes, over the images measured."""
+"""How much of a codebook is used: share of codes, perplexity, entropy, dead codes and coded bits, over the images measured."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
@@ -14,7 +15,7 @@ from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.observation import Observation, Subject
 from tokbench.records.figures import figures_of
-from tokbench.records.intervals import Interval, group_jackknife
+from tokbench.records.intervals import Interval, group_bootstrap, group_jackknife
 from tokbench.records.record import CodebookUse
 from tokbench.tokens import DiscreteTokens
 
@@ -25,6 +26,11 @@ CLUSTERS = 64
 """Groups of images are counted in so many clusters at most, by a hash of their names: intervals are taken over these, and what is
 kept does not grow with the number of images."""
 
+UNSEEN = 0.5
+"""Added to the count of every code before images are coded by it, so that codes of no other image have a length too.
+
+Source: Krichevsky and Trofimov 1981, "The performance of universal encoding"."""
+
 
 class Codebook(Metric):
     """Statistics of the histogram of codes, per codebook.
@@ -33,6 +39,10 @@ class Codebook(Metric):
     ``perplexity`` two to that power; ``dead_codes`` the number that never occur. With several codebooks the value is the
     mean over them (the sum, for ``dead_codes``). All depend on how many tokens were seen; the settings say how many, and
     intervals are those of other images of the same number.
+
+    ``entropy_bits_per_image`` is what an image takes when each of its tokens is coded by how often its code occurs in images of other
+    clusters. A decoder with those counts can read it, which no histogram of the image's own codes gives. It passes the ceiling where few
+    images say little of many codes.
 
     Args:
         sizes: Sizes of the codebooks.
@@ -87,7 +97,7 @@ class Codebook(Metric):
         return [(counts if clusters is None else counts[list(clusters)]).sum(dim=0) for counts in self._by_cluster]
 
     def report(self) -> dict[str, Figure]:
-        """Return the four figures."""
+        """Return the five figures."""
         sizes = [float(size) for size in self.sizes]
         clusters = tuple(self._by_cluster[0].sum(dim=1).nonzero().flatten().tolist())
         counts_of = cache(self._counts)  # the same clusters are left out for every figure
@@ -109,7 +119,23 @@ class Codebook(Metric):
             "perplexity": figure(_perplexity, (1.0, float(np.mean(sizes)))),
             "entropy_bits": figure(_entropy_bits, (0.0, float(np.mean(np.log2(sizes))))),
             "dead_codes": figure(_dead, (0.0, sum(sizes)), np.sum),
+            "entropy_bits_per_image": self._coded(clusters),
         }
+
+    def _coded(self, clusters: Sequence[int]) -> Figure:
+        """Mean bits of an image, coded by the images of other clusters; every image of a cluster counts its cluster's mean."""
+        tokens = int(self._by_cluster[0].sum()) / int(self.images)
+        images = [round(int(self._by_cluster[0][cluster].sum()) / tokens) for cluster in clusters]
+        bits = [_bits_by_others(counts[list(clusters)]) for counts in self._by_cluster]
+        by_cluster = [math.fsum(codebook) for codebook in zip(*bits, strict=True)]
+        values = [total / count for total, count in zip(by_cluster, images, strict=True) for _ in range(count)]
+        names = [f"{cluster:02d}" for cluster, count in zip(clusters, images, strict=True) for _ in range(count)]
+        interval = group_bootstrap(values, names)
+        return Figure(
+            math.fsum(by_cluster) / sum(images),
+            interval and Interval(interval.low, interval.high, interval.method.replace("groups", "clusters")),
+            tuple(math.fsum(codebook) / sum(images) for codebook in bits) if len(bits) > 1 else None,
+        )
 
     def codebooks(self) -> tuple[CodebookUse, ...]:
         """One curve a codebook."""
@@ -130,6 +156,17 @@ def _use(counts: torch.Tensor) -> CodebookUse:
     used, tokens = len(ordered), int(counts.sum())
     ranks = np.unique(np.rint(np.geomspace(1, used, CURVE_POINTS)).astype(int)).tolist()
     return CodebookUse(len(counts), tokens, used, tuple(ranks), tuple(int(ordered[rank - 1]) / tokens for rank in ranks))
+
+
+def _bits_by_others(counts: torch.Tensor) -> list[float]:
+    """Bits of all tokens of each cluster, coded by the counts ``[clusters, size]`` of the others."""
+    total = counts.sum(dim=0)
+    bits = []
+    for own in counts:
+        others = (total - own).double() + UNSEEN
+        seen = own > 0
+        bits.append(float(own[seen].double() @ (others.sum().log2() - others[seen].log2())))
+    return bits
 
 
 def _entropy_bits(counts: torch.Tensor) -> float:
