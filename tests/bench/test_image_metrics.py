@@ -8,12 +8,18 @@ import pytest
 import torch
 
 from tokbench.bench.context import MetricContext
+from tokbench.bench.metrics import dists as dists_module
+from tokbench.bench.metrics.dists import DISTS
 from tokbench.bench.metrics.lpips import LPIPS, LPIPSVGG
 from tokbench.bench.metrics.ms_ssim import MSSSIM, WEIGHTS, ms_ssim
 from tokbench.bench.metrics.psnr import PSNR, psnr
 from tokbench.bench.metrics.ssim import SSIM, ssim
 from tokbench.bench.observation import Subject
+from tokbench.errors import TokbenchError
+from tokbench.nn.dists import CHANNELS, build_dists, dists_rows
+from tokbench.nn.perceptual import CONVOLUTIONS
 from tokbench.weights.assets import asset_path
+from tokbench.weights.judges import read_judge
 
 CONTEXT = MetricContext(torch.device("cpu"), micro_batch=8)
 
@@ -180,3 +186,67 @@ def test_lpips_heads_are_those_of_the_lpips_package():
     theirs = torch.load(Path(lpips.__file__).parent / "weights" / "v0.1" / "alex.pth", map_location="cpu", weights_only=True)
     for key, value in theirs.items():
         assert torch.equal(ours[key].float(), value), key
+
+
+def their_dists(monkeypatch, vgg, alpha, beta):
+    """The network of torchmetrics with given weights."""
+    theirs = pytest.importorskip("torchmetrics.functional.image.dists")
+    models = pytest.importorskip("torchvision.models")
+
+    def with_weights(weights):
+        network = models.vgg16(weights=None)
+        for part, layer in CONVOLUTIONS["vgg"]:
+            state = {kind: vgg[f"net.slice{part}.{layer}.{kind}"].float() for kind in ("weight", "bias")}
+            network.features[layer].load_state_dict(state)
+        return network
+
+    monkeypatch.setattr(theirs, "vgg16", with_weights)
+    network = theirs.DISTSNetwork(load_weights=False).eval()
+    network.alpha.data, network.beta.data = alpha, beta
+    return network
+
+
+def random_vgg():
+    generator = torch.Generator().manual_seed(0)
+    state, width = {}, 3
+    for part, layer in CONVOLUTIONS["vgg"]:
+        scale = math.sqrt(2 / (9 * width))
+        state[f"net.slice{part}.{layer}.weight"] = scale * torch.randn(CHANNELS[part], width, 3, 3, generator=generator)
+        state[f"net.slice{part}.{layer}.bias"] = 0.1 * torch.randn(CHANNELS[part], generator=generator)
+        width = CHANNELS[part]
+    return state
+
+
+def test_dists_equals_torchmetrics_on_any_weights(monkeypatch, pairs):
+    vgg = random_vgg()
+    alpha, beta = torch.rand(2, 1, sum(CHANNELS), 1, 1, generator=torch.Generator().manual_seed(1))
+    images = [side[:4, :, :50, :57].float() / 255 for side in pairs]
+    wanted = their_dists(monkeypatch, vgg, alpha, beta)(*images)
+    found = dists_rows(build_dists(vgg, alpha, beta), *images)
+    np.testing.assert_allclose(found.numpy(), wanted.numpy(), atol=1e-5)
+    assert float(found[0]) == 0.0  # of an image and itself, exactly
+    assert found[1:].min() > 1e-5
+    assert torch.equal(found, dists_rows(build_dists(vgg, alpha, beta), *reversed(images)))
+    with pytest.raises(ValueError, match="DISTS has 1475 weights of each kind, got 3 and 1475"):
+        build_dists(vgg, alpha[:, :3], beta)
+
+
+def test_dists_as_published_equals_torchmetrics(monkeypatch, pairs, observe):
+    if not asset_path("lpips-vgg").is_file():
+        pytest.skip("lpips-vgg has not been fetched: tokbench weights get lpips-vgg")
+    learned = dists_module.read_learned()
+    network = their_dists(monkeypatch, read_judge("lpips-vgg")[0], learned["alpha"], learned["beta"])
+    wanted = network(*(side[5:].float() / 255 for side in pairs))
+    found = DISTS.create(CONTEXT).per_image(observe(pairs[0][5:], pairs[1][5:]))
+    np.testing.assert_allclose(found.numpy(), wanted.numpy(), atol=1e-5)
+
+
+def test_the_learned_part_of_dists_is_checked(monkeypatch, tmp_path):
+    learned = dists_module.read_learned()
+    assert {name: tuple(value.shape) for name, value in learned.items()} == dict.fromkeys(("alpha", "beta"), (1, 1475, 1, 1))
+    monkeypatch.setattr(dists_module, "_learned_path", lambda: tmp_path / "weights.pt")
+    with pytest.raises(TokbenchError, match="torchmetrics installed carries no weights of DISTS; run: pip install --upgrade torchmetrics"):
+        dists_module.read_learned()
+    (tmp_path / "weights.pt").write_bytes(b"others")
+    with pytest.raises(TokbenchError, match=r"have SHA-256 [0-9a-f]{12}, expected f5e65c96230b; reinstall torchmetrics"):
+        dists_module.read_learned()
