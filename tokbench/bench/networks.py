@@ -37,6 +37,8 @@ class FeatureNetwork:
         settings: Weights digest, input size and scaling: whatever the features depend on.
         features: Maps bytes ``[B, 3, H, W]`` to float32 ``[B, dim]``.
         computed: What else rounding depends on, such as the kind of device: features that were computed otherwise are not taken from a cache.
+        classes: Weights of its last layer ``[classes, dim]``, whose products with features are logits, its biases left out; None if it
+            classifies nothing.
     """
 
     name: str
@@ -44,6 +46,7 @@ class FeatureNetwork:
     settings: dict[str, Any]
     features: Callable[[UInt8[Tensor, "b 3 h w"]], Float32[Tensor, "b d"]]
     computed: str = ""
+    classes: Float32[Tensor, "c d"] | None = None
 
 
 def efficientnet_lite0(device: torch.device) -> FeatureNetwork:
@@ -126,7 +129,8 @@ def inception(path: Path, device: torch.device) -> FeatureNetwork:
         ) from error
     load_strictly(model, state, origin=path.name)  # refuses values that are not finite
     # Its layers lie in the order they run in; the last one makes logits of the features.
-    trunk = frozen(nn.Sequential(*list(model.children())[:-1]), device)
+    *layers, last = model.children()
+    trunk = frozen(nn.Sequential(*layers), device)
     published = digest == get_asset("inception").sha256
     settings = {
         "network": "Inception 2015-12-05, 2048 pooled features" if published else "weights of Inception's shapes, 2048 pooled features",
@@ -134,7 +138,8 @@ def inception(path: Path, device: torch.device) -> FeatureNetwork:
         "resize": "TF1 bilinear, 299 px",
         "scaling": "(x - 128) / 128",
     }
-    return FeatureNetwork("inception", 2048, settings, partial(_inception_features, trunk), COMPUTED.format(device=device.type))
+    features, computed, classes = partial(_inception_features, trunk), COMPUTED.format(device=device.type), last.weight.detach().cpu()
+    return FeatureNetwork("inception", 2048, settings, features, computed, classes)
 
 
 @torch.no_grad()

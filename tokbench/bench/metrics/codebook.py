@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -11,20 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from tokbench.bench.clusters import CLUSTERS, cluster_jackknife, cluster_of, named
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.observation import Observation, Subject
 from tokbench.records.figures import figures_of
-from tokbench.records.intervals import Interval, group_bootstrap, group_jackknife
+from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.record import CodebookUse
 from tokbench.tokens import DiscreteTokens
 
 CURVE_POINTS = 256
 """Points at most of the curve of a codebook's use over its ranks."""
-
-CLUSTERS = 64
-"""Groups of images are counted in so many clusters at most, by a hash of their names: intervals are taken over these, and what is
-kept does not grow with the number of images."""
 
 UNSEEN = 0.5
 """Added to the count of every code before images are coded by it, so that codes of no other image have a length too.
@@ -81,7 +77,7 @@ class Codebook(Metric):
         if not isinstance(tokens, DiscreteTokens):
             raise ValueError("codebook statistics need discrete tokens")
         codes = tokens.codes.cpu()
-        clusters = torch.tensor([_cluster(group) for group in observation.groups])[:, None]
+        clusters = torch.tensor([cluster_of(group) for group in observation.groups])[:, None]
         for k, counts in enumerate(self._by_cluster):
             places = (clusters * self.sizes[k] + codes[..., k]).flatten()
             counts.view(-1).index_add_(0, places, torch.ones(len(places), dtype=counts.dtype))
@@ -107,11 +103,11 @@ class Codebook(Metric):
         ) -> Figure:
             values = [statistic(counts) for counts in counts_of(clusters)]
 
-            def without(kept: np.ndarray) -> float:
-                return float(combine([statistic(one) for one in counts_of(tuple(np.array(clusters)[kept].tolist()))]))
+            def of_some(kept: tuple[int, ...]) -> float:
+                return float(combine([statistic(one) for one in counts_of(kept)]))
 
             value = float(combine(values))
-            interval = group_jackknife(value, without, [f"{cluster:02d}" for cluster in clusters])
+            interval = cluster_jackknife(value, of_some, clusters)
             return Figure(value, interval and _within(interval, *limits), tuple(values) if len(values) > 1 else None)
 
         return {
@@ -130,10 +126,9 @@ class Codebook(Metric):
         by_cluster = [math.fsum(codebook) for codebook in zip(*bits, strict=True)]
         values = [total / count for total, count in zip(by_cluster, images, strict=True) for _ in range(count)]
         names = [f"{cluster:02d}" for cluster, count in zip(clusters, images, strict=True) for _ in range(count)]
-        interval = group_bootstrap(values, names)
         return Figure(
             math.fsum(by_cluster) / sum(images),
-            interval and Interval(interval.low, interval.high, interval.method.replace("groups", "clusters")),
+            named(group_bootstrap(values, names)),
             tuple(math.fsum(codebook) / sum(images) for codebook in bits) if len(bits) > 1 else None,
         )
 
@@ -144,11 +139,7 @@ class Codebook(Metric):
 
 def _within(interval: Interval, least: float, most: float) -> Interval:
     """An interval of clusters, cut to what is possible."""
-    return Interval(max(least, interval.low), min(most, interval.high), interval.method.replace("groups", "clusters"))
-
-
-def _cluster(group: str) -> int:
-    return hashlib.sha256(group.encode()).digest()[0] % CLUSTERS
+    return Interval(max(least, interval.low), min(most, interval.high), interval.method)
 
 
 def _use(counts: torch.Tensor) -> CodebookUse:
