@@ -194,14 +194,15 @@ def their_dists(monkeypatch, vgg, alpha, beta):
     models = pytest.importorskip("torchvision.models")
 
     def with_weights(weights):
-        network = models.vgg16(weights=None)
+        with torch.device("meta"):  # its classifier is not wanted
+            network = models.vgg16(weights=None, init_weights=False)
         for part, layer in CONVOLUTIONS["vgg"]:
             state = {kind: vgg[f"net.slice{part}.{layer}.{kind}"].float() for kind in ("weight", "bias")}
-            network.features[layer].load_state_dict(state)
+            network.features[layer].load_state_dict(state, assign=True)
         return network
 
     monkeypatch.setattr(theirs, "vgg16", with_weights)
-    network = theirs.DISTSNetwork(load_weights=False).eval()
+    network = theirs.DISTSNetwork(load_weights=False).eval().requires_grad_(False)
     network.alpha.data, network.beta.data = alpha, beta
     return network
 

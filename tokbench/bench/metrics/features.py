@@ -74,3 +74,33 @@ class FeatureMetric(ByImage):
                 cache.put(observation.keys[i], row)
                 found[i] = row
         return np.stack([found[i] for i in range(len(observation))])
+
+
+class AllFeatures(FeatureMetric):
+    """A distance that needs the features of all images at once: eight bytes are kept for each of them and of their number.
+
+    Args:
+        network: Whose features.
+        cache: Cache of the originals' features; None computes them anew.
+        micro_batch: Images a network pass.
+
+    Attributes:
+        features: Features of originals and reconstructions, ``[n, 2, dim]``.
+    """
+
+    features: list[Tensor]
+
+    def __init__(self, network: FeatureNetwork, cache: FeatureCache | None, *, micro_batch: int) -> None:
+        super().__init__(network, cache, micro_batch=micro_batch)
+        self.add_rows("features", 2, network.dim, dtype=torch.float32)
+
+    def update(self, observation: Observation) -> None:
+        """Take one micro-batch in."""
+        self.features.append(self.pairs(observation))
+        self.note(observation)
+
+    def ordered(self) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """Features of originals and reconstructions, ``[n, dim]``, and the groups of their images, in the order of the listing."""
+        order, groups = self.all_rows("images").argsort(), self.seen().groups
+        before, after = self.all_rows("features")[order].unbind(dim=1)
+        return before.numpy(), after.numpy(), [groups[i] for i in order.tolist()]
