@@ -56,6 +56,9 @@ def compare(
     columns: Annotated[
         str | None, typer.Option(help="Only these, in this order, by their keys: bits_per_image,lpips,psnr,decode. CSV and JSON name them.")
     ] = None,
+    spread: Annotated[
+        bool, typer.Option("--spread", help="Also how figures spread over images: P5, median, P95 and the worst; in CSV and JSON, KEY_p5.")
+    ] = False,
     fail_if: FailIfOption = None,
     gate_report: GateReportOption = None,
 ) -> None:
@@ -69,6 +72,7 @@ def compare(
     from tokbench.report.probe import probe_tables
     from tokbench.report.published import BESIDE, published_tables
     from tokbench.report.speed import speed_tables
+    from tokbench.report.spread import spread_tables
     from tokbench.report.table import make_tables
     from tokbench.tokenizers.published import DATA_SETS
 
@@ -77,13 +81,15 @@ def compare(
     found = _sorted(without_repeats(everything.runs), sort)
     records = [record for _, record in found]
     matching = any(record.data.count in DATA_SETS.values() for record in records)
-    rows = [read_rows(path, images=record.data.count) for path, record in found] if bold or published or matching else None
+    rows = [read_rows(path, images=record.data.count) for path, record in found] if bold or published or matching or spread else None
     chosen = [key.strip() for key in columns.split(",") if key.strip()] if columns is not None else None
     tables = make_tables(records, intervals=intervals, mix=mix, rows=rows if bold else None, columns=chosen) if records else []
     others = published_tables(records, rows) if published or matching else []
     if published and not others:
         console.say("nothing published is known of these tokenizers")
     tables += [table for table in others if published or table.title == BESIDE]
+    if spread and rows is not None:
+        tables += spread_tables(records, rows, mix=mix, keys=chosen)
     if chosen is None:  # those are columns of runs
         tables += probe_tables([record for _, record in everything.probes])
         tables += lm_tables([record for _, record in everything.models], [read_rows(path) for path, _ in everything.models])
