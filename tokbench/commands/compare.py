@@ -59,6 +59,12 @@ def compare(
     spread: Annotated[
         bool, typer.Option("--spread", help="Also how figures spread over images: P5, median, P95 and the worst; in CSV and JSON, KEY_p5.")
     ] = False,
+    bd_rate: Annotated[
+        str | None,
+        typer.Option(
+            "--bd-rate", metavar="FIGURE", help="Also how many more bits one family or codec takes than another at equal figures."
+        ),
+    ] = None,
     fail_if: FailIfOption = None,
     gate_report: GateReportOption = None,
 ) -> None:
@@ -68,6 +74,7 @@ def compare(
     """
     from tokbench.records.everything import find_everything
     from tokbench.records.store import read_rows
+    from tokbench.report.bd import bd_tables
     from tokbench.report.lm import lm_tables
     from tokbench.report.probe import probe_tables
     from tokbench.report.published import BESIDE, published_tables
@@ -88,6 +95,8 @@ def compare(
     if published and not others:
         console.say("nothing published is known of these tokenizers")
     tables += [table for table in others if published or table.title == BESIDE]
+    if bd_rate is not None:
+        tables += bd_tables(records, bd_rate)
     if spread and rows is not None:
         tables += spread_tables(records, rows, mix=mix, keys=chosen)
     if chosen is None:  # those are columns of runs
