@@ -1,0 +1,94 @@
+"""What the Fréchet distances at infinite sample size share: the bias at N, told by what leaving images out changes.
+
+A Fréchet distance of N images is larger than that of infinitely many, by about a constant over N. The jackknife finds the constant without
+drawing anything by chance: leaving out one of g groups makes the distance larger by a (g - 1)-th of the bias, on average.
+
+Source: Quenouille 1956, "Notes on bias in estimation". Chong and Forsyth 2020, "Effectively Unbiased FID and Inception Score", fit a line to
+distances of random subsets over 1 / N instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tokbench.bench.frechet import FeatureMoments, distance_of_moments
+from tokbench.bench.leave_out import distances_without
+from tokbench.bench.metrics.base import Figure
+from tokbench.bench.metrics.features import AllFeatures
+from tokbench.bench.metrics.frechet import MIN_IMAGES
+from tokbench.bench.observation import Subject
+from tokbench.records.intervals import FEWEST_FOLDS, jackknife_interval
+
+MOST_ONE_BY_ONE = 2048
+"""Images up to which every group is left out by itself; of more, a tenth of the groups at once."""
+
+FOLDS = 10
+
+
+class InfiniteFrechet(AllFeatures):
+    """Fréchet distance that infinitely many images would have, and how much the distance of these images is above it.
+
+    Groups are left out as a whole, since crops of one photo tell no more than the photo; with fewer than five, images are.
+    """
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The network's settings, and how the bias is found."""
+        return super().settings | {"covariance": "ddof 1, float64", "bias": "jackknife"}
+
+    def not_applicable(self, subject: Subject) -> str | None:
+        """Few images give no meaningful covariance."""
+        if subject.images < MIN_IMAGES:
+            return f"{subject.images} images; a Fréchet distance needs at least {MIN_IMAGES}"
+        return None
+
+    def report(self) -> dict[str, Figure]:
+        """Return the distance without its bias, with an interval over groups, and the bias."""
+        before, after, groups = self.ordered()
+        grouped = len(set(groups)) >= FEWEST_FOLDS
+        names = groups if grouped else [f"{place:09d}" for place in range(len(groups))]
+        value, without = distance_and_without(before, after, names)
+        bias = (len(without) - 1) * (float(without.mean()) - value)
+        what = f"jackknife of {len(set(names))} {'groups' if grouped else 'images'}"
+        method = what if len(without) == len(set(names)) else f"{what} in {len(without)} folds"
+        infinite, at_n = (info.key for info in self.figures)
+        interval = jackknife_interval(value - bias, without, method) if grouped else None
+        return {infinite: Figure(value - bias, interval), at_n: Figure(bias)}
+
+
+def distance_and_without(before: np.ndarray, after: np.ndarray, groups: list[str]) -> tuple[float, np.ndarray]:
+    """Fréchet distance, and what it is without each group, or without each tenth of the groups where images are many.
+
+    Args:
+        before: Features of originals, ``[n, d]``.
+        after: Features of reconstructions, ``[n, d]``.
+        groups: The group of each image.
+
+    Returns:
+        The distance, and those without a part, ``[g]``.
+    """
+    if len(before) <= MOST_ONE_BY_ONE:
+        both = _moments(before), _moments(after)
+        value = distance_of_moments(*both)
+        return value, distances_without(*both, np.stack([before, after], axis=1), groups, value)
+    names = {name: number % FOLDS for number, name in enumerate(sorted(set(groups)))}
+    fold = np.array([names[group] for group in groups])
+    parts = [(_moments(before[fold == i]), _moments(after[fold == i])) for i in sorted(set(names.values()))]
+    return _distance(parts), np.array([_distance([*parts[:i], *parts[i + 1 :]]) for i in range(len(parts))])
+
+
+def _moments(features: np.ndarray) -> FeatureMoments:
+    moments = FeatureMoments(features.shape[1])
+    moments.update(features)
+    return moments
+
+
+def _distance(parts: list[tuple[FeatureMoments, FeatureMoments]]) -> float:
+    """Distance of the images of several parts."""
+    before, after = FeatureMoments(parts[0][0].dim), FeatureMoments(parts[0][0].dim)
+    for one, other in parts:
+        before.merge(one)
+        after.merge(other)
+    return distance_of_moments(before, after)
