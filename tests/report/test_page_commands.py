@@ -15,7 +15,7 @@ from tokbench.records.store import write_record
 from tokbench.report.page.commands import Asked, anchor_command, commands, run_command
 from tokbench.report.page.model import arrange
 from tokbench.report.page.render import missing_anchors, render_page
-from tokbench.weights.assets import ASSETS
+from tokbench.weights.assets import ASSETS, TIMM
 
 
 def changed(item, data="photos/test", **metrics):
@@ -106,6 +106,7 @@ def test_metrics_of_others_are_asked_for_by_their_class(make_record):
 
 def test_every_network_that_is_fetched_for_a_metric_is_in_the_commands(make_record):
     fetched = {asset.name for asset in ASSETS if not asset.embedded} - {"resnet50"}  # that one only trains
+    fetched |= {info.asset for info in FIGURES if info.asset.startswith(TIMM)}
     item = make_record("family/a")
     item = replace(item, record=replace(item.record, metrics={info.key: MetricResult(3.5, info.unit) for info in FIGURES}))
     first = [line.removeprefix("tokbench weights get ") for line in commands(arrange([item])) if line.startswith("tokbench weights get ")]

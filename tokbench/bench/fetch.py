@@ -17,10 +17,12 @@ from torch import Tensor
 from tokbench.data.face_package import PACKAGE_SHA256
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_unit, make_folder, scratch_folder
-from tokbench.weights.assets import Asset, asset_path, get_asset, make_cache
+from tokbench.weights import places
+from tokbench.weights.assets import TIMM, Asset, asset_path, get_asset, make_cache
 from tokbench.weights.checkpoints import read_state, save_weights, sha256
 from tokbench.weights.digest import tensors_digest
 from tokbench.weights.download import Progress, download, reason
+from tokbench.weights.judges import timm_place
 
 DOWNLOADS = {
     "inception": "https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/weights-inception-2015-12-05-6726825d.pth",
@@ -56,6 +58,8 @@ def fetch_asset(name: str, *, renew: bool = False, progress: Progress = lambda d
     assert not asset.embedded, f"{asset.file} is missing from the package"
     make_cache()
     make_folder(path.parent)
+    if name.startswith(TIMM):
+        return _timm(name, path, renew, progress)
     if url := DOWNLOADS.get(name):
         try:
             download(url, path, sha256_prefix=asset.sha256, progress=progress)
@@ -66,6 +70,15 @@ def fetch_asset(name: str, *, renew: bool = False, progress: Progress = lambda d
         path.unlink(missing_ok=True)
         return _faces(path)
     return _lpips_vgg(path, progress)
+
+
+def _timm(name: str, path: Path, renew: bool, progress: Progress) -> Path:
+    """From the hub; the digest is noted at first use."""
+    place = timm_place(name)
+    try:
+        return places.fetch(place, path, name=name, renew=renew, progress=progress)
+    except OSError as error:
+        raise TokbenchError(f"cannot get {place} ({reason(error)}); fetch it by other means and put it at {path}") from error
 
 
 def _is_published(asset: Asset, path: Path) -> bool:

@@ -20,7 +20,8 @@ def metrics(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")]
     from tokbench.report.measures import measures_table, needs
     from tokbench.weights.assets import ASSETS, asset_path
 
-    here = {asset.name for asset in ASSETS if asset_path(asset.name).is_file()}
+    assets = {asset.name for asset in ASSETS} | {info.asset for info in FIGURES if info.asset}
+    here = {name for name in assets if asset_path(name).is_file()}
     if as_json:
         print(json.dumps([plain(info) | {"metric": info.measured_by, "needs": needs(info, here)} for info in FIGURES], indent=2))
         return

@@ -39,7 +39,7 @@ def weights_get(
         typer.Argument(
             metavar="NAME...",
             autocompletion=tokenizers_and_sets,
-            help="Tokenizers, sets of them (@discrete-f16, @FILE.txt), network files of: tokbench weights list, URLs or hf: places.",
+            help="Tokenizers, sets of them (@discrete-f16, @FILE.txt), network files of: tokbench weights list, timm/NETWORK, URLs or hf: places.",
         ),
     ],
     renew: Annotated[
@@ -80,7 +80,7 @@ def _announced(asked: Plan) -> str:
 def _fetched(name: str, renew: bool) -> Path:
     """Bring one file here, with a bar as it comes."""
     from tokbench.tokenizers.fetching import check_name, is_place
-    from tokbench.weights.assets import ASSETS
+    from tokbench.weights.assets import is_asset
 
     with bar() as shown:
         task = shown.add_task(name, total=None, figures="")
@@ -88,7 +88,7 @@ def _fetched(name: str, renew: bool) -> Path:
         def report(done: int, total: int) -> None:
             shown.update(task, completed=done, total=total or None)
 
-        if name in [asset.name for asset in ASSETS]:
+        if is_asset(name):
             from tokbench.bench.fetch import fetch_asset
 
             return fetch_asset(name, renew=renew, progress=report)
@@ -108,14 +108,18 @@ def weights_forget(name: Annotated[str, typer.Argument(help="A tokenizer, or a U
     """Forget the digest noted at first use: the file that is here is taken at its next use."""
     from tokbench.tokenizers.fetching import check_name, is_place
     from tokbench.tokenizers.zoo import resolve
-    from tokbench.weights.assets import ASSETS
+    from tokbench.weights.assets import TIMM, is_asset
     from tokbench.weights.obtain import forget_weights
     from tokbench.weights.places import forget_pin
 
-    if name in [asset.name for asset in ASSETS]:
+    if is_asset(name) and not name.startswith(TIMM):
         raise _one_digest(name)
     if is_place(name):
         known = forget_pin(name)
+    elif name.startswith(TIMM):
+        from tokbench.weights.judges import timm_place
+
+        known = forget_pin(str(timm_place(name)))
     else:
         check_name(name)
         variant = resolve(name)[1]
@@ -137,9 +141,9 @@ def weights_path(name: Annotated[str, typer.Argument(help="A tokenizer, or a net
     from tokbench.tokenizers.fetching import check_name
     from tokbench.tokenizers.zoo import resolve
     from tokbench.weights import obtain
-    from tokbench.weights.assets import ASSETS, asset_path
+    from tokbench.weights.assets import asset_path, is_asset
 
-    if name in [asset.name for asset in ASSETS]:
+    if is_asset(name):
         path: Path | None = asset_path(name)
     else:
         check_name(name)

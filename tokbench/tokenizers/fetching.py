@@ -9,7 +9,7 @@ from tokbench.errors import unknown_name
 from tokbench.tokenizers.listed import Listed
 from tokbench.tokenizers.sets import expand, is_set
 from tokbench.tokenizers.zoo import families, names, resolve
-from tokbench.weights.assets import ASSETS, asset_path
+from tokbench.weights.assets import ASSETS, asset_path, get_asset, is_asset
 from tokbench.weights.obtain import twin_path
 from tokbench.weights.places import parse_place
 
@@ -47,6 +47,9 @@ def check_name(name: str) -> None:
     if is_place(name):
         parse_place(name)
         return
+    if is_asset(name):
+        get_asset(name)
+        return
     known = [*(asset.name for asset in ASSETS), *names(), *families()]
     if name not in known:
         raise unknown_name("weights", name, known, hint="See: tokbench weights list")
@@ -75,7 +78,7 @@ def plan(asked: Iterable[str], *, renew: bool = False) -> Plan:
     for name in found:
         row = _row(name)
         if row is None:
-            here = any(asset.name == name and asset_path(name).is_file() for asset in ASSETS)
+            here = is_asset(name) and asset_path(name).is_file()
         else:
             file = (row.family.name, row.variant.file or "")
             here = row.local or row.variant.file is None or file in files or twin_path(row.family, row.variant) is not None
@@ -90,7 +93,7 @@ def plan(asked: Iterable[str], *, renew: bool = False) -> Plan:
 
 def _row(name: str) -> Listed | None:
     """The row of a tokenizer; None for network files and places."""
-    return None if is_place(name) or name in [asset.name for asset in ASSETS] else Listed(*resolve(name))
+    return None if is_place(name) or is_asset(name) else Listed(*resolve(name))
 
 
 def _has_nothing(name: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,7 +22,7 @@ class Asset:
         summary: What it is.
         licence: Its terms.
         embedded: Whether it ships with the package.
-        sha256: Digest of the file; empty where it is made on the spot.
+        sha256: Digest of the file; empty where it is made on the spot, and of networks of timm, whose digest is noted at first use.
         tensors_sha256: Digest of its tensors, as ``tokbench.weights.digest`` takes it, where the file has none.
     """
 
@@ -74,12 +75,28 @@ ASSETS = (
 )
 
 
+TIMM_FILE = "model.safetensors"
+"""File of the weights in its repository on the hub, and here."""
+
+TIMM = "timm/"
+"""What stands before the name of a network of timm, ``timm/vit_large_patch14_dinov2.lvd142m``."""
+
+
+def is_asset(name: str) -> bool:
+    """Whether a name is that of a network file, fetched or not: one of ``ASSETS``, or a network of timm."""
+    return name.startswith(TIMM) or any(asset.name == name for asset in ASSETS)
+
+
 def get_asset(name: str) -> Asset:
-    """Find an asset by name.
+    """Find an asset by name; any network of timm is one.
 
     Raises:
         TokbenchError: If there is none of that name.
     """
+    if name.startswith(TIMM):
+        if not re.fullmatch(r"timm/\w[\w-]*(\.\w[\w-]*)?", name, re.ASCII):
+            raise TokbenchError(f"{name!r} names no network of timm; write timm/ARCHITECTURE.TAG, such as {TIMM}resnet50.a1_in1k")
+        return Asset(name, f"{name}/{TIMM_FILE}", f"{name.removeprefix(TIMM)} of timm", "see its page")
     for asset in ASSETS:
         if asset.name == name:
             return asset

@@ -7,9 +7,10 @@ from pathlib import Path
 from torch import Tensor
 
 from tokbench.errors import TokbenchError
-from tokbench.weights.assets import Asset, get_asset, need_asset
+from tokbench.weights.assets import TIMM_FILE, Asset, get_asset, need_asset
 from tokbench.weights.checkpoints import read_state, sha256
 from tokbench.weights.digest import tensors_digest
+from tokbench.weights.places import HubPlace, check_pin
 
 
 def read_judge(name: str) -> tuple[dict[str, Tensor], str]:
@@ -32,6 +33,31 @@ def read_judge(name: str) -> tuple[dict[str, Tensor], str]:
     if asset.tensors_sha256 and tensors_digest(state) != asset.tensors_sha256:
         raise not_the_judge(asset, path, tensors_digest(state), asset.tensors_sha256)
     return state, digest
+
+
+def timm_place(name: str) -> HubPlace:
+    """Where the weights of a network of timm are published.
+
+    Args:
+        name: Name of the asset, ``timm/ARCHITECTURE.TAG``.
+    """
+    return HubPlace(get_asset(name).name, TIMM_FILE)
+
+
+def need_timm(name: str) -> tuple[Path, str]:
+    """Find the weights of a network of timm here, as they were at first use.
+
+    Args:
+        name: Name of the asset.
+
+    Returns:
+        The file, and its SHA-256, which is noted if it is the first.
+
+    Raises:
+        TokbenchError: If it has not been fetched, or is not the file of its first use.
+    """
+    path = need_asset(name)
+    return path, check_pin(str(timm_place(name)), path, name=name)
 
 
 def check_file(asset: Asset, path: Path) -> None:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import Any
 
 from tokbench.bench.metrics.base import Metric
+from tokbench.bench.metrics.fd_dinov2 import PREFIX, fd_timm
 from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.plugins import hint, import_class
@@ -32,8 +33,8 @@ def select(names: tuple[str, ...] | None) -> list[type[Metric]]:
     """Choose metrics.
 
     Args:
-        names: Names of metrics or of their figures, or ``package.module:Class``; ``all`` is every metric of this package; None are those
-            measured by default.
+        names: Names of metrics or of their figures, ``fd_timm.NETWORK``, or ``package.module:Class``; ``all`` is every metric of this
+            package; None are those measured by default.
 
     Raises:
         TokbenchError: If a name is unknown, or a class of others is no metric or takes the name of another.
@@ -50,6 +51,9 @@ def select(names: tuple[str, ...] | None) -> list[type[Metric]]:
             continue
         if name == "all":
             chosen |= known
+            continue
+        if name.startswith(PREFIX):
+            chosen[name] = fd_timm(name.removeprefix(PREFIX))
             continue
         if name not in by_key:
             raise unknown_name("metric", name, [*by_key, "all"], hint=hint(name, "Metric"))

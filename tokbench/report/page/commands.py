@@ -19,7 +19,7 @@ from tokbench.records.protocol import PRESETS, Protocol
 from tokbench.records.record import Record, TokenizerInfo
 from tokbench.records.speed_record import MODES, SpeedProtocol, SpeedRecord
 from tokbench.report.page.model import Group, clipped
-from tokbench.weights.assets import ASSETS
+from tokbench.weights.assets import ASSETS, TIMM
 
 OPTIONS = {"samples": "--limit", "size": "--size", "seed": "--seed", "precision": "--precision"}
 """Settings of a protocol that ``tokbench run`` has options for."""
@@ -154,7 +154,8 @@ def _networks(record: Record) -> list[str]:
     """Network files that its figures, or its images, need."""
     needed = [BY_KEY[key].asset for key, metric in record.metrics.items() if key in BY_KEY and metric.value is not None]
     fetched = [asset.name for asset in ASSETS if not asset.embedded]
-    return [name for name in needed if name in fetched] + ["faces"] * (record.data.name.partition(":")[0] == "faces")
+    faces = ["faces"] * (record.data.name.partition(":")[0] == "faces")
+    return [name for name in needed if name in fetched or name.startswith(TIMM)] + faces
 
 
 def probe_command(record: ProbeRecord) -> str:
