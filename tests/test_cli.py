@@ -101,6 +101,23 @@ def test_show_lists_what_can_be_set(tokbench_cli):
     assert "\n    latent_channels: 4\n" in tokbench_cli("show", "diffusers/kl")[1]
 
 
+def test_repeats_are_passes_of_what_draws_noise(tokbench_cli, pictures):
+    run = ("run", "--data", pictures, "--metrics", "psnr", "--json", "--out", "out")
+    status, out, _ = tokbench_cli(*run, "-t", "vae", "--set", "posterior=sample", "--repeats", 3)
+    assert status == 0
+    records = json.loads(out)
+    assert [record["protocol"].get("noise", 0) for record in records] == [0, 1, 2]
+    assert len({record["metrics"]["psnr"]["value"] for record in records}) == 3
+    assert len({record["data"]["pixels_digest"] for record in records}) == 1
+    status, out, err = tokbench_cli(*run, "-t", "pixel", "--repeats", 3)
+    assert (status, len(json.loads(out))) == (0, 1)
+    assert "pixel/palette-512 draws no noise: every pass gives the same figures, so it is measured once" in err
+    status, _, err = tokbench_cli("run", "-t", "vae", "--repeats", 2, "--save-images", "shown")
+    assert status == 2
+    assert "--save-images keeps the images of one pass, and --repeats makes several; leave one of them out" in err
+    assert tokbench_cli("run", "-t", "vae", "--repeats", 0)[0] == 2
+
+
 def test_run_prints_json_for_machines(tokbench_cli, pictures):
     status, out, err = tokbench_cli(
         "run", "-t", "pixel/rgb", "-t", "pixel", "--data", pictures, "--metrics", "psnr,usage,rfid", "--json", "--out", "out"

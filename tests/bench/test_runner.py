@@ -194,12 +194,18 @@ def test_noise_belongs_to_the_image_not_to_its_place(folder):
     assert run(Noisy(), Shuffled(source, list(range(11, -1, -1))), metrics=("psnr",)).rows == first.rows
     other = run(Noisy(), source, metrics=("psnr",), protocol=get_protocol(changes={"seed": 1}))
     assert other.rows != first.rows
+    few = [run(Noisy(), source, metrics=("psnr",), protocol=get_protocol(changes={"samples": 5, "noise": noise})) for noise in (0, 1, 1)]
+    assert few[0].rows["psnr"].keys() == few[1].rows["psnr"].keys()  # the same images
+    assert all(few[0].rows["psnr"][name] != value for name, value in few[1].rows["psnr"].items())
+    assert few[1].rows == few[2].rows
     assert first.record.tokens.bits_per_image is None
     assert first.record.tokens.storage_bits_per_image == 64 * 64 * 3 * 32
 
 
 def test_image_seed_is_pinned():
     assert image_seed(0, "a/b.png", "encode") == 2849136893498628035
+    assert image_seed(0, "a/b.png", "encode", noise=0) == image_seed(0, "a/b.png", "encode")
+    assert len({image_seed(0, "a/b.png", "encode", noise=noise) for noise in range(100)}) == 100
     assert image_seed(0, "a/b.png", "decode") != image_seed(0, "a/b.png", "encode") != image_seed(1, "a/b.png", "encode")
 
 

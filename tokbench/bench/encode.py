@@ -18,9 +18,10 @@ from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import Tokens
 
 
-def image_seed(run_seed: int, image_id: str, purpose: Literal["encode", "decode"]) -> int:
-    """Seed of one image's noise: a stable hash of the run's seed, the image's id and ``encode`` or ``decode``."""
-    digest = hashlib.sha256(f"{run_seed}\0{image_id}\0{purpose}".encode()).digest()
+def image_seed(run_seed: int, image_id: str, purpose: Literal["encode", "decode"], *, noise: int = 0) -> int:
+    """Seed of one image's noise: a stable hash of the run's seed, the image's id, ``encode`` or ``decode``, and the number of the pass."""
+    again = f"\0{noise}" if noise else ""
+    digest = hashlib.sha256(f"{run_seed}\0{image_id}\0{purpose}{again}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
 
@@ -115,5 +116,5 @@ def number_format(tokenizer: Tokenizer) -> torch.dtype:
 
 
 def _seeds(ids: Sequence[str], purpose: Literal["encode", "decode"], count: int, protocol: Protocol) -> list[int]:
-    seeds = [image_seed(protocol.seed, image, purpose) for image in ids]
+    seeds = [image_seed(protocol.seed, image, purpose, noise=protocol.noise) for image in ids]
     return seeds + [0] * (count - len(seeds))

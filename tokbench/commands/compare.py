@@ -76,6 +76,7 @@ def compare(
     from tokbench.records.store import read_rows
     from tokbench.report.bd import bd_tables
     from tokbench.report.lm import lm_tables
+    from tokbench.report.passes import later_passes, pass_tables
     from tokbench.report.probe import probe_tables
     from tokbench.report.published import BESIDE, published_tables
     from tokbench.report.speed import speed_tables
@@ -86,6 +87,9 @@ def compare(
     everything = find_everything(places or [Path("runs")])
     checks = gate_records([record for _, record in everything.runs], fail_if, gate_report)
     found = _sorted(without_repeats(everything.runs), sort)
+    passes = pass_tables([record for _, record in found])
+    further = later_passes([record for _, record in found])
+    found = [item for item, flag in zip(found, further, strict=True) if not flag]
     records = [record for _, record in found]
     matching = any(record.data.count in DATA_SETS.values() for record in records)
     rows = [read_rows(path, images=record.data.count) for path, record in found] if bold or published or matching or spread else None
@@ -100,6 +104,7 @@ def compare(
     if spread and rows is not None:
         tables += spread_tables(records, rows, mix=mix, keys=chosen)
     if chosen is None:  # those are columns of runs
+        tables += passes
         tables += probe_tables([record for _, record in everything.probes])
         tables += lm_tables([record for _, record in everything.models], [read_rows(path) for path, _ in everything.models])
         tables += speed_tables([record for _, record in everything.speeds])

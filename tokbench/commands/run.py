@@ -33,6 +33,7 @@ from tokbench.commands.console import (
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.values import whole, whole_numbers
 from tokbench.errors import TokbenchError
+from tokbench.records.protocol import MOST_PASSES
 
 if TYPE_CHECKING:
     from tokbench.bench.anchors import Anchor
@@ -74,6 +75,9 @@ def run(
     batch_size: Annotated[int, whole("--batch-size", low=1, help="Images read ahead; changes no figure.")] = 64,
     device: DeviceOption = "cpu",
     seed: Annotated[int | None, whole("--seed", help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
+    repeats: Annotated[
+        int, whole("--repeats", low=1, high=MOST_PASSES, help="Passes over the same images, of tokenizers that draw noise; a record each.")
+    ] = 1,
     precision: PrecisionOption = None,
     feature_weights: Annotated[Path | None, typer.Option(help="Inception file for rfid.")] = None,
     workers: WorkersOption = None,
@@ -105,6 +109,8 @@ def run(
     parse_conditions(fail_if or [])  # before the run: mistakes show at once
     given, tokenizer = tokenizer, expand(tokenizer, needs_weights=True)
     asked = Part() if part is None else parse_part(part)
+    if repeats > 1 and save_images is not None:
+        raise TokbenchError("--save-images keeps the images of one pass, and --repeats makes several; leave one of them out")
     alone = {"--fail-if": fail_if, "--gate-report": gate_report, "--json": as_json, "--save-images": save_images}
     if not asked.whole and (no := [name for name, value in alone.items() if value]):
         raise TokbenchError(
@@ -137,9 +143,10 @@ def run(
                 source = open_source(data, size=protocol.size)
                 options = RunOptions(batch_size, workers, strict=strict, feature_weights=feature_weights, save_images=save_images)
                 bench = _Bench(source, data, metrics, protocol, options, out_dir, asked, resume, team)
-            done += [evaluation for subject in subjects if (evaluation := bench.measure(subject)) is not None]
+            passes = [(subject, noise) for subject in subjects for noise in range(_passes(subject, repeats))]
+            done += [evaluation for subject, noise in passes if (evaluation := bench.measure(subject, noise)) is not None]
             failed = failed or wrong or bench.failed
-            del subjects  # before the next of a set takes memory
+            del subjects, passes  # before the next of a set takes memory
     if asked.whole and team.first:
         records = [evaluation.record for evaluation in done]
         checks = gate_records(records, fail_if, gate_report)
@@ -167,8 +174,8 @@ class _Bench:
     team: Team
     failed: bool = False
 
-    def measure(self, subject: Tokenizer | Anchor) -> Evaluation | None:
-        """Measure one tokenizer and write its record; None where it fails, and where that is not for this process to do."""
+    def measure(self, subject: Tokenizer | Anchor, noise: int) -> Evaluation | None:
+        """Measure one tokenizer in one pass and write its record; None where it fails, and where that is not for this process to do."""
         from tokbench.bench.prepared import PreparedRun
         from tokbench.bench.runner import metric_names
         from tokbench.bench.sharing import measure
@@ -181,7 +188,7 @@ class _Bench:
                     subject,
                     self.source,
                     metrics=metric_names(self.metrics),
-                    protocol=self.protocol,
+                    protocol=replace(self.protocol, noise=noise),
                     options=replace(self.options, progress=advance),
                     place=self.place,
                 )
@@ -211,6 +218,14 @@ class _Bench:
             say(f"tokbench: {subject.name}: {failure}")
         self.failed = self.failed or bool(shared.evaluation.failures)
         return shared.evaluation
+
+
+def _passes(subject: Tokenizer | Anchor, repeats: int) -> int:
+    """How often something is measured: once, if it draws no noise."""
+    if repeats > 1 and not (getattr(subject, "encode_is_stochastic", False) or getattr(subject, "decode_is_stochastic", False)):
+        say(f"{subject.name} draws no noise: every pass gives the same figures, so it is measured once")
+        return 1
+    return repeats
 
 
 def _silent(done: int, total: int) -> None:

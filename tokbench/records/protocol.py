@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
-from tokbench.configs import with_overrides
+from tokbench.configs import UNLESS_DEFAULT, with_overrides
 from tokbench.errors import TokbenchError, unknown_name
 
 ResizeFilter = Literal["lanczos", "bicubic", "bilinear", "box"]
+
+MOST_PASSES = 1000
+"""Passes over the same images."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +32,7 @@ class Protocol:
         seed: Seed of the choice of images and of stochastic tokenizers.
         precision: Number format the tokenizer runs in.
         micro_batch: Images every network sees at once.
+        noise: Which pass over the images it is. Passes differ in the noise that stochastic tokenizers draw, and in nothing else.
         psnr: Averaging and range.
         ssim: Window and range.
         lpips: Backbone, heads and input.
@@ -57,6 +61,7 @@ class Protocol:
     fd: Literal["EfficientNet-Lite0, bilinear antialias to 128"] = "EfficientNet-Lite0, bilinear antialias to 128"
     fid: Literal["Inception 2015-12-05, TF1 bilinear to 299"] = "Inception 2015-12-05, TF1 bilinear to 299"
     reference: Literal["the same images, uint8"] = "the same images, uint8"
+    noise: int = field(default=0, metadata=UNLESS_DEFAULT)  # left out of records where there is one pass, as before there were several
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 8192:
@@ -67,6 +72,8 @@ class Protocol:
             raise ValueError(f"seed must be 0 or more and fit in 63 bits, got {self.seed}")
         if not 1 <= self.micro_batch <= 4096:
             raise ValueError(f"micro_batch must be 1 to 4096, got {self.micro_batch}")
+        if not 0 <= self.noise < MOST_PASSES:
+            raise ValueError(f"noise must be 0 to {MOST_PASSES - 1}, got {self.noise}")
 
     @property
     def label(self) -> str:
@@ -88,7 +95,7 @@ PRESETS = {"photos-64": Protocol(name="photos-64", version=2, data="photos/test"
 EARLIER = {("photos-64", 1): replace(PRESETS["photos-64"], version=1, crop="centre")}
 """Earlier versions of presets, under which records were measured."""
 
-CHANGEABLE = ("size", "resize", "uint8", "samples", "seed", "precision", "micro_batch")
+CHANGEABLE = ("size", "resize", "uint8", "samples", "seed", "precision", "micro_batch", "noise")
 """Settings a user may change; the others name what the metrics do."""
 
 

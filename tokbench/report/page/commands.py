@@ -238,6 +238,8 @@ def _protocol(protocol: Protocol, remarks: list[str]) -> list[str]:
     for key, value in _changed_protocol(protocol, base).items():
         if key in OPTIONS and value is not None:
             words += [OPTIONS[key], str(value)]
+        elif key == "noise":
+            words += ["--repeats", str(protocol.noise + 1)]
         else:
             remarks.append(f"protocol with {key}={value}, in Python: tokbench.evaluate")
     if base is None:
