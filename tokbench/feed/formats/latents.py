@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from safetensors.numpy import save as tensors_to_bytes
 from tokbench.configs import plain
 from tokbench.feed.formats.plan import Plan
 from tokbench.feed.formats.rows import ExportRows, RowGroup, class_of
+from tokbench.tokenizers.normalisation import Normalisation
 from tokbench.tokens import ContinuousTokens
 
 STATISTICS = "statistics.json"
@@ -55,7 +58,9 @@ def write_latents(plan: Plan, rows: ExportRows, folder: Path) -> list[str]:
             tensors["labels"] = np.array(labels[:: job.views], np.int64)
         about = {"total_size": str(count // job.views), "dtype": job.dtype}
         (folder / f"latents_rank00_shard{number:05d}.safetensors").write_bytes(tensors_to_bytes(tensors, about))
-    _write_statistics(rows, folder)
+    summary = rows.summary
+    statistics = LatentStatistics(summary.mean, summary.std, job.layout.grid, summary.count, job.tokenizer.name, job.normalisation)
+    write_statistics(statistics, folder)
     absent = [word for word, there in (("labels", job.labels != "none"), ("latents_flip (of --views flip)", job.views > 1)) if not there]
     return [f"the files have no {' and no '.join(absent)}; LightningDiT reads latents, latents_flip and labels"] * bool(absent)
 
@@ -66,20 +71,47 @@ def _latents(group: RowGroup, plan: Plan) -> np.ndarray:
     return np.ascontiguousarray(values.numpy(), plan.job.dtype)
 
 
-def _write_statistics(rows: ExportRows, folder: Path) -> None:
-    summary, job = rows.summary, rows.job
+@dataclass(frozen=True)
+class LatentStatistics:
+    """What trainers bring latents to unit variance by.
+
+    Args:
+        mean: Mean of every channel, over all positions of all rows.
+        std: Standard deviation of every channel, over the number of values.
+        grid: Grid of the latents of one row.
+        rows: How many rows they are of.
+        tokenizer: What made the latents.
+        normalisation: What was applied to them before, if anything.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    grid: tuple[int, ...]
+    rows: int
+    tokenizer: str
+    normalisation: Normalisation | None = None
+
+
+def write_statistics(statistics: LatentStatistics, folder: Path) -> None:
+    """Write ``statistics.json``, and the same as tensors ``[1, C, 1, 1]`` (``[1, C, 1]`` of a 1D grid) in ``latents_stats.pt``.
+
+    Args:
+        statistics: What to write.
+        folder: Where to; it exists.
+    """
+    channels = len(statistics.mean)
     about = {
-        "mean": summary.mean,
-        "std": summary.std,
-        "channels": job.layout.channels,
-        "rows": summary.count,
-        "positions": job.layout.positions,
-        "tokenizer": job.tokenizer.name,
-        "normalisation": plain(job.normalisation),
+        "mean": statistics.mean,
+        "std": statistics.std,
+        "channels": channels,
+        "rows": statistics.rows,
+        "positions": math.prod(statistics.grid),
+        "tokenizer": statistics.tokenizer,
+        "normalisation": plain(statistics.normalisation),
     }
     (folder / STATISTICS).write_text(json.dumps(about, indent=1, sort_keys=True, allow_nan=False) + "\n")
-    shape = (1, job.layout.channels, *(1 for _ in job.layout.grid))
-    tensors = {"mean": torch.tensor(summary.mean).reshape(shape), "std": torch.tensor(summary.std).reshape(shape)}
+    shape = (1, channels, *(1 for _ in statistics.grid))
+    tensors = {"mean": torch.tensor(statistics.mean).reshape(shape), "std": torch.tensor(statistics.std).reshape(shape)}
     buffer = io.BytesIO()
     torch.save(tensors, buffer)
     (folder / "latents_stats.pt").write_bytes(buffer.getvalue())
