@@ -110,6 +110,7 @@ class ProbeRecord:
         timing: How long it took.
         environment: Versions.
         created: When.
+        train_by_position: Such bits of images that were trained on, as many as are held out; empty in earlier records.
         kind: Kind of the record.
         schema: Schema of the record.
     """
@@ -130,6 +131,7 @@ class ProbeRecord:
     timing: ProbeTiming
     environment: Environment
     created: str
+    train_by_position: tuple[float, ...] = ()
     kind: str = KIND
     schema: int = SCHEMA
 
@@ -142,9 +144,14 @@ class ProbeRecord:
         """Indented JSON, long rows of numbers on one line each."""
         values = {"kind": self.kind, "schema": self.schema} | plain(self)
         values["figures"] = {key: slim(value) for key, value in values["figures"].items()}
-        values["by_position"] = "BY_POSITION"
-        row = json.dumps([round(bits, 4) for bits in self.by_position])
-        return json.dumps(values, indent=2, allow_nan=False).replace('"BY_POSITION"', row) + "\n"
+        rows = {"by_position": self.by_position, "train_by_position": self.train_by_position}
+        values |= {name: name.upper() for name in rows}
+        if not self.train_by_position:
+            del values["train_by_position"]
+        text = json.dumps(values, indent=2, allow_nan=False)
+        for name, bits in rows.items():
+            text = text.replace(f'"{name.upper()}"', json.dumps([round(value, 4) for value in bits]))
+        return text + "\n"
 
 
 def probe_record_from_dict(values: Any, *, origin: str) -> ProbeRecord:

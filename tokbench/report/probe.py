@@ -37,6 +37,9 @@ OTHER_CODES = (
 CODER = Column("coder/probe %", "coder_share", 2, 100.0)
 ENTROPY = Column("own entropy", "entropy_bits_per_image")
 
+GAP = "gap"
+"""What a row is called of bits that held-out images take beyond those trained on."""
+
 QUARTERS = ("first quarter", "second", "third", "last")
 
 
@@ -138,9 +141,14 @@ def _parts(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
         count = len(record.by_position)
         ends = [count * i // 4 for i in range(5)]
         rows.append((name, tuple(_mean(record.by_position[start:stop]) for start, stop in pairwise(ends))))
+        if len(record.train_by_position) == count:
+            gap = [held_out - trained for held_out, trained in zip(record.by_position, record.train_by_position, strict=True)]
+            rows.append((f"{name}, {GAP}", tuple(_mean(gap[start:stop]) for start, stop in pairwise(ends))))
     columns = tuple(Column(quarter, f"quarter_{i}", 3) for i, quarter in enumerate(QUARTERS, start=1))
-    note = "on a 2D grid from top to bottom; on a 1D grid in the order of the sequence"
-    return Table("bits per position, all codebooks together, by quarter of the sequence", columns, tuple(rows), (note,))
+    notes = ["on a 2D grid from top to bottom; on a 1D grid in the order of the sequence"]
+    if any(record.train_by_position for record in records):
+        notes.append(f"{GAP}: what these bits are more than those of images that were trained on, as many as are held out")
+    return Table("bits per position, all codebooks together, by quarter of the sequence", columns, tuple(rows), tuple(notes))
 
 
 def _curve(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:

@@ -89,3 +89,15 @@ def test_rows_of_one_tokenizer_are_told_apart() -> None:
 def test_a_failed_check_cannot_be_missed() -> None:
     failed = replace(record_of(), coding=Coding(3, 100.0, 101.0, False))
     assert any("NOT read back alike" in note for note in probe_tables([failed])[1].notes)
+
+
+def test_the_gap_to_images_trained_on_stands_below_their_bits_by_quarter() -> None:
+    known = replace(record_of(), train_by_position=(7.5,) * 64 + (6.0,) * 192)
+    parts = probe_tables([known, record_of("vqgan/tiny")])[2]
+    assert [(name, [cell.text for cell in cells]) for name, cells in parts.rows] == [
+        ("vqvae/tiny", ["8.000", "7.000", "7.000", "6.500"]),
+        ("vqvae/tiny, gap", ["0.500", "1.000", "1.000", "0.500"]),
+        ("vqgan/tiny", ["8.000", "7.000", "7.000", "6.500"]),
+    ]
+    assert parts.notes[1].startswith("gap: what these bits are more than those of images that were trained on")
+    assert len(probe_tables([record_of()])[2].notes) == 1

@@ -69,6 +69,19 @@ def test_a_probe_learns_and_its_figures_hang_together(made: ProbeResult) -> None
     assert value(record, "png_bits_per_image") > value(record, "webp_bits_per_image")
 
 
+def test_the_gap_is_that_between_images_trained_on_and_held_out(made, parts, blocks, small, tmp_path) -> None:
+    record = made.record
+    trained = export_tokens(blocks(codebooks=2, axes=1), parts.train, tmp_path / "tokens", protocol=small)
+    rows = [number * 120 // 30 for number in range(30)]
+    bits = measure_bits(made.model, Sequences(trained.dataset, made.vocabulary, "none"), rows, batch_size=1)
+    np.testing.assert_allclose(record.train_by_position, bits.reshape(30, 16, 2).sum(axis=2).mean(axis=0), rtol=1e-4)
+    gap = record.figures["gap_bits_per_image"]
+    assert gap.value == pytest.approx(sum(record.by_position) - sum(record.train_by_position), rel=1e-4)
+    assert gap.interval.low < gap.value < gap.interval.high
+    assert gap.settings["images_trained_on"] == 30
+    assert gap.value == pytest.approx(value(record, "bits_per_image") - gap.settings["bits_per_image_trained_on"])
+
+
 def test_two_runs_are_equal_and_another_seed_is_not(made, parts, blocks, small, budget, tmp_path) -> None:
     again = probe(blocks(codebooks=2, axes=1), parts, tmp_path / "elsewhere", protocol=small, budget=budget)
     assert without_times(again.record) == without_times(made.record)
@@ -99,7 +112,9 @@ def test_records_come_back_and_are_not_mixed_with_those_of_runs(made: ProbeResul
     back = read(first)
     assert isinstance(back, ProbeRecord)
     assert back.to_json() == made.record.to_json()
-    assert replace(back, by_position=made.record.by_position) == made.record
+    by_position = {name: getattr(made.record, name) for name in ("by_position", "train_by_position")}
+    assert replace(back, **by_position) == made.record
+    np.testing.assert_allclose(back.train_by_position, made.record.train_by_position, atol=1e-4)
     np.testing.assert_allclose(back.by_position, made.record.by_position, atol=1e-4)
     assert read_rows(first)["bits_per_image"] == made.rows["bits_per_image"]
     assert [path for path, _ in find_probe_records([tmp_path / "records"])] == [first, second]

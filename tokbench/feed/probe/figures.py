@@ -11,7 +11,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from tokbench.layout import TokenLayout
-from tokbench.records.intervals import group_bootstrap
+from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.record import MetricResult
 
 Rows = dict[str, dict[str, float]]
@@ -85,3 +85,23 @@ class Figures:
         if interval is not None:
             interval = type(interval)(interval.low / divisor, interval.high / divisor, interval.method)
         self.results[name] = MetricResult(result.value / divisor, unit, False, {"divisor": divisor}, interval)
+
+    def gap(self, name: str, source: str, bits: Float[ndarray, "n t"], groups: Sequence[str]) -> None:
+        """Add what held-out images take beyond others that were trained on; both are samples of their own.
+
+        Args:
+            name: Name of the figure.
+            source: The figure of the held-out images.
+            bits: Bits of the codes of the images trained on.
+            groups: What each of these is a sample of.
+        """
+        result, sums = self.results[source], bits.astype(np.float64).sum(axis=1).tolist()
+        assert result.value is not None
+        trained, inner = math.fsum(sums) / len(sums), group_bootstrap(sums, groups)
+        value, interval = result.value - trained, None
+        if result.interval is not None and inner is not None:
+            low = value - math.hypot(result.value - result.interval.low, inner.high - trained)
+            high = value + math.hypot(result.interval.high - result.value, trained - inner.low)
+            interval = Interval(low, high, f"{result.interval.method}; and of {len(set(groups))} groups trained on")
+        settings = {"images_trained_on": len(sums), "bits_per_image_trained_on": trained}
+        self.results[name] = MetricResult(value, BITS, False, settings, interval)

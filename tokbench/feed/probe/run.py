@@ -201,6 +201,23 @@ class _Work:
         height, width = self.layout.image_size
         self.figures.derive("bits_per_pixel", "bits_per_image", height * width, "bits")
 
+        self._gap()
+
+    def _gap(self) -> None:
+        """Bits of images trained on, evenly chosen and as many as are held out, and what held-out ones take beyond them.
+
+        Where a position tells which image it is of, a model knows the rest of it by heart: bits fall there in training and nowhere else.
+        Source: the entropy cliff of arXiv 2605.06207, as a gap by position.
+        """
+        dataset = self.train_tokens.dataset
+        count = min(len(dataset), len(self.ids))
+        rows = [number * len(dataset) // count for number in range(count)]
+        with self.options.stage("images trained on", count) as advance:
+            bits = measure_bits(self.model, self.sequences, rows, batch_size=self.budget.batch_size, progress=advance)
+        groups = self.train_tokens.groups()
+        self.train_bits = bits
+        self.figures.gap("gap_bits_per_image", "bits_per_image", bits, [groups[dataset[row]["id"]] for row in rows])
+
     def bound(self) -> None:
         """Bits without a network: all codes equal, their frequencies, their neighbours, and a dictionary coder."""
         sizes, grid = self.layout.codebook_sizes, self.layout.grid
@@ -266,7 +283,8 @@ class _Work:
             held_out=describe(self.held_out_tokens),
             parameters=count_parameters(self.model),
             figures=self.figures.results,
-            by_position=self._by_position(),
+            by_position=self._by_position(self.bits),
+            train_by_position=self._by_position(self.train_bits),
             curve=self.curve,
             coding=coding,
             timing=ProbeTiming(
@@ -281,9 +299,9 @@ class _Work:
         texts = () if self.condition == "none" else tuple(self.held_out.text(row) for row in range(len(self.ids)))
         return ProbeResult(record, self.figures.rows, self.model, self.vocabulary, texts)
 
-    def _by_position(self) -> tuple[float, ...]:
+    def _by_position(self, bits: np.ndarray) -> tuple[float, ...]:
         books = len(self.layout.codebook_sizes)
-        mean = self.bits.mean(axis=0, dtype=np.float64).reshape(-1, books).sum(axis=1)
+        mean = bits.mean(axis=0, dtype=np.float64).reshape(-1, books).sum(axis=1)
         return tuple(mean.tolist())
 
 
