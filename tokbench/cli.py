@@ -21,6 +21,7 @@ from tokbench.commands.feed import export, verify
 from tokbench.commands.lm import lm_app
 from tokbench.commands.merge import merge
 from tokbench.commands.metrics import metrics
+from tokbench.commands.predict import predict
 from tokbench.commands.probe import probe
 from tokbench.commands.reconstruct import reconstruct
 from tokbench.commands.report import report
@@ -135,6 +136,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "export": export,
     "verify": verify,
     "probe": probe,
+    "predict": predict,
     "convert": convert,
     "published": published,
     "train": train,

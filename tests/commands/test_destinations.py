@@ -29,6 +29,7 @@ FOLDERS = {
     "export": ["export", "-t", "no.module:Nothing", "--out"],
     "export --memmap": ["export", "-t", "no.module:Nothing", "--out", "fine", "--memmap"],
     "probe": ["probe", "-t", "no.module:Nothing", "--out"],
+    "predict": ["predict", "-t", "no.module:Nothing", "--out"],
     "convert": ["convert", "-t", "no.module:Nothing", "--out"],
     "train": ["train", "vqvae-tiny", "--data", "nothing", "--out"],
 }

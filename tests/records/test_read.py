@@ -7,12 +7,13 @@ import pytest
 
 from tokbench.errors import TokbenchError
 from tokbench.records.lm_record import LanguageModelRecord
+from tokbench.records.prediction_record import PredictionRecord
 from tokbench.records.probe_record import ProbeRecord
 from tokbench.records.read import from_values, read
 from tokbench.records.record import Record
 
 RESULTS = Path(__file__).parents[2] / "results"
-KINDS = {None: Record, "run": Record, "probe": ProbeRecord, "language model": LanguageModelRecord}
+KINDS = {None: Record, "run": Record, "probe": ProbeRecord, "language model": LanguageModelRecord, "prediction": PredictionRecord}
 COMMITTED = sorted(path for path in RESULTS.glob("*/*.json") if "schema" in json.loads(path.read_text()))
 
 
@@ -33,7 +34,7 @@ def test_committed_records_are_read_by_the_kind_they_name(folder):
 def test_records_of_kinds_that_are_not_known_are_named(kind):
     with pytest.raises(
         TokbenchError,
-        match=rf"^it is the record of a {kind}, this tokbench reads those of a run or a probe or a language model or a speed test; install a newer one$",
+        match=rf"^it is the record of a {kind}, this tokbench reads those of a run or a probe or a language model or a speed test or a prediction; install a newer one$",
     ):
         from_values({"schema": 1, "kind": kind}, origin="it")
 

@@ -18,8 +18,8 @@ from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import Tokens
 
 
-def image_seed(run_seed: int, image_id: str, purpose: Literal["encode", "decode"], *, noise: int = 0) -> int:
-    """Seed of one image's noise: a stable hash of the run's seed, the image's id, ``encode`` or ``decode``, and the number of the pass."""
+def image_seed(run_seed: int, image_id: str, purpose: Literal["encode", "decode", "change"], *, noise: int = 0) -> int:
+    """Seed of one image's noise: a stable hash of the run's seed, the image's id, what it is for, and the number of the pass."""
     again = f"\0{noise}" if noise else ""
     digest = hashlib.sha256(f"{run_seed}\0{image_id}\0{purpose}{again}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1

@@ -109,7 +109,7 @@ def read_metric(
     return results, {str(column): _numbers(column, values) for column, values in metric.rows().items()}, tuple(metric.codebooks())
 
 
-def _judged(networks: Sequence[str], trained_with: Sequence[str]) -> bool | None:
+def judged(networks: Sequence[str], trained_with: Sequence[str]) -> bool | None:
     """Whether a network that judges took part in the training; None if that is not known."""
     if any(network in trained_with for network in networks):
         return True
@@ -133,7 +133,7 @@ def _result(info: FigureInfo, figure: Any, settings: dict[str, Any], trained_wit
         settings=settings,
         interval=figure.interval,
         by_codebook=figure.by_codebook,
-        judged_by_training_network=_judged(info.networks, trained_with),
+        judged_by_training_network=judged(info.networks, trained_with),
         exact=figure.exact,
         info=None if BY_KEY.get(key) == info else info,
     )

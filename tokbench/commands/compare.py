@@ -77,6 +77,7 @@ def compare(
     from tokbench.report.bd import bd_tables
     from tokbench.report.lm import lm_tables
     from tokbench.report.passes import later_passes, pass_tables
+    from tokbench.report.prediction import prediction_tables
     from tokbench.report.probe import probe_tables
     from tokbench.report.published import BESIDE, published_tables
     from tokbench.report.speed import speed_tables
@@ -108,6 +109,7 @@ def compare(
         tables += probe_tables([record for _, record in everything.probes])
         tables += lm_tables([record for _, record in everything.models], [read_rows(path) for path, _ in everything.models])
         tables += speed_tables([record for _, record in everything.speeds])
+        tables += prediction_tables([record for _, record in everything.predictions], intervals=intervals)
     print_all(tables, form)
     finish_gate(checks)
 
@@ -145,9 +147,9 @@ def plot(
     found, probes = without_repeats(everything.runs), everything.probes
     models, speeds = [record for _, record in everything.models], [record for _, record in everything.speeds]
     if not found and not models and not speeds:
-        where = " ".join(map(str, places))
+        where, what = " ".join(map(str, places)), "probes" if probes else "predictions"
         raise TokbenchError(
-            f"plot draws records of tokbench run, and {where} holds those of probes; show them with: tokbench report {where}"
+            f"plot draws records of tokbench run, and {where} holds those of {what}; show them with: tokbench report {where}"
         )
     if probes:
         console.say(f"plot draws records of tokbench run, and leaves out {counted(len(probes), 'record')} of probes")

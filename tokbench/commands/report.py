@@ -40,7 +40,7 @@ def report(
     from tokbench.records.everything import find_everything
     from tokbench.report.page.commands import Asked
     from tokbench.report.page.model import Measured, arrange
-    from tokbench.report.page.render import models_section, probe_section, render_page, speed_section
+    from tokbench.report.page.render import models_section, prediction_section, probe_section, render_page, speed_section
 
     check_file(output, "--output")
     places = places or [Path("runs")]
@@ -53,6 +53,8 @@ def report(
         extra.append(models_section([_evaluated(path, record, images) for path, record in everything.models], images))
     if everything.speeds:
         extra.append(speed_section([record for _, record in everything.speeds], groups))
+    if everything.predictions:
+        extra.append(prediction_section([record for _, record in everything.predictions]))
     page = render_page(groups, shown, extra=extra, asked=Asked(tuple(map(str, places)), str(output), images, data))
     write_text(output, page)
     for line in _lacking(groups, shown, bool(probes), images):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tokbench.records.lm_record import LanguageModelRecord
+from tokbench.records.prediction_record import PredictionRecord
 from tokbench.records.probe_record import ProbeRecord
 from tokbench.records.read import KINDS, from_values
 from tokbench.records.record import Record
@@ -22,11 +23,12 @@ class Everything:
     probes: list[tuple[Path, ProbeRecord]] = field(default_factory=list)
     models: list[tuple[Path, LanguageModelRecord]] = field(default_factory=list)
     speeds: list[tuple[Path, SpeedRecord]] = field(default_factory=list)
+    predictions: list[tuple[Path, PredictionRecord]] = field(default_factory=list)
 
     @property
     def count(self) -> int:
         """How many there are."""
-        return len(self.runs) + len(self.probes) + len(self.models) + len(self.speeds)
+        return len(self.runs) + len(self.probes) + len(self.models) + len(self.speeds) + len(self.predictions)
 
 
 def find_everything(places: Iterable[Path]) -> Everything:
@@ -49,6 +51,8 @@ def find_everything(places: Iterable[Path]) -> Everything:
             found.probes.append((one.path, record))
         elif isinstance(record, LanguageModelRecord):
             found.models.append((one.path, record))
+        elif isinstance(record, PredictionRecord):
+            found.predictions.append((one.path, record))
         else:
             found.speeds.append((one.path, record))
     if not found.count:

@@ -9,19 +9,22 @@ from typing import Any
 from tokbench.errors import TokbenchError
 from tokbench.records.lm_record import KIND as LANGUAGE_MODEL
 from tokbench.records.lm_record import LanguageModelRecord, lm_record_from_dict
+from tokbench.records.prediction_record import KIND as PREDICTION
+from tokbench.records.prediction_record import PredictionRecord, prediction_record_from_dict
 from tokbench.records.probe_record import KIND as PROBE
 from tokbench.records.probe_record import ProbeRecord, probe_record_from_dict
 from tokbench.records.record import RUN, Record, read_values, record_from_dict
 from tokbench.records.speed_record import KIND as SPEED
 from tokbench.records.speed_record import SpeedRecord, speed_record_from_dict
 
-AnyRecord = Record | ProbeRecord | LanguageModelRecord | SpeedRecord
+AnyRecord = Record | ProbeRecord | LanguageModelRecord | SpeedRecord | PredictionRecord
 
 KINDS: dict[str, Callable[..., AnyRecord]] = {
     RUN: record_from_dict,
     PROBE: probe_record_from_dict,
     LANGUAGE_MODEL: lm_record_from_dict,
     SPEED: speed_record_from_dict,
+    PREDICTION: prediction_record_from_dict,
 }
 """Builders by the kind that a record names."""
 

@@ -13,6 +13,9 @@ from pathlib import Path
 from tokbench.configs import flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.records.figures import BY_KEY, FIGURES
+from tokbench.records.prediction_figures import BY_KEY as PREDICTED
+from tokbench.records.prediction_figures import STUDIES
+from tokbench.records.prediction_record import PredictionProtocol, PredictionRecord
 from tokbench.records.probe_protocol import PRESETS as PROBES
 from tokbench.records.probe_record import ProbeRecord
 from tokbench.records.protocol import PRESETS, Protocol
@@ -210,6 +213,34 @@ def speed_command(record: SpeedRecord) -> str:
     for key in ("turn_seconds", "compiler"):
         if getattr(protocol, key) != getattr(usual, key):
             remarks.append(f"{key}={clipped(getattr(protocol, key))}, in Python: tokbench.bench.speed")
+    return _line([*words, "--out", OUT], remarks)
+
+
+def prediction_command(record: PredictionRecord) -> str:
+    """Write the command of a prediction, likewise.
+
+    Args:
+        record: Record of the prediction.
+    """
+    remarks: list[str] = []
+    words = ["tokbench", "predict", *_subject(record.tokenizer, remarks)]
+    if record.data.name != "photos/test":
+        words += ["--data", clipped(record.data.name)]
+        if not PLACELESS.fullmatch(record.data.name):
+            remarks.append(f"{clipped(record.data.name)} is the name of the images; give their place")
+    words += _protocol(record.protocol, remarks)
+    known = plain(PredictionProtocol())
+    for key, value in plain(record.prediction).items():
+        if value != known[key]:
+            if key in ("nearest", "edits"):
+                words += [f"--{key}", clipped(value)]
+            else:
+                remarks.append(f"{key}={clipped(value)}, in Python: tokbench.feed.predict")
+    measured = [study for study in STUDIES if any(PREDICTED[key].metric == study for key in record.figures if key in PREDICTED)]
+    if tuple(measured) != STUDIES:
+        words += ["--figures", ",".join(measured)]
+    if record.device != "cpu":
+        words += ["--device", clipped(record.device)]
     return _line([*words, "--out", OUT], remarks)
 
 

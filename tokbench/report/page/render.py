@@ -11,7 +11,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from tokbench.report.page import facts, gallery, leaderboard, scatter, spread, tokens, usage
-from tokbench.report.page.commands import Asked, anchor_command, commands, probe_command, speed_command
+from tokbench.report.page.commands import Asked, anchor_command, commands, prediction_command, probe_command, speed_command
 from tokbench.report.page.embed import script_json
 from tokbench.report.page.environment import environment, macros
 from tokbench.report.page.evaluate_command import evaluate_command
@@ -21,6 +21,7 @@ from tokbench.report.page.model import Entry, Group
 from tokbench.report.page.models import Evaluated, models_body
 from tokbench.report.page.speeds import speed_curves
 from tokbench.report.pictures import ChosenImage, Pictures
+from tokbench.report.prediction import prediction_tables
 from tokbench.report.probe import probe_tables
 from tokbench.report.speed import speed_tables
 from tokbench.report.table import Table
@@ -28,6 +29,7 @@ from tokbench.report.table import Table
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+    from tokbench.records.prediction_record import PredictionRecord
     from tokbench.records.probe_record import ProbeRecord
     from tokbench.records.speed_record import SpeedRecord
 
@@ -169,6 +171,16 @@ def speed_section(records: Sequence[SpeedRecord], groups: Sequence[Group] = ()) 
     curves: Markup = macros("_learned.html.j2").curves(speed_curves(records, looks), scatter)
     tables = extra_tables("speed", "Speed and memory", speed_tables(records))
     return replace(tables, body=curves + tables.body, records=len(records), commands=tuple(dict.fromkeys(map(speed_command, records))))
+
+
+def prediction_section(records: Sequence[PredictionRecord]) -> Extra:
+    """The section on what tokens may tell of models that generate them.
+
+    Args:
+        records: Records of predictions.
+    """
+    tables = extra_tables("generation", "What may tell of generation", prediction_tables(records, intervals=True))
+    return replace(tables, records=len(records), commands=tuple(dict.fromkeys(map(prediction_command, records))))
 
 
 def _part(group: Group, shown: Shown | None, budget: int) -> tuple[dict[str, Any], int]:

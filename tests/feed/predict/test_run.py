@@ -1,0 +1,179 @@
+"""Whole predictions: what is measured, what has a reason, twice the same, on disk and back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tokbench.errors import TokbenchError
+from tokbench.feed.predict.run import Prediction, predict, select_studies
+from tokbench.records.everything import find_everything
+from tokbench.records.prediction_figures import BY_KEY, PREDICTION_FIGURES, STUDIES
+from tokbench.records.prediction_record import PredictionProtocol, PredictionRecord, get_prediction_protocol, prediction_record_from_dict
+from tokbench.records.prediction_store import find_prediction_records, write_prediction_record
+from tokbench.records.read import read
+from tokbench.records.store import read_rows
+from tokbench.report.page.commands import prediction_command
+from tokbench.report.page.render import prediction_section
+from tokbench.report.prediction import prediction_tables
+from tokbench.report.render import render
+
+QUICK = PredictionProtocol(probabilities=(0.1,), edits=3)
+
+
+def without_times(record: PredictionRecord) -> dict:
+    values = json.loads(record.to_json())
+    del values["seconds"], values["created"]
+    return values
+
+
+@pytest.fixture
+def made(pictures, protocol, small_vqvae) -> Prediction:
+    return predict(small_vqvae, pictures, protocol=protocol, settings=QUICK)
+
+
+def test_every_figure_is_there_or_has_a_reason(made: Prediction) -> None:
+    record = made.record
+    assert set(record.figures) == {info.key for info in PREDICTION_FIGURES}
+    reasons = {key: figure.reason for key, figure in record.figures.items() if figure.reason is not None}
+    assert reasons == {
+        "interpolation_fd": "24 images; a Fréchet distance needs at least 128",
+        "sensitivity_fd": "24 images; a Fréchet distance needs at least 128",
+        "locality": "scenes come in sizes 32, 64, 128, 256 px, got 16; choose one with --size",
+        "locality_whole": "scenes come in sizes 32, 64, 128, 256 px, got 16; choose one with --size",
+    }
+    for key, figure in record.figures.items():
+        if figure.reason is None:
+            assert (figure.unit, figure.higher_is_better) == (BY_KEY[key].unit, BY_KEY[key].higher_is_better)
+    for key in ("interpolation_kd", "sensitivity_loss", "equivariance_flip", "latent_std", "spectrum_excess", "linear_accuracy"):
+        interval = record.figures[key].interval
+        assert interval.low <= record.figures[key].value <= interval.high, key
+    assert set(record.seconds) >= {*STUDIES, "encoding", "vectors of codes", "products of images", "features of images"}
+    assert len(record.channels) == len(record.correlation) == 4
+    assert [band.frequency for band in record.spectrum] == list(range(1, 8))
+    assert (record.data.count, record.data.groups, record.tokens.grid) == (24, 12, (8, 8))
+    assert set(made.rows["sensitivity_loss"]) == {f"{place // 2:02d}/{place % 2}" for place in range(24)}
+    assert len(made.rows["linear_accuracy"]) == 23  # one has no class
+
+
+def test_the_same_again_in_any_order_and_another_seed_is_not(made, pictures, protocol, small_vqvae) -> None:
+    turned = type(pictures)(pictures.pixels[::-1], pictures.ids[::-1])
+    turned.label = lambda index: pictures.label(23 - index)
+    again = predict(small_vqvae, turned, protocol=protocol, settings=QUICK)
+    assert without_times(again.record)["figures"] == without_times(made.record)["figures"]
+    assert again.rows == made.rows
+    other = predict(small_vqvae, pictures, figures=["sensitivity"], protocol=replace(protocol, seed=1), settings=QUICK)
+    assert other.record.figures["sensitivity_loss"].value != made.record.figures["sensitivity_loss"].value
+    assert set(other.record.figures) == {"sensitivity_fd", "sensitivity_kd", "sensitivity_loss"}
+
+
+def test_latents_are_measured_too_and_one_study_gives_what_all_give(pictures, protocol, small_vae) -> None:
+    whole = predict(small_vae, pictures, protocol=protocol, settings=QUICK)
+    part = predict(small_vae, pictures, figures=["latent_std", "equivariance"], protocol=protocol, settings=QUICK)
+    assert whole.record.figures["locality"].reason == "latents have no codes to compare"
+    assert whole.record.tokens.channels == 3
+    assert {key: whole.record.figures[key] for key in part.record.figures} == part.record.figures
+    assert "interpolation_kd" not in part.record.figures
+
+
+def test_records_come_back(made: Prediction, tmp_path: Path) -> None:
+    first, second = (write_prediction_record(made.record, made.rows, tmp_path) for _ in range(2))
+    assert first.name.startswith("VQVAE") or "vqvae" in first.name.lower()
+    assert "prediction+probabilities=0.1+edits=3_photos-64+" in first.name
+    back = read(first)
+    assert isinstance(back, PredictionRecord)
+    assert back.to_json() == made.record.to_json()
+    assert replace(back, correlation=()) == replace(made.record, correlation=())
+    assert read_rows(first) == made.rows
+    assert [path for path, _ in find_prediction_records([tmp_path])] == sorted([first, second])
+    everything = find_everything([tmp_path])
+    assert (len(everything.predictions), everything.count) == (2, 2)
+
+
+def test_files_that_are_no_records_are_named(made: Prediction) -> None:
+    values = json.loads(made.record.to_json())
+    for wrong, problem in (
+        ({**values, "schema": 2}, "has schema 2, this tokbench reads up to 1"),
+        ({**values, "kind": "run"}, "is not the record of a prediction; tokbench predict writes them"),
+        ({**values, "prediction": {**values["prediction"], "folds": 0}}, "folds must be 2 to 100"),
+        ({key: item for key, item in values.items() if key != "seconds"}, "seconds"),
+        ([], "is not the record of a prediction"),
+    ):
+        with pytest.raises(TokbenchError, match=problem):
+            prediction_record_from_dict(wrong, origin="it")
+
+
+def test_tables_the_page_and_the_command(made: Prediction) -> None:
+    tables = prediction_tables([made.record, made.record])
+    text = render(tables, "md")
+    assert "what may tell of generation, prediction+probabilities=0.1+edits=3 v1 on photos-64" in text
+    assert "interpolation FD, sensitivity FD: 24 images; a Fréchet distance needs at least 128" in text
+    assert tables[0].columns[-1].title == "seconds"
+    assert tables[0].rows[0][1][-1].value == pytest.approx(sum(made.record.seconds.values()))
+    assert tables[0].rows[0][0] != tables[0].rows[1][0]
+    assert "PSNR dB at 0.1" in text
+    written = prediction_tables([made.record], intervals=True)[0]
+    assert any(cell.ends for cell in written.rows[0][1])
+    section = prediction_section([made.record])
+    assert (section.key, section.records) == ("generation", 1)
+    assert "spectrum" in section.body
+    command = prediction_command(made.record)
+    assert command.startswith("tokbench predict -t ")
+    assert "--size 16" in command
+    assert "--edits 3" in command
+    assert "probabilities=[0.1], in Python: tokbench.feed.predict" in command
+
+
+@pytest.mark.parametrize(
+    ("names", "found"),
+    [(None, STUDIES), (["spectrum", "latent_std"], ("statistics", "spectrum")), (["locality_whole"], ("locality",))],
+)
+def test_studies_are_chosen_by_their_names_or_figures(names, found) -> None:
+    assert select_studies(names) == found
+
+
+def test_mistakes_are_named(pictures, protocol, small_vqvae) -> None:
+    with pytest.raises(TokbenchError, match=r"^unknown figure 'spectre'; did you mean spectrum"):
+        select_studies(["spectre"])
+    with pytest.raises(TokbenchError, match=r"^--figures needs some of interpolation, sensitivity"):
+        select_studies([])
+    with pytest.raises(TokbenchError, match=r"some pictures yields 16 px images, the protocol asks for 32"):
+        predict(small_vqvae, pictures, protocol=replace(protocol, size=32))
+    with pytest.raises(TokbenchError, match="edits must be 1 to 100000, got 0"):
+        get_prediction_protocol({"edits": "0"})
+    with pytest.raises(TokbenchError, match="version belongs to the way of measuring"):
+        get_prediction_protocol({"version": 2})
+    assert get_prediction_protocol({"edits": None}).label == "prediction"
+
+
+def test_the_command_writes_records_and_statistics(tokbench_cli: Callable, folder: Path, tmp_path: Path) -> None:
+    arguments = ("predict", "-t", "vae", "--data", folder, "--size", 32, "--figures", "statistics, spectrum", "--out", tmp_path / "out")
+    status, out, err = tokbench_cli(*arguments, "--json")
+    assert status == 0, err
+    (record,) = json.loads(out)
+    assert record["kind"] == "prediction"
+    assert record["figures"]["latent_std"]["value"] > 0
+    (path,) = (tmp_path / "out").glob("*.json")
+    about = json.loads((path.with_suffix("") / "statistics.json").read_text())
+    assert about["std"] == [channel["std"] for channel in record["channels"]]
+    status, out, err = tokbench_cli("compare", tmp_path / "out")
+    assert status == 0, err
+    assert "what may tell of generation" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--figures", "beauty"], "unknown figure 'beauty'"),
+        (["--edits", "0"], "edits must be 1 to 100000, got 0"),
+        (["-t", "vqgan", "--drop", "x"], "--weights, --drop and --averages belong to one tokenizer, 2 are given; measure them one by one"),
+    ],
+)
+def test_the_command_refuses(tokbench_cli: Callable, words: list[str], message: str) -> None:
+    status, _, err = tokbench_cli("predict", "-t", "vae", *words)
+    assert status == 2
+    assert message in err
