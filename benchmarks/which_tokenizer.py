@@ -18,14 +18,16 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-from scipy.stats import spearmanr
 
+from tokbench.records.correlation import rank_correlation
+from tokbench.records.everything import find_everything
 from tokbench.records.lm_record import LanguageModelRecord
 from tokbench.records.lm_store import find_every_record
+from tokbench.records.prediction_figures import PREDICTION_FIGURES
 from tokbench.records.store import read_rows
 
 BATCH = 32
@@ -41,12 +43,12 @@ POSITIONS = 8192
 TIMED = 40
 """Steps whose time says how many steps fit into the runs of equal time."""
 
+LEADING = tuple(info for info in PREDICTION_FIGURES if info.leading)
+
 OUTCOMES = ("prompt_attributes", "edit_change", "description_attributes")
 """What a good tokenizer should be good for."""
 
 BUDGETS = {"images": "equal sequences", "time": "equal time"}
-
-RESAMPLES = 10_000
 
 
 def tokbench(*words: object) -> None:
@@ -91,7 +93,7 @@ def row(options: argparse.Namespace) -> None:
 def table(options: argparse.Namespace) -> None:
     """Print the tables of docs/which-tokenizer.md, from records alone."""
     for folder in sorted(path for path in Path(options.results).iterdir() if path.is_dir()):
-        before = _beforehand(folder)
+        before = beforehand(folder)
         for budget, words in BUDGETS.items():
             found = {record.tokenizer.name: (path, record) for path, record in find_every_record([folder / budget])[2]}
             if not found:
@@ -102,19 +104,28 @@ def table(options: argparse.Namespace) -> None:
                 _correlations(before, found)
 
 
-def _beforehand(folder: Path) -> dict[str, dict[str, float]]:
-    """What is known of each tokenizer before a model is trained on it: figures of its run and of the probe."""
-    runs, probes, _ = find_every_record([folder])
+def beforehand(folder: Path) -> dict[str, dict[str, float]]:
+    """What is known of each tokenizer before a model is trained on it: figures of its run, of the probe and of ``tokbench predict``.
+
+    Args:
+        folder: Records of one size of images.
+    """
+    everything = find_everything([folder])
     known: dict[str, dict[str, float]] = {}
-    for _, run in runs:
+    for _, run in everything.runs:
         values = {key: run.metrics[key].value for key in run.metrics}
         keys = ("fd_efflite0", "lpips", "psnr", "scene_accuracy", "usage", "entropy_bits")
         known[run.tokenizer.name] = {key: value for key in keys if (value := values.get(key)) is not None}
         known[run.tokenizer.name] |= {"positions": float(run.tokens.positions), "bits": float(run.tokens.bits_per_image or np.nan)}
-    for _, probe in probes:
-        value = probe.figures["bits_per_image"].value
-        if value is not None:
-            known.setdefault(probe.tokenizer.name, {})["probe_bits"] = value
+    for _, probe in everything.probes:
+        for key, name in (("bits_per_image", "probe_bits"), ("gap_bits_per_image", "probe_gap")):
+            value = probe.figures[key].value if key in probe.figures else None
+            if value is not None:
+                known.setdefault(probe.tokenizer.name, {})[name] = value
+    for _, prediction in everything.predictions:
+        own = known.setdefault(prediction.tokenizer.name, {})
+        figures = prediction.figures
+        own |= {info.key: value for info in LEADING if info.key in figures and (value := figures[info.key].value) is not None}
     return known
 
 
@@ -134,7 +145,7 @@ def _rows(before: Mapping[str, Mapping[str, float]], found: Mapping[str, tuple[P
 
 
 def _correlations(before: Mapping[str, Mapping[str, float]], found: Mapping[str, tuple[Path, LanguageModelRecord]]) -> None:
-    """Spearman's rank correlation of every figure with every outcome, over tokenizers and prompts drawn again."""
+    """Spearman's rank correlation of every figure with every outcome, over tokenizers and prompts drawn again; then with one left out."""
     names = sorted(found)
     rows = {name: read_rows(found[name][0]) for name in names}
     print("\n| rank correlation with | " + " | ".join(OUTCOMES) + " |\n|---|" + "---:|" * len(OUTCOMES))
@@ -142,23 +153,11 @@ def _correlations(before: Mapping[str, Mapping[str, float]], found: Mapping[str,
         values = np.array([before.get(name, {}).get(key, np.nan) for name in names])
         if np.isnan(values).any() or len(set(values)) < 2:
             continue
-        cells = [_correlation(values, [np.array(list(rows[name][outcome].values())) for name in names]) for outcome in OUTCOMES]
+        cells = []
+        for outcome in OUTCOMES:
+            ranks = rank_correlation(values.tolist(), [np.array(list(rows[name][outcome].values())) for name in names])
+            cells.append("-" if ranks is None else f"{ranks.words}; {ranks.least:.2f} to {ranks.most:.2f}")
         print(f"| {key} | {' | '.join(cells)} |")
-
-
-def _correlation(values: np.ndarray, outcomes: Sequence[np.ndarray]) -> str:
-    """A rank correlation with its 95 % interval, and whether its sign is determined."""
-    chance = np.random.default_rng(0)
-    whole = spearmanr(values, [float(column.mean()) for column in outcomes]).statistic
-    drawn = []
-    for _ in range(RESAMPLES):
-        chosen = chance.integers(len(values), size=len(values))
-        means = [float(chance.choice(outcomes[place], len(outcomes[place])).mean()) for place in chosen]
-        if len(set(values[chosen])) > 1 and len(set(means)) > 1:
-            drawn.append(spearmanr(values[chosen], means).statistic)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    verdict = ", undetermined" if low <= 0 <= high else ""
-    return f"{whole:.2f} ({low:.2f} to {high:.2f}){verdict}"
 
 
 def main() -> None:

@@ -1,0 +1,83 @@
+"""What do tokens tell of models that generate them: which cheap figures agree with each other, and what does each cost?
+
+Run by hand, the tokenizers first, and the tables at the end::
+
+    python benchmarks/what_predicts.py measure vqvae/tiny vqgan/tiny vqvae/scenes patch pixel/palette-512
+    python benchmarks/what_predicts.py measure pixel/palette-512 --size 32
+    python benchmarks/what_predicts.py table
+
+Records are made by ``tokbench predict`` and lie beside those of ``which_tokenizer.py``, whose tables then say how each figure goes with what a
+language model does after it was trained on the tokens. Tokenizers without a model there count here all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+from which_tokenizer import beforehand, tokbench
+
+from tokbench.records.correlation import FEWEST, RankCorrelation, rank_correlation
+from tokbench.records.prediction_store import find_prediction_records
+from tokbench.report.prediction import prediction_tables
+from tokbench.report.render import render
+
+
+def measure(options: argparse.Namespace) -> None:
+    """Measure tokenizers, one after the other."""
+    out = Path(options.results) / str(options.size) / "predictions"
+    for name in options.tokenizers:
+        tokbench("predict", "-t", name, "--data", options.data, "--limit", options.limit, "--size", options.size, "--out", out)
+
+
+def table(options: argparse.Namespace) -> None:
+    """Print the figures with what they cost, and which of them agree, from records alone."""
+    for folder in sorted(path for path in Path(options.results).iterdir() if path.is_dir()):
+        records = [record for _, record in find_prediction_records([folder])]
+        if not records:
+            continue
+        print(f"\n**{folder.name} px**\n\n{render(prediction_tables(records, intervals=True), 'md')}")
+        _agreements(beforehand(folder), everything=options.all)
+
+
+def _agreements(known: Mapping[str, Mapping[str, float]], *, everything: bool) -> None:
+    """Rank correlations between every two figures, over the tokenizers that have both, drawn again; the surest first."""
+    keys = list(dict.fromkeys(key for figures in known.values() for key in figures))
+    found: list[tuple[str, str, RankCorrelation]] = []
+    for one, other in itertools.combinations(keys, 2):
+        names = [name for name, figures in known.items() if one in figures and other in figures]
+        if len(names) < FEWEST:
+            continue
+        ranks = rank_correlation([known[name][one] for name in names], [known[name][other] for name in names], resamples=2000)
+        if ranks is not None:
+            found.append((one, other, ranks))
+    shown = [row for row in found if everything or row[2].determined]
+    print(f"\n{len(found)} pairs of figures; the sign of {sum(row[2].determined for row in found)} is determined\n")
+    print("| figure | figure | tokenizers | rank correlation | with one left out |\n|---|---|---:|---:|---:|")
+    for one, other, ranks in sorted(shown, key=lambda row: -abs(row[2].value)):
+        print(f"| {one} | {other} | {ranks.count} | {ranks.words} | {ranks.least:.2f} to {ranks.most:.2f} |")
+
+
+def main() -> None:
+    """Measure tokenizers, or print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parts = parser.add_subparsers(required=True)
+    one = parts.add_parser("measure", help="measure tokenizers")
+    one.add_argument("tokenizers", nargs="+", help="names of the zoo, or folders of runs of tokbench train")
+    one.add_argument("--size", type=int, default=64, choices=(32, 64))
+    one.add_argument("--data", default="scenes", help="images; those of which a linear map finds the class must be labelled")
+    one.add_argument("--limit", type=int, default=500, help="images at most")
+    one.set_defaults(work=measure)
+    tables = parts.add_parser("table", help="print the tables")
+    tables.add_argument("--all", action="store_true", help="pairs whose sign is undetermined, too")
+    tables.set_defaults(work=table)
+    for part in (one, tables):
+        part.add_argument("--results", default="results/which-tokenizer")
+    options = parser.parse_args()
+    options.work(options)
+
+
+if __name__ == "__main__":
+    main()
