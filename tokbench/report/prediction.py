@@ -57,12 +57,12 @@ def _figures(names: Sequence[str], records: Sequence[PredictionRecord], interval
         "seconds: on the machine of each record, all studies together, images read and encoded once",
         *_reasons(names, records),
     )
-    return Table(title, (*columns, SECONDS), tuple(rows), notes)
+    return Table(visible(title), (*columns, SECONDS), tuple(rows), notes)
 
 
 def _seconds(names: Sequence[str], records: Sequence[PredictionRecord]) -> Table:
     parts = list(dict.fromkeys(name for record in records for name in record.seconds))
-    columns = tuple(Column(part, f"seconds_{part.replace(' ', '_')}", 1) for part in parts)
+    columns = tuple(Column(visible(part), f"seconds_{visible(part).replace(' ', '_')}", 1) for part in parts)
     rows = []
     for name, record in zip(names, records, strict=True):
         given = [record.seconds.get(part) for part in parts]

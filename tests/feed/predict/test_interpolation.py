@@ -51,6 +51,16 @@ def test_images_of_one_group_have_no_neighbours() -> None:
         nearest_of_others(np.eye(3), ("a", "a", "a"))
 
 
+def test_a_repeated_image_is_no_neighbour_of_itself(encoded, pictures, small_vae) -> None:
+    pixels = pictures.pixels.copy()
+    pixels[20] = pixels[3]
+    made = encoded(small_vae, type(pictures)(pixels))
+    assert made.groups[20] == made.groups[21] == made.groups[2] == made.groups[3] == "01"
+    partners = nearest_of_others(products_of(vectors_of(made, None)), made.groups)
+    assert partners[3] not in (2, 3, 20, 21)
+    assert partners[20] == partners[3]
+
+
 def test_an_image_without_length_is_near_to_none() -> None:
     products = np.array([[0.0, 0.0, 0.0], [0.0, 1.0, -1.0], [0.0, -1.0, 1.0]])
     assert nearest_of_others(products, ("a", "b", "c")).tolist() == [1, 0, 0]

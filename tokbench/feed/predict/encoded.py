@@ -18,6 +18,7 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import decode_batch, encode_batch
 from tokbench.feed.label_rules import Annotations, LabelRule
+from tokbench.feed.probe.parts import merged
 from tokbench.layout import TokenLayout
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import DataInfo
@@ -42,7 +43,7 @@ class Encoded:
         pixels: The images, on the CPU.
         tokens: Their tokens, on the CPU.
         ids: One per image, all different.
-        groups: What each image is a sample of.
+        groups: What each image is a sample of; groups with an image in common are one.
         labels: Class of each, None of one that has none; empty if the source has no classes.
         data: What the record says of them.
     """
@@ -90,12 +91,13 @@ def read_and_encode_all(
     annotations = Annotations(source, labels)
     indices, report = choose(source, protocol), LoadReport()
     place_of = {source.ids[index]: index for index in indices}
-    pixels, parts, ids, groups = list[Tensor](), list[Tokens](), list[str](), list[str]()
+    pixels, parts, ids, groups, keys = list[Tensor](), list[Tokens](), list[str](), list[str](), list[bytes]()
     for batch in load_batches(source, indices, protocol, report, read_ahead=64, strict=False):
         parts.append(encode_batch(tokenizer, batch.images, batch.ids, protocol).to("cpu"))
         pixels.append(batch.images)
         ids += batch.ids
         groups += batch.groups
+        keys += batch.keys
         progress(len(ids), len(indices))
     info = DataInfo(
         name=source.name,
@@ -109,7 +111,7 @@ def read_and_encode_all(
         passed_over=len(source.passed_over),
     )
     found = tuple(annotations.label(place_of[name]) for name in ids) if annotations.has_labels else ()
-    return Encoded(tokenizer, protocol, layout, torch.cat(pixels), joined(parts), tuple(ids), tuple(groups), found, info)
+    return Encoded(tokenizer, protocol, layout, torch.cat(pixels), joined(parts), tuple(ids), tuple(merged(groups, keys)), found, info)
 
 
 def encode_all(tokenizer: Tokenizer, images: UInt8[Tensor, "b 3 h w"], ids: tuple[str, ...], protocol: Protocol) -> Tokens:

@@ -90,8 +90,27 @@ def split(source: ImageSource, *, share: float, seed: int, progress: Progress = 
 
 
 def _groups(source: ImageSource, progress: Progress) -> list[str]:
-    """Group of every image; of groups with an image in common, the first name for all. Images that cannot be read repeat none."""
-    names = [source.group(index) for index in range(len(source))]
+    """Group of every image, as ``merged`` has it. Images that cannot be read repeat none."""
+    digests: list[bytes | None] = []
+    for index in range(len(source)):
+        try:
+            digests.append(source.raw_digest(index))
+        except UnreadableImage:
+            digests.append(None)
+        progress(index + 1, len(source))
+    return merged([source.group(index) for index in range(len(source))], digests)
+
+
+def merged(names: Sequence[str], digests: Sequence[bytes | None]) -> list[str]:
+    """Make groups with an image in common one.
+
+    Args:
+        names: Group of every image.
+        digests: Digest of every image; None of one that is like no other.
+
+    Returns:
+        The group of every image; of groups that were made one, the first name.
+    """
     parent = {name: name for name in names}
     first: dict[bytes, str] = {}
 
@@ -100,13 +119,9 @@ def _groups(source: ImageSource, progress: Progress) -> list[str]:
             parent[name] = name = parent[parent[name]]
         return name
 
-    for index, name in enumerate(names):
-        try:
-            digest = source.raw_digest(index)
-        except UnreadableImage:
+    for name, digest in zip(names, digests, strict=True):
+        if digest is None:
             continue
-        finally:
-            progress(index + 1, len(names))
         one, other = sorted((root(name), root(first.setdefault(digest, name))))
         parent[other] = one
     return [root(name) for name in names]
