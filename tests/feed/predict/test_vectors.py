@@ -116,6 +116,20 @@ def test_signs_are_seen_in_any_order_and_flipped() -> None:
     assert CodeVectors((table[:7], torch.randn(8, 3))).bits == (None, None)
 
 
+def test_the_nearest_code_of_signs_needs_no_search_and_draws_every_channel() -> None:
+    order = torch.randperm(16, generator=torch.Generator().manual_seed(3))
+    table = torch.tensor(list(itertools.product([-1.0, 1.0], repeat=4)))[order] * 0.25
+    codes = CodeVectors((table,))
+    points = torch.randn(100, 4, generator=torch.Generator().manual_seed(4))
+    assert codes.nearest(0, points, np.zeros(100)).tolist() == [int(np.argmin(distances(table, point))) for point in points]
+    halfway = torch.tensor([[1.0, 0.0, -1.0, 0.0]]).expand(4000, 4)
+    found = table[codes.nearest(0, halfway, np.random.default_rng(0).random(4000))]
+    assert bool((found[:, 0] > 0).all())
+    assert bool((found[:, 2] < 0).all())
+    pairs = (found[:, 1] > 0).long() * 2 + (found[:, 3] > 0).long()
+    assert np.bincount(pairs.numpy(), minlength=4) == pytest.approx([1000] * 4, abs=110)
+
+
 def test_too_many_codes_are_refused(encoded, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tokbench.feed.predict.vectors.MOST_CODES", 9)
     with pytest.raises(NotApplicable, match="10 codes are more than the 9 whose vectors are compared"):

@@ -22,7 +22,7 @@ from tokbench.feed.predict.encoded import Encoded, decoded
 from tokbench.feed.predict.judge import Judge
 from tokbench.feed.predict.pixels import CEILING, decibels
 from tokbench.feed.predict.results import Results
-from tokbench.feed.predict.vectors import CodeVectors
+from tokbench.feed.predict.vectors import CodeVectors, codes_of_signs, number_of_signs
 from tokbench.records.intervals import group_bootstrap
 from tokbench.records.prediction_record import PredictionProtocol, SensitivityPoint
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
@@ -133,7 +133,4 @@ def flipped(codes: Int64[Tensor, "b l"], hit: Tensor, signs: Tensor) -> Int64[Te
         hit: Which signs of each are flipped, ``[B, L, C]``.
         signs: Signs of every code, ``[S, C]``, each combination once.
     """
-    powers = 1 << torch.arange(signs.shape[1])
-    code_of = torch.empty(len(signs), dtype=torch.int64)
-    code_of[(signs.long() * powers).sum(dim=1)] = torch.arange(len(signs))
-    return code_of[((signs[codes] ^ hit).long() * powers).sum(dim=-1)]
+    return codes_of_signs(signs)[number_of_signs(signs[codes] ^ hit)]

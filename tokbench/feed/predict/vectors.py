@@ -30,7 +30,10 @@ TOGETHER = 1 << 24
 """Distances held at once."""
 
 TIE = 1e-5
-"""Share of a squared distance within which two codes are equally near: what single precision may round."""
+"""Share of a squared distance, or of what lies between two signs, within which codes are equally near: single precision may round it."""
+
+CHANGES = 1e-6
+"""Share of the largest value of a table by which the values of a channel differ at least, if it is one that changes."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,9 @@ class CodeVectors:
             points: Places among its vectors.
             chance: A number from 0 to 1 for each, which decides between equally near codes.
         """
-        table, drawn = self.tables[book].double(), torch.from_numpy(np.asarray(chance))
+        table, drawn, signs = self.tables[book].double(), torch.from_numpy(np.asarray(chance)), self.bits[book]
+        if signs is not None:
+            return _nearest_signs(table, signs, points.double(), drawn)
         found = [torch.empty(0, dtype=torch.int64)]
         size = max(1, TOGETHER // len(table))
         for part, number in zip(points.double().split(size), drawn.split(size), strict=True):
@@ -156,10 +161,36 @@ def _squared_distances(points: Tensor, table: Tensor) -> Tensor:
     return (points.square().sum(dim=1)[:, None] + table.square().sum(dim=1) - 2 * points @ table.T).clamp_(min=0)
 
 
+def codes_of_signs(signs: Bool[Tensor, "s c"]) -> Int64[Tensor, "s"]:
+    """The code of every combination of signs, at the number that has these as its binary digits, the first channel lowest.
+
+    Args:
+        signs: Signs of every code, each combination once.
+    """
+    found = torch.empty(len(signs), dtype=torch.int64)
+    found[number_of_signs(signs)] = torch.arange(len(signs))
+    return found
+
+
+def number_of_signs(signs: Bool[Tensor, "*l c"]) -> Int64[Tensor, "*l"]:
+    """The number that has signs as its binary digits, the first channel lowest."""
+    return (signs.long() << torch.arange(signs.shape[-1])).sum(dim=-1)
+
+
+def _nearest_signs(table: Tensor, signs: Tensor, points: Tensor, chance: Tensor) -> Tensor:
+    """Nearest codes where codes are signs: channel by channel, without a search; what lies in the middle of two values is drawn."""
+    low, high = table.amin(dim=0), table.amax(dim=0)
+    changing = (high - low) > CHANGES * table.abs().amax()
+    above = points[:, changing] - ((low + high) / 2)[changing]
+    coins = ((chance * len(table)).long().clamp(max=len(table) - 1)[:, None] >> torch.arange(signs.shape[1])) & 1
+    found = torch.where(above.abs() <= TIE * (high - low)[changing], coins.bool(), above > 0)
+    return codes_of_signs(signs)[number_of_signs(found)]
+
+
 def _signs(table: Tensor) -> Tensor | None:
     """Which of its two values each channel that changes has; None unless every combination of them is one code."""
     low, high = table.amin(dim=0), table.amax(dim=0)
-    changing = (high - low) > 1e-6 * table.abs().amax()
+    changing = (high - low) > CHANGES * table.abs().amax()
     span = (high - low)[changing]
     places = (table[:, changing] - low[changing]) / span
     signs = places > 0.5
@@ -167,5 +198,4 @@ def _signs(table: Tensor) -> Tensor | None:
     count = int(changing.sum())
     if not two or count < 2 or count > 18 or len(table) != 1 << count:
         return None
-    numbers = (signs.long() << torch.arange(count)).sum(dim=1)
-    return signs if len(numbers.unique()) == len(table) else None
+    return signs if len(number_of_signs(signs).unique()) == len(table) else None
