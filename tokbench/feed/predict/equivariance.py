@@ -4,7 +4,7 @@ Generators find latents easier that move as images do. Each image is changed and
 same way and decoded. What the second loses against the first, in decibels of PSNR to the changed image, is the error. It is 0 of a tokenizer
 that does not care which is done first. Halved latents are means of two by two; of codes, the code nearest to the mean of the vectors.
 
-Source: EQ-VAE, Kouzelis et al. 2025, section 3; the error in decibels against encoding the changed image is this package's.
+Source: EQ-VAE, Kouzelis et al. 2025 (arXiv 2502.09509). The error in decibels against encoding the changed image is this package's.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@ Least squares with a penalty on the weights, from the latents or the vectors of 
 classified by what was learned of the images of other groups. The penalty is the one of a few by which the images learned of, each left out in
 turn, are best predicted. Nothing is trained step by step, so there is no seed and no rate to choose.
 
-Source: linear probing of tokenizers' latents is that of TiTok (Yu et al. 2024, figure 4c) and GigaTok (Xiong et al. 2025); ridge regression with
-its penalty chosen by leaving one out is that of Golub, Heath and Wahba 1979, section 1.
+Source: linear probing of tokenizers is that of TiTok (Yu et al. 2024) and GigaTok (Xiong et al. 2025). A penalty chosen by leaving one out is
+the one that Golub, Heath and Wahba 1979 start from.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Locality: whether codes stay the same where nothing changes.
 
-A model that edits copies the codes of what it leaves alone, as far as they are the same. Of pairs of drawn scenes that differ in their things and
-not in their ground, a position counts if no pixel of its square changes, or lies within a 32nd of the side of one that does.
+A model that edits copies the codes of what it leaves alone, as far as they are the same. They are compared between drawn scenes that differ in
+their things and not in their ground. A position counts if no pixel of its square changes, or lies within a 32nd of the side of one that does.
 
 Source: this package's study of which tokenizer a model of drawn scenes learns best (``docs/scenes.md``).
 """

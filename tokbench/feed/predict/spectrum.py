@@ -4,8 +4,8 @@ The power of images falls steeply, and generators draw low frequencies first. La
 as what it belongs to. Power is that of the coefficients of a cosine transform of each channel, brought to unit variance, averaged over images,
 channels and directions. The slope is that of a straight line through both logarithms.
 
-Source: the cosine transform of latents is that of Skorokhodov et al. 2025, "Improving the Diffusability of Autoencoders", section 3; slopes of
-power against the image's follow Spectrum Matching, 2026 (arXiv 2603.14645).
+Source: the cosine transform of latents is that of Skorokhodov et al. 2025, "Improving the Diffusability of Autoencoders" (arXiv 2502.14831).
+Slopes of power against the image's follow Spectrum Matching, 2026 (arXiv 2603.14645).
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Mean, root mean square, deviation, skewness and range of every channel, and the correlations between channels. Of codes they are those of
 their vectors. Deviations divide by the number of values, as the statistics of an export do.
 
-Source: the table of latents of DC-AE's evaluation (mit-han-lab/efficientvit: mean, rms, std); skewness after Fisher, the third moment over
-the cube of the deviation.
+Source: mean, rms and std of latents are those that DC-AE's evaluation prints (dc-ai-projects/DC-Gen). Skewness is Fisher's: the third moment
+over the cube of the deviation.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The vectors that codes stand for, codebook by codebook, out of any tokenizer that has some: what is near to what.
 
-Of one codebook, the vector of a position is a row of a table. Of several, the quantizers that are known add a row of each (residual ones),
-or write them side by side (product ones, and those of signs), which is adding rows that are 0 elsewhere. So one table a codebook says it all:
+Where there is one codebook, the vector of a position is a row of a table. Where there are several, residual quantizers add a row of each.
+Product quantizers and those of signs write them side by side, which is adding rows that are 0 elsewhere. So one table a codebook says it all:
 what the vector is with each of its codes, the other codebooks being at code 0. Whether that holds is tried on codes of the images.
 """
 
