@@ -23,8 +23,9 @@ OUTPUTS = ("self_attn.o_proj.", "mlp.down_proj.")
 def deepened(network: PreTrainedModel, layers: int) -> PreTrainedModel:
     """Copy a network with more blocks.
 
-    Behind each block stand copies of it whose outputs are zero, so that they add nothing yet: block expansion of "LLaMA Pro:
-    Progressive LLaMA with Block Expansion" (Wu et al., 2024, section 3.1).
+    Behind each block stand copies of it whose outputs are zero, so that they add nothing yet.
+
+    Source: Wu et al. 2024, "LLaMA Pro: Progressive LLaMA with Block Expansion", section 3.1.
 
     Args:
         network: A causal model of ``transformers`` built like Llama.
