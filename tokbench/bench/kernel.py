@@ -33,7 +33,8 @@ def kernel_distance(one: np.ndarray, other: np.ndarray, *, paired: bool = False)
         ValueError: If there are fewer samples, they are not of one dimension, or paired sets differ in number.
     """
     _check(one, other, paired)
-    return float(_distance(*(rows.sum() for rows in _sums(one, other, paired)[:3]), len(one), len(other), paired))
+    within, within_other, between, _ = (float(rows.sum()) for rows in _sums(one, other, paired))
+    return _distance((within, within_other, between), len(one), len(other), paired)
 
 
 def kernel_distances_without(
@@ -62,15 +63,15 @@ def kernel_distances_without(
     if max(map(len, places.values())) > len(one) - 2:
         raise ValueError(f"{len(one)} samples without a group of {max(map(len, places.values()))} are too few for a kernel distance")
     rows = _sums(one, other, paired)
-    totals = [side.sum() for side in rows[:3]]
+    totals = (rows[0].sum(), rows[1].sum(), rows[2].sum())
     without = []
     for name in sorted(places):
         of = places[name]
         first, second, across, back = (side[of].sum() for side in rows)
         inner = [side.sum() for side in _sums(one[of], other[of], paired)[:3]]
         left = (totals[0] - 2 * first + inner[0], totals[1] - 2 * second + inner[1], totals[2] - across - back + inner[2])
-        without.append(_distance(*left, len(one) - len(of), len(one) - len(of), paired))
-    return float(_distance(*totals, len(one), len(one), paired)), np.array(without)
+        without.append(_distance(left, len(one) - len(of), len(one) - len(of), paired))
+    return _distance(totals, len(one), len(one), paired), np.array(without)
 
 
 def _check(one: np.ndarray, other: np.ndarray, paired: bool) -> None:
@@ -80,8 +81,9 @@ def _check(one: np.ndarray, other: np.ndarray, paired: bool) -> None:
         raise ValueError(f"paired sets have as many samples, got {len(one)} and {len(other)}")
 
 
-def _distance(within: float, within_other: float, between: float, n: int, m: int, paired: bool) -> float:
-    """The distance from the sums of the kernel over pairs."""
+def _distance(sums: tuple[float, float, float], n: int, m: int, paired: bool) -> float:
+    """The distance from the sums of the kernel over pairs: within each set, and between them."""
+    within, within_other, between = sums
     return within / (n * (n - 1)) + within_other / (m * (m - 1)) - 2 * between / (n * (n - 1) if paired else n * m)
 
 

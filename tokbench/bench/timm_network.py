@@ -50,10 +50,10 @@ def timm_network(name: str, device: torch.device, *, size: int | None = None) ->
     from timm.data import resolve_model_data_config
 
     path, digest = need_timm(f"{TIMM}{name}")
-    sized = {} if size is None else {"img_size": size}
+    sized: dict[str, Any] = {} if size is None else {"img_size": size}
     try:
         # A safetensors file, of which nothing is run. timm interpolates positions where the side is another.
-        model = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path), "custom_load": False}, **sized)
+        model: Any = timm.create_model(name, pretrained=True, pretrained_cfg_overlay={"file": str(path), "custom_load": False}, **sized)
     except (RuntimeError, ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
         raise TokbenchError(
             f"{path} does not hold the weights of {name} ({brief(error)}); run: tokbench weights get {TIMM}{name} --renew"

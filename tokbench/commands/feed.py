@@ -136,9 +136,8 @@ def export(
     how = format_options(condition, loss, id_type, vocabulary, text_tokenizer)
     folders = _folders(tokenizer, out_dir)
     if tokenizer not in folders:
-        _check_alone(
-            tokenizer, folders, {"--weights": weights, "--drop": drop, "--averages": averages, "--memmap": memmap} | _placed(places)
-        )
+        alone: dict[str, object] = {"--weights": weights, "--drop": drop, "--averages": averages, "--memmap": memmap}
+        _check_alone(tokenizer, folders, {**alone, **_placed(places)})
         if not setting:  # which may change what sizes they take
             check_sizes(folders, protocol.size)
     source = None

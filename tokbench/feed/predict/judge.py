@@ -13,13 +13,12 @@ from numpy import ndarray
 from torch import Tensor
 
 from tokbench.bench.frechet import FeatureMoments, distance_of_moments
-from tokbench.bench.kernel import kernel_distance
+from tokbench.bench.kernel import kernel_distance, kernel_distances_without
 from tokbench.bench.leave_out import distances_without
 from tokbench.bench.metrics.frechet import MIN_IMAGES
-from tokbench.bench.metrics.kd_efflite0 import MOST_WITH_INTERVAL
 from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.networks import FeatureNetwork, efficientnet_lite0
-from tokbench.records.intervals import FEWEST_FOLDS, Interval, group_jackknife, jackknife_interval
+from tokbench.records.intervals import FEWEST_FOLDS, Interval, jackknife_interval
 
 Measured = tuple[float, Interval | None]
 """A figure and its interval."""
@@ -84,10 +83,8 @@ class Judge:
         """Kernel distance of the images to those of other features, with a jackknife over groups; None of one image."""
         if len(after) < 2:
             return None
-        one, other = self.before.astype(np.float64), after.astype(np.float64)
-
-        def distance(keep: np.ndarray) -> float:
-            return kernel_distance(one[keep], other[keep], paired=True)
-
-        value = distance(np.ones(len(after), dtype=bool))
-        return value, group_jackknife(value, distance, self.groups) if len(after) <= MOST_WITH_INTERVAL else None
+        one, other, sizes = self.before.astype(np.float64), after.astype(np.float64), Counter(self.groups)
+        if len(sizes) < FEWEST_FOLDS or max(sizes.values()) > len(after) - 2:
+            return kernel_distance(one, other, paired=True), None
+        value, without = kernel_distances_without(one, other, self.groups, paired=True)
+        return value, jackknife_interval(value, without, f"jackknife of {len(sizes)} groups")

@@ -23,7 +23,7 @@ from tokbench.records.protocol import Protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
 
-KINDS = ("recolour", "resize", "move", "add", "remove", "swap", "like")
+KINDS: tuple[EditKind, ...] = ("recolour", "resize", "move", "add", "remove", "swap", "like")
 """Kinds of edits; those of the ground leave nothing as it is."""
 
 

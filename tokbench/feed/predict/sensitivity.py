@@ -11,6 +11,7 @@ and only some images of a batch are changed. Noise on latents has no source.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -55,11 +56,12 @@ def measure_sensitivity(
         interval = group_bootstrap(psnr.tolist(), encoded.groups)
         points.append(SensitivityPoint(probability, float(psnr.mean()), interval, *(fd or (None, None))))
         if probability == settings.probability:
-            about = {"probability": probability, "change": change.words}
+            about: dict[str, Any] = {"probability": probability, "change": change.words}
             for key, distance in (("sensitivity_fd", fd), ("sensitivity_kd", judge.kernel(seen))):
                 if distance is not None:
-                    results.of_set(key, *distance, **judge.settings, **about)
-            results.per_image("sensitivity_loss", undisturbed - psnr, encoded.ids, encoded.groups, psnr_at_most=round(CEILING, 4), **about)
+                    results.of_set(key, distance[0], distance[1], **(judge.settings | about))
+            about["psnr_at_most"] = round(CEILING, 4)
+            results.per_image("sensitivity_loss", undisturbed - psnr, encoded.ids, encoded.groups, **about)
     return tuple(points)
 
 
