@@ -261,7 +261,7 @@ MISUSES = [
     (["compare", "--sort"], "--sort needs a value, got none. See: tokbench compare --help"),
     (["compare", "--bold=yes"], "--bold takes no value, got one. See: tokbench compare --help"),
     (["diff", "runs"], "diff needs B (What to compare with it), got none. See: tokbench diff --help"),
-    (["run"], "run needs --tokenizer (Name, module:Class, or anchor/webp-BYTES; may be repeated), got none. See: tokbench run --help"),
+    (["run"], "run needs --tokenizer (Name, module:Class, anchor/webp-BYTES, or a set, @discrete-f16 or @FILE.txt; may be repeated), got none."),
     (["probe", "-t", "vqvae", "--temperature", "nan"], "--temperature takes a number, got 'nan'. See: tokbench probe --help"),
     (
         ["plot", "--kind", "speed"],
@@ -290,7 +290,7 @@ def test_an_interrupt_says_so(tokbench_cli, monkeypatch, stop):
     def interrupted():
         raise stop
 
-    monkeypatch.setattr("tokbench.tokenizers.zoo.families", interrupted)
+    monkeypatch.setattr("tokbench.tokenizers.listed.families", interrupted)
     assert tokbench_cli("list") == (130, "", "tokbench: interrupted\n")
 
 

@@ -66,7 +66,7 @@ def test_commands_in_the_documents_exist_with_their_options(name):
         command = root.commands[words[0]]
         if hasattr(command, "commands"):
             command = command.commands[words[1]]
-        options = {option for parameter in command.params for option in parameter.opts}
+        options = {option for parameter in command.params for option in (*parameter.opts, *parameter.secondary_opts)}
         for word in words[1:]:
             if word.startswith("-"):
                 assert word in options, f"{name}: tokbench {line}: {word}"

@@ -21,7 +21,7 @@ def handlers():
 @pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_ends_a_command_in_one_line(number, tokbench_cli, monkeypatch):
     before = handlers()
-    monkeypatch.setattr("tokbench.tokenizers.zoo.families", lambda: os.kill(os.getpid(), number))
+    monkeypatch.setattr("tokbench.tokenizers.listed.families", lambda: os.kill(os.getpid(), number))
     status, words = SIGNALS[number]
     assert tokbench_cli("list") == (status, "", f"tokbench: {words}\n")
     assert handlers() == before

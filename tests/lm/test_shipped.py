@@ -44,7 +44,7 @@ def test_model_and_tokenizer_are_small() -> None:
 def test_it_says_where_it_is_from(shipped: ImageModel) -> None:
     model = shipped.model
     assert model.identity.name == "vqvae/scenes"
-    assert [stage["stage"] for stage in model.recipe["stages"]][:2] == ["pretrain", "quality"]
+    assert [stage["stage"] for stage in model.recipe["stages"]][:3] == ["pretrain", "pretrain", "quality"]
     assert model.guidance > 1
     card = (shipped_model() / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\n")
@@ -64,16 +64,16 @@ def test_it_draws_what_it_is_asked(shipped: ImageModel) -> None:
 
 
 def test_it_changes_what_it_is_told_and_keeps_the_rest(shipped: ImageModel) -> None:
-    edits = [edit_of(number, "test", kinds=("recolour", "remove"), grounds=("plain",)) for number in range(8)]
+    edits = [edit_of(number, "test", kinds=("recolour", "remove", "resize"), grounds=("plain",)) for number in range(8)]
     before, after = (
         torch.stack([torch.from_numpy(draw(scene, 64)).permute(2, 0, 1) for scene in scenes])
         for scenes in zip(*((edit.before, edit.after) for edit in edits), strict=True)
     )
-    made = shipped.edit(before, [edit.instructions[0] for edit in edits], seed=0)
+    made = shipped.edit(before, [edit.instructions[number % len(edit.instructions)] for number, edit in enumerate(edits)], seed=0)
     right = [change_is_right(edit, read(image.permute(1, 2, 0).contiguous().numpy())) for edit, image in zip(edits, made, strict=True)]
-    assert sum(right) >= 4
+    assert sum(right) >= 6
     still = torch.stack([torch.from_numpy(untouched(edit, 64)) for edit in edits])[:, None].expand_as(made)
-    assert (made.float() - after.float())[still].square().mean() < 255**2 / 10**2.5  # 25 dB
+    assert (made.float() - after.float())[still].square().mean() < 255**2 / 10**2.8  # 28 dB
 
 
 def test_it_describes_what_it_is_shown(shipped: ImageModel) -> None:
