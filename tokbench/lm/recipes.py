@@ -281,6 +281,7 @@ RECIPES: tuple[StageRecipe, ...] = (
         learning_rate=1e-3,
         warmup=20,
         seed=1,
+        guidance=2.0,
     ),
     StageRecipe(
         name="dpo",
