@@ -261,7 +261,10 @@ MISUSES = [
     (["compare", "--sort"], "--sort needs a value, got none. See: tokbench compare --help"),
     (["compare", "--bold=yes"], "--bold takes no value, got one. See: tokbench compare --help"),
     (["diff", "runs"], "diff needs B (What to compare with it), got none. See: tokbench diff --help"),
-    (["run"], "run needs --tokenizer (Name, module:Class, anchor/webp-BYTES, or a set, @discrete-f16 or @FILE.txt; may be repeated), got none."),
+    (
+        ["run"],
+        "run needs --tokenizer (Name, module:Class, anchor/webp-BYTES, or a set, @discrete-f16 or @FILE.txt; may be repeated), got none.",
+    ),
     (["probe", "-t", "vqvae", "--temperature", "nan"], "--temperature takes a number, got 'nan'. See: tokbench probe --help"),
     (
         ["plot", "--kind", "speed"],

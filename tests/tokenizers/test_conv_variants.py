@@ -129,7 +129,10 @@ def test_rows_of_weights_that_are_not_shipped(name: str) -> None:
     variant = zoo.resolve(name)[1]
     assert variant.weights is None
     assert variant.needs_weights
-    assert re.fullmatch(r"(MIT|Apache-2.0|OpenRAIL-M|Stability Community|Chameleon Research, non-commercial) \(.*(repository|model card).*\)", variant.licence)
+    assert re.fullmatch(
+        r"(MIT|Apache-2.0|OpenRAIL-M|Stability Community|Chameleon Research, non-commercial) \(.*(repository|model card).*\)",
+        variant.licence,
+    )
     assert set(variant.trained_with) <= {"data:imagenet/train", "data:openimages/train", "data:laion-coco/train", "lpips-vgg", "unknown"}
     assert ("lpips-vgg" in variant.trained_with) == (name not in ("vae/flux", "vae/sd3"))
     with (

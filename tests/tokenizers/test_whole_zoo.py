@@ -83,7 +83,9 @@ def test_every_one_builds_without_memory_and_in_the_layout_of_its_row(built: dic
 def test_every_one_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "400")
-    monkeypatch.setattr("tokbench.commands.zoo.out", Console(width=400))  # that of the module may still hold what a test before it left there
+    monkeypatch.setattr(
+        "tokbench.commands.zoo.out", Console(width=400)
+    )  # that of the module may still hold what a test before it left there
     for row in listed():
         show(row.name)
         out = capsys.readouterr().out
