@@ -50,6 +50,9 @@ SIZES = {
     "vae/sdxl": 83_653_863,
     "vae/flux": 83_819_683,
     "vae/sd3": 83_819_683,
+    "vae/eq": 83_653_863,
+    "vae/va": 69_836_067,
+    "vae/e2e-sd3.5": 83_819_683,
 }
 
 Shapes = dict[str, tuple[int, ...]]
@@ -88,6 +91,15 @@ def test_size_of_the_other_variants(name: str, count: int) -> None:
     assert elements(on_meta(name)) == count
 
 
+def test_f16_of_imagenet_is_one_network() -> None:
+    """VA-VAE is kl-f16 with 32 latent channels for 16, and REPA-E tunes it."""
+    around = 9 * 512 * (32 + 16) + 32  # the convolutions that make mean and log-variance, and that read latents
+    between = (64**2 + 64 - 32**2 - 32) + (32**2 + 32 - 16**2 - 16)
+    assert elements(on_meta("vae/va")) - elements(on_meta("vae/kl-f16")) == around + between
+    for name in ("e2e-va", "e2e-in"):
+        assert shapes(on_meta(f"vae/{name}").state_dict()) == shapes(on_meta("vae/va").state_dict())
+
+
 def test_what_flux_leaves_out() -> None:
     own, other = (set(on_meta(name).state_dict()) for name in ("vae/sd", "vae/flux"))
     assert own - other == {f"{layer}.{kind}" for layer in ("quant_conv", "post_quant_conv") for kind in ("weight", "bias")}
@@ -110,6 +122,10 @@ def test_what_flux_leaves_out() -> None:
         ("vae/sdxl", (32, 32), (), 4),
         ("vae/flux", (32, 32), (), 16),
         ("vae/sd3", (32, 32), (), 16),
+        ("vae/va", (16, 16), (), 32),
+        ("vae/eq-ema", (32, 32), (), 4),
+        ("vae/e2e-va", (16, 16), (), 32),
+        ("vae/e2e-flux", (32, 32), (), 16),
     ],
 )
 def test_layouts(name: str, grid: tuple[int, int], books: tuple[int, ...], channels: int) -> None:
@@ -129,11 +145,8 @@ def test_rows_of_weights_that_are_not_shipped(name: str) -> None:
     variant = zoo.resolve(name)[1]
     assert variant.weights is None
     assert variant.needs_weights
-    assert re.fullmatch(
-        r"(MIT|Apache-2.0|OpenRAIL-M|Stability Community|Chameleon Research, non-commercial) \(.*(repository|model card).*\)",
-        variant.licence,
-    )
-    assert set(variant.trained_with) <= {"data:imagenet/train", "data:openimages/train", "data:laion-coco/train", "lpips-vgg", "unknown"}
+    assert re.fullmatch(r"(MIT|Apache-2.0|OpenRAIL-M|Stability Community|not stated) \(.*(repository|model card).*\)", variant.licence)
+    assert set(variant.trained_with) <= {"data:imagenet/train", "data:openimages/train", "data:laion-coco/train", "lpips-vgg"}
     assert ("lpips-vgg" in variant.trained_with) == (name not in ("vae/flux", "vae/sd3"))
     with (
         torch.device("meta"),
@@ -163,6 +176,12 @@ def stable_diffusion(state: State) -> object:
     return {"state_dict": {"model.diffusion_model.out.2.bias": torch.zeros(4)} | own | {"cond_stage_model.logit_scale": torch.zeros(1)}}
 
 
+def aligned(state: State) -> object:
+    """As LightningDiT writes it, with the network that latents were aligned with."""
+    beside = {"foundation_model.model.cls_token": torch.zeros(1, 1, 4), "linear_proj.weight": torch.zeros(4, 4, 1, 1)}
+    return {"state_dict": to_taming(state) | beside | {"loss.logvar": torch.zeros(())}}
+
+
 @pytest.mark.parametrize(
     ("name", "golden", "wrap", "overrides", "codes"),
     [
@@ -189,6 +208,13 @@ def stable_diffusion(state: State) -> object:
             "indices",
         ),
         ("vae/sd", "autoencoder_kl", stable_diffusion, {"channel_multipliers": (1, 2, 1)}, None),
+        (
+            "vae/va",
+            "autoencoder_kl",
+            aligned,
+            {"channel_multipliers": (1, 2, 1), "z_channels": 4, "attn_resolutions": (), "embed_dim": 4},
+            None,
+        ),
     ],
 )
 def test_variants_load_a_file_by_name(
@@ -203,7 +229,7 @@ def test_variants_load_a_file_by_name(
     """A file as upstream wraps it, at a reduced size that is set by name as a user would."""
     path = tmp_path / "weights.pt"
     torch.save(wrap(load_file(goldens / golden / "state_dict.safetensors")), path)
-    fields = {key if "." in key else f"autoencoder.{key}": value for key, value in (REDUCED | overrides).items()}
+    fields = {key if "." in key or key == "embed_dim" else f"autoencoder.{key}": value for key, value in (REDUCED | overrides).items()}
     tokenizer = tokbench.load(name, weights=path, config=fields)
     io = load_file(goldens / golden / "io.safetensors")
     tokens = tokenizer.encode(io["image"])

@@ -10,7 +10,7 @@ from tokbench.tokenizers import zoo
 from tokbench.tokenizers.diffusers.config import AutoencoderDCConfig
 
 ROWS = [variant for variant in zoo.families()["dcae"].variants]
-SCALES = {"f32c32-in-1.0": 0.3189, "f64c128-mix-1.0": 0.4538, "f128c512-in-1.0": 0.4883, "f32c32-sana-1.1": 0.41407, "f64c128-1.5": None}
+SCALES = {"f32c32-in-1.0": 0.3189, "f64c128-mix-1.0": 0.4538, "f128c512-in-1.0": 0.4883, "f32c32-sana-1.1": 0.41407, "1.5-f64c128": None}
 
 
 @pytest.mark.parametrize("variant", ROWS, ids=lambda variant: variant.name)

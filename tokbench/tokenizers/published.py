@@ -90,6 +90,7 @@ BSQ = "zhaoyue-zephyrus/bsq-vit, README"
 INFINITY = "FoundationVision/Infinity, README"
 FLOWMO = "Sargent et al. 2025, table 1"
 IBQ_DOC, MAGVIT2_DOC = "TencentARC/SEED-Voken, docs/IBQ.md", "TencentARC/SEED-Voken, docs/Open-MAGVIT2.md"
+EQ_VAE, LIGHTNING = "zelaki/eqvae, README", "hustvl/LightningDiT"
 DINO_PERCEPTUAL = "Na-VAE/dino_perceptual, docs"
 IFID = "tongdaxu/Making-rFID-Predictive-of-Diffusion-gFID, README"
 SANA = "mit-han-lab/efficientvit, dc_ae_sana_1.1.md"
@@ -138,6 +139,11 @@ TWO_RANGES = PublishedProtocol(
 )
 MASKBIT_256 = PublishedProtocol("ImageNet val, 256 px; network of LPIPS not named", "imagenet-val", 256, {"lpips": "network not named"})
 
+LIGHTNING_256 = PublishedProtocol("ImageNet val, 256 px; samples of the posterior", "imagenet-val", 256)
+EQ_256 = PublishedProtocol(
+    LIGHTNING_256.text, "imagenet-val", 256, {"ssim": "range of each image taken from its pixels", "lpips": "network is VGG"}
+)
+
 FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vqgan/imagenet-f16-1024", VAL_256, TAMING, rfid=7.94),
     *_rows("vqgan/imagenet-f16-1024", TRAIN_256, TAMING, rfid=10.54),
@@ -172,6 +178,10 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vae/flux", DOCUMENTS_256, OMNI_DOC, rfid=0.5543, psnr=26.2377, ssim=0.9364, lpips=0.0247),
     *_rows("vae/flux", IFID_256, IFID, ifid=67.41),
     *_rows("vae/sd3", IFID_256, IFID, ifid=37.13),
+    *_rows("vae/va", LIGHTNING_256, f"{LIGHTNING}, README", rfid=0.28),
+    *_rows("vae/va", f"{LIGHTNING_256.text}; a user's own evaluation", f"{LIGHTNING}, issue 26", rfid=0.344),
+    *_rows("vae/eq", EQ_256, EQ_VAE, rfid=0.82, psnr=25.95, ssim=0.72, lpips=0.141),
+    *_rows("vae/eq-ema", EQ_256, EQ_VAE, rfid=0.55, psnr=26.15, ssim=0.72, lpips=0.133),
     *_rows("dcae/f32c32-sana-1.0", MJHQ_1024, SANA, rfid=0.339, psnr=29.31),
     *_rows("dcae/f32c32-sana-1.1", MJHQ_1024, SANA, rfid=0.314, psnr=29.74),
     *_rows("dcae/f64c128-in-1.0", VAL_512, "dc-ai-projects/DC-Gen, DC-AE.md", rfid=0.2168, psnr=26.1489, ssim=0.7105, lpips=0.0802),

@@ -75,23 +75,19 @@ FIGURES = ("f64c128-in-1.0", "f32c32-sana-1.0", "f32c32-sana-1.1")
 """Models with published figures."""
 
 
-def _variant(name: str, settings: dict[str, Any], summary: str, repository: str, *, stored: bool = True) -> Variant:
-    data = ("data:imagenet/train", "lpips-vgg") if "-in-" in name else ("lpips-vgg",)
+def _published(name: str, settings: dict[str, Any], summary: str, owner: str = "mit-han-lab") -> Variant:
+    repository = f"{owner}/dc-ae-{name}-diffusers"
     return published_variant(
         "dcae",
         name,
         AutoencoderDCConfig(settings_of(settings)),
         summary,
-        source=repository if stored else f"{repository}, in the format of diffusers (unverified)",
+        source=repository if owner == "mit-han-lab" else f"{repository}; name of its file unverified",
         licence="Apache-2.0 (repository)",
-        trained_with=data,
-        file=f"hf:{repository}/diffusion_pytorch_model.safetensors" if stored else None,
+        trained_with=("data:imagenet/train", "lpips-vgg") if "-in-" in name else ("lpips-vgg",),
+        file=f"hf:{repository}/diffusion_pytorch_model.safetensors",
         figures=name in FIGURES,
     )
-
-
-def _published(name: str, settings: dict[str, Any], summary: str) -> Variant:
-    return _variant(name, settings, summary, f"mit-han-lab/dc-ae-{name}-diffusers")
 
 
 FAMILY = Family(
@@ -108,15 +104,8 @@ FAMILY = Family(
         _published("f128c512-mix-1.0", _deep(512, (*WIDTHS, 2048, 2048), 0.3620), "f128, 512 latent channels, of a mixture of data"),
         _published("f32c32-sana-1.0", _sana(), "f32, 32 latent channels, of SANA"),
         _published("f32c32-sana-1.1", _sana(), "f32, 32 latent channels, of SANA, with a better decoder"),
-        _variant(
-            "lite-f32c32-sana-1.1",
-            _sana(**LITE),
-            "f32, 32 latent channels, SANA's encoder and a faster decoder",
-            "mit-han-lab/dc-ae-lite-f32c32-sana-1.1-diffusers",
-        ),
-        _variant("f32c128-1.5", _structured(128, WIDTHS), "f32, 128 latent channels in order", "dc-ai/dc-ae-f32c128-1.5", stored=False),
-        _variant(
-            "f64c128-1.5", _structured(128, (*WIDTHS, 1024)), "f64, 128 latent channels in order", "dc-ai/dc-ae-f64c128-1.5", stored=False
-        ),
+        _published("lite-f32c32-sana-1.1", _sana(**LITE), "f32, 32 latent channels, SANA's encoder and a faster decoder"),
+        _published("1.5-f32c128", _structured(128, WIDTHS), "f32, 128 latent channels in order", "dc-ai"),
+        _published("1.5-f64c128", _structured(128, (*WIDTHS, 1024)), "f64, 128 latent channels in order", "dc-ai"),
     ),
 )

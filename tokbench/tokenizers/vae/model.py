@@ -25,6 +25,9 @@ from tokbench.tracing import graph_value
 from tokbench.weights.key_maps.diffusers import check_settings
 from tokbench.weights.key_maps.taming import to_taming
 
+TEACHERS = ("foundation_model.", "linear_proj.")
+"""Beginnings of names in VA-VAE's file: the network that its latents were aligned with, and the layer between them."""
+
 
 @graph_value
 @dataclass(frozen=True)
@@ -67,8 +70,8 @@ class VAE(GaussianTokenizer):
 
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Those of latent-diffusion; a published file may have the names of diffusers."""
-        return to_taming(state)
+        """Those of latent-diffusion; a published file may have the names of diffusers, and what its training compared latents with."""
+        return {key: value for key, value in to_taming(state).items() if not key.startswith(TEACHERS)}
 
     def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
         """Refuse settings of diffusers that make another network of the same shapes."""

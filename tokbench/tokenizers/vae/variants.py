@@ -71,7 +71,12 @@ STABLE_DIFFUSION = AutoencoderConfig(4, channel_multipliers=(1, 2, 4, 4), attn_r
 SIXTEEN_CHANNELS = VAEConfig(replace(STABLE_DIFFUSION, z_channels=16), embed_dim=16, quant_convs=False)
 """FLUX.1 and Stable Diffusion 3."""
 
+IMAGENET_F16 = VAEConfig(AutoencoderConfig(32, double_z=True), embed_dim=32)
+"""VA-VAE and the autoencoders that REPA-E tunes at f16."""
+
 LATENT_DIFFUSION_DATA = ("data:openimages/train", "lpips-vgg")
+IMAGENET_DATA = ("data:imagenet/train", "lpips-vgg")
+EQ_VAE = "Kouzelis et al. 2025, EQ-VAE"
 
 
 def _latent_diffusion(name: str, autoencoder: AutoencoderConfig, channels: int) -> Variant:
@@ -87,19 +92,45 @@ def _latent_diffusion(name: str, autoencoder: AutoencoderConfig, channels: int) 
     )
 
 
-def _tuned(name: str, repository: str, of: str, summary: str, scale: float, *, figures: bool = True) -> Variant:
-    """A row for weights of the f8 network that others tuned for the latents of a diffusion model."""
+def _tuned(
+    name: str,
+    repository: str,
+    of: str,
+    summary: str,
+    *,
+    scale: float = 0.18215,
+    paper: str | None = None,
+    licence: str = "MIT (model card)",
+    trained_with: tuple[str, ...] = ("unknown", "lpips-vgg"),
+    figures: bool = True,
+) -> Variant:
+    """A row for weights of the f8 network that others tuned, by default for the latents of Stable Diffusion."""
     return published_variant(
         "vae",
         name,
         VAEConfig(STABLE_DIFFUSION, embed_dim=4),
         f"f8, 4 latent channels, of {of}, {summary}",
-        source=f"{repository}, diffusion_pytorch_model.safetensors",
-        licence="MIT (model card)",
-        trained_with=("unknown", "lpips-vgg"),
+        source=f"{repository}, diffusion_pytorch_model.safetensors" if paper is None else f"{repository} ({paper})",
+        licence=licence,
+        trained_with=trained_with,
         file=f"hf:{repository}/diffusion_pytorch_model.safetensors",
         figures=figures,
         normalisation=Normalisation(scale=scale),
+    )
+
+
+def _end_to_end(name: str, repository: str, config: VAEConfig, like: str, *, licence: str = "MIT (repository)") -> Variant:
+    """REPA-E's: tuned on ImageNet together with a diffusion model, whose statistics are in the ``config.json`` beside the weights."""
+    return published_variant(
+        "vae",
+        name,
+        config,
+        f"f{config.stride}, {config.embed_dim} latent channels, {like} tuned with a diffusion model",
+        source=f"{repository} (Leng et al. 2025, REPA-E)",
+        licence=licence,
+        trained_with=IMAGENET_DATA,
+        file=f"hf:{repository}/diffusion_pytorch_model.safetensors",
+        figures=False,
     )
 
 
@@ -136,8 +167,8 @@ FAMILY = Family(
             file="hf:CompVis/stable-diffusion-v1-4/vae/diffusion_pytorch_model.safetensors",
             normalisation=Normalisation(scale=0.18215),
         ),
-        _tuned("sd-ft-ema", "stabilityai/sd-vae-ft-ema", "Stable Diffusion 1 and 2", "its decoder tuned further", 0.18215),
-        _tuned("sd-ft-mse", "stabilityai/sd-vae-ft-mse", "Stable Diffusion 1 and 2", "its decoder tuned to squared error", 0.18215),
+        _tuned("sd-ft-ema", "stabilityai/sd-vae-ft-ema", "Stable Diffusion 1 and 2", "its decoder tuned further"),
+        _tuned("sd-ft-mse", "stabilityai/sd-vae-ft-mse", "Stable Diffusion 1 and 2", "its decoder tuned to squared error"),
         published_variant(
             "vae",
             "sdxl",
@@ -150,7 +181,7 @@ FAMILY = Family(
             sha256="63aeecb90ff7bc1c115395962d3e803571385b61938377bc7089b36e81e92e2e",
             normalisation=Normalisation(scale=0.13025),
         ),
-        _tuned("sdxl-fp16-fix", "madebyollin/sdxl-vae-fp16-fix", "Stable Diffusion XL", "tuned to run in half precision", 0.13025),
+        _tuned("sdxl-fp16-fix", "madebyollin/sdxl-vae-fp16-fix", "Stable Diffusion XL", "tuned to run in half precision", scale=0.13025),
         published_variant(
             "vae",
             "flux",
@@ -173,6 +204,41 @@ FAMILY = Family(
             trained_with=(),
             file="hf:stabilityai/stable-diffusion-3.5-large/vae/diffusion_pytorch_model.safetensors",
             normalisation=Normalisation(mean=(0.0609,), scale=1.5305),
+        ),
+        published_variant(
+            "vae",
+            "va",
+            IMAGENET_F16,
+            "VA-VAE: f16, 32 latent channels, aligned with DINOv2, for ImageNet at 256 px",
+            source="hustvl/vavae-imagenet256-f16d32-dinov2 (Yao and Wang 2025, VA-VAE)",
+            licence="MIT (model card)",
+            trained_with=IMAGENET_DATA,
+            file="hf:hustvl/vavae-imagenet256-f16d32-dinov2/vavae-imagenet256-f16d32-dinov2.pt",
+        ),
+        _tuned(
+            "eq",
+            "zelaki/eq-vae",
+            "kl-f8",
+            "tuned on OpenImages to scale and turn with the image",
+            paper=EQ_VAE,
+            licence="not stated (repository, model card)",
+            trained_with=LATENT_DIFFUSION_DATA,
+        ),
+        _tuned(
+            "eq-ema",
+            "zelaki/eq-vae-ema",
+            "kl-f8",
+            "tuned on ImageNet to scale and turn with the image",
+            paper=EQ_VAE,
+            licence="not stated (repository, model card)",
+            trained_with=("data:imagenet/train", *LATENT_DIFFUSION_DATA),
+        ),
+        _end_to_end("e2e-sd", "REPA-E/e2e-sdvae-hf", VAEConfig(STABLE_DIFFUSION, embed_dim=4), "Stable Diffusion's"),
+        _end_to_end("e2e-in", "REPA-E/e2e-invae-hf", IMAGENET_F16, "one of ImageNet", licence="MIT (model card)"),
+        _end_to_end("e2e-va", "REPA-E/e2e-vavae-hf", IMAGENET_F16, "VA-VAE"),
+        _end_to_end("e2e-flux", "REPA-E/e2e-flux-vae", SIXTEEN_CHANNELS, "FLUX.1's", licence="MIT (model card, unverified)"),
+        _end_to_end(
+            "e2e-sd3.5", "REPA-E/e2e-sd3.5-vae", SIXTEEN_CHANNELS, "Stable Diffusion 3.5's", licence="MIT (model card, unverified)"
         ),
     ),
 )
