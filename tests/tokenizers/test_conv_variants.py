@@ -146,7 +146,7 @@ def test_rows_of_weights_that_are_not_shipped(name: str) -> None:
     assert variant.weights is None
     assert variant.needs_weights
     assert re.fullmatch(r"(MIT|Apache-2.0|OpenRAIL-M|Stability Community|not stated) \(.*(repository|model card).*\)", variant.licence)
-    assert set(variant.trained_with) <= {"data:imagenet/train", "data:openimages/train", "data:laion-coco/train", "lpips-vgg"}
+    assert set(variant.trained_with) <= {"data:imagenet/train", "data:openimages/train", "data:laion-coco/train", "lpips-vgg", "dinov2"}
     assert ("lpips-vgg" in variant.trained_with) == (name not in ("vae/flux", "vae/sd3"))
     with (
         torch.device("meta"),

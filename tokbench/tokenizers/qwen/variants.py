@@ -32,7 +32,7 @@ FAMILY = Family(
             "f8, 16 latent channels, Qwen-Image's tuned with a diffusion model",
             source="REPA-E/e2e-qwenimage-vae (Leng et al. 2025, REPA-E); name of its file unverified",
             licence="Apache-2.0 (model card, unverified)",
-            trained_with=("data:imagenet/train", "lpips-vgg"),
+            trained_with=("data:imagenet/train", "lpips-vgg", "dinov2"),
             file="hf:REPA-E/e2e-qwenimage-vae/diffusion_pytorch_model.safetensors",
             figures=False,
         ),

@@ -75,7 +75,8 @@ IMAGENET_F16 = VAEConfig(AutoencoderConfig(32, double_z=True), embed_dim=32)
 """VA-VAE and the autoencoders that REPA-E tunes at f16."""
 
 LATENT_DIFFUSION_DATA = ("data:openimages/train", "lpips-vgg")
-IMAGENET_DATA = ("data:imagenet/train", "lpips-vgg")
+ALIGNED_DATA = ("data:imagenet/train", "lpips-vgg", "dinov2")
+"""Of those whose latents were aligned with DINOv2: VA-VAE's own, and REPA-E's through a diffusion model."""
 EQ_VAE = "Kouzelis et al. 2025, EQ-VAE"
 
 
@@ -128,7 +129,7 @@ def _end_to_end(name: str, repository: str, config: VAEConfig, like: str, *, lic
         f"f{config.stride}, {config.embed_dim} latent channels, {like} tuned with a diffusion model",
         source=f"{repository} (Leng et al. 2025, REPA-E)",
         licence=licence,
-        trained_with=IMAGENET_DATA,
+        trained_with=ALIGNED_DATA,
         file=f"hf:{repository}/diffusion_pytorch_model.safetensors",
         figures=False,
     )
@@ -212,7 +213,7 @@ FAMILY = Family(
             "VA-VAE: f16, 32 latent channels, aligned with DINOv2, for ImageNet at 256 px",
             source="hustvl/vavae-imagenet256-f16d32-dinov2 (Yao and Wang 2025, VA-VAE)",
             licence="MIT (model card)",
-            trained_with=IMAGENET_DATA,
+            trained_with=ALIGNED_DATA,
             file="hf:hustvl/vavae-imagenet256-f16d32-dinov2/vavae-imagenet256-f16d32-dinov2.pt",
         ),
         _tuned(
