@@ -142,3 +142,20 @@ class TokenLayout:
     def storage_bits_per_image(self) -> int | None:
         """Bits to store continuous latents as float32; None for discrete tokens. Not comparable with ``bits_per_image``."""
         return None if self.discrete else self.positions * self.channels * 32
+
+
+def check_one_size(height: int, width: int, side: int, *, model: str, hint: str = "") -> None:
+    """See that an image has the one size that a model takes.
+
+    Args:
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        side: Side of the square images it takes.
+        model: What it is called.
+        hint: What else can be done, as the text goes on behind the option.
+
+    Raises:
+        TokbenchError: If the image has another size.
+    """
+    if (height, width) != (side, side):
+        raise TokbenchError(f"image size {height}x{width} does not fit: this {model} takes {side}x{side} (--size {side}{hint})")

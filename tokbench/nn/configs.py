@@ -15,6 +15,12 @@ Norm = Literal["group", "rms"]
 Design = Literal["taming", "maskgit", "magvit2"]
 """Whose blocks and levels an autoencoder has, see ``AutoencoderConfig``; those of Open-MAGVIT2 are in ``tokbench.nn.magvit2``."""
 
+TokenNorm = Literal["layer", "rms"]
+"""What a transformer takes off its tokens: mean and deviation, or the root mean square alone."""
+
+MLP = Literal["gelu", "swiglu"]
+"""How a transformer's MLP bends: by the Gaussian error linear unit, or by one half of its hidden values gating the other."""
+
 Places = Literal["diagonal", "grid"]
 """Where the code tokens of a double-stream transformer stand, see ``tokbench.nn.mmdit.code_positions``."""
 
@@ -296,9 +302,14 @@ class ViTConfig:
         patch_size: Side of the square patches in pixels.
         mlp_ratio: Width of the hidden layer of an MLP, in multiples of ``width``.
         norm_eps: Summand of the variance in every normalisation.
+        norm: What normalises tokens.
+        mlp: How MLPs bend. With ``swiglu`` each half has two thirds of ``mlp_ratio``, so that they have as many weights.
+        hidden_multiple: What the hidden layer's width is rounded up to a multiple of.
+        norm_first: Whether tokens are normalised before the first block.
+        layer_scale: Whether what attention and MLPs add is scaled, with a factor a channel.
 
     Raises:
-        ValueError: If a number is not positive, or heads do not divide the width.
+        ValueError: If a number is not positive, heads do not divide the width, or a normalisation or MLP is unknown.
     """
 
     width: int
@@ -307,12 +318,27 @@ class ViTConfig:
     patch_size: int = 16
     mlp_ratio: float = 4.0
     norm_eps: float = 1e-5
+    norm: TokenNorm = field(default="layer", metadata=UNLESS_DEFAULT)
+    mlp: MLP = field(default="gelu", metadata=UNLESS_DEFAULT)
+    hidden_multiple: int = field(default=1, metadata=UNLESS_DEFAULT)
+    norm_first: bool = field(default=True, metadata=UNLESS_DEFAULT)
+    layer_scale: bool = field(default=False, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
-        if min(self.width, self.depth, self.heads, self.patch_size) < 1 or not (0 < self.mlp_ratio < math.inf and 0 < self.norm_eps < 1):
-            raise ValueError(f"width, depth, heads, patch_size, mlp_ratio and norm_eps must be positive, got {self}")
+        if self.norm not in get_args(TokenNorm) or self.mlp not in get_args(MLP):
+            raise ValueError(f"norm is layer or rms and mlp is gelu or swiglu, got {self.norm!r} and {self.mlp!r}")
+        numbers = (self.width, self.depth, self.heads, self.patch_size, self.hidden_multiple)
+        if min(numbers) < 1 or not (0 < self.mlp_ratio < math.inf and 0 < self.norm_eps < 1):
+            raise ValueError(f"width, depth, heads, patch_size, hidden_multiple, mlp_ratio and norm_eps must be positive, got {self}")
         if self.width % self.heads:
             raise ValueError(f"{self.heads} heads do not divide a width of {self.width}")
+
+    @property
+    def hidden(self) -> int:
+        """Values of an MLP's hidden layer, or of one half of it."""
+        whole = int(self.width * self.mlp_ratio)
+        hidden = whole if self.mlp == "gelu" else 2 * whole // 3
+        return hidden + -hidden % self.hidden_multiple
 
     def grid(self, image_size: int) -> int:
         """Patches along a side of an image, in pixels.
@@ -323,3 +349,20 @@ class ViTConfig:
         if image_size < 1 or image_size % self.patch_size:
             raise ValueError(f"image_size must be a multiple of the patch size {self.patch_size}, got {image_size}")
         return image_size // self.patch_size
+
+
+def check_turned(encoder: ViTConfig, decoder: ViTConfig) -> None:
+    """See that two transformers see the same patches, and can turn queries and keys by row and column.
+
+    Args:
+        encoder: The one that sees patches.
+        decoder: The one that makes them.
+
+    Raises:
+        ValueError: If patches of both sides are not of one size, or the channels of a head cannot be shared by rows and columns.
+    """
+    if encoder.patch_size != decoder.patch_size:
+        raise ValueError(f"patch_size must be one, got {encoder.patch_size} and {decoder.patch_size}")
+    for side in (encoder, decoder):
+        if side.width // side.heads % 4:
+            raise ValueError(f"a head must have a multiple of 4 channels, got {side.width // side.heads}")

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from tokbench.tokenizers.bsq.model import BSQViT
     from tokbench.tokenizers.cosmos.model import CosmosCI, CosmosDI
     from tokbench.tokenizers.dalle.model import DalleVAE
+    from tokbench.tokenizers.detok.model import DeTok
     from tokbench.tokenizers.emu3.model import Emu3
     from tokbench.tokenizers.family import Family, Variant
     from tokbench.tokenizers.flowmo.model import FlowMo
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
     from tokbench.tokenizers.maskgit.model import MaskGIT
     from tokbench.tokenizers.patch.model import PatchKMeans
     from tokbench.tokenizers.pixel.model import PixelPalette, PixelRGB
+    from tokbench.tokenizers.softvq.model import SoftVQ
     from tokbench.tokenizers.taesd.model import TAESD
     from tokbench.tokenizers.titok.model import TiTok
     from tokbench.tokenizers.vae.model import VAE
     from tokbench.tokenizers.var.model import VAR
     from tokbench.tokenizers.vqgan.model import VQGAN
     from tokbench.tokenizers.vqvae.model import VQVAE
+    from tokbench.tokenizers.vtp.model import VTP
     from tokbench.tokenizers.wan.model import Wan
     from tokbench.tokenizers.zoo import families, load, names
 
@@ -41,10 +44,12 @@ __all__ = [
     "VAR",
     "VQGAN",
     "VQVAE",
+    "VTP",
     "BSQViT",
     "CosmosCI",
     "CosmosDI",
     "DalleVAE",
+    "DeTok",
     "Emu3",
     "Family",
     "FlowMo",
@@ -59,6 +64,7 @@ __all__ = [
     "PatchKMeans",
     "PixelPalette",
     "PixelRGB",
+    "SoftVQ",
     "TiTok",
     "Tokenizer",
     "Variant",
@@ -77,10 +83,12 @@ __getattr__, __dir__ = lazy_exports(
         "VAR": "tokbench.tokenizers.var.model",
         "VQGAN": "tokbench.tokenizers.vqgan.model",
         "VQVAE": "tokbench.tokenizers.vqvae.model",
+        "VTP": "tokbench.tokenizers.vtp.model",
         "BSQViT": "tokbench.tokenizers.bsq.model",
         "CosmosCI": "tokbench.tokenizers.cosmos.model",
         "CosmosDI": "tokbench.tokenizers.cosmos.model",
         "DalleVAE": "tokbench.tokenizers.dalle.model",
+        "DeTok": "tokbench.tokenizers.detok.model",
         "Emu3": "tokbench.tokenizers.emu3.model",
         "Family": "tokbench.tokenizers.family",
         "FlowMo": "tokbench.tokenizers.flowmo.model",
@@ -95,6 +103,7 @@ __getattr__, __dir__ = lazy_exports(
         "PatchKMeans": "tokbench.tokenizers.patch.model",
         "PixelPalette": "tokbench.tokenizers.pixel.model",
         "PixelRGB": "tokbench.tokenizers.pixel.model",
+        "SoftVQ": "tokbench.tokenizers.softvq.model",
         "TiTok": "tokbench.tokenizers.titok.model",
         "Tokenizer": "tokbench.tokenizers.base",
         "Variant": "tokbench.tokenizers.family",

@@ -90,6 +90,7 @@ BSQ = "zhaoyue-zephyrus/bsq-vit, README"
 INFINITY = "FoundationVision/Infinity, README"
 FLOWMO = "Sargent et al. 2025, table 1"
 IBQ_DOC, MAGVIT2_DOC = "TencentARC/SEED-Voken, docs/IBQ.md", "TencentARC/SEED-Voken, docs/Open-MAGVIT2.md"
+SOFTVQ, VTP = "Hhhhhhao/continuous_tokenizer, README", "MiniMax-AI/VTP, README"
 EQ_VAE, LIGHTNING = "zelaki/eqvae, README", "hustvl/LightningDiT"
 DINO_PERCEPTUAL = "Na-VAE/dino_perceptual, docs"
 IFID = "tongdaxu/Making-rFID-Predictive-of-Diffusion-gFID, README"
@@ -140,6 +141,7 @@ TWO_RANGES = PublishedProtocol(
 MASKBIT_256 = PublishedProtocol("ImageNet val, 256 px; network of LPIPS not named", "imagenet-val", 256, {"lpips": "network not named"})
 
 LIGHTNING_256 = PublishedProtocol("ImageNet val, 256 px; samples of the posterior", "imagenet-val", 256)
+VTP_256 = PublishedProtocol("ImageNet val, 256 px; network of FID not named", "imagenet-val", 256, {"rfid": "network not named"})
 EQ_256 = PublishedProtocol(
     LIGHTNING_256.text, "imagenet-val", 256, {"ssim": "range of each image taken from its pixels", "lpips": "network is VGG"}
 )
@@ -182,6 +184,10 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vae/va", f"{LIGHTNING_256.text}; a user's own evaluation", f"{LIGHTNING}, issue 26", rfid=0.344),
     *_rows("vae/eq", EQ_256, EQ_VAE, rfid=0.82, psnr=25.95, ssim=0.72, lpips=0.141),
     *_rows("vae/eq-ema", EQ_256, EQ_VAE, rfid=0.55, psnr=26.15, ssim=0.72, lpips=0.133),
+    *_rows("softvq/l-64", VAL_256, SOFTVQ, rfid=0.61),
+    *_rows("vtp/s", VTP_256, VTP, rfid=0.98),
+    *_rows("vtp/b", VTP_256, VTP, rfid=0.74),
+    *_rows("vtp/l", VTP_256, VTP, rfid=0.36),
     *_rows("dcae/f32c32-sana-1.0", MJHQ_1024, SANA, rfid=0.339, psnr=29.31),
     *_rows("dcae/f32c32-sana-1.1", MJHQ_1024, SANA, rfid=0.314, psnr=29.74),
     *_rows("dcae/f64c128-in-1.0", VAL_512, "dc-ai-projects/DC-Gen, DC-AE.md", rfid=0.2168, psnr=26.1489, ssim=0.7105, lpips=0.0802),

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from tokbench.errors import TokbenchError
-from tokbench.layout import TokenLayout
+from tokbench.layout import TokenLayout, check_one_size
 from tokbench.nn.configs import ViTConfig
 from tokbench.quantizers.configs import BSQ
 
@@ -45,7 +44,5 @@ class BSQViTConfig:
 
     def layout(self, height: int, width: int) -> TokenLayout:
         """One position a patch, for images of one size."""
-        size = self.image_size
-        if (height, width) != (size, size):
-            raise TokbenchError(f"image size {height}x{width} does not fit: this BSQ-ViT takes {size}x{size} (--size {size})")
+        check_one_size(height, width, self.image_size, model="BSQ-ViT")
         return TokenLayout.strided(height, width, self.stride, codebook_sizes=self.quantizer.codebook_sizes)

@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from tokbench.errors import TokbenchError
-from tokbench.layout import TokenLayout
+from tokbench.layout import TokenLayout, check_one_size
 from tokbench.nn.configs import MMDiTConfig, Places
 from tokbench.nn.schedules import schedule_times, time_of_sigma
 from tokbench.quantizers.configs import LONGEST_CODE, MOST_BITS
@@ -101,11 +100,7 @@ class FlowMoConfig:
 
     def layout(self, height: int, width: int) -> TokenLayout:
         """A sequence of ``code_length`` positions with ``codebooks`` codes each, for images of one size."""
-        size = self.image_size
-        if (height, width) != (size, size):
-            raise TokbenchError(
-                f"image size {height}x{width} does not fit: this FlowMo takes {size}x{size} (--size {size}, or --set image_size=...)"
-            )
+        check_one_size(height, width, self.image_size, model="FlowMo", hint=", or --set image_size=...")
         return TokenLayout((height, width), grid=(self.code_length,), codebook_sizes=(2**self.bits,) * self.codebooks)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from tokbench.errors import TokbenchError
-from tokbench.layout import TokenLayout
+from tokbench.layout import TokenLayout, check_one_size
 from tokbench.nn.configs import AutoencoderConfig, ViTConfig
 
 
@@ -66,9 +65,8 @@ class TiTokConfig:
 
     def layout(self, height: int, width: int) -> TokenLayout:
         """A sequence of ``length`` tokens, for images of one size."""
-        size, codes = self.image_size, self.codebook_size
-        if (height, width) != (size, size):
-            raise TokbenchError(f"image size {height}x{width} does not fit: this TiTok takes {size}x{size} (--size {size})")
+        codes = self.codebook_size
+        check_one_size(height, width, self.image_size, model="TiTok")
         return TokenLayout(
             (height, width), (self.length,), codebook_sizes=(codes,) if codes else (), channels=0 if codes else self.channels
         )

@@ -1,0 +1,1 @@
+"""l-DeTok: transformers around latents that were trained to be denoised."""

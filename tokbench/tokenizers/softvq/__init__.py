@@ -1,0 +1,1 @@
+"""SoftVQ-VAE: transformers around a short sequence of mixtures of codes."""
