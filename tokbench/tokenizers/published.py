@@ -90,7 +90,7 @@ BSQ = "zhaoyue-zephyrus/bsq-vit, README"
 INFINITY = "FoundationVision/Infinity, README"
 FLOWMO = "Sargent et al. 2025, table 1"
 IBQ_DOC, MAGVIT2_DOC = "TencentARC/SEED-Voken, docs/IBQ.md", "TencentARC/SEED-Voken, docs/Open-MAGVIT2.md"
-SOFTVQ, VTP = "Hhhhhhao/continuous_tokenizer, README", "MiniMax-AI/VTP, README"
+SOFTVQ, RAE, VTP = "Hhhhhhao/continuous_tokenizer, README", "bytetriper/RAE, README", "MiniMax-AI/VTP, README"
 EQ_VAE, LIGHTNING = "zelaki/eqvae, README", "hustvl/LightningDiT"
 DINO_PERCEPTUAL = "Na-VAE/dino_perceptual, docs"
 IFID = "tongdaxu/Making-rFID-Predictive-of-Diffusion-gFID, README"
@@ -188,6 +188,9 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vtp/s", VTP_256, VTP, rfid=0.98),
     *_rows("vtp/b", VTP_256, VTP, rfid=0.74),
     *_rows("vtp/l", VTP_256, VTP, rfid=0.36),
+    *_rows("rae/dinov2-b", VAL_256, RAE, rfid=0.57),
+    *_rows("rae/dinov2-b", f"{VAL_256.text}; reproduced by its authors", RAE, rfid=0.54),
+    *_rows("rae/dinov2-b", f"{VAL_256.text}; a user's own evaluation", "bytetriper/RAE, issue 11", psnr=18.94),
     *_rows("dcae/f32c32-sana-1.0", MJHQ_1024, SANA, rfid=0.339, psnr=29.31),
     *_rows("dcae/f32c32-sana-1.1", MJHQ_1024, SANA, rfid=0.314, psnr=29.74),
     *_rows("dcae/f64c128-in-1.0", VAL_512, "dc-ai-projects/DC-Gen, DC-AE.md", rfid=0.2168, psnr=26.1489, ssim=0.7105, lpips=0.0802),

@@ -1,0 +1,1 @@
+"""RAE: frozen encoders that understand images, with a decoder that draws their features."""
