@@ -106,7 +106,7 @@ def angles_of(side: int, channels: int, device: torch.device | None = None) -> F
 
     Args:
         side: Places along each axis.
-        channels: Of a head, a multiple of 4.
+        channels: Those of a head, a multiple of 4.
         device: Where the result is wanted.
     """
     falling = FASTEST * RANGE ** torch.linspace(0, -1, channels // 4, device=device) * 2 * math.pi

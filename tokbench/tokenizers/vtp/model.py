@@ -118,7 +118,7 @@ def turning(height: int, width: int, channels: int, device: torch.device | None 
     Args:
         height: Rows of patches.
         width: Columns of patches.
-        channels: Of a head, a multiple of 4; the two of a pair are half of them apart.
+        channels: Those of a head, a multiple of 4; the two of a pair are half of them apart.
         device: Where the tokens are.
     """
     exponents = torch.arange(channels // 4, device=device, dtype=torch.bfloat16)
