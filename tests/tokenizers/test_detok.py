@@ -89,7 +89,7 @@ def test_what_does_not_fit(tmp_path: Path) -> None:
 
 def test_samples_need_seeds() -> None:
     model = DeTok(replace(SMALL, posterior="sample")).eval()
-    images = torch.zeros(2, 3, 32, 32)
+    images = torch.full((2, 3, 32, 32), -0.5)
     with pytest.raises(TokbenchError, match="draws noise: pass seeds"):
         model.encode(images)
     first, second = (model.encode(images, seeds=seeds) for seeds in ([1, 2], [1, 3]))
