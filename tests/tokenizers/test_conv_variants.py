@@ -135,6 +135,10 @@ def test_layouts(name: str, grid: tuple[int, int], books: tuple[int, ...], chann
     assert variant.image_size == 256
 
 
+LICENCES = ("MIT", "Apache-2.0", "OpenRAIL-M", "Stability Community", "Chameleon Research, non-commercial", "not stated")
+DATA = ("data:imagenet/train", "data:openimages/train", "data:laion-coco/train")
+
+
 def published() -> list[str]:
     return [name for name in zoo.names() if name.split("/")[0] in ("vqgan", "vae", "llamagen") and not name.endswith("/tiny")]
 
@@ -145,8 +149,8 @@ def test_rows_of_weights_that_are_not_shipped(name: str) -> None:
     variant = zoo.resolve(name)[1]
     assert variant.weights is None
     assert variant.needs_weights
-    assert re.fullmatch(r"(MIT|Apache-2.0|OpenRAIL-M|Stability Community|not stated) \(.*(repository|model card).*\)", variant.licence)
-    assert set(variant.trained_with) <= {"data:imagenet/train", "data:openimages/train", "data:laion-coco/train", "lpips-vgg", "dinov2"}
+    assert re.fullmatch(rf"({'|'.join(LICENCES)}) \(.*(repository|model card).*\)", variant.licence)
+    assert set(variant.trained_with) <= {*DATA, "lpips-vgg", "dinov2", "unknown"}
     assert ("lpips-vgg" in variant.trained_with) == (name not in ("vae/flux", "vae/sd3"))
     with (
         torch.device("meta"),
