@@ -431,7 +431,7 @@ def test_the_theme_can_be_chosen(opened, plain):
     assert page.evaluate(ground) == light
     button.press("Enter")
     assert "dark" in button.inner_text()
-    assert page.evaluate(ground) != light
+    page.wait_for_function(f"{ground} != '{light}'")  # a busy browser paints later than it answers
     page.reload()
     assert page.evaluate(ground) != light
     button.click()
