@@ -36,9 +36,16 @@ def test_rounding_goes_to_the_nearest_level_and_truncation_down() -> None:
     assert torch.equal(to_uint8(inner[:, :, :1], rule="truncate"), LEVELS[..., :-2])
 
 
+def test_half_up_differs_from_rounding_at_halves_alone() -> None:
+    values = torch.tensor([0.5, 1.5, 2.5, 254.5]).div(127.5).sub(1.0).double().reshape(1, 1, 1, 4).expand(1, 3, 1, 4)
+    exact = [0.5, 1.5, 2.5, 254.5]
+    assert to_uint8(values.float(), rule="half up")[0, 0, 0].tolist() == [int(value + 0.5) for value in exact]
+    assert torch.equal(to_uint8(to_float(LEVELS), rule="half up"), LEVELS)
+
+
 def test_values_outside_are_clamped() -> None:
     wild = torch.tensor([-math.inf, -7.0, 7.0, math.inf]).expand(1, 3, 1, 4)
-    for rule in ("round", "truncate"):
+    for rule in ("round", "half up", "truncate"):
         assert to_uint8(wild, rule=rule)[0, 0, 0].tolist() == [0, 0, 255, 255]  # type: ignore[arg-type]
 
 
@@ -86,5 +93,5 @@ class TestRefusals:
             to_uint8(images)
 
     def test_an_unknown_rule(self) -> None:
-        with pytest.raises(ValueError, match="rule is round or truncate, got 'floor'"):
+        with pytest.raises(ValueError, match="rule is round, half up or truncate, got 'floor'"):
             to_uint8(torch.zeros(1, 3, 2, 2), rule="floor")  # type: ignore[arg-type]

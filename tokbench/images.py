@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Float32, UInt8
     from torch import Tensor
 
-Uint8Rule = Literal["round", "truncate"]
+Uint8Rule = Literal["round", "half up", "truncate"]
 
 MAX_PIXELS = 100_000_000
 """Images above this many pixels are refused before they are decoded."""
@@ -80,8 +80,8 @@ def to_uint8(images: Float[Tensor, "b 3 h w"], *, rule: Uint8Rule = "round") -> 
 
     Args:
         images: RGB values; what lies outside [-1, 1] is clamped.
-        rule: ``round``, or ``truncate`` for a protocol that reproduces figures measured that way.
-            Truncation lowers 95 of the 256 grey levels by one even on untouched images.
+        rule: ``round`` (half to even), or for protocols that reproduce figures measured so ``half up`` (add a half, cut off) or
+            ``truncate``. Truncation lowers 95 of the 256 grey levels by one even on untouched images.
 
     Returns:
         RGB bytes on the same device.
@@ -97,10 +97,12 @@ def to_uint8(images: Float[Tensor, "b 3 h w"], *, rule: Uint8Rule = "round") -> 
         raise ValueError(f"to_uint8 takes float [B, 3, H, W], got {images.dtype} {tuple(images.shape)}")
     if not traced() and bool(torch.isnan(images).any()):
         raise ValueError("to_uint8 got NaN pixels")
-    if rule not in ("round", "truncate"):
-        raise ValueError(f"rule is round or truncate, got {rule!r}")
+    if rule not in get_args(Uint8Rule):
+        raise ValueError(f"rule is round, half up or truncate, got {rule!r}")
     if rule == "round":
         return images.float().clamp(-1, 1).add(1.0).mul_(127.5).round_().to(torch.uint8)
+    if rule == "half up":
+        return images.float().mul(127.5).add_(128.0).clamp_(0, 255).to(torch.uint8)
     return images.float().clamp(-1, 1).add(1.0).div_(2.0).mul_(255.0).to(torch.uint8)
 
 

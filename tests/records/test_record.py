@@ -102,7 +102,7 @@ def test_damaged_rows_are_named_in_one_line(tmp_path):
 def test_unknown_fields_of_a_record_are_ignored_and_newer_schemas_refused(evaluation):
     values = json.loads(evaluation.record.to_json())
     assert record_from_dict(values | {"later": 1}, origin="x") == evaluation.record
-    with pytest.raises(TokbenchError, match="x has schema 99, this tokbench reads up to 4"):
+    with pytest.raises(TokbenchError, match="x has schema 99, this tokbench reads up to 5"):
         record_from_dict(values | {"schema": 99}, origin="x")
     with pytest.raises(TokbenchError, match="x is not a tokbench record"):
         record_from_dict({"schema": 1, "metrics": {}}, origin="x")

@@ -9,7 +9,11 @@ from typing import Literal
 from tokbench.configs import UNLESS_DEFAULT, with_overrides
 from tokbench.errors import TokbenchError, unknown_name
 
-ResizeFilter = Literal["lanczos", "bicubic", "bilinear", "box"]
+ResizeFilter = Literal["lanczos", "bicubic", "bilinear", "box", "box halving, bicubic"]
+Crop = Literal["centre", "centre, whole pixels", "scale all, cut on whole pixels", "scale all, cut as torchvision"]
+Uint8Rule = Literal["round", "half up", "truncate"]
+Pixels = Literal["bytes", "floats", "unclamped floats"]
+FidResize = Literal["TF1 bilinear to 299", "bilinear to 299", "bilinear antialias to 299", "bicubic antialias to 299"]
 
 MOST_PASSES = 1000
 """Passes over the same images."""
@@ -17,31 +21,53 @@ MOST_PASSES = 1000
 
 @dataclass(frozen=True)
 class Protocol:
-    """How tokenizers are measured.
+    """How tokenizers are measured. Defaults are those of ``photos-64``, which records without a field were measured under.
 
     Args:
         name: Name of the preset.
         version: Version of the preset; raised whenever a figure under it may change.
         data: Name of the data set (its digest stands beside the protocol in a record).
-        size: Side of the square images in pixels.
-        resize: Filter that scales a picture's shortest side to ``size``.
-        crop: What is kept after that: the centre square. ``centre, whole pixels`` cuts on whole pixels where nothing is scaled, at the
-            upper or left one of two middle places. ``centre`` (version 1 of the presets) resampled half a pixel off there.
-        uint8: How reconstructions become bytes.
+        size: Side of the square images in pixels, as the tokenizer sees them.
+        resize: Filter that scales a picture's shortest side to ``size``. ``box halving, bicubic`` halves by means of 2x2 pixels as long as
+            the shortest side is twice the size, and scales what is left.
+        antialias: Whether the filter widens where it scales down; only ``bilinear`` and ``bicubic`` can do without.
+        crop: What is kept: the centre square. ``centre, whole pixels`` scales that square alone, and cuts on whole pixels where nothing is
+            scaled. ``centre`` (version 1 of the presets) resampled half a pixel off there. ``scale all, cut on whole pixels`` scales the
+            whole picture, its long side rounded, and cuts at the upper or left one of two middle places. ``scale all, cut as
+            torchvision`` cuts the long side's fraction off, and rounds half a pixel to the even place.
+        uint8: How reconstructions become bytes: rounded (half to even), half up, or cut off.
         samples: How many images at most, chosen by ``seed``; None takes all.
         seed: Seed of the choice of images and of stochastic tokenizers.
         precision: Number format the tokenizer runs in.
         micro_batch: Images every network sees at once.
         noise: Which pass over the images it is. Passes differ in the noise that stochastic tokenizers draw, and in nothing else.
-        psnr: Averaging and range.
-        ssim: Window and range.
-        lpips: Backbone, heads and input.
+        originals: What reconstructions are compared with: the bytes that were read, or those after the way to [-1, 1] and back, cut off,
+            which lowers 95 of the 256 grey levels by one.
+        judged_size: Side to which originals and reconstructions are scaled, as bytes by ``bilinear`` with antialias, before anything
+            judges them; None judges them at ``size``.
+        batch: Images of a batch, where a figure is taken over batches; 1 where none is.
+        pixels: What PSNR and SSIM see of a reconstruction: its bytes, or what the tokenizer gave, clamped or not.
+        psnr_averaging: What is averaged: decibels of images, errors of all images, or decibels of the errors of batches.
+        psnr_range: What the peak is: 255, or the largest value of the originals.
+        psnr_ceiling: Decibels that an image counts as at most, also one that came back exactly; None counts such images apart.
+        ssim_window: Window of local means.
+        ssim_covariance: Divisor of local variances: that of the whole window (N), or that of samples (N - 1).
+        ssim_border: Whether only positions count where the window lies inside, or all, with the image mirrored at its border.
+        ssim_range: What the constants take for the range of pixels, as a multiple of the true one; None takes largest less smallest
+            value of each batch.
+        ssim_colour: Mean over the channels of RGB, or luminance (BT.601) alone.
+        lpips_nets: Backbones of LPIPS that are measured by default; heads of version 0.1, at native size.
+        lpips_range: Range of the pixels the backbones are given; they were made for [-1, 1].
+        lpips_pixels: What LPIPS sees of a reconstruction.
         fd: Network and input of the Fréchet distance that needs no download.
-        fid: Network and resize of ``rfid``.
-        reference: What reconstructions are compared with.
+        fid_network: Network of ``rfid``.
+        fid_resize: How it is given 299 px. ``bilinear`` is that of torch, half a pixel on from TF1's.
+        fid_scaling: What it is given of bytes, or of floats in their range.
+        fid_pixels: What it sees of a reconstruction; floats are never made bytes.
+        reference: What reconstructions are compared with by ``rfid``.
 
     Raises:
-        ValueError: If a number is out of range.
+        ValueError: If a number is out of range, or settings do not go together.
     """
 
     name: str
@@ -49,31 +75,59 @@ class Protocol:
     data: str
     size: int
     resize: ResizeFilter = "lanczos"
-    crop: Literal["centre", "centre, whole pixels"] = "centre, whole pixels"
-    uint8: Literal["round", "truncate"] = "round"
+    antialias: bool = True
+    crop: Crop = "centre, whole pixels"
+    uint8: Uint8Rule = "round"
     samples: int | None = None
     seed: int = 0
     precision: Literal["fp32", "bf16"] = "fp32"
     micro_batch: int = 16
-    psnr: Literal["mean of per-image dB, range 255"] = "mean of per-image dB, range 255"
-    ssim: Literal["gaussian 11x11 sigma 1.5, valid, range 255"] = "gaussian 11x11 sigma 1.5, valid, range 255"
-    lpips: Literal["alex 0.1, [-1, 1], native size"] = "alex 0.1, [-1, 1], native size"
+    originals: Literal["as read", "truncated"] = "as read"
+    judged_size: int | None = None
+    batch: int = 1
+    pixels: Pixels = "bytes"
+    psnr_averaging: Literal["images", "all pixels", "batches"] = "images"
+    psnr_range: Literal["255", "largest original"] = "255"
+    psnr_ceiling: float | None = None
+    ssim_window: Literal["gaussian 11x11 sigma 1.5", "uniform 7x7"] = "gaussian 11x11 sigma 1.5"
+    ssim_covariance: Literal["N", "N - 1"] = "N"
+    ssim_border: Literal["valid", "mirrored"] = "valid"
+    ssim_range: float | None = 1.0
+    ssim_colour: Literal["RGB", "luminance"] = "RGB"
+    lpips_nets: tuple[Literal["alex", "vgg"], ...] = ("alex",)
+    lpips_range: Literal["[-1, 1]", "[0, 1]"] = "[-1, 1]"
+    lpips_pixels: Pixels = "bytes"
     fd: Literal["EfficientNet-Lite0, bilinear antialias to 128"] = "EfficientNet-Lite0, bilinear antialias to 128"
-    fid: Literal["Inception 2015-12-05, TF1 bilinear to 299"] = "Inception 2015-12-05, TF1 bilinear to 299"
+    fid_network: Literal["Inception 2015-12-05"] = "Inception 2015-12-05"
+    fid_resize: FidResize = "TF1 bilinear to 299"
+    fid_scaling: Literal["(x - 128) / 128", "x / 127.5 - 1"] = "(x - 128) / 128"
+    fid_pixels: Pixels = "bytes"
     reference: Literal["the same images, uint8"] = "the same images, uint8"
     noise: int = field(default=0, metadata=UNLESS_DEFAULT)  # left out of records where there is one pass, as before there were several
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 8192:
             raise ValueError(f"size must be 1 to 8192 px, got {self.size}")
+        if self.judged_size is not None and not 1 <= self.judged_size <= 8192:
+            raise ValueError(f"judged_size must be 1 to 8192 px, got {self.judged_size}")
         if self.samples is not None and not 1 <= self.samples < 2**63:
             raise ValueError(f"samples must be at least 1 and fit in 63 bits, got {self.samples}")
         if not 0 <= self.seed < 2**63:
             raise ValueError(f"seed must be 0 or more and fit in 63 bits, got {self.seed}")
         if not 1 <= self.micro_batch <= 4096:
             raise ValueError(f"micro_batch must be 1 to 4096, got {self.micro_batch}")
+        if not 1 <= self.batch <= 4096:
+            raise ValueError(f"batch must be 1 to 4096, got {self.batch}")
         if not 0 <= self.noise < MOST_PASSES:
             raise ValueError(f"noise must be 0 to {MOST_PASSES - 1}, got {self.noise}")
+        if not self.antialias and self.resize not in ("bilinear", "bicubic"):
+            raise ValueError(f"antialias=False goes with resize=bilinear or bicubic, got {self.resize}")
+        if self.ssim_range is not None and not 0 < self.ssim_range <= 1000:
+            raise ValueError(f"ssim_range must be above 0 and at most 1000, got {self.ssim_range}")
+        if self.ssim_range is None and self.micro_batch % self.batch:
+            raise ValueError(f"micro_batch must be a multiple of batch where ssim_range is that of a batch, got {self.micro_batch}")
+        if self.psnr_ceiling is not None and not 0 < self.psnr_ceiling <= 1000:
+            raise ValueError(f"psnr_ceiling must be above 0 and at most 1000 dB, got {self.psnr_ceiling}")
 
     @property
     def label(self) -> str:
@@ -89,7 +143,92 @@ class Protocol:
         return "+".join([self.name, *(f"{name}={getattr(self, name)}" for name in changed)])
 
 
-PRESETS = {"photos-64": Protocol(name="photos-64", version=2, data="photos/test", size=64)}
+DEFAULT = "photos-64"
+"""Preset of the images that come with the package."""
+
+_ADM = {"resize": "box halving, bicubic", "crop": "scale all, cut on whole pixels"}
+_TORCHVISION = {"resize": "bilinear", "crop": "scale all, cut as torchvision"}
+_SKIMAGE = {"ssim_window": "uniform 7x7", "ssim_covariance": "N - 1"}
+_PYTORCH_FID = {"fid_resize": "bilinear to 299", "fid_scaling": "x / 127.5 - 1"}
+
+_CLEAN = Protocol(
+    name="tokbench-256",
+    version=1,
+    data="photos/test",
+    size=256,
+    resize="bicubic",
+    crop="scale all, cut on whole pixels",
+    lpips_nets=("alex", "vgg"),
+)
+
+
+def _published(name: str, size: int = 256, /, **settings: object) -> Protocol:
+    """A preset that repeats what a repository does to the validation images of ImageNet."""
+    return Protocol(name=name, version=1, data="imagenet-val", size=size, **settings)  # type: ignore[arg-type]
+
+
+_SEED_VOKEN = _published(
+    "seed-voken",
+    **_TORCHVISION,
+    **_SKIMAGE,
+    **_PYTORCH_FID,
+    uint8="truncate",
+    originals="truncated",
+    lpips_nets=("alex", "vgg"),
+    lpips_pixels="floats",
+    fid_pixels="floats",
+)
+_TAMING = _published("taming", resize="bilinear", antialias=False, crop="scale all, cut on whole pixels", uint8="truncate", lpips_nets=())
+
+PRESETS = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol(name="photos-64", version=2, data="photos/test", size=64),
+        _CLEAN,
+        replace(_CLEAN, name="tokbench-512", size=512),
+        _published("llamagen", **_ADM, **_SKIMAGE, uint8="half up", ssim_range=2.0, lpips_nets=()),
+        _SEED_VOKEN,
+        replace(_SEED_VOKEN, name="flowmo", precision="bf16", batch=5, psnr_averaging="batches"),
+        _published("titok", **_TORCHVISION, lpips_nets=()),
+        _published(
+            "maskbit",
+            **_TORCHVISION,
+            uint8="truncate",
+            pixels="floats",
+            psnr_ceiling=100.0,
+            ssim_border="mirrored",
+            lpips_nets=("vgg",),
+            lpips_pixels="floats",
+        ),
+        _published(
+            "bsq-lanczos",
+            resize="lanczos",
+            crop="scale all, cut as torchvision",
+            **_PYTORCH_FID,
+            pixels="unclamped floats",
+            lpips_pixels="unclamped floats",
+            fid_pixels="unclamped floats",
+        ),
+        _published("rae", **_ADM, psnr_ceiling=100.0, ssim_border="mirrored", lpips_nets=("vgg",)),
+        _published("dcae-512", 512, **_ADM, **_PYTORCH_FID, uint8="half up", ssim_border="mirrored"),
+        _published(
+            "vtbench",
+            resize="lanczos",
+            crop="scale all, cut on whole pixels",
+            uint8="truncate",
+            judged_size=256,
+            batch=8,
+            psnr_averaging="all pixels",
+            psnr_range="largest original",
+            ssim_border="mirrored",
+            ssim_range=None,
+            lpips_range="[0, 1]",
+            fid_resize="bilinear antialias to 299",
+        ),
+        _TAMING,
+        replace(_TAMING, name="ldm", lpips_nets=("vgg",)),
+    )
+}
 """Protocols by name; the first is the default."""
 
 EARLIER = {("photos-64", 1): replace(PRESETS["photos-64"], version=1, crop="centre")}
@@ -99,7 +238,7 @@ CHANGEABLE = ("size", "resize", "uint8", "samples", "seed", "precision", "micro_
 """Settings a user may change; the others name what the metrics do."""
 
 
-def get_protocol(name: str = "photos-64", changes: Mapping[str, object] | None = None, *, data: str | None = None) -> Protocol:
+def get_protocol(name: str = DEFAULT, changes: Mapping[str, object] | None = None, *, data: str | None = None) -> Protocol:
     """Take a preset and change settings.
 
     Args:

@@ -19,10 +19,11 @@ from tokbench.records.figures import BY_KEY, FigureInfo, known_figure
 from tokbench.records.intervals import Interval
 from tokbench.records.protocol import Protocol
 
-SCHEMA = 4
+SCHEMA = 5
 """2 added ``tokenizer.weights_how`` and ``codebooks``, 3 the intervals of ``timing`` and ``tokens``, 4 the tokenizer as it was measured
 (``state_sha256``, ``source_sha256``, ``package``, ``number_format``, ``settings``, ``training_sets``) and ``trained_on``, and
-``metrics.*.exact``; older records are read without them. ``metrics.*.info`` needs no number: readers that do not know it pass over it."""
+``metrics.*.exact``, 5 the settings of ``protocol`` in which presets differ; older records are read without them. ``metrics.*.info`` needs
+no number: readers that do not know it pass over it."""
 
 
 RUN = "run"

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 from tokbench.configs import plain
-from tokbench.records.record import SCHEMA
 from tokbench.report.page.headings import headings
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.published import published_tables
@@ -139,8 +138,8 @@ def _group_warnings(group: Group) -> list[str]:
 def _record_warnings(entry: Entry) -> list[str]:
     record = entry.record
     found = []
-    if record.schema < SCHEMA:
-        lacking = [what for schema, what in ADDED.items() if record.schema < schema]
+    lacking = [what for schema, what in ADDED.items() if record.schema < schema]
+    if lacking:
         found.append(f"Records of schema {record.schema} lack {' and '.join(lacking)}; measure again to have them.")
     if entry.problem:
         found.append(f"Per-image values could not be read ({clipped(entry.problem, 300)}).")
