@@ -140,7 +140,8 @@ def test_ms_ssim_is_what_is_written_down(shape, noise):
 def test_ms_ssim_equals_pytorch_msssim(shape):
     package = pytest.importorskip("pytorch_msssim")
     a, b = shown(shape, 30)
-    assert package.ms_ssim(a.double(), b.double(), data_range=255).item() == pytest.approx(float(ms_ssim(a, b)), abs=1e-6)
+    wanted = package.ms_ssim(a.float(), b.float(), data_range=255).item()  # whose window is of single precision
+    assert wanted == pytest.approx(float(ms_ssim(a, b)), abs=1e-5)
 
 
 def test_ms_ssim_of_an_image_turned_to_its_negative_is_0():
