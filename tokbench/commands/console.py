@@ -52,6 +52,13 @@ out, err = Screen(), Screen(stderr=True)
 DataOption = Annotated[
     str, typer.Option("--data", help="photos, text, faces, faces:PLACE, a folder, a zip, tar shards, a parquet file, or hf:NAME.")
 ]
+DataSetsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--data",
+        help="photos, text, scenes, faces, a folder, a zip, tar shards, a parquet file, or hf:NAME; may be repeated [default: photos].",
+    ),
+]
 SettingsOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the tokenizer's configuration.")]
 WeightsOption = Annotated[
     str | None, typer.Option(help="Weights to use instead of the variant's own: a file or folder, hf:OWNER/REPO/FILE, or a URL.")

@@ -15,7 +15,7 @@ from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate
 from tokbench.commands.console import (
     AveragesOption,
     Cut,
-    DataOption,
+    DataSetsOption,
     DeviceOption,
     DropOption,
     PrecisionOption,
@@ -63,7 +63,7 @@ def run(
     drop: DropOption = None,
     averages: AveragesOption = None,
     setting: SettingsOption = None,
-    data: DataOption = "photos",
+    data: DataSetsOption = None,
     limit: Annotated[int | None, whole("--limit", help="Images at most, chosen by --seed.")] = None,
     size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: 64].")] = None,
     lengths: Annotated[
@@ -96,11 +96,11 @@ def run(
     gate_report: GateReportOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
 ) -> None:
-    """Measure tokenizers and write a record of each. torchrun and accelerate launch share the images among processes."""
+    """Measure tokenizers on data sets and write a record of each. torchrun and accelerate launch share the images among processes."""
     from tokbench.bench.chunks import Part, parse_part
     from tokbench.bench.prepared import RunOptions
     from tokbench.bench.team import gathered
-    from tokbench.data.open import open_source
+    from tokbench.data.open import open_sources
     from tokbench.ranks import own_device
     from tokbench.records.protocol import get_protocol
     from tokbench.report.gate import parse_conditions
@@ -109,6 +109,9 @@ def run(
     parse_conditions(fail_if or [])  # before the run: mistakes show at once
     given, tokenizer = tokenizer, expand(tokenizer, needs_weights=True)
     asked = Part() if part is None else parse_part(part)
+    places = data or ["photos"]
+    if len(places) > 1 and save_images is not None:
+        raise TokbenchError(f"--save-images keeps the images of one data set, {len(places)} are given; run them one by one")
     if repeats > 1 and save_images is not None:
         raise TokbenchError("--save-images keeps the images of one pass, and --repeats makes several; leave one of them out")
     alone = {"--fail-if": fail_if, "--gate-report": gate_report, "--json": as_json, "--save-images": save_images}
@@ -129,7 +132,7 @@ def run(
     if len(tokenizer) > 1 and (weights is not None or drop or averages is not None):
         raise TokbenchError(f"--weights, --drop and --averages belong to one tokenizer, {len(tokenizer)} are given; run them one by one")
     with redirect_stdout(sys.stderr), gathered() as team:  # plug-ins may print, and what we print may be JSON
-        bench, done, failed = None, list["Evaluation"](), False
+        benches, done, failed = list[_Bench](), list["Evaluation"](), False
         for names in rounds:
             try:  # before the data: mistakes show at once
                 subjects, wrong = _subjects(names, own_device(device), chosen, protocol.size, kept, cut)
@@ -139,13 +142,16 @@ def run(
                 say(f"tokbench: {names[0]} is left out: {error}")
                 failed = True
                 continue
-            if bench is None:
-                source = open_source(data, size=protocol.size)
+            if not benches:
                 options = RunOptions(batch_size, workers, strict=strict, feature_weights=feature_weights, save_images=save_images)
-                bench = _Bench(source, data, metrics, protocol, options, out_dir, asked, resume, team)
-            passes = [(subject, noise) for subject in subjects for noise in range(_passes(subject, repeats))]
-            done += [evaluation for subject, noise in passes if (evaluation := bench.measure(subject, noise)) is not None]
-            failed = failed or wrong or bench.failed
+                benches = [
+                    _Bench(source, place, metrics, protocol, options, out_dir, asked, resume, team, alone=len(places) == 1)
+                    for place, source in zip(places, open_sources(places, size=protocol.size), strict=True)
+                ]
+            passes = [(subject, range(_passes(subject, repeats))) for subject in subjects]
+            every = ((bench, subject, noise) for subject, noises in passes for bench in benches for noise in noises)
+            done += [evaluation for bench, subject, noise in every if (evaluation := bench.measure(subject, noise)) is not None]
+            failed = failed or wrong or any(bench.failed for bench in benches)
             del subjects, passes  # before the next of a set takes memory
     if asked.whole and team.first:
         records = [evaluation.record for evaluation in done]
@@ -161,7 +167,7 @@ def run(
 
 @dataclass
 class _Bench:
-    """What all tokenizers of a command are measured by."""
+    """What all tokenizers of a command are measured by, on one data set; ``alone`` says that there is no other."""
 
     source: ImageSource
     place: str
@@ -172,6 +178,7 @@ class _Bench:
     part: Part
     resume: bool
     team: Team
+    alone: bool = True
     failed: bool = False
 
     def measure(self, subject: Tokenizer | Anchor, noise: int) -> Evaluation | None:
@@ -200,8 +207,10 @@ class _Bench:
                     resume=self.resume,
                     team=self.team,
                 )
-        except Misbehaved as error:
-            say(f"tokbench: {error}")
+        except TokbenchError as error:
+            if not isinstance(error, Misbehaved) and (self.alone or not self.team.alone):  # other processes would wait for this one
+                raise
+            say(f"tokbench: {error}" if self.alone else f"tokbench: {subject.name} on {self.source.name}: {error}")
             self.failed = True
             return None
         if not self.part.whole and self.team.first:
@@ -211,7 +220,8 @@ class _Bench:
         if shared.evaluation is None:
             return None
         record = shared.evaluation.record
-        say(f"{subject.name}: {record.timing.total_seconds:.1f} s, record {shared.path}")
+        on = "" if self.alone else f" on {record.data.name}"
+        say(f"{subject.name}{on}: {record.timing.total_seconds:.1f} s, record {shared.path}")
         if record.trained_on:
             say(f"{subject.name} was trained on images of {record.data.name}, which it is measured on; its figures are marked")
         for failure in shared.evaluation.failures:

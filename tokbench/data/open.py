@@ -77,6 +77,31 @@ def open_source(spec: str, *, size: int) -> ImageSource:
     return _open_given(spec)
 
 
+def open_sources(specs: Sequence[str], *, size: int) -> list[ImageSource]:
+    """Open several data sets that are measured side by side.
+
+    Args:
+        specs: As for ``open_source``.
+        size: As for ``open_source``.
+
+    Returns:
+        A source each, in their order.
+
+    Raises:
+        TokbenchError: As for ``open_source``, and if two are called the same, as then nothing would tell their records apart.
+    """
+    found: dict[str, tuple[str, ImageSource]] = {}
+    for spec in specs:
+        source = open_source(spec, size=size)
+        if source.name in found:
+            raise TokbenchError(
+                f"--data {found[source.name][0]} and --data {spec} are both called {source.name}, which is how records and tables tell "
+                "data sets apart; give each once, or a folder of another name"
+            )
+        found[source.name] = spec, source
+    return [source for _, source in found.values()]
+
+
 def open_training_source(spec: str) -> ImageSource:
     """Open images to train on, whole.
 
