@@ -13,6 +13,7 @@ from tokbench.data.folder import FolderSource, is_hidden, walk_images
 from tokbench.data.hub import DEFAULT_SPLITS, HubSource
 from tokbench.data.parts import PartsSource
 from tokbench.data.photos import PhotoCrops, WholePhotos
+from tokbench.data.public import PUBLIC, UNCHECKED, check_public, public_place
 from tokbench.data.scenes.images import TRAINED, is_scenes, open_scenes
 from tokbench.data.shards import ShardSource, expand_braces
 from tokbench.data.source import ImageSource
@@ -30,6 +31,7 @@ TEXT_SPEC, FACES_SPEC = "text", "faces"
 
 KINDS = (
     "photos, photos/train or photos/test; text; scenes, scenes/SPLIT or scenes/SPLIT:COUNT; faces or faces:PLACE; a folder of images; a .zip; a .tar or a folder of them; "
+    f"{', '.join(f'{name}:PLACE' for name in PUBLIC)}; "
     "a .parquet; several of one kind as shards-{0000..0003}.tar or a.zip::b.zip; an .npz or .npy of bytes [N, H, W, 3]; hf:NAME, hf:NAME:SPLIT or hf:NAME:CONFIG:SPLIT"
 )
 """What ``--data`` takes."""
@@ -139,6 +141,22 @@ def _open_faces(place: str, size: int) -> ImageSource:
 
 
 def _open_given(spec: str, *, hub_splits: Sequence[str] = DEFAULT_SPLITS) -> ImageSource:
+    """Open images that do not come with the package; a public set is checked, and what is only called like one is told from it."""
+    named = public_place(spec)
+    if named is None:
+        source = _open_unchecked(spec, hub_splits)
+        source.name += UNCHECKED * (source.name in PUBLIC)
+        return source
+    name, place = named
+    if not place:
+        raise TokbenchError(f"--data {spec} names no place; give the folder that holds the images, {name}:PLACE")
+    source = _open_unchecked(place, hub_splits)
+    check_public(name, source.ids, place)
+    source.name = name
+    return source
+
+
+def _open_unchecked(spec: str, hub_splits: Sequence[str]) -> ImageSource:
     if spec.startswith("hf:") and spec != "hf:":
         return HubSource(spec.removeprefix("hf:"), splits=hub_splits)
     path = Path(os.path.expanduser(spec))
@@ -155,6 +173,8 @@ def _open_given(spec: str, *, hub_splits: Sequence[str] = DEFAULT_SPLITS) -> Ima
         return _open_shards(spec)
     if spec.startswith("photos/"):
         raise unknown_name("part of the embedded photos", spec, PHOTO_SPECS)
+    if spec in PUBLIC:
+        raise TokbenchError(f"--data {spec} does not come with the package; give the place of its images: {spec}:PLACE")
     found = "is neither a file nor a folder" if spec and path.exists() else "does not exist"
     raise TokbenchError(f"--data {spec or repr(spec)} {found}; allowed: {KINDS}; check the path")
 

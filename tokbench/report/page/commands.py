@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from tokbench.configs import flat, plain
+from tokbench.data.public import PUBLIC
 from tokbench.errors import TokbenchError
 from tokbench.records.figures import BY_KEY, FIGURES
 from tokbench.records.prediction_figures import BY_KEY as PREDICTED
@@ -127,6 +128,9 @@ def _data(name: str, remarks: list[str]) -> str:
     """What to give after ``--data`` for images of this name."""
     if PLACELESS.fullmatch(name):
         return "photos" if name == "photos/test" else name
+    if name in PUBLIC:
+        remarks.append("PLACE is the folder of the public set, which is checked")
+        return f"{name}:PLACE"
     faces, place = ("faces:", name.removeprefix("faces:")) if name.startswith("faces:") else ("", name)
     if re.fullmatch(r"[^:/]+:[^:/]+", place):
         remarks.append("a data set of the hub that has an owner is hf:OWNER/NAME:SPLIT")
