@@ -56,6 +56,10 @@ def compare(
     columns: Annotated[
         str | None, typer.Option(help="Only these, in this order, by their keys: bits_per_image,lpips,psnr,decode. CSV and JSON name them.")
     ] = None,
+    wide: Annotated[
+        str | None,
+        typer.Option("--wide", metavar="FIGURE", help="One figure alone, tokenizers by data sets, with its mean and mean rank: lpips."),
+    ] = None,
     spread: Annotated[
         bool, typer.Option("--spread", help="Also how figures spread over images: P5, median, P95 and the worst; in CSV and JSON, KEY_p5.")
     ] = False,
@@ -68,9 +72,9 @@ def compare(
     fail_if: FailIfOption = None,
     gate_report: GateReportOption = None,
 ) -> None:
-    """Put records into tables, one for each protocol and data set.
+    """Put records into one table, with how tokenizers stand over the data sets; --mix marks the rows instead.
 
-    Groups in their titles are what the images are samples of, such as the photos of crops.
+    Groups in titles are what the images are samples of, such as the photos of crops.
     """
     from tokbench.records.everything import find_everything
     from tokbench.records.store import read_rows
@@ -80,11 +84,15 @@ def compare(
     from tokbench.report.prediction import prediction_tables
     from tokbench.report.probe import probe_tables
     from tokbench.report.published import BESIDE, published_tables
+    from tokbench.report.sections import place_of
     from tokbench.report.speed import speed_tables
     from tokbench.report.spread import spread_tables
     from tokbench.report.table import make_tables
+    from tokbench.report.tidy import tidy_tables, wide_table
     from tokbench.tokenizers.published import DATA_SETS
 
+    if wide is not None and (no := [name for name, given in (("--columns", columns), ("--mix", mix), ("--spread", spread)) if given]):
+        raise TokbenchError(f"--wide {wide} is a table of one figure, and {no[0]} is of others; leave one of them out")
     everything = find_everything(places or [Path("runs")])
     checks = gate_records([record for _, record in everything.runs], fail_if, gate_report)
     found = _sorted(without_repeats(everything.runs), sort)
@@ -93,9 +101,21 @@ def compare(
     found = [item for item, flag in zip(found, further, strict=True) if not flag]
     records = [record for _, record in found]
     matching = any(record.data.count in DATA_SETS.values() for record in records)
-    rows = [read_rows(path, images=record.data.count) for path, record in found] if bold or published or matching or spread else None
+    several = not mix and len({place_of(record) for record in records}) > 1
+    needed = bold or published or matching or spread or several or wide is not None
+    rows = [read_rows(path, images=record.data.count) for path, record in found] if needed else None
+    if wide is not None:
+        if not records or rows is None:
+            where = " ".join(map(str, places or [Path("runs")]))
+            raise TokbenchError(f"--wide {wide} is a figure of records of tokbench run, and {where} holds others; leave --wide out")
+        print_all([wide_table(records, rows, wide, intervals=intervals)], form)
+        finish_gate(checks)
+        return
     chosen = [key.strip() for key in columns.split(",") if key.strip()] if columns is not None else None
-    tables = make_tables(records, intervals=intervals, mix=mix, rows=rows if bold else None, columns=chosen) if records else []
+    if several and rows is not None:
+        tables = tidy_tables(records, rows, intervals=intervals, bold=bold, columns=chosen)
+    else:
+        tables = make_tables(records, intervals=intervals, mix=mix, rows=rows if bold else None, columns=chosen) if records else []
     others = published_tables(records, rows) if published or matching else []
     if published and not others:
         console.say("nothing published is known of these tokenizers")
@@ -219,11 +239,13 @@ def print_all(tables: Sequence[Table], form: str) -> None:
         print(render(tables, form), end="")
 
 
-def print_records(records: Sequence[Record], form: str = "terminal", *, rows: Sequence[Rows] | None = None) -> None:
-    """Print records as tables."""
+def print_records(records: Sequence[Record], rows: Sequence[Rows]) -> None:
+    """Print records that were just made: those of one data set as a table, those of several as one and with how tokenizers stand over them."""
     from tokbench.report.table import make_tables
+    from tokbench.report.tidy import tidy_tables
 
-    print_all(make_tables(records, rows=rows), form)
+    several = len({record.data.pixels_digest for record in records}) > 1
+    print_all(tidy_tables(records, rows) if several else make_tables(records), "terminal")
 
 
 def gate_records(records: Sequence[Record], conditions: Sequence[str] | None, report: Path | None = None) -> list[Check]:

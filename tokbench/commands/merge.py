@@ -38,7 +38,7 @@ def merge(
         from tokbench.records.store import write_record
 
         trusted = [name.strip() for name in (metrics or "").split(",")]
-        records, failed = [], False
+        records, rows, failed = [], [], False
         for run in find_parts(places):
             evaluation = merge_parts(run, trusted=trusted, feature_weights=feature_weights)
             path = write_record(evaluation.record, evaluation.rows, folder)
@@ -48,11 +48,12 @@ def merge(
                 say(f"tokbench: {name}: {failure}")
             failed = failed or bool(evaluation.failures)
             records.append(evaluation.record)
+            rows.append(evaluation.rows)
     checks = gate_records(records, fail_if, gate_report)
     if as_json:
         print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
     else:
-        print_records(records)
+        print_records(records, rows)
     finish_gate(checks)
     if failed:
         raise typer.Exit(1)

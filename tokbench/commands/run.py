@@ -159,7 +159,7 @@ def run(
         if as_json:
             print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
         elif records:
-            print_records(records)
+            print_records(records, [evaluation.rows for evaluation in done])
         finish_gate(checks)
     if failed:
         raise typer.Exit(1)

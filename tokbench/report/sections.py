@@ -38,14 +38,14 @@ def make_sections(records: Sequence[Record], *, mix: bool = False) -> list[Secti
     """
     if mix:
         where = _places(records)
-        names = told_apart([f"{name} [{place}]" for name, place in zip(_names(records), where, strict=True)])
+        names = told_apart([f"{name} [{place}]" for name, place in zip(subject_names(records), where, strict=True)])
         return [Section("different protocols and data, see the rows", tuple(names), tuple(range(len(records))))]
     groups: dict[tuple[str, Protocol, str], list[int]] = {}
     for i, record in enumerate(records):
         groups.setdefault(place_of(record), []).append(i)
     titles = _places([records[members[0]] for members in groups.values()])
     return [
-        Section(title, tuple(told_apart(_names([records[i] for i in members]))), tuple(members))
+        Section(title, tuple(told_apart(subject_names([records[i] for i in members]))), tuple(members))
         for title, members in zip(titles, groups.values(), strict=True)
     ]
 
@@ -55,8 +55,8 @@ def place_of(record: Record) -> tuple[str, Protocol, str]:
     return record.protocol_label, record.protocol, record.data.pixels_digest
 
 
-def _names(records: Sequence[Record]) -> list[str]:
-    """Names of the rows; those of one tokenizer are followed by the settings, or the start of the weights' digest, that differ."""
+def subject_names(records: Sequence[Record]) -> list[str]:
+    """Name tokenizers; those of one name are followed by the settings, or the start of the weights' digest, that differ."""
     settings = [flat(record.tokenizer.config) | {"weights": (record.tokenizer.weights_sha256 or "none")[:8]} for record in records]
     groups: dict[str, list[dict[str, Any]]] = {}
     for record, own in zip(records, settings, strict=True):

@@ -102,7 +102,7 @@ def paired_difference(
     Returns:
         The difference; None if they share no image.
     """
-    first, second = _clean(first), _clean(second)
+    first, second = numbers_of(first), numbers_of(second)
     ids = sorted(first.keys() & second.keys())
     if not ids:
         return None
@@ -141,7 +141,7 @@ def paired_best(
         measured on different images: their means do not compare.
     """
     best = [False] * len(rows_by_record)
-    columns = {i: clean for i, rows in enumerate(rows_by_record) if (clean := _clean(rows))}
+    columns = {i: values for i, rows in enumerate(rows_by_record) if (values := numbers_of(rows))}
     if len(columns) < 2 or len({frozenset(column) for column in columns.values()}) > 1:
         return best
     bound = max((abs(value) for column in columns.values() for value in column.values() if math.isfinite(value)), default=0.0) + 1.0
@@ -149,7 +149,7 @@ def paired_best(
     sign = 1 if higher_is_better else -1
     winner = max(means, key=lambda i: sign * means[i])
     found = [paired_difference(columns[winner], columns[i], groups, seed=seed) for i in columns if i != winner]
-    best[winner] = _all_rejected([1.0 if one is None or one.sign != sign else one.p for one in found])
+    best[winner] = all_rejected([1.0 if one is None or one.sign != sign else one.p for one in found])
     return best
 
 
@@ -183,7 +183,7 @@ def significantly_best(records: Sequence[Record], rows: Sequence[Rows], key: str
     higher = next(iter(figures.values())).higher_is_better
     if higher is None:
         return best
-    columns = {i: _clean(rows[i].get(key, {})) for i in figures}
+    columns = {i: numbers_of(rows[i].get(key, {})) for i in figures}
     if all(columns.values()):
         first = next(iter(columns))
         groups = image_groups(records[first], columns[first])
@@ -196,7 +196,7 @@ def significantly_best(records: Sequence[Record], rows: Sequence[Rows], key: str
         return best
     sign = 1 if higher else -1
     winner = max(figures, key=lambda i: sign * (figures[i].value or 0.0))
-    best[winner] = _all_rejected([_p_of_intervals(figures[winner], metric) for i, metric in figures.items() if i != winner])
+    best[winner] = all_rejected([_p_of_intervals(figures[winner], metric) for i, metric in figures.items() if i != winner])
     return best
 
 
@@ -223,7 +223,8 @@ def interval_of_difference(first: MetricResult, second: MetricResult) -> Interva
     return Interval(difference - below, difference + above, "both intervals, as if independent")
 
 
-def _clean(rows: Mapping[str, float]) -> dict[str, float]:
+def numbers_of(rows: Mapping[str, float]) -> dict[str, float]:
+    """Those values that are there and are numbers, infinity included."""
     return {name: value for name, value in rows.items() if value is not None and not math.isnan(value)}
 
 
@@ -274,7 +275,11 @@ def _p_of_intervals(first: MetricResult, second: MetricResult) -> float:
     return float(2 * t.sf(abs(difference) / half * t.ppf(1 - ALPHA / 2, FEWEST_DEGREES), FEWEST_DEGREES))
 
 
-def _all_rejected(p_values: Sequence[float]) -> bool:
-    """Whether Holm's procedure rejects every hypothesis."""
+def all_rejected(p_values: Sequence[float]) -> bool:
+    """Say whether Holm's procedure rejects every hypothesis, together at 5 %.
+
+    Args:
+        p_values: One a hypothesis, in any order.
+    """
     count = len(p_values)
     return all(p <= ALPHA / (count - i) for i, p in enumerate(sorted(p_values)))

@@ -266,6 +266,21 @@ def _metric_cell(column: Column, metric: MetricResult | None, mark: str, bold: b
     return Cell(text, metric.value, *_ends(column, metric.interval), mark=mark, bold=bold, exact=metric.exact)
 
 
+def figure_cell(column: Column, record: Record, key: str, bold: bool = False) -> Cell:
+    """Write one figure of a record, whether a metric, a rate or a speed.
+
+    Args:
+        column: How it is written.
+        record: Whose figure it is.
+        key: Key of the figure.
+        bold: Whether it is the best by more than chance.
+    """
+    metric = record.metrics.get(key)
+    if metric is None:
+        return _number(column, record.figures().get(key), record.interval(key))
+    return _metric_cell(column, metric, marks_of(record, metric), bold)
+
+
 def _marks(records: Sequence[Record], key: str) -> list[str]:
     """What follows each figure of a metric."""
     metrics = [record.metrics.get(key) for record in records]
