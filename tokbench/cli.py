@@ -17,6 +17,7 @@ from tokbench.commands.cache import cache_app
 from tokbench.commands.compare import compare, diff, plot
 from tokbench.commands.console import say
 from tokbench.commands.errors import check_once, in_words, is_group, is_usage_error, usage_error
+from tokbench.commands.explain import explain
 from tokbench.commands.feed import export, verify
 from tokbench.commands.lm import lm_app
 from tokbench.commands.merge import merge
@@ -130,6 +131,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "merge": merge,
     "compare": compare,
     "diff": diff,
+    "explain": explain,
     "plot": plot,
     "report": report,
     "reconstruct": reconstruct,

@@ -161,12 +161,13 @@ class Found:
         return kind if isinstance(kind, str) and (kind != RUN or "metrics" in self.values) else None
 
 
-def read_places(places: Iterable[Path]) -> Iterator[Found]:
+def read_places(places: Iterable[Path], *, below: bool = True) -> Iterator[Found]:
     """Read what may be records out of files and folders, each file once.
 
     Args:
         places: Files, or folders that are searched, recursively. Files in folders that cannot be records are passed over, those that are
             no files, or too large, with a warning.
+        below: Whether folders within folders are searched too.
 
     Yields:
         What was found, in the order of the places, in folders by name.
@@ -177,7 +178,13 @@ def read_places(places: Iterable[Path]) -> Iterator[Found]:
     seen: set[Path] = set()
     for place in places:
         named = not os.path.isdir(place)
-        inside = [] if named else [path for path in sorted(place.rglob("*.json")) if not is_draft(path.relative_to(place))]
+        inside = (
+            []
+            if named
+            else [
+                path for path in sorted(place.rglob("*.json") if below else place.glob("*.json")) if not is_draft(path.relative_to(place))
+            ]
+        )
         for path in [place] if named else inside:
             if path in seen or (not named and os.path.isdir(path)):
                 continue
@@ -187,12 +194,13 @@ def read_places(places: Iterable[Path]) -> Iterator[Found]:
                 yield Found(path, values, named)
 
 
-def find_records(places: Iterable[Path], *, may_be_none: bool = False) -> list[tuple[Path, Record]]:
+def find_records(places: Iterable[Path], *, may_be_none: bool = False, below: bool = True) -> list[tuple[Path, Record]]:
     """Read records of runs from files and folders.
 
     Args:
         places: Record files, or folders that are searched for them, recursively.
         may_be_none: Whether it is no error that there are none.
+        below: Whether folders within folders are searched too.
 
     Raises:
         TokbenchError: If a place is missing, a named file is no record, or nothing is found.
@@ -200,7 +208,7 @@ def find_records(places: Iterable[Path], *, may_be_none: bool = False) -> list[t
     places = list(places)
     records = [
         (found.path, record_from_dict(found.values, origin=str(found.path)))
-        for found in read_places(places)
+        for found in read_places(places, below=below)
         if found.named or found.kind == RUN
     ]
     if not records and not may_be_none:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from tokbench.records.figures import FigureInfo
 from tokbench.report.diff import Change, Difference
 from tokbench.report.table import EXACT, Cell, Column, Table, column_of
 from tokbench.report.training import JUDGE_NOTE, UNKNOWN_NOTE, judge_mark
@@ -35,7 +36,7 @@ def diff_tables(difference: Difference) -> list[Table]:
 
 
 def _figure_cells(one: Change) -> tuple[Cell, ...]:
-    column = _column(one)
+    column = unscaled_column(one.key, one.info)
     before, after = (
         Cell("-") if value is None else _side(column, value, exact, judge_mark(judged))
         for value, exact, judged in zip((one.before, one.after), one.exact, one.judged, strict=True)
@@ -43,8 +44,8 @@ def _figure_cells(one: Change) -> tuple[Cell, ...]:
     change = Cell("-")
     if one.change is not None:
         ends = (one.interval.low, one.interval.high) if one.interval else None
-        texts = (_signed(column, ends[0]), _signed(column, ends[1])) if ends else None
-        change = Cell(_signed(column, one.change), one.change, texts, ends, bold=one.verdict in ("better", "worse"))
+        texts = (signed(column, ends[0]), signed(column, ends[1])) if ends else None
+        change = Cell(signed(column, one.change), one.change, texts, ends, bold=one.verdict in ("better", "worse"))
     return before, after, change, Cell(one.verdict), Cell(one.why)
 
 
@@ -54,12 +55,18 @@ def _side(column: Column, value: float, exact: int, mark: str) -> Cell:
     return Cell(column.write(value), value, mark=mark, exact=exact)
 
 
-def _column(one: Change) -> Column:
-    """How a figure is written: with the decimals of its column in tables, in the record's own unit."""
-    column = Column(one.key, one.key, 4) if one.info is None else column_of(one.info)
+def unscaled_column(key: str, info: FigureInfo | None) -> Column:
+    """How a figure is written: with the decimals of its column in tables, in the record's own unit.
+
+    Args:
+        key: Key of the figure.
+        info: Its row; None if there is none.
+    """
+    column = Column(key, key, 4) if info is None else column_of(info)
     return replace(column, scale=1.0, digits=max(0, column.digits + round(math.log10(column.scale))))
 
 
-def _signed(column: Column, value: float) -> str:
+def signed(column: Column, value: float) -> str:
+    """A change as text, with its sign."""
     text = column.write(value)
     return f"+{text}" if value > 0 and text.strip("0.") else text

@@ -1,0 +1,56 @@
+"""How sure a step of a difference is: an interval over groups, of what the same images, or the same groups left out, say; no torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tokbench.records.intervals import Interval, group_bootstrap
+from tokbench.records.record import Record
+from tokbench.records.store import Rows
+from tokbench.report.explain.split import Corner, Share
+from tokbench.report.significance import image_groups, interval_of_difference
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A record, and its per-image values."""
+
+    record: Record
+    rows: Rows
+
+
+def interval_of_share(share: Share, sides: Mapping[Corner, Sides], key: str) -> Interval | None:
+    """Find the interval of a step.
+
+    Where all its records have values of the same images, it is that of the mean of their weighted sums. Two records without these are
+    put together from their own intervals, as if independent.
+
+    Args:
+        share: The step.
+        sides: Records by where they stand.
+        key: Key of the figure.
+
+    Returns:
+        The interval; None if nothing tells it.
+    """
+    taken = [(weight, sides[corner]) for corner, weight in share.weights.items() if weight]
+    columns = [(weight, side.rows.get(key, {})) for weight, side in taken]
+    together = _sums(columns)
+    if together:
+        groups = image_groups(taken[0][1].record, together)
+        return group_bootstrap(list(together.values()), [name if groups is None else groups[name] for name in together])
+    if len(taken) != 2:
+        return None
+    (_, after), (_, before) = sorted(taken, key=lambda item: -item[0])
+    return interval_of_difference(after.record.metrics[key], before.record.metrics[key]) if key in after.record.metrics else None
+
+
+def _sums(columns: list[tuple[float, Mapping[str, float]]]) -> dict[str, float]:
+    """Weighted sums image by image; empty where a record has no value of an image that another has."""
+    names = sorted(columns[0][1])
+    if not names or any(column.keys() != columns[0][1].keys() for _, column in columns):
+        return {}
+    sums = {name: math.fsum(weight * column[name] for weight, column in columns) for name in names}
+    return sums if all(map(math.isfinite, sums.values())) else {}
