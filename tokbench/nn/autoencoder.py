@@ -24,6 +24,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -132,11 +133,10 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Mix positions, keeping size and width."""
-        b, c, height, width = x.shape
         h = self.norm(x)
-        q, k, v = (proj(h).flatten(2).transpose(1, 2).unsqueeze(1) for proj in (self.q, self.k, self.v))
-        out = F.scaled_dot_product_attention(q, k, v)  # [b, 1, hw, c], scaled by c ** -0.5
-        return x + self.proj_out(out.squeeze(1).transpose(1, 2).reshape(b, c, height, width))
+        q, k, v = (rearrange(proj(h), "b c h w -> b 1 (h w) c").contiguous() for proj in (self.q, self.k, self.v))
+        out = F.scaled_dot_product_attention(q, k, v)  # scaled by c ** -0.5; without contiguous channels it holds all scores
+        return x + self.proj_out(rearrange(out, "b 1 (h w) c -> b c h w", h=x.shape[2]))
 
 
 class Downsample(nn.Module):
