@@ -6,8 +6,9 @@ Run by hand, a row at a time, and the table at the end::
     python benchmarks/which_tokenizer.py row pixel/palette-512 --size 32
     python benchmarks/which_tokenizer.py table
 
-A row measures the tokenizer itself on drawn scenes, trains the probe on its tokens, and pre-trains one and the same small model on them twice:
-once for a number of sequences that is equal for all, once for a time that is equal for all. Both models are evaluated on unseen scenes.
+A row measures the tokenizer itself on drawn scenes, trains the probe on its tokens, and pre-trains one and the same small model on them. Its
+learning rate stays as it is after a warm-up, so that one training serves two budgets: it is stopped after a number of sequences that is equal for
+all and after a time of one core that is equal for all, in the order in which they come. Both models are evaluated on unseen scenes.
 Everything is made by commands of ``tokbench``; their records lie in the folder that ``--results`` names, and the table is read from them.
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -34,11 +36,22 @@ BATCH = 32
 IMAGES, EDITS, HALVES = 12_000, 4_000, 2_000
 """What each model reads: scenes, edits and halves; sequences come back in later epochs."""
 
-SEQUENCES = 64_000
-"""Sequences of the runs that see equally much."""
-
 POSITIONS = 8192
 """Ids of the longest sequence; it adds no weights to the network."""
+
+SEQUENCES = 16_000
+"""Sequences of the runs that see equally much."""
+
+RECIPE = {
+    "halves": HALVES,
+    "images": IMAGES,
+    "edits": EDITS,
+    "network.positions": POSITIONS,
+    "schedule": "constant",
+    "warmup": 50,
+    "learning_rate": 1e-3,
+}
+"""What the pre-training has otherwise than its recipe."""
 
 TIMED = 40
 """Steps whose time says how many steps fit into the runs of equal time."""
@@ -75,18 +88,21 @@ def row(options: argparse.Namespace) -> None:
     for record in sorted((runs / "probe").glob("*.json")):
         (results / "probes").mkdir(parents=True, exist_ok=True)
         (results / "probes" / record.name).write_bytes(record.read_bytes())
-    shared = ("lm", "train", "pretrain", "--text", "words", "--set", f"network.positions={POSITIONS}", "--set", f"halves={HALVES}")
-    shared += ("--set", f"images={IMAGES}", "--set", f"edits={EDITS}", "--batch-size", BATCH, "--save-every", 100_000)
+    recipe = [word for key, value in RECIPE.items() for word in ("--set", f"{key}={value}")]
+    shared = ("lm", "train", "pretrain", "--text", "words", *recipe, "--batch-size", BATCH, "--save-every", 100_000)
     timed, tokens = runs / "timed", ("--data", "scenes", "-t", name, "--size", size)
-    tokbench(*shared, *tokens, "--steps", 1, "--set", "warmup=0", "--out", timed)  # encodes, so that the steps below are timed alone
+    tokbench(*shared, *tokens, "--steps", 1, "--out", timed)  # encodes, so that the steps below are timed alone
     again = ("--data", timed / "tokens", "--edits", timed / "edits.jsonl", "--halves", timed / "halves", "-t", name)
-    start = seconds_of(*shared, *again, "--steps", 1, "--set", "warmup=0", "--out", runs / "started")
-    seconds = (seconds_of(*shared, *again, "--steps", 1 + TIMED, "--set", "warmup=0", "--out", runs / "rate") - start) / TIMED
+    start = seconds_of(*shared, *again, "--steps", 1, "--out", runs / "started")
+    seconds = (seconds_of(*shared, *again, "--steps", 1 + TIMED, "--out", runs / "rate") - start) / TIMED
     steps = {"images": options.sequences // BATCH, "time": max(1, round(60 * options.minutes / seconds))}
-    for budget, count in steps.items():
-        out = runs / f"{title}_{budget}"
-        tokbench(*shared, *again, "--steps", count, "--out", out)
-        tokbench("lm", "evaluate", out, "-t", name, "--prompts", options.prompts, "--out", results / budget)
+    trained, resumed = runs / title, ()
+    for budget in sorted(steps, key=steps.__getitem__):
+        tokbench(*shared, *again, "--steps", steps[budget], "--out", trained, *resumed)
+        resumed = ("--resume",)
+        stopped = runs / f"{title}_{budget}"
+        shutil.copytree(trained, stopped)
+        tokbench("lm", "evaluate", stopped, "-t", name, "--prompts", options.prompts, "--out", results / budget)
     print(json.dumps({"tokenizer": name, "seconds a step": round(seconds, 4), "steps": steps}))
 
 
