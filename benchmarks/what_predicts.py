@@ -17,7 +17,7 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
-from which_tokenizer import beforehand, tokbench
+from which_tokenizer import NOTHING, RESULTS, beforehand, tokbench
 
 from tokbench.records.correlation import FEWEST, RankCorrelation, rank_correlation
 from tokbench.records.prediction_store import find_prediction_records
@@ -32,17 +32,23 @@ def measure(options: argparse.Namespace) -> None:
         tokbench("predict", "-t", name, "--data", options.data, "--limit", options.limit, "--size", options.size, "--out", out)
 
 
-def table(options: argparse.Namespace) -> None:
-    """Print the figures with what they cost, and which of them agree, from records alone."""
-    for folder in sorted(path for path in Path(options.results).iterdir() if path.is_dir()):
+def tables(results: Path = RESULTS, *, everything: bool = False) -> str:
+    """The figures with what they cost, and which of them agree, from records alone.
+
+    Args:
+        results: Folder of records.
+        everything: Also pairs of figures whose sign is undetermined.
+    """
+    parts: list[str] = []
+    for folder in sorted(path for path in results.iterdir() if path.is_dir()) if results.is_dir() else []:
         records = [record for _, record in find_prediction_records([folder])]
-        if not records:
-            continue
-        print(f"\n**{folder.name} px**\n\n{render(prediction_tables(records, intervals=True), 'md')}")
-        _agreements(beforehand(folder), everything=options.all)
+        if records:
+            parts += [f"**{folder.name} px**", render(prediction_tables(records, intervals=True), "md").strip()]
+            parts.append(_agreements(beforehand(folder), everything=everything))
+    return "\n\n".join(parts) or NOTHING
 
 
-def _agreements(known: Mapping[str, Mapping[str, float]], *, everything: bool) -> None:
+def _agreements(known: Mapping[str, Mapping[str, float]], *, everything: bool) -> str:
     """Rank correlations between every two figures, over the tokenizers that have both, drawn again; the surest first."""
     keys = list(dict.fromkeys(key for figures in known.values() for key in figures))
     found: list[tuple[str, str, RankCorrelation]] = []
@@ -54,10 +60,11 @@ def _agreements(known: Mapping[str, Mapping[str, float]], *, everything: bool) -
         if ranks is not None:
             found.append((one, other, ranks))
     shown = [row for row in found if everything or row[2].determined]
-    print(f"\n{len(found)} pairs of figures; the sign of {sum(row[2].determined for row in found)} is determined\n")
-    print("| figure | figure | tokenizers | rank correlation | with one left out |\n|---|---|---:|---:|---:|")
+    lines = [f"{len(found)} pairs of figures; the sign of {sum(row[2].determined for row in found)} is determined.", ""]
+    lines += ["| figure | figure | tokenizers | rank correlation | with one left out |", "|---|---|---:|---:|---:|"]
     for one, other, ranks in sorted(shown, key=lambda row: -abs(row[2].value)):
-        print(f"| {one} | {other} | {ranks.count} | {ranks.words} | {ranks.least:.2f} to {ranks.most:.2f} |")
+        lines.append(f"| {one} | {other} | {ranks.count} | {ranks.words} | {ranks.least:.2f} to {ranks.most:.2f} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -70,11 +77,11 @@ def main() -> None:
     one.add_argument("--data", default="scenes", help="images; those of which a linear map finds the class must be labelled")
     one.add_argument("--limit", type=int, default=500, help="images at most")
     one.set_defaults(work=measure)
-    tables = parts.add_parser("table", help="print the tables")
-    tables.add_argument("--all", action="store_true", help="pairs whose sign is undetermined, too")
-    tables.set_defaults(work=table)
-    for part in (one, tables):
-        part.add_argument("--results", default="results/which-tokenizer")
+    shown = parts.add_parser("table", help="print the tables")
+    shown.add_argument("--all", action="store_true", help="pairs whose sign is undetermined, too")
+    shown.set_defaults(work=lambda options: print(tables(Path(options.results), everything=options.all)))
+    for part in (one, shown):
+        part.add_argument("--results", default=RESULTS)
     options = parser.parse_args()
     options.work(options)
 

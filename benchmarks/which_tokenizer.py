@@ -25,12 +25,16 @@ from pathlib import Path
 
 import numpy as np
 
-from tokbench.records.correlation import rank_correlation
+from tokbench.records.correlation import FEWEST, rank_correlation
 from tokbench.records.everything import find_everything
 from tokbench.records.lm_record import LanguageModelRecord
-from tokbench.records.lm_store import find_every_record
+from tokbench.records.lm_store import find_lm_records
 from tokbench.records.prediction_figures import PREDICTION_FIGURES
 from tokbench.records.store import read_rows
+
+RESULTS = Path(__file__).parents[1] / "results" / "which-tokenizer"
+
+NOTHING = "Nothing has been measured yet."
 
 BATCH = 32
 IMAGES, EDITS, HALVES = 12_000, 4_000, 2_000
@@ -106,18 +110,19 @@ def row(options: argparse.Namespace) -> None:
     print(json.dumps({"tokenizer": name, "seconds a step": round(seconds, 4), "steps": steps}))
 
 
-def table(options: argparse.Namespace) -> None:
-    """Print the tables of docs/which-tokenizer.md, from records alone."""
-    for folder in sorted(path for path in Path(options.results).iterdir() if path.is_dir()):
+def tables(results: Path = RESULTS) -> str:
+    """The tables of docs/which-tokenizer.md, from records alone."""
+    parts: list[str] = []
+    for folder in sorted(path for path in results.iterdir() if path.is_dir()) if results.is_dir() else []:
         before = beforehand(folder)
         for budget, words in BUDGETS.items():
-            found = {record.tokenizer.name: (path, record) for path, record in find_every_record([folder / budget])[2]}
-            if not found:
-                continue
-            print(f"\n**{folder.name} px, {words}**\n")
-            _rows(before, found)
-            if len(found) > 2:
-                _correlations(before, found)
+            place = folder / budget
+            found = {one.tokenizer.name: (path, one) for path, one in find_lm_records([place])} if place.is_dir() else {}
+            if found:
+                parts += [f"**{folder.name} px, {words}**", _rows(before, found)]
+            if len(found) >= FEWEST:
+                parts.append(_correlations(before, found))
+    return "\n\n".join(parts) or NOTHING
 
 
 def beforehand(folder: Path) -> dict[str, dict[str, float]]:
@@ -145,26 +150,27 @@ def beforehand(folder: Path) -> dict[str, dict[str, float]]:
     return known
 
 
-def _rows(before: Mapping[str, Mapping[str, float]], found: Mapping[str, tuple[Path, LanguageModelRecord]]) -> None:
-    columns = list(dict.fromkeys(key for known in before.values() for key in known))
-    print(f"| tokenizer | sequences | {' | '.join((*OUTCOMES, 'ceiling_attributes', 'image_bits', *columns))} |")
-    print(f"|---|---:|{'---:|' * (len(OUTCOMES) + 2 + len(columns))}")
+def _rows(before: Mapping[str, Mapping[str, float]], found: Mapping[str, tuple[Path, LanguageModelRecord]]) -> str:
+    columns = list(dict.fromkeys(key for name in found for key in before.get(name, {})))
+    lines = [f"| tokenizer | sequences | {' | '.join((*OUTCOMES, 'ceiling_attributes', 'image_bits', *columns))} |"]
+    lines.append(f"|---|---:|{'---:|' * (len(OUTCOMES) + 2 + len(columns))}")
     for name, (_, record) in sorted(found.items()):
         cells = []
         for key in (*OUTCOMES, "ceiling_attributes", "image_bits"):
             figure = record.figures[key]
             low, high = (figure.interval.low, figure.interval.high) if figure.interval else (np.nan, np.nan)
-            cells.append(f"{figure.value:.3f} ({low:.3f} to {high:.3f})")
+            cells.append(f"{figure.value:.4g} [{low:.4g}, {high:.4g}]")
         stage = record.model.recipe["stages"][-1]
-        cells += [f"{before.get(name, {}).get(key, np.nan):.4g}" for key in columns]
-        print(f"| {name} | {stage['steps'] * stage['recipe']['batch_size']} | {' | '.join(cells)} |")
+        cells += ["-" if (value := before.get(name, {}).get(key)) is None else f"{value:.4g}" for key in columns]
+        lines.append(f"| {name} | {stage['steps'] * stage['recipe']['batch_size']} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
-def _correlations(before: Mapping[str, Mapping[str, float]], found: Mapping[str, tuple[Path, LanguageModelRecord]]) -> None:
+def _correlations(before: Mapping[str, Mapping[str, float]], found: Mapping[str, tuple[Path, LanguageModelRecord]]) -> str:
     """Spearman's rank correlation of every figure with every outcome, over tokenizers and prompts drawn again; then with one left out."""
     names = sorted(found)
     rows = {name: read_rows(found[name][0]) for name in names}
-    print("\n| rank correlation with | " + " | ".join(OUTCOMES) + " |\n|---|" + "---:|" * len(OUTCOMES))
+    lines = ["| rank correlation with | " + " | ".join(OUTCOMES) + " |", "|---|" + "---:|" * len(OUTCOMES)]
     for key in dict.fromkeys(key for name in names for key in before.get(name, {})):
         values = np.array([before.get(name, {}).get(key, np.nan) for name in names])
         if np.isnan(values).any() or len(set(values)) < 2:
@@ -173,7 +179,8 @@ def _correlations(before: Mapping[str, Mapping[str, float]], found: Mapping[str,
         for outcome in OUTCOMES:
             ranks = rank_correlation(values.tolist(), [np.array(list(rows[name][outcome].values())) for name in names])
             cells.append("-" if ranks is None else f"{ranks.words}; {ranks.least:.2f} to {ranks.most:.2f}")
-        print(f"| {key} | {' | '.join(cells)} |")
+        lines.append(f"| {key} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -190,9 +197,9 @@ def main() -> None:
     one.add_argument("--runs", default="runs/which-tokenizer")
     one.set_defaults(work=row)
     all_rows = parts.add_parser("table", help="print the tables")
-    all_rows.set_defaults(work=table)
+    all_rows.set_defaults(work=lambda options: print(tables(Path(options.results))))
     for part in (one, all_rows):
-        part.add_argument("--results", default="results/which-tokenizer")
+        part.add_argument("--results", default=RESULTS)
     options = parser.parse_args()
     options.work(options)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,16 @@ def study(name: str) -> Any:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # one script imports another
     spec.loader.exec_module(module)
     return module
 
 
 LADDER = study("quantizer_ladder")
+
+WHICH = study("which_tokenizer")
+
+PREDICTS = study("what_predicts")
 
 TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("README.md", "results"): lambda: results("photos-64", README_COLUMNS),
@@ -64,6 +70,8 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("docs/probe.md", "probe"): probes,
     ("docs/quantizer-ladder.md", "rungs"): LADDER.rungs,
     ("docs/quantizer-ladder.md", "ladder"): LADDER.tables,
+    ("docs/which-tokenizer.md", "study"): WHICH.tables,
+    ("docs/which-tokenizer.md", "figures"): PREDICTS.tables,
     ("docs/scenes.md", "scenes-64"): lambda: results("scenes-64", SCENE_COLUMNS),
     ("docs/scenes.md", "scenes-32"): lambda: results("scenes-32", SCENE_COLUMNS),
     ("docs/measures.md", "measures"): lambda: render([measures_table()], "md"),
