@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +28,11 @@ STEADY = "order statistics of 45 micro-batches of one pass"
 def codec_of(name: str) -> str | None:
     """The codec in an anchor's name."""
     return name.removeprefix("anchor/").partition("-")[0] if name.startswith("anchor/") else None
+
+
+def weights_of(name: str) -> str:
+    """The digest of a tokenizer's weights, another one for each name."""
+    return "ab" * 32 if name == "a/b" else hashlib.sha256(name.encode()).hexdigest()
 
 
 def made_up(
@@ -61,7 +67,7 @@ def made_up(
     shares = tuple(float(weight[r - 1] / weight.sum()) for r in ranks)
     codes = () if bits is None else (size,)
     record = Record(
-        tokenizer=TokenizerInfo(name, {"codebook_size": size}, "ab" * 32, 2_500_000, codec=codec_of(name)),
+        tokenizer=TokenizerInfo(name, {"codebook_size": size}, weights_of(name), 2_500_000, codec=codec_of(name)),
         data=DataInfo("photos/test", "d" * 64, "e" * 64, images, images, images // 6),
         protocol=get_protocol(),
         protocol_label="photos-64",

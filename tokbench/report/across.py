@@ -14,8 +14,9 @@ from tokbench.records.intervals import LEVEL, RESAMPLES, Interval
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
 from tokbench.report.comparable import with_other_settings
-from tokbench.report.sections import place_of, subject_names, told_apart
+from tokbench.report.sections import place_of, told_apart
 from tokbench.report.significance import all_rejected, image_groups, numbers_of
+from tokbench.report.subjects import names_of
 
 BLOCK = 4_000_000
 """Numbers of one piece of the resamples, so that 50,000 images take little memory."""
@@ -63,7 +64,7 @@ def places_of(records: Sequence[Record]) -> list[Place]:
     Returns:
         One for each, in the order of their first records. A tokenizer has the same name in all.
     """
-    names = subject_names(records)
+    names = names_of([record.tokenizer for record in records])
     found: dict[object, list[int]] = {}
     for i, record in enumerate(records):
         found.setdefault(place_of(record), []).append(i)

@@ -18,6 +18,7 @@ from tokbench.records.store import Rows
 from tokbench.report.comparable import machine_of
 from tokbench.report.gate import CHANGE
 from tokbench.report.significance import PairedDifference, image_groups, interval_of_difference, paired_difference, too_few
+from tokbench.report.subjects import one_by_names
 from tokbench.report.table import DERIVED, SPEED, TIMED
 from tokbench.report.words import counted
 
@@ -61,6 +62,7 @@ class Change:
         exact: Images that came back exactly in the first record, and in the second.
         judged: Whether the tokenizer of the first record, and that of the second, was trained with the network that judges here;
             None is not known.
+        trained_on: Whether the tokenizer of the first record, and that of the second, was trained on images it was measured on.
         info: The figure's row; None if there is none.
     """
 
@@ -74,6 +76,7 @@ class Change:
     unknown: str = ""
     exact: tuple[int, int] = (0, 0)
     judged: tuple[bool | None, bool | None] = (False, False)
+    trained_on: tuple[bool, bool] = (False, False)
     info: FigureInfo | None = None
 
 
@@ -116,7 +119,11 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
     known = {info.key: i for i, info in enumerate(FIGURES)}
     keys = sorted(before.metrics.keys() | after.metrics.keys(), key=lambda key: (known.get(key, len(known)), key))
     metrics = [
-        replace(_metric_change(key, before, after, rows_before, rows_after), judged=(_is_judged(before, key), _is_judged(after, key)))
+        replace(
+            _metric_change(key, before, after, rows_before, rows_after),
+            judged=(_is_judged(before, key), _is_judged(after, key)),
+            trained_on=(bool(before.trained_on), bool(after.trained_on)),
+        )
         for key in keys
     ]
     measured = [one for one in metrics if one.before is not None or one.after is not None]
@@ -130,6 +137,7 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
     ]
     few = dict.fromkeys(too_few(record.data.count, record.data.groups) for record in (before, after))
     trained = [f"{which} tokenizer was trained on images it is measured on" for which, record in sides if record.trained_on]
+    trained += one_by_names([before.tokenizer, after.tokenizer])
     return Difference(
         visible(before.tokenizer.name),
         visible(after.tokenizer.name),

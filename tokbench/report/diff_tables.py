@@ -8,7 +8,7 @@ from dataclasses import replace
 from tokbench.records.figures import FigureInfo
 from tokbench.report.diff import Change, Difference
 from tokbench.report.table import EXACT, Cell, Column, Table, column_of
-from tokbench.report.training import JUDGE_NOTE, UNKNOWN_NOTE, judge_mark
+from tokbench.report.training import JUDGE_NOTE, TRAINED_MARK, TRAINED_NOTE, UNKNOWN_NOTE, judge_mark
 
 EXACT_DIFF_NOTE = f"{EXACT}: so many images came back exactly; means are of the others, and a change is of those exact in neither record"
 
@@ -31,15 +31,22 @@ def diff_tables(difference: Difference) -> list[Table]:
     tables = [Table(f"{difference.title}: what differs", columns, settings, (), "setting")] if settings else []
     judged = [side for one in difference.changes for side in one.judged]
     exact = any(any(one.exact) for one in difference.changes)
-    notes = (*[EXACT_DIFF_NOTE] * exact, *[JUDGE_NOTE] * any(judged), *[UNKNOWN_NOTE] * (None in judged), *difference.warnings)
+    trained = any(any(one.trained_on) for one in difference.changes)
+    notes = (
+        *[EXACT_DIFF_NOTE] * exact,
+        *[JUDGE_NOTE] * any(judged),
+        *[UNKNOWN_NOTE] * (None in judged),
+        *[TRAINED_NOTE] * trained,
+        *difference.warnings,
+    )
     return [*tables, Table(f"{difference.title}: figures", figure_columns, figures, notes, "figure")]
 
 
 def _figure_cells(one: Change) -> tuple[Cell, ...]:
     column = unscaled_column(one.key, one.info)
     before, after = (
-        Cell("-") if value is None else _side(column, value, exact, judge_mark(judged))
-        for value, exact, judged in zip((one.before, one.after), one.exact, one.judged, strict=True)
+        Cell("-") if value is None else _side(column, value, exact, judge_mark(judged) + TRAINED_MARK * trained)
+        for value, exact, judged, trained in zip((one.before, one.after), one.exact, one.judged, one.trained_on, strict=True)
     )
     change = Cell("-")
     if one.change is not None:

@@ -6,11 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
-from tokbench.configs import flat
-from tokbench.escapes import visible
 from tokbench.records.figures import BY_KEY
 from tokbench.records.probe_record import ProbeRecord
 from tokbench.report.sections import told_apart
+from tokbench.report.subjects import names_of
 from tokbench.report.table import EXACT, Cell, Column, Table, column_of
 
 BITS = (
@@ -69,22 +68,11 @@ def probe_sections(records: Sequence[ProbeRecord]) -> list[tuple[list[str], list
             record.held_out.digest,
         )
         sections.setdefault(key, []).append(record)
-    return [(_names(section), section) for section in sections.values()]
+    return [(told_apart(names_of([record.tokenizer for record in section])), section) for section in sections.values()]
 
 
 def _section(names: Sequence[str], records: Sequence[ProbeRecord]) -> list[Table]:
     return [_bits(names, records), _codes(names, records), _parts(names, records), _curve(names, records)]
-
-
-def _names(records: Sequence[ProbeRecord]) -> list[str]:
-    """Names of the rows; those of one tokenizer are followed by the settings, or the start of the weights' digest, that differ."""
-    settings = [flat(record.tokenizer.config) | {"weights": (record.tokenizer.weights_sha256 or "none")[:8]} for record in records]
-    names = []
-    for record, own in zip(records, settings, strict=True):
-        group = [other for another, other in zip(records, settings, strict=True) if another.tokenizer.name == record.tokenizer.name]
-        keys = [key for key in own if any(other.get(key) != own[key] for other in group)]
-        names.append(visible(" ".join([record.tokenizer.name, *(f"{key}={own[key]}" for key in keys)])))
-    return told_apart(names)
 
 
 def _bits(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any
 
-from tokbench.configs import flat
 from tokbench.escapes import visible
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import Record
+from tokbench.report.subjects import names_of
 from tokbench.report.words import counted
 
 
@@ -38,14 +37,16 @@ def make_sections(records: Sequence[Record], *, mix: bool = False) -> list[Secti
     """
     if mix:
         where = _places(records)
-        names = told_apart([f"{name} [{place}]" for name, place in zip(subject_names(records), where, strict=True)])
+        names = told_apart(
+            [f"{name} [{place}]" for name, place in zip(names_of([record.tokenizer for record in records]), where, strict=True)]
+        )
         return [Section("different protocols and data, see the rows", tuple(names), tuple(range(len(records))))]
     groups: dict[tuple[str, Protocol, str], list[int]] = {}
     for i, record in enumerate(records):
         groups.setdefault(place_of(record), []).append(i)
     titles = _places([records[members[0]] for members in groups.values()])
     return [
-        Section(title, tuple(told_apart(subject_names([records[i] for i in members]))), tuple(members))
+        Section(title, tuple(told_apart(names_of([records[i].tokenizer for i in members]))), tuple(members))
         for title, members in zip(titles, groups.values(), strict=True)
     ]
 
@@ -53,21 +54,6 @@ def make_sections(records: Sequence[Record], *, mix: bool = False) -> list[Secti
 def place_of(record: Record) -> tuple[str, Protocol, str]:
     """Records that share it compare."""
     return record.protocol_label, record.protocol, record.data.pixels_digest
-
-
-def subject_names(records: Sequence[Record]) -> list[str]:
-    """Name tokenizers; those of one name are followed by the settings, or the start of the weights' digest, that differ."""
-    settings = [flat(record.tokenizer.config) | {"weights": (record.tokenizer.weights_sha256 or "none")[:8]} for record in records]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for record, own in zip(records, settings, strict=True):
-        groups.setdefault(record.tokenizer.name, []).append(own)
-    names = []
-    for record, own in zip(records, settings, strict=True):
-        group = groups[record.tokenizer.name]
-        keys = dict.fromkeys(key for other in group for key in other)
-        differing = [key for key in keys if any(other.get(key) != own.get(key) for other in group)]
-        names.append(visible(" ".join([record.tokenizer.name, *(f"{key}={own[key]}" for key in differing if key in own)])))
-    return names
 
 
 def told_apart(names: Sequence[str]) -> list[str]:

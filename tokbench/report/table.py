@@ -15,6 +15,7 @@ from tokbench.records.store import Rows
 from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK, differing_settings, on_one_machine, settings_of, unlike_most
 from tokbench.report.sections import Section, make_sections, place_of
 from tokbench.report.significance import significantly_best, too_few
+from tokbench.report.subjects import one_by_names
 from tokbench.report.training import marks_of, training_notes
 from tokbench.report.words import counted
 
@@ -313,7 +314,7 @@ def _unlike_notes(records: Sequence[Record], keys: Sequence[str] | None) -> list
 
 def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list[str]:
     """What there is to say of the columns ``keys``; None means all."""
-    notes = training_notes(records, keys)
+    notes = [*training_notes(records, keys), *one_by_names([record.tokenizer for record in records])]
     if any(metric.exact and (keys is None or key in keys) for record in records for key, metric in record.metrics.items()):
         notes.append(EXACT_NOTE)
     notes += _unlike_notes(records, keys)

@@ -13,6 +13,7 @@ JUDGE_NOTE = f"{JUDGE_MARK} the tokenizer was trained with the network that judg
 UNKNOWN_MARK = "?"
 UNKNOWN_NOTE = f"{UNKNOWN_MARK} what the tokenizer was trained with is not known; the network that judges here may be among it"
 TRAINED_MARK = "§"
+TRAINED_NOTE = f"{TRAINED_MARK} measured on images that the tokenizer was trained on"
 
 UNKNOWN = "unknown"
 """What records say of trainings of which not all is known."""
@@ -51,7 +52,7 @@ def training_notes(records: Sequence[Record], keys: Sequence[str] | None) -> lis
         notes.append(UNKNOWN_NOTE)
     trained = [record for record in records if record.trained_on]
     if trained:
-        notes.append(f"{TRAINED_MARK} measured on images that the tokenizer was trained on: {_names(trained)}")
+        notes.append(f"{TRAINED_NOTE}: {_names(trained)}")
     unsaid = [record for record in records if record.trained_on is None and UNKNOWN in record.tokenizer.trained_with]
     if unsaid:
         notes.append(f"not known whether trained on these images: {_names(unsaid)}")

@@ -16,6 +16,7 @@ from tokbench.report.explain.causes import Between, Cause, software_of
 from tokbench.report.explain.fields import WEIGHTS, FieldWords
 from tokbench.report.explain.split import FIRST, SECOND, Corner, Share, shares
 from tokbench.report.explain.sure import Sides, interval_of_share
+from tokbench.report.subjects import one_by_names
 from tokbench.report.words import counted, shortened
 
 TELLS_TOKENIZERS = ("weights", "configuration")
@@ -95,6 +96,7 @@ class Explanation:
         splits: The figures.
         notes: What else is to be known.
         between: How many records lie between the two.
+        trained_on: Whether a tokenizer was trained on images it was measured on.
     """
 
     first: str
@@ -103,6 +105,7 @@ class Explanation:
     splits: tuple[Split, ...]
     notes: tuple[str, ...]
     between: int
+    trained_on: bool = False
 
 
 def explain(first: Item, second: Item, others: Sequence[Item] = (), keys: Sequence[str] | None = None) -> Explanation:
@@ -130,6 +133,7 @@ def explain(first: Item, second: Item, others: Sequence[Item] = (), keys: Sequen
         tuple(splits if keys is not None else [split for split in splits if split.key not in RATES or split.change != 0.0]),
         tuple(_notes(first[0], second[0])),
         len(places),
+        bool(first[0].trained_on or second[0].trained_on),
     )
 
 
@@ -278,7 +282,7 @@ def _name(record: Record) -> str:
 
 
 def _notes(first: Record, second: Record) -> list[str]:
-    notes = []
+    notes = one_by_names([first.tokenizer, second.tokenizer])
     if first.data.name != second.data.name and first.data.digest == second.data.digest:
         notes.append(f"{first.data.name} and {second.data.name} are the same images under two names")
     if first.data.digest == second.data.digest and first.data.pixels_digest == second.data.pixels_digest:

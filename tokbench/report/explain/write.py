@@ -14,6 +14,7 @@ from tokbench.report.explain.causes import SOFTWARE, Cause
 from tokbench.report.explain.explanation import Explanation, Split, Step
 from tokbench.report.explain.fields import WEIGHT_WORDS
 from tokbench.report.table import Cell, Column, Table
+from tokbench.report.training import TRAINED_MARK, TRAINED_NOTE
 
 TOGETHER = " + "
 """Stands between causes that are one step."""
@@ -32,17 +33,17 @@ def _lines(found: Explanation) -> Iterator[str]:
     for cause in found.causes:
         yield f"  {_area(cause)} {cause.text}"
         yield f"      {cause.row.words}; moves {_moved(cause)}, {WEIGHT_WORDS[cause.row.weight]}"
-    for note in found.notes:
+    for note in (*found.notes, *[TRAINED_NOTE] * found.trained_on):
         yield f"  note: {note}"
     for split in found.splits:
         yield ""
-        yield from _of_figure(split)
+        yield from _of_figure(split, TRAINED_MARK * found.trained_on)
 
 
-def _of_figure(split: Split) -> Iterator[str]:
+def _of_figure(split: Split, mark: str) -> Iterator[str]:
     column = _column(split)
     sides = ["-" if value is None else column.write(value) for value in (split.before, split.after)]
-    change = "" if split.change is None else f", {signed(column, split.change)}"
+    change = "" if split.change is None else f", {signed(column, split.change)}{mark}"
     yield f"{split.key}: {sides[0]} -> {sides[1]}{change}"
     if split.apart:
         yield f"  does not compare: {', '.join(map(_called, split.apart))}"
@@ -68,23 +69,24 @@ def tables(found: Explanation) -> list[Table]:
         Column("change", "change", ranged=any(step.interval for split in found.splits for step in split.steps)),
         Column("measured", "measured", align="left"),
     )
-    rows = tuple((split.key, cells) for split in found.splits for cells in _rows(split))
-    notes = (*found.notes, *dict.fromkeys(f"{split.key}: {split.how}" for split in found.splits))
+    mark = TRAINED_MARK * found.trained_on
+    rows = tuple((split.key, cells) for split in found.splits for cells in _rows(split, mark))
+    notes = (*found.notes, *[TRAINED_NOTE] * found.trained_on, *dict.fromkeys(f"{split.key}: {split.how}" for split in found.splits))
     what = [Table(f"{title}: what differs", tuple(left), causes, (), "cause")] if causes else []
     return [*what, Table(f"{title}: differences by cause", columns, rows, notes, "figure")]
 
 
-def _rows(split: Split) -> Iterator[tuple[Cell, ...]]:
+def _rows(split: Split, mark: str) -> Iterator[tuple[Cell, ...]]:
     column = _column(split)
     for step in split.steps:
         ends = (step.interval.low, step.interval.high) if step.interval else None
         texts = (signed(column, ends[0]), signed(column, ends[1])) if ends else None
         yield (
             Cell(_step(step, split)),
-            Cell(signed(column, step.change), step.change, texts, ends),
+            Cell(signed(column, step.change), step.change, texts, ends, mark=mark),
             Cell("together" if step.joined else "apart"),
         )
-    whole = Cell("-") if split.change is None else Cell(signed(column, split.change), split.change)
+    whole = Cell("-") if split.change is None else Cell(signed(column, split.change), split.change, mark=mark)
     yield Cell("in all"), whole, Cell("")
 
 
@@ -100,6 +102,7 @@ def _values(found: Explanation) -> dict[str, Any]:
         "differences": [_cause(cause) for cause in found.causes],
         "records_between": found.between,
         "notes": list(found.notes),
+        "trained_on": found.trained_on,
         "figures": [
             {
                 "figure": split.key,

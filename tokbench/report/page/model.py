@@ -10,6 +10,7 @@ from tokbench.configs import canonical_json
 from tokbench.escapes import visible
 from tokbench.records.figures import FIGURES
 from tokbench.records.record import Record
+from tokbench.records.same import digests
 from tokbench.records.store import Rows
 from tokbench.report.table import DERIVED, SPEED, Column, Table, column_of, make_sections, make_tables
 
@@ -134,20 +135,22 @@ def arrange(measured: Sequence[Measured]) -> list[Group]:
     """
     subjects: dict[str, tuple[int, int]] = {}
     groups: list[Group] = []
+    known = digests(item.record.tokenizer for item in measured)
     for section in make_sections([item.record for item in measured]):
         members = [measured[i] for i in section.members]
         (table,) = make_tables([item.record for item in members])
         columns = tuple(replace(column, title=clipped(column.title)) for column in table.columns)
         table = replace(table, title=section.title, columns=columns)
         first = sum(len(group.entries) for group in groups)
-        entries = [_entry(first + i, item, name, subjects) for i, (item, name) in enumerate(zip(members, section.names, strict=True))]
+        named = zip(members, section.names, section.members, strict=True)
+        entries = [_entry(first + i, item, name, known[place], subjects) for i, (item, name, place) in enumerate(named)]
         groups.append(Group(len(groups), table, tuple(entries)))
     return groups
 
 
-def _entry(number: int, item: Measured, row_name: str, subjects: dict[str, tuple[int, int]]) -> Entry:
+def _entry(number: int, item: Measured, row_name: str, digest: str | None, subjects: dict[str, tuple[int, int]]) -> Entry:
     info = item.record.tokenizer
-    identity = canonical_json([info.name, info.config, info.weights_sha256])
+    identity = canonical_json([info.name, info.config, digest, info.source_sha256])
     if identity not in subjects:
         paint = max((paint for _, paint in subjects.values()), default=-1)
         subjects[identity] = (len(subjects), paint if info.codec else paint + 1)
