@@ -8,8 +8,6 @@ import os
 import pickle
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -28,6 +26,7 @@ from tokbench.lm.stages import LOG, StageOptions, dealt, train_stage
 from tokbench.lm.tasks import example_of
 
 pytest.importorskip("trl")
+AcceleratorState = pytest.importorskip("accelerate.state").AcceleratorState
 
 ABOUT_ROWS = {"data": "painted"}
 STAGES = ["pretrain", "quality", "dpo"]
@@ -252,32 +251,15 @@ def test_batches_that_do_not_divide(fresh: Any, rows: dict[str, Rows], tmp_path:
         run("pretrain", fresh, rows, tmp_path / "run", micro_batch=micro_batch)
 
 
-SCRIPT = """
-import sys
-from pathlib import Path
-from painted_rows import rows_of
-from tokbench.lm.model import LanguageModel
-from tokbench.lm.recipes import adjusted, get_recipe
-from tokbench.lm.stages import StageOptions, train_stage
+def test_two_processes_learn_what_one_does(
+    fresh: Any, rows: dict[str, Rows], painted: Path, in_processes: Callable[..., list[int]], tmp_path: Path
+) -> None:
+    def work(rank: int) -> None:
+        AcceleratorState._reset_state(reset_partial_state=True)  # by what ran here before, there is one process
+        for stage, own in rows_of(painted, fresh().vocabulary).items():
+            run(stage, fresh, {stage: own}, tmp_path / "two" / stage)
 
-data, start, out = map(Path, sys.argv[1:])
-for stage, rows in rows_of(data, LanguageModel.load(start).vocabulary).items():
-    recipe = adjusted(get_recipe(stage), {"warmup": 2, "learning_rate": 1e-3}, steps=5, batch_size=4)
-    options = StageOptions(out / stage, log_every=2, save_every=3)
-    reference = LanguageModel.load(start).network if stage == "dpo" else None
-    train_stage(recipe, LanguageModel.load(start), rows, options, about={"data": "painted"}, reference=reference)
-"""
-
-
-def test_two_processes_learn_what_one_does(fresh: Any, rows: dict[str, Rows], painted: Path, tmp_path: Path) -> None:
-    (tmp_path / "script.py").write_text(SCRIPT)
-    fresh().save(tmp_path / "start")
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "--rdzv-backend", "c10d"]
-    command += ["--rdzv-endpoint", "localhost:0", str(tmp_path / "script.py"), str(painted), str(tmp_path / "start"), str(tmp_path / "two")]
-    here = Path(__file__).parent  # where painted_rows lies; others install packages that are called tests
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": f"{here.parents[1]}{os.pathsep}{here}"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=170, env=environment)
-    assert done.returncode == 0, done.stderr[-3000:]
+    assert in_processes(2, work) == [0, 0]
     for stage in STAGES:
         run(stage, fresh, rows, tmp_path / stage)
         for one, other in zip(log_of(tmp_path / stage), log_of(tmp_path / "two" / stage), strict=True):

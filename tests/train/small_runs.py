@@ -1,15 +1,12 @@
-"""Trainings of seconds, as what several processes run: ``python small_runs.py PICTURES OUT STEPS NAME...``."""
+"""Trainings of seconds, as what several processes run."""
 
 from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import torch
 
 from tokbench.data.folder import FolderSource
 from tokbench.launch import joined
@@ -75,13 +72,8 @@ def run(
 
 
 def main(pictures: Path, out: Path, steps: int, names: Sequence[str]) -> None:
-    for name in names:
-        run(name, pictures, out / name, steps)
-    stopped = run("flowmo", pictures, out / "stopped", steps, stop=True)
-    assert (stopped.steps, stopped.finished, stopped.signal) == (STOP + 1, False, signal.SIGTERM), stopped
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
     with joined():  # once for all: processes that part do not find each other again
-        main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), sys.argv[4:])
+        for name in names:
+            run(name, pictures, out / name, steps)
+        stopped = run("flowmo", pictures, out / "stopped", steps, stop=True)
+    assert (stopped.steps, stopped.finished, stopped.signal) == (STOP + 1, False, signal.SIGTERM), stopped

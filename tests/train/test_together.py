@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import os
 import runpy
-import socket
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +21,7 @@ from tokbench.launch import joined
 from tokbench.train import parts
 from tokbench.weights.checkpoints import read_state
 
-ROOT = Path(__file__).parents[2]
-SCRIPT = Path(__file__).with_name("small_runs.py")
-SMALL: dict[str, Any] = runpy.run_path(str(SCRIPT))
+SMALL: dict[str, Any] = runpy.run_path(str(Path(__file__).with_name("small_runs.py")))
 QUICK, STEPS = ("vqgan", "flowmo", "gumbel", "palette"), 8
 FAILING = """
 from tokbench.errors import TokbenchError
@@ -50,25 +46,20 @@ except TokbenchError as error:
 """
 
 
-def start(*words: object, count: int = 2) -> list[tuple[int, str, str]]:
-    """Run processes as torchrun does: status, stdout and stderr of each."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = os.environ | {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": "1"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, *map(str, words)],
-            cwd=ROOT,
-            env=common | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    ends = [process.communicate(timeout=900) for process in started]
-    return [(process.returncode, *texts) for process, texts in zip(started, ends, strict=True)]
+InProcesses = Callable[[int, Callable[[int], object]], list[int]]
+
+
+def said_by(in_processes: InProcesses, work: Callable[[], object], root: Path, *, count: int = 2) -> list[tuple[int, str]]:
+    """Do the same in processes that meet as those of torchrun do: status of each, and what it printed."""
+
+    def silenced(rank: int) -> None:
+        with (root / f"said-{rank}").open("w") as said, redirect_stdout(said), redirect_stderr(said):
+            for stream in (1, 2):
+                os.dup2(said.fileno(), stream)
+            work()
+
+    statuses = in_processes(count, silenced)
+    return [(status, (root / f"said-{rank}").read_text()) for rank, status in enumerate(statuses)]
 
 
 def log(folder: Path) -> list[dict[str, float]]:
@@ -91,18 +82,18 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def both(pictures: Path, root: Path, names: Sequence[str], steps: int) -> tuple[Path, Path]:
+def both(in_processes: InProcesses, pictures: Path, root: Path, names: Sequence[str], steps: int) -> tuple[Path, Path]:
     """Train by one process and by two."""
     alone, shared = root / "alone", root / "shared"
     for name in names:
         SMALL["run"](name, pictures, alone / name, steps)
-    assert start(SCRIPT, pictures, shared, steps, *names) == [(0, "", "")] * 2
+    assert said_by(in_processes, lambda: SMALL["main"](pictures, shared, steps, names), root) == [(0, "")] * 2
     return alone, shared
 
 
 @pytest.fixture(scope="module")
-def runs(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return both(pictures, tmp_path_factory.mktemp("runs"), QUICK, STEPS)
+def runs(in_processes: InProcesses, pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return both(in_processes, pictures, tmp_path_factory.mktemp("runs"), QUICK, STEPS)
 
 
 @pytest.mark.parametrize("name", QUICK)
@@ -115,8 +106,8 @@ def test_losses_do_not_depend_on_the_number_of_processes(runs: tuple[Path, Path]
 
 
 @pytest.mark.slow
-def test_losses_of_every_recipe_are_the_same_for_twenty_steps(pictures: Path, tmp_path: Path) -> None:
-    alone, shared = both(pictures, tmp_path, [name for name in SMALL["RECIPES"] if name != "palette"], 20)
+def test_losses_of_every_recipe_are_the_same_for_twenty_steps(in_processes: InProcesses, pictures: Path, tmp_path: Path) -> None:
+    alone, shared = both(in_processes, pictures, tmp_path, [name for name in SMALL["RECIPES"] if name != "palette"], 20)
     for name in ("vqvae", "vqgan", "vae", "flowmo"):
         assert len(log(alone / name)) == 20
     for name in SMALL["RECIPES"]:
@@ -224,8 +215,8 @@ def test_counts_on_the_processor_go_by_gloo_beside_an_accelerator_too(
         assert asked == [backends]
 
 
-def test_what_the_first_fails_at_ends_the_others_and_so_does_a_process_that_is_gone() -> None:
-    (_, first, _), (_, second, _) = start("-c", FAILING)
+def test_what_the_first_fails_at_ends_the_others_and_so_does_a_process_that_is_gone(in_processes: InProcesses, tmp_path: Path) -> None:
+    (_, first), (_, second) = said_by(in_processes, lambda: exec(FAILING, {}), tmp_path)
     assert first.splitlines()[0] == "the disk is full"
     assert second.splitlines() == ["elsewhere"]
     assert first.splitlines()[1].startswith("another of the processes has ended, and none can go on without it")
