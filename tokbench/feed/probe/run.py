@@ -164,7 +164,7 @@ class _Work:
         self.condition = choose_condition(budget.condition, train_set, held_out_set)
         self.sequences, self.held_out = (Sequences(part, self.vocabulary, self.condition) for part in (train_set, held_out_set))
         length = max(self.sequences.length, self.held_out.length)
-        self.model = make_network(self.vocabulary, budget, length=length).to(tokenizer.device)  # type: ignore[arg-type]  # a wrapper
+        self.model = make_network(self.vocabulary, budget, length=length).to(tokenizer.device)
         self.layout: TokenLayout = train_set.job.layout
         self.ids = [held_out_set[row]["id"] for row in range(len(held_out_set))]
         groups = self.held_out_tokens.groups()
