@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, PngImagePlugin
 
-from tokbench.bench.loader import fit
+from tokbench.bench.fitting import fit
 from tokbench.data.archives import ZipSource
 from tokbench.data.folder import IMAGE_EXTENSIONS
 from tokbench.data.open import open_source

@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 
 import tokbench
 from tests.feed.formats.pieces import Pieces
-from tokbench.bench.loader import fit
+from tokbench.bench.fitting import fit
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed import TokenDataset, write_format

@@ -59,6 +59,8 @@ def test_matching_figures_stand_beside_and_others_apart(record):
         (lambda r: replace(r, protocol=replace(r.protocol, size=128)), "the record is at 128 px"),
         (lambda r: replace(r, protocol=replace(r.protocol, uint8="truncate")), "the record is with uint8=truncate, precision=fp32"),
         (lambda r: replace(r, protocol=replace(r.protocol, precision="bf16")), "the record is with uint8=round, precision=bf16"),
+        (lambda r: replace(r, protocol=replace(r.protocol, fid_pixels="floats")), "the record is with fid_pixels=floats"),
+        (lambda r: replace(r, protocol=replace(r.protocol, judged_size=64)), "the record is with judged_size=64"),
         (lambda r: replace(r, tokenizer=replace(r.tokenizer, config={})), "the record is of another configuration"),
         (lambda r: replace(r, data=replace(r.data, name="imagenet-train")), "the record is of imagenet-train, N=50000"),
         (lambda r: replace(r, data=replace(r.data, name="val")), "the record is of val, N=50000"),

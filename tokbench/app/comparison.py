@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from tokbench.app.uploads import read_square
-from tokbench.bench.loader import fit
+from tokbench.bench.fitting import fit
 from tokbench.bench.reconstruct import Restored, restore
 from tokbench.data.photos import PhotoCrops
 from tokbench.errors import TokbenchError

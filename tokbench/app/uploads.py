@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from tokbench.bench.loader import fit
+from tokbench.bench.fitting import fit
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage, load_rgb
 from tokbench.records.protocol import get_protocol

@@ -9,6 +9,7 @@ import torch
 
 from tokbench.data.source import ImageSource
 from tokbench.layout import TokenLayout
+from tokbench.records.protocol import Protocol, get_protocol
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class MetricContext:
         feature_weights: The Inception file, if not the fetched one.
         source: The images, for metrics that need to know more of them than their pixels.
         layout: Layout of the tokens of one image; None of a codec without tokens.
+        protocol: How figures are computed; None is as ``photos-64`` has it.
     """
 
     device: torch.device
@@ -30,3 +32,9 @@ class MetricContext:
     feature_weights: Path | None = None
     source: ImageSource | None = None
     layout: TokenLayout | None = None
+    protocol: Protocol | None = None
+
+    @property
+    def rules(self) -> Protocol:
+        """The protocol whose settings say how figures are computed."""
+        return self.protocol or get_protocol()

@@ -17,13 +17,14 @@ from tokbench.weights.judges import check_file
 
 
 def open_inception(context: MetricContext) -> FeatureNetwork:
-    """Build the network with the weights given, fetched, or in torch's hub cache.
+    """Build the network with the weights given, fetched, or in torch's hub cache; resize and pixels are those of the protocol.
 
     Raises:
         TokbenchError: If there are none, or those in a cache are not the published ones.
     """
-    given = context.feature_weights
-    return inception(_fetched() if given is None else _given(given), context.device)
+    given, rules = context.feature_weights, context.rules
+    path = _fetched() if given is None else _given(given)
+    return replace(inception(path, context.device, resize=rules.fid_resize, scaling=rules.fid_scaling), pixels=rules.fid_pixels)
 
 
 def figures_on(network: FeatureNetwork, figures: Iterable[FigureInfo], others: Mapping[str, tuple[str, str]]) -> tuple[FigureInfo, ...]:

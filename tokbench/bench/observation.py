@@ -12,6 +12,7 @@ from torch import Tensor
 
 from tokbench.images import to_float
 from tokbench.layout import TokenLayout
+from tokbench.records.protocol import Pixels
 from tokbench.tokens import Tokens
 
 
@@ -48,7 +49,12 @@ class Observation:
         reconstruction: What came back, as bytes.
         tokens: What the tokenizer made of the originals; None for a codec that has none.
         reencode: Encodes the reconstruction again; called at most once, and only if a metric asks.
-        shared: What a metric has computed of it that others need too, by what it depends on.
+        shared: What a metric has computed of it that others need too, by what it depends on; protocols that are measured together have
+            one.
+        restored: What the tokenizer gave, in [-1, 1] or beyond; None of a codec, whose images are bytes.
+        read: The originals as they were read, where ``reference`` is not.
+        read_keys: SHA-256 of the pixels of each of these; empty where they are ``reference``.
+        bytes_are: Digest of both kinds of bytes, where others share what is computed of them; else empty.
     """
 
     listing: Listing
@@ -59,6 +65,10 @@ class Observation:
     tokens: Tokens | None
     reencode: Callable[[], Tokens] = field(repr=False)
     shared: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
+    restored: Float32[Tensor, "b 3 h w"] | None = field(default=None, repr=False)
+    read: UInt8[Tensor, "b 3 h w"] | None = field(default=None, repr=False)
+    read_keys: tuple[bytes, ...] = ()
+    bytes_are: str = ""
 
     def __len__(self) -> int:
         return len(self.places)
@@ -72,6 +82,11 @@ class Observation:
     def groups(self) -> tuple[str, ...]:
         """What each image is a sample of."""
         return tuple(self.listing.groups[place] for place in self.places)
+
+    @property
+    def keys_read(self) -> tuple[bytes, ...]:
+        """SHA-256 of the pixels of each original as it was read."""
+        return self.read_keys or self.keys
 
     @cached_property
     def tokens_again(self) -> Tokens:
@@ -87,6 +102,29 @@ class Observation:
     def reconstruction_float(self) -> Float32[Tensor, "b 3 h w"]:
         """The reconstructions in [-1, 1]."""
         return to_float(self.reconstruction)
+
+    def pair(self, pixels: Pixels) -> tuple[Float32[Tensor, "b 3 h w"], Float32[Tensor, "b 3 h w"]]:
+        """Originals and reconstructions in [-1, 1], as a protocol lets a metric see them.
+
+        Args:
+            pixels: ``bytes``, or what the tokenizer gave: then originals are those that were read.
+        """
+        if pixels == "bytes":
+            return self.reference_float, self.reconstruction_float
+        before = self.reference_float if self.read is None else to_float(self.read)
+        if self.restored is None:
+            return before, self.reconstruction_float
+        return before, self.restored.clamp(-1, 1) if pixels == "floats" else self.restored
+
+    def seen(self, pixels: Pixels) -> str:
+        """What tells apart, in ``shared``, what protocols that are measured together let a metric see."""
+        return self.bytes_are if pixels == "bytes" or self.restored is None else pixels
+
+    def levels(self, pixels: Pixels) -> tuple[Tensor, Tensor]:
+        """The same from 0 to 255: bytes as they are, or floats."""
+        if pixels == "bytes":
+            return self.reference, self.reconstruction
+        return self.reference if self.read is None else self.read, self.pair(pixels)[1].add(1.0).mul_(127.5)
 
 
 @dataclass(frozen=True)

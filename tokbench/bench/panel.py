@@ -216,4 +216,8 @@ def _copy(observation: Observation) -> Observation:
         reference=observation.reference.clone(),
         reconstruction=observation.reconstruction.clone(),
         reencode=lambda: observation.tokens_again,
+        shared={} if observation.bytes_are else observation.shared,
+        restored=None if observation.restored is None else observation.restored.clone(),
+        read=None if observation.read is None else observation.read.clone(),
+        bytes_are="",
     )

@@ -21,6 +21,7 @@ from tokbench.configs import differences
 from tokbench.data.open import comes_with_the_package, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.records.protocol import Protocol
 
 SHOWN = 5
 """Missing parts or chunks that an error names."""
@@ -109,9 +110,9 @@ def merge_parts(run: PartedRun, *, trusted: Sequence[str] = (), feature_weights:
     if digest_of_images((listing := run.listing()).ids, listing.groups) != data.ids_sha256:
         raise TokbenchError(f"the parts of {run.index.name} hold other images than they say; measure them again")
     classes = select(facts.asked_for)
-    size = facts.protocol.size
-    context = MetricContext(torch.device("cpu"), facts.protocol.micro_batch, None, feature_weights, _source(data.place, size), facts.layout)
-    panel = Panel(classes, Subject(facts.layout, data.images, (size, size)), context, listing)
+    protocol, source = facts.protocol, _source(data.place, facts.protocol)
+    context = MetricContext(torch.device("cpu"), protocol.micro_batch, None, feature_weights, source, facts.layout, protocol)
+    panel = Panel(classes, Subject(facts.layout, data.images, (protocol.seen_at, protocol.seen_at)), context, listing)
     if different := differences({"metrics": facts.metrics}, {"metrics": panel.identity}):
         raise TokbenchError(f"{run.index.name} was measured by other metrics: {different}; merge it where these are")
     merging = Merging(facts, data, panel)
@@ -120,11 +121,11 @@ def merge_parts(run: PartedRun, *, trusted: Sequence[str] = (), feature_weights:
     return merging.finish()
 
 
-def _source(place: str, size: int) -> ImageSource | None:
+def _source(place: str, protocol: Protocol) -> ImageSource | None:
     """The images, where metrics ask them for more than pixels and they are at hand anywhere."""
     if comes_with_the_package(place):
         with suppress(TokbenchError):
-            return open_source(place, size=size)
+            return open_source(place, size=protocol.size, scaled=not protocol.scales_all)
     return None
 
 

@@ -97,7 +97,7 @@ def _open(record: Record, data: str | None) -> ImageSource:
 
 def _measured(spec: str, record: Record) -> ImageSource:
     """Open images and hold them to the record's digest."""
-    source = open_source(spec, size=record.protocol.size)
+    source = open_source(spec, size=record.protocol.size, scaled=not record.protocol.scales_all)
     indices = choose(source, record.protocol)
     if len(indices) != record.data.requested:
         raise TokbenchError(

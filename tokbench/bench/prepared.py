@@ -2,33 +2,29 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
-from functools import cached_property, partial
-from itertools import islice
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
-
-import torch
 
 from tokbench.bench.anchors import Anchor, parse_anchor
 from tokbench.bench.cache_size import features_dir, limit
-from tokbench.bench.chunks import Chunk, ChunkFacts, ImageRow, chunk_size, spans
+from tokbench.bench.chunks import Chunk, ImageRow, chunk_size, spans
 from tokbench.bench.context import MetricContext
-from tokbench.bench.encode import reproducible
 from tokbench.bench.facts import DataFacts, RunFacts, digest_of_images, versions
-from tokbench.bench.loader import Loaded, LoadReport, as_batch, choose, in_background, load_keyed, micro_batches, readers
-from tokbench.bench.metrics import select
-from tokbench.bench.observation import Listing, Subject
+from tokbench.bench.loader import Loaded, LoadReport, choose
+from tokbench.bench.metrics import measured_by, select
+from tokbench.bench.observation import Listing, Observation, Subject
 from tokbench.bench.panel import Panel
 from tokbench.bench.readout import reference_to
 from tokbench.bench.saved_images import ImageSaver
+from tokbench.bench.together import measure_chunk, measure_chunks
 from tokbench.bench.under_test import UnderTest
-from tokbench.data.open import PHOTO_SPECS, open_source
+from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
-from tokbench.records.protocol import CHANGEABLE, Protocol, get_protocol
+from tokbench.records.protocol import Protocol
 from tokbench.records.record import SkippedImage
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
@@ -72,6 +68,8 @@ class PreparedRun:
         protocol: How to measure; the name of the data is set.
         options: What changes no figure.
         place: Where the images are, as the user named it, if ``data`` does not say.
+        beside: A run of the same tokenizer on the same images under another protocol, which is given the same pixels: see
+            ``tokbench.bench.together``.
 
     Attributes:
         protocol: With the name of the data.
@@ -91,30 +89,31 @@ class PreparedRun:
         protocol: Protocol,
         options: RunOptions,
         place: str = "",
+        beside: PreparedRun | None = None,
     ) -> None:
-        classes = select(metrics)
+        classes = select(metrics) if metrics is not None else measured_by(protocol)
         if options.cache:
             limit()  # a mistake in it would be a metric's reason later
         if isinstance(tokenizer, str):
             tokenizer = parse_anchor(tokenizer) or zoo.load(tokenizer)
-        source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)
+        source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size, scaled=not protocol.scales_all)
         if metrics is None:
             classes += select(source.metrics)
         if source.ready_size is not None and source.ready_size != protocol.size:
             raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
         if source.name != protocol.data:
-            protocol = get_protocol(protocol.name, {name: getattr(protocol, name) for name in CHANGEABLE}, data=source.name)
+            protocol = replace(protocol, data=source.name)
         self.source, self.protocol, self.options = source, protocol, options
         self.place = place or (source.name if isinstance(data, ImageSource) else str(data))
-        self.indices = choose(source, protocol)
+        self.indices: list[int] = choose(source, protocol) if beside is None else beside.indices
         self.spans = spans(len(self.indices), chunk_size(protocol))
-        self.under_test = UnderTest(tokenizer, protocol)
-        subject = Subject(self.under_test.layout, len(self.indices), (protocol.size, protocol.size))
+        self.under_test: UnderTest = UnderTest(tokenizer, protocol) if beside is None else beside.under_test
+        subject = Subject(self.under_test.layout, len(self.indices), (protocol.seen_at, protocol.seen_at))
         weights = None if options.feature_weights is None else Path(options.feature_weights)
         cache = features_dir() if options.cache else None
-        context = MetricContext(self.under_test.device, protocol.micro_batch, cache, weights, source, self.under_test.layout)
+        context = MetricContext(self.under_test.device, protocol.micro_batch, cache, weights, source, self.under_test.layout, protocol)
         ids, groups = zip(*((source.ids[index], source.group(index)) for index in self.indices), strict=True)
-        self.listing = Listing(ids, groups)
+        self.listing: Listing = Listing(ids, groups) if beside is None else beside.listing
         self.panel = Panel(classes, subject, context, self.listing)
         self._left_out = tuple(sorted(reference_to(cls) for cls in classes if cls.name not in self.panel.names))
         self._saver: ImageSaver | None = None
@@ -161,58 +160,29 @@ class PreparedRun:
             self._saver.finish(saved)
 
     def measure(self, numbers: Collection[int], *, done: int = 0, total: int | None = None) -> Generator[Chunk, None, None]:
-        """Measure chunks, reading ahead across their ends.
+        """Measure chunks of this run alone, see ``tokbench.bench.together.measure_chunks``."""
+        with closing(measure_chunks([self], numbers, done=done, total=total)) as chunks:
+            for (chunk,) in chunks:
+                assert chunk is not None  # all are wanted
+                yield chunk
 
-        Args:
-            numbers: Which, in order.
-            done: Images that were measured before, for whoever watches.
-            total: Images in all; None is those of the chunks.
+    def _chunk(
+        self, number: int, items: Iterator[Loaded | SkippedImage], done: int, total: int, runs: Sequence[PreparedRun | None]
+    ) -> tuple[Chunk | None, ...]:
+        """One chunk, for this run and those beside it."""
+        return measure_chunk(runs, self, number, items, done, total)
 
-        Yields:
-            What came of each.
+    def keep(self, observation: Observation) -> dict[str, tuple[str, str]]:
+        """Let the metrics see one micro-batch, and write its images where that is asked for.
 
-        Raises:
-            Misbehaved: If the tokenizer fails, or breaks its contract.
-            TokbenchError: If an image cannot be read, and ``strict`` is set.
+        Returns:
+            Digests of original and reconstruction by id, of the images written.
         """
-        total = sum(len(self.spans[number]) for number in numbers) if total is None else total
-        wanted = (self.indices[place] for number in numbers for place in self.spans[number])
-        ahead = max(self.options.batch_size, self.protocol.micro_batch)
-        items = in_background(partial(load_keyed, self.source, self.protocol), wanted, ahead=ahead, workers=readers(self.options.workers))
-        with reproducible(), closing(items):
-            for number in numbers:
-                yield self._chunk(number, islice(items, len(self.spans[number])), done, total)
-                done += len(self.spans[number])
+        self.panel.update(observation)
+        return self._saver.add(observation) if self._saver is not None else {}
 
-    def _chunk(self, number: int, items: Iterator[Loaded | SkippedImage], done: int, total: int) -> Chunk:
-        started = time.perf_counter()
-        report = LoadReport(requested=len(self.spans[number]))
-        saved: dict[str, tuple[str, str]] = {}
-        for images in micro_batches(items, self.protocol, report, strict=self.options.strict):
-            batch = as_batch(images, report)
-            observation = self.under_test.observe(batch, self.listing)
-            self.panel.update(observation)
-            if self._saver is not None:
-                saved |= self._saver.add(observation)
-            done += len(batch.ids)
-            self.options.progress(done, total)
-        states, failures = self.panel.cut()
-        cost = self.under_test.cost()
-        facts = ChunkFacts(
-            number=number,
-            metrics=self.panel.names,
-            enlarged=report.enlarged,
-            encode_seconds=cost.encode,
-            decode_seconds=cost.decode,
-            total_seconds=time.perf_counter() - started,
-            device=str(self.under_test.device),
-            threads=torch.get_num_threads(),
-            trained_on=self.under_test.training.includes(self.source.name, report.raw.values(), by_name=self.source.name in PHOTO_SPECS),
-            failures=failures,
-        )
-        return Chunk(facts, self._rows(number, report, cost.coded, saved), states)
-
-    def _rows(self, number: int, report: LoadReport, coded: Sequence[int], saved: dict[str, tuple[str, str]]) -> tuple[ImageRow, ...]:
+    def rows_of(self, number: int, report: LoadReport, coded: Sequence[int], saved: dict[str, tuple[str, str]]) -> tuple[ImageRow, ...]:
+        """The images of a chunk, and what is known of each."""
         reasons = {image.id: image.reason for image in report.skipped}
         sizes = dict(zip(report.raw, coded, strict=True)) if coded else {}
         places = self.spans[number]
@@ -222,3 +192,23 @@ class PreparedRun:
                 self.listing.ids[places.start : places.stop], self.listing.groups[places.start : places.stop], strict=True
             )
         )
+
+
+def prepare_all(
+    tokenizer: str | Tokenizer | Anchor,
+    data: str | Path | ImageSource,
+    protocols: Sequence[Protocol],
+    *,
+    metrics: tuple[str, ...] | None,
+    options: RunOptions,
+    place: str = "",
+) -> list[PreparedRun]:
+    """Prepare the runs of protocols that share a pass, see ``tokbench.bench.together.same_pixels``; arguments are those of ``PreparedRun``."""
+    first = PreparedRun(tokenizer, data, metrics=metrics, protocol=protocols[0], options=options, place=place)
+    others = (
+        PreparedRun(
+            first.under_test.tokenizer, first.source, metrics=metrics, protocol=protocol, options=options, place=first.place, beside=first
+        )
+        for protocol in protocols[1:]
+    )
+    return [first, *others]

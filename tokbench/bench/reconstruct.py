@@ -13,7 +13,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from tokbench.bench.encode import decode, encode
-from tokbench.bench.loader import fit
+from tokbench.bench.fitting import fit
 from tokbench.bench.metrics.psnr import psnr
 from tokbench.conduct import layout_of
 from tokbench.data.photos import PhotoCrops

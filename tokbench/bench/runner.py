@@ -7,16 +7,22 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from tokbench.bench.anchors import Anchor
+from tokbench.bench.anchors import Anchor, parse_anchor
+from tokbench.bench.defaults import default_protocol, image_size_of
 from tokbench.bench.merging import Evaluation, Merging
-from tokbench.bench.prepared import PreparedRun, RunOptions
+from tokbench.bench.prepared import RunOptions, prepare_all
+from tokbench.bench.together import measure_chunks, same_pixels
 from tokbench.configs import with_overrides
 from tokbench.data.source import ImageSource
-from tokbench.records.protocol import Protocol, get_protocol
+from tokbench.records.protocol import Protocol
 from tokbench.records.record import Record
+from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
 
-__all__ = ["Evaluation", "RunOptions", "evaluate", "run"]
+__all__ = ["Evaluation", "RunOptions", "evaluate", "run", "run_all"]
+
+DEFAULT_PLACE = "photos"
+"""What a source of the user's own is measured like, as nothing is known of where it lies."""
 
 logger = logging.getLogger(__name__)
 
@@ -37,11 +43,12 @@ def evaluate(
     Args:
         tokenizer: What ``tokbench.load`` returns, your own ``Tokenizer``, or a name as ``load`` takes it; ``anchor/webp-320`` is a codec.
         data: ``photos``, a folder, a zip, tar shards, a parquet file, ``hf:NAME``, or an ``ImageSource``.
-        size: Side of the square images in pixels; None takes that of the protocol. So do the next two.
+        size: Side of the square images in pixels; None takes that of the protocol, or of the tokenizer. So do the next two.
         limit: Images at most, chosen by ``seed``.
         seed: Seed of that choice and of stochastic tokenizers.
         metrics: One name, several separated by commas, or a sequence of them; None takes those measured by default.
-        protocol: How to measure; None takes ``photos-64``, with the name of ``data``.
+        protocol: How to measure; None takes ``photos-64`` for the photos and an ``ImageSource``, ``tokbench-256`` for folders and data
+            sets, at the size the tokenizer was made for.
         options: What changes no figure.
 
     Returns:
@@ -73,18 +80,52 @@ def run(
     Returns:
         What ``tokbench.write_record`` writes: the record and its rows; and a line for every metric that failed.
     """
-    options = options or RunOptions()
     changes = {"size": size, "samples": limit, "seed": seed}
-    protocol = with_overrides(protocol or get_protocol(), {key: value for key, value in changes.items() if value is not None})
-    prepared = PreparedRun(tokenizer, data, metrics=metric_names(metrics), protocol=protocol, options=options)
-    prepared.open_saver()
-    merging = Merging(prepared.facts, prepared.data, prepared.panel)
-    with closing(prepared.measure(range(len(prepared.spans)))) as chunks:
-        for chunk in chunks:
-            merging.add(chunk, own=True)
-    prepared.under_test.info()  # refuses a tokenizer that changed on the way
-    prepared.close_saver(merging.saved)
-    return merging.finish()
+    if isinstance(tokenizer, str):
+        tokenizer = parse_anchor(tokenizer) or zoo.load(tokenizer)
+    if protocol is None:
+        place = DEFAULT_PLACE if isinstance(data, ImageSource) else str(data)
+        protocol = default_protocol(place, image_size_of(tokenizer), changes)
+    else:
+        protocol = with_overrides(protocol, {key: value for key, value in changes.items() if value is not None})
+    (evaluation,) = run_all(tokenizer, data, [protocol], metrics=metrics, options=options)
+    return evaluation
+
+
+def run_all(
+    tokenizer: str | Tokenizer | Anchor,
+    data: str | Path | ImageSource,
+    protocols: Sequence[Protocol],
+    *,
+    metrics: str | Sequence[str] | None = None,
+    options: RunOptions | None = None,
+) -> list[Evaluation]:
+    """Measure a tokenizer under several protocols; those that give it the same pixels share one pass over the images.
+
+    Args:
+        tokenizer: As for ``evaluate``. So are the images, metrics and options.
+        data: Images, or where they are.
+        protocols: How to measure.
+        metrics: None takes those each protocol measures by default.
+        options: What changes no figure.
+
+    Returns:
+        What ``run`` returns for each, in their order.
+    """
+    done: dict[Protocol, Evaluation] = {}
+    for group in same_pixels(protocols):
+        runs = prepare_all(tokenizer, data, group, metrics=metric_names(metrics), options=options or RunOptions())
+        runs[0].open_saver()
+        mergings = [Merging(run.facts, run.data, run.panel) for run in runs]
+        with closing(measure_chunks(runs, range(len(runs[0].spans)))) as chunks:
+            for found in chunks:
+                for merging, chunk in zip(mergings, found, strict=True):
+                    assert chunk is not None  # all are wanted
+                    merging.add(chunk, own=True)
+        runs[0].under_test.info()  # refuses a tokenizer that changed on the way
+        runs[0].close_saver(mergings[0].saved)
+        done |= {protocol: merging.finish() for protocol, merging in zip(group, mergings, strict=True)}
+    return [done[protocol] for protocol in protocols]
 
 
 def metric_names(metrics: str | Sequence[str] | None) -> tuple[str, ...] | None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from tokbench.bench.merging import Evaluation, Merging
 from tokbench.bench.prepared import PreparedRun
 from tokbench.bench.resuming import kept_chunks
 from tokbench.bench.team import Team
+from tokbench.bench.together import measure_chunks
 from tokbench.conduct import Misbehaved
 from tokbench.configs import differences
 from tokbench.errors import TokbenchError
@@ -53,53 +54,77 @@ def measure(
     resume: bool = False,
     team: Team = ALONE,
 ) -> Shared:
-    """Measure a run, or a part of it, with a journal in a folder.
+    """Measure one run, as ``measure_all`` measures several."""
+    return measure_all([prepared], out, write, part=part, resume=resume, team=team)[0]
+
+
+def measure_all(
+    runs: Sequence[PreparedRun],
+    out: Path,
+    write: Callable[[Evaluation], Path],
+    *,
+    part: Part = WHOLE,
+    resume: bool = False,
+    team: Team = ALONE,
+) -> list[Shared]:
+    """Measure runs in one pass over the images, or a part of them, with a journal each in a folder.
 
     The chunks of the part are dealt to the processes in turn. When all are there, the first process merges them in their order and
-    writes the record. The journal then goes, unless the run may be gone on with or is a part.
+    writes the records. The journals then go, unless the runs may be gone on with or are a part.
 
     Args:
-        prepared: The run.
-        out: Folder of the journal, which all processes share.
-        write: Writes the record.
-        part: Which part of the run.
-        resume: Go on with the chunks that are there, and leave the journal where it is.
+        runs: Of one tokenizer on the same pixels; all but the first were prepared beside it.
+        out: Folder of the journals, which all processes share.
+        write: Writes a record.
+        part: Which part of the runs.
+        resume: Go on with the chunks that are there, and leave the journals where they are.
         team: Who measures.
 
     Raises:
         Busy: If others measure the same into this folder.
         Ended: If a signal ends it; the note says how to go on.
         Misbehaved: If the tokenizer fails, here or in another process.
-        TokbenchError: If the journal or the first process is of another run, or something cannot be read or written.
+        TokbenchError: If a journal or the first process is of another run, or something cannot be read or written.
     """
-    index = JournalIndex(prepared.facts, prepared.data, part)
     if team.first:
-        prepared.open_saver()
-    with open_journal(out, index, resume=resume) if team.first else nullcontext() as opened:
-        folder = Path(team.told(str(opened.folder) if opened is not None else ""))
-        if not folder.name.startswith(index.name):
-            raise TokbenchError("the processes of this run are at different tokenizers; start it again with --resume")
-        if opened is None:
-            _check_same_run(folder, index)
-        journal = Journal(folder, index) if opened is None else opened
+        runs[0].open_saver()
+    with ExitStack() as stack:
+        journals = [_opened(stack, run, out, part, resume, team) for run in runs]
         if not team.first:
-            prepared.open_saver()
-        work = _Work(prepared, journal, part, team, resume=resume)
-        merging = Merging(prepared.facts, prepared.data, prepared.panel) if part.whole and team.first else None
-        with _saying_how_to_go_on(journal, len(part.chunks(len(prepared.spans))), first=team.first):
-            work.do(merging if team.alone else None)
-            if merging is None:
-                prepared.panel.leave()
-                return work.done()
-            if not team.alone:
-                for number in range(len(prepared.spans)):
-                    merging.add(journal.read(number), own=number in work.own)
-            evaluation = _finished(merging, journal)
-            prepared.close_saver(merging.saved)
-            path = write(evaluation)
+            runs[0].open_saver()
+        works = [_Work(run, journal, part, team, resume=resume) for run, journal in zip(runs, journals, strict=True)]
+        mergings = [Merging(run.facts, run.data, run.panel) for run in runs] if part.whole and team.first else []
+        with _saying_how_to_go_on(journals, len(part.chunks(len(runs[0].spans))), first=team.first):
+            _do(works, team, mergings if team.alone else [])
+            if not mergings:
+                for run in runs:
+                    run.panel.leave()
+                return [work.done() for work in works]
+            done = []
+            for work, merging in zip(works, mergings, strict=True):
+                if not team.alone:
+                    for number in range(len(work.prepared.spans)):
+                        merging.add(work.journal.read(number), own=number in work.own)
+                evaluation = _finished(merging, work.journal)
+                work.prepared.close_saver(merging.saved)
+                done.append(work.done(evaluation, write(evaluation)))
         if not resume:
-            journal.clear()
-        return work.done(evaluation, path)
+            for journal in journals:
+                journal.clear()
+        return done
+
+
+def _opened(stack: ExitStack, run: PreparedRun, out: Path, part: Part, resume: bool, team: Team) -> Journal:
+    """The journal of a run, which the first process opens and the others are told of."""
+    index = JournalIndex(run.facts, run.data, part)
+    opened = stack.enter_context(open_journal(out, index, resume=resume)) if team.first else None
+    folder = Path(team.told(str(opened.folder) if opened is not None else ""))
+    if not folder.name.startswith(index.name):
+        raise TokbenchError("the processes of this run are at different tokenizers; start it again with --resume")
+    if opened is None:
+        _check_same_run(folder, index)
+        return Journal(folder, index)
+    return opened
 
 
 def _check_same_run(folder: Path, index: JournalIndex) -> None:
@@ -135,62 +160,77 @@ class _Work:
         self.kept = kept_chunks(journal, prepared, self.mine, first=team.first) if resume else set[int]()
         self.own: set[int] = set()
 
-    def do(self, merging: Merging | None) -> None:
-        """Measure what is not there yet, and wait for the others.
-
-        Args:
-            merging: Takes in all chunks as they come, where this process measures all; None otherwise.
-        """
-        problem: Misbehaved | None = None
-        try:
-            self._measure(merging)
-            self._check_unchanged()
-        except Misbehaved as error:
-            problem = error
-        failed = self.team.failed(problem is not None)
-        if problem is not None:
-            raise problem
-        if failed:
-            name = self.prepared.facts.tokenizer.name
-            raise Misbehaved(f"{name} could not be measured by process {failed[0]} of this run, counted from 0; what it said tells why")
-
-    def _measure(self, merging: Merging | None) -> None:
-        prepared = self.prepared
-        todo = [number for number in self.mine if number not in self.kept]
-        sizes = {number: len(prepared.spans[number]) for number in self.mine}
-        done = sum(sizes[number] for number in self.kept)
-        with closing(prepared.measure(todo, done=done, total=sum(sizes.values()))) as fresh:
-            for number in self.mine if merging is not None else todo:
-                if number in self.kept:
-                    chunk = self.journal.read(number)
-                else:
-                    chunk = next(fresh)
-                    self.journal.write(chunk)
-                    self.own.add(number)
-                if merging is not None:
-                    merging.add(chunk, own=number in self.own)
-
-    def _check_unchanged(self) -> None:
-        """Refuse a tokenizer that changed its weights on the way, and forget what it gave."""
-        try:
-            self.prepared.under_test.info()
-        except Misbehaved:
-            for number in self.own:
-                self.journal.remove(number)
-            raise
+    def forget(self) -> None:
+        """Remove what this process measured."""
+        for number in self.own:
+            self.journal.remove(number)
 
     def done(self, evaluation: Evaluation | None = None, path: Path | None = None) -> Shared:
         """What this process did."""
         return Shared(self.journal.folder, len(self.own), len(self.kept), evaluation, path)
 
 
+def _do(works: Sequence[_Work], team: Team, mergings: Sequence[Merging]) -> None:
+    """Measure what is not there yet, and wait for the others.
+
+    Args:
+        works: This process's chunks of each run.
+        team: Who measures.
+        mergings: Take in all chunks as they come, where this process measures all; empty otherwise.
+    """
+    problem: Misbehaved | None = None
+    try:
+        _measure(works, mergings)
+        _check_unchanged(works)
+    except Misbehaved as error:
+        problem = error
+    failed = team.failed(problem is not None)
+    if problem is not None:
+        raise problem
+    if failed:
+        name = works[0].prepared.facts.tokenizer.name
+        raise Misbehaved(f"{name} could not be measured by process {failed[0]} of this run, counted from 0; what it said tells why")
+
+
+def _check_unchanged(works: Sequence[_Work]) -> None:
+    """Refuse a tokenizer that changed its weights on the way, and forget what it gave."""
+    try:
+        works[0].prepared.under_test.info()
+    except Misbehaved:
+        for work in works:
+            work.forget()
+        raise
+
+
+def _measure(works: Sequence[_Work], mergings: Sequence[Merging]) -> None:
+    runs, mine = [work.prepared for work in works], works[0].mine
+    todo = [number for number in mine if any(number not in work.kept for work in works)]
+    sizes = {number: len(runs[0].spans[number]) for number in mine}
+    done = sum(sizes.values()) - sum(sizes[number] for number in todo)
+    lacking = set(todo)
+
+    def wanted(number: int, place: int) -> bool:
+        return number not in works[place].kept
+
+    with closing(measure_chunks(runs, todo, wanted=wanted, done=done, total=sum(sizes.values()))) as fresh:
+        for number in mine if mergings else todo:
+            found = next(fresh) if number in lacking else [None] * len(works)
+            for work, chunk in zip(works, found, strict=True):
+                if chunk is not None:
+                    work.journal.write(chunk)
+                    work.own.add(number)
+            for work, chunk, merging in zip(works, found, mergings, strict=False):  # there may be none
+                merging.add(work.journal.read(number) if chunk is None else chunk, own=chunk is not None)
+
+
 @contextmanager
-def _saying_how_to_go_on(journal: Journal, count: int, *, first: bool) -> Iterator[None]:
+def _saying_how_to_go_on(journals: Sequence[Journal], count: int, *, first: bool) -> Iterator[None]:
     try:
         yield
     except (Ended, Exception) as error:
-        there = len(journal.numbers())
-        note = f"{there} of {count} chunks are in {journal.folder}; go on with the same command and --resume"
+        there = min(len(journal.numbers()) for journal in journals)
+        more = f" and {len(journals) - 1} more beside it" if len(journals) > 1 else ""
+        note = f"{there} of {count} chunks are in {journals[0].folder}{more}; go on with the same command and --resume"
         if not there:
             raise
         if isinstance(error, Ended):

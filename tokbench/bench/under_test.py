@@ -19,9 +19,10 @@ from tokbench.bench.identity import training_of_tokenizer, weights_digest
 from tokbench.bench.loader import Batch
 from tokbench.bench.microbatch import padded
 from tokbench.bench.observation import Listing, Observation
+from tokbench.bench.seen import Restored, observed
 from tokbench.conduct import Misbehaved, blamed, layout_of, name_of
 from tokbench.configs import plain
-from tokbench.images import to_float, to_uint8
+from tokbench.images import to_float
 from tokbench.layout import TokenLayout
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import TokenizerInfo
@@ -75,31 +76,26 @@ class UnderTest:
         self._bytes: list[int] = []
 
     def observe(self, batch: Batch, listing: Listing) -> Observation:
-        """Encode and decode one micro-batch of the images listed; the padding is cut off again."""
+        """Encode and decode one micro-batch of the images listed, and show what came back as the protocol has it."""
+        return observed(self.restore(batch), self.protocol, listing)
+
+    def restore(self, batch: Batch) -> Restored:
+        """Encode and decode one micro-batch; the padding is cut off again."""
         count = len(batch.ids)
         reference = _moved(padded(batch.images, self.protocol.micro_batch), self.device)
         tokens: Tokens | None = None
         if isinstance(self.tokenizer, Anchor):
             start = time.perf_counter()
-            reconstruction, sizes = self.tokenizer.transcode(reference[:count])
+            images, sizes = self.tokenizer.transcode(reference[:count])
             if self._warm["encode"]:
                 self._seconds["encode"].append((time.perf_counter() - start) / count)
             self._warm["encode"] = True
             self._bytes += sizes
         else:
             everything = self._encode(to_float(reference), batch.ids, self._timer("encode"))
-            images = decode(self.tokenizer, everything, batch.ids, self.protocol, timed=self._timer("decode"))
-            reconstruction = to_uint8(images, rule=self.protocol.uint8)[:count]
+            images = decode(self.tokenizer, everything, batch.ids, self.protocol, timed=self._timer("decode"))[:count]
             tokens = everything[:count]
-        return Observation(
-            listing=listing,
-            places=listing.places(batch.ids),
-            keys=batch.keys,
-            reference=reference[:count],
-            reconstruction=reconstruction,
-            tokens=tokens,
-            reencode=partial(self._reencode, reconstruction, batch.ids),
-        )
+        return Restored(batch.ids, batch.keys, reference[:count], images, tokens, partial(self._reencode, ids=batch.ids))
 
     def cost(self) -> Cost:
         """What was taken since this was last asked."""

@@ -224,7 +224,7 @@ def verify(
     if tokenizer is not None:
         model = load(tokenizer, device=device, **chosen)
     if data is not None:
-        source = open_source(data, size=job.preparation.size)
+        source = open_source(data, size=job.preparation.size, scaled=job.preparation.scaled)
     missing = [option for option, given in (("-t", model), ("--data", source)) if given is None]
     try:
         model = tokenizer_of(job, device=device) if model is None else model

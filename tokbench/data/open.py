@@ -51,13 +51,14 @@ def comes_with_the_package(name: str) -> bool:
     return name in (*PHOTO_SPECS, TEXT_SPEC, FACES_SPEC) or is_scenes(name)
 
 
-def open_source(spec: str, *, size: int) -> ImageSource:
+def open_source(spec: str, *, size: int, scaled: bool = True) -> ImageSource:
     """Open images to measure on.
 
     Args:
         spec: One of ``KINDS``; ``photos`` means ``photos/test``, and ``~`` is expanded.
         size: Side in pixels at which the images will be used; only the embedded photos, the rendered text, the scenes and the faces,
             which come ready, look at it.
+        scaled: Whether the embedded photos come scaled to that size; else they are squares of their own size, for a protocol to scale.
 
     Returns:
         The source, with its ids known and, but for faces, which are looked for, no image decoded.
@@ -67,9 +68,9 @@ def open_source(spec: str, *, size: int) -> ImageSource:
             scenes do not come in this size.
     """
     if spec == "photos/train":
-        return PhotoCrops("train", size)
+        return PhotoCrops("train", size, scaled=scaled)
     if spec in PHOTO_SPECS:
-        return PhotoCrops("test", size)
+        return PhotoCrops("test", size, scaled=scaled)
     if spec == TEXT_SPEC:
         return TextImages(size)
     if is_scenes(spec):
@@ -77,31 +78,6 @@ def open_source(spec: str, *, size: int) -> ImageSource:
     if spec == FACES_SPEC or spec.startswith(f"{FACES_SPEC}:"):
         return _open_faces(spec.removeprefix(FACES_SPEC).removeprefix(":"), size)
     return _open_given(spec)
-
-
-def open_sources(specs: Sequence[str], *, size: int) -> list[ImageSource]:
-    """Open several data sets that are measured side by side.
-
-    Args:
-        specs: As for ``open_source``.
-        size: As for ``open_source``.
-
-    Returns:
-        A source each, in their order.
-
-    Raises:
-        TokbenchError: As for ``open_source``, and if two are called the same, as then nothing would tell their records apart.
-    """
-    found: dict[str, tuple[str, ImageSource]] = {}
-    for spec in specs:
-        source = open_source(spec, size=size)
-        if source.name in found:
-            raise TokbenchError(
-                f"--data {found[source.name][0]} and --data {spec} are both called {source.name}, which is how records and tables tell "
-                "data sets apart; give each once, or a folder of another name"
-            )
-        found[source.name] = spec, source
-    return [source for _, source in found.values()]
 
 
 def open_training_source(spec: str) -> ImageSource:

@@ -144,27 +144,29 @@ class PhotoCrops(ImageSource):
     Args:
         split: ``train`` or ``test``.
         size: Side in pixels, 32 to 256. Up to 64 all crops serve; above, their number falls.
+        scaled: Whether they come scaled to that size; else as they were cut, for a protocol to scale.
 
     Raises:
         TokbenchError: If the size is out of range.
     """
 
-    def __init__(self, split: Split, size: int) -> None:
+    def __init__(self, split: Split, size: int, *, scaled: bool = True) -> None:
         if not SIZES[0] <= size <= SIZES[1]:
             raise TokbenchError(f"the embedded photos come in sizes {SIZES[0]} to {SIZES[1]} px, got {size}; use --data for others")
         self.name = f"photos/{split}"
-        self.ready_size = size
+        self.ready_size = size if scaled else None
         self._cuts = [(photo, number, box) for photo, number, box in _all_boxes(split) if box[2] - box[0] >= size]
         self.ids = tuple(f"{photo.id}/{number:02d}" for photo, number, _ in self._cuts)
         self._open: tuple[str, Image.Image] | None = None
 
     def read(self, index: int) -> Image.Image:
-        """Cut one crop and scale it to ``size`` (Lanczos)."""
+        """Cut one crop, and scale it to ``size`` (Lanczos) unless that is left to a protocol."""
         photo, _, box = self._cuts[index]
         opened = self._open  # read once: several threads may read at the same time
         if opened is None or opened[0] != photo.id:
             opened = self._open = (photo.id, load_rgb(photo.read_bytes()))
-        assert self.ready_size is not None
+        if self.ready_size is None:
+            return opened[1].crop(box)
         return opened[1].resize((self.ready_size, self.ready_size), Image.Resampling.LANCZOS, box=box)
 
     def photo(self, index: int) -> Photo:

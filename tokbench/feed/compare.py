@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -70,8 +71,9 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
         raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the tokens were made at {how.size} px")
     if tokenizer.tiling != how.tiling:
         tokenizer = tokenizer.tiled(None) if how.tiling is None else tokenizer.tiled(how.tiling.size, overlap=how.tiling.overlap)
-    settings = {"size": how.size, "resize": how.resize, "seed": how.seed, "precision": how.precision, "micro_batch": how.micro_batch}
-    protocol = replace(get_protocol(changes=settings), crop=how.crop)  # type: ignore[arg-type]  # perhaps that of an earlier version
+    settings = {"size": how.size, "seed": how.seed, "precision": how.precision, "micro_batch": how.micro_batch}
+    cut: dict[str, Any] = {"resize": how.resize, "crop": how.crop, "antialias": how.antialias}  # perhaps of an earlier version
+    protocol = replace(get_protocol(changes=settings), **cut)
     if job.views > 1:
         source = Viewed(source, range(len(source)), how.views, protocol)  # type: ignore[arg-type]  # it was one when it was exported
     wanted = {row.id: row for row in rows}

@@ -167,7 +167,7 @@ def export(
             folder of the memory map holds other tokens or cannot be written. If ``strict`` is set and an image cannot be read.
     """
     options, protocol, out = options or ExportOptions(), protocol or get_protocol(), Path(out)
-    source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)
+    source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size, scaled=not protocol.scales_all)
     if source.ready_size is not None and source.ready_size != protocol.size:
         raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
     indices: Sequence[int] = choose(source, protocol)
@@ -446,4 +446,5 @@ def preparation(tokenizer: Tokenizer, protocol: Protocol) -> Preparation:
         micro_batch=protocol.micro_batch,
         device=tokenizer.device.type,
         tiling=tokenizer.tiling,
+        antialias=protocol.antialias,
     )

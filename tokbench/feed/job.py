@@ -13,6 +13,7 @@ from tokbench.configs import UNLESS_DEFAULT, build
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.records.earlier import upgraded
+from tokbench.records.protocol import scales_all
 from tokbench.tokenizers.normalisation import Normalisation
 from tokbench.tokenizers.tiling import Tiling
 
@@ -74,6 +75,7 @@ class Preparation:
         device: ``cpu``, ``cuda``, ... whose arithmetic rounds in its own way.
         views: Which views of an image are rows, one of ``VIEWS``.
         tiling: How images were cut into tiles; None if they were encoded whole.
+        antialias: Whether the filter widens where it scales down.
 
     Raises:
         ValueError: If there are no such views.
@@ -89,10 +91,16 @@ class Preparation:
     device: str = "cpu"
     views: str = field(default="none", metadata=UNLESS_DEFAULT)
     tiling: Tiling | None = field(default=None, metadata=UNLESS_DEFAULT)
+    antialias: bool = field(default=True, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         if self.views not in VIEWS:
             raise ValueError(f"views are {', '.join(VIEWS)}, got {self.views[:40]!r}")
+
+    @property
+    def scaled(self) -> bool:
+        """Whether the embedded photos came scaled, see ``tokbench.data.open.open_source``."""
+        return not scales_all(self.crop)
 
 
 @dataclass(frozen=True)

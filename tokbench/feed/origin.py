@@ -104,7 +104,7 @@ def source_of(job: ExportJob) -> ImageSource:
     openings: list[tuple[str, Callable[[], ImageSource]]] = []
     if name == TRAINING_PHOTOS:  # whole, where they were encoded to be trained on
         openings.append((name, partial(open_training_source, name)))
-    openings += [(place, partial(open_source, place, size=job.preparation.size)) for place in places]
+    openings += [(place, partial(open_source, place, size=job.preparation.size, scaled=job.preparation.scaled)) for place in places]
     reason = f"its images, {name}, are not in this folder"
     for place, opened in openings:
         source = opened()

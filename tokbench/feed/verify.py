@@ -90,7 +90,8 @@ def verify(
     audit.read(sample=options.sample, seed=options.seed, progress=options.progress)
     comparison = None
     if tokenizer is not None and data is not None and audit.sample:
-        source = data if isinstance(data, ImageSource) else open_source(str(data), size=audit.job.preparation.size)
+        how = audit.job.preparation
+        source = data if isinstance(data, ImageSource) else open_source(str(data), size=how.size, scaled=how.scaled)
         comparison = compare(audit.sample, audit.job, tokenizer, source)
     problems = (*audit.problems, *(comparison.problems if comparison else ()))
     return Verification(audit.shards, audit.rows, problems, comparison)

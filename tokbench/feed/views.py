@@ -19,7 +19,7 @@ from typing import Literal, overload
 from PIL import Image
 from torchvision.transforms import functional
 
-from tokbench.bench.loader import fit
+from tokbench.bench.fitting import fit
 from tokbench.data.source import ImageSource
 from tokbench.feed.job import VIEWS
 from tokbench.records.protocol import Protocol

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tokbench.bench.loader import fit
+from tokbench.bench.fitting import fit
 from tokbench.configs import flat
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset

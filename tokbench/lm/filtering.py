@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tokbench.arrays import open_array
-from tokbench.bench.loader import fit
+from tokbench.bench.fitting import fit
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset

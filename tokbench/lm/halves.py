@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from tokbench.bench.loader import fit
+from tokbench.bench.fitting import fit
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset

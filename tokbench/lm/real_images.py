@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tokbench.bench.loader import fit
+from tokbench.bench.fitting import fit
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError

@@ -171,6 +171,18 @@ FIGURES = (
         networks=("efflite0",),
     ),
     FigureInfo(
+        "fd_efflite0_299",
+        "FD-EffLite0@299",
+        "squared feature distance",
+        False,
+        "Fréchet distance on features of EfficientNet-Lite0, of images resized and rounded as the protocol has it for rFID; not FID, and only comparable at equal N",
+        digits=2,
+        axis="log",
+        per_image=False,
+        by_default=False,
+        networks=("efflite0",),
+    ),
+    FigureInfo(
         "kd_efflite0",
         "KD-EffLite0",
         "squared feature distance",

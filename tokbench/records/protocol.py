@@ -15,8 +15,16 @@ Uint8Rule = Literal["round", "half up", "truncate"]
 Pixels = Literal["bytes", "floats", "unclamped floats"]
 FidResize = Literal["TF1 bilinear to 299", "bilinear to 299", "bilinear antialias to 299", "bicubic antialias to 299"]
 
+HALVING, TORCHVISION = "box halving, bicubic", "scale all, cut as torchvision"
+"""One of the filters, and one of the crops."""
+
 MOST_PASSES = 1000
 """Passes over the same images."""
+
+
+def scales_all(crop: str) -> bool:
+    """Whether a crop scales the whole picture before it cuts."""
+    return crop.startswith("scale all")
 
 
 @dataclass(frozen=True)
@@ -122,12 +130,29 @@ class Protocol:
             raise ValueError(f"noise must be 0 to {MOST_PASSES - 1}, got {self.noise}")
         if not self.antialias and self.resize not in ("bilinear", "bicubic"):
             raise ValueError(f"antialias=False goes with resize=bilinear or bicubic, got {self.resize}")
+        if not self.scales_all and (self.resize == HALVING or not self.antialias):
+            raise ValueError(f"resize={self.resize}, antialias={self.antialias} goes with a crop that scales all, got {self.crop!r}")
         if self.ssim_range is not None and not 0 < self.ssim_range <= 1000:
             raise ValueError(f"ssim_range must be above 0 and at most 1000, got {self.ssim_range}")
         if self.ssim_range is None and self.micro_batch % self.batch:
             raise ValueError(f"micro_batch must be a multiple of batch where ssim_range is that of a batch, got {self.micro_batch}")
         if self.psnr_ceiling is not None and not 0 < self.psnr_ceiling <= 1000:
             raise ValueError(f"psnr_ceiling must be above 0 and at most 1000 dB, got {self.psnr_ceiling}")
+
+    @property
+    def pixels_in(self) -> Mapping[str, object]:
+        """Whatever the images depend on that a tokenizer is given, and what it makes of them: protocols alike in it share one pass."""
+        return {name: getattr(self, name) for name in PIXELS_IN}
+
+    @property
+    def scales_all(self) -> bool:
+        """Whether the whole picture is scaled before it is cut."""
+        return scales_all(self.crop)
+
+    @property
+    def seen_at(self) -> int:
+        """Side of the square images that are judged, in pixels."""
+        return self.size if self.judged_size is None else self.judged_size
 
     @property
     def label(self) -> str:
@@ -143,8 +168,11 @@ class Protocol:
         return "+".join([self.name, *(f"{name}={getattr(self, name)}" for name in changed)])
 
 
-DEFAULT = "photos-64"
-"""Preset of the images that come with the package."""
+PIXELS_IN = ("size", "resize", "antialias", "crop", "samples", "seed", "precision", "micro_batch", "noise")
+"""Settings that reach the tokenizer; all others say how its images are judged."""
+
+DEFAULT, CLEAN = "photos-64", "tokbench-256"
+"""Presets of the images that come with the package, and of folders and data sets."""
 
 _ADM = {"resize": "box halving, bicubic", "crop": "scale all, cut on whole pixels"}
 _TORCHVISION = {"resize": "bilinear", "crop": "scale all, cut as torchvision"}
@@ -189,7 +217,7 @@ PRESETS = {
         _published("llamagen", **_ADM, **_SKIMAGE, uint8="half up", ssim_range=2.0, lpips_nets=()),
         _SEED_VOKEN,
         replace(_SEED_VOKEN, name="flowmo", precision="bf16", batch=5, psnr_averaging="batches"),
-        _published("titok", **_TORCHVISION, lpips_nets=()),
+        _published("titok", resize="bicubic", crop="scale all, cut as torchvision", lpips_nets=()),
         _published(
             "maskbit",
             **_TORCHVISION,

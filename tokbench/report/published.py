@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import fields
 
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 from tokbench.records.figures import BY_KEY
+from tokbench.records.protocol import Protocol
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
 from tokbench.report.table import Cell, Column, Table, column_of, make_sections
@@ -16,6 +18,15 @@ from tokbench.tokenizers.published import DATA_SETS, PublishedFigure, published_
 from tokbench.tokenizers.zoo import families, names, resolve
 
 BESIDE, APART = "measured beside published, under protocols that match", "published under another protocol: do not compare"
+
+SETTINGS = {
+    "psnr": ("pixels", "psnr_"),
+    "ssim": ("pixels", "ssim_"),
+    "lpips": ("lpips_",),
+    "lpips_vgg": ("lpips_",),
+    "rfid": ("fid_",),
+}
+"""How the names of settings begin by which figures are taken."""
 
 _IDS = {"imagenet-val": re.compile(r"(?:.*/)?ILSVRC2012_val_\d{8}\.\w+"), "coco-val2017": re.compile(r"(?:.*/)?\d{12}\.\w+")}
 _NAMES = {"imagenet-val": re.compile(r"(imagenet|ilsvrc).*val", re.IGNORECASE), "coco-val2017": re.compile(r"coco.*val", re.IGNORECASE)}
@@ -92,10 +103,22 @@ def keeps_apart(record: Record, variant: Variant, figure: PublishedFigure, ids: 
         return f"the record is at {protocol.size} px"
     if (protocol.uint8, protocol.precision) != ("round", "fp32"):
         return f"the record is with uint8={protocol.uint8}, precision={protocol.precision}"
+    if other := _judged_otherwise(record, figure.metric):
+        return f"the record is with {other}"
     metric = record.metrics.get(figure.metric)
     if metric is None or metric.value is None:
         return "not measured" if metric is None or metric.reason is None else f"not measured: {metric.reason}"
     return None
+
+
+def _judged_otherwise(record: Record, metric: str) -> str:
+    """The first setting of a record's protocol by which a figure is taken otherwise than by default; empty if there is none."""
+    wanted = ("originals", "judged_size", *SETTINGS.get(metric, ()))
+    for field in fields(Protocol):
+        value = getattr(record.protocol, field.name)
+        if field.name.startswith(wanted) and field.name != "lpips_nets" and value != field.default:
+            return f"{field.name}={value}"
+    return ""
 
 
 def _variant(record: Record) -> Variant | None:

@@ -15,6 +15,7 @@ from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.plugins import hint, import_class
 from tokbench.records.figures import FigureInfo
+from tokbench.records.protocol import Protocol
 
 
 @cache
@@ -59,6 +60,14 @@ def select(names: tuple[str, ...] | None) -> list[type[Metric]]:
             raise unknown_name("metric", name, [*by_key, "all"], hint=hint(name, "Metric"))
         chosen[by_key[name].name] = by_key[name]
     return list(chosen.values())
+
+
+def measured_by(protocol: Protocol) -> list[type[Metric]]:
+    """The metrics measured by default under a protocol, which says on which networks LPIPS is one of them."""
+    nets = {"lpips": "alex", "lpips_vgg": "vgg"}
+    wanted = {name for name, net in nets.items() if net in protocol.lpips_nets}
+    by_default = {metric.name for metric in select(None)} - nets.keys() | wanted
+    return [metric for name, metric in metric_classes().items() if name in by_default]
 
 
 def _of_others(reference: str, known: dict[str, type[Metric]]) -> type[Metric]:

@@ -14,8 +14,10 @@ from torch import Tensor
 
 from tokbench.bench.context import MetricContext
 from tokbench.bench.observation import Listing, Observation, Subject
+from tokbench.configs import canonical_json
 from tokbench.records.figures import FigureInfo
 from tokbench.records.intervals import Interval, group_bootstrap
+from tokbench.records.protocol import Pixels
 from tokbench.records.record import CodebookUse
 
 
@@ -186,9 +188,11 @@ class PerImageMetric(ByImage):
     Attributes:
         exact_value: Value of an image that came back exactly, where no mean can hold it. Such images are counted, and left out of mean
             and interval. None where every value can be averaged.
+        pixels: What it sees of a reconstruction, see ``Observation.pair``.
     """
 
     exact_value: ClassVar[float | None] = None
+    pixels: Pixels = "bytes"
     values: list[Tensor]
 
     def __init__(self) -> None:
@@ -200,9 +204,16 @@ class PerImageMetric(ByImage):
         """Return one value an image, ``[B]``."""
 
     def update(self, observation: Observation) -> None:
-        """Take one micro-batch in."""
-        self.values.append(self.per_image(observation).double().cpu())
+        """Take one micro-batch in. Of protocols that are measured together, those to whom the images are the same have one value."""
+        self.values.append(self._shared_values(observation) if observation.bytes_are else self.per_image(observation).double().cpu())
         self.note(observation)
+
+    def _shared_values(self, observation: Observation) -> Tensor:
+        key = canonical_json([self.name, self.settings, observation.seen(self.pixels)])
+        if key not in observation.shared:
+            observation.shared[key] = self.per_image(observation).double().cpu()
+        found: Tensor = observation.shared[key]
+        return found
 
     def report(self) -> dict[str, Figure]:
         """Return the mean and its interval over groups."""

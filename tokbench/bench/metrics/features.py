@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,8 @@ class FeatureMetric(ByImage):
     @property
     def settings(self) -> dict[str, Any]:
         """The network's settings, and what is compared with what."""
-        return self.network.settings | {"reference": "the same images", "micro_batch": self.micro_batch}
+        pixels = {} if self.network.pixels == "bytes" else {"pixels": self.network.pixels}
+        return self.network.settings | {"reference": "the same images", "micro_batch": self.micro_batch} | pixels
 
     def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
         """Take in what another instance has seen of other images of the same run.
@@ -53,27 +55,34 @@ class FeatureMetric(ByImage):
 
     def pairs(self, observation: Observation) -> Float32[Tensor, "b 2 d"]:
         """Features of originals and reconstructions; several metrics on one network compute them once."""
-        key = canonical_json([self.network.name, self.network.settings, self.micro_batch])
-        if key not in observation.shared:
-            both = np.stack([self._reference_features(observation), self._features(observation.reconstruction)], axis=1)
-            observation.shared[key] = torch.from_numpy(both)
-        found: Tensor = observation.shared[key]
-        return found
+        network = self.network
+        network_key = canonical_json([network.name, network.settings, self.micro_batch])
+        seen = observation.seen(network.pixels)
+        before, after = observation.levels(network.pixels)
+        keys = observation.keys if network.pixels == "bytes" else observation.keys_read
+        sides = {
+            f"originals {network_key} {b''.join(keys).hex()}": lambda: self._reference_features(before, keys),
+            f"reconstructions {network_key} {seen}": lambda: self._features(after),
+        }
+        for key, features in sides.items():
+            if key not in observation.shared:
+                observation.shared[key] = features()
+        return torch.from_numpy(np.stack([observation.shared[key] for key in sides], axis=1))
 
     def _features(self, images: Tensor) -> np.ndarray:
         return in_micro_batches(self.network.features, images, size=self.micro_batch).cpu().numpy()
 
-    def _reference_features(self, observation: Observation) -> np.ndarray:
+    def _reference_features(self, images: Tensor, keys: Sequence[bytes]) -> np.ndarray:
         cache = self.cache
         if cache is None:
-            return self._features(observation.reference)
-        found = {i: row for i, key in enumerate(observation.keys) if (row := cache.get(key)) is not None}
-        missing = [i for i in range(len(observation)) if i not in found]
+            return self._features(images)
+        found = {i: row for i, key in enumerate(keys) if (row := cache.get(key)) is not None}
+        missing = [i for i in range(len(keys)) if i not in found]
         if missing:
-            for i, row in zip(missing, self._features(observation.reference[torch.tensor(missing)]), strict=True):
-                cache.put(observation.keys[i], row)
+            for i, row in zip(missing, self._features(images[torch.tensor(missing)]), strict=True):
+                cache.put(keys[i], row)
                 found[i] = row
-        return np.stack([found[i] for i in range(len(observation))])
+        return np.stack([found[i] for i in range(len(keys))])
 
 
 class AllFeatures(FeatureMetric):

@@ -13,6 +13,7 @@ from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.observation import Observation, Subject
 from tokbench.nn.perceptual import LpipsNet, build_lpips, lpips_rows
 from tokbench.records.figures import figures_of
+from tokbench.records.protocol import Protocol, get_protocol
 from tokbench.weights.judges import read_judge
 
 MIN_SIZE = 32
@@ -26,31 +27,37 @@ class LPIPS(PerImageMetric):
         module: The network, from ``build_lpips``.
         weights_sha256: Digest of its file.
         micro_batch: Images a network pass.
+        protocol: Its ``lpips_range`` and ``lpips_pixels``; None is ``photos-64``.
     """
 
     name = "lpips"
     figures = figures_of(name)
     net: LpipsNet = "alex"
 
-    def __init__(self, module: nn.Module, weights_sha256: str, *, micro_batch: int) -> None:
+    def __init__(self, module: nn.Module, weights_sha256: str, *, micro_batch: int, protocol: Protocol | None = None) -> None:
         super().__init__()
+        self.rules = protocol or get_protocol()
+        self.pixels = self.rules.lpips_pixels
         self.module, self.weights_sha256, self.micro_batch = [module], weights_sha256, micro_batch
 
     @classmethod
     def create(cls, context: MetricContext) -> LPIPS:
         """Build it with the weights of this package or those fetched."""
         state, digest = read_judge(f"lpips-{cls.net}")
-        return cls(build_lpips(cls.net, state).to(context.device), digest, micro_batch=context.micro_batch)
+        module = build_lpips(cls.net, state).to(context.device)
+        return cls(module, digest, micro_batch=context.micro_batch, protocol=context.rules)
 
     @property
     def settings(self) -> dict[str, Any]:
         """Backbone, heads, range and weights."""
+        pixels = {} if self.pixels == "bytes" else {"pixels": self.pixels}
         return {
             "network": {"alex": "AlexNet", "vgg": "VGG16"}[self.net],
             "heads": "0.1",
-            "input": "[-1, 1], native size",
+            "input": f"{self.rules.lpips_range}, native size",
             "weights_sha256": self.weights_sha256,
             "micro_batch": self.micro_batch,
+            **pixels,
         }
 
     def not_applicable(self, subject: Subject) -> str | None:
@@ -61,7 +68,9 @@ class LPIPS(PerImageMetric):
 
     def per_image(self, observation: Observation) -> Tensor:
         """Distance of each pair."""
-        pairs = torch.stack([observation.reference_float, observation.reconstruction_float], dim=1)
+        pairs = torch.stack(observation.pair(self.pixels), dim=1)
+        if self.rules.lpips_range == "[0, 1]":
+            pairs = pairs.add_(1.0).div_(2.0)
         return in_micro_batches(lambda both: lpips_rows(self.module[0], both[:, 0], both[:, 1]), pairs, size=self.micro_batch)
 
 

@@ -1,36 +1,112 @@
-"""Peak signal-to-noise ratio, per image, then the mean of the decibels."""
+"""Peak signal-to-noise ratio: the mean of the decibels of images, or as a protocol that repeats others averages it."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
-from tokbench.bench.metrics.base import PerImageMetric
+from tokbench.bench.context import MetricContext
+from tokbench.bench.metrics.base import Figure, PerImageMetric, sum_exactly
 from tokbench.bench.observation import Observation
 from tokbench.bench.psnr import psnr
 from tokbench.records.figures import figures_of
+from tokbench.records.intervals import Interval, group_bootstrap
+from tokbench.records.protocol import Protocol, get_protocol
 
 __all__ = ["PSNR", "psnr"]
+
+AVERAGING = {"images": "mean of per-image dB", "all pixels": "dB of the pooled error", "batches": "mean of dB of each batch's pooled error"}
 
 
 class PSNR(PerImageMetric):
     """``10 log10(255^2 / MSE)`` of bytes; the error is averaged over an image's pixels and channels.
 
     Identical images have no decibels: they are counted, and the mean is that of the others. It is never below the decibels of their
-    pooled error.
+    pooled error. A protocol may average otherwise; values of images stay the same.
+
+    Args:
+        protocol: Its ``psnr_...``, ``pixels`` and ``batch``; None is ``photos-64``.
     """
 
     name = "psnr"
     figures = figures_of(name)
     exact_value = math.inf
+    peaks: list[Tensor]
+
+    def __init__(self, protocol: Protocol | None = None) -> None:
+        super().__init__()
+        self.rules = protocol or get_protocol()
+        self.pixels = self.rules.pixels
+        if self.rules.psnr_range != "255":
+            self.add_rows("peaks")
+
+    @classmethod
+    def create(cls, context: MetricContext) -> PSNR:
+        """Build it as the protocol has it."""
+        return cls(context.rules)
 
     @property
     def settings(self) -> dict[str, Any]:
         """Range and order of averaging."""
-        return {"data_range": 255, "averaging": "mean of per-image dB"}
+        rules = self.rules
+        found: dict[str, Any] = {"data_range": 255, "averaging": AVERAGING[rules.psnr_averaging]}
+        if rules.psnr_range != "255":
+            found["data_range"] = rules.psnr_range
+        if rules.psnr_averaging == "batches":
+            found["batch"] = rules.batch
+        if rules.psnr_ceiling is not None:
+            found["ceiling_db"] = rules.psnr_ceiling
+        if self.pixels != "bytes":
+            found["pixels"] = self.pixels
+        return found
 
     def per_image(self, observation: Observation) -> Tensor:
-        """Decibels of each image, infinite where it came back exactly."""
-        return psnr(observation.reference, observation.reconstruction)
+        """Decibels of each image, infinite where it came back exactly; no more than the ceiling, if there is one."""
+        found = psnr(*observation.levels(self.pixels))
+        return found if self.rules.psnr_ceiling is None else found.clamp_max(self.rules.psnr_ceiling)
+
+    def update(self, observation: Observation) -> None:
+        """Take one micro-batch in."""
+        super().update(observation)
+        if self.rules.psnr_range != "255":
+            self.peaks.append(observation.levels(self.pixels)[0].flatten(1).amax(dim=1).double().cpu())
+
+    def report(self) -> dict[str, Figure]:
+        """Return the figure and its interval over groups, or over batches."""
+        if self.rules.psnr_averaging == "images":
+            return super().report()
+        decibels, groups = self.in_order("values")
+        errors = [10 ** (-value / 10) for value in decibels]
+        found = self._pooled(errors, groups) if self.rules.psnr_averaging == "all pixels" else self._batched(errors)
+        return {self.figures[0].key: found}
+
+    def _pooled(self, errors: Sequence[float], groups: Sequence[str]) -> Figure:
+        """Decibels of the error of all images."""
+        exact, error = errors.count(0.0), sum_exactly(list(errors)) / len(errors)
+        if not error:
+            return Figure(math.inf, exact=exact)
+        peak = 255.0 if self.rules.psnr_range == "255" else max(self.in_order("peaks")[0], default=0.0)
+        ends = group_bootstrap(errors, groups)
+        above = _decibels(peak / 255.0) * 2
+        interval = None
+        if ends is not None and ends.low > 0:
+            interval = Interval(above - _decibels(ends.high), above - _decibels(ends.low), ends.method)
+        return Figure(above - _decibels(error), interval)
+
+    def _batched(self, errors: Sequence[float]) -> Figure:
+        """Mean of the decibels of batches; those that came back exactly are counted, and left out."""
+        size = self.rules.batch
+        batches = [errors[start : start + size] for start in range(0, len(errors), size)]
+        means = [sum_exactly(list(batch)) / len(batch) for batch in batches]
+        values = [-_decibels(mean) for mean in means if mean]
+        exact = sum(len(batch) for batch, mean in zip(batches, means, strict=True) if not mean)
+        if not values:
+            return Figure(math.inf, exact=exact)
+        return Figure(sum_exactly(values) / len(values), group_bootstrap(values, [str(place) for place in range(len(values))]), exact=exact)
+
+
+def _decibels(ratio: float) -> float:
+    return 10 * math.log10(ratio) if ratio > 0 else -math.inf

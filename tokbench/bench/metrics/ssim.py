@@ -1,41 +1,83 @@
 """Structural similarity. Paper: Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity".
 
 Same definition as scikit-image with ``gaussian_weights=True, sigma=1.5, use_sample_covariance=False``: 11x11 Gaussian,
-averaged over the positions where the window lies inside the image.
+averaged over the positions where the window lies inside the image. A protocol that repeats others may have another window, border or range.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
+from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import PerImageMetric
 from tokbench.bench.observation import Observation, Subject
 from tokbench.bench.psnr import doubles
 from tokbench.records.figures import figures_of
+from tokbench.records.protocol import Protocol, get_protocol
 
 WINDOW, SIGMA, K1, K2, DATA_RANGE = 11, 1.5, 0.01, 0.03, 255.0
 
+UNIFORM = 7
+"""Side of the uniform window, which scikit-image has by default."""
+
+LUMINANCE = (0.299, 0.587, 0.114)
+"""Weights of red, green and blue. Source: ITU-R BT.601."""
 
 BLOCK = 24
 """Positions along a side that one product blurs: the band of weights in a larger one would be mostly zeros. Kernels like twelves."""
 
 
-def ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity of two batches of bytes.
+@dataclass(frozen=True)
+class SSIMRule:
+    """How similarity is taken; the defaults are those of the figure ``ssim``.
 
     Args:
-        a: ``[B, C, H, W]``, values 0 to 255.
+        uniform: Whether the window is 7x7 with equal weights, not 11x11 Gaussian.
+        sample: Whether variances are those of samples: the sum of squares over N - 1.
+        mirrored: Whether all positions count, with the image mirrored at its border.
+        data_range: What the constants take for the range of pixels.
+        luminance: Whether luminance alone is compared.
+    """
+
+    uniform: bool = False
+    sample: bool = False
+    mirrored: bool = False
+    data_range: float = DATA_RANGE
+    luminance: bool = False
+
+    @property
+    def window(self) -> int:
+        """Side of the window."""
+        return UNIFORM if self.uniform else WINDOW
+
+
+def ssim(a: Tensor, b: Tensor, rule: SSIMRule | None = None) -> Tensor:
+    """Structural similarity of two batches of images.
+
+    Args:
+        a: ``[B, C, H, W]``, values 0 to 255, bytes or floats.
         b: Images of the same shape.
+        rule: How it is taken.
 
     Returns:
-        Mean over valid positions and channels, ``[B]``, float64.
+        Mean over positions and channels, ``[B]``, float64.
     """
-    band = window_band(a.device)
+    rule = rule or SSIMRule()
+    band = window_band(a.device, uniform=rule.uniform)
     # One by one: a matrix product may round otherwise with other images beside it.
-    return torch.stack([_ssim(x, y, band) for x, y in zip(doubles(a), doubles(b), strict=True)])
+    return torch.stack([_ssim(_prepared(x, rule), _prepared(y, rule), band, rule) for x, y in zip(doubles(a), doubles(b), strict=True)])
+
+
+def _prepared(image: Tensor, rule: SSIMRule) -> Tensor:
+    """An image ``[C, H, W]`` as the window slides over it."""
+    if rule.luminance:
+        image = (image * image.new_tensor(LUMINANCE)[:, None, None]).sum(dim=0, keepdim=True)
+    return F.pad(image, [rule.window // 2] * 4, mode="reflect") if rule.mirrored else image
 
 
 def similarity_and_contrast(a: Tensor, b: Tensor, band: Tensor) -> tuple[Tensor, Tensor]:
@@ -57,13 +99,17 @@ def similarity_and_contrast(a: Tensor, b: Tensor, band: Tensor) -> tuple[Tensor,
     return similarity.mean(dim=(0, 2)), contrast.mean(dim=(0, 2))
 
 
-def _ssim(a: Tensor, b: Tensor, band: Tensor) -> Tensor:
+def _ssim(a: Tensor, b: Tensor, band: Tensor, rule: SSIMRule) -> Tensor:
     mean_a, mean_b, products, squares = _moments(a, b, band)
     products_of_means = mean_a * mean_b
     squared_means = mean_a.square().addcmul_(mean_b, mean_b)
-    c1, c2 = (K1 * DATA_RANGE) ** 2, (K2 * DATA_RANGE) ** 2
-    above = (2 * (products - products_of_means) + c2).mul_(products_of_means.mul_(2).add_(c1))
-    below = (squares - squared_means).add_(c2).mul_(squared_means.add_(c1))
+    c1, c2 = (K1 * rule.data_range) ** 2, (K2 * rule.data_range) ** 2
+    shared, spread = products - products_of_means, squares - squared_means
+    if rule.sample:
+        positions = rule.window**2
+        shared, spread = (found.mul_(positions / (positions - 1)) for found in (shared, spread))
+    above = (2 * shared + c2).mul_(products_of_means.mul_(2).add_(c1))
+    below = spread.add_(c2).mul_(squared_means.add_(c1))
     return above.div_(below).mean()
 
 
@@ -80,48 +126,96 @@ def _moments(a: Tensor, b: Tensor, band: Tensor) -> tuple[Tensor, ...]:
 
 def _blurred(maps: Tensor, band: Tensor) -> Tensor:
     """Blur ``[H, ..., W]`` along its first and last dimension, where the window lies inside."""
+    reach = band.shape[1] - BLOCK
     height, *between, width = maps.shape
-    lines, columns = height - WINDOW + 1, width - WINDOW + 1
+    lines, columns = height - reach, width - reach
     rows = maps.reshape(height, -1)
     down = rows.new_empty(lines, rows.shape[1])
     for start in range(0, lines, BLOCK):
         size = min(BLOCK, lines - start)
-        torch.mm(band[:size, : size + WINDOW - 1], rows[start : start + size + WINDOW - 1], out=down[start : start + size])
+        torch.mm(band[:size, : size + reach], rows[start : start + size + reach], out=down[start : start + size])
     across = down.new_empty(lines * (rows.shape[1] // width), columns)
     down = down.view(-1, width)
     for start in range(0, columns, BLOCK):
         size = min(BLOCK, columns - start)
-        across[:, start : start + size] = down[:, start : start + size + WINDOW - 1] @ band[:size, : size + WINDOW - 1].T
+        across[:, start : start + size] = down[:, start : start + size + reach] @ band[:size, : size + reach].T
     return across.view(lines, *between, columns)
 
 
-def window_band(device: torch.device) -> Tensor:
-    """The window at ``BLOCK`` neighbouring positions, ``[BLOCK, BLOCK + WINDOW - 1]``: what lies before the first few fits any side."""
-    offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
-    window = torch.exp(-0.5 * (offsets / SIGMA).square())
-    band = torch.zeros(BLOCK, BLOCK + WINDOW - 1, dtype=torch.float64)
+def window_band(device: torch.device, *, uniform: bool = False) -> Tensor:
+    """The window at ``BLOCK`` neighbouring positions, ``[BLOCK, BLOCK + window - 1]``: what lies before the first few fits any side."""
+    side = UNIFORM if uniform else WINDOW
+    offsets = torch.arange(side, dtype=torch.float64) - side // 2
+    window = torch.ones_like(offsets) if uniform else torch.exp(-0.5 * (offsets / SIGMA).square())
+    band = torch.zeros(BLOCK, BLOCK + side - 1, dtype=torch.float64)
     for i in range(BLOCK):
-        band[i, i : i + WINDOW] = window / window.sum()
+        band[i, i : i + side] = window / window.sum()
     return band if device.type == "mps" else band.to(device)
 
 
 class SSIM(PerImageMetric):
-    """Mean structural similarity of bytes over positions, channels and images."""
+    """Mean structural similarity of bytes over positions, channels and images.
+
+    Args:
+        protocol: Its ``ssim_...``, ``pixels`` and ``batch``; None is ``photos-64``.
+    """
 
     name = "ssim"
     figures = figures_of(name)
 
+    def __init__(self, protocol: Protocol | None = None) -> None:
+        super().__init__()
+        self.protocol = protocol or get_protocol()
+        self.pixels = self.protocol.pixels
+        self.rule = SSIMRule(
+            uniform=self.protocol.ssim_window == "uniform 7x7",
+            sample=self.protocol.ssim_covariance == "N - 1",
+            mirrored=self.protocol.ssim_border == "mirrored",
+            data_range=DATA_RANGE * (self.protocol.ssim_range or 1.0),
+            luminance=self.protocol.ssim_colour == "luminance",
+        )
+
+    @classmethod
+    def create(cls, context: MetricContext) -> SSIM:
+        """Build it as the protocol has it."""
+        return cls(context.rules)
+
     @property
     def settings(self) -> dict[str, Any]:
         """Window, constants and range."""
-        return {"window": f"gaussian {WINDOW}x{WINDOW}, sigma {SIGMA}, valid", "k1": K1, "k2": K2, "data_range": int(DATA_RANGE)}
+        window = f"uniform {UNIFORM}x{UNIFORM}" if self.rule.uniform else f"gaussian {WINDOW}x{WINDOW}, sigma {SIGMA}"
+        found: dict[str, Any] = {
+            "window": f"{window}, {self.protocol.ssim_border}",
+            "k1": K1,
+            "k2": K2,
+            "data_range": int(self.rule.data_range),
+        }
+        if self.protocol.ssim_range is None:
+            found |= {"data_range": "largest less smallest value of a batch", "batch": self.protocol.batch}
+        if self.rule.sample:
+            found["covariance"] = "N - 1"
+        if self.rule.luminance:
+            found["colour"] = "luminance"
+        if self.pixels != "bytes":
+            found["pixels"] = self.pixels
+        return found
 
     def not_applicable(self, subject: Subject) -> str | None:
         """Images must hold one window."""
-        if min(subject.image_size) < WINDOW:
-            return f"images are smaller than the {WINDOW}x{WINDOW} window"
+        if min(subject.image_size) < self.rule.window:
+            return f"images are smaller than the {self.rule.window}x{self.rule.window} window"
         return None
 
     def per_image(self, observation: Observation) -> Tensor:
         """Similarity of each image."""
-        return ssim(observation.reference, observation.reconstruction)
+        before, after = observation.levels(self.pixels)
+        if self.protocol.ssim_range is not None:
+            return ssim(before, after, self.rule)
+        size = self.protocol.batch  # of which a micro-batch holds whole ones
+        parts = zip(before.split(size), after.split(size), strict=True)
+        return torch.cat([ssim(x, y, replace(self.rule, data_range=_widest(x, y))) for x, y in parts])
+
+
+def _widest(a: Tensor, b: Tensor) -> float:
+    """The larger range of two batches; that of all pixels where both are flat, as constants cannot be 0."""
+    return max(float(x.max()) - float(x.min()) for x in (a, b)) or DATA_RANGE

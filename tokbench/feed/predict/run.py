@@ -104,7 +104,7 @@ def predict(
     """
     studies = select_studies(figures)
     protocol, settings = protocol or get_protocol(), settings or PredictionProtocol()
-    source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size)
+    source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size, scaled=not protocol.scales_all)
     if source.ready_size is not None and source.ready_size != protocol.size:
         raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
     kept = {name: getattr(protocol, name) for name in CHANGEABLE}
