@@ -130,7 +130,7 @@ def test_run_prints_json_for_machines(tokbench_cli, pictures):
     assert set(records[0]["metrics"]) == {"psnr", *codes, "rfid"}
     assert records[1]["tokenizer"]["weights_sha256"]
     assert records[1]["tokens"]["codebook_sizes"] == [512]
-    assert records[0]["protocol"]["name"] == "photos-64"
+    assert records[0]["protocol"]["name"] == "tokbench-256"
     assert "record out/pixel-rgb" in err
 
 
@@ -146,7 +146,7 @@ def test_run_takes_weights_settings_size_limit_and_seed(tokbench_cli, pictures, 
     assert record["tokens"]["codebook_sizes"] == [10]
     assert record["tokens"]["grid"] == [32, 32]
     assert record["data"]["count"] == 3
-    assert record["protocol_label"] == "photos-64+data=pictures+size=32+samples=3+seed=5"
+    assert record["protocol_label"] == "tokbench-256+data=pictures+size=32+samples=3+seed=5"
     assert list((tmp_path / "runs").glob("*.json"))
 
 

@@ -24,6 +24,7 @@ from tokbench.commands.merge import merge
 from tokbench.commands.metrics import metrics
 from tokbench.commands.predict import predict
 from tokbench.commands.probe import probe
+from tokbench.commands.protocols import protocols
 from tokbench.commands.reconstruct import reconstruct
 from tokbench.commands.report import report
 from tokbench.commands.run import run
@@ -126,6 +127,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "list": list_,
     "show": show,
     "metrics": metrics,
+    "protocols": protocols,
     "run": run,
     "speed": speed,
     "merge": merge,

@@ -75,8 +75,8 @@ def reference(run, tmp_path):
 
 def test_a_run_leaves_a_record_alone(run, reference, tmp_path):
     assert sorted(path.name for path in (tmp_path / "whole").iterdir()) == [
-        "pixel-palette-512_photos-64+data=pictures+size=32.json",
-        "pixel-palette-512_photos-64+data=pictures+size=32.parquet",
+        "pixel-palette-512_tokbench-256+data=pictures+size=32.json",
+        "pixel-palette-512_tokbench-256+data=pictures+size=32.parquet",
     ]
     (text, _) = next(iter(reference.values()))
     data = json.loads(text)["data"]
@@ -96,7 +96,7 @@ def test_parts_make_the_record_of_the_whole(run, reference, tokbench_cli, tmp_pa
         assert f"part {part}, " in err
     before = journals(tmp_path / "runs")
     assert len(before) == 3
-    assert before["pixel-palette-512_photos-64+data=pictures+size=32.part-1-of-3.journal"] == [
+    assert before["pixel-palette-512_tokbench-256+data=pictures+size=32.part-1-of-3.journal"] == [
         "000000.parquet", "000000.safetensors", "000003.parquet", "000003.safetensors", INDEX,
     ]  # fmt: skip
     status, out, err = tokbench_cli("merge", "runs")
@@ -133,7 +133,7 @@ def test_parts_that_do_not_fit_are_refused(run, tokbench_cli, tmp_path):
     assert run("--part", "3/3")[0] == 0
     one, two, three = sorted((tmp_path / "runs").glob("*.journal"))
     shutil.copytree(two, tmp_path / "runs" / "copy" / two.name)
-    assert "part 2/3 of pixel-palette-512_photos-64+data=pictures+size=32 is there twice, in " in refused()
+    assert "part 2/3 of pixel-palette-512_tokbench-256+data=pictures+size=32 is there twice, in " in refused()
     shutil.rmtree(tmp_path / "runs" / "copy")
     (two / "000004.parquet").unlink()
     assert "lacks 1 of its 2 chunks (4); run that part again with --resume" in refused()
@@ -188,7 +188,7 @@ def test_an_ended_run_is_gone_on_with(run, reference, monkeypatch, caplog, tmp_p
     whole = stopped(monkeypatch, 3)
     status, _, err = run()
     assert status == 143
-    folder = "runs/pixel-palette-512_photos-64+data=pictures+size=32.journal"
+    folder = "runs/pixel-palette-512_tokbench-256+data=pictures+size=32.journal"
     assert f"tokbench: ended by SIGTERM; 3 of 5 chunks are in {folder}; go on with the same command and --resume" in err
     measured = []
     monkeypatch.setattr(PreparedRun, "_chunk", lambda self, number, *rest: measured.append(number) or whole(self, number, *rest))
@@ -260,7 +260,7 @@ def test_another_run_is_not_gone_on_with(run, monkeypatch, tmp_path):
     status, _, err = run("--resume")
     assert status == 2
     assert first_line(err).startswith(
-        "tokbench: runs/pixel-palette-512_photos-64+data=pictures+size=32.journal is of another run: versions."
+        "tokbench: runs/pixel-palette-512_tokbench-256+data=pictures+size=32.journal is of another run: versions."
     )
     assert first_line(err).endswith("choose another --out, or leave --resume out to begin anew")
     for words, what in (
@@ -273,8 +273,8 @@ def test_another_run_is_not_gone_on_with(run, monkeypatch, tmp_path):
     status, _, err = run()  # which begins anew beside it
     assert status == 143
     assert sorted(journals(tmp_path / "runs")) == [
-        "pixel-palette-512_photos-64+data=pictures+size=32.journal",
-        "pixel-palette-512_photos-64+data=pictures+size=32_2.journal",
+        "pixel-palette-512_tokbench-256+data=pictures+size=32.journal",
+        "pixel-palette-512_tokbench-256+data=pictures+size=32_2.journal",
     ]
 
 
@@ -352,7 +352,7 @@ def test_images_are_saved_by_whoever_measures_them(run, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"journal": 2}', '{"journal": 1, "part": "1/1", "facts": {}, "data": 3}', "[" * 9999])
 def test_a_journal_of_others_is_refused(content, run, tmp_path):
-    folder = tmp_path / "runs" / "pixel-palette-512_photos-64+data=pictures+size=32.journal"
+    folder = tmp_path / "runs" / "pixel-palette-512_tokbench-256+data=pictures+size=32.journal"
     folder.mkdir(parents=True)
     (folder / INDEX).write_text(content)
     status, _, err = run("--resume")
@@ -361,7 +361,7 @@ def test_a_journal_of_others_is_refused(content, run, tmp_path):
 
 
 def test_a_folder_of_that_name_with_other_things_stays(run, tmp_path):
-    folder = tmp_path / "runs" / "pixel-palette-512_photos-64+data=pictures+size=32.journal"
+    folder = tmp_path / "runs" / "pixel-palette-512_tokbench-256+data=pictures+size=32.journal"
     folder.mkdir(parents=True)
     (folder / "mine.txt").write_text("mine")
     assert run()[0] == 0

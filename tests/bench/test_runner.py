@@ -41,7 +41,7 @@ def test_lossless_tokenizer_calibrates_the_bench(folder):
     assert record.tokens.bpp == 24
     assert record.data.count == record.data.requested == 12
     assert record.data.name == "pictures"
-    assert record.protocol_label == "photos-64+data=pictures"
+    assert record.protocol_label == "tokbench-256+data=pictures+size=64"
 
 
 def test_lossless_tokenizer_has_no_frechet_distance_on_the_photos():

@@ -103,7 +103,7 @@ def test_a_limit_chooses_from_the_whole_set(kodak, tmp_path, monkeypatch, tokben
     status, _, err = tokbench_cli(*run)
     assert status == 0, err
     (record,) = Path("out").glob("*.json")
-    assert record.name == "pixel-rgb_photos-64+data=kodak+size=8+samples=2.json"
+    assert record.name == "pixel-rgb_tokbench-256+data=kodak+size=8+samples=2.json"
     (kodak / KODAK[3]).unlink()
     status, _, err = tokbench_cli(*run)
     assert status == 2

@@ -50,9 +50,9 @@ def test_records_hold_no_path_and_no_host(evaluation, tmp_path):
 def test_nothing_is_overwritten(evaluation, tmp_path):
     paths = [write_record(evaluation.record, evaluation.rows, tmp_path / "out") for _ in range(3)]
     assert [path.name for path in paths] == [
-        "pixel-rgb_photos-64+data=pictures.json",
-        "pixel-rgb_photos-64+data=pictures_2.json",
-        "pixel-rgb_photos-64+data=pictures_3.json",
+        "pixel-rgb_tokbench-256+data=pictures+size=64.json",
+        "pixel-rgb_tokbench-256+data=pictures+size=64_2.json",
+        "pixel-rgb_tokbench-256+data=pictures+size=64_3.json",
     ]
     assert not [path for path in (tmp_path / "out").iterdir() if "partial" in path.name]
     assert len(find_records([tmp_path / "out"])) == 3

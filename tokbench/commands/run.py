@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from contextlib import nullcontext, redirect_stdout
-from dataclasses import dataclass, replace
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,24 +24,19 @@ from tokbench.commands.console import (
     WeightsOption,
     WorkersOption,
     loading,
-    progress,
     say,
     tiles,
     tokenizers_and_sets,
 )
 from tokbench.commands.destinations import check_folder
-from tokbench.commands.values import whole, whole_numbers
+from tokbench.commands.measuring import Bench, Setup, Wanted, open_benches
+from tokbench.commands.values import completing, whole, whole_numbers
 from tokbench.errors import TokbenchError
-from tokbench.records.protocol import MOST_PASSES
+from tokbench.records.protocol import MOST_PASSES, PRESETS
 
 if TYPE_CHECKING:
     from tokbench.bench.anchors import Anchor
-    from tokbench.bench.chunks import Part
     from tokbench.bench.merging import Evaluation
-    from tokbench.bench.prepared import RunOptions
-    from tokbench.bench.team import Team
-    from tokbench.data.source import ImageSource
-    from tokbench.records.protocol import Protocol
     from tokbench.tokenizers.base import Tokenizer
 
 LONGEST_SEQUENCE = 999_999
@@ -64,8 +58,19 @@ def run(
     averages: AveragesOption = None,
     setting: SettingsOption = None,
     data: DataSetsOption = None,
+    protocol: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--protocol",
+            autocompletion=completing(lambda: PRESETS),
+            help="How to measure, see tokbench protocols; may be repeated, for a record each [default: tokbench-256, of what comes ready photos-64].",
+        ),
+    ] = None,
     limit: Annotated[int | None, whole("--limit", help="Images at most, chosen by --seed.")] = None,
-    size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: 64].")] = None,
+    size: Annotated[
+        int | None,
+        whole("--size", help="Side of the images in pixels [default: the protocol's; if none is named, what the tokenizer was made for]."),
+    ] = None,
     lengths: Annotated[
         str | None, typer.Option(help="Measure with the first 32, with the first 64, ... positions: 32,64. For sequences that decode so.")
     ] = None,
@@ -100,9 +105,7 @@ def run(
     from tokbench.bench.chunks import Part, parse_part
     from tokbench.bench.prepared import RunOptions
     from tokbench.bench.team import gathered
-    from tokbench.data.open import open_sources
     from tokbench.ranks import own_device
-    from tokbench.records.protocol import get_protocol
     from tokbench.report.gate import parse_conditions
     from tokbench.tokenizers.sets import check_sizes, expand
 
@@ -112,6 +115,9 @@ def run(
     places = data or ["photos"]
     if len(places) > 1 and save_images is not None:
         raise TokbenchError(f"--save-images keeps the images of one data set, {len(places)} are given; run them one by one")
+    wanted = Wanted(tuple(protocol or ()), {"samples": limit, "size": size, "seed": seed, "precision": precision})
+    if len(wanted.names) > 1 and save_images is not None:
+        raise TokbenchError(f"--save-images keeps the images of one protocol, {len(wanted.names)} are named; run them one by one")
     if repeats > 1 and save_images is not None:
         raise TokbenchError("--save-images keeps the images of one pass, and --repeats makes several; leave one of them out")
     alone = {"--fail-if": fail_if, "--gate-report": gate_report, "--json": as_json, "--save-images": save_images}
@@ -121,21 +127,20 @@ def run(
         )
     check_folder(out_dir, "--out")
     check_gate_report(fail_if, gate_report)
-    protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     rounds = [tokenizer]
     if given != tokenizer:  # a set may be more than memory holds at once
         rounds = [[name] for name in tokenizer]
-        if not setting:  # which may change what sizes they take
-            check_sizes(tokenizer, protocol.size)
+        for side in [] if setting else wanted.sizes(places):  # settings may change what sizes they take
+            check_sizes(tokenizer, side)
     kept = () if lengths is None else whole_numbers("--lengths", lengths, LONGEST_SEQUENCE)
     chosen, cut = loading(weights, setting, drop, averages), tiles(tile_size, tile_overlap)
     if len(tokenizer) > 1 and (weights is not None or drop or averages is not None):
         raise TokbenchError(f"--weights, --drop and --averages belong to one tokenizer, {len(tokenizer)} are given; run them one by one")
     with redirect_stdout(sys.stderr), gathered() as team:  # plug-ins may print, and what we print may be JSON
-        benches, done, failed = list[_Bench](), list["Evaluation"](), False
+        benches, done, failed = list[Bench](), list["Evaluation"](), False
         for names in rounds:
             try:  # before the data: mistakes show at once
-                subjects, wrong = _subjects(names, own_device(device), chosen, protocol.size, kept, cut)
+                subjects, wrong = _subjects(names, own_device(device), chosen, wanted, places, kept, cut)
             except TokbenchError as error:
                 if len(rounds) == 1:
                     raise
@@ -144,13 +149,10 @@ def run(
                 continue
             if not benches:
                 options = RunOptions(batch_size, workers, strict=strict, feature_weights=feature_weights, save_images=save_images)
-                benches = [
-                    _Bench(source, place, metrics, protocol, options, out_dir, asked, resume, team, alone=len(places) == 1)
-                    for place, source in zip(places, open_sources(places, size=protocol.size), strict=True)
-                ]
+                benches = open_benches(Setup(wanted, metrics, options, out_dir, asked, resume, team), places)
             passes = [(subject, range(_passes(subject, repeats))) for subject in subjects]
             every = ((bench, subject, noise) for subject, noises in passes for bench in benches for noise in noises)
-            done += [evaluation for bench, subject, noise in every if (evaluation := bench.measure(subject, noise)) is not None]
+            done += [evaluation for bench, subject, noise in every for evaluation in bench.measure(subject, noise)]
             failed = failed or wrong or any(bench.failed for bench in benches)
             del subjects, passes  # before the next of a set takes memory
     if asked.whole and team.first:
@@ -165,71 +167,6 @@ def run(
         raise typer.Exit(1)
 
 
-@dataclass
-class _Bench:
-    """What all tokenizers of a command are measured by, on one data set; ``alone`` says that there is no other."""
-
-    source: ImageSource
-    place: str
-    metrics: str | None
-    protocol: Protocol
-    options: RunOptions
-    out: Path
-    part: Part
-    resume: bool
-    team: Team
-    alone: bool = True
-    failed: bool = False
-
-    def measure(self, subject: Tokenizer | Anchor, noise: int) -> Evaluation | None:
-        """Measure one tokenizer in one pass and write its record; None where it fails, and where that is not for this process to do."""
-        from tokbench.bench.prepared import PreparedRun
-        from tokbench.bench.runner import metric_names
-        from tokbench.bench.sharing import measure
-        from tokbench.conduct import Misbehaved
-        from tokbench.records.store import write_record
-
-        try:
-            with progress(subject.name, len(self.source)) if self.team.first else nullcontext(_silent) as advance:
-                prepared = PreparedRun(
-                    subject,
-                    self.source,
-                    metrics=metric_names(self.metrics),
-                    protocol=replace(self.protocol, noise=noise),
-                    options=replace(self.options, progress=advance),
-                    place=self.place,
-                )
-                shared = measure(
-                    prepared,
-                    self.out,
-                    lambda evaluation: write_record(evaluation.record, evaluation.rows, self.out),
-                    part=self.part,
-                    resume=self.resume,
-                    team=self.team,
-                )
-        except TokbenchError as error:
-            if not isinstance(error, Misbehaved) and (self.alone or not self.team.alone):  # other processes would wait for this one
-                raise
-            say(f"tokbench: {error}" if self.alone else f"tokbench: {subject.name} on {self.source.name}: {error}")
-            self.failed = True
-            return None
-        if not self.part.whole and self.team.first:
-            whole = len(self.part.chunks(len(prepared.spans)))
-            say(f"{subject.name}: part {self.part}, {whole} of {len(prepared.spans)} chunks, in {shared.folder}")
-            say(f"when all parts are there: tokbench merge {self.out}")
-        if shared.evaluation is None:
-            return None
-        record = shared.evaluation.record
-        on = "" if self.alone else f" on {record.data.name}"
-        say(f"{subject.name}{on}: {record.timing.total_seconds:.1f} s, record {shared.path}")
-        if record.trained_on:
-            say(f"{subject.name} was trained on images of {record.data.name}, which it is measured on; its figures are marked")
-        for failure in shared.evaluation.failures:
-            say(f"tokbench: {subject.name}: {failure}")
-        self.failed = self.failed or bool(shared.evaluation.failures)
-        return shared.evaluation
-
-
 def _passes(subject: Tokenizer | Anchor, repeats: int) -> int:
     """How often something is measured: once, if it draws no noise."""
     if repeats > 1 and not (getattr(subject, "encode_is_stochastic", False) or getattr(subject, "decode_is_stochastic", False)):
@@ -238,12 +175,8 @@ def _passes(subject: Tokenizer | Anchor, repeats: int) -> int:
     return repeats
 
 
-def _silent(done: int, total: int) -> None:
-    pass
-
-
 def _subjects(
-    names: list[str], device: str, chosen: dict[str, Any], size: int, lengths: tuple[int, ...], cut: Cut
+    names: list[str], device: str, chosen: dict[str, Any], wanted: Wanted, places: list[str], lengths: tuple[int, ...], cut: Cut
 ) -> tuple[list[Tokenizer | Anchor], bool]:
     """Load what is to be measured, once for every length; those whose own code fails are named and left out, and so the second value."""
     from tokbench.conduct import Misbehaved, layout_of
@@ -263,7 +196,8 @@ def _subjects(
             subject = subject if cut is None else cut(subject)
             found = [subject.keeping(length) for length in lengths] or [subject]
             for one in found:
-                layout_of(one, size, size)
+                for size in dict.fromkeys(protocol.size for place in places for protocol in wanted.of(one, place)):
+                    layout_of(one, size, size)
         except Misbehaved as error:
             failures.append(error)
         else:

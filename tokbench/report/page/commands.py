@@ -19,7 +19,7 @@ from tokbench.records.prediction_figures import STUDIES
 from tokbench.records.prediction_record import PredictionProtocol, PredictionRecord
 from tokbench.records.probe_protocol import PRESETS as PROBES
 from tokbench.records.probe_record import ProbeRecord
-from tokbench.records.protocol import PRESETS, Protocol
+from tokbench.records.protocol import DEFAULT, PRESETS, Protocol
 from tokbench.records.record import Record, TokenizerInfo
 from tokbench.records.speed_record import MODES, SpeedProtocol, SpeedRecord
 from tokbench.report.page.model import Group, clipped
@@ -115,13 +115,21 @@ def anchor_command(group: Group, names: Sequence[str]) -> str:
 
 def _run_line(subject: Sequence[str], record: Record, metrics: Sequence[str], remarks: list[str]) -> str:
     """The command that measures something as a record was."""
-    words = ["tokbench", "run", *subject, "--data", _data(record.data.name, remarks), *_protocol(record.protocol, remarks)]
+    words = ["tokbench", "run", *subject, "--data", _data(record.data.name, remarks)]
+    words += [*_preset(record), *_protocol(record.protocol, remarks)]
     known = {info.key for info in FIGURES}
     others = [clipped(key) for key in metrics if key not in known]
     if others:
         remarks.append(f"MODULE:CLASS names the metric that gives {', '.join(others)}: the record does not say which class it is")
     chosen = [key for key in metrics if key in known] + ["MODULE:CLASS"] * bool(others)
     return _line([*words, *(["--metrics", ",".join(chosen)] if chosen else []), "--out", OUT], remarks)
+
+
+def _preset(record: Record) -> list[str]:
+    """Words that name the protocol, where it is not that of images that come ready."""
+    name, data = record.protocol.name, record.data.name
+    ready = PLACELESS.fullmatch(data) is not None or data.startswith("faces:")
+    return [] if name not in PRESETS or (ready and name == DEFAULT) else ["--protocol", name]
 
 
 def _data(name: str, remarks: list[str]) -> str:

@@ -1,0 +1,201 @@
+"""How a command measures: under which protocols each tokenizer is, on which data, in how many passes, and what is said of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tokbench.commands.console import progress, say
+from tokbench.errors import TokbenchError
+from tokbench.records.protocol import get_protocol
+
+if TYPE_CHECKING:
+    from tokbench.bench.anchors import Anchor
+    from tokbench.bench.chunks import Part
+    from tokbench.bench.merging import Evaluation
+    from tokbench.bench.prepared import PreparedRun, RunOptions
+    from tokbench.bench.sharing import Shared
+    from tokbench.bench.team import Team
+    from tokbench.data.source import ImageSource
+    from tokbench.records.protocol import Protocol
+    from tokbench.tokenizers.base import Tokenizer
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Under which protocols to measure: those that were named, or that of the images and the tokenizer's own size.
+
+    Args:
+        names: Names of protocols; empty if none was named.
+        changes: Settings that were given, None where not.
+    """
+
+    names: tuple[str, ...]
+    changes: Mapping[str, object]
+
+    def __post_init__(self) -> None:
+        twice = next((name for name in self.names if self.names.count(name) > 1), None)
+        if twice is not None:
+            raise TokbenchError(f"--protocol names {twice} twice; name every protocol once")
+        for name in self.names:
+            get_protocol(name, self.changes)
+
+    def of(self, subject: Tokenizer | Anchor | None, place: str) -> list[Protocol]:
+        """Protocols of a tokenizer on images of a place; None is a tokenizer of no size of its own."""
+        from tokbench.bench.defaults import default_protocol, image_size_of
+
+        if self.names:
+            return [get_protocol(name, self.changes) for name in self.names]
+        return [default_protocol(place, image_size_of(subject), self.changes)]
+
+    def sizes(self, places: Sequence[str]) -> list[int]:
+        """Sides that every tokenizer is measured at, as far as they are known without it."""
+        from tokbench.bench.defaults import comes_ready
+
+        known = [place for place in places if self.names or self.changes.get("size") is not None or comes_ready(place)]
+        return list(dict.fromkeys(protocol.size for place in known for protocol in self.of(None, place)))
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all tokenizers and data sets of a command are measured with.
+
+    Args:
+        wanted: Under which protocols.
+        metrics: Names separated by commas; None are those measured by default.
+        options: What changes no figure.
+        out: Folder for the records.
+        part: Which part of the runs.
+        resume: Go on with what is there.
+        team: Who measures.
+    """
+
+    wanted: Wanted
+    metrics: str | None
+    options: RunOptions
+    out: Path
+    part: Part
+    resume: bool
+    team: Team
+
+
+class Bench:
+    """What all tokenizers of a command are measured by, on one data set.
+
+    Args:
+        setup: How.
+        place: Where the images are.
+        alone: Whether there is no other data set.
+
+    Attributes:
+        failed: Whether something failed that does not end the command.
+    """
+
+    def __init__(self, setup: Setup, place: str, *, alone: bool) -> None:
+        self.setup, self.place, self.alone = setup, place, alone
+        self.failed = False
+        self._sources: dict[tuple[int, bool] | None, ImageSource] = {}
+
+    def source(self, protocol: Protocol) -> ImageSource:
+        """The images, opened once; what comes ready is another source at another size."""
+        from tokbench.bench.defaults import comes_ready
+        from tokbench.data.open import open_source
+
+        key = (protocol.size, protocol.scales_all) if comes_ready(self.place) else None
+        if key not in self._sources:
+            self._sources[key] = open_source(self.place, size=protocol.size, scaled=not protocol.scales_all)
+        return self._sources[key]
+
+    def measure(self, subject: Tokenizer | Anchor, noise: int) -> list[Evaluation]:
+        """Measure one tokenizer under all its protocols and write the records; none where it fails, or that is not for this process to do."""
+        from tokbench.bench.together import same_pixels
+
+        groups = same_pixels(replace(protocol, noise=noise) for protocol in self.setup.wanted.of(subject, self.place))
+        if self.setup.team.first and sum(map(len, groups)) > 1:
+            say(f"{subject.name}: {in_passes(groups)}")
+        return [evaluation for group in groups for evaluation in self._measure(subject, group)]
+
+    def _measure(self, subject: Tokenizer | Anchor, protocols: list[Protocol]) -> list[Evaluation]:
+        """One pass over the images."""
+        from tokbench.bench.prepared import prepare_all
+        from tokbench.bench.runner import metric_names
+        from tokbench.bench.sharing import measure_all
+        from tokbench.conduct import Misbehaved
+        from tokbench.records.store import write_record
+
+        setup, source = self.setup, self.source(protocols[0])
+        try:
+            with progress(subject.name, len(source)) if setup.team.first else nullcontext(_silent) as advance:
+                options = replace(setup.options, progress=advance)
+                runs = prepare_all(subject, source, protocols, metrics=metric_names(setup.metrics), options=options, place=self.place)
+                shared = measure_all(
+                    runs,
+                    setup.out,
+                    lambda evaluation: write_record(evaluation.record, evaluation.rows, setup.out),
+                    part=setup.part,
+                    resume=setup.resume,
+                    team=setup.team,
+                )
+        except TokbenchError as error:
+            if not isinstance(error, Misbehaved) and (self.alone or not setup.team.alone):  # other processes would wait for this one
+                raise
+            say(f"tokbench: {error}" if self.alone else f"tokbench: {subject.name} on {source.name}: {error}")
+            self.failed = True
+            return []
+        self._say_parts(subject, runs, shared)
+        return [self._said(subject, one.evaluation, one.path) for one in shared if one.evaluation is not None]
+
+    def _say_parts(self, subject: Tokenizer | Anchor, runs: Sequence[PreparedRun], shared: Sequence[Shared]) -> None:
+        if self.setup.part.whole or not self.setup.team.first:
+            return
+        whole = len(self.setup.part.chunks(len(runs[0].spans)))
+        for one in shared:
+            say(f"{subject.name}: part {self.setup.part}, {whole} of {len(runs[0].spans)} chunks, in {one.folder}")
+        say(f"when all parts are there: tokbench merge {self.setup.out}")
+
+    def _said(self, subject: Tokenizer | Anchor, evaluation: Evaluation, path: Path | None) -> Evaluation:
+        """Say what came of a run."""
+        record = evaluation.record
+        on = "" if self.alone else f" on {record.data.name}"
+        say(f"{subject.name}{on}: {record.timing.total_seconds:.1f} s, record {path}")
+        if record.trained_on:
+            say(f"{subject.name} was trained on images of {record.data.name}, which it is measured on; its figures are marked")
+        for failure in evaluation.failures:
+            say(f"tokbench: {subject.name}: {failure}")
+        self.failed = self.failed or bool(evaluation.failures)
+        return evaluation
+
+
+def open_benches(setup: Setup, places: Sequence[str]) -> list[Bench]:
+    """Open all data sets, so that mistakes show before anything is measured.
+
+    Raises:
+        TokbenchError: If there are no such images, they do not come in a size asked for, or two data sets are called the same.
+    """
+    benches = [Bench(setup, place, alone=len(places) == 1) for place in places]
+    called: dict[str, str] = {}
+    for bench in benches:
+        for protocol in setup.wanted.of(None, bench.place):
+            source = bench.source(protocol)
+        if source.name in called:
+            raise TokbenchError(
+                f"--data {called[source.name]} and --data {bench.place} are both called {source.name}, which is how records and tables "
+                "tell data sets apart; give each once, or a folder of another name"
+            )
+        called[source.name] = bench.place
+    return benches
+
+
+def in_passes(groups: Sequence[Sequence[Protocol]]) -> str:
+    """Which protocols share a pass over the images, in words."""
+    together = "; ".join(", ".join(protocol.name for protocol in group) for group in groups)
+    if len(groups) == 1:
+        return f"one pass over the images for {together}, which give it the same pixels"
+    return f"{len(groups)} passes over the images, as size, filter, crop or number format differ: {together}"
+
+
+def _silent(done: int, total: int) -> None:
+    pass
