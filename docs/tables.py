@@ -54,7 +54,7 @@ def study(name: str) -> Any:
     return module
 
 
-LADDER = study("quantizer_ladder")
+LADDER, PROTOCOLS = study("quantizer_ladder"), study("protocol_tables")
 
 WHICH = study("which_tokenizer")
 
@@ -68,6 +68,7 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("results/README.md", "faces"): lambda: results("faces-64"),
     ("docs/lm.md", "models"): models,
     ("docs/probe.md", "probe"): probes,
+    **{("docs/protocols.md", name): make for name, make in PROTOCOLS.TABLES.items()},
     ("docs/quantizer-ladder.md", "rungs"): LADDER.rungs,
     ("docs/quantizer-ladder.md", "ladder"): LADDER.tables,
     ("docs/which-tokenizer.md", "study"): WHICH.tables,
