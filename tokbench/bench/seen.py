@@ -30,7 +30,7 @@ class Restored:
         keys: SHA-256 of the pixels of each original.
         originals: As they were read.
         images: What a tokenizer gave, in [-1, 1] or beyond; of a codec the bytes that came back.
-        tokens: Of the originals; None of a codec.
+        tokens: What the originals became; None of a codec.
         reencode: Encodes bytes again.
     """
 

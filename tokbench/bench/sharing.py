@@ -73,7 +73,7 @@ def measure_all(
     writes the records. The journals then go, unless the runs may be gone on with or are a part.
 
     Args:
-        runs: Of one tokenizer on the same pixels; all but the first were prepared beside it.
+        runs: Runs of one tokenizer on the same pixels; all but the first were prepared beside it.
         out: Folder of the journals, which all processes share.
         write: Writes a record.
         part: Which part of the runs.

@@ -53,7 +53,7 @@ def measure_chunks(
     """Measure chunks, reading ahead across their ends.
 
     Args:
-        runs: Of one tokenizer on the same pixels; all but the first were prepared beside it.
+        runs: Runs of one tokenizer on the same pixels; all but the first were prepared beside it.
         numbers: Which chunks, in order.
         wanted: Whether a chunk is wanted by a run, by its number and the place of the run.
         done: Images that were measured before, for whoever watches.

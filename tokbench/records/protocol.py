@@ -49,8 +49,8 @@ class Protocol:
         precision: Number format the tokenizer runs in.
         micro_batch: Images every network sees at once.
         noise: Which pass over the images it is. Passes differ in the noise that stochastic tokenizers draw, and in nothing else.
-        originals: What reconstructions are compared with: the bytes that were read, or those after the way to [-1, 1] and back, cut off,
-            which lowers 95 of the 256 grey levels by one.
+        originals: What reconstructions are compared with: the bytes that were read, or those that were cut off on the way to [-1, 1]
+            and back. That lowers 95 of the 256 grey levels by one.
         judged_size: Side to which originals and reconstructions are scaled, as bytes by ``bilinear`` with antialias, before anything
             judges them; None judges them at ``size``.
         batch: Images of a batch, where a figure is taken over batches; 1 where none is.
