@@ -304,3 +304,48 @@ def test_damaged_records_beside_are_named(tokbench_cli, written):
     status, _, err = tokbench_cli("explain", "runs/c-d_photos-64.json", "runs/a-b_photos-64.json")
     assert status == 2
     assert "runs/bad.json is not a readable record" in err
+
+
+@pytest.fixture
+def llamagen(pair, tmp_path):
+    """A record of a published tokenizer, on 60 other images."""
+    from tokbench.configs import plain
+    from tokbench.tokenizers.zoo import resolve
+
+    config = plain(resolve("llamagen/vq-16")[1].config)
+    record, rows = pair("llamagen/vq-16", tokenizer={"config": config}, uint8="truncate")
+    record.metrics["rfid"] = MetricResult(3.5, "squared feature distance", False)
+    return write_record(record, rows, tmp_path / "runs")
+
+
+def test_published_figures_stand_beside_a_record_with_all_that_keeps_them_apart(tokbench_cli, llamagen):
+    status, out, err = tokbench_cli("explain", llamagen, "--published", "--format", "json")
+    assert status == 0, err
+    found = json.loads(out)["figures"]
+    rfid = next(figure for figure in found if figure["figure"] == "rfid" and figure["published"] == 2.19)
+    assert rfid["change"] == pytest.approx(2.19 - 3.5)
+    assert rfid["compares"] is False
+    assert {"the record is of photos/test, N=60", "the record is at 64 px", "the record is with uint8=truncate, precision=fp32"} <= set(
+        rfid["apart"]
+    )
+    sentences = tokbench_cli("explain", llamagen, "--published", "--metrics", "rfid")[1]
+    assert "rfid: 3.500 -> 2.19, -1.310" in sentences or "rfid: 3.50 -> 2.19, -1.31" in sentences
+    assert "does not compare: " in sentences
+    assert "psnr" not in sentences
+    for form in FORMATS[1:]:
+        assert "the record is at 64 px" in tokbench_cli("explain", llamagen, "--published", "-f", form)[1].replace("\\", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("c/d",), "explain needs B (What to compare with it), got none; or give --published"),
+        (("c/d", "--published"), "nothing published is known of c/d; name a tokenizer as B"),
+        (("c/d", "vqgan/tiny", "--published"), "nothing published is known of vqgan/tiny"),
+        (("c/d", "--published", "--measure"), "--published compares with what cannot be measured again; leave --measure out"),
+    ],
+)
+def test_mistakes_about_published_figures_are_one_line(tokbench_cli, written, arguments, message):
+    status, out, err = tokbench_cli("explain", *arguments)
+    assert (status, out) == (2, "")
+    assert err.startswith(f"tokbench: {message}")

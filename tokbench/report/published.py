@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 
 from tokbench.configs import plain
@@ -53,7 +53,7 @@ def published_tables(records: Sequence[Record], rows: Sequence[Rows] | None = No
     beside: dict[tuple[str, PublishedFigure], tuple[Cell, ...]] = {}
     apart: dict[tuple[str, PublishedFigure], tuple[Cell, ...]] = {}
     for i, record in enumerate(records):
-        variant = _variant(record)
+        variant = variant_of(record)
         if section is None or variant is None:
             continue
         ids = [] if rows is None else sorted({name for column in rows[i].values() for name in column})
@@ -90,38 +90,45 @@ def keeps_apart(record: Record, variant: Variant, figure: PublishedFigure, ids: 
     Returns:
         The first reason; None if there is none.
     """
+    return next(reasons_apart(record, variant, figure, ids), None)
+
+
+def reasons_apart(record: Record, variant: Variant, figure: PublishedFigure, ids: Iterable[str] = ()) -> Iterator[str]:
+    """Give all that is known to keep a published figure and a record's from comparing; see ``keeps_apart``.
+
+    Yields:
+        Reasons, one after another.
+    """
+    protocol, metric = record.protocol, record.metrics.get(figure.metric)
     if figure.differs is not None:
-        return figure.differs
+        yield figure.differs
     if figure.data is None or figure.size is None:
-        return "another data set, reference or size, or not stated"
+        yield "another data set, reference or size, or not stated"
     if record.tokenizer.config != plain(variant.config):
-        return "the record is of another configuration"
-    if _data_set(record, list(ids)) != figure.data:
-        return f"the record is of {record.data.name}, N={record.data.count}"
-    protocol = record.protocol
-    if protocol.size != figure.size:
-        return f"the record is at {protocol.size} px"
+        yield "the record is of another configuration"
+    if figure.data is not None and _data_set(record, list(ids)) != figure.data:
+        yield f"the record is of {record.data.name}, N={record.data.count}"
+    if figure.size is not None and protocol.size != figure.size:
+        yield f"the record is at {protocol.size} px"
     if (protocol.uint8, protocol.precision) != ("round", "fp32"):
-        return f"the record is with uint8={protocol.uint8}, precision={protocol.precision}"
-    if other := _judged_otherwise(record, figure.metric):
-        return f"the record is with {other}"
-    metric = record.metrics.get(figure.metric)
+        yield f"the record is with uint8={protocol.uint8}, precision={protocol.precision}"
+    for other in _judged_otherwise(record, figure.metric):
+        yield f"the record is with {other}"
     if metric is None or metric.value is None:
-        return "not measured" if metric is None or metric.reason is None else f"not measured: {metric.reason}"
-    return None
+        yield "not measured" if metric is None or metric.reason is None else f"not measured: {metric.reason}"
 
 
-def _judged_otherwise(record: Record, metric: str) -> str:
-    """The first setting of a record's protocol by which a figure is taken otherwise than by default; empty if there is none."""
+def _judged_otherwise(record: Record, metric: str) -> Iterator[str]:
+    """The settings of a record's protocol by which a figure is taken otherwise than by default."""
     wanted = ("originals", "judged_size", *SETTINGS.get(metric, ()))
     for field in fields(Protocol):
         value = getattr(record.protocol, field.name)
         if field.name.startswith(wanted) and field.name != "lpips_nets" and value != field.default:
-            return f"{field.name}={value}"
-    return ""
+            yield f"{field.name}={value}"
 
 
-def _variant(record: Record) -> Variant | None:
+def variant_of(record: Record) -> Variant | None:
+    """The row of the zoo that a record's tokenizer is named after; None if there is none."""
     name = record.tokenizer.name  # of strangers: not to be looked for among files, as a name on the command line is
     if name not in {*names(), *families()}:
         return None

@@ -12,7 +12,7 @@ from tokbench.records.intervals import Interval
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
 from tokbench.report.comparable import settings_of
-from tokbench.report.explain.causes import Between, Cause, software_of
+from tokbench.report.explain.causes import SOFTWARE, Between, Cause, software_of
 from tokbench.report.explain.fields import WEIGHTS, FieldWords
 from tokbench.report.explain.split import FIRST, SECOND, Corner, Share, shares
 from tokbench.report.explain.sure import Sides, interval_of_share
@@ -191,6 +191,8 @@ def _steps(key: str, split: Split, between: Between, corners: Mapping[Corner, It
     if not found:
         return (), "equal" if split.change == 0 else "nothing that the records say differs"
     steps = tuple(_step(share, values, {corner: Sides(record, rows) for corner, (record, rows) in corners.items()}, key) for share in found)
+    if not software:  # of others, where the causes were told apart, and where they moved nothing
+        steps = tuple(step for step in steps if step.causes != (SOFTWARE,) or step.change != 0)
     return steps, _how(found, order)
 
 
@@ -231,7 +233,7 @@ def _how(found: Sequence[Share], order: Sequence[str]) -> str:
     if any(share.orders for share in found):
         return f"means over all orders of {counted(len(order), 'cause')}"
     if len(found) > 1:
-        return "changed one after another: " + ", ".join(share.causes[0] for share in found)
+        return "changed one after another: " + ", ".join(share.causes[0] for share in found if share.causes != (SOFTWARE,))
     return "one cause"
 
 

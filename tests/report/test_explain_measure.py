@@ -1,0 +1,136 @@
+"""Explanations that measure: what is missing between two records is measured again, one cause after another, and checked by digest."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from tokbench.bench.again import metrics_of
+from tokbench.bench.runner import run
+from tokbench.errors import TokbenchError
+from tokbench.records.protocol import get_protocol
+from tokbench.records.record import read_record
+from tokbench.records.store import write_record
+from tokbench.report.explain.causes import Between
+from tokbench.report.explain.plan import wanted
+
+NAME = "patch/kmeans-1024"
+
+
+@pytest.fixture
+def measured(tokbench_cli, folder, tmp_path):
+    """Measures a tokenizer on a folder of pictures under a changed protocol; returns the record's file."""
+
+    def measure(into="runs", name=NAME, metrics="psnr,ssim,codebook", **changes):
+        found = run(name, folder, protocol=get_protocol(changes={"size": 32, **changes}), metrics=metrics)
+        return write_record(found.record, found.rows, tmp_path / into)
+
+    return measure
+
+
+def figures(tokbench_cli, *arguments):
+    status, out, err = tokbench_cli("explain", *arguments, "--format", "json")
+    assert status == 0, err
+    return {figure["figure"]: figure for figure in json.loads(out)["figures"]}, err
+
+
+def test_causes_are_told_apart_by_measuring_one_after_another(tokbench_cli, measured, folder, tmp_path):
+    first, second = measured("a"), measured("b", resize="bilinear", uint8="truncate")
+    before, _ = figures(tokbench_cli, first, second)
+    assert [step["causes"] for step in before["psnr"]["steps"]] == [["resize", "uint8"]]
+    found, err = figures(tokbench_cli, first, second, "--measure", "--data", folder, "--out", "between")
+    assert "measured with resize as in B: record between" in err
+    (path,) = (tmp_path / "between").glob("*.json")
+    middle, alone = read_record(path), read_record(measured("c", resize="bilinear"))
+    assert middle.metrics == alone.metrics
+    values = [read_record(place).metrics["psnr"].value for place in (first, path, second)]
+    steps = found["psnr"]["steps"]
+    assert [step["causes"] for step in steps] == [["resize"], ["uint8"]]
+    assert [step["change"] for step in steps] == [values[1] - values[0], values[2] - values[1]]
+    for figure in found.values():
+        assert math.fsum(step["change"] for step in figure["steps"]) == pytest.approx(figure["second"] - figure["first"], abs=1e-12)
+    assert [step["causes"] for step in found["perplexity"]["steps"]] == [["resize"]]  # codes are taken before there are bytes
+    again, err = figures(tokbench_cli, first, second, "--results", "between", "--measure")
+    assert "there is no more to tell apart" in err
+    assert again == found
+
+
+def test_every_order_measures_all_combinations(tokbench_cli, measured, folder, tmp_path):
+    first, second = measured("a"), measured("b", resize="bilinear", uint8="truncate")
+    found, _ = figures(tokbench_cli, first, second, "--measure", "--every-order", "--data", folder, "--metrics", "psnr", "--out", "all")
+    assert len(list((tmp_path / "all").glob("*.json"))) == 2
+    assert found["psnr"]["how"] == "means over all orders of 2 causes"
+    assert all(step["orders"][0] <= step["change"] <= step["orders"][1] for step in found["psnr"]["steps"])
+
+
+def test_a_machine_of_others_is_told_from_a_cause(tokbench_cli, measured, folder):
+    """The first record is of another machine: it is measured again here, and what that moved is a step of its own."""
+    path, second = measured("a"), measured("b", uint8="truncate")
+    record = read_record(path)
+    psnr = replace(record.metrics["psnr"], value=record.metrics["psnr"].value + 0.125)
+    elsewhere = replace(record, environment=replace(record.environment, processor="another"), metrics=record.metrics | {"psnr": psnr})
+    path.write_text(elsewhere.to_json())
+    joined, _ = figures(tokbench_cli, path, second, "--metrics", "psnr")
+    assert [step["causes"] for step in joined["psnr"]["steps"]] == [["uint8", "software"]]
+    found, _ = figures(tokbench_cli, path, second, "--metrics", "psnr", "--measure", "--data", folder, "--out", "between")
+    steps = {tuple(step["causes"]): step["change"] for step in found["psnr"]["steps"]}
+    assert steps["software",] == pytest.approx(-0.125)
+    assert sum(steps.values()) == pytest.approx(found["psnr"]["change"])
+
+
+def test_what_is_to_be_measured_mixes_both_records(measured):
+    first, second = read_record(measured("a")), read_record(measured("b", resize="box", seed=3))
+    info = replace(second.tokenizer, config=second.tokenizer.config | {"block": 8}, state_sha256="1" * 64)
+    second = replace(second, tokenizer=info)
+    between = Between(first, second)
+    assert between.order == ("seed", "resize", "weights", "config.block")
+    plan = wanted(between, [], first, every=False)
+    assert [sorted(one.changed) for one in plan] == [["seed"], ["resize", "seed"], ["resize", "seed", "weights"]]
+    assert [(one.protocol.seed, one.protocol.resize) for one in plan] == [(3, "lanczos"), (3, "box"), (3, "box")]
+    assert plan[-1].tokenizer.state_sha256 == "1" * 64
+    assert plan[-1].tokenizer.config == first.tokenizer.config
+    assert len(wanted(between, [], first, every=True)) == 2**4 - 2
+
+
+def test_names_of_metrics_follow_from_figures():
+    assert metrics_of(["psnr", "perplexity", "usage", "fd[timm:resnet50.a1_in1k]", "own"]) == [
+        "psnr",
+        "codebook",
+        "fd_timm.resnet50.a1_in1k",
+    ]
+
+
+def test_mistakes_are_one_line(tokbench_cli, measured, folder, tmp_path):
+    first, second = measured("a", metrics="psnr"), measured("b", metrics="psnr", resize="bilinear", uint8="truncate")
+
+    def refused(*arguments):
+        status, out, err = tokbench_cli("explain", first, second, *arguments)
+        assert (status, out) == (2, "")
+        return err.strip().splitlines()[-1]
+
+    assert refused("--data", folder) == "tokbench: --data is for what is measured again; give --measure too, or leave it out"
+    assert refused("--measure").endswith("the images of pictures do not come with the package; give their place by --data")
+    assert "--data gives photos/test; give their place" in refused("--measure", "--data", "photos")
+    next(folder.glob("*.png")).unlink()
+    assert "but theirs" not in refused("--measure", "--data", folder)
+    assert "the images of pictures are not those of the record" in refused("--measure", "--data", folder, "--out", "other")
+    assert not (tmp_path / "other").exists()
+    record = read_record(first)
+    strange = replace(record, tokenizer=replace(record.tokenizer, state_sha256="1" * 64))
+    for path, of in ((first, strange), (second, replace(read_record(second), tokenizer=strange.tokenizer))):
+        path.write_text(of.to_json())
+    assert f"{NAME} has other weights here than in the record, whose digest begins 11111111" in refused("--measure", "--data", folder)
+
+
+def test_causes_that_cannot_be_changed_alone_are_refused(measured):
+    first = read_record(measured("a", metrics="psnr"))
+    second = replace(
+        first,
+        tokenizer=replace(first.tokenizer, source_sha256="1" * 64),
+        protocol=replace(first.protocol, uint8="truncate"),
+    )
+    with pytest.raises(TokbenchError, match="code cannot be changed by itself: the source of a plug-in"):
+        wanted(Between(first, second), [], first, every=False)
