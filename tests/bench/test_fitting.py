@@ -27,15 +27,15 @@ def test_presets_scale_and_cut_as_torchvision(preset, name, shape):
 
 
 def by_halves(image, size):
-    """The crop of guided diffusion, step by step: halve by means of blocks, scale by cubes, cut at the lower of two middles."""
+    """The crop of guided diffusion, step by step: halve across and down, scale by cubes, cut at the lower of two middles."""
     pixels = image
     while min(pixels.size) >= 2 * size:
-        even = np.asarray(pixels)[: pixels.height // 2 * 2, : pixels.width // 2 * 2].astype(int)
         if pixels.height % 2 or pixels.width % 2:
             pixels = pixels.resize((pixels.width // 2, pixels.height // 2), Image.Resampling.BOX)
-        else:
-            blocks = even.reshape(pixels.height // 2, 2, pixels.width // 2, 2, 3).sum(axis=(1, 3))
-            pixels = Image.fromarray(((blocks + 2) // 4).astype(np.uint8))
+            continue
+        levels = np.asarray(pixels).astype(int)
+        across = (levels[:, 0::2] + levels[:, 1::2] + 1) // 2
+        pixels = Image.fromarray(((across[0::2] + across[1::2] + 1) // 2).astype(np.uint8))
     factor = size / min(pixels.size)
     pixels = pixels.resize((round(pixels.width * factor), round(pixels.height * factor)), Image.Resampling.BICUBIC)
     top, left = (pixels.height - size) // 2, (pixels.width - size) // 2
@@ -48,8 +48,8 @@ def test_presets_halve_scale_and_cut_as_guided_diffusion(preset, shape):
     image = picture(*shape)
     found = fit(image, get_protocol(preset, {"size": 64})).astype(int)
     off = np.abs(found - by_halves(image, 64))
-    assert off.max() <= 2  # means of blocks are rounded in two ways, up to two times
-    assert off.mean() < 0.5
+    assert off.max() <= 2  # Pillow may halve down first, and rounds after each
+    assert off.mean() < 0.3
 
 
 @pytest.mark.parametrize("shape", SHAPES)
