@@ -26,7 +26,7 @@ STAND_IN = (
     "FD-EffLite0@299 stands in for rFID where Inception's weights are not at hand: EfficientNet-Lite0 is given what the protocol gives "
     "Inception, the same resize and rounding. It is not FID, and says how far such a figure moves, not rFID's own number"
 )
-PROCESSES = 8
+PROCESSES = 64
 """Processes among which a sampler that pads is said to part the images."""
 
 
