@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from tokbench.errors import TokbenchError
+from tokbench.records.figures import BY_KEY
 from tokbench.records.protocol import PRESETS
 from tokbench.records.record import Record
 from tokbench.records.store import find_records, read_rows
 from tokbench.report.protocols import presets_table
 from tokbench.report.render import render
-from tokbench.report.table import Cell, Column, Table, figure_column
+from tokbench.report.table import EXACT, Cell, Column, Table, figure_column
 
 RESULTS = Path(__file__).parents[1] / "results" / "protocols"
 
@@ -107,9 +109,10 @@ def figures(folder: Path = RESULTS) -> str:
             count = {found[next(iter(found))][each].data.count for each in shown}
             title = f"{column.title} at 64 px, N={' and '.join(map(str, sorted(count, reverse=True)))}"
             tables.append(Table(title, tuple(Column(each, each) for each in shown), rows, notes, "protocol"))
-    reasons = sorted({f"{key}: {why}" for records in found.values() for record in records.values() for key, why in _reasons(record)})
-    text = render(tables, "md")
-    return text + ("\nNot shown:\n\n" + "\n".join(f"- {reason}" for reason in reasons) + "\n" if reasons else "")
+    measured = {key for records in found.values() for record in records.values() for key in record.figures()}
+    needs = {key: f"tokbench weights get {info.asset}" if (info := BY_KEY[key]).asset else "128 images" for key in FIGURES}
+    absent = [f"- {BY_KEY[key].title}: needs {needs[key]}" for key in FIGURES if key not in measured]
+    return render(tables, "md") + ("\nNot shown:\n\n" + "\n".join(absent) + "\n" if absent else "")
 
 
 def sizes(folder: Path = RESULTS) -> str:
@@ -175,7 +178,9 @@ def _moved(row: Row, place: Path, clean: dict[str, Record]) -> tuple[Cell, ...]:
 def _change(column: Column, before: float | None, after: float | None) -> Cell:
     if before is None or after is None:
         return Cell("-")
-    change = after - before
+    if math.isinf(before):
+        return Cell(EXACT if math.isinf(after) else f"{EXACT}, then {column.write(after)}")
+    change = after - before if abs(after - before) > 1e-9 else 0.0
     small = f"{change * column.scale:+.2g}" if change and abs(change * column.scale) < 10**-column.digits else ""
     return Cell(f"{column.write(before)} {small or ('+' if change >= 0 else '-') + column.write(abs(change))}", change)
 
@@ -183,7 +188,7 @@ def _change(column: Column, before: float | None, after: float | None) -> Cell:
 def _padded(folder: Path, record: Record) -> float | None:
     """Mean PSNR where the first images are counted again until the processes have equally many."""
     path = next(path for path, found in find_records([folder]) if found.tokenizer.name == record.tokenizer.name)
-    values = [value for _, value in sorted(read_rows(path).get("psnr", {}).items()) if value != float("inf")]
+    values = [value for _, value in sorted(read_rows(path).get("psnr", {}).items()) if math.isfinite(value)]
     if not values:
         return None
     values += values[: -len(values) % PROCESSES]
@@ -213,14 +218,10 @@ def _value(record: Record | None, key: str) -> float | None:
     return None if record is None else record.figures().get(key)
 
 
-def _reasons(record: Record) -> Sequence[tuple[str, str]]:
-    return [(key, metric.reason) for key, metric in record.metrics.items() if metric.reason is not None and not metric.measured]
-
-
 def _cell(column: Column, value: float | None) -> Cell:
     if value is None:
         return Cell("-")
-    return Cell("exact" if value == float("inf") else column.write(value), value)
+    return Cell(EXACT if math.isinf(value) else column.write(value), value)
 
 
 TABLES: dict[str, Callable[[], str]] = {"presets": presets, "figures": figures, "sizes": sizes, "disagreements": disagreements}

@@ -37,11 +37,13 @@ from tokbench.data.source import ImageSource
 from tokbench.files import write_text
 from tokbench.images import to_float, to_uint8
 from tokbench.plugins import import_class
+from tokbench.records.figures import BY_KEY
 from tokbench.records.protocol import PRESETS, Protocol
 from tokbench.records.store import find_records, write_record
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.zoo import load, resolve, save_tokenizer
 from tokbench.tokens import DiscreteTokens
+from tokbench.weights.assets import asset_path
 
 RESULTS = Path(__file__).parents[1] / "results" / "protocols"
 
@@ -61,7 +63,8 @@ DRAWN: dict[str, dict[str, object]] = {"llamagen/vq-16": {"autoencoder.channels"
 JUDGED, CHANGED = ("vqgan/tiny",), ("vqgan/tiny", "llamagen/vq-16", "pixel/rgb")
 """Those whose Fréchet distances are measured, which takes longest, and those that are measured with one setting changed."""
 
-QUICK, ALL = ("psnr", "ssim", "lpips", "lpips_vgg"), ("psnr", "ssim", "lpips", "lpips_vgg", "rfid", "fd_efflite0_299")
+QUICK, DISTANCES = ("psnr", "ssim", "lpips", "lpips_vgg"), ("rfid", "fd_efflite0_299")
+"""What is measured of all, and of those that are judged by Fréchet distances, as far as the networks are here."""
 
 CLEAN = replace(PRESETS["tokbench-256"], size=SIDE)
 
@@ -213,6 +216,11 @@ def kept(path: Path, make: Callable[[], dict[str, float]]) -> None:
         write_text(path, json.dumps(make(), indent=1) + "\n")
 
 
+def here(*metrics: str) -> tuple[str, ...]:
+    """Those of metrics whose networks are here: a record says where a file should lie, which is nobody else's concern."""
+    return tuple(name for name in metrics if not BY_KEY[name].asset or asset_path(BY_KEY[name].asset).is_file())
+
+
 def everything(out: Path, images: int) -> None:
     """Make all records."""
     source, few = WholeSet(images), WholeSet(min(images, FEW))
@@ -222,12 +230,13 @@ def everything(out: Path, images: int) -> None:
         for name in (*ZOO, *SLOW, *DRAWN):
             tokenizer = drawn(name, Path(folder)) if name in DRAWN else load(name)
             shown = few if name in SLOW else source
-            measure(out / "presets", tokenizer, shown, presets, ALL if name in JUDGED else QUICK)
+            metrics = here(*QUICK, *(DISTANCES if name in JUDGED else ()))
+            measure(out / "presets", tokenizer, shown, presets, metrics)
             if name in CHANGED:
-                measure(out / "disagreements", tokenizer, shown, changed, ALL if name in JUDGED else QUICK)
-        measure(out / "disagreements", load("vae/tiny"), source, {"clean": CLEAN}, QUICK)
+                measure(out / "disagreements", tokenizer, shown, changed, metrics)
+        measure(out / "disagreements", load("vae/tiny"), source, {"clean": CLEAN}, here(*QUICK))
         sampled = load("vae/tiny", config={"posterior": "sample"})
-        measure(out / "disagreements", sampled, source, {"posterior-sample": CLEAN}, QUICK)
+        measure(out / "disagreements", sampled, source, {"posterior-sample": CLEAN}, here(*QUICK))
         measure(out / "sizes", load("patch/kmeans-1024"), source, dict(PRESETS), ("psnr", "ssim"))
     kept(out / "reference-sets.json", lambda: reference_sets(load("vqgan/tiny"), source))
     kept(out / "usage.json", lambda: usages(load("vqgan/tiny"), source))
