@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from tokbench.bench.anchors import Anchor, parse_anchor
@@ -54,7 +55,7 @@ class Workshop:
             TokbenchError: If tokenizer or images are not at hand, or are other ones than those of the records.
         """
         subject = self._tokenizer(tokenizer)
-        source = self._source(data, protocol.size)
+        source = self._source(data, protocol)
         found = run(subject, source, protocol=replace(protocol, data=source.name), metrics=tuple(metrics), options=options)
         chosen = ("samples", "seed", "size")
         alike = all(getattr(protocol, name) == getattr(data.protocol, name) for name in chosen)
@@ -100,11 +101,11 @@ class Workshop:
             loaded = loaded.tiled(tiling["size"], overlap=tiling["overlap"])
         return loaded if info.config.get(KEPT) is None else loaded.keeping(info.config[KEPT])
 
-    def _source(self, data: Record, size: int) -> ImageSource:
-        name = data.data.name
+    def _source(self, data: Record, protocol: Protocol) -> ImageSource:
+        name, open_at = data.data.name, partial(open_source, size=protocol.size, scaled=not protocol.scales_all)
         if comes_with_the_package(name):
-            return open_source(name, size=size)
-        found = [open_source(place, size=size) for place in self.places]
+            return open_at(name)
+        found = [open_at(place) for place in self.places]
         for source in found:
             if source.name == name:
                 return source
