@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.bench.context import MetricContext
-from tokbench.bench.metrics.base import Figure, Metric
+from tokbench.bench.metrics.base import ByImage, Figure, Metric
 from tokbench.bench.observation import Subject
 from tokbench.configs import canonical_json, plain
 from tokbench.records.figures import BY_KEY, FigureInfo
 from tokbench.records.intervals import Interval
 from tokbench.records.record import CodebookUse, MetricResult
+from tokbench.records.store import WITHOUT
 from tokbench.weights.training import UNKNOWN
 
 
@@ -106,7 +107,22 @@ def read_metric(
         given = sorted(map(str, report)) if isinstance(report, Mapping) else type(report).__name__
         raise ValueError(f"report gives {given}, announced are {', '.join(keys_of(metric))}")
     results = {info.key: _result(info, report[info.key], settings, trained_with) for info in _infos(metric)}
-    return results, {str(column): _numbers(column, values) for column, values in metric.rows().items()}, tuple(metric.codebooks())
+    rows = {str(column): _numbers(column, values) for column, values in metric.rows().items()}
+    return results, rows | _without(metric, report), tuple(metric.codebooks())
+
+
+def _without(metric: Metric, report: Mapping[str, Figure]) -> dict[str, dict[str, float]]:
+    """What figures of the whole set are without the group of each image, as columns of rows."""
+    listing = metric.listing if isinstance(metric, ByImage) else None
+    if listing is None:
+        return {}
+    return {
+        f"{key}{WITHOUT}": {
+            image: figure.without[group] for image, group in zip(listing.ids, listing.groups, strict=True) if group in figure.without
+        }
+        for key, figure in report.items()
+        if figure.without is not None
+    }
 
 
 def judged(networks: Sequence[str], trained_with: Sequence[str]) -> bool | None:

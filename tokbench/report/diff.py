@@ -16,7 +16,8 @@ from tokbench.records.intervals import Interval
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
 from tokbench.report.comparable import machine_of
-from tokbench.report.gate import CHANGE
+from tokbench.report.gate import CHANGE, HIGH, LOW
+from tokbench.report.paired_sets import SetDifference, set_difference
 from tokbench.report.significance import PairedDifference, image_groups, interval_of_difference, paired_difference, too_few
 from tokbench.report.subjects import one_by_names
 from tokbench.report.table import DERIVED, SPEED, TIMED
@@ -96,11 +97,18 @@ class Difference:
         return self.before if self.before == self.after else f"{self.before} -> {self.after}"
 
     def values(self) -> dict[str, float | str]:
-        """Figures of the second record and, as ``KEY.change``, changes; reasons where there are none. For gates."""
+        """Figures of the second record and, as ``KEY.change``, changes; reasons where there are none. For gates.
+
+        The ends of the interval of a change are ``KEY.change.low`` and ``KEY.change.high``.
+        """
         figures = {one.key: one.after if one.after is not None else "the second record has none" for one in self.changes}
         changes = {
             one.key + CHANGE: one.change if one.change is not None and not one.unknown else one.unknown or one.why for one in self.changes
         }
+        for one in self.changes:
+            none = one.unknown or ("its change has no interval" if one.interval is None else "")
+            for end, name in ((LOW, "low"), (HIGH, "high")):
+                changes[one.key + CHANGE + end] = none or float(getattr(one.interval, name))
         return figures | changes  # no figure of a record may stand for a change
 
 
@@ -242,11 +250,18 @@ def _metric_change(key: str, before: Record, after: Record, rows_before: Rows, r
         return replace(one, why="measured on other images")
     if _without_counts(first.settings) != _without_counts(second.settings):
         return replace(one, why="the metric's settings differ", unknown="the metric's settings differ")
-    return _judged(one, first, second, before, rows_before.get(key, {}), rows_after.get(key, {}))
+    pair = set_difference([(1.0, after, rows_after), (-1.0, before, rows_before)], key)
+    return _judged(one, first, second, before, rows_before.get(key, {}), rows_after.get(key, {}), pair)
 
 
 def _judged(
-    one: Change, first: MetricResult, second: MetricResult, record: Record, before: Mapping[str, float], after: Mapping[str, float]
+    one: Change,
+    first: MetricResult,
+    second: MetricResult,
+    record: Record,
+    before: Mapping[str, float],
+    after: Mapping[str, float],
+    pair: SetDifference | None,
 ) -> Change:
     groups = image_groups(record, before.keys() | after.keys())
     paired = paired_difference(after, before, groups) if before and after and groups is not None else None
@@ -263,6 +278,9 @@ def _judged(
         return replace(one, change=None, why=why, unknown=why)
     if one.before == one.after:
         return replace(one, verdict="same", why="equal")
+    if pair is not None:
+        why = f"{pair.interval.method}, p {pair.p:.2g}"
+        return replace(one, interval=pair.interval, verdict=_verdict(pair.value, pair.significant, higher), why=why)
     interval = interval_of_difference(second, first)
     if interval is not None:
         apart = interval.low > 0 or interval.high < 0

@@ -20,6 +20,9 @@ from tokbench.records.record import Record
 CHANGE = ".change"
 """Ends the name of a metric's change from one record to another."""
 
+LOW, HIGH = ".low", ".high"
+"""End the names of the ends of a change's 95 % interval: a change is beyond chance where both lie on one side of 0."""
+
 PATTERN = re.compile(r"\s*([A-Za-z_][\w.:\[\]-]*?)\s*(<=|>=|<|>)\s*([-+]?(?:\d+\.?\d*(?:[eE][-+]?\d+)?|\.\d+(?:[eE][-+]?\d+)?|inf))\s*")
 
 Values = Mapping[str, float | str]
@@ -91,7 +94,8 @@ def parse_conditions(texts: Sequence[str], *, known: Iterable[str] | None = None
         if math.isinf(float(match[3])) and "inf" not in match[3]:
             raise TokbenchError(f"--fail-if {text!r} has a number too large for a figure; give a smaller one, or inf")
         name = match[1]
-        base = name.removesuffix(CHANGE)
+        base = name.removesuffix(LOW).removesuffix(HIGH) if CHANGE in name else name
+        base = base.removesuffix(CHANGE)
         if names is not None and base not in names:
             raise unknown_name("metric", base, names, hint=f"In --fail-if {text!r}.")
         if name != base and not changes:

@@ -11,6 +11,7 @@ import numpy as np
 from tokbench.records.intervals import LEVEL, Interval, group_bootstrap
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
+from tokbench.report.paired_sets import paired_p
 from tokbench.report.words import counted
 
 ALPHA = 1 - LEVEL
@@ -157,9 +158,10 @@ def significantly_best(records: Sequence[Record], rows: Sequence[Rows], key: str
     """Find the record whose figure is better than every other's by more than chance.
 
     Where all records with the figure have per-image values, see ``paired_best``. A figure of the whole set, such as a Fréchet distance,
-    is compared by its 95 % intervals. That of a difference is put together from those of its two sides as if they were independent. For
-    runs over the same images this is wider than it need be. P-values follow from it by Student's t with the fewest degrees of freedom,
-    and are corrected after Holm. Without intervals there is no best.
+    is compared by a jackknife of the difference, where records hold what that takes, see ``set_difference``. Else 95 % intervals tell, of
+    which that of a difference is put together as if the two were independent. For runs over the same images this is
+    wider than it need be. P-values follow by Student's t with the fewest degrees of freedom. All are corrected after Holm. Without
+    intervals there is no best.
 
     Args:
         records: To be compared.
@@ -196,7 +198,10 @@ def significantly_best(records: Sequence[Record], rows: Sequence[Rows], key: str
         return best
     sign = 1 if higher else -1
     winner = max(figures, key=lambda i: sign * (figures[i].value or 0.0))
-    best[winner] = all_rejected([_p_of_intervals(figures[winner], metric) for i, metric in figures.items() if i != winner])
+    others = [i for i in figures if i != winner]
+    paired = [paired_p((records[winner], rows[winner]), (records[i], rows[i]), key) for i in others]
+    found = [_p_of_intervals(figures[winner], figures[i]) if p is None else p for i, p in zip(others, paired, strict=True)]
+    best[winner] = all_rejected(found)
     return best
 
 

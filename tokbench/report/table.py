@@ -108,7 +108,7 @@ SPEED_NOTE = f"{SPEED_MARK} measured on different machines, devices, threads or 
 MIXED_NOTE = f"{SETTINGS_MARK} under another protocol or on other data than most of this table: such figures do not compare"
 BOLD_NOTE = (
     "bold: better than every other row that has the figure, by more than chance (95 %, corrected after Holm; differences are paired "
-    "by image and tested over groups of images; figures of a whole set, such as Fréchet distances, are compared by their intervals)"
+    "by image and tested over groups of images; figures of a whole set, such as Fréchet distances, are compared by a jackknife over the same groups, or else by their intervals)"
 )
 
 

@@ -30,12 +30,14 @@ class Figure:
         interval: Where repeated samples of the groups would put it, if that was estimated.
         by_codebook: The same number for every codebook, where there are several.
         exact: Images that came back exactly, where these have no number: ``value`` is that of the others, infinite if there are none.
+        without: Group to the number without it, of a figure of the whole set: differences on the same images are judged by it.
     """
 
     value: float
     interval: Interval | None = None
     by_codebook: tuple[float, ...] | None = None
     exact: int = 0
+    without: Mapping[str, float] | None = None
 
 
 class Metric(torchmetrics.Metric):

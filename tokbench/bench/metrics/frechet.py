@@ -94,22 +94,25 @@ class FrechetMetric(FeatureMetric):
         order = self.all_rows("images").argsort()
         before, after = self._moments(order)
         value = distance_of_moments(before, after)
-        return {self.figures[0].key: Figure(value, self._interval(value, before, after))}
+        interval, without = self._interval(value, before, after)
+        return {self.figures[0].key: Figure(value, interval, without=without)}
 
-    def _interval(self, value: float, before: FeatureMoments, after: FeatureMoments) -> Interval | None:
+    def _interval(self, value: float, before: FeatureMoments, after: FeatureMoments) -> tuple[Interval | None, dict[str, float] | None]:
+        """The interval, and the distances without each group that it is made of."""
         places = torch.cat([self.all_rows("kept_images"), self.all_rows("images")])
         pairs = torch.cat([self.all_rows("kept"), self.all_rows("features")])
         if self.listing is None:
-            return None
+            return None, None
         chosen = None if before.samples() is not None else _chosen(self.listing)
         rows = [row for row in places.argsort().tolist() if chosen is None or self.listing.groups[places[row]] in chosen]
         groups = [self.listing.groups[place] for place in places[rows].tolist()]
         names = len(set(groups))
         if names < FEWEST_FOLDS:
-            return None
+            return None, None
         estimates = distances_without(before, after, pairs[rows].numpy(), groups, value)
         method = f"jackknife of {names} groups" if len(rows) == before.count else f"jackknife of {names} groups chosen by digest"
-        return jackknife_interval(value, estimates, method, count=round(names * before.count / len(rows)))
+        without = dict(zip(sorted(set(groups)), estimates.tolist(), strict=True))
+        return jackknife_interval(value, estimates, method, count=round(names * before.count / len(rows))), without
 
     def _moments(self, order: Tensor | None = None) -> tuple[FeatureMoments, FeatureMoments]:
         """Originals and reconstructions seen: what was condensed, in order, and then what was not."""

@@ -55,7 +55,8 @@ class InfiniteFrechet(AllFeatures):
         method = what if len(without) == len(set(names)) else f"{what} in {len(without)} folds"
         infinite, at_n = (info.key for info in self.figures)
         interval = jackknife_interval(value - bias, without, method) if grouped else None
-        return {infinite: Figure(value - bias, interval), at_n: Figure(bias)}
+        by_group = dict(zip(sorted(set(names)), (without - bias).tolist(), strict=True)) if grouped and what == method else None
+        return {infinite: Figure(value - bias, interval, without=by_group), at_n: Figure(bias)}
 
 
 def distance_and_without(before: np.ndarray, after: np.ndarray, groups: list[str]) -> tuple[float, np.ndarray]:

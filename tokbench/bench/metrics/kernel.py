@@ -37,4 +37,6 @@ class KernelMetric(AllFeatures):
         if count < FEWEST_FOLDS:
             return {self.figures[0].key: Figure(kernel_distance(before, after, paired=self.paired))}
         value, without = kernel_distances_without(before, after, groups, paired=self.paired)
-        return {self.figures[0].key: Figure(value, jackknife_interval(value, without, f"jackknife of {count} groups"))}
+        interval = jackknife_interval(value, without, f"jackknife of {count} groups")
+        by_group = dict(zip(sorted(set(groups)), without.tolist(), strict=True))
+        return {self.figures[0].key: Figure(value, interval, without=by_group)}

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
 from tokbench.report.explain.split import Corner, Share
+from tokbench.report.paired_sets import set_difference
 from tokbench.report.significance import image_groups, interval_of_difference
 
 
@@ -41,10 +42,17 @@ def interval_of_share(share: Share, sides: Mapping[Corner, Sides], key: str) -> 
     if together:
         groups = image_groups(taken[0][1].record, together)
         return group_bootstrap(list(together.values()), [name if groups is None else groups[name] for name in together])
+    paired = set_difference([(weight, side.record, side.rows) for weight, side in taken], key) if _of_sets(taken, key) else None
+    if paired is not None:
+        return paired.interval
     if len(taken) != 2:
         return None
     (_, after), (_, before) = sorted(taken, key=lambda item: -item[0])
     return interval_of_difference(after.record.metrics[key], before.record.metrics[key]) if key in after.record.metrics else None
+
+
+def _of_sets(taken: Sequence[tuple[float, Sides]], key: str) -> bool:
+    return bool(taken) and all(key in side.record.metrics for _, side in taken)
 
 
 def _sums(columns: list[tuple[float, Mapping[str, float]]]) -> dict[str, float]:

@@ -11,7 +11,7 @@ from tokbench.escapes import visible
 from tokbench.records.figures import FIGURES
 from tokbench.records.record import Record
 from tokbench.records.same import digests
-from tokbench.records.store import Rows
+from tokbench.records.store import WITHOUT, Rows
 from tokbench.report.table import DERIVED, SPEED, Column, Table, column_of, make_sections, make_tables
 
 COLOURS, SHAPES = 8, 5
@@ -118,7 +118,7 @@ class Group:
     @property
     def row_columns(self) -> list[Column]:
         """Metrics that at least one entry has per image, those of the table first."""
-        found = dict.fromkeys(key for entry in self.entries for key in sorted(entry.rows))
+        found = dict.fromkeys(key for entry in self.entries for key in sorted(entry.rows) if not key.endswith(WITHOUT))
         known = {column.key: column for column in (*map(column_of, FIGURES), *self.metric_columns)}
         ordered = [key for key in known if key in found] + [key for key in found if key not in known]
         return [known.get(key, Column(clipped(key), key, 4)) for key in ordered]
