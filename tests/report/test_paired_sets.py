@@ -59,7 +59,7 @@ def test_the_interval_is_the_jackknife_of_the_difference(of_values):
 
 def test_the_interval_holds_the_true_difference_as_often_as_it_says(of_values):
     """Both tokenizers see the same hard and easy groups; two intervals as if independent are several times as wide."""
-    rng, hits, narrower, runs = np.random.default_rng(2), 0, 0, 300
+    rng, hits, narrower, runs = np.random.default_rng(2), 0, 0, 200
     truth = math.sqrt(1 + 1 + 0.2**2) - math.sqrt(2)
     for _ in range(runs):
         common = rng.normal(size=(40, 1)) + rng.normal(size=(40, 6))
@@ -68,7 +68,7 @@ def test_the_interval_holds_the_true_difference_as_often_as_it_says(of_values):
         hits += found.interval.low <= truth <= found.interval.high
         apart = interval_of_difference(second[0].metrics[KEY], first[0].metrics[KEY])
         narrower += found.interval.high - found.interval.low < (apart.high - apart.low) / 3
-    assert 0.91 <= hits / runs <= 0.985
+    assert 0.9 <= hits / runs <= 0.99
     assert narrower == runs
 
 
