@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -24,6 +25,7 @@ class MetricContext:
         source: The images, for metrics that need to know more of them than their pixels.
         layout: Layout of the tokens of one image; None of a codec without tokens.
         protocol: How figures are computed; None is as ``photos-64`` has it.
+        built: What a metric has built that others need too, such as the weights of a network, by name.
     """
 
     device: torch.device
@@ -33,6 +35,7 @@ class MetricContext:
     source: ImageSource | None = None
     layout: TokenLayout | None = None
     protocol: Protocol | None = None
+    built: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def rules(self) -> Protocol:

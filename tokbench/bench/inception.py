@@ -9,22 +9,29 @@ from pathlib import Path
 import torch
 
 from tokbench.bench.context import MetricContext
-from tokbench.bench.networks import FeatureNetwork, inception
+from tokbench.bench.inception_input import InceptionInput
+from tokbench.bench.networks import FeatureNetwork, read_inception
 from tokbench.errors import TokbenchError
 from tokbench.records.figures import FigureInfo
 from tokbench.weights.assets import asset_path, get_asset
 from tokbench.weights.judges import check_file
 
 
-def open_inception(context: MetricContext) -> FeatureNetwork:
-    """Build the network with the weights given, fetched, or in torch's hub cache; resize and pixels are those of the protocol.
+def open_inception(context: MetricContext, given: InceptionInput | None = None) -> FeatureNetwork:
+    """Build the network with the weights given, fetched, or in torch's hub cache; metrics of one context share them.
+
+    Args:
+        context: Whose weights are read once, and whose protocol says which pixels are seen.
+        given: How images are made its input; None is as the protocol has it.
 
     Raises:
         TokbenchError: If there are none, or those in a cache are not the published ones.
     """
-    given, rules = context.feature_weights, context.rules
-    path = _fetched() if given is None else _given(given)
-    return replace(inception(path, context.device, resize=rules.fid_resize, scaling=rules.fid_scaling), pixels=rules.fid_pixels)
+    weights, rules = context.built.get("inception"), context.rules
+    if weights is None:
+        path = _fetched() if context.feature_weights is None else _given(context.feature_weights)
+        weights = context.built["inception"] = read_inception(path, context.device)
+    return replace(weights.network(given or InceptionInput(rules.fid_resize, rules.fid_scaling)), pixels=rules.fid_pixels)
 
 
 def figures_on(network: FeatureNetwork, figures: Iterable[FigureInfo], others: Mapping[str, tuple[str, str]]) -> tuple[FigureInfo, ...]:

@@ -15,8 +15,10 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
+from tokbench.bench.inception_input import InceptionInput
+from tokbench.configs import canonical_json
 from tokbench.errors import TokbenchError
-from tokbench.nn.fid_input import FidResize, FidScaling, fid_resized, fid_scaled
+from tokbench.nn.fid_input import FidResize, FidScaling, fid_resized
 from tokbench.nn.folding import frozen
 from tokbench.records.protocol import Pixels
 from tokbench.weights.assets import get_asset
@@ -40,6 +42,7 @@ class FeatureNetwork:
         classes: Weights of its last layer ``[classes, dim]``, whose products with features are logits, its biases left out; None if it
             classifies nothing.
         pixels: What it sees of a reconstruction; of floats, as of bytes, values from 0 to 255.
+        given: How images are made what it is given, where there are several ways.
     """
 
     name: str
@@ -49,6 +52,16 @@ class FeatureNetwork:
     computed: str = ""
     classes: Float32[Tensor, "c d"] | None = None
     pixels: Pixels = "bytes"
+    given: InceptionInput | None = None
+
+    def work(self, height: int, width: int) -> str:
+        """What it computes of images of a size, in words: networks that say the same have the same features."""
+        how = self.settings
+        if self.given is not None:
+            how = {key: value for key, value in how.items() if key not in ("resize", "scaling")} | {
+                "given": self.given.of_size(height, width)
+            }
+        return canonical_json([self.name, how, self.computed])
 
 
 def efficientnet_lite0(device: torch.device, *, resize: FidResize | None = None) -> FeatureNetwork:
@@ -103,10 +116,55 @@ def _efflite0_path() -> Path:
     return Path(spec.origin).parent / "models" / "efficientnet-lite0-57934424.pth"
 
 
+@dataclass(frozen=True)
+class Inception:
+    """The weights of Inception, ready to run.
+
+    Args:
+        trunk: All layers but the last, frozen.
+        classes: Weights of the last one, ``[1008, 2048]``.
+        sha256: Digest of their file.
+        device: Where they are.
+    """
+
+    trunk: nn.Module
+    classes: Float32[Tensor, "c d"]
+    sha256: str
+    device: torch.device
+
+    def network(self, given: InceptionInput) -> FeatureNetwork:
+        """Its pooled features of images that are made its input in one of several ways."""
+        published = self.sha256 == get_asset("inception").sha256
+        settings = {
+            "network": "Inception 2015-12-05, 2048 pooled features" if published else "weights of Inception's shapes, 2048 pooled features",
+            "weights_sha256": self.sha256,
+            "resize": _words(given.resize),
+            "scaling": given.scaling,
+        }
+        features = partial(_inception_features, self.trunk, given)
+        computed = COMPUTED.format(device=self.device.type)
+        return FeatureNetwork("inception", 2048, settings, features, computed, self.classes, given=given)
+
+
 def inception(
     path: Path, device: torch.device, *, resize: FidResize = "TF1 bilinear to 299", scaling: FidScaling = "(x - 128) / 128"
 ) -> FeatureNetwork:
-    """Build the Inception network of FID (2015-12-05) as ``torch-fidelity`` defines it, TF1 resize included.
+    """Build the Inception network of FID (2015-12-05), as ``read_inception`` does.
+
+    Args:
+        path: Its file.
+        device: Where to run.
+        resize: How images are resized; the other ways are those of other implementations.
+        scaling: What becomes of their values.
+
+    Raises:
+        TokbenchError: If torch-fidelity is missing or the file does not fit.
+    """
+    return read_inception(path, device).network(InceptionInput(resize, scaling))
+
+
+def read_inception(path: Path, device: torch.device) -> Inception:
+    """Read the Inception network of FID (2015-12-05) as ``torch-fidelity`` defines it.
 
     The file is read by this package: torch-fidelity would run what is pickled in it.
 
@@ -141,16 +199,7 @@ def inception(
     load_strictly(model, state, origin=path.name)  # refuses values that are not finite
     # Its layers lie in the order they run in; the last one makes logits of the features.
     *layers, last = model.children()
-    trunk = frozen(nn.Sequential(*layers), device)
-    published = digest == get_asset("inception").sha256
-    settings = {
-        "network": "Inception 2015-12-05, 2048 pooled features" if published else "weights of Inception's shapes, 2048 pooled features",
-        "weights_sha256": digest,
-        "resize": _words(resize),
-        "scaling": scaling,
-    }
-    features, computed = partial(_inception_features, trunk, resize, scaling), COMPUTED.format(device=device.type)
-    return FeatureNetwork("inception", 2048, settings, features, computed, last.weight.detach().cpu())
+    return Inception(frozen(nn.Sequential(*layers), device), last.weight.detach().cpu(), digest, device)
 
 
 def _words(resize: FidResize) -> str:
@@ -170,7 +219,6 @@ def _efflite0_features(model: Any, resize: FidResize | None, images: Tensor) -> 
 
 
 @torch.no_grad()
-def _inception_features(trunk: nn.Module, resize: FidResize, scaling: FidScaling, images: Tensor) -> Tensor:
-    x = fid_scaled(fid_resized(images.float(), resize), scaling)
-    found: Tensor = trunk(x.contiguous(memory_format=torch.channels_last)).flatten(1).float()
+def _inception_features(trunk: nn.Module, given: InceptionInput, images: Tensor) -> Tensor:
+    found: Tensor = trunk(given(images).contiguous(memory_format=torch.channels_last)).flatten(1).float()
     return found

@@ -31,7 +31,8 @@ def fid_resized(images: Float32[Tensor, "b 3 h w"], how: FidResize) -> Float32[T
     if how == "TF1 bilinear to 299":
         return tf1_bilinear(images, FID_SIZE)
     if how == "bicubic antialias to 299":
-        return F.interpolate(images, size=size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 255)
+        exact = images if images.device.type == "mps" else images.double()  # as PIL's weights are; some devices have no doubles
+        return F.interpolate(exact, size=size, mode="bicubic", align_corners=False, antialias=True).clamp(0, 255).to(images.dtype)
     if how not in ("bilinear to 299", "bilinear antialias to 299"):
         raise ValueError(f"there is no resize {how!r}")
     return F.interpolate(images, size=size, mode="bilinear", align_corners=False, antialias="antialias" in how)

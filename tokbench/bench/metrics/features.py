@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from tokbench.bench.metrics.base import ByImage
 from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.observation import Observation
-from tokbench.configs import canonical_json
 
 
 class FeatureMetric(ByImage):
@@ -54,20 +53,29 @@ class FeatureMetric(ByImage):
             self.cache.flush()
 
     def pairs(self, observation: Observation) -> Float32[Tensor, "b 2 d"]:
-        """Features of originals and reconstructions; several metrics on one network compute them once."""
-        network = self.network
-        network_key = canonical_json([network.name, network.settings, self.micro_batch])
-        seen = observation.seen(network.pixels)
-        before, after = observation.levels(network.pixels)
-        keys = observation.keys if network.pixels == "bytes" else observation.keys_read
-        sides = {
-            f"originals {network_key} {b''.join(keys).hex()}": lambda: self._reference_features(before, keys),
-            f"reconstructions {network_key} {seen}": lambda: self._features(after),
-        }
-        for key, features in sides.items():
-            if key not in observation.shared:
-                observation.shared[key] = features()
-        return torch.from_numpy(np.stack([observation.shared[key] for key in sides], axis=1))
+        """Features of originals and reconstructions."""
+        return torch.stack([self.originals(observation), self.reconstructions(observation)], dim=1)
+
+    def originals(self, observation: Observation) -> Float32[Tensor, "b d"]:
+        """Features of originals; several metrics whose network sees the same compute them once."""
+        pixels = self.network.pixels
+        keys = observation.keys if pixels == "bytes" else observation.keys_read
+        what = f"originals {b''.join(keys).hex()}"
+        return self._once(observation, what, lambda: self._reference_features(observation.levels(pixels)[0], keys))
+
+    def reconstructions(self, observation: Observation) -> Float32[Tensor, "b d"]:
+        """Features of reconstructions, likewise computed once."""
+        pixels = self.network.pixels
+        return self._once(
+            observation, f"reconstructions {observation.seen(pixels)}", lambda: self._features(observation.levels(pixels)[1])
+        )
+
+    def _once(self, observation: Observation, what: str, compute: Callable[[], np.ndarray]) -> Tensor:
+        key = f"{what} {self.micro_batch} {self.network.work(*observation.reference.shape[2:])}"
+        if key not in observation.shared:
+            observation.shared[key] = torch.from_numpy(compute())
+        found: Tensor = observation.shared[key]
+        return found
 
     def _features(self, images: Tensor) -> np.ndarray:
         return in_micro_batches(self.network.features, images, size=self.micro_batch).cpu().numpy()
