@@ -74,11 +74,25 @@ def test_labels_meet_no_mark_no_other_label_and_no_edge(points):
     for label, (_, _, text) in zip(place_labels(points, taken, frame), points, strict=True):
         if label is None:
             continue
-        assert label[0] == text != ""
+        assert label.text == text != ""
         width = 6.1 * len(text)
-        left = {"start": label[1], "middle": label[1] - width / 2, "end": label[1] - width}[label[3]]
-        boxes.append(Box(left + 0.1, label[2] - 9.9, left + width - 0.1, label[2] + 1.9))
+        left = {"start": label.x, "middle": label.x - width / 2, "end": label.x - width}[label.anchor]
+        boxes.append(Box(left + 0.1, label.y - 9.9, left + width - 0.1, label.y + 1.9))
     assert all(box.within(Box(-1, -1, 401, 301)) for box in boxes)
     for i, box in enumerate(boxes):
         assert not any(box.meets(other) for other in boxes[:i])
         assert not any(box.meets(Box(mark.left + 0.2, mark.top + 0.2, mark.right - 0.2, mark.bottom - 0.2)) for mark in taken)
+
+
+def test_names_of_marks_that_lie_together_are_all_written_and_those_asked_first_come_first():
+    frame = Box(0, 0, 400, 300)
+    points = [(200.0, 150.0 + i, f"family/{i}") for i in range(8)]
+    taken = [Box(x - 6, y - 6, x + 6, y + 6) for x, y, _ in points]
+    labels = place_labels(points, taken, frame)
+    assert all(labels)
+    assert {label.leader is None for label in labels} == {True, False}
+    for (x, y, _), label in zip(points, labels, strict=True):
+        if label.leader is not None:
+            assert math.hypot(label.leader[0] - x, label.leader[1] - y) < 60
+    beside = place_labels(points, taken, frame, first=[i == 5 for i in range(8)])[5]
+    assert (beside.x, beside.y, beside.leader) == (209.0, 159.0, None)  # to the right, as if it were alone

@@ -40,7 +40,7 @@ def browser():
 class Opened:
     """A page with everything the browser complained about or asked the network for."""
 
-    def __init__(self, browser, path, **context):
+    def __init__(self, browser, path, *, as_is=False, **context):
         self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce"} | context)
         self.page = self.context.new_page()
         self.said, self.asked = [], []
@@ -50,6 +50,8 @@ class Opened:
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.url = path.as_uri()
         self.page.goto(self.url)
+        if not as_is:  # with all sections open, and codecs
+            self.page.evaluate("all('details.fold').forEach((fold) => { fold.open = true; }); $('codecs')?.click()")
 
     def check(self):
         assert self.said == []
@@ -223,10 +225,25 @@ def test_hints_by_pointer_and_keyboard(opened, plain):
 def test_every_control_is_reached_by_keyboard_alone(opened, plain):
     page = opened(plain)
     reached = set()
-    for _ in range(90):
+    for _ in range(160):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("(e => e.id || e.getAttribute('class') || e.tagName)(document.activeElement)"))
-    assert {"skip", "theme", "filter", "all", "none", "chip", "sort", "scroll", "chart", "reasons", "errors quiet", "open"} <= reached
+    assert {
+        "skip",
+        "folds",
+        "theme",
+        "filter",
+        "all",
+        "none",
+        "codecs",
+        "chip",
+        "sort",
+        "scroll",
+        "chart",
+        "reasons",
+        "errors quiet",
+        "open",
+    } <= reached
 
 
 def test_the_viewer(opened, plain, make_pictures):
@@ -440,17 +457,18 @@ def test_the_theme_can_be_chosen(opened, plain):
 
 @pytest.mark.parametrize("width", [1280, 390])
 def test_nothing_moves_while_it_loads(opened, browser, plain, width):
-    page = opened(plain, viewport={"width": width, "height": 800})
-    shifts = page.evaluate(
+    shifts = opened(plain, as_is=True, viewport={"width": width, "height": 800}).evaluate(
         """() => new Promise(done => { let sum = 0;
            new PerformanceObserver(list => { for (const e of list.getEntries()) sum += e.value; }).observe({type: 'layout-shift', buffered: true});
            setTimeout(() => done(sum), 100); })"""
     )
     assert shifts < 0.01
+    page = opened(plain, viewport={"width": width, "height": 800})
     context = browser.new_context(java_script_enabled=False, viewport={"width": width, "height": 800})
     before = context.new_page()  # what is painted before the script has run
     before.goto(plain.as_uri())
     before.evaluate("document.querySelector('.no-script').remove()")
+    before.evaluate("document.querySelectorAll('details.fold').forEach((fold) => { fold.open = true; })")
     for selector in ("h1", ".bar", "#figures-0 table", "#rate-0 svg", "#gallery-0 .shot", "#commands pre"):
         assert page.locator(selector).first.bounding_box() == before.locator(selector).first.bounding_box(), selector
     context.close()
@@ -464,6 +482,86 @@ def test_paper_shows_all_of_it_and_no_controls(opened, plain):
     assert page.locator(".scroll").first.evaluate("e => getComputedStyle(e).overflowX") == "visible"
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
     assert page.locator("details:not([open])").count() == 0
+
+
+def test_codecs_stand_aside_until_they_are_asked_for(opened, plain):
+    page = opened(plain, as_is=True)
+    switch, count = page.locator("#codecs"), page.locator("#count")
+    page.click("#folds")
+    seen = ".figures .of-codec:visible, .chip.of-codec:visible, .matrix .of-codec:visible, .shot.of-codec:visible, .mark.codec:visible"
+    for _ in range(2):
+        assert switch.get_attribute("aria-pressed") == "false"
+        assert count.inner_text() == "4 of 4 shown, 1 codec aside"
+        assert names(page) == ["vq/plain", "vq/better", "bits/flat", "pixel/rgb"]
+        assert page.locator(seen).count() == 0
+        assert page.locator(".shot:visible").count() == 3 * 5  # originals and four tokenizers
+        page.fill("#filter", "anchor")
+        assert names(page) == []
+        page.press("#filter", "Escape")
+        switch.press("Enter")
+        assert count.inner_text() == "5 of 5 shown"
+        assert names(page)[-1] == "anchor/webp-320"
+        assert all(page.locator(part).count() for part in seen.split(", "))
+        switch.press("Space")
+
+
+def test_sections_fold_and_links_open_what_they_point_at(opened, plain):
+    page = opened(plain, as_is=True)
+    gallery = page.locator("#gallery-0 > .fold")
+
+    def is_open(fold):
+        return fold.evaluate("e => e.open")
+
+    assert page.locator("#figures-0 table").is_visible()
+    assert not is_open(gallery)
+    gallery.locator("summary").first.press("Enter")
+    assert page.locator("#gallery-0 .shot").first.is_visible()
+    gallery.locator("summary").first.press("Space")
+    assert not is_open(gallery)
+    link = page.locator("nav a[href='#gallery-0']")
+    for _ in range(2):  # also where one is already
+        link.click()
+        assert is_open(gallery)
+        page.wait_for_function("() => document.querySelector('#gallery-0').getBoundingClientRect().top < innerHeight")
+        gallery.evaluate("e => { e.open = false; }")
+    link.click()
+    page.reload()
+    assert is_open(page.locator("#gallery-0 > .fold"))
+    page.locator("#part-0 > .fold").evaluate("e => { e.open = false; }")
+    page.evaluate("location.hash = 'tokens-title-0'")
+    page.wait_for_function("() => document.querySelector('#tokens-0 > .fold').open && document.querySelector('#part-0 > .fold').open")
+
+
+def test_one_button_opens_and_closes_all_sections(opened, plain):
+    page = opened(plain, as_is=True)
+    button, closed = page.locator("#folds"), page.locator("details.fold:not([open])")
+    assert 5 < closed.count() < page.locator("details.fold").count()
+    button.press("Enter")
+    assert closed.count() == 0
+    page.wait_for_function("() => document.querySelector('#folds').textContent === 'Close all sections'")
+    button.press("Enter")
+    assert closed.count() == page.locator("details.fold").count()
+    page.wait_for_function("() => document.querySelector('#folds').textContent === 'Open all sections'")
+    before = page.evaluate("document.documentElement.scrollHeight")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert closed.count() == 0
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("document.documentElement.scrollHeight") == before
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_first_screen_answers(opened, committed, width):
+    page = opened(committed, as_is=True, viewport={"width": width, "height": 900})
+    answers = page.locator("#answers").bounding_box()
+    assert answers["y"] < 520
+    assert width < 1000 or answers["y"] + answers["height"] < 900
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    picture = page.locator(".matrix").first
+    assert picture.locator("tbody tr:visible").count() == 7
+    page.fill("#filter", "vq")
+    assert picture.locator("tbody tr:visible .who").all_inner_texts() == ["vqgan/tiny", "vqvae/tiny"]
+    page.fill("#filter", "")
+    assert page.evaluate("document.documentElement.scrollHeight") < (6000 if width > 1000 else 12000)
 
 
 def test_a_hostile_record_does_nothing(opened, folder, make_record, make_pictures):
@@ -490,7 +588,7 @@ def test_a_hostile_record_does_nothing(opened, folder, make_record, make_picture
     page.fill("#filter", HOSTILE[:20])
     assert page.evaluate("typeof window.pwned") == "undefined"
     assert page.evaluate("document.scripts.length") == 2
-    assert "<script>window.pwned=1</script>" in page.locator("h2").nth(1).inner_text()
+    assert "<script>window.pwned=1</script>" in page.locator("#part-title-0").inner_text()
 
 
 def test_one_tokenizer_and_forty(opened, folder, make_record, make_pictures):

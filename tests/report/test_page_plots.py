@@ -134,7 +134,7 @@ def test_marks_say_which_figures_were_measured_otherwise(make_record):
 def test_a_crowd_names_only_its_front(make_record):
     (group,) = arrange([measured(make_record, f"family/{i:02d}", 0.5 + 0.1 * i, 30 - 0.3 * i, 10) for i in range(20)])
     plot = plot_of(rate_plots(group), "PSNR")
-    assert [mark.label[0] for mark in plot.marks if mark.label] == ["family/00"]
+    assert [mark.label.text for mark in plot.marks if mark.label] == ["family/00"]
 
 
 def test_hills_are_histograms(make_record):

@@ -24,7 +24,7 @@ def headings(groups: Sequence[Group]) -> list[str]:
     Args:
         groups: Groups of the page. Where this would be the same for several, the groups' titles stand in brackets instead.
     """
-    subjects = [_subject(group) for group in groups]
+    subjects = [subject_of(group) for group in groups]
     found = [f"{subject} ({_protocol(group)})" for subject, group in zip(subjects, groups, strict=True)]
     return [
         clipped(f"{subject} ({group.title})", 300) if found.count(heading) > 1 else heading
@@ -32,7 +32,8 @@ def headings(groups: Sequence[Group]) -> list[str]:
     ]
 
 
-def _subject(group: Group) -> str:
+def subject_of(group: Group) -> str:
+    """What the images of a group show: ``Rendered text``, or the name of the data."""
     name = group.entries[0].record.data.name
     words, metric = OWN_SETS.get(name, (None, None))
     if words and (metric is None or any(metric in entry.record.metrics for entry in group.entries)):

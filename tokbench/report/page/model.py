@@ -128,11 +128,12 @@ def arrange(measured: Sequence[Measured]) -> list[Group]:
     """Sort records into groups that may be compared, by the rule of ``make_sections``.
 
     Args:
-        measured: In the order rows shall have.
+        measured: In the order rows shall have; codecs come behind tokenizers.
 
     Returns:
         The groups in the order of their first records.
     """
+    measured = sorted(measured, key=lambda item: item.record.tokenizer.codec is not None)
     subjects: dict[str, tuple[int, int]] = {}
     groups: list[Group] = []
     known = digests(item.record.tokenizer for item in measured)

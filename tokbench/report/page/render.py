@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from tokbench.report.page import facts, gallery, leaderboard, scatter, spread, tokens, usage
+from tokbench.report.page import facts, gallery, leaderboard, matrix, scatter, spread, tokens, usage
+from tokbench.report.page.answers import answers, leading_columns
 from tokbench.report.page.commands import Asked, anchor_command, commands, prediction_command, probe_command, speed_command
 from tokbench.report.page.embed import script_json
 from tokbench.report.page.environment import environment, macros
@@ -39,7 +40,7 @@ PICTURE_BYTES = 11_000_000
 TOKEN_SHARE = 0.25
 """Most of a group's part of it that its token pictures may take."""
 
-SCRIPTS = ("js/page.js", "js/table.js", "js/plots.js", "js/pictures.js")
+SCRIPTS = ("js/page.js", "js/folds.js", "js/table.js", "js/plots.js", "js/pictures.js")
 """Files of the page's script, the first with what the others share."""
 
 TOKEN_IMAGES = 4
@@ -109,6 +110,9 @@ def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra
         parts=parts,
         subjects=subjects,
         heading=_heading(subjects) if groups else extra[0].title,
+        aside=0 < sum(entry.codec is not None for entry in subjects) < len(subjects),
+        answers=answers(groups),
+        pictures=matrix.matrices(groups, leading_columns(groups)),
         extra=extra,
         warnings=facts.warnings(groups),
         published=facts.published(groups),
@@ -120,6 +124,7 @@ def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra
         script=script,
         policy=f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; base-uri 'none'; form-action 'none'",
         plot=scatter,
+        matrix=matrix,
         spread=spread,
         usage=usage,
     )
@@ -228,12 +233,12 @@ def missing_anchors(group: Group) -> list[str]:
 
 
 def _subjects(groups: Sequence[Group]) -> list[Entry]:
-    """One entry for every tokenizer on the page."""
+    """One entry for every tokenizer on the page, codecs last."""
     found: dict[int, Entry] = {}
     for group in groups:
         for entry in group.entries:
             found.setdefault(entry.subject, entry)
-    return list(found.values())
+    return sorted(found.values(), key=lambda entry: entry.codec is not None)
 
 
 def _heading(subjects: Sequence[Entry]) -> str:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from tokbench.records.record import Record
 from tokbench.report.comparable import SETTINGS_MARK
 from tokbench.report.page.axes import Scale, Tick, fit_scale, short
-from tokbench.report.page.labels import Box, place_labels
+from tokbench.report.page.labels import Box, Label, place_labels
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.plots.data import Axis, Point, Scatter, quality
 from tokbench.report.plots.scatters import rate_scatter, speed_scatter
@@ -37,7 +37,7 @@ class Mark:
         bar_across: Ends of that of the rate or speed, likewise.
         beaten_by: Numbers of the entries whose points beat it.
         tip: Lines for the reader who points at it.
-        label: Name to write beside it, if there is room, with the place.
+        label: Name to write beside it, if there is room, with its place, and whether a line leads to it.
     """
 
     entry: Entry
@@ -48,7 +48,7 @@ class Mark:
     bar_across: tuple[float, float] | None
     beaten_by: tuple[int, ...]
     tip: str
-    label: tuple[str, float, float, str] | None = None
+    label: Label | None = None
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,10 @@ def _chart(group: Group, column: Column, data: Scatter) -> Chart:
     marks = [_mark(group, point, x, y, column, data.x) for point in points]
     boxes = [Box(mark.x - 6, mark.y - 6, mark.x + 6, mark.y + 6) for mark in marks]
     texts = _texts([mark.entry for mark in marks], [group.entries[point.record] for point in data.front])
-    labels = place_labels([(m.x, m.y, text) for m, text in zip(marks, texts, strict=True)], boxes, Box(LEFT, 2, RIGHT + 12, BOTTOM))
+    frame = Box(LEFT, 2, RIGHT + 12, BOTTOM)
+    labels = place_labels(
+        [(m.x, m.y, text) for m, text in zip(marks, texts, strict=True)], boxes, frame, first=[m.entry.codec is None for m in marks]
+    )
     front = data.front[::-1] if data.x.higher_is_better else data.front
     front_end = LEFT if data.x.higher_is_better else RIGHT
     return Chart(
@@ -169,11 +172,13 @@ def _written(scaled: float, column: Column) -> str:
 
 
 def _texts(entries: Sequence[Entry], front: Sequence[Entry]) -> list[str]:
-    """Names to write into the plot: none for records that only settings tell apart; in a crowd, those of the front alone."""
+    """Names to write into the plot: none for records that only settings tell apart; in a crowd of tokenizers, those of the front alone."""
     names = [entry.name for entry in entries]
-    crowded = len(names) > CROWD
+    crowded = {codec: sum((entry.codec is not None) is codec for entry in entries) > CROWD for codec in (True, False)}
     return [
-        entry.name if names.count(entry.name) == 1 and len(entry.name) <= 28 and (not crowded or entry in front) else ""
+        entry.name
+        if names.count(entry.name) == 1 and len(entry.name) <= 28 and (not crowded[entry.codec is not None] or entry in front)
+        else ""
         for entry in entries
     ]
 

@@ -22,6 +22,8 @@ function readFilter(text, columns) {
 function startFilter() {
   const chips = all(".chip"), rows = all(".figures tbody tr"), filter = $("filter"), says = $("filter-says");
   if (!filter) return;
+  const codecs = $("codecs"), aside = new Set(codecs ? chips.filter((chip) => chip.matches(".of-codec")).map((chip) => chip.dataset.t) : []);
+  const compared = all(".matrix tbody tr");
   const marked = all("[data-e]").filter((element) => !element.matches(".figures tbody tr"));
   const columnsOf = new Map(all(".figures").map((table) => [table, all("thead th[data-key]", table).map(({ dataset }) => ({ key: dataset.key, title: dataset.title, scale: Number(dataset.scale) }))]));
   const columns = [...new Map([...columnsOf.values()].flat().map((column) => [column.key, column])).values()];
@@ -38,7 +40,9 @@ function startFilter() {
     });
   };
   function apply() {
-    const on = new Set(chips.filter((chip) => chip.getAttribute("aria-pressed") === "true").map((chip) => chip.dataset.t));
+    const apart = codecs && codecs.getAttribute("aria-pressed") !== "true" ? aside : new Set();
+    const there = chips.filter((chip) => !apart.has(chip.dataset.t));
+    const on = new Set(there.filter((chip) => chip.getAttribute("aria-pressed") === "true").map((chip) => chip.dataset.t));
     const asked = readFilter(filter.value, columns), shown = new Set(), subjects = new Set();
     for (const row of rows) {
       const visible = on.has(row.dataset.t) && holds(row, asked);
@@ -46,7 +50,8 @@ function startFilter() {
       if (visible) { shown.add(row.dataset.e); subjects.add(row.dataset.t); }
     }
     for (const element of marked) element.classList.toggle("off", !shown.has(element.dataset.e));
-    for (const section of all("main section:has(> .scroll > .figures)")) {
+    for (const row of compared) row.hidden = !subjects.has(row.dataset.t);
+    for (const section of all(".fold:has(> .scroll > .figures)")) {
       const nothing = section.querySelector(".nothing"), own = columnsOf.get(section.querySelector(".figures")).map(({ key }) => key);
       const lacking = asked.conditions.filter(({ key }) => !own.includes(key)).map(({ title }) => title);
       nothing.textContent = lacking.length ? `This table has no column ${lacking.join(", ")}.` : "No tokenizer fits the filter.";
@@ -55,13 +60,24 @@ function startFilter() {
     all(".scatter").forEach(drawLines);
     says.textContent = asked.problems.join("; ");
     filter.setAttribute("aria-invalid", String(asked.problems.length > 0));
-    $("count").textContent = `${subjects.size} of ${chips.length} shown`;
+    $("count").textContent = `${subjects.size} of ${there.length} shown${apart.size ? `, ${apart.size} ${apart.size === 1 ? "codec" : "codecs"} aside` : ""}`;
     all(".dimmed").forEach((element) => element.classList.remove("dimmed"));
   }
   for (const chip of chips) chip.addEventListener("click", () => { chip.setAttribute("aria-pressed", String(chip.getAttribute("aria-pressed") !== "true")); apply(); });
   const setAll = (value) => { chips.forEach((chip) => chip.setAttribute("aria-pressed", String(value))); if (value) filter.value = ""; apply(); };
   $("all").addEventListener("click", () => setAll(true));
   $("none").addEventListener("click", () => setAll(false));
+  if (codecs) {
+    // The style sheet keeps them aside before this runs, so that nothing moves.
+    codecs.setAttribute("aria-pressed", "false");
+    codecs.addEventListener("click", () => {
+      const brought = codecs.getAttribute("aria-pressed") !== "true";
+      codecs.setAttribute("aria-pressed", String(brought));
+      if (brought) root.dataset.codecs = ""; else delete root.dataset.codecs;
+      apply();
+    });
+    codecs.disabled = false;
+  }
   filter.addEventListener("input", apply);
   filter.addEventListener("keydown", (event) => { if (event.key === "Escape" && filter.value) { filter.value = ""; apply(); event.preventDefault(); } });
   for (const control of [...chips, filter, $("all"), $("none")]) control.disabled = false;
