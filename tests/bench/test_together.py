@@ -1,6 +1,7 @@
 """Several protocols in one pass: the same records as a run each gives, with every image decoded and judged once."""
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 import torch
 
 import tokbench
+from tokbench import cli
 from tokbench.bench.metrics.lpips import LPIPS
 from tokbench.bench.prepared import RunOptions
 from tokbench.bench.runner import run, run_all
@@ -117,6 +119,18 @@ def test_parts_resuming_and_kills_change_nothing(measured, tokbench_cli, tmp_pat
     twice = next(name for name in found if name.endswith("_2.json"))
     assert found.pop(twice) == found[twice.replace("_2.json", ".json")]
     assert found == records(tmp_path / "whole")
+
+
+def test_processes_share_protocols_as_they_share_images(measured, in_processes, folder, tmp_path):
+    assert measured(*NAMES, out="whole")[0] == 0
+
+    def work(rank):
+        line = ("run", "-t", "pixel/palette-512", "--data", folder, "--metrics", "psnr,ssim", "--size", "32", "--out", "runs", *NAMES)
+        sys.argv = ["tokbench", *map(str, line)]
+        cli.main()
+
+    assert in_processes(2, work) == [0, 0]
+    assert records(tmp_path / "runs") == records(tmp_path / "whole")
 
 
 def test_mistakes_are_one_line(measured):
