@@ -27,7 +27,7 @@ def test_jpeg_that_cannot_reach_its_budget_reports_what_it_took(crops):
 
 
 def test_an_anchor_is_measured_like_a_tokenizer(folder):
-    record = run(parse_anchor("anchor/webp-320"), folder, metrics=("psnr", "codebook", "stability")).record
+    record = run(parse_anchor("anchor/webp-320"), folder, size=64, metrics=("psnr", "codebook", "stability")).record
     assert (record.tokenizer.name, record.tokenizer.codec) == ("anchor/webp-320", "webp")
     assert record.tokens.positions is None
     assert record.tokens.bits_are == "mean file size measured"

@@ -146,12 +146,15 @@ def test_mistakes_are_one_line(measured):
         assert not Path("wrong").exists()
 
 
-def test_folders_are_measured_at_the_size_of_the_tokenizer_and_else_at_256(tokbench_cli, folder):
-    status, out, err = tokbench_cli("run", "-t", "pixel/rgb", "-t", "anchor/webp-4608", "--data", folder, "--metrics", "psnr", "--json")
-    assert status == 0, err
-    assert [record["protocol_label"] for record in json.loads(out)] == [
-        "tokbench-256+data=pictures+size=64", "tokbench-256+data=pictures",
-    ]  # fmt: skip
+def test_folders_are_measured_at_the_size_of_the_tokenizer_and_codecs_beside_it_too(tokbench_cli, folder):
+    def labels(*names):
+        words = [word for name in names for word in ("-t", name)]
+        status, out, err = tokbench_cli("run", *words, "--data", folder, "--metrics", "psnr", "--json")
+        assert status == 0, err
+        return [record["protocol_label"] for record in json.loads(out)]
+
+    assert labels("pixel/rgb", "anchor/jpeg-4608") == ["tokbench-256+data=pictures+size=64"] * 2
+    assert labels("anchor/jpeg-4608") == ["tokbench-256+data=pictures"]
 
 
 def test_python_measures_a_path_as_the_command_does(folder):

@@ -43,13 +43,19 @@ class Wanted:
         for name in self.names:
             get_protocol(name, self.changes)
 
-    def of(self, subject: Tokenizer | Anchor | None, place: str) -> list[Protocol]:
-        """Protocols of a tokenizer on images of a place; None is a tokenizer of no size of its own."""
+    def of(self, subject: Tokenizer | Anchor | None, place: str, *, beside: int | None = None) -> list[Protocol]:
+        """Protocols of a tokenizer on images of a place.
+
+        Args:
+            subject: A codec has no size of its own; None is a tokenizer of none.
+            place: Where the images are.
+            beside: Size of the tokenizers that a codec is measured beside; None is not known.
+        """
         from tokbench.bench.defaults import default_protocol, image_size_of
 
         if self.names:
             return [get_protocol(name, self.changes) for name in self.names]
-        return [default_protocol(place, image_size_of(subject), self.changes)]
+        return [default_protocol(place, image_size_of(subject) if hasattr(subject, "layout") else beside, self.changes)]
 
     def sizes(self, places: Sequence[str]) -> list[int]:
         """Sides that every tokenizer is measured at, as far as they are known without it."""
@@ -109,11 +115,21 @@ class Bench:
             self._sources[key] = open_source(self.place, size=protocol.size, scaled=not protocol.scales_all)
         return self._sources[key]
 
-    def measure(self, subject: Tokenizer | Anchor, noise: int) -> list[Evaluation]:
-        """Measure one tokenizer under all its protocols and write the records; none where it fails, or that is not for this process to do."""
+    def measure(self, subject: Tokenizer | Anchor, noise: int, *, beside: int | None = None) -> list[Evaluation]:
+        """Measure one tokenizer under all its protocols and write the records.
+
+        Args:
+            subject: The tokenizer, or a codec.
+            noise: Which pass over the images it is.
+            beside: Size of the tokenizers that a codec is measured beside, see ``size_of``.
+
+        Returns:
+            What came of it; nothing where it fails, or where that is not for this process to do.
+        """
         from tokbench.bench.together import same_pixels
 
-        groups = same_pixels(replace(protocol, noise=noise) for protocol in self.setup.wanted.of(subject, self.place))
+        protocols = self.setup.wanted.of(subject, self.place, beside=beside)
+        groups = same_pixels(replace(protocol, noise=noise) for protocol in protocols)
         if self.setup.team.first and sum(map(len, groups)) > 1:
             say(f"{subject.name}: {in_passes(groups)}")
         return [evaluation for group in groups for evaluation in self._measure(subject, group)]
@@ -187,6 +203,14 @@ def open_benches(setup: Setup, places: Sequence[str]) -> list[Bench]:
             )
         called[source.name] = bench.place
     return benches
+
+
+def size_of(subjects: Sequence[Tokenizer | Anchor]) -> int | None:
+    """The size that all tokenizers were made for, in pixels; None if there are several, or none is known."""
+    from tokbench.bench.defaults import image_size_of
+
+    sizes = {image_size_of(subject) for subject in subjects if hasattr(subject, "layout")}
+    return sizes.pop() if len(sizes) == 1 else None
 
 
 def in_passes(groups: Sequence[Sequence[Protocol]]) -> str:

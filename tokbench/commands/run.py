@@ -29,7 +29,7 @@ from tokbench.commands.console import (
     tokenizers_and_sets,
 )
 from tokbench.commands.destinations import check_folder
-from tokbench.commands.measuring import Bench, Setup, Wanted, open_benches
+from tokbench.commands.measuring import Bench, Setup, Wanted, open_benches, size_of
 from tokbench.commands.values import completing, whole, whole_numbers
 from tokbench.errors import TokbenchError
 from tokbench.records.protocol import MOST_PASSES, PRESETS
@@ -152,7 +152,9 @@ def run(
                 benches = open_benches(Setup(wanted, metrics, options, out_dir, asked, resume, team), places)
             passes = [(subject, range(_passes(subject, repeats))) for subject in subjects]
             every = ((bench, subject, noise) for subject, noises in passes for bench in benches for noise in noises)
-            done += [evaluation for bench, subject, noise in every for evaluation in bench.measure(subject, noise)]
+            done += [
+                evaluation for bench, subject, noise in every for evaluation in bench.measure(subject, noise, beside=size_of(subjects))
+            ]
             failed = failed or wrong or any(bench.failed for bench in benches)
             del subjects, passes  # before the next of a set takes memory
     if asked.whole and team.first:
