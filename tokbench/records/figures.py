@@ -175,7 +175,7 @@ FIGURES = (
         "FD-EffLite0@299",
         "squared feature distance",
         False,
-        "Fréchet distance on features of EfficientNet-Lite0, of images resized and rounded as the protocol has it for rFID; not FID, and only comparable at equal N",
+        "Fréchet distance on EfficientNet-Lite0 of images resized and rounded as the protocol has it for rFID; only comparable at equal N",
         digits=2,
         axis="log",
         per_image=False,
