@@ -52,10 +52,26 @@ def test_one_position_a_square(stride: int, grid: tuple[int, ...]) -> None:
     assert TokenLayout.strided(height, width, stride, channels=3) == TokenLayout((height, width), grid, channels=3)
 
 
-@pytest.mark.parametrize("size", [(63, 64), (64, 63), (4, 64), (64, 4)])
-def test_a_size_that_the_stride_does_not_divide_is_refused(size: tuple[int, int]) -> None:
-    with pytest.raises(TokbenchError, match=f"image size {size[0]}x{size[1]} does not fit: height and width must be multiples of 8"):
-        TokenLayout.strided(*size, 8, codebook_sizes=(16,))
+@pytest.mark.parametrize(("size", "grid", "padding"), [((63, 64), (8, 8), (1, 0)), ((64, 57), (8, 8), (0, 7)), ((4, 1), (1, 1), (4, 7))])
+def test_a_size_that_the_stride_does_not_divide_is_padded(size: tuple[int, int], grid: tuple[int, int], padding: tuple[int, int]) -> None:
+    layout = TokenLayout.strided(*size, 8, codebook_sizes=(16,))
+    assert (layout.image_size, layout.grid, layout.padding) == (size, grid, padding)
+    assert layout.padded_size == (8 * grid[0], 8 * grid[1])
+    assert layout.downsampling == 8
+    assert layout.cut_size == size
+    assert layout.bpp == pytest.approx(4 * grid[0] * grid[1] / (size[0] * size[1]))
+    assert TokenLayout.strided(64, 64, 8, channels=2).cut_size is None
+
+
+@pytest.mark.parametrize("size", [(0, 8), (8, 0), (-8, 8)])
+def test_an_image_without_pixels_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(TokbenchError, match=f"image size {size[0]}x{size[1]} does not fit: height and width must be at least 1"):
+        TokenLayout.strided(*size, 8, channels=3)
+
+
+def test_padding_is_two_numbers_of_0_or_more() -> None:
+    with pytest.raises(ValueError, match="padding must be two numbers of 0 or more"):
+        TokenLayout((8, 8), (2, 2), (16,), padding=(-1, 0))
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,11 @@ class TokenLayout:
         channels: Values per position of continuous latents; 0 for discrete tokens.
         scales: Sides of the square maps that a sequence runs through, coarse to fine, each in raster order; empty if it is not of such.
         lengths: How many of a sequence's first positions an image can be decoded from, rising to all of them; empty if it takes all.
+        padding: Rows below and columns right of an image that stand for no pixels of it: copies of its last ones, which are encoded
+            with it and cut off when it is decoded.
 
     Raises:
-        ValueError: If a size is not positive, or both or neither of codebooks and channels are given. If scales or lengths are not those
+        ValueError: If a size is not positive, padding is negative, or both or neither of codebooks and channels are given. If scales or lengths are not those
             of the grid.
     """
 
@@ -33,10 +35,13 @@ class TokenLayout:
     channels: int = 0
     scales: tuple[int, ...] = field(default=(), metadata=UNLESS_DEFAULT)
     lengths: tuple[int, ...] = field(default=(), metadata=UNLESS_DEFAULT)
+    padding: tuple[int, int] = field(default=(0, 0), metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         if len(self.image_size) != 2 or min(self.image_size) < 1:
             raise ValueError(f"image_size must be two positive numbers, got {self.image_size}")
+        if len(self.padding) != 2 or min(self.padding) < 0:
+            raise ValueError(f"padding must be two numbers of 0 or more, got {self.padding}")
         if not self.grid or min(self.grid) < 1:
             raise ValueError(f"grid must hold positive numbers, got {self.grid}")
         if self.channels < 0:
@@ -54,7 +59,7 @@ class TokenLayout:
 
     @classmethod
     def strided(cls, height: int, width: int, stride: int, *, codebook_sizes: tuple[int, ...] = (), channels: int = 0) -> TokenLayout:
-        """One position per ``stride`` x ``stride`` pixels, in raster order.
+        """One position per ``stride`` x ``stride`` pixels, in raster order; images of other sides are padded right and below.
 
         Args:
             height: Height of the image in pixels.
@@ -64,11 +69,13 @@ class TokenLayout:
             channels: Values per position of continuous latents; 0 for discrete tokens.
 
         Raises:
-            TokbenchError: If the image size is no multiple of the stride.
+            TokbenchError: If the image has no pixels.
         """
-        if height < stride or width < stride or height % stride or width % stride:
-            raise TokbenchError(f"image size {height}x{width} does not fit: height and width must be multiples of {stride}")
-        return cls((height, width), (height // stride, width // stride), codebook_sizes, channels)
+        if height < 1 or width < 1:
+            raise TokbenchError(f"image size {height}x{width} does not fit: height and width must be at least 1")
+        rows, columns = -(-height // stride), -(-width // stride)
+        padding = (rows * stride - height, columns * stride - width)
+        return cls((height, width), (rows, columns), codebook_sizes, channels, padding=padding)
 
     @classmethod
     def multi_scale(cls, stride: int, scales: tuple[int, ...], *, codebook_sizes: tuple[int, ...]) -> TokenLayout:
@@ -103,6 +110,16 @@ class TokenLayout:
         return replace(self, grid=(length,), scales=self.scales[:count], lengths=self.lengths[:count])
 
     @property
+    def padded_size(self) -> tuple[int, int]:
+        """Height and width of what is encoded, padding included."""
+        return self.image_size[0] + self.padding[0], self.image_size[1] + self.padding[1]
+
+    @property
+    def cut_size(self) -> tuple[int, int] | None:
+        """Height and width to which a decoded image is cut; None if nothing of it was padding."""
+        return self.image_size if any(self.padding) else None
+
+    @property
     def discrete(self) -> bool:
         """Whether the tokens are codebook entries."""
         return bool(self.codebook_sizes)
@@ -111,7 +128,7 @@ class TokenLayout:
     def downsampling(self) -> int | None:
         """Pixels a position covers along each axis, as in f16: of several scales at the last; None for a plain sequence and uneven grids."""
         sides = self.scales[-1:] * 2 or self.grid
-        factors = {pixels / side for pixels, side in zip(self.image_size, sides, strict=False)} if len(sides) == 2 else {0.5}
+        factors = {pixels / side for pixels, side in zip(self.padded_size, sides, strict=False)} if len(sides) == 2 else {0.5}
         factor = min(factors)
         return int(factor) if len(factors) == 1 and factor.is_integer() else None
 
@@ -142,6 +159,21 @@ class TokenLayout:
     def storage_bits_per_image(self) -> int | None:
         """Bits to store continuous latents as float32; None for discrete tokens. Not comparable with ``bits_per_image``."""
         return None if self.discrete else self.positions * self.channels * 32
+
+
+def check_unpadded(layout: TokenLayout, *, why: str) -> None:
+    """See that an image needs no padding, where none can be taken.
+
+    Args:
+        layout: Of the image.
+        why: What takes no padding, as the text goes on.
+
+    Raises:
+        TokbenchError: If it does.
+    """
+    if any(layout.padding):
+        (height, width), (tall, wide) = layout.image_size, layout.padded_size
+        raise TokbenchError(f"image size {height}x{width} does not fit: {why}, and images of this size become {tall}x{wide}")
 
 
 def check_one_size(height: int, width: int, side: int, *, model: str, hint: str = "") -> None:

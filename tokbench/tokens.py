@@ -19,6 +19,11 @@ def _check_grid(grid: tuple[int, ...], positions: int) -> None:
         raise ValueError(f"grid {grid} has {math.prod(grid)} positions, the tokens have {positions}")
 
 
+def _check_image_size(size: tuple[int, int] | None) -> None:
+    if size is not None and (len(size) != 2 or any(not isinstance(n, int) or n < 1 for n in size)):
+        raise ValueError(f"image_size must be two positive ints or None, got {size!r}")
+
+
 @graph_value
 @dataclass(frozen=True)
 class DiscreteTokens:
@@ -28,20 +33,23 @@ class DiscreteTokens:
         codes: Position major, codebook last; ``0 <= codes[..., k] < codebook_sizes[k]``.
         grid: ``(h, w)`` in raster order, or ``(n,)`` for a 1D sequence; its product is L.
         codebook_sizes: K sizes.
+        image_size: Height and width to which ``decode`` cuts images, where they were padded to be encoded; None cuts nothing.
 
     Raises:
-        ValueError: If dtype, shape, grid or code range do not fit together.
+        ValueError: If dtype, shape, grid or code range do not fit together, or the image size is not positive.
     """
 
     codes: Int64[Tensor, "b l k"]
     grid: tuple[int, ...]
     codebook_sizes: tuple[int, ...]
+    image_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         codes = self.codes
         if not isinstance(codes, Tensor) or codes.dtype != torch.int64 or codes.ndim != 3:
             raise ValueError(f"codes must be an int64 tensor [B, L, K], got {_describe(codes)}")
         _check_grid(self.grid, codes.shape[1])
+        _check_image_size(self.image_size)
         if len(self.codebook_sizes) != codes.shape[2]:
             raise ValueError(f"codes have {codes.shape[2]} codebooks, codebook_sizes names {len(self.codebook_sizes)}")
         if not traced() and codes.numel():
@@ -94,19 +102,22 @@ class ContinuousTokens:
     Args:
         latents: One vector per position.
         grid: ``(h, w)`` in raster order, or ``(n,)`` for a 1D sequence; its product is L.
+        image_size: Height and width to which ``decode`` cuts images, where they were padded to be encoded; None cuts nothing.
 
     Raises:
-        ValueError: If dtype, shape or grid do not fit together.
+        ValueError: If dtype, shape or grid do not fit together, or the image size is not positive.
     """
 
     latents: Float[Tensor, "b l c"]
     grid: tuple[int, ...]
+    image_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         latents = self.latents
         if not isinstance(latents, Tensor) or not latents.is_floating_point() or latents.ndim != 3:
             raise ValueError(f"latents must be a float tensor [B, L, C], got {_describe(latents)}")
         _check_grid(self.grid, latents.shape[1])
+        _check_image_size(self.image_size)
 
     def __len__(self) -> int:
         return self.latents.shape[0]

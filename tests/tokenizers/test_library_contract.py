@@ -340,10 +340,14 @@ def test_no_images(tokenizer: Tokenizer) -> None:
     assert tokenizer.decode(tokens, seeds=[]).shape == (0, 3, 5 * tokenizer.stride, 3 * tokenizer.stride)
 
 
-def test_a_size_that_does_not_fit(tokenizer: Tokenizer) -> None:
-    side = 4 * tokenizer.stride
-    with pytest.raises(TokbenchError, match=rf"image size {side}x{side + 1} does not fit: .* multiples of {tokenizer.stride}"):
-        tokenizer.encode(torch.zeros(1, 3, side, side + 1), seeds=[1])
+def test_a_size_that_does_not_fit_is_padded_and_cut(tokenizer: Tokenizer) -> None:
+    height, width = 4 * tokenizer.stride + 1, 3 * tokenizer.stride - 1
+    images = torch.rand(1, 3, height, width, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    tokens = tokenizer.encode(images, seeds=[1])
+    layout = tokenizer.layout(height, width)
+    assert tokens.grid == layout.grid == (5, 3 if tokenizer.stride > 1 else 2)
+    assert layout.padded_size == (5 * tokenizer.stride, layout.grid[1] * tokenizer.stride)
+    assert tokenizer.decode(tokens, seeds=[1]).shape == images.shape
 
 
 def test_the_configuration_is_frozen_and_goes_through_json(tokenizer: Tokenizer) -> None:

@@ -90,8 +90,7 @@ def test_patches_are_turned_and_what_stands_before_them_is_not() -> None:
 
 @pytest.mark.usefixtures("uncompared")
 def test_what_does_not_fit(tmp_path: Path) -> None:
-    with pytest.raises(TokbenchError, match="image size 30x32 does not fit: height and width must be multiples of 4"):
-        SMALL.layout(30, 32)
+    assert SMALL.layout(30, 32).padding == (2, 0)
     state = load_file(GOLDEN / "state_dict.safetensors")
     save_file({key: value for key, value in state.items() if key != "pixel_decoder.proj_in.bias"}, tmp_path / "part.safetensors")
     with pytest.raises(TokbenchError, match=r"1 missing: decoder\.proj_in\.bias"):

@@ -80,6 +80,27 @@ def test_every_one_builds_without_memory_and_in_the_layout_of_its_row(built: dic
         assert side % model.stride == 0, row.name
 
 
+def test_every_one_takes_other_sizes_or_says_which_it_takes(built: dict[str, Tokenizer]) -> None:
+    padded, fixed = set(), {}
+    for row in listed():
+        model, side, stride = built[row.name], row.variant.image_size, built[row.name].stride
+        for height, width in ((side + 1, 2 * side + 3), (stride, 3 * stride), (1, stride + 1), (2 * side, side)):
+            try:
+                layout = model.layout(height, width)
+            except TokbenchError as error:
+                fixed[row.name] = str(error).replace(f"image size {height}x{width} does not fit: ", "")
+                continue
+            assert layout.grid == (-(-height // stride), -(-width // stride)), row.name
+            assert layout.padded_size == (layout.grid[0] * stride, layout.grid[1] * stride), row.name
+            padded.add(row.name)
+        said = row.facts()["image_sizes"]
+        assert said == f"{side}x{side}" if row.name in fixed else said.startswith("any"), row.name
+        assert f"{side}x{side} (--size {side}" in fixed.get(row.name, f"{side}x{side} (--size {side}"), row.name
+    assert not padded & fixed.keys()
+    assert len(padded) > 90
+    assert {name.partition("/")[0] for name in fixed} == {"bsq", "detok", "flowmo", "infinity", "rae", "softvq", "titok", "var"}
+
+
 def test_every_one_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path))
     monkeypatch.setenv("COLUMNS", "400")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
@@ -95,7 +96,9 @@ def decode(
         Misbehaved: If the tokenizer fails, or what it returns are no such images.
     """
     name, values = name_of(tokenizer), values_of(tokens)
+    size = layout_of(tokenizer, protocol.size, protocol.size).cut_size
     with blamed(name, "decode"):
+        tokens = tokens if size is None else replace(tokens, image_size=size)  # what was drawn or stored does not say it
         before, seeds = values.clone(), _seeds(ids, "decode", len(tokens), protocol)
         with autocast(tokenizer, protocol.precision):
             images = timed(lambda: tokenizer.decode(tokens, seeds=seeds))

@@ -158,6 +158,7 @@ def _tokens_info(layout: TokenLayout | None, protocol: Protocol, coded: Sequence
         channels=layout.channels,
         storage_bits_per_image=layout.storage_bits_per_image,
         bits_are="ceiling of a uniform code" if layout.discrete else "none: continuous latents",
+        padding=layout.padding,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from contextlib import redirect_stdout
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -65,7 +66,7 @@ def _plugin_row(name: str) -> dict[str, Any]:
     from tokbench.bench.identity import package_of, source_digest
     from tokbench.conduct import layout_of
     from tokbench.configs import plain
-    from tokbench.tokenizers.listed import layout_facts
+    from tokbench.tokenizers.listed import layout_facts, sizes_taken
     from tokbench.tokenizers.plugin import build_plugin
     from tokbench.tokenizers.zoo import families
 
@@ -73,11 +74,13 @@ def _plugin_row(name: str) -> dict[str, Any]:
         model = build_plugin(name, {}, taken=families())
         size = next((size for size in (64, 256, 512, model.stride) if size % model.stride == 0), model.stride)
         layout = layout_of(model, size, size)
+        sizes = sizes_taken(partial(layout_of, model), size, model.stride)
         package, digest = package_of(model), source_digest(model)
     return {
         "name": model.name,
         "summary": (inspect.getdoc(type(model)) or "").partition("\n")[0],
         "image_size": size,
+        "image_sizes": sizes,
         **layout_facts(layout),
         "source_sha256": digest,
         "package": package,
@@ -111,6 +114,7 @@ def show(
     shown = values | {"size": size_in_words(values.get("bytes"))}
     for key in (
         "image_size",
+        "image_sizes",
         "grid",
         "downsampling",
         "tokens_per_image",

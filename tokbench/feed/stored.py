@@ -53,8 +53,8 @@ def as_tokens(values: np.ndarray, job: ExportJob, device: torch.device | None = 
     flat = torch.from_numpy(values.astype(np.int64 if job.layout.discrete else np.float32)).to(device or "cpu")
     shaped = rearrange(flat, "b (l k) -> b l k", k=job.width)
     if job.layout.discrete:
-        return DiscreteTokens(shaped, job.layout.grid, job.layout.codebook_sizes)
-    return ContinuousTokens(shaped, job.layout.grid)
+        return DiscreteTokens(shaped, job.layout.grid, job.layout.codebook_sizes, job.layout.cut_size)
+    return ContinuousTokens(shaped, job.layout.grid, job.layout.cut_size)
 
 
 def _stored_latents(tokens: ContinuousTokens, job: ExportJob) -> np.ndarray:

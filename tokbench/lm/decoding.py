@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -30,6 +31,6 @@ def pixels_of(images: Sequence[DiscreteTokens], tokenizer: Tokenizer) -> Iterato
         some = images[start : start + BATCH]
         codes = torch.cat([image.codes for image in some])
         filled = torch.cat([codes, codes[-1:].expand(BATCH - len(codes), -1, -1)])  # no rounding depends on what else is decoded
-        batch = DiscreteTokens(filled.to(tokenizer.device), some[0].grid, some[0].codebook_sizes)
+        batch = replace(some[0], codes=filled.to(tokenizer.device))
         decoded = to_uint8(tokenizer.decode(batch, seeds=[0] * BATCH)).cpu().permute(0, 2, 3, 1).numpy()
         yield from (np.ascontiguousarray(decoded[number]) for number in range(len(some)))

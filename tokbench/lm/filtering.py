@@ -79,7 +79,8 @@ def judge(
     done = 0
     for rows in mine:
         items = [data[row] for row in rows]
-        tokens = [DiscreteTokens(item["codes"][None], data.grid, data.codebook_sizes) for item in items]
+        size = data.job.layout.cut_size
+        tokens = [DiscreteTokens(item["codes"][None], data.grid, data.codebook_sizes, size) for item in items]
         for item, pixels in zip(items, pixels_of(tokens, tokenizer), strict=True):
             words = words_of(item, data.label_names)
             if reward is not None and words:

@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from tokbench.configs import build, plain
+from tokbench.configs import UNLESS_DEFAULT, build, plain
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.json_files import read_json
@@ -161,7 +161,10 @@ class MetricResult:
 
 @dataclass(frozen=True)
 class TokensInfo:
-    """Derived from the layout: how many tokens and bits an image takes; for codecs, the bytes measured, whose mean has an interval."""
+    """Derived from the layout: how many tokens and bits an image takes; for codecs, the bytes measured, whose mean has an interval.
+
+    Images were padded by ``padding``: copies of their last row below and of their last column right, cut off after decoding.
+    """
 
     positions: int | None
     tokens_per_image: int | None
@@ -173,6 +176,7 @@ class TokensInfo:
     storage_bits_per_image: int | None = None
     bits_are: str = "ceiling of a uniform code"
     bits_interval: Interval | None = None
+    padding: tuple[int, int] = field(default=(0, 0), metadata=UNLESS_DEFAULT)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -82,7 +83,7 @@ class Tokenizer(nn.Module, ABC):
 
     @property
     def stride(self) -> int:
-        """Height and width of an image must be multiples of this: what the configuration says, otherwise 1."""
+        """Pixels a position covers along each axis, of which padded images are multiples: what the configuration says, otherwise 1."""
         return getattr(self.config, "stride", 1)
 
     @property
@@ -140,6 +141,8 @@ class Tokenizer(nn.Module, ABC):
     def encode(self, images: Float[Tensor, "b 3 h w"], *, seeds: Seeds | None = None) -> Tokens:
         """Turn images into tokens.
 
+        Images whose sides do not fit are padded as their layout says, right and below, by copies of their last pixels (``Tokens.image_size``).
+
         Args:
             images: RGB in [-1, 1]. What ``decode`` gave may lie a little outside: up to ``OVERSHOOT`` it is clamped.
             seeds: One per image, for stochastic tokenizers; deterministic ones ignore it.
@@ -158,7 +161,10 @@ class Tokenizer(nn.Module, ABC):
         self._check_dtype("images", images)
         layout = self.layout(*images.shape[2:])
         values = _check_seeds(self.name, self.encode_is_stochastic, seeds, len(images))
+        images = _padded(images, layout.padding)
         tokens = self._encode(images, values) if self.tiling is None else encode_tiles(self, images, values, self.tiling)
+        if layout.cut_size is not None:
+            tokens = replace(tokens, image_size=layout.cut_size)
         return tokens if self.kept_length is None else tokens.prefix(layout.prefix(self.kept_length).positions)
 
     @torch.no_grad()
@@ -170,7 +176,7 @@ class Tokenizer(nn.Module, ABC):
             seeds: One per image, for stochastic tokenizers; deterministic ones ignore it.
 
         Returns:
-            RGB, nominally in [-1, 1]; not clamped, so that it can be trained on (``encode`` and ``tokbench.images.to_uint8`` clamp).
+            RGB, nominally in [-1, 1], without what was padded; not clamped, so that it can be trained on (``encode`` and ``tokbench.images.to_uint8`` clamp).
 
         Raises:
             ValueError: If the tokens are not of this tokenizer's kind.
@@ -178,7 +184,11 @@ class Tokenizer(nn.Module, ABC):
         """
         self._check_tokens(tokens)
         values = _check_seeds(self.name, self.decode_is_stochastic, seeds, len(tokens))
-        return self._decode(tokens, values) if self.tiling is None else decode_tiles(self, tokens, self.tiling)
+        images = self._decode(tokens, values) if self.tiling is None else decode_tiles(self, tokens, self.tiling)
+        if tokens.image_size is None:
+            return images
+        height, width = tokens.image_size
+        return images[:, :, :height, :width].contiguous()
 
     @torch.no_grad()
     def embed(self, tokens: Tokens) -> Float[Tensor, "b l d"]:
@@ -304,7 +314,9 @@ class Tokenizer(nn.Module, ABC):
     def _check_tokens(self, tokens: Tokens) -> None:
         if not isinstance(tokens, DiscreteTokens | ContinuousTokens):
             raise ValueError(f"decode takes DiscreteTokens or ContinuousTokens, got {type(tokens).__name__}")
-        expected = self.layout(*self._image_size(tokens.grid))
+        expected = self.layout(*(tokens.image_size or self._image_size(tokens.grid)))
+        if tokens.image_size is not None and tokens.grid != expected.grid:
+            raise ValueError(f"tokens have a grid {tokens.grid}, images of {tokens.image_size} have {expected.grid} in {self.name}")
         if len(tokens.grid) == 1:
             expected = expected.prefix(tokens.grid[0])
         if isinstance(tokens, DiscreteTokens):
@@ -328,6 +340,12 @@ class Tokenizer(nn.Module, ABC):
         if len(grid) != 2:
             raise ValueError(f"{self.name or type(self).__name__} takes a 2D grid, got {grid}")
         return grid[0] * self.stride, grid[1] * self.stride
+
+
+def _padded(images: Tensor, padding: tuple[int, int]) -> Tensor:
+    """Repeat the last row below, and then the last column right."""
+    below, right = padding
+    return F.pad(images, (0, right, 0, below), mode="replicate") if below or right else images
 
 
 def _from_bytes(images: Tensor) -> bool:

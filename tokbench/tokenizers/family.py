@@ -15,7 +15,7 @@ class TokenizerConfig(Protocol):
 
     @property
     def stride(self) -> int:
-        """Height and width of an image must be multiples of this."""
+        """Pixels a position covers along each axis."""
         ...
 
     def layout(self, height: int, width: int) -> TokenLayout:

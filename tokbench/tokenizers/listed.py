@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import Any
 
 from tokbench.configs import plain
-from tokbench.errors import unknown_name
+from tokbench.errors import TokbenchError, unknown_name
 from tokbench.layout import TokenLayout
 from tokbench.tokenizers.family import Family, Variant
 from tokbench.tokenizers.published import PublishedFigure, headline, published_figures
@@ -89,6 +89,7 @@ class Listed:
             "default": self.default,
             "summary": variant.summary,
             "image_size": variant.image_size,
+            "image_sizes": sizes_taken(variant.config.layout, variant.image_size, variant.config.stride),
             **layout_facts(layout),
             "parameters": None if size is None else size.parameters,
             "bytes": None if size is None else size.bytes,
@@ -112,6 +113,21 @@ class Listed:
             for key in ("protocol", "source", "verified"):
                 found[f"{metric}_{key}"] = None if figure is None else _flat(getattr(figure, key))
         return found
+
+
+def sizes_taken(layout: Callable[[int, int], TokenLayout], size: int, stride: int) -> str:
+    """Say in words which images a tokenizer takes, and what becomes of those whose sides do not fit.
+
+    Args:
+        layout: Its layout of images of a height and a width.
+        size: Side of the square images it was made for.
+        stride: Pixels a position covers along each axis.
+    """
+    try:
+        padded = any(layout(size + 1, 2 * size + 1).padding)
+    except TokbenchError:
+        return f"{size}x{size}"
+    return f"any; padded to multiples of {stride}, right and below, by copies of the last pixels" if padded else "any"
 
 
 def layout_facts(layout: TokenLayout) -> dict[str, Any]:

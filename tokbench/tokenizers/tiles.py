@@ -143,8 +143,8 @@ def _with_values(tokens: Tokens, values: Tensor) -> Tokens:
     """Tokens like others, of codes or latents ``[b, h, w, k]``."""
     grid, listed = tuple(values.shape[1:3]), values.flatten(1, 2).contiguous()
     if isinstance(tokens, DiscreteTokens):
-        return replace(tokens, codes=listed, grid=grid)
-    return replace(tokens, latents=listed, grid=grid)
+        return replace(tokens, codes=listed, grid=grid, image_size=None)
+    return replace(tokens, latents=listed, grid=grid, image_size=None)
 
 
 def _tile_seed(seed: int, number: int) -> int:

@@ -20,6 +20,7 @@ from tokbench.errors import TokbenchError
 from tokbench.files import atomic_file, folder_lock, make_folder, open_log, write_bytes
 from tokbench.images import to_float, to_uint8
 from tokbench.launch import by_the_first, joined, take_device
+from tokbench.layout import check_unpadded
 from tokbench.plugins import import_class
 from tokbench.ranks import Ranks, own_device, ranks_from_environment
 from tokbench.signals import asked_to_end
@@ -77,7 +78,7 @@ def train(
             f"a batch of {recipe.batch_size} images does not divide among {ranks.world_size} processes; change --batch-size"
         )
     size = options.size or resolve(recipe.tokenizer)[1].image_size
-    _config(recipe).layout(size, size)  # refuses a size that does not fit
+    check_unpadded(_config(recipe).layout(size, size), why="nothing is padded in training; take another --size")
     if options.resume and not (options.out / CHECKPOINT).is_file():
         raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
     with joined(), ExitStack() as held:
