@@ -225,6 +225,30 @@ def test_a_metric_set_otherwise_is_a_cause_of_its_own(pair):
     assert split_of(found, "psnr").how == "equal"
 
 
+def test_another_reference_is_a_cause_told_from_others(pair):
+    """What reconstructions are compared with stands in the settings of a metric, by its digest."""
+
+    def to(name, digest, shift, **fields_):
+        record, rows = pair(shift={"fd_efflite0": shift}, **fields_)
+        reference = {"name": name, "kind": "statistics", "sha256": digest * 64, "images": 50_000, "guards": [f"guard of {digest}"]}
+        record.metrics["fd_efflite0"] = replace(record.metrics["fd_efflite0"], settings={"reference": reference})
+        return record, rows
+
+    first = to("val.npz", "1", 0.0)
+    found = explain(first, to("train.npz", "2", 8.0), keys=["fd_efflite0"])
+    assert [(cause.key, cause.before, cause.after) for cause in found.causes] == [
+        ("reference", "val.npz (50,000 images, 11111111)", "train.npz (50,000 images, 22222222)")
+    ]
+    assert [(step.causes, step.change) for step in found.splits[0].steps] == [(("reference",), 8.0)]
+    second, middle = to("train.npz", "2", 11.0, uint8="truncate"), to("val.npz", "1", 2.0, uint8="truncate")
+    (joined,) = explain(first, second, keys=["fd_efflite0"]).splits[0].steps
+    assert joined.causes == ("uint8", "reference")
+    steps = explain(first, second, [middle], keys=["fd_efflite0"]).splits[0].steps
+    assert [(step.causes, step.change) for step in steps] == [(("uint8",), 2.0), (("reference",), 9.0)]
+    both = explain(first, second, [middle, to("train.npz", "2", 8.0)], keys=["fd_efflite0"]).splits[0]
+    assert [(step.causes, step.change) for step in both.steps] == [(("uint8",), 2.5), (("reference",), 8.5)]
+
+
 def test_figures_without_a_number_say_why(pair):
     first, second = pair(), pair(uint8="truncate")
     second[0].metrics["psnr"] = MetricResult(None, "dB", True, exact=60)

@@ -11,22 +11,19 @@ from tokbench.records.figures import FIGURES, FigureInfo, known_figure
 from tokbench.records.intervals import Interval
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
-from tokbench.report.comparable import settings_of
 from tokbench.report.explain.causes import SOFTWARE, Between, Cause, software_of
-from tokbench.report.explain.fields import WEIGHTS, FieldWords
+from tokbench.report.explain.fields import WEIGHTS
+from tokbench.report.explain.judges import AREA, JudgeAxis, judge_axes
 from tokbench.report.explain.split import FIRST, SECOND, Corner, Share, shares
 from tokbench.report.explain.sure import Sides, interval_of_share
 from tokbench.report.subjects import one_by_names
-from tokbench.report.words import counted, shortened
+from tokbench.report.words import counted
 
 TELLS_TOKENIZERS = ("weights", "configuration")
 """Areas whose causes are what figures are measured for: where only these differ, figures compare."""
 
 Item = tuple[Record, Rows]
 """A record with its per-image values."""
-
-SETTINGS = "settings"
-"""Key of the cause that a metric was set otherwise, where no field of the protocol says so."""
 
 
 @dataclass(frozen=True)
@@ -126,10 +123,11 @@ def explain(first: Item, second: Item, others: Sequence[Item] = (), keys: Sequen
     own = sorted(first[0].metrics.keys() | second[0].metrics.keys(), key=lambda key: (known.get(key, len(known)), key))
     chosen = list(keys) if keys is not None else [*(key for key in own if _measured(first[0], key) and _measured(second[0], key)), *RATES]
     splits = [split for key in chosen if (split := _split(key, between, ends, places)) is not None]
+    judged = {(cause.key, cause.before, cause.after): cause for split in splits for cause in split.causes if cause.area == AREA}
     return Explanation(
         visible(_name(first[0])),
         visible(_name(second[0])),
-        tuple(sorted(between.causes, key=lambda cause: WEIGHTS.index(cause.row.weight))),
+        tuple(sorted((*between.causes, *judged.values()), key=lambda cause: WEIGHTS.index(cause.row.weight))),
         tuple(splits if keys is not None else [split for split in splits if split.key not in RATES or split.change != 0.0]),
         tuple(_notes(first[0], second[0])),
         len(places),
@@ -161,8 +159,8 @@ def _split(key: str, between: Between, ends: tuple[Item, Item], places: Mapping[
     if key not in first.figures() and key not in second.figures():
         return None
     info = known_figure(key, (result.info for record in (first, second) if (result := record.metrics.get(key)) and result.measured))
-    settings = _settings(key, between, info)
-    everything = (*between.causes, *settings)
+    judges = judge_axes(key, between, info)
+    everything = (*between.causes, *(axis.cause for axis in judges))
     causes = tuple(sorted((c for c in everything if c.matters_to(key, info)), key=lambda cause: WEIGHTS.index(cause.row.weight)))
     apart = tuple(dict.fromkeys(c.step for c in causes if c.area not in TELLS_TOKENIZERS and c.row.weight != "digits"))
     before, after = (record.figures().get(key) for record in (first, second))
@@ -170,7 +168,7 @@ def _split(key: str, between: Between, ends: tuple[Item, Item], places: Mapping[
     if split.change is None:
         lacking = [f"{side}: {_reason(record, key)}" for side, record in (("first", first), ("second", second)) if not _finite(record, key)]
         return _with(split, (), "; ".join(lacking))
-    steps, how = _steps(key, split, between, _corners(key, between, ends, places, [cause.key for cause in settings]))
+    steps, how = _steps(key, split, between, _corners(key, between, ends, places, judges))
     return _with(split, steps, how)
 
 
@@ -180,7 +178,7 @@ def _with(split: Split, steps: tuple[Step, ...], how: str) -> Split:
 
 def _steps(key: str, split: Split, between: Between, corners: Mapping[Corner, Item]) -> tuple[tuple[Step, ...], str]:
     """The steps of a figure, and in which order they were taken."""
-    order = [*between.order, *(cause.key for cause in split.causes if cause.key == SETTINGS)]
+    order = [*between.order, *(cause.key for cause in split.causes if cause.area == AREA)]
     software = any(cause.row.stage == "software" for cause in between.causes)
     may = {cause.key for cause in split.causes}
     fewer = _without(corners, [cause for cause in order if cause not in may], key)
@@ -197,17 +195,23 @@ def _steps(key: str, split: Split, between: Between, corners: Mapping[Corner, It
 
 
 def _corners(
-    key: str, between: Between, ends: tuple[Item, Item], places: Mapping[Corner, Item], settings: Sequence[str]
+    key: str, between: Between, ends: tuple[Item, Item], places: Mapping[Corner, Item], judges: Sequence[JudgeAxis]
 ) -> dict[Corner, Item]:
     """Where there is a figure; how its metric was set counts as a cause where nothing else says it."""
-    here, there = (settings_of(item[0].metrics.get(key)) for item in ends)
     found: dict[Corner, Item] = {}
     for corner, item in places.items():
-        own = settings_of(item[0].metrics.get(key))
-        if _finite(item[0], key) and (not settings or own in (here, there)):
-            found[Corner(corner.changed | frozenset(settings if own == there else ()), corner.where)] = item
-    everything = frozenset([*between.order, *settings])
+        own = [_side(axis, *(record.metrics.get(key) for record in (item[0], ends[0][0], ends[1][0]))) for axis in judges]
+        if _finite(item[0], key) and None not in own:
+            changed = {axis.cause.key for axis, second in zip(judges, own, strict=True) if second}
+            found[Corner(corner.changed | changed, corner.where)] = item
+    everything = frozenset([*between.order, *(axis.cause.key for axis in judges)])
     return {**found, Corner(everything, _where(ends[1][0], between)): ends[1], Corner(frozenset()): ends[0]}
+
+
+def _side(axis: JudgeAxis, own: MetricResult | None, first: MetricResult | None, second: MetricResult | None) -> bool | None:
+    """Whether a figure was judged as the second one, or as the first; None if as neither."""
+    value = axis.value(own)
+    return True if value == axis.value(second) else False if value == axis.value(first) else None
 
 
 def _without(corners: Mapping[Corner, tuple[Record, Rows]], causes: Sequence[str], key: str) -> dict[Corner, tuple[Record, Rows]] | None:
@@ -235,30 +239,6 @@ def _how(found: Sequence[Share], order: Sequence[str]) -> str:
     if len(found) > 1:
         return "changed one after another: " + ", ".join(share.causes[0] for share in found if share.causes != (SOFTWARE,))
     return "one cause"
-
-
-def _settings(key: str, between: Between, info: FigureInfo | None) -> tuple[Cause, ...]:
-    """The cause that a metric was set otherwise, unless a field of the protocol that judges it differs, or versions do."""
-    first, second = (record.metrics.get(key) for record in (between.first, between.second))
-    here, there = settings_of(first), settings_of(second)
-    judged = [cause for cause in between.causes if cause.area == "protocol" and cause.matters_to(key, info)]
-    if here is None or there is None or here == there or _explained(first, second, judged):
-        return ()
-    assert first is not None
-    assert second is not None
-    row = FieldWords(SETTINGS, "how the metric was set", "judges", "much")
-    names = [name for name in dict.fromkeys([*first.settings, *second.settings]) if first.settings.get(name) != second.settings.get(name)]
-    texts = (", ".join(f"{name} {shortened(str(metric.settings.get(name)), 40)}" for name in names) for metric in (first, second))
-    return (Cause(SETTINGS, "metric", row, *texts),)
-
-
-def _explained(first: MetricResult | None, second: MetricResult | None, judged: Sequence[Cause]) -> bool:
-    """Whether fields of the protocol say all that differs between the settings of a metric."""
-    if first is None or second is None:
-        return True
-    said = {cause.key for cause in judged if cause.row.stage in ("judges", "tokenizer")}
-    names = {name for name in {*first.settings, *second.settings} if first.settings.get(name) != second.settings.get(name)}
-    return bool(said - {"micro_batch"}) or names <= said | {"images", "tokens_per_codebook"}
 
 
 def _measured(record: Record, key: str) -> bool:
