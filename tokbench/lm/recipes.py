@@ -287,14 +287,13 @@ RECIPES: tuple[StageRecipe, ...] = (
         name="dpo",
         stage="dpo",
         summary="pairs of a model's own images, the better one by the score of what they show, with a frozen reference",
-        preferences=Preferences(prompts=1500, samples=6, guidance=None),
+        preferences=Preferences(prompts=1500, samples=6, imitation=0.25, guidance=None),
         steps=60,
         batch_size=16,
-        learning_rate=2e-6,
+        learning_rate=5e-6,
         warmup=10,
         schedule="constant",
         weight_decay=0.0,
-        guidance=2.5,
     ),
 )
 
