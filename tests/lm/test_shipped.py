@@ -44,7 +44,7 @@ def test_model_and_tokenizer_are_small() -> None:
 def test_it_says_where_it_is_from(shipped: ImageModel) -> None:
     model = shipped.model
     assert model.identity.name == "vqvae/scenes"
-    assert [stage["stage"] for stage in model.recipe["stages"]][:3] == ["pretrain", "pretrain", "quality"]
+    assert [stage["stage"] for stage in model.recipe["stages"]] == ["pretrain", "pretrain", "quality", "dpo", "dpo"]
     assert model.guidance > 1
     card = (shipped_model() / "README.md").read_text()
     assert card.startswith("---\nlicense: apache-2.0\n")
