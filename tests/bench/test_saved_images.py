@@ -82,7 +82,7 @@ def test_a_folder_is_gone_on_with_and_never_mixes_runs(data, tmp_path):
     tokenizer = tokbench.load("pixel/palette-512")
     tokenizer.clusters += 0.01
     with pytest.raises(TokbenchError, match=r"pixel-palette-512 holds the images of another tokenizer \(state_sha256 "):
-        run(tokenizer, data, metrics=("psnr",), options=RunOptions(save_images=folder))
+        run(tokenizer, data, metrics=("psnr",), protocol=get_protocol(), options=RunOptions(save_images=folder))
     Image.new("RGB", (80, 80), (9, 9, 9)).save(data / "a.png")
     with pytest.raises(TokbenchError, match=r"a\.png is not the image it was when"):
         measured("pixel/rgb", data, folder)
