@@ -15,9 +15,12 @@ from tokbench import ContinuousTokens, DiscreteTokens, Tokenizer, TokenLayout
 from tokbench.bench.identity import identity_of
 from tokbench.conduct import values_of
 from tokbench.errors import TokbenchError
+from tokbench.nn.configs import AutoencoderConfig
 from tokbench.plugins import import_class
 from tokbench.tokenizers.family import Variant
 from tokbench.tokenizers.tiling import Tiling
+from tokbench.tokenizers.vae.model import VAE
+from tokbench.tokenizers.vae.variants import VAEConfig
 from tokbench.tokenizers.zoo import families
 
 
@@ -92,6 +95,11 @@ def _check_axis(positions: int, overlap: int) -> None:
     assert all(span.start <= span.inner.start <= span.inner.stop <= span.stop for span in spans)
 
 
+def test_windows_are_none_or_some() -> None:
+    with pytest.raises(ValueError, match="there are 0 or more windows along an axis, got -1"):
+        Tiling(8, 0, windows=-1)
+
+
 @pytest.mark.parametrize("values", [(0, 0), (8, 5), (8, -1)])
 def test_a_tiling_has_a_side_and_overlaps_by_half_of_it_at_most(values: tuple[int, int]) -> None:
     with pytest.raises(ValueError, match="tiles need a positive side and an overlap of 0 to half of it"):
@@ -132,6 +140,50 @@ def test_tokenizers_of_the_zoo_work_in_tiles(name: str) -> None:
     assert torch.equal(tiled.decode(model.encode(small)), model.decode(model.encode(small)))
     if name.startswith("patch"):
         assert torch.equal(values_of(tokens), values_of(model.encode(images)))
+
+
+def four_corners(side: int) -> Tensor:
+    """An image whose quarters have means and contrasts of their own."""
+    image, half = photo(side, side), side // 2
+    for number, (rows, columns) in enumerate(
+        (top, left) for top in (slice(half), slice(half, None)) for left in (slice(half), slice(half, None))
+    ):
+        image[:, :, rows, columns] = image[:, :, rows, columns] * (0.1 + 0.1 * number) + (0.2 * number - 0.4)
+    return image
+
+
+def test_windows_tell_tiles_of_the_whole_image() -> None:
+    shape = AutoencoderConfig(4, 16, (1, 2), 1, attn_resolutions=(), double_z=True, norm_groups=4)
+    torch.manual_seed(0)
+    model, images = VAE(VAEConfig(shape, embed_dim=4)).eval(), four_corners(128)
+    whole = model.encode(images)
+    pixels = model.decode(whole)
+    errors = {}
+    for windows in (0, None):
+        tiled = model.tiled(64, windows=windows)
+        tokens = tiled.encode(torch.cat([images, photo(128, 128)]))
+        assert torch.equal(values_of(tokens)[:1], values_of(tiled.encode(images)))  # other images tell nothing
+        far = tiled.decode(whole)
+        assert torch.equal(far, tiled.decode(whole))
+        errors[windows] = [(values_of(tokens)[:1] - values_of(whole)).std().item(), (far - pixels).std().item()]
+    assert errors[None][0] < 0.6 * errors[0][0]
+    assert errors[None][1] < errors[0][1]
+
+
+@pytest.mark.parametrize("positions", [17, 32, 65, 200])
+def test_sets_of_windows_are_alike_and_cover_an_axis_together(positions: int) -> None:
+    for tile, count in ((16, 2), (32, 2), (64, 4), (100, 4)):
+        sets = Tiling(4 * tile, 0, windows=4).sights(positions, 4)
+        if positions <= tile:
+            assert sets == ((range(positions),),)
+            continue
+        assert {len(windows) for windows in sets} == {count}
+        assert {len(window) for windows in sets for window in windows} == {tile // count}
+        seen = {place for windows in sets for window in windows for place in window}
+        assert seen <= set(range(positions))
+        assert len(seen) > positions - 2 * count  # but for what does not divide
+        for windows in sets:
+            assert all(after.start - before.start in (positions // count, positions // count + 1) for before, after in pairwise(windows))
 
 
 def test_no_call_is_larger_than_one_tile_of_one_image(near: Near) -> None:
@@ -176,9 +228,9 @@ def test_the_copy_shares_weights_and_says_how_it_cuts() -> None:
     model = tokbench.load("vae/tiny")
     tiled = model.tiled(128)
     assert all(own is other for own, other in zip(model.parameters(), tiled.parameters(), strict=True))
-    assert (tiled.tiling, model.tiling, tiled.tiled(None).tiling) == (Tiling(128, 32), None, None)
-    assert identity_of(tiled).config["tiling"] == {"size": 128, "overlap": 32}
-    assert identity_of(tiled).settings == {"tiling.size": "128", "tiling.overlap": "32"}
+    assert (tiled.tiling, model.tiling, tiled.tiled(None).tiling) == (Tiling(128, 32, windows=4), None, None)
+    assert identity_of(tiled).config["tiling"] == {"size": 128, "overlap": 32, "windows": 4}
+    assert identity_of(tiled).settings == {"tiling.size": "128", "tiling.overlap": "32", "tiling.windows": "4"}
     assert "tiling" not in identity_of(model).config
     assert identity_of(tiled).state_sha256 == identity_of(model).state_sha256
 

@@ -70,7 +70,8 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
     if source.ready_size not in (None, how.size):
         raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the tokens were made at {how.size} px")
     if tokenizer.tiling != how.tiling:
-        tokenizer = tokenizer.tiled(None) if how.tiling is None else tokenizer.tiled(how.tiling.size, overlap=how.tiling.overlap)
+        tiles = how.tiling
+        tokenizer = tokenizer.tiled(None) if tiles is None else tokenizer.tiled(tiles.size, overlap=tiles.overlap, windows=tiles.windows)
     settings = {"size": how.size, "seed": how.seed, "precision": how.precision, "micro_batch": how.micro_batch}
     cut: dict[str, Any] = {"resize": how.resize, "crop": how.crop, "antialias": how.antialias}  # perhaps of an earlier version
     protocol = replace(get_protocol(changes=settings), **cut)

@@ -28,6 +28,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.nn import whole
 from tokbench.nn.configs import AutoencoderConfig, Design
 from tokbench.nn.haar import from_haar, haar
 from tokbench.nn.strips import STRIP, doubling_conv, halving_conv, normed_conv
@@ -37,8 +38,12 @@ class Norm(nn.GroupNorm):
     """Group normalisation; the base class refuses a single image of a single place where a group is one channel."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Normalise features, keeping their size."""
-        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+        """Normalise features, keeping their size; those of a tile as ``whole`` says."""
+        told = whole.moments(input, self.num_groups)
+        if told is None:
+            return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+        scale, shift = whole.scale_and_shift(self, *told)
+        return torch.addcmul(shift, input, scale)
 
 
 class _PlaceNorm(nn.GroupNorm):
@@ -135,7 +140,7 @@ class AttentionBlock(nn.Module):
         """Mix positions, keeping size and width."""
         h = self.norm(x)
         q, k, v = (rearrange(proj(h), "b c h w -> b 1 (h w) c").contiguous() for proj in (self.q, self.k, self.v))
-        out = F.scaled_dot_product_attention(q, k, v)  # scaled by c ** -0.5; without contiguous channels it holds all scores
+        out = whole.attend(q, k, v)  # scaled by c ** -0.5
         return x + self.proj_out(rearrange(out, "b 1 (h w) c -> b c h w", h=x.shape[2]))
 
 
@@ -355,7 +360,8 @@ def _takes_strips(network: Encoder | Decoder, x: Tensor, *, scale: int) -> bool:
         scale: Rows and columns of its largest map, in those of ``x``.
     """
     width = network.norm_out.num_channels if isinstance(network, Decoder) else network.conv_in.out_channels
-    if torch.is_grad_enabled() or x.device.type != "cpu" or width * x[:1].numel() // x.shape[1] * scale**2 <= STRIP:
+    images = x if whole.one_map() else x[:1]
+    if torch.is_grad_enabled() or x.device.type != "cpu" or width * images.numel() // x.shape[1] * scale**2 <= STRIP:
         return False
     if x.dtype not in (torch.float32, torch.bfloat16) or torch.jit.is_tracing() or torch.compiler.is_compiling():
         return False

@@ -17,6 +17,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.nn import whole
 from tokbench.nn.autoencoder import Level, Norm, ResBlock
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.nn.haar import from_haar, haar
@@ -36,9 +37,9 @@ class AdaptiveNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"], code: Float[Tensor, "b z h2 w2"]) -> Float[Tensor, "b c h w"]:
         """Normalise features, keeping their size."""
-        places = code.flatten(2)
-        scale = self.gamma((places.var(dim=2) + 1e-6).sqrt())
-        return scale[:, :, None, None] * self.norm(x) + self.beta(places.mean(dim=2))[:, :, None, None]
+        told = whole.moments(code, code.shape[1])
+        mean, variance = (code.mean(dim=(2, 3)), code.var(dim=(2, 3))) if told is None else (value[None] for value in told)
+        return self.gamma((variance + 1e-6).sqrt())[:, :, None, None] * self.norm(x) + self.beta(mean)[:, :, None, None]
 
 
 class DepthToSpace(nn.Module):

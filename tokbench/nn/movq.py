@@ -27,7 +27,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.nn.autoencoder import Downsample, Upsample
+from tokbench.nn import whole
+from tokbench.nn.autoencoder import Downsample, Norm, Upsample
 from tokbench.nn.configs import AutoencoderConfig
 
 
@@ -91,12 +92,12 @@ class TemporalUpsample(nn.Module):
         return F.silu(self.conv(x.repeat_interleave(2, dim=2)))
 
 
-class PlainNorm(nn.GroupNorm):
+class PlainNorm(Norm):
     """Group normalisation that takes and ignores a condition, so that the encoder shares the decoder's blocks."""
 
     def forward(self, input: Float[Tensor, "b c h w"], condition: Tensor | None = None) -> Float[Tensor, "b c h w"]:
-        """Normalise; the base class refuses a single image of a single place."""
-        return torch.group_norm(input, self.num_groups, self.weight, self.bias, self.eps)
+        """Normalise features, keeping their size."""
+        return super().forward(input)
 
 
 class SpatialNorm(nn.Module):
@@ -159,7 +160,7 @@ class Attention(nn.Module):
         """Mix places, keeping size and width."""
         places = rearrange(x, "b c h w -> b (h w) c")
         q, k, v = (rearrange(proj(places), "b l (n d) -> b n l d", n=self.heads) for proj in (self.q_proj, self.k_proj, self.v_proj))
-        mixed = rearrange(F.scaled_dot_product_attention(q, k, v), "b n l d -> b l (n d)")
+        mixed = rearrange(whole.attend(q, k, v), "b n l d -> b l (n d)")
         return rearrange(self.out_proj(mixed), "b (h w) c -> b c h w", h=x.shape[2])
 
 

@@ -16,6 +16,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.nn import whole
+
 STRIP = 2**21
 """Values in a strip: 8 MB in single precision. Half of it, and twice it, are slower on two cores that share 32 MB of cache."""
 
@@ -41,7 +43,7 @@ def normed_conv(
         in_place: Whether ``x`` is no longer needed, and may take up the result.
     """
     if x.dtype != torch.float32:  # statistics and swish want single precision inside, which whole layers have
-        y = F.conv2d(F.silu(_whole_norm(x, norm), inplace=True), conv.weight, conv.bias, padding=1)
+        y = F.conv2d(F.silu(norm(x), inplace=True), conv.weight, conv.bias, padding=1)
         return y if plus is None else y.add_(plus((slice(None), slice(None), slice(None))))
     scale, shift = _scale_and_shift(x, norm)
     weight = conv.weight.contiguous(memory_format=torch.channels_last)
@@ -136,6 +138,10 @@ def _scale_and_shift(x: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
 
     Source: Chan, Golub and LeVeque, "Algorithms for Computing the Sample Variance", 1983, equation 2.1.
     """
+    told = whole.moments(x, norm.num_groups)
+    if told is not None:
+        scale, shift = whole.scale_and_shift(norm, *told)
+        return scale.expand(len(x), -1, -1, -1), shift.expand(len(x), -1, -1, -1)
     means, squares, counts = [], [], []
     for part in _parts(len(x), x.shape[2], x.shape[1] * x.shape[3]):
         places = rearrange(x[part], "b c h w -> b (h w) c")
@@ -151,14 +157,8 @@ def _scale_and_shift(x: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
     values = x[0].numel() // g
     centre = (count * mean).sum(dim=(1, 3), keepdim=True) / values
     variance = (square + count * (mean - centre).square()).sum(dim=(1, 3), keepdim=True) / values
-    weight, bias = (rearrange(value.double(), "(g c) -> g c", g=g) for value in (norm.weight, norm.bias))
-    scale = weight * torch.rsqrt(variance + norm.eps)
-    shift = bias - centre * scale
-    return rearrange(scale, "b 1 g c -> b (g c) 1 1").to(x.dtype), rearrange(shift, "b 1 g c -> b (g c) 1 1").to(x.dtype)
-
-
-def _whole_norm(x: Tensor, norm: nn.GroupNorm) -> Tensor:
-    return torch.group_norm(x, norm.num_groups, norm.weight, norm.bias, norm.eps)
+    scale, shift = whole.scale_and_shift(norm, centre.flatten(1), variance.flatten(1))
+    return scale.to(x.dtype), shift.to(x.dtype)
 
 
 def _doubled(weight: Tensor, axis: int) -> Tensor:

@@ -3,14 +3,18 @@
     image -> overlapping tiles -> encode each -> the tokens of each tile's middle -> one grid, as of the whole image
     tokens -> overlapping tiles -> decode each -> faded into each other -> image
 
+Before the tiles of an image come windows spread over it, which tell layers that look at all of a map what a tile does not show.
+
 Memory follows the size of a tile: nothing else is as large as the image but the image itself and its tokens.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -20,6 +24,8 @@ from torch import Tensor
 
 from tokbench.conduct import Misbehaved, blamed, layout_of, name_of, values_of
 from tokbench.errors import TokbenchError
+from tokbench.nn.autoencoder import Norm
+from tokbench.nn.whole import joined, sketched, sketching
 from tokbench.tokenizers.tiling import Span, Tiling
 from tokbench.tokens import DiscreteTokens, Tokens
 
@@ -27,13 +33,21 @@ if TYPE_CHECKING:
     from tokbench.tokenizers.base import Tokenizer
 
 
-def tiling_for(tokenizer: Tokenizer, size: int, overlap: int | None = None) -> Tiling:
+Place = tuple[slice, slice]
+"""Rows and columns of a grid."""
+
+WINDOWS = 4
+"""Along each axis."""
+
+
+def tiling_for(tokenizer: Tokenizer, size: int, overlap: int | None = None, windows: int | None = None) -> Tiling:
     """Say how a tokenizer cuts large images.
 
     Args:
         tokenizer: Any tokenizer.
         size: Side of a tile in pixels.
         overlap: Pixels that neighbours share at least; None takes a quarter of the side, in whole positions.
+        windows: Windows along each axis that say of the whole image what layers ask; None takes ``WINDOWS`` where there are such layers.
 
     Raises:
         TokbenchError: If it does not work in tiles, or not in such.
@@ -61,7 +75,9 @@ def tiling_for(tokenizer: Tokenizer, size: int, overlap: int | None = None) -> T
     if type(overlap) is not int or overlap % stride or not 0 <= overlap <= size // 2:
         most = size // 2 // stride * stride
         raise TokbenchError(f"tiles of {name} of {size} px overlap by 0 to {most} px, in steps of {stride}, got {overlap}")
-    return Tiling(size, overlap)
+    if windows is None:
+        windows = WINDOWS if any(isinstance(part, Norm) for part in tokenizer.modules()) else 0
+    return Tiling(size, overlap, windows)
 
 
 def encode_tiles(tokenizer: Tokenizer, images: Float[Tensor, "b 3 h w"], seeds: list[int], tiling: Tiling) -> Tokens:
@@ -74,20 +90,22 @@ def encode_tiles(tokenizer: Tokenizer, images: Float[Tensor, "b 3 h w"], seeds: 
         tiling: How they are cut.
     """
     stride = tokenizer.stride
-    height, width = images.shape[2] // stride, images.shape[3] // stride
+    grid = images.shape[2] // stride, images.shape[3] // stride
     tokens: Tokens | None = None
     found: Tensor | None = None
-    for number, (rows, columns) in enumerate(_tiles(tiling, (height, width), stride)):
-        size = (rows.stop - rows.start, columns.stop - columns.start)
-        for image in range(len(images)):
-            pixels = images[image : image + 1, :, _pixels(rows, stride), _pixels(columns, stride)].contiguous()
-            tokens = tokenizer._encode(pixels, [_tile_seed(seed, number) for seed in seeds[image : image + 1]])
+    for image in range(len(images)):
+        own = seeds[image : image + 1]
+        look = partial(_encoded, tokenizer, images[image], own)
+        for number, (rows, columns, told) in enumerate(_tiles(tiling, grid, stride, look)):
+            size = (rows.stop - rows.start, columns.stop - columns.start)
+            with told:
+                tokens = _encoded(tokenizer, images[image], [_tile_seed(seed, number) for seed in own], [_place(rows, columns)])
             if tokens.grid != size:
                 raise ValueError(f"a tile of {size} positions became a grid {tokens.grid}")
             values = values_of(tokens).unflatten(1, size)
-            found = values.new_empty((len(images), height, width, values.shape[3])) if found is None else found
-            own = values[0, rows.first - rows.start : rows.end - rows.start, columns.first - columns.start : columns.end - columns.start]
-            found[image, rows.first : rows.end, columns.first : columns.end] = own
+            found = values.new_empty((len(images), *grid, values.shape[3])) if found is None else found
+            kept = values[0, rows.first - rows.start : rows.end - rows.start, columns.first - columns.start : columns.end - columns.start]
+            found[image, rows.first : rows.end, columns.first : columns.end] = kept
     return tokenizer._encode(images, seeds) if tokens is None or found is None else _with_values(tokens, found)
 
 
@@ -104,26 +122,74 @@ def decode_tiles(tokenizer: Tokenizer, tokens: Tokens, tiling: Tiling) -> Float[
     values = values_of(tokens).unflatten(1, (height, width))
     pixels: Tensor | None = None
     found: Tensor | None = None
-    for rows, columns in _tiles(tiling, (height, width), stride):
-        weights = _weights(rows, stride)[:, None] * _weights(columns, stride)
-        for image in range(len(tokens)):
-            part = values[image : image + 1, rows.start : rows.stop, columns.start : columns.stop]
-            pixels = tokenizer._decode(_with_values(tokens, part), [])
+    for image in range(len(tokens)):
+        look = partial(_decoded, tokenizer, tokens, values[image])
+        for rows, columns, told in _tiles(tiling, (height, width), stride, look):
+            with told:
+                pixels = look([_place(rows, columns)])
             if found is None:
                 shape = (len(tokens), 3, height * stride, width * stride)
                 found = pixels.new_zeros(shape, dtype=torch.promote_types(pixels.dtype, torch.float32))
-            found[image, :, _pixels(rows, stride), _pixels(columns, stride)] += pixels[0] * weights.to(found)
+            weights = _weights(rows, stride)[:, None] * _weights(columns, stride)
+            down, right = (_pixels(part, stride) for part in _place(rows, columns))
+            found[image, :, down, right] += pixels[0] * weights.to(found)
     return tokenizer._decode(tokens, []) if pixels is None or found is None else found.to(pixels.dtype)
 
 
-def _tiles(tiling: Tiling, grid: tuple[int, int], stride: int) -> Iterator[tuple[Span, Span]]:
-    """Rows and columns of every tile, in raster order."""
+def _encoded(tokenizer: Tokenizer, image: Float[Tensor, "3 h w"], seeds: list[int], places: list[Place]) -> Tokens:
+    """Tokens of parts of an image, all of one size."""
+    parts = [image[:, _pixels(rows, tokenizer.stride), _pixels(columns, tokenizer.stride)] for rows, columns in places]
+    return tokenizer._encode(torch.stack(parts), seeds * len(parts))
+
+
+def _decoded(tokenizer: Tokenizer, tokens: Tokens, own: Tensor, places: list[Place]) -> Float[Tensor, "b 3 h2 w2"]:
+    """Pixels of parts of a grid ``[H, W, K]``, all of one size."""
+    parts = torch.stack([own[rows, columns] for rows, columns in places])
+    decoded: Tensor = tokenizer._decode(_with_values(tokens, parts), [])
+    return decoded
+
+
+def _tiles(
+    tiling: Tiling, grid: tuple[int, int], stride: int, look: Callable[[list[Place]], object]
+) -> Iterator[tuple[Span, Span, AbstractContextManager[None]]]:
+    """Rows and columns of every tile, in raster order, and within what it is worked on, so that layers are told of the whole image.
+
+    Args:
+        tiling: How the image is cut.
+        grid: Rows and columns of its positions.
+        stride: Pixels a position covers.
+        look: Runs the network on windows of the image.
+    """
     height, width = grid
-    return product(tiling.spans(height, stride), tiling.spans(width, stride))
+    tiles = list(product(tiling.spans(height, stride), tiling.spans(width, stride)))
+    if len(tiles) == 1 or not tiling.windows:
+        yield from ((rows, columns, nullcontext()) for rows, columns in tiles)
+        return
+    sets = [list(product(down, right)) for down, right in product(tiling.sights(height, stride), tiling.sights(width, stride))]
+    sketches = []
+    for windows in sets:
+        with sketching() as sketch:
+            look([(slice(rows.start, rows.stop), slice(columns.start, columns.stop)) for rows, columns in windows])
+        sketches.append(sketch)
+    entries, sights = joined(sketches), sets[len(sets) // 2]
+    area = len(sights[0][0]) * len(sights[0][1])
+    for rows, columns in tiles:
+        outside = [number for number, sight in enumerate(sights) if not (_within(sight[0], rows) and _within(sight[1], columns))]
+        rest = height * width - (rows.stop - rows.start) * (columns.stop - columns.start)
+        yield rows, columns, sketched(entries, outside=outside, weight=rest / (area * max(len(outside), 1)))
 
 
-def _pixels(span: Span, stride: int) -> slice:
-    return slice(span.start * stride, span.stop * stride)
+def _within(sight: range, tile: Span) -> bool:
+    """Whether the middle of a window lies in a tile, along one axis."""
+    return tile.start <= (sight.start + sight.stop) / 2 < tile.stop
+
+
+def _place(rows: Span, columns: Span) -> Place:
+    return slice(rows.start, rows.stop), slice(columns.start, columns.stop)
+
+
+def _pixels(part: slice, stride: int) -> slice:
+    return slice(part.start * stride, part.stop * stride)
 
 
 def _weights(span: Span, stride: int) -> Float[Tensor, "n"]:

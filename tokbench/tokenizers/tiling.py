@@ -10,8 +10,13 @@ Left of the border tokens are the first tile's, right of it the second one's; ar
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
+
+from tokbench.configs import UNLESS_DEFAULT
+
+LEAST = 16
+"""Positions of a window along an axis, where a tile has so many for two."""
 
 
 @dataclass(frozen=True)
@@ -22,15 +27,20 @@ class Tiling:
         size: Side of a tile in pixels.
         overlap: Pixels that a tile shares with the next one, at least. Over the middle half of them one fades into the other; what lies
             outside of that half is there for what a network sees around a pixel.
+        windows: Windows along each axis, together as large as a tile, by sets of which layers that look at all of a map know of the rest of
+            it. 0 lets them see one tile alone, as before there were any.
 
     Raises:
-        ValueError: If the side is not positive, or the overlap is negative or more than half of it.
+        ValueError: If the side is not positive, the overlap is negative or more than half of it, or windows are negative.
     """
 
     size: int
     overlap: int
+    windows: int = field(default=0, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
+        if self.windows < 0:
+            raise ValueError(f"there are 0 or more windows along an axis, got {self.windows}")
         if self.size < 1 or not 0 <= self.overlap <= self.size // 2:
             raise ValueError(f"tiles need a positive side and an overlap of 0 to half of it, got {self.size} and {self.overlap}")
 
@@ -51,6 +61,27 @@ class Tiling:
         return tuple(
             Span(start, start + tile, first, end, 0 if first == 0 else fade, 0 if end == positions else fade)
             for start, (first, end) in zip(starts, pairwise(borders), strict=True)
+        )
+
+    def sights(self, positions: int, stride: int) -> tuple[tuple[range, ...], ...]:
+        """Sets of windows along one axis, which cover it together; a single one where the axis is no longer than a tile.
+
+        Every set has a window in each of equal parts of the axis, at the same place of the part.
+        They are fewer than ``windows`` where each had less than ``LEAST`` positions, whose edges would say too much.
+
+        Args:
+            positions: Positions of the grid along the axis.
+            stride: Pixels a position covers.
+        """
+        tile = self.size // stride
+        if positions <= tile:
+            return ((range(positions),),)
+        count = min(self.windows, max(2, tile // LEAST), tile)
+        side = tile // count
+        sets = -(-positions // (count * side))
+        firsts = [number * (positions // count - side) // max(sets - 1, 1) for number in range(sets)]
+        return tuple(
+            tuple(range(start, start + side) for start in (part * positions // count + first for part in range(count))) for first in firsts
         )
 
 

@@ -53,6 +53,7 @@ def test_pixels_keep_where_nothing_changes() -> None:
     [
         (TokenLayout((32, 32), (4, 4), channels=3), 32, "latents have no codes to compare"),
         (TokenLayout((32, 32), (16,), (4,)), 32, "the tokens are a sequence, in which no position has a place in the image"),
+        (TokenLayout((32, 32), (5, 5), (4,), padding=(3, 3)), 32, "images of 32 px are padded, so positions cover other parts of them"),
         (TokenLayout((16, 16), (4, 4), (4,)), 16, "scenes come in sizes 32, 64, 128, 256 px, got 16"),
     ],
 )

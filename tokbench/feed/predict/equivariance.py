@@ -94,13 +94,17 @@ def measure_equivariance(encoded: Encoded, codes: CodeVectors | None, why_not: s
 
 
 def check_map(encoded: Encoded) -> None:
-    """Refuse tokens that are no map.
+    """Refuse tokens that are no map, or one of more than the image.
 
     Raises:
-        NotApplicable: If they are a sequence.
+        NotApplicable: If they are a sequence, or images were padded.
     """
     if len(encoded.layout.grid) != 2:
         raise NotApplicable("the tokens are a sequence, which has no rows and columns")
+    if any(encoded.layout.padding):
+        raise NotApplicable(
+            f"images of {encoded.protocol.size} px are padded, and what was padded would be turned too; take another --size"
+        )
 
 
 def halved(encoded: Encoded, codes: CodeVectors | None, why_not: str | None) -> Tokens:

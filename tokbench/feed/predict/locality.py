@@ -47,6 +47,8 @@ def measure_locality(tokenizer: Tokenizer, layout: TokenLayout, protocol: Protoc
         raise NotApplicable("latents have no codes to compare")
     if len(layout.grid) != 2:
         raise NotApplicable("the tokens are a sequence, in which no position has a place in the image")
+    if any(layout.padding):
+        raise NotApplicable(f"images of {protocol.size} px are padded, so positions cover other parts of them; take another --size")
     found = [edit for edit in (edit_of(seed, "test", kinds=KINDS) for seed in range(edits)) if edit.before.ground == edit.after.ground]
     if not found:
         raise NotApplicable(f"none of {edits} edits leaves the ground as it is; take more")

@@ -265,6 +265,8 @@ def _subject(info: TokenizerInfo, remarks: list[str]) -> list[str]:
     words = ["-t", clipped(info.name)]
     if info.codec is None:
         for key, value in _changed_settings(info).items():
+            if key == "tiling.windows":  # follows from the network
+                continue
             words += [SETTINGS[key], clipped(value)] if key in SETTINGS else ["--set", f"{clipped(key)}={clipped(value)}"]
         if "changed" in info.config:
             remarks.append(f"measured after {clipped(', '.join(info.config['changed']))} of it had been changed in Python")

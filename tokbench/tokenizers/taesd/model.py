@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.nn.autoencoder import Norm
 from tokbench.tokenizers.normalisation import Normalisation
 from tokbench.tokenizers.taesd.config import TAESDConfig
 from tokbench.tokenizers.vae.latents import LatentTokenizer
@@ -30,7 +31,7 @@ class _Block(nn.Module):
         self.conv = nn.Sequential(first, nn.ReLU(), second, nn.ReLU(), third)
         if pooled:
             wide, narrow = nn.Conv2d(width, 4 * width, 1, bias=False), nn.Conv2d(4 * width, width, 1, bias=False)
-            self.pool = nn.Sequential(wide, nn.GroupNorm(4, 4 * width), nn.ReLU(), narrow)
+            self.pool = nn.Sequential(wide, Norm(4, 4 * width), nn.ReLU(), narrow)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         x = x + self.pool(x) if hasattr(self, "pool") else x
