@@ -18,6 +18,7 @@ from tokbench.bench import speed as bench_speed
 from tokbench.bench.clocks import EventClock, ProcessorClock, clock_of
 from tokbench.bench.memory import peak_memory
 from tokbench.bench.speed import MOST_CALLS, measure_speed
+from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.records.speed_record import PeakMemory, SpeedProtocol, SpeedRecord, SpeedRow, speed_record_from_dict
 from tokbench.tokenizers.base import Tokenizer
