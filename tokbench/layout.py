@@ -21,8 +21,8 @@ class TokenLayout:
         channels: Values per position of continuous latents; 0 for discrete tokens.
         scales: Sides of the square maps that a sequence runs through, coarse to fine, each in raster order; empty if it is not of such.
         lengths: How many of a sequence's first positions an image can be decoded from, rising to all of them; empty if it takes all.
-        padding: Rows below and columns right of an image that stand for no pixels of it: copies of its last ones, which are encoded
-            with it and cut off when it is decoded.
+        padding: Rows below and columns right of an image that stand for no pixels of it. They are copies of its last ones, encoded with
+            it and cut off when it is decoded.
 
     Raises:
         ValueError: If a size is not positive, padding is negative, or both or neither of codebooks and channels are given. If scales or lengths are not those

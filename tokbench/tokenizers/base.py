@@ -124,7 +124,7 @@ class Tokenizer(nn.Module, ABC):
 
         Tokens lie on the grid of the whole image, whose layout does not change. Each tile of each image runs by itself, so that memory
         follows the size of a tile. What looks at all of a map, attention and group normalisation, sees one tile, and windows of the whole
-        image beforehand: tokens and pixels are then near those without tiles, not equal. They are the same ones where an image is no
+        image beforehand. Tokens and pixels are then near those without tiles, not equal. They are the same ones where an image is no
         larger than a tile.
 
         Args:
