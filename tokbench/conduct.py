@@ -7,7 +7,7 @@ several goes on with the others. An interrupt stays one, and so does running out
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from tokbench.errors import TokbenchError, brief, out_of_memory
 from tokbench.escapes import visible
+from tokbench.granted import require
 from tokbench.layout import TokenLayout
 from tokbench.signals import Ended
 from tokbench.tokens import ContinuousTokens, DiscreteTokens, Tokens
@@ -98,7 +99,7 @@ def layout_of(tokenizer: Tokenizer, height: int, width: int) -> TokenLayout:
         raise TokbenchError(f"{name}: {error}") from error
 
 
-def check_tokens(tokens: Any, layout: TokenLayout, images: Tensor, before: Tensor, name: str) -> Tokens:
+def check_tokens(tokens: Any, layout: TokenLayout, images: Tensor, before: Tensor, name: str, ids: Sequence[str] = ()) -> Tokens:
     """Hold what encode returned against the layout announced.
 
     Args:
@@ -107,9 +108,11 @@ def check_tokens(tokens: Any, layout: TokenLayout, images: Tensor, before: Tenso
         images: What it was given.
         before: A copy of that from before.
         name: Name of the tokenizer.
+        ids: What to call the images; those beyond are padding.
 
     Raises:
-        Misbehaved: If they are no such tokens, one for every image and all there, or the images were written to.
+        Misbehaved: If they are no such tokens, one for every image and all there, or the images were written to. Within ``granting`` what
+            depends on values is asked later.
     """
     if not isinstance(tokens, DiscreteTokens | ContinuousTokens):
         raise Misbehaved(f"encode of {name} returns {_kind(tokens)}, not DiscreteTokens or ContinuousTokens; mend it there")
@@ -131,14 +134,14 @@ def check_tokens(tokens: Any, layout: TokenLayout, images: Tensor, before: Tenso
         )
     if len(tokens) != len(images):
         raise Misbehaved(f"encode of {name} returns tokens of {len(tokens)} images for {len(images)}; it must encode every one")
-    if isinstance(tokens, ContinuousTokens) and not bool(torch.isfinite(tokens.latents).all()):
-        raise Misbehaved(f"{name} encoded latents that are not finite; its weights are damaged, or it needs another precision")
-    if not torch.equal(images, before):
-        raise Misbehaved(f"encode of {name} writes into the images it is given; let it work on a copy")
+    if isinstance(tokens, ContinuousTokens):
+        latents = tokens.latents
+        require(torch.isfinite(latents).all(), lambda: _not_finite(f"{name} encoded latents that are not finite", latents, ids))
+    _check_same(images, before, f"encode of {name} writes into the images it is given; let it work on a copy")
     return tokens
 
 
-def check_images(images: Any, shape: tuple[int, int, int, int], device: torch.device, name: str) -> Tensor:
+def check_images(images: Any, shape: tuple[int, int, int, int], device: torch.device, name: str, ids: Sequence[str] = ()) -> Tensor:
     """Hold what decode returned against what it must return.
 
     Args:
@@ -146,18 +149,23 @@ def check_images(images: Any, shape: tuple[int, int, int, int], device: torch.de
         shape: ``[B, 3, H, W]`` of it.
         device: Device of the tokens it was given.
         name: Name of the tokenizer.
+        ids: What to call the images; those beyond are padding.
 
     Raises:
-        Misbehaved: If they are no such images, or pixels are not finite; those far out of [-1, 1] are allowed, and clamped later.
+        Misbehaved: If they are no such images, or pixels are not finite; those far out of [-1, 1] are allowed, and clamped later. Within
+            ``granting`` what depends on values is asked later.
     """
     if not isinstance(images, Tensor) or not images.is_floating_point():
         raise Misbehaved(f"decode of {name} returns {_kind(images)}, not float images in [-1, 1]; mend it there")
     if tuple(images.shape) != shape:
         raise Misbehaved(f"{name} decoded {tuple(images.shape)}, expected {shape}: its decode does not undo its encode")
     _check_tensor(images, device, f"decode of {name}")
-    if not bool(torch.isfinite(images).all()):
+
+    def not_finite() -> Misbehaved:
         wrong = "NaN" if bool(torch.isnan(images).any()) else "infinite"
-        raise Misbehaved(f"{name} decoded {wrong} pixels; its weights are damaged, or it needs another precision")
+        return _not_finite(f"{name} decoded {wrong} pixels", images, ids)
+
+    require(torch.isfinite(images).all(), not_finite)
     return images
 
 
@@ -172,8 +180,20 @@ def check_unwritten(tokens: Tokens, before: Tensor, name: str) -> None:
     Raises:
         Misbehaved: If it did not.
     """
-    if not torch.equal(values_of(tokens), before):
-        raise Misbehaved(f"decode of {name} writes into the tokens it is given; let it work on a copy")
+    _check_same(values_of(tokens), before, f"decode of {name} writes into the tokens it is given; let it work on a copy")
+
+
+def _check_same(values: Tensor, before: Tensor, otherwise: str) -> None:
+    if values.shape != before.shape:
+        raise Misbehaved(otherwise)
+    require((values == before).all(), lambda: Misbehaved(otherwise))
+
+
+def _not_finite(what: str, values: Tensor, ids: Sequence[str]) -> Misbehaved:
+    """The error for values of images that are not finite, which names the first of them."""
+    row = int(values.flatten(1).isfinite().all(dim=1).logical_not().nonzero()[0])
+    where = f" of image {visible(ids[row])}" if row < len(ids) else ""
+    return Misbehaved(f"{what}{where}; its weights are damaged, or it needs another precision")
 
 
 def values_of(tokens: Tokens) -> Tensor:

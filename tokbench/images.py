@@ -91,12 +91,13 @@ def to_uint8(images: Float[Tensor, "b 3 h w"], *, rule: Uint8Rule = "round") -> 
     """
     import torch
 
+    from tokbench.granted import require
     from tokbench.tracing import traced
 
     if not images.is_floating_point() or images.ndim != 4 or images.shape[1] != 3:
         raise ValueError(f"to_uint8 takes float [B, 3, H, W], got {images.dtype} {tuple(images.shape)}")
-    if not traced() and bool(torch.isnan(images).any()):
-        raise ValueError("to_uint8 got NaN pixels")
+    if not traced():
+        require(~torch.isnan(images).any(), lambda: ValueError("to_uint8 got NaN pixels"))
     if rule not in get_args(Uint8Rule):
         raise ValueError(f"rule is round, half up or truncate, got {rule!r}")
     if rule == "round":

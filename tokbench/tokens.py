@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from tokbench.granted import require
 from tokbench.tracing import graph_value, traced
 
 
@@ -53,10 +54,7 @@ class DiscreteTokens:
         if len(self.codebook_sizes) != codes.shape[2]:
             raise ValueError(f"codes have {codes.shape[2]} codebooks, codebook_sizes names {len(self.codebook_sizes)}")
         if not traced() and codes.numel():
-            low, high = codes.amin(dim=(0, 1)).tolist(), codes.amax(dim=(0, 1)).tolist()
-            for k, size in enumerate(self.codebook_sizes):
-                if low[k] < 0 or high[k] >= size:
-                    raise ValueError(f"codes of codebook {k} range over {low[k]}..{high[k]}, allowed is 0..{size - 1}")
+            require(_in_range(codes, self.codebook_sizes), lambda: _out_of_range(codes, self.codebook_sizes))
 
     def __len__(self) -> int:
         return self.codes.shape[0]
@@ -145,6 +143,18 @@ class ContinuousTokens:
 
 
 Tokens = DiscreteTokens | ContinuousTokens
+
+
+def _in_range(codes: Int64[Tensor, "b l k"], sizes: tuple[int, ...]) -> Tensor:
+    """Whether all codes are such of their codebooks, as a truth value where the codes are."""
+    parts = [codes] if len(set(sizes)) == 1 else list(codes.unbind(dim=2))  # sizes as a tensor would have to be sent there
+    return torch.stack([((part >= 0) & (part < size)).all() for part, size in zip(parts, sizes, strict=False)]).all()
+
+
+def _out_of_range(codes: Int64[Tensor, "b l k"], sizes: tuple[int, ...]) -> ValueError:
+    low, high = codes.amin(dim=(0, 1)).tolist(), codes.amax(dim=(0, 1)).tolist()
+    k, size = next((k, size) for k, size in enumerate(sizes) if low[k] < 0 or high[k] >= size)
+    return ValueError(f"codes of codebook {k} range over {low[k]}..{high[k]}, allowed is 0..{size - 1}")
 
 
 def _as_slice(images: int | slice, count: int) -> slice:

@@ -13,10 +13,11 @@ import torch
 from PIL import Image
 
 from tokbench.bench.clocks import Lap
-from tokbench.bench.loader import Loaded, LoadReport, as_batch, in_background, key_of, load, load_keyed, readers
+from tokbench.bench.loader import Loaded, LoadReport, as_batch, in_background, key_of, load, load_keyed, read_in_background, readers
 from tokbench.data.source import ImageSource
 from tokbench.images import UnreadableImage, to_float
 from tokbench.records.protocol import get_protocol
+from tokbench.records.record import SkippedImage
 
 
 class Grey(ImageSource):
@@ -56,6 +57,46 @@ def test_results_come_in_order_from_so_many_threads() -> None:
 
     assert list(in_background(work, range(40), ahead=8, workers=3)) == [number**2 for number in range(40)]
     assert len(names) == 3
+
+
+def test_where_memory_does_not_suffice_fewer_are_read_ahead(caplog: pytest.LogCaptureFixture) -> None:
+    started: list[int] = []
+    alone: list[tuple[int, int]] = []
+
+    def work(number: int) -> int:
+        started.append(number)
+        if number in (5, 6):
+            raise MemoryError("no room beside others")
+        return number**2
+
+    def again(number: int) -> int:
+        alone.append((number, len(started)))
+        return number**2
+
+    results = in_background(work, range(60), ahead=16, workers=3, alone=again)
+    most = 0
+    for position, result in enumerate(results):
+        assert result == position**2
+        if position > 30:
+            most = max(most, len(started) - position)
+    assert [number for number, _ in alone] == [5, 6]
+    assert most <= 16 // 2 // 2 + 1
+    assert "from now on 8 images wait at most" in caplog.text
+    assert "from now on 4 images wait at most" in caplog.text
+    with pytest.raises(MemoryError):
+        list(in_background(work, range(60), ahead=16))
+
+
+def test_an_image_too_large_beside_others_is_read_alone() -> None:
+    class Large(Grey):
+        def read(self, index: int) -> Image.Image:
+            raise UnreadableImage("decoding it takes more memory than there is") from MemoryError()
+
+    protocol = get_protocol(changes={"size": 8})
+    with pytest.raises(MemoryError):
+        load(Large(), protocol, 0, alone=False)
+    skipped = list(read_in_background(Large(), range(3), protocol, ahead=4, workers=2))
+    assert skipped == [SkippedImage(name, "decoding it takes more memory than there is") for name in "abc"]
 
 
 def test_digests_of_pixels_are_taken_by_who_reads() -> None:

@@ -19,8 +19,8 @@ MOST_PARTS = 100_000
 
 
 def chunk_size(protocol: Protocol) -> int:
-    """Images asked for in every chunk but the last."""
-    return MICRO_BATCHES * protocol.micro_batch
+    """Images asked for in every chunk but the last: whole micro-batches of the metrics and of the tokenizer."""
+    return -(-MICRO_BATCHES * protocol.micro_batch // protocol.at_once) * protocol.at_once
 
 
 def spans(images: int, size: int) -> list[range]:

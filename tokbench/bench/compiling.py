@@ -12,6 +12,10 @@ _MOST_GRAPHS = 1 << 20
 """Graphs of one function beside each other. Beyond its own limit torch runs the function as it is, and says nothing a caller could see."""
 
 
+COMPILER = "inductor"
+"""What ``tokbench run --compile`` compiles by."""
+
+
 def compiled(function: Callable[..., Any], backend: str) -> Callable[..., Any]:
     """Compile a function for the shapes it is called with.
 

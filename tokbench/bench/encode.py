@@ -13,10 +13,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tokbench.conduct import blamed, check_images, check_tokens, check_unwritten, layout_of, name_of, values_of
+from tokbench.granted import granted
 from tokbench.layout import TokenLayout
 from tokbench.records.protocol import Protocol
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokens import Tokens
+from tokbench.tokens import DiscreteTokens, Tokens
 
 
 def image_seed(run_seed: int, image_id: str, purpose: Literal["encode", "decode", "change"], *, noise: int = 0) -> int:
@@ -49,6 +50,7 @@ def encode(
     *,
     layout: TokenLayout | None = None,
     timed: Timed = untimed,
+    function: Callable[..., Any] | None = None,
 ) -> Tokens:
     """Encode a micro-batch, in the number format of the tokenizer's weights.
 
@@ -59,6 +61,7 @@ def encode(
         protocol: Precision and seed.
         layout: What it announced for this size; None asks it.
         timed: Calls what it is given; whatever is checked is not within.
+        function: What is called, if not the tokenizer's own ``encode``: the same compiled.
 
     Returns:
         The tokens, padding included.
@@ -72,13 +75,19 @@ def encode(
         given = images.to(number_format(tokenizer))
         before, seeds = given.clone(), _seeds(ids, "encode", len(images), protocol)
         with autocast(tokenizer, protocol.precision):
-            tokens = timed(lambda: tokenizer.encode(given, seeds=seeds))
+            tokens = timed(lambda: (function or tokenizer.encode)(given, seeds=seeds))
     with blamed(name, "encode"):  # what it returns may be of a class that fails when it is looked at
-        return check_tokens(tokens, layout, given, before, name)
+        return _possible(check_tokens(tokens, layout, given, before, name, ids))
 
 
 def decode(
-    tokenizer: Tokenizer, tokens: Tokens, ids: Sequence[str], protocol: Protocol, *, timed: Timed = untimed
+    tokenizer: Tokenizer,
+    tokens: Tokens,
+    ids: Sequence[str],
+    protocol: Protocol,
+    *,
+    timed: Timed = untimed,
+    function: Callable[..., Any] | None = None,
 ) -> Float[Tensor, "b 3 h w"]:
     """Decode a micro-batch.
 
@@ -88,6 +97,7 @@ def decode(
         ids: Ids of the images.
         protocol: Size, precision and seed.
         timed: Calls what it is given; whatever is checked is not within.
+        function: What is called, if not the tokenizer's own ``decode``: the same compiled.
 
     Returns:
         RGB as float32, padding included.
@@ -101,15 +111,24 @@ def decode(
         tokens = tokens if size is None else replace(tokens, image_size=size)  # what was drawn or stored does not say it
         before, seeds = values.clone(), _seeds(ids, "decode", len(tokens), protocol)
         with autocast(tokenizer, protocol.precision):
-            images = timed(lambda: tokenizer.decode(tokens, seeds=seeds))
+            images = timed(lambda: (function or tokenizer.decode)(tokens, seeds=seeds))
     with blamed(name, "decode"):
         check_unwritten(tokens, before, name)
-        return check_images(images, (len(tokens), 3, protocol.size, protocol.size), values.device, name).float()
+        return check_images(images, (len(tokens), 3, protocol.size, protocol.size), values.device, name, ids).float()
 
 
-def autocast(tokenizer: Tokenizer, precision: Literal["fp32", "bf16"]) -> torch.autocast:
-    """What a tokenizer runs in: ``bf16`` computes in bfloat16 what can be, with the weights as they are."""
-    return torch.autocast(tokenizer.device.type, torch.bfloat16, enabled=precision == "bf16")
+def _possible(tokens: Tokens) -> Tokens:
+    """Tokens whose codes are in range whatever they are, while nobody asks: a device that looks up others fails for good."""
+    if not granted() or not isinstance(tokens, DiscreteTokens):
+        return tokens
+    parts = [part.clamp(0, size - 1) for part, size in zip(tokens.codes.unbind(dim=2), tokens.codebook_sizes, strict=True)]
+    return replace(tokens, codes=torch.stack(parts, dim=2))
+
+
+def autocast(tokenizer: Tokenizer, precision: Literal["fp32", "bf16", "fp16"]) -> torch.autocast:
+    """What a tokenizer runs in: ``bf16`` computes in bfloat16 what can be, ``fp16`` in float16, with the weights as they are."""
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    return torch.autocast(tokenizer.device.type, dtype, enabled=precision != "fp32")
 
 
 def number_format(tokenizer: Tokenizer) -> torch.dtype:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TypeVar
@@ -22,6 +23,8 @@ from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import SkippedImage
+
+logger = logging.getLogger(__name__)
 
 MOST_READERS = 16
 """Threads that read unless it is told: more would wait for each other, as Python runs one of them at a time between decoding and scaling."""
@@ -129,17 +132,33 @@ def load_batches(
         strict: Stop at the first image that cannot be read.
 
     Yields:
-        Micro-batches of ``protocol.micro_batch`` images, the last one smaller.
+        Micro-batches of as many images as the tokenizer sees at once, the last one smaller.
 
     Raises:
         TokbenchError: If ``strict`` and an image cannot be read, or if none can.
     """
     report.requested = len(indices)
-    items = in_background(partial(load_keyed, source, protocol), indices, ahead=max(read_ahead, protocol.micro_batch), workers=readers())
+    items = read_in_background(source, indices, protocol, ahead=read_ahead)
     for images in micro_batches(items, protocol, report, strict=strict):
         yield as_batch(images, report)
     if not report.raw:
         raise none_readable(source.name, report)
+
+
+def read_in_background(
+    source: ImageSource, indices: Iterable[int], protocol: Protocol, *, ahead: int, workers: int | None = None
+) -> Generator[Loaded | SkippedImage, None, None]:
+    """Read images in threads; where memory does not suffice, fewer ahead.
+
+    Args:
+        source: Where they come from.
+        indices: Indices of the images, in order.
+        protocol: Size and filter.
+        ahead: Images read before they are asked for; as many as the tokenizer sees at once, at least.
+        workers: Threads; None takes as many as there are cores.
+    """
+    work, alone = partial(load_keyed, source, protocol, alone=False), partial(load_keyed, source, protocol)
+    return in_background(work, indices, ahead=max(ahead, protocol.at_once), workers=readers(workers), alone=alone)
 
 
 def in_background(
@@ -150,6 +169,7 @@ def in_background(
     workers: int = 2,
     start: Callable[[], object] = lambda: None,
     stop: Callable[[], object] = lambda: None,
+    alone: Callable[[Given], Item] | None = None,
 ) -> Generator[Item, None, None]:
     """Do in other threads what is going to be asked for.
 
@@ -160,19 +180,35 @@ def in_background(
         workers: How many threads.
         start: Called once in each of the threads.
         stop: Called when no result is asked for any more, before the threads are waited for.
+        alone: What to do with an item where memory did not suffice for ``work``: nothing else is done beside it, and half as much ahead from
+            then on. None raises what ``work`` raised.
 
     Yields:
         What ``work`` returns, in the order of the items; closing the generator ends the threads, which a second interrupt does not hinder.
     """
     pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="tokbench-read", initializer=start)
-    waiting: deque[Future[Item]] = deque()
+    waiting: deque[tuple[Given, Future[Item]]] = deque()
+
+    def first() -> Item:
+        nonlocal ahead
+        item, future = waiting.popleft()
+        try:
+            return future.result()
+        except MemoryError:
+            if alone is None:
+                raise
+            ahead //= 2
+            logger.warning("memory does not suffice to read so far ahead; from now on %d images wait at most", ahead)
+            wait([other for _, other in waiting])
+            return alone(item)
+
     try:
         for item in items:
-            waiting.append(pool.submit(work, item))
-            if len(waiting) > ahead:
-                yield waiting.popleft().result()
+            waiting.append((item, pool.submit(work, item)))
+            while len(waiting) > ahead:
+                yield first()
         while waiting:
-            yield waiting.popleft().result()
+            yield first()
     finally:
         stop()
         running = True
@@ -184,19 +220,31 @@ def in_background(
                 continue
 
 
-def load(source: ImageSource, protocol: Protocol, index: int) -> Loaded | SkippedImage:
-    """Read one image and cut it to size, or say why it cannot be read."""
+def load(source: ImageSource, protocol: Protocol, index: int, *, alone: bool = True) -> Loaded | SkippedImage:
+    """Read one image and cut it to size, or say why it cannot be read.
+
+    Args:
+        source: Where it comes from.
+        protocol: Size and filter.
+        index: Index of the image.
+        alone: Whether nothing is read beside it, so that lack of memory is a reason; otherwise it may be read again.
+
+    Raises:
+        MemoryError: If memory does not suffice, and others are read beside it.
+    """
     try:
         image, raw = source.open(index)
     except UnreadableImage as error:
+        if not alone and isinstance(error.__cause__, MemoryError):
+            raise MemoryError(str(error)) from error
         return SkippedImage(source.ids[index], str(error))
     enlarged = source.ready_size is None and min(image.size) < protocol.size
     return Loaded(source.ids[index], source.group(index), fit(image, protocol), raw, enlarged)
 
 
-def load_keyed(source: ImageSource, protocol: Protocol, index: int) -> Loaded | SkippedImage:
+def load_keyed(source: ImageSource, protocol: Protocol, index: int, *, alone: bool = True) -> Loaded | SkippedImage:
     """As ``load``, with the digest of the pixels: it is taken in the thread that reads."""
-    found = load(source, protocol, index)
+    found = load(source, protocol, index, alone=alone)
     return replace(found, key=key_of(found.pixels)) if isinstance(found, Loaded) else found
 
 
@@ -217,7 +265,7 @@ def micro_batches(
         strict: Stop at the first image that cannot be read.
 
     Yields:
-        ``protocol.micro_batch`` images, the last time fewer.
+        As many images as the tokenizer sees at once, the last time fewer.
 
     Raises:
         TokbenchError: If ``strict`` and an image cannot be read.
@@ -225,7 +273,7 @@ def micro_batches(
     ready: list[Loaded] = []
     for item in items:
         ready += readable([item], report, strict=strict)
-        if len(ready) == protocol.micro_batch:
+        if len(ready) == protocol.at_once:
             yield ready
             ready = []
     if ready:
@@ -265,10 +313,14 @@ def none_readable(name: str, report: LoadReport) -> TokbenchError:
 
 def stacked(images: Sequence[Loaded]) -> UInt8[Tensor, "b 3 h w"]:
     """The pixels of a micro-batch."""
-    return torch.from_numpy(np.stack([image.pixels for image in images])).permute(0, 3, 1, 2).contiguous()
+    height, width, channels = images[0].pixels.shape
+    pixels = np.empty((len(images), channels, height, width), dtype=np.uint8)
+    for place, image in zip(pixels, images, strict=True):
+        place[...] = image.pixels.transpose(2, 0, 1)
+    return torch.from_numpy(pixels)
 
 
-def as_batch(images: list[Loaded], report: LoadReport) -> Batch:
+def as_batch(images: Sequence[Loaded], report: LoadReport) -> Batch:
     """Put the images of a micro-batch together, and report the digests of their pixels."""
     keys = tuple(image.key or key_of(image.pixels) for image in images)
     report.pixels.update(zip((image.id for image in images), keys, strict=True))

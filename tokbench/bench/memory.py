@@ -45,6 +45,13 @@ def peak_memory(device: torch.device, work: Callable[[], object], *, weights: in
     return PeakMemory(peak, added, weights + on_device, on_device)
 
 
+def let_go(device: torch.device) -> None:
+    """Let go of what work before has left, so that other work is not short of memory for its sake."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def _settle() -> None:
     """Give back what nobody uses: kept by the allocator, it would hide how much the work asks for."""
     gc.collect()

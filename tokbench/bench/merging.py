@@ -165,7 +165,7 @@ def _tokens_info(layout: TokenLayout | None, protocol: Protocol, coded: Sequence
 def _timing(encode: list[float], decode: list[float], protocol: Protocol, device: str, threads: int, total: float) -> Timing:
     """Median rates; those micro-batches that warm a process up were left out."""
     (encode_rate, encode_interval), (decode_rate, decode_interval) = _rate(encode), _rate(decode)
-    return Timing(encode_rate, decode_rate, protocol.micro_batch, device, threads, round(total, 3), encode_interval, decode_interval)
+    return Timing(encode_rate, decode_rate, protocol.at_once, device, threads, round(total, 3), encode_interval, decode_interval)
 
 
 def _rate(seconds: list[float]) -> tuple[float | None, Interval | None]:

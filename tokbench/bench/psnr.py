@@ -19,6 +19,6 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     return 10.0 * torch.log10(255.0**2 / (doubles(a) - doubles(b)).square().mean(dim=(1, 2, 3)))
 
 
-def doubles(images: Tensor) -> Tensor:
-    """Bytes in double precision, where they are; on the CPU if their device has none."""
-    return (images.cpu() if images.device.type == "mps" else images).double()
+def doubles(values: Tensor) -> Tensor:
+    """Values in double precision, where they are; on the CPU if their device has none."""
+    return (values.cpu() if values.device.type == "mps" else values).double()

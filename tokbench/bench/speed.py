@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import math
 import random
 import statistics
@@ -21,7 +20,7 @@ from tokbench.bench.clocks import Clock, clock_of
 from tokbench.bench.compiling import compiled, graphs_made, many_graphs
 from tokbench.bench.encode import autocast, image_seed, number_format
 from tokbench.bench.environment import environment
-from tokbench.bench.memory import peak_memory
+from tokbench.bench.memory import let_go, peak_memory
 from tokbench.conduct import Misbehaved, blamed, check_images, check_tokens, check_unwritten, layout_of, name_of, values_of
 from tokbench.errors import TokbenchError, out_of_memory
 from tokbench.records.intervals import Interval, median_interval
@@ -193,7 +192,7 @@ def _prepared(
     name = name_of(tokenizer)
     try:
         with blamed(name, "setup", may_refuse=True):  # a device that broke before says so here, too
-            _free(tokenizer.device)
+            let_go(tokenizer.device)
             given: _Given | None = _Given(tokenizer, size, batch, protocol)
         problem: tuple[Outcome, str] | None = None
     except Exception as error:
@@ -261,13 +260,6 @@ def _there(tokens: Tokens | None) -> Tokens:
     if tokens is None:
         raise ValueError("decode needs tokens, and encode has not made any")
     return tokens
-
-
-def _free(device: torch.device) -> None:
-    """Let go of what the turns before have left, so that a size is not short of memory for the sake of another."""
-    gc.collect()
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 def _weights_bytes(tokenizer: Tokenizer) -> int:

@@ -69,16 +69,13 @@ def timm_network(name: str, device: torch.device, *, size: int | None = None) ->
         "scaling": f"[0, 1], mean {', '.join(f'{x:g}' for x in mean)}, deviation {', '.join(f'{x:g}' for x in std)}",
     }
     model = model.eval().to(device).requires_grad_(False)
-    return FeatureNetwork(
-        f"timm-{name}", model.head_hidden_size, settings, partial(_features, model, side, mode, mean, std), computed=device.type
-    )
+    centre, spread = (torch.tensor(values, device=device).reshape(1, 3, 1, 1) for values in (mean, std))
+    features = partial(_features, model, side, mode, centre, spread)
+    return FeatureNetwork(f"timm-{name}", model.head_hidden_size, settings, features, computed=device.type)
 
 
 @torch.no_grad()
-def _features(
-    model: Any, side: int, mode: str, mean: tuple[float, ...], std: tuple[float, ...], images: UInt8[Tensor, "b 3 h w"]
-) -> Float32[Tensor, "b d"]:
+def _features(model: Any, side: int, mode: str, centre: Tensor, spread: Tensor, images: UInt8[Tensor, "b 3 h w"]) -> Float32[Tensor, "b d"]:
     x = F.interpolate(images.float(), size=(side, side), mode=mode, antialias=True, align_corners=False).clamp(0, 255) / 255
-    centre, spread = (torch.tensor(values, device=x.device).reshape(1, 3, 1, 1) for values in (mean, std))
     found: Tensor = model.forward_head(model.forward_features((x - centre) / spread), pre_logits=True).float()
     return found

@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
-from contextlib import closing
-from functools import partial
+from contextlib import closing, nullcontext
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from tokbench.bench.chunks import Chunk, ChunkFacts
+from tokbench.bench.compiling import many_graphs
 from tokbench.bench.encode import reproducible
-from tokbench.bench.loader import Loaded, LoadReport, as_batch, in_background, load_keyed, micro_batches, readers
+from tokbench.bench.loader import Loaded, LoadReport, as_batch, micro_batches, read_in_background
+from tokbench.bench.regroup import regrouped
 from tokbench.bench.seen import observed
 from tokbench.data.open import PHOTO_SPECS
 from tokbench.records.protocol import Protocol
@@ -69,9 +70,9 @@ def measure_chunks(
     first = runs[0]
     total = sum(len(first.spans[number]) for number in numbers) if total is None else total
     indices = (first.indices[place] for number in numbers for place in first.spans[number])
-    ahead = max(first.options.batch_size, first.protocol.micro_batch)
-    items = in_background(partial(load_keyed, first.source, first.protocol), indices, ahead=ahead, workers=readers(first.options.workers))
-    with reproducible(), closing(items):
+    options = first.options
+    items = read_in_background(first.source, indices, first.protocol, ahead=options.batch_size, workers=options.workers)
+    with reproducible(), many_graphs() if first.protocol.compiled else nullcontext(), closing(items):
         for number in numbers:
             chosen = [run if wanted(number, place) else None for place, run in enumerate(runs)]
             yield first._chunk(number, islice(items, len(first.spans[number])), done, total, chosen)
@@ -98,8 +99,9 @@ def measure_chunk(
     report = LoadReport(requested=len(first.spans[number]))
     saved: list[dict[str, tuple[str, str]]] = [{} for _ in runs]
     own = [0.0] * len(runs)
-    for images in micro_batches(items, first.protocol, report, strict=first.options.strict):
-        restored = first.under_test.restore(as_batch(images, report))
+    batches = micro_batches(items, first.protocol, report, strict=first.options.strict)
+    made = (first.under_test.restore(as_batch(images, report)) for images in batches)
+    for restored in regrouped(made, first.protocol.micro_batch):
         shared: dict[str, Any] | None = {} if len(runs) > 1 else None
         for place, run in enumerate(runs):
             if run is not None:

@@ -14,6 +14,7 @@ from torch import Tensor
 from tokbench.bench.about import tokenizer_info
 from tokbench.bench.anchors import Anchor
 from tokbench.bench.clocks import Lap
+from tokbench.bench.compiling import COMPILER, compiled, graphs_made
 from tokbench.bench.encode import Timed, decode, encode, untimed
 from tokbench.bench.identity import training_of_tokenizer, weights_digest
 from tokbench.bench.loader import Batch
@@ -22,10 +23,12 @@ from tokbench.bench.observation import Listing, Observation
 from tokbench.bench.seen import Restored, observed
 from tokbench.conduct import Misbehaved, blamed, layout_of, name_of
 from tokbench.configs import plain
+from tokbench.granted import granting
 from tokbench.images import to_float
 from tokbench.layout import TokenLayout
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import TokenizerInfo
+from tokbench.sending import moved
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import Tokens
 from tokbench.weights.training import Training
@@ -74,6 +77,12 @@ class UnderTest:
         self._laps: dict[str, list[Lap]] = {"encode": [], "decode": []}
         self._seconds: dict[str, list[float]] = {"encode": [], "decode": []}
         self._bytes: list[int] = []
+        self._grants = True
+        self._functions: dict[str, Callable[..., Any] | None] = {"encode": None, "decode": None}
+        self._graphs: int | None = None
+        if protocol.compiled and isinstance(tokenizer, Tokenizer):
+            self._functions = {stage: compiled(getattr(tokenizer, stage), COMPILER) for stage in self._functions}
+            self._graphs = graphs_made()
 
     def observe(self, batch: Batch, listing: Listing) -> Observation:
         """Encode and decode one micro-batch of the images listed, and show what came back as the protocol has it."""
@@ -82,7 +91,7 @@ class UnderTest:
     def restore(self, batch: Batch) -> Restored:
         """Encode and decode one micro-batch; the padding is cut off again."""
         count = len(batch.ids)
-        reference = _moved(padded(batch.images, self.protocol.micro_batch), self.device)
+        reference = moved(padded(batch.images, self.protocol.at_once), self.device)
         tokens: Tokens | None = None
         if isinstance(self.tokenizer, Anchor):
             start = time.perf_counter()
@@ -92,26 +101,76 @@ class UnderTest:
             self._warm["encode"] = True
             self._bytes += sizes
         else:
-            everything = self._encode(to_float(reference), batch.ids, self._timer("encode"))
-            images = decode(self.tokenizer, everything, batch.ids, self.protocol, timed=self._timer("decode"))[:count]
-            tokens = everything[:count]
+            tokens, images = self._made(reference, batch.ids)
         return Restored(batch.ids, batch.keys, reference[:count], images, tokens, partial(self._reencode, ids=batch.ids))
 
     def cost(self) -> Cost:
         """What was taken since this was last asked."""
         for what, laps in self._laps.items():
-            self._seconds[what] += [lap.seconds() / self.protocol.micro_batch for lap in laps]
+            self._seconds[what] += [lap.seconds() / self.protocol.at_once for lap in laps]
             laps.clear()
         found = Cost(tuple(self._seconds["encode"]), tuple(self._seconds["decode"]), tuple(self._bytes))
         self._seconds, self._bytes = {"encode": [], "decode": []}, []
         return found
 
+    def _made(self, reference: Tensor, ids: tuple[str, ...]) -> tuple[Tokens, Tensor]:
+        """Tokens of images and what they decode to, without the padding.
+
+        Whether values are what they must be, the device is asked once at the end. Where they are not, all is made again and each is asked for
+        at once: then a mistake is named where it is made, or what is unusual is gone about so.
+
+        Raises:
+            Misbehaved: If the tokenizer broke its contract, this time or the first.
+        """
+        if not self._grants:
+            return self._both(reference, ids, self._timer)
+        made, failed = None, None
+        with granting() as taken:
+            try:
+                made = self._both(reference, ids, self._timer)
+            except Misbehaved as error:  # perhaps for what was taken for granted
+                failed = error
+        if made is not None and bool(taken.verdict(self.device)):
+            return made
+        broken, wrong = taken.broken()
+        if failed is not None and not broken:
+            raise failed
+        made = self._both(reference, ids, lambda what: untimed)
+        if failed is not None:
+            raise failed
+        if wrong is not None:  # a tokenizer that does not do the same twice
+            assert isinstance(self.tokenizer, Tokenizer)
+            with blamed(name_of(self.tokenizer), "encode or decode"):
+                raise wrong
+        self._grants = False  # what is unusual here may be so again
+        return made
+
+    def _both(self, reference: Tensor, ids: tuple[str, ...], timer: Callable[[str], Timed]) -> tuple[Tokens, Tensor]:
+        assert isinstance(self.tokenizer, Tokenizer)
+        tokens = self._encode(to_float(reference), ids, timer("encode"))
+        images = decode(self.tokenizer, tokens, ids, self.protocol, timed=timer("decode"), function=self._functions["decode"])
+        self._check_compiled()
+        return tokens[: len(ids)], images[: len(ids)]
+
+    def _check_compiled(self) -> None:
+        """Refuse to call compiled what runs as it is.
+
+        Raises:
+            Misbehaved: If no graph was made of the tokenizer.
+        """
+        if self._graphs is not None and graphs_made() == self._graphs:
+            assert isinstance(self.tokenizer, Tokenizer)
+            name = name_of(self.tokenizer)
+            raise Misbehaved(f"torch.compile makes no graph of {name}, which would run as it is; leave --compile out")
+        self._graphs = None
+
     def _encode(self, images: Tensor, ids: tuple[str, ...], timed: Timed = untimed) -> Tokens:
         assert isinstance(self.tokenizer, Tokenizer)
-        return encode(self.tokenizer, images, ids, self.protocol, layout=self.layout, timed=timed)
+        function = self._functions["encode"]
+        return encode(self.tokenizer, images, ids, self.protocol, layout=self.layout, timed=timed, function=function)
 
     def _reencode(self, reconstruction: Tensor, ids: tuple[str, ...]) -> Tokens:
-        images = to_float(padded(reconstruction, self.protocol.micro_batch))
+        images = to_float(padded(reconstruction, min(self.protocol.at_once, self.protocol.micro_batch)))
         return self._encode(images, ids)[: len(reconstruction)]
 
     def _timer(self, what: str) -> Timed:
@@ -141,8 +200,3 @@ class UnderTest:
                 f"{info.name} changed its weights while it was measured; call .eval(), and let encode and decode write nothing"
             )
         return info
-
-
-def _moved(images: Tensor, device: torch.device) -> Tensor:
-    """Images on a device; to a GPU they are copied from pinned memory, which work that is queued there does not wait for."""
-    return images.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else images.to(device)

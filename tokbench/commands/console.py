@@ -80,6 +80,7 @@ CaptionsOption = Annotated[
     typer.Option("--captions", metavar="TEMPLATE", help='Captions for classes, as "a photo of {class}"; may be repeated.'),
 ]
 PrecisionOption = Annotated[str | None, choice("--precision", among=("fp32", "bf16"), help="Of the networks [default: fp32].")]
+RunPrecisionOption = Annotated[str | None, choice("--precision", among=("fp32", "bf16", "fp16"), help="Of the tokenizer [default: fp32].")]
 WorkersOption = Annotated[int | None, whole("--workers", low=1, help="Threads that read [default: as many as there are cores].")]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps.")]
 

@@ -7,9 +7,10 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 from tokbench.commands.console import progress, say
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, out_of_memory
 from tokbench.records.protocol import get_protocol
 
 if TYPE_CHECKING:
@@ -54,8 +55,8 @@ class Wanted:
         from tokbench.bench.defaults import default_protocol, image_size_of
 
         if self.names:
-            return [get_protocol(name, self.changes) for name in self.names]
-        return [default_protocol(place, image_size_of(subject) if hasattr(subject, "layout") else beside, self.changes)]
+            return [_plain(get_protocol(name, self.changes)) for name in self.names]
+        return [_plain(default_protocol(place, image_size_of(subject) if hasattr(subject, "layout") else beside, self.changes))]
 
     def sizes(self, places: Sequence[str]) -> list[int]:
         """Sides that every tokenizer is measured at, as far as they are known without it."""
@@ -77,6 +78,8 @@ class Setup:
         part: Which part of the runs.
         resume: Go on with what is there.
         team: Who measures.
+        auto: Whether how many images a tokenizer sees at once is tried out.
+        several: How many tokenizers there are, on all data sets together.
     """
 
     wanted: Wanted
@@ -86,6 +89,8 @@ class Setup:
     part: Part
     resume: bool
     team: Team
+    auto: bool = False
+    several: int = 1
 
 
 class Bench:
@@ -103,6 +108,7 @@ class Bench:
     def __init__(self, setup: Setup, place: str, *, alone: bool) -> None:
         self.setup, self.place, self.alone = setup, place, alone
         self.failed = False
+        self._choices: WeakKeyDictionary[Tokenizer, dict[tuple[int, str, int], int]] = WeakKeyDictionary()
         self._sources: dict[tuple[int, bool] | None, ImageSource] = {}
 
     def source(self, protocol: Protocol) -> ImageSource:
@@ -127,12 +133,35 @@ class Bench:
             What came of it; nothing where it fails, or where that is not for this process to do.
         """
         from tokbench.bench.together import same_pixels
+        from tokbench.conduct import Misbehaved
 
         protocols = self.setup.wanted.of(subject, self.place, beside=beside)
+        try:
+            protocols = [self._tried(subject, protocol) for protocol in protocols]
+        except Misbehaved as error:
+            say(f"tokbench: {error}")
+            self.failed = True
+            return []
         groups = same_pixels(replace(protocol, noise=noise) for protocol in protocols)
         if self.setup.team.first and sum(map(len, groups)) > 1:
             say(f"{subject.name}: {in_passes(groups)}")
         return [evaluation for group in groups for evaluation in self._measure(subject, group)]
+
+    def _tried(self, subject: Tokenizer | Anchor, protocol: Protocol) -> Protocol:
+        """A protocol with as many images at once as the first process finds to be fastest, where that is asked for."""
+        from tokbench.bench.batch_choice import choose_batch
+        from tokbench.tokenizers.base import Tokenizer
+
+        if not self.setup.auto or not isinstance(subject, Tokenizer):
+            return protocol
+        known = self._choices.setdefault(subject, {})
+        key = (protocol.size, protocol.precision, protocol.micro_batch)
+        if key not in known:
+            choice = choose_batch(subject, protocol) if self.setup.team.first else None
+            if choice is not None:
+                say(f"{subject.name}: {choice}")
+            known[key] = int(self.setup.team.told(str(choice and choice.images)))
+        return _plain(replace(protocol, tokenizer_batch=known[key]))
 
     def _measure(self, subject: Tokenizer | Anchor, protocols: list[Protocol]) -> list[Evaluation]:
         """One pass over the images."""
@@ -159,6 +188,12 @@ class Bench:
             if not isinstance(error, Misbehaved) and (self.alone or not setup.team.alone):  # other processes would wait for this one
                 raise
             say(f"tokbench: {error}" if self.alone else f"tokbench: {subject.name} on {source.name}: {error}")
+            self.failed = True
+            return []
+        except Exception as error:
+            if self.setup.several < 2 or not setup.team.alone or not out_of_memory(error):
+                raise
+            say(f"tokbench: {subject.name} ran out of memory; lower --micro-batch or --size, or take --tile-size; the others go on")
             self.failed = True
             return []
         self._say_parts(subject, runs, shared)
@@ -219,6 +254,11 @@ def in_passes(groups: Sequence[Sequence[Protocol]]) -> str:
     if len(groups) == 1:
         return f"one pass over the images for {together}, which give it the same pixels"
     return f"{len(groups)} passes over the images, as size, filter, crop or number format differ: {together}"
+
+
+def _plain(protocol: Protocol) -> Protocol:
+    """A protocol that does not name how many images the tokenizer sees at once where that is as many as all networks do."""
+    return replace(protocol, tokenizer_batch=None) if protocol.tokenizer_batch == protocol.micro_batch else protocol
 
 
 def _silent(done: int, total: int) -> None:

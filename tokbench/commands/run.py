@@ -17,7 +17,7 @@ from tokbench.commands.console import (
     DataSetsOption,
     DeviceOption,
     DropOption,
-    PrecisionOption,
+    RunPrecisionOption,
     SettingsOption,
     TileOverlapOption,
     TileSizeOption,
@@ -30,7 +30,7 @@ from tokbench.commands.console import (
 )
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.measuring import Bench, Setup, Wanted, open_benches, size_of
-from tokbench.commands.values import completing, whole, whole_numbers
+from tokbench.commands.values import completing, whole, whole_numbers, whole_or_auto
 from tokbench.errors import TokbenchError
 from tokbench.records.protocol import MOST_PASSES, PRESETS
 
@@ -83,7 +83,14 @@ def run(
     repeats: Annotated[
         int, whole("--repeats", low=1, high=MOST_PASSES, help="Passes over the same images, of tokenizers that draw noise; a record each.")
     ] = 1,
-    precision: PrecisionOption = None,
+    precision: RunPrecisionOption = None,
+    micro_batch: Annotated[
+        str | None,
+        whole_or_auto(
+            "--micro-batch", low=1, high=4096, help="Images the tokenizer sees at once; auto tries what is fastest [default: 16]."
+        ),
+    ] = None,
+    compiled: Annotated[bool, typer.Option("--compile", help="Run the tokenizer through torch.compile; it then rounds otherwise.")] = False,
     feature_weights: Annotated[Path | None, typer.Option(help="Inception file for rfid.")] = None,
     workers: WorkersOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
@@ -115,7 +122,19 @@ def run(
     places = data or ["photos"]
     if len(places) > 1 and save_images is not None:
         raise TokbenchError(f"--save-images keeps the images of one data set, {len(places)} are given; run them one by one")
-    wanted = Wanted(tuple(protocol or ()), {"samples": limit, "size": size, "seed": seed, "precision": precision})
+    auto = micro_batch == "auto"
+    if auto and not asked.whole:
+        raise TokbenchError(f"--micro-batch auto may choose otherwise for other parts than {asked}; give all parts one number")
+    images = None if auto or micro_batch is None else int(micro_batch)
+    changes = {
+        "samples": limit,
+        "size": size,
+        "seed": seed,
+        "precision": precision,
+        "tokenizer_batch": images,
+        "compiled": compiled or None,
+    }
+    wanted = Wanted(tuple(protocol or ()), changes)
     if len(wanted.names) > 1 and save_images is not None:
         raise TokbenchError(f"--save-images keeps the images of one protocol, {len(wanted.names)} are named; run them one by one")
     if repeats > 1 and save_images is not None:
@@ -148,8 +167,9 @@ def run(
                 failed = True
                 continue
             if not benches:
+                several = len(places) * max(len(rounds), len(subjects))
                 options = RunOptions(batch_size, workers, strict=strict, feature_weights=feature_weights, save_images=save_images)
-                benches = open_benches(Setup(wanted, metrics, options, out_dir, asked, resume, team), places)
+                benches = open_benches(Setup(wanted, metrics, options, out_dir, asked, resume, team, auto, several), places)
             passes = [(subject, range(_passes(subject, repeats))) for subject in subjects]
             every = ((bench, subject, noise) for subject, noises in passes for bench in benches for noise in noises)
             done += [

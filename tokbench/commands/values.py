@@ -59,6 +59,25 @@ def whole(name: str, *short: str, low: int | None = None, high: int | None = Non
     return typer.Option(name, *short, parser=parse, metavar=f"INTEGER{limits}", help=help)
 
 
+def whole_or_auto(name: str, *, low: int, high: int, help: str = "") -> Any:
+    """Declare an option that takes a whole number, or ``auto``; it comes as text.
+
+    Args:
+        name: As it is written, ``--micro-batch``.
+        low: The lowest it takes.
+        high: The highest it takes.
+        help: One line.
+    """
+
+    def parse(word: Any) -> str:
+        text = str(word).strip()
+        if text != "auto" and not (text.isascii() and text.isdigit() and len(text) <= 9 and low <= int(text) <= high):
+            raise Refused(f"{name} takes a whole number from {low} to {high}, or auto, got {word!r}.")
+        return text
+
+    return typer.Option(name, parser=parse, metavar=f"INTEGER [{low}..{high}]|auto", help=help)
+
+
 def number(name: str, *, help: str = "") -> Any:
     """Declare an option that takes a finite number.
 

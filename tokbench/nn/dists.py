@@ -61,6 +61,12 @@ class Dists(nn.Module):
             x = F.relu(convolution(x))
         return [*maps, x]
 
+    def weights_at(self, device: torch.device) -> Tensor:
+        """The weights on a device with doubles; they are sent there once."""
+        if self.weights.device != device:
+            self.weights = self.weights.to(device)
+        return self.weights
+
     def _pooled(self, x: Tensor) -> Tensor:
         """Half the size: root of the mean square under a window of three by three."""
         window = self.window.expand(x.shape[1], -1, -1, -1)
@@ -103,7 +109,7 @@ def dists_rows(module: Dists, a: Tensor, b: Tensor) -> Tensor:
     for i in range(len(a)):
         parts = [_unlikeness(x[i], y[i]) for x, y in zip(maps_a, maps_b, strict=True)]
         unlike = torch.stack([torch.cat(part) for part in zip(*parts, strict=True)])
-        rows.append((module.weights.to(unlike.device) * unlike).sum())
+        rows.append((module.weights_at(unlike.device) * unlike).sum())
     return torch.stack(rows)
 
 

@@ -10,6 +10,7 @@ carries it:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +76,7 @@ class FaceEmbedder(nn.Module):
         Returns:
             Vectors to be compared by their Euclidean distance.
         """
-        x = (pixels - pixels.new_tensor(MEAN_RGB)[:, None, None]) / 255.0
+        x = (pixels - _mean(pixels.device)) / 255.0
         x = F.max_pool2d(F.relu(self.conv32_down(x)), 3, stride=2)
         for block in self.blocks.values():
             x = block(x)
@@ -85,6 +86,12 @@ class FaceEmbedder(nn.Module):
 def as_input(images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 150 150"]:
     """Scale pictures that a face fills to the network's input (bilinear, antialiased)."""
     return F.interpolate(images.float(), size=(INPUT_SIZE, INPUT_SIZE), mode="bilinear", antialias=True, align_corners=False)
+
+
+@cache
+def _mean(device: torch.device) -> Float[Tensor, "3 1 1"]:
+    with torch.inference_mode(False):  # what is kept may meet gradients later
+        return torch.tensor(MEAN_RGB, device=device)[:, None, None]
 
 
 def build_face_embedder(weights: Mapping[str, Tensor]) -> FaceEmbedder:

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tokbench.sending import moved
+
 Velocity = Callable[[Tensor, Tensor], Tensor]
 """State ``[B, ...]`` and times ``[B]`` or ``[1]`` to the velocity of the state's shape."""
 
@@ -68,4 +70,4 @@ def random_walk_times(count: int, steps: int, generator: torch.Generator) -> Flo
 
 
 def _aligned(times: Tensor, like: Tensor) -> Tensor:
-    return times.to(like).reshape(-1, *[1] * (like.ndim - 1))
+    return moved(times, like.device).to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.nn.configs import MMDiTConfig, Places
+from tokbench.sending import moved
 
 TIME_DIM = 256
 TIME_SCALE = 1000.0
@@ -75,7 +76,8 @@ def rotation(code: Float[Tensor, "l 3"], grid: tuple[int, int], config: MMDiTCon
     positions = torch.cat([code, image])
     frequencies = (config.theta ** -(torch.arange(0, axis, 2, dtype=torch.float64) / axis) for axis in config.axes)
     angles = torch.cat([positions[:, i, None] * frequency for i, frequency in enumerate(frequencies)], dim=1)
-    return Rotation(angles.cos().float().to(device), angles.sin().float().to(device))
+    cosines, sines = angles.cos().float(), angles.sin().float()
+    return Rotation(cosines, sines) if device is None else Rotation(moved(cosines, device), moved(sines, device))
 
 
 def rotate(x: Float[Tensor, "b heads n d"], by: Rotation) -> Float[Tensor, "b heads n d"]:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tokbench.nn.noise import standard_normal
 from tokbench.tracing import graph_value
 
 
@@ -38,9 +39,7 @@ class Posterior:
         """The means; with seeds, one an image, a sample whose noise is drawn on the processor."""
         if not seeds:
             return self.mean
-        shape = self.mean.shape[1:]
-        noise = torch.stack([torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds])
-        return self.sample(noise.to(self.mean))
+        return self.sample(standard_normal(self.mean.shape[1:], seeds, self.mean))
 
     def kl(self) -> Float[Tensor, " b"]:
         """KL divergence from the standard normal, in nats, summed over an image's latents."""

@@ -12,6 +12,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
+from tokbench.granted import require
 from tokbench.tracing import graph_value, traced
 
 LARGEST = torch.finfo(torch.float32).max
@@ -101,12 +102,15 @@ def check_finite(values: Float[Tensor, "*s"], what: str) -> None:
     """
     if traced() or values.is_meta:
         return
-    if not bool(torch.isfinite(values).all()):
-        bad = int((~torch.isfinite(values)).sum())
-        raise TokbenchError(
-            f"{bad} of {values.numel()} {what} in {str(values.dtype).removeprefix('torch.')} are NaN or infinite; "
-            "the network needs another precision (float32 or bfloat16), or its weights or the input are damaged"
-        )
+    require(torch.isfinite(values).all(), lambda: _not_finite(values, what))
+
+
+def _not_finite(values: Tensor, what: str) -> TokbenchError:
+    bad = int((~torch.isfinite(values)).sum())
+    return TokbenchError(
+        f"{bad} of {values.numel()} {what} in {str(values.dtype).removeprefix('torch.')} are NaN or infinite; "
+        "the network needs another precision (float32 or bfloat16), or its weights or the input are damaged"
+    )
 
 
 def unit(vectors: Float[Tensor, "*b d"]) -> Float[Tensor, "*b d"]:

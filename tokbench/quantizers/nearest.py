@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -9,6 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from torch import Tensor
 
+from tokbench.granted import presumed
 from tokbench.quantizers.base import SAFE, single
 from tokbench.tracing import traced
 
@@ -94,11 +96,10 @@ def _searchable(vectors: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
     if traced() or not vectors.numel() or codebook.device.type == "mps":
         return vectors, codebook
     spread = (codebook.amax(dim=0) - codebook.amin(dim=0)).amax()
-    largest = torch.stack([vectors.abs().amax(), codebook.abs().amax(), spread])
-    low, high = float(largest[2]), float(largest[:2].amax())
-    if high > SAFE or 0 < low < 1 / SAFE:
-        return vectors.double(), codebook.double()
-    return vectors, codebook
+    largest = torch.maximum(vectors.abs().amax(), codebook.abs().amax())
+    if presumed((largest <= SAFE) & ((spread == 0) | (spread >= 1 / SAFE))):
+        return vectors, codebook
+    return vectors.double(), codebook.double()
 
 
 def _best(vectors: Tensor, codebook: Tensor, bias: Tensor, centre: Tensor, rows: int, columns: int) -> Tensor:
@@ -179,10 +180,18 @@ def _lowest_equal(codes: Tensor, codebook: Tensor) -> Tensor:
     numbers = torch.arange(len(codebook), device=codebook.device)
     values = codebook + 0.0  # no negative zeros
     words = (values if values.shape[1] % 2 == 0 else F.pad(values, (0, 1))).contiguous().view(torch.int64)
-    odd = torch.randint(2**61, (words.shape[1],), generator=torch.Generator().manual_seed(0)).to(words.device) * 2 + 1
-    key, order = (words * odd).sum(dim=1).sort(stable=True)  # equal rows, equal keys: an integer sum has no rounding
+    key, order = (
+        (words * _odd(words.shape[1], words.device)).sum(dim=1).sort(stable=True)
+    )  # equal rows, equal keys: an integer sum has no rounding
     starts = torch.cat([key.new_ones(1, dtype=torch.bool), key[1:] != key[:-1]])
     first = torch.empty_like(numbers)
     first[order] = order[torch.where(starts, numbers, 0).cummax(dim=0).values]
     lowest = first[codes]
     return torch.where((codebook[lowest] == codebook[codes]).all(dim=1), lowest, codes)
+
+
+@cache
+def _odd(count: int, device: torch.device) -> Int64[Tensor, " n"]:
+    """Odd numbers drawn once for each device: sent there for every search, they would hold up the work queued there."""
+    with torch.inference_mode(False):  # what is kept may meet gradients later
+        return torch.randint(2**61, (count,), generator=torch.Generator().manual_seed(0)).to(device) * 2 + 1

@@ -47,8 +47,10 @@ class Protocol:
         samples: How many images at most, chosen by ``seed``; None takes all.
         seed: Seed of the choice of images and of stochastic tokenizers.
         precision: Number format the tokenizer runs in.
-        micro_batch: Images every network sees at once.
+        micro_batch: Images every network sees at once, the tokenizer too unless ``tokenizer_batch`` says otherwise.
         noise: Which pass over the images it is. Passes differ in the noise that stochastic tokenizers draw, and in nothing else.
+        tokenizer_batch: Images the tokenizer sees at once, a divisor or a multiple of ``micro_batch``, on which its rounding may depend.
+        compiled: Whether the tokenizer runs through ``torch.compile``, by inductor, which rounds otherwise.
         originals: What reconstructions are compared with: the bytes that were read, or those that were cut off on the way to [-1, 1]
             and back. That lowers 95 of the 256 grey levels by one.
         judged_size: Side to which originals and reconstructions are scaled, as bytes by ``bilinear`` with antialias, before anything
@@ -88,7 +90,7 @@ class Protocol:
     uint8: Uint8Rule = "round"
     samples: int | None = None
     seed: int = 0
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     micro_batch: int = 16
     originals: Literal["as read", "truncated"] = "as read"
     judged_size: int | None = None
@@ -112,6 +114,8 @@ class Protocol:
     fid_pixels: Pixels = "bytes"
     reference: Literal["the same images, uint8"] = "the same images, uint8"
     noise: int = field(default=0, metadata=UNLESS_DEFAULT)  # left out of records where there is one pass, as before there were several
+    tokenizer_batch: int | None = field(default=None, metadata=UNLESS_DEFAULT)
+    compiled: bool = field(default=False, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 8192:
@@ -124,6 +128,10 @@ class Protocol:
             raise ValueError(f"seed must be 0 or more and fit in 63 bits, got {self.seed}")
         if not 1 <= self.micro_batch <= 4096:
             raise ValueError(f"micro_batch must be 1 to 4096, got {self.micro_batch}")
+        if not 1 <= self.at_once <= 4096 or (self.at_once % self.micro_batch and self.micro_batch % self.at_once):
+            raise ValueError(
+                f"tokenizer_batch must divide {self.micro_batch} or be a multiple of it up to 4096, got {self.tokenizer_batch}"
+            )
         if not 1 <= self.batch <= 4096:
             raise ValueError(f"batch must be 1 to 4096, got {self.batch}")
         if not 0 <= self.noise < MOST_PASSES:
@@ -155,6 +163,11 @@ class Protocol:
         return self.size if self.judged_size is None else self.judged_size
 
     @property
+    def at_once(self) -> int:
+        """Images the tokenizer sees at once."""
+        return self.micro_batch if self.tokenizer_batch is None else self.tokenizer_batch
+
+    @property
     def label(self) -> str:
         """The preset's name, with every setting that differs from it: ``photos-64+size=128``."""
         base = EARLIER.get((self.name, self.version)) or PRESETS.get(self.name)
@@ -168,7 +181,7 @@ class Protocol:
         return "+".join([self.name, *(f"{name}={getattr(self, name)}" for name in changed)])
 
 
-PIXELS_IN = ("size", "resize", "antialias", "crop", "samples", "seed", "precision", "micro_batch", "noise")
+PIXELS_IN = ("size", "resize", "antialias", "crop", "samples", "seed", "precision", "micro_batch", "noise", "tokenizer_batch", "compiled")
 """Settings that reach the tokenizer; all others say how its images are judged."""
 
 DEFAULT, CLEAN = "photos-64", "tokbench-256"
@@ -262,7 +275,7 @@ PRESETS = {
 EARLIER = {("photos-64", 1): replace(PRESETS["photos-64"], version=1, crop="centre")}
 """Earlier versions of presets, under which records were measured."""
 
-CHANGEABLE = ("size", "resize", "uint8", "samples", "seed", "precision", "micro_batch", "noise")
+CHANGEABLE = ("size", "resize", "uint8", "samples", "seed", "precision", "micro_batch", "noise", "tokenizer_batch", "compiled")
 """Settings a user may change; the others name what the metrics do."""
 
 

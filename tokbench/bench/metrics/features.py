@@ -66,9 +66,7 @@ class FeatureMetric(ByImage):
     def reconstructions(self, observation: Observation) -> Float32[Tensor, "b d"]:
         """Features of reconstructions, likewise computed once."""
         pixels = self.network.pixels
-        return self._once(
-            observation, f"reconstructions {observation.seen(pixels)}", lambda: self._features(observation.levels(pixels)[1])
-        )
+        return self._once(observation, f"reconstructions {observation.seen(pixels)}", lambda: self._features(observation.levels(pixels)[1]))
 
     def _once(self, observation: Observation, what: str, compute: Callable[[], np.ndarray]) -> Tensor:
         key = f"{what} {self.micro_batch} {self.network.work(*observation.reference.shape[2:])}"

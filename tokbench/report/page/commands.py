@@ -25,7 +25,10 @@ from tokbench.records.speed_record import MODES, SpeedProtocol, SpeedRecord
 from tokbench.report.page.model import Group, clipped
 from tokbench.weights.assets import ASSETS, TIMM
 
-OPTIONS = {"samples": "--limit", "size": "--size", "seed": "--seed", "precision": "--precision"}
+OPTIONS = {
+    **{"samples": "--limit", "size": "--size", "seed": "--seed", "precision": "--precision"},
+    "tokenizer_batch": "--micro-batch",
+}
 """Settings of a protocol that ``tokbench run`` has options for."""
 
 PROBE_OPTIONS = {
@@ -283,6 +286,8 @@ def _protocol(protocol: Protocol, remarks: list[str]) -> list[str]:
     for key, value in _changed_protocol(protocol, base).items():
         if key in OPTIONS and value is not None:
             words += [OPTIONS[key], str(value)]
+        elif key == "compiled":
+            words.append("--compile")
         elif key == "noise":
             words += ["--repeats", str(protocol.noise + 1)]
         else:

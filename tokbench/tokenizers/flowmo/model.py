@@ -22,9 +22,11 @@ from torch import Tensor
 
 from tokbench.nn.flow import euler
 from tokbench.nn.mmdit import MMDiT, Rotation, code_positions, patchify, rotation, unpatchify
+from tokbench.nn.noise import standard_normal
 from tokbench.nn.schedules import schedule_times
 from tokbench.quantizers.base import Quantized
 from tokbench.quantizers.lfq import LookupFreeQuantizer
+from tokbench.sending import moved
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.flowmo.config import FlowMoConfig
 from tokbench.tokens import DiscreteTokens
@@ -115,8 +117,8 @@ class FlowMo(Tokenizer):
         def velocity(patches: Tensor, time: Tensor) -> Tensor:
             patches = patches.to(self.dtype)
             if float(time) not in guided:
-                return _single(self.decoder(patches, code, by, time.to(device)))
-            with_code, without = _single(self.decoder(torch.cat([patches, patches]), both, by, time.to(device))).chunk(2)
+                return _single(self.decoder(patches, code, by, moved(time, device)))
+            with_code, without = _single(self.decoder(torch.cat([patches, patches]), both, by, moved(time, device))).chunk(2)
             return without + config.guidance * (with_code - without)
 
         states = euler(velocity, patchify(noise, config.patch_size), times)
@@ -135,11 +137,10 @@ class FlowMo(Tokenizer):
     def _decode(self, tokens: DiscreteTokens, seeds: list[int]) -> Tensor:
         vectors = self._embed(tokens.codes)
         shape = (3, self.config.image_size, self.config.image_size)
-        noise = [torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-        if not noise:
+        if not seeds:
             return torch.zeros(0, *shape, dtype=self.dtype, device=vectors.device)
         with self._autocast(vectors.device):
-            return self.walk(vectors, torch.stack(noise).to(vectors))[-1].to(self.dtype)
+            return self.walk(vectors, standard_normal(shape, seeds, vectors))[-1].to(self.dtype)
 
     def _embed(self, codes: Tensor) -> Tensor:
         return self.quantize.lookup(codes)
