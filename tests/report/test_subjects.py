@@ -11,6 +11,7 @@ import pytest
 
 from tokbench.records.same import digests, same_weights
 from tokbench.records.store import write_record
+from tokbench.report.page.matrix import matrices
 from tokbench.report.page.model import arrange
 from tokbench.report.subjects import names_of, one_by_names
 
@@ -94,6 +95,14 @@ def test_every_format_marks_figures_on_data_trained_on_and_says_what_is_one(tokb
     else:
         assert any(SAME in table["notes"] for table in values)
         assert any(NOTE in str(value) for table in values for row in table["rows"] for name, value in row.items() if "_note" in name)
+
+
+def test_the_first_picture_of_the_page_marks_them_too(of):
+    groups = arrange([of("a/b", state_sha256=ONE), of("c/d", state_sha256=OTHER, seed=1, trained_on=True)])
+    column = next(column for column in groups[0].metric_columns if column.key == "psnr")
+    (picture,) = matrices(groups, [column])
+    marked = {row.entry.name: row.strips[0].text.endswith("§") for row in picture.rows}
+    assert marked == {"a/b": False, "c/d": True}
 
 
 def test_the_page_marks_figures_on_data_trained_on_and_says_what_is_one(tokbench_cli, written, tmp_path):

@@ -11,6 +11,7 @@ from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
 from tokbench.report.across import Place, Standing, counted_places, places_of, standings, subjects_of
 from tokbench.report.significance import significantly_best
+from tokbench.report.subjects import one_by_names
 from tokbench.report.table import (
     BOLD_NOTE,
     DERIVED,
@@ -150,7 +151,12 @@ def wide_table(records: Sequence[Record], rows: Sequence[Rows], key: str, *, int
         replace(column, key=column.key.removeprefix(f"{key}_"), title=column.title.removeprefix(f"{figure.title} "))
         for column in _standing_columns(figure)
     ]
-    return Table(title, (*judged, *(standing if over else ())), tuple(lines), (*notes, *training_notes(records, [key])))
+    return Table(
+        title,
+        (*judged, *(standing if over else ())),
+        tuple(lines),
+        (*notes, *training_notes(records, [key]), *one_by_names([record.tokenizer for record in records])),
+    )
 
 
 def _title(places: Sequence[Place]) -> str:

@@ -14,6 +14,7 @@ from tokbench.report.page.headings import subject_of
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.significance import significantly_best
 from tokbench.report.table import Column, infinite_word
+from tokbench.report.training import marks_of
 
 WIDTH, HEIGHT, LEFT, RIGHT = 132, 20, 7, 125
 """Pixels of one strip, and where its scale begins and ends; better is to the right."""
@@ -24,7 +25,7 @@ class Strip:
     """A figure on the scale of its column.
 
     Args:
-        text: The figure.
+        text: The figure, with the marks of its tokenizer's training.
         x: Pixel of the dot; None where it has no place, as exact ones have not.
         bar: Ends of its interval in pixels, if there is one.
         best: Whether it is the best of the tokenizers of its column by more than chance.
@@ -140,6 +141,7 @@ def _strip(entry: Entry, column: Column, scale: Scale | None, best: bool) -> Str
     if value is None:
         return None
     text = infinite_word(value, column.higher_is_better) if math.isinf(value) else column.write(value)
+    text += marks_of(entry.record, entry.record.metrics.get(column.key))
     ends = _interval(entry, column)
     written = f" [{column.write(ends[0])}, {column.write(ends[1])}]" if ends else ""
     tip = f"{entry.label}\n{column.title} {text}{written}\n{entry.record.data.name}"
