@@ -1,8 +1,11 @@
 """Intervals cover what they should, and know about groups."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 
+from tokbench.records import intervals
 from tokbench.records.intervals import Interval, group_bootstrap, group_jackknife, jackknife_interval, median_interval
 
 
@@ -14,6 +17,29 @@ def test_bootstrap_is_about_two_standard_errors_of_group_means():
     width = interval.high - interval.low
     assert width == pytest.approx(2 * 1.96 * values.std() / 10, rel=0.15)
     assert interval == group_bootstrap(values.tolist(), groups)
+
+
+@pytest.mark.parametrize("picks", [1, 700, 1 << 19])
+def test_the_bootstrap_is_that_of_all_resamples_at_once(picks, monkeypatch):
+    values = np.random.default_rng(1).normal(size=999)
+    groups = [f"{i % 333:03d}" for i in range(999)]
+    sums, counts = values.reshape(3, 333).sum(axis=0), np.full(333, 3)
+    drawn = np.random.Generator(np.random.PCG64(0)).integers(333, size=(1000, 333))
+    low, high = np.quantile(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1), [0.025, 0.975])
+    whole = group_bootstrap(values.tolist(), groups)
+    assert (whole.low, whole.high) == pytest.approx((low, high), rel=1e-12)
+    monkeypatch.setattr(intervals, "PICKS", picks)
+    assert group_bootstrap(values.tolist(), groups) == whole
+
+
+def test_the_bootstrap_of_many_groups_takes_little_memory():
+    count = 50_000
+    values, groups = np.random.default_rng(2).normal(size=count).tolist(), [f"{i:05d}" for i in range(count)]
+    tracemalloc.start()
+    group_bootstrap(values, groups)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 40e6  # all resamples at once are 1.2 GB
 
 
 def test_no_interval_where_there_is_nothing_to_resample():

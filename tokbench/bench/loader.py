@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import pairwise
 from typing import TypeVar
 
 import numpy as np
@@ -88,18 +89,20 @@ class Loaded:
     caption: str | None = None
 
 
-def choose(source: ImageSource, protocol: Protocol) -> list[int]:
+def choose(source: ImageSource, protocol: Protocol) -> Sequence[int]:
     """Choose which images are measured: all, or the first ``samples`` of a seeded permutation; in the order of their ids.
 
     Raises:
         TokbenchError: If there are none.
     """
-    by_id = sorted(range(len(source)), key=source.ids.__getitem__)
+    by_id: Sequence[int] = range(len(source))
+    if any(one > other for one, other in pairwise(source.ids)):  # else they take no memory
+        by_id = sorted(by_id, key=source.ids.__getitem__)
     if not by_id:
         raise TokbenchError(f"{source.name} holds no image at {protocol.size} px; choose other data or another --size")
     if protocol.samples is not None and protocol.samples < len(by_id):
         permutation = np.random.Generator(np.random.PCG64(protocol.seed)).permutation(len(by_id))
-        by_id = [by_id[i] for i in sorted(permutation[: protocol.samples])]
+        by_id = [by_id[i] for i in sorted(permutation[: protocol.samples].tolist())]
     return by_id
 
 
@@ -119,7 +122,7 @@ def readers(asked: int | None = None) -> int:
 
 
 def load_batches(
-    source: ImageSource, indices: list[int], protocol: Protocol, report: LoadReport, *, read_ahead: int, strict: bool
+    source: ImageSource, indices: Sequence[int], protocol: Protocol, report: LoadReport, *, read_ahead: int, strict: bool
 ) -> Iterator[Batch]:
     """Read images in the background and hand them out in micro-batches.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -25,8 +25,12 @@ class Listing:
         groups: What each image is a sample of.
     """
 
-    ids: tuple[str, ...]
-    groups: tuple[str, ...]
+    ids: Sequence[str]
+    groups: Sequence[str]
+
+    def __hash__(self) -> int:
+        """Of their number and the first alone: there may be millions."""
+        return hash((len(self.ids), *self.ids[:1]))
 
     @cached_property
     def _places(self) -> dict[str, int]:

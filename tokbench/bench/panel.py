@@ -116,9 +116,15 @@ class Panel:
         put_back(metric, states)
         before = self._merged.get(metric.name)
         metric._update_count = 1 if before is None else before["chunks"] + 1
+        grown: dict[str, list[Tensor]] = {}
         if before is not None:
-            metric.merge_state(before["states"])
-        self._merged[metric.name] = {"chunks": metric._update_count, "states": kept(metric)}
+            if type(metric).merge_state is ByImage.merge_state:  # it puts lists behind each other, and would copy all that was merged
+                grown = {name: value for name, value in before["states"].items() if isinstance(value, list)}
+            metric.merge_state({**before["states"], **{name: [] for name in grown}})
+        states = kept(metric)
+        for name, rows in grown.items():
+            rows += states[name]
+        self._merged[metric.name] = {"chunks": metric._update_count, "states": states | grown}
         metric.reset()
 
     def finish(

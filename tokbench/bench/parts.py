@@ -18,6 +18,7 @@ from tokbench.bench.metrics import select
 from tokbench.bench.observation import Listing, Subject
 from tokbench.bench.panel import Panel
 from tokbench.configs import differences
+from tokbench.data.names import Names
 from tokbench.data.open import comes_with_the_package, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -57,8 +58,13 @@ class PartedRun:
         Raises:
             TokbenchError: If a chunk is damaged.
         """
-        rows = [(row.id, row.group) for number in range(self.count) for row in self.journal(number).rows(number)[1]]
-        return Listing(tuple(name for name, _ in rows), tuple(group for _, group in rows))
+        ids, groups = list[Names](), list[Names]()
+        for number in range(self.count):
+            rows = self.journal(number).rows(number)[1]
+            ids.append(Names.of(row.id for row in rows))
+            groups.append(Names.of(row.group for row in rows))
+        joined = Names.joined(ids)
+        return Listing(joined, joined if ids == groups else Names.joined(groups))
 
 
 def find_parts(places: Iterable[Path]) -> list[PartedRun]:

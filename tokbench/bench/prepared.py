@@ -21,6 +21,7 @@ from tokbench.bench.readout import reference_to
 from tokbench.bench.saved_images import ImageSaver
 from tokbench.bench.together import measure_chunk, measure_chunks
 from tokbench.bench.under_test import UnderTest
+from tokbench.data.names import Names
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -56,6 +57,15 @@ class RunOptions:
     save_images: str | Path | None = None
     cache: bool = True
     progress: Progress = field(default=lambda done, total: None)
+
+
+def _listing(source: ImageSource, indices: Sequence[int]) -> Listing:
+    """The images asked for. Names are in one piece, as there may be millions; those of groups are there once, where each image is its own."""
+    everything = isinstance(indices, range) and isinstance(source.ids, Names)
+    ids = source.ids if everything else Names.of(source.ids[index] for index in indices)
+    if all(source.group(index) == source.ids[index] for index in indices):
+        return Listing(ids, ids)
+    return Listing(ids, Names.of(source.group(index) for index in indices))
 
 
 class PreparedRun:
@@ -105,15 +115,14 @@ class PreparedRun:
             protocol = replace(protocol, data=source.name)
         self.source, self.protocol, self.options = source, protocol, options
         self.place = place or (source.name if isinstance(data, ImageSource) else str(data))
-        self.indices: list[int] = choose(source, protocol) if beside is None else beside.indices
+        self.indices: Sequence[int] = choose(source, protocol) if beside is None else beside.indices
         self.spans = spans(len(self.indices), chunk_size(protocol))
         self.under_test: UnderTest = UnderTest(tokenizer, protocol) if beside is None else beside.under_test
         subject = Subject(self.under_test.layout, len(self.indices), (protocol.seen_at, protocol.seen_at))
         weights = None if options.feature_weights is None else Path(options.feature_weights)
         cache = features_dir() if options.cache else None
         context = MetricContext(self.under_test.device, protocol.micro_batch, cache, weights, source, self.under_test.layout, protocol)
-        ids, groups = zip(*((source.ids[index], source.group(index)) for index in self.indices), strict=True)
-        self.listing: Listing = Listing(ids, groups) if beside is None else beside.listing
+        self.listing: Listing = _listing(source, self.indices) if beside is None else beside.listing
         self.panel = Panel(classes, subject, context, self.listing)
         self._left_out = tuple(sorted(reference_to(cls) for cls in classes if cls.name not in self.panel.names))
         self._saver: ImageSaver | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -42,13 +42,16 @@ class Restored:
     reencode: Callable[[Tensor], Tokens] = field(repr=False)
 
 
-def observed(restored: Restored, protocol: Protocol, listing: Listing, *, shared: dict[str, Any] | None = None) -> Observation:
+def observed(
+    restored: Restored, protocol: Protocol, listing: Listing, *, places: Mapping[str, int] | None = None, shared: dict[str, Any] | None = None
+) -> Observation:
     """Make the bytes that metrics see.
 
     Args:
         restored: One micro-batch.
         protocol: Its ``uint8``, ``originals`` and ``judged_size``.
         listing: All images of the run.
+        places: Where these stand in it, and maybe others; None looks them up among all.
         shared: What metrics under other protocols have computed of the same images; None where there is no other.
     """
     read, floats = restored.originals, restored.images if restored.images.is_floating_point() else None
@@ -60,7 +63,7 @@ def observed(restored: Restored, protocol: Protocol, listing: Listing, *, shared
     read_keys = restored.keys if read is restored.originals else _keys(read)
     return Observation(
         listing=listing,
-        places=listing.places(restored.ids),
+        places=listing.places(restored.ids) if places is None else tuple(places[name] for name in restored.ids),
         keys=read_keys if reference is read else _keys(reference),
         reference=reference,
         reconstruction=made,

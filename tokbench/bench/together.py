@@ -99,6 +99,7 @@ def measure_chunk(
     report = LoadReport(requested=len(first.spans[number]))
     saved: list[dict[str, tuple[str, str]]] = [{} for _ in runs]
     own = [0.0] * len(runs)
+    places = {first.listing.ids[place]: place for place in first.spans[number]}
     batches = micro_batches(items, first.protocol, report, strict=first.options.strict)
     made = (first.under_test.restore(as_batch(images, report)) for images in batches)
     for restored in regrouped(made, first.protocol.micro_batch):
@@ -106,7 +107,7 @@ def measure_chunk(
         for place, run in enumerate(runs):
             if run is not None:
                 begun = time.perf_counter()
-                saved[place] |= run.keep(observed(restored, run.protocol, run.listing, shared=shared))
+                saved[place] |= run.keep(observed(restored, run.protocol, run.listing, places=places, shared=shared))
                 own[place] += time.perf_counter() - begun
         done += len(restored.ids)
         first.options.progress(done, total)

@@ -15,7 +15,7 @@ class Names(Sequence[str]):
     It equals any list or tuple of the same texts.
 
     Args:
-        text: All texts in UTF-8 behind each other, uint8.
+        text: All texts in UTF-8 behind each other, uint8; what was no text in the name of a file is the bytes it was.
         ends: Where each of them ends, int64, ascending.
     """
 
@@ -30,8 +30,17 @@ class Names(Sequence[str]):
         """Gather texts, which are drawn one at a time."""
         text, ends = bytearray(), array("q")
         for one in texts:
-            text += one.encode()
+            text += one.encode("utf-8", "surrogateescape")
             ends.append(len(text))
+        return cls(np.frombuffer(bytes(text), np.uint8), np.frombuffer(ends.tobytes(), np.int64))
+
+    @classmethod
+    def joined(cls, parts: Iterable[Names]) -> Names:
+        """Put names behind each other."""
+        text, ends = bytearray(), array("q")
+        for part in parts:
+            ends.frombytes((part.ends + len(text)).tobytes())
+            text += part.text.tobytes()
         return cls(np.frombuffer(bytes(text), np.uint8), np.frombuffer(ends.tobytes(), np.int64))
 
     def __len__(self) -> int:
@@ -48,7 +57,7 @@ class Names(Sequence[str]):
             return tuple(self[number] for number in range(*index.indices(len(self))))
         number = range(len(self))[index]  # from the end where it is negative, an IndexError where it is beyond
         start = int(self.ends[number - 1]) if number else 0
-        return self.text[start : int(self.ends[number])].tobytes().decode()
+        return self.text[start : int(self.ends[number])].tobytes().decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
         return (self[number] for number in range(len(self)))

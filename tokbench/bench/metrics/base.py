@@ -15,6 +15,7 @@ from torch import Tensor
 from tokbench.bench.context import MetricContext
 from tokbench.bench.observation import Listing, Observation, Subject
 from tokbench.configs import canonical_json
+from tokbench.data.names import Names
 from tokbench.records.figures import FigureInfo
 from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.protocol import Pixels
@@ -160,7 +161,10 @@ class ByImage(Metric):
         """The images seen, in the order of the rows."""
         assert self.listing is not None  # or nothing was seen
         places = self.all_rows("images").tolist()
-        return Listing(tuple(self.listing.ids[place] for place in places), tuple(self.listing.groups[place] for place in places))
+        ids = Names.of(self.listing.ids[place] for place in places)
+        if self.listing.groups is self.listing.ids:
+            return Listing(ids, ids)
+        return Listing(ids, Names.of(self.listing.groups[place] for place in places))
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gather the states of all processes; one that has no rows of a kind sends none, of their shape."""

@@ -104,8 +104,9 @@ class FrechetMetric(FeatureMetric):
         if self.listing is None:
             return None, None
         chosen = None if before.samples() is not None else _chosen(self.listing)
-        rows = [row for row in places.argsort().tolist() if chosen is None or self.listing.groups[places[row]] in chosen]
-        groups = [self.listing.groups[place] for place in places[rows].tolist()]
+        own = [self.listing.groups[place] for place in places.tolist()]
+        rows = [row for row in places.argsort().tolist() if chosen is None or own[row] in chosen]
+        groups = [own[row] for row in rows]
         names = len(set(groups))
         if names < FEWEST_FOLDS:
             return None, None
