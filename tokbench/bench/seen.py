@@ -43,7 +43,12 @@ class Restored:
 
 
 def observed(
-    restored: Restored, protocol: Protocol, listing: Listing, *, places: Mapping[str, int] | None = None, shared: dict[str, Any] | None = None
+    restored: Restored,
+    protocol: Protocol,
+    listing: Listing,
+    *,
+    places: Mapping[str, int] | None = None,
+    shared: dict[str, Any] | None = None,
 ) -> Observation:
     """Make the bytes that metrics see.
 
