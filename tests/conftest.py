@@ -22,6 +22,7 @@ CHECKED = (*CONTRACTS, *("nn", "quantizers", "train", "bench", "feed", "lm", "ar
 """Those that are checked now. The insides take a third of the time of all tests, so they are checked when ``TOKBENCH_CHECKED=all``."""
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch starts, and for the processes that tests start
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # tests of several threads would turn in circles while others work
 
 # Before anything imports the package. The tower lets an int stand for a float, as type checkers do.
 jaxtyping.install_import_hook(
