@@ -67,6 +67,10 @@ ROWS = (
     FieldWords("precision", "the number format that the tokenizer runs in", "tokenizer", "little", ("quality", "codes")),
     FieldWords("noise", "which pass it is, and so which noise a stochastic tokenizer draws", "tokenizer", "little", ("quality", "codes")),
     FieldWords("micro_batch", "images that every network sees at once", "tokenizer", "digits"),
+    FieldWords("tokenizer_batch", "images that the tokenizer sees at once", "tokenizer", "digits", ("quality", "codes", "speed")),
+    FieldWords(
+        "compiled", "whether the tokenizer was compiled, which rounds otherwise", "tokenizer", "digits", ("quality", "codes", "speed")
+    ),
     FieldWords("uint8", "how reconstructions become bytes", "bytes", "some", ("quality", "stability")),
     FieldWords("originals", "whether originals are compared as read, or after the way to floats and back", "bytes", "some", ("quality",)),
     FieldWords("judged_size", "the side to which both are scaled before anything judges them", "bytes", "much", ("quality",)),
