@@ -34,7 +34,6 @@ ALLOWED = {
     ("bench/memory.py", "write_text"): "to the kernel, which then counts anew",
     ("commands/pictures.py", "save"): IN_MEMORY,
     ("commands/probe.py", "save"): IN_MEMORY,
-    ("data/batch.py", "memmap"): "only read",
     ("data/shard_index.py", "save"): IN_MEMORY,
     ("weights/download.py", "FileLock"): "holds nothing",
     ("weights/download.py", "open"): "the part of a download that has arrived, kept under a hidden name to be gone on with",

@@ -1,8 +1,9 @@
-"""Arrays of .npy files, checked before a byte of them is taken: no objects, no size beyond the file; no torch."""
+"""Arrays of .npy and .npz files, checked before a byte of them is taken: no objects, no size beyond the file; no torch."""
 
 from __future__ import annotations
 
 import io
+import zipfile
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -11,6 +12,9 @@ import numpy as np
 from numpy.lib import format as npy
 
 from tokbench.regular import NotRegular, open_regular
+
+MAX_COMPRESSED = 512 << 20
+"""Bytes of a compressed array, which is held in memory; others are read where they lie."""
 
 
 class BadArray(ValueError):
@@ -86,3 +90,46 @@ def open_array(path: Path) -> np.ndarray:
     if not header.nbytes:
         return np.empty(header.shape, header.dtype)
     return np.memmap(path, header.dtype, "r", header.offset, header.shape, "F" if header.fortran_order else "C")
+
+
+def open_member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
+    """Take one array of an .npz file: mapped where it is stored as it is, else read.
+
+    Args:
+        path: The file.
+        archive: The same, opened.
+        name: The array's name in it, with ``.npy``.
+
+    Raises:
+        BadArray: If it is no array of plain numbers, or compressed and larger than ``MAX_COMPRESSED``.
+        BadZipFile: If it is damaged.
+    """
+    info = archive.getinfo(name)
+    with archive.open(info) as file:
+        header = read_header(file)  # type: ignore[arg-type]  # a buffered one, whatever its annotation says
+        if header.offset + header.nbytes != info.file_size:
+            raise BadArray(f"the header of {name} says {header.nbytes} bytes of numbers, it holds {info.file_size - header.offset}")
+        if info.compress_type != zipfile.ZIP_STORED:
+            if info.file_size > MAX_COMPRESSED:
+                raise BadArray(f"{name} is compressed and larger than {MAX_COMPRESSED >> 20} MiB; save it with numpy.savez")
+            return _shaped(np.frombuffer(file.read(header.nbytes), header.dtype), header)
+    _check(archive, info)
+    if not header.nbytes:
+        return np.empty(header.shape, header.dtype)
+    with path.open("rb") as raw:
+        raw.seek(info.header_offset + 26)
+        start = info.header_offset + 30 + sum(int.from_bytes(raw.read(2), "little") for _ in range(2))
+    return np.memmap(path, header.dtype, "r", start + header.offset, header.shape, "F" if header.fortran_order else "C")
+
+
+def _check(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
+    """Read a member once, which compares its checksum."""
+    with archive.open(info) as file:
+        while file.read(1 << 20):
+            pass
+
+
+def _shaped(values: np.ndarray, header: ArrayHeader) -> np.ndarray:
+    if values.size * values.itemsize != header.nbytes:
+        raise BadArray("it is cut short")
+    return values.reshape(header.shape, order="F" if header.fortran_order else "C")

@@ -28,11 +28,13 @@ from tokbench.bench.cache import FeatureCache
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.rfid import RFID
 from tokbench.bench.networks import FeatureNetwork
+from tokbench.bench.reference_opening import open_reference
 from tokbench.configs import with_overrides
 from tokbench.data.folder import FolderSource
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.plugins import import_class
 from tokbench.quantizers.configs import VQ
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.conv_vq.config import ConvVQConfig
 from tokbench.tokenizers.zoo import save_tokenizer
@@ -255,7 +257,8 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> list[Way]:
     root = tmp_path_factory.mktemp("ways")
     state = _small_state()
     save_file(state, root / "a.safetensors")
-    palette, segment = io.BytesIO(), root / "seg.safetensors"
+    palette, statistics, segment = io.BytesIO(), io.BytesIO(), root / "seg.safetensors"
+    np.savez(statistics, mu=np.zeros(6), sigma=np.eye(6), mu_s=np.zeros(2), sigma_s=np.eye(2))
     np.save(palette, np.zeros((512, 3), np.uint8))
     save_file({"keys": torch.zeros(3, 32, dtype=torch.uint8), "features": torch.zeros(3, 2)}, segment)
     mine = save_tokenizer(tokbench.load("patch"), root / "mine")
@@ -280,6 +283,7 @@ def ways(tmp_path_factory: pytest.TempPathFactory) -> list[Way]:
         Way("legacy", {"w.ckpt": _legacy({"state_dict": state})}, ("w.ckpt",), lambda f: _load(f / "w.ckpt")),
         Way("npz", {"w.npz": b""}, ("w.npz",), lambda f: _load(f / "w.npz")),
         Way("palette", {"w.npy": palette.getvalue()}, ("w.npy",), lambda f: tokbench.load("pixel/palette-512", weights=f / "w.npy")),
+        Way("statistics", {"s.npz": statistics.getvalue()}, ("s.npz",), lambda f: open_reference(f / "s.npz", get_protocol(), images=3)),
         Way("saved folder", _files(mine), ("config.json", "model.safetensors"), lambda f: tokbench.load(str(f))),
         Way(
             "diffusers folder",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tokbench.bench.frechet import FeatureMoments, distance_of_moments, frechet_distance, sample_factor
-from tokbench.bench.leave_out import MOST_TOGETHER, distances_without
+from tokbench.bench.leave_out import MOST_TOGETHER, distances_to_reference_without, distances_without
 from tokbench.records.intervals import jackknife_interval
 
 DIM = 16
@@ -94,3 +94,22 @@ def test_somebody_must_be_left() -> None:
     before, after, _ = paired(10, 1)
     with pytest.raises(ValueError, match="10 images without a group of 9 are too few for a covariance"):
         found_at_once(before, after, ["a"] * 9 + ["b"])
+
+
+@pytest.mark.parametrize(("count", "size"), [(10, 1), (DIM, 3), (40, 1), (150, 3), (150, 8)])
+@pytest.mark.parametrize("others", [12, 60])
+@pytest.mark.parametrize("statistics", [False, True])
+def test_distances_to_a_reference_that_stays(count: int, size: int, others: int, statistics: bool) -> None:
+    there, (_, after, groups) = paired(others, 1, seed=1)[0], paired(count, size)
+    reference = FeatureMoments.of(there.mean(axis=0), np.cov(there, rowvar=False)) if statistics else moments(there)
+    distance = distance_of_moments(reference, moments(after))
+    found = distances_to_reference_without(reference, moments(after), after, groups, distance)
+    names = np.array(groups)
+    wanted = [frechet_distance(*sample_factor(there), *sample_factor(after[names != name])) for name in sorted(set(groups))]
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+
+
+def test_too_few_images_beside_a_reference_are_refused() -> None:
+    there, after, _ = paired(6, 1)
+    with pytest.raises(ValueError, match="6 images without a group of 5 are too few for a covariance"):
+        distances_to_reference_without(moments(there), moments(after), after, ["a"] * 5 + ["b"], 1.0)

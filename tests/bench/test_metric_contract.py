@@ -4,6 +4,7 @@ import json
 import math
 import pickle
 
+import numpy as np
 import pytest
 import torch
 
@@ -14,6 +15,7 @@ from tokbench.bench.metrics.psnr import PSNR
 from tokbench.bench.metrics.ssim import SSIM
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.observation import Listing, Observation
+from tokbench.bench.references import StatisticsReference
 from tokbench.configs import plain
 from tokbench.data.text import TypedLine, TypedSource
 from tokbench.errors import TokbenchError
@@ -39,7 +41,11 @@ def make(tmp_path):
             if info.extra:
                 pytest.importorskip(MODULES[info.extra], reason=f"{info.key} needs the extra {info.extra}")
         layout = TokenLayout((64, 64), (64, 64), (4,))
-        return cls.create(MetricContext(torch.device("cpu"), micro_batch=8, cache=tmp_path / "cache", source=Captioned(), layout=layout))
+        reference = StatisticsReference("other", "statistics", "ab" * 32, None, (), np.zeros(1280), np.eye(1280))
+        context = MetricContext(
+            torch.device("cpu"), micro_batch=8, cache=tmp_path / "cache", source=Captioned(), layout=layout, reference=reference
+        )
+        return cls.create(context)
 
     return build
 

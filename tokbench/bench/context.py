@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tokbench.bench.references import Reference
 from tokbench.data.source import ImageSource
 from tokbench.layout import TokenLayout
 from tokbench.records.protocol import Protocol, get_protocol
@@ -25,6 +26,7 @@ class MetricContext:
         source: The images, for metrics that need to know more of them than their pixels.
         layout: Layout of the tokens of one image; None of a codec without tokens.
         protocol: How figures are computed; None is as ``photos-64`` has it.
+        reference: What reconstructions are compared with beside their originals; None if nothing was given.
         built: What a metric has built that others need too, such as the weights of a network, by name.
     """
 
@@ -35,6 +37,7 @@ class MetricContext:
     source: ImageSource | None = None
     layout: TokenLayout | None = None
     protocol: Protocol | None = None
+    reference: Reference | None = None
     built: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     @property

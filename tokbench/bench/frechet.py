@@ -32,6 +32,18 @@ class FeatureMoments:
         self._mean = np.zeros(dim)
         self._scatter = np.zeros((0, 0))  # sum of outer products about the mean
 
+    @classmethod
+    def of(cls, mean: np.ndarray, covariance: np.ndarray) -> FeatureMoments:
+        """Moments that are known without samples.
+
+        Args:
+            mean: ``[dim]``.
+            covariance: ``[dim, dim]`` (ddof 1).
+        """
+        moments = cls(len(mean))
+        moments.combine(2, mean, covariance)  # as of two samples: their scatter is their covariance
+        return moments
+
     @property
     def count(self) -> int:
         """Samples seen."""

@@ -77,6 +77,49 @@ def distances_without(
     return distance + np.array([changes[name] for name in names])
 
 
+def distances_to_reference_without(
+    reference: FeatureMoments, seen: FeatureMoments, features: np.ndarray, groups: Sequence[str], distance: float
+) -> np.ndarray:
+    """Fréchet distances to a reference that stays as it is, without each group of the other side.
+
+    Args:
+        reference: What stays.
+        seen: All images of the other side.
+        features: Features of some of them, ``[m, dim]``: whole groups.
+        groups: The group of each of these images.
+        distance: The distance of all images.
+
+    Returns:
+        A distance for every group of ``groups``, in the order of their names, ``[g]``.
+
+    Raises:
+        ValueError: If there are too few images to leave out a group.
+    """
+    count, names, sizes = seen.count, sorted(set(groups)), Counter(groups)
+    if max(sizes.values()) > count - 2:
+        raise ValueError(f"{count} images without a group of {max(sizes.values())} are too few for a covariance")
+    (mean1, factor1), (mean2, factor2) = reference.factor(), seen.factor()
+    total1, total2 = float((factor1**2).sum()), float((factor2**2).sum())
+    cross = factor1.T @ factor2
+    values, vectors = _eigen(cross @ cross.T)
+    onto = factor1 @ vectors
+    whole = ((mean1 - mean2) ** 2).sum() + total1 + total2 - distance  # twice the trace of the root
+    changes = dict.fromkeys(names, 0.0)
+    for equal in _batches(_parts(groups)):
+        rest, shape = count - equal.shape[1], (*equal.shape, -1)
+        y = _flat(features[equal]) - mean2
+        means = mean1 - mean2 + y.reshape(shape).sum(axis=1) / rest
+        y, b = (_about_the_mean_of_the_rest(rows.reshape(shape), rest) for rows in (y, y @ onto))
+        scale = (count - 1) / (rest - 1)  # of one covariance, so that the root has the root of it
+        roots = whole + 2 * _change_of_trace(values, np.zeros_like(b), b, count)
+        left = (total2 - (y**2).sum(axis=(1, 2)) / (count - 1)) * scale
+        without = (means**2).sum(axis=1) + total1 + left - roots * np.sqrt(scale)
+        for part, found in zip(equal, without, strict=True):
+            group = groups[part[0]]
+            changes[group] += (found - distance) * rest / (count - sizes[group])
+    return distance + np.array([changes[name] for name in names])
+
+
 def _parts(groups: Sequence[str]) -> list[np.ndarray]:
     """Places of the images of each group, dealt into parts of at most ``MOST_TOGETHER``."""
     places: dict[str, list[int]] = {}

@@ -17,6 +17,7 @@ from tokbench.bench.merging import Evaluation, Merging
 from tokbench.bench.metrics import select
 from tokbench.bench.observation import Listing, Subject
 from tokbench.bench.panel import Panel
+from tokbench.bench.reference_opening import open_reference
 from tokbench.configs import differences
 from tokbench.data.names import Names
 from tokbench.data.open import comes_with_the_package, open_source
@@ -95,13 +96,16 @@ def find_parts(places: Iterable[Path]) -> list[PartedRun]:
     return [_checked(name, journals) for name, journals in sorted(by_name.items())]
 
 
-def merge_parts(run: PartedRun, *, trusted: Sequence[str] = (), feature_weights: Path | None = None) -> Evaluation:
+def merge_parts(
+    run: PartedRun, *, trusted: Sequence[str] = (), feature_weights: Path | None = None, reference: str | Path | None = None
+) -> Evaluation:
     """Merge the chunks of all parts in their order.
 
     Args:
         run: Whose parts are all there.
         trusted: Metrics of others whose code may be run, as ``package.module:Class``: a file alone runs none.
         feature_weights: The Inception file for ``rfid``, if not the fetched one.
+        reference: The reference, if the parts had one.
 
     Raises:
         TokbenchError: If the metrics or the versions of packages here are not those it was measured with, or a chunk is damaged.
@@ -117,7 +121,8 @@ def merge_parts(run: PartedRun, *, trusted: Sequence[str] = (), feature_weights:
         raise TokbenchError(f"the parts of {run.index.name} hold other images than they say; measure them again")
     classes = select(facts.asked_for)
     protocol, source = facts.protocol, _source(data.place, facts.protocol)
-    context = MetricContext(torch.device("cpu"), protocol.micro_batch, None, feature_weights, source, facts.layout, protocol)
+    opened = None if reference is None else open_reference(reference, protocol, images=data.images)
+    context = MetricContext(torch.device("cpu"), protocol.micro_batch, None, feature_weights, source, facts.layout, protocol, opened)
     panel = Panel(classes, Subject(facts.layout, data.images, (protocol.seen_at, protocol.seen_at)), context, listing)
     if different := differences({"metrics": facts.metrics}, {"metrics": panel.identity}):
         raise TokbenchError(f"{run.index.name} was measured by other metrics: {different}; merge it where these are")

@@ -14,10 +14,12 @@ from tokbench.bench.chunks import Chunk, ImageRow, chunk_size, spans
 from tokbench.bench.context import MetricContext
 from tokbench.bench.facts import DataFacts, RunFacts, digest_of_images, versions
 from tokbench.bench.loader import Loaded, LoadReport, choose
-from tokbench.bench.metrics import measured_by, select
+from tokbench.bench.metrics import against_reference, measured_by, select
 from tokbench.bench.observation import Listing, Observation, Subject
 from tokbench.bench.panel import Panel
 from tokbench.bench.readout import reference_to
+from tokbench.bench.reference_opening import References
+from tokbench.bench.references import Reference
 from tokbench.bench.saved_images import ImageSaver
 from tokbench.bench.together import measure_chunk, measure_chunks
 from tokbench.bench.under_test import UnderTest
@@ -48,6 +50,8 @@ class RunOptions:
         save_images: Folder for reconstructions and originals as PNG files, see ``tokbench.bench.saved_images``; None writes none.
         cache: Keep the features of reference images in the user's cache.
         progress: Called after every micro-batch with images done and images in all.
+        reference: What reconstructions are compared with beside their originals: statistics, a folder or images, as ``open_reference`` takes
+            them; ``References`` are opened once for several runs.
     """
 
     batch_size: int = 64
@@ -57,6 +61,7 @@ class RunOptions:
     save_images: str | Path | None = None
     cache: bool = True
     progress: Progress = field(default=lambda done, total: None)
+    reference: str | Path | References | None = None
 
 
 def _listing(source: ImageSource, indices: Sequence[int]) -> Listing:
@@ -121,11 +126,22 @@ class PreparedRun:
         subject = Subject(self.under_test.layout, len(self.indices), (protocol.seen_at, protocol.seen_at))
         weights = None if options.feature_weights is None else Path(options.feature_weights)
         cache = features_dir() if options.cache else None
-        context = MetricContext(self.under_test.device, protocol.micro_batch, cache, weights, source, self.under_test.layout, protocol)
+        reference = self._reference()
+        if reference is not None:
+            classes += against_reference(classes)
+        device, layout = self.under_test.device, self.under_test.layout
+        context = MetricContext(device, protocol.micro_batch, cache, weights, source, layout, protocol, reference)
         self.listing: Listing = _listing(source, self.indices) if beside is None else beside.listing
         self.panel = Panel(classes, subject, context, self.listing)
         self._left_out = tuple(sorted(reference_to(cls) for cls in classes if cls.name not in self.panel.names))
         self._saver: ImageSaver | None = None
+
+    def _reference(self) -> Reference | None:
+        given = self.options.reference
+        if given is None:
+            return None
+        references = given if isinstance(given, References) else References(given)
+        return references.of(self.protocol, images=len(self.indices))
 
     @cached_property
     def facts(self) -> RunFacts:

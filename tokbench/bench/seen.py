@@ -17,7 +17,7 @@ from tokbench.bench.fitting import judged
 from tokbench.bench.loader import key_of
 from tokbench.bench.observation import Listing, Observation
 from tokbench.images import to_float, to_uint8
-from tokbench.records.protocol import Protocol
+from tokbench.records.protocol import Pixels, Protocol
 from tokbench.tokens import Tokens
 
 
@@ -87,6 +87,19 @@ def _digest(*images: Tensor) -> str:
     for one in images:
         total.update(str(tuple(one.shape)).encode() + one.cpu().contiguous().numpy().tobytes())
     return total.hexdigest()
+
+
+def seen_originals(images: UInt8[Tensor, "b 3 h w"], protocol: Protocol, pixels: Pixels) -> tuple[Tensor, tuple[bytes, ...]]:
+    """Images as metrics would see them if they were originals, and the digests of their pixels.
+
+    Args:
+        images: As they were read and cut.
+        protocol: Its ``originals`` and ``judged_size``.
+        pixels: What the metric sees of reconstructions.
+    """
+    read = images if protocol.seen_at == protocol.size else _judged(images, protocol.seen_at)
+    seen = read if pixels != "bytes" or protocol.originals == "as read" else to_uint8(to_float(read), rule="truncate")
+    return seen, _keys(seen)
 
 
 def _judged(images: Tensor, size: int) -> Tensor:

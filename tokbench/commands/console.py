@@ -82,6 +82,10 @@ CaptionsOption = Annotated[
 PrecisionOption = Annotated[str | None, choice("--precision", among=("fp32", "bf16"), help="Of the networks [default: fp32].")]
 RunPrecisionOption = Annotated[str | None, choice("--precision", among=("fp32", "bf16", "fp16"), help="Of the tokenizer [default: fp32].")]
 WorkersOption = Annotated[int | None, whole("--workers", low=1, help="Threads that read [default: as many as there are cores].")]
+ReferenceOption = Annotated[
+    str | None,
+    typer.Option("--reference", help="Compare with these too: statistics of others (.npz with mu and sigma), a folder, or images (.npz)."),
+]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps.")]
 
 TileSizeOption = Annotated[

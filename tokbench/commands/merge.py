@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate_report, finish_gate, gate_records, print_records
-from tokbench.commands.console import say
+from tokbench.commands.console import ReferenceOption, say
 from tokbench.commands.destinations import check_folder
 
 
@@ -22,6 +22,7 @@ def merge(
         str | None, typer.Option(help="Metrics of others that the parts were measured with, as module:Class, separated by commas.")
     ] = None,
     feature_weights: Annotated[Path | None, typer.Option(help="Inception file for rfid, if the parts had one.")] = None,
+    reference: ReferenceOption = None,
     fail_if: FailIfOption = None,
     gate_report: GateReportOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
@@ -40,7 +41,7 @@ def merge(
         trusted = [name.strip() for name in (metrics or "").split(",")]
         records, rows, failed = [], [], False
         for run in find_parts(places):
-            evaluation = merge_parts(run, trusted=trusted, feature_weights=feature_weights)
+            evaluation = merge_parts(run, trusted=trusted, feature_weights=feature_weights, reference=reference)
             path = write_record(evaluation.record, evaluation.rows, folder)
             name = evaluation.record.tokenizer.name
             say(f"{name}: {len(run.journals)} parts, {evaluation.record.data.count} images, record {path}")

@@ -17,6 +17,7 @@ from tokbench.commands.console import (
     DataSetsOption,
     DeviceOption,
     DropOption,
+    ReferenceOption,
     RunPrecisionOption,
     SettingsOption,
     TileOverlapOption,
@@ -92,6 +93,7 @@ def run(
     ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run the tokenizer through torch.compile; it then rounds otherwise.")] = False,
     feature_weights: Annotated[Path | None, typer.Option(help="Inception file for rfid.")] = None,
+    reference: ReferenceOption = None,
     workers: WorkersOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the records.")] = Path("runs"),
@@ -111,6 +113,7 @@ def run(
     """Measure tokenizers on data sets and write a record of each. torchrun and accelerate launch share the images among processes."""
     from tokbench.bench.chunks import Part, parse_part
     from tokbench.bench.prepared import RunOptions
+    from tokbench.bench.reference_opening import References
     from tokbench.bench.team import gathered
     from tokbench.ranks import own_device
     from tokbench.report.gate import parse_conditions
@@ -168,7 +171,10 @@ def run(
                 continue
             if not benches:
                 several = len(places) * max(len(rounds), len(subjects))
-                options = RunOptions(batch_size, workers, strict=strict, feature_weights=feature_weights, save_images=save_images)
+                there = None if reference is None else References(reference, say if team.first else _unsaid)
+                options = RunOptions(
+                    batch_size, workers, strict=strict, feature_weights=feature_weights, save_images=save_images, reference=there
+                )
                 benches = open_benches(Setup(wanted, metrics, options, out_dir, asked, resume, team, auto, several), places)
             passes = [(subject, range(_passes(subject, repeats))) for subject in subjects]
             every = ((bench, subject, noise) for subject, noises in passes for bench in benches for noise in noises)
@@ -187,6 +193,10 @@ def run(
         finish_gate(checks)
     if failed:
         raise typer.Exit(1)
+
+
+def _unsaid(text: str) -> None:
+    pass
 
 
 def _passes(subject: Tokenizer | Anchor, repeats: int) -> int:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tokbench.arrays import ArrayHeader, BadArray, open_array, read_header
+from tokbench.arrays import BadArray, open_array, open_member
 from tokbench.data.annotations import as_label
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -17,9 +17,6 @@ from tokbench.images import MAX_PIXELS, UnreadableImage
 
 IMAGES, LABELS = "arr_0", "arr_1"
 """Names of the arrays, as numpy gives them to arrays without one; ADM's evaluator reads the first."""
-
-MAX_COMPRESSED = 512 << 20
-"""Bytes of a compressed array, which is held in memory; others are read where they lie."""
 
 
 class BatchSource(ImageSource):
@@ -29,7 +26,7 @@ class BatchSource(ImageSource):
         path: A file of ``numpy.savez``, ``numpy.savez_compressed`` or ``numpy.save``.
 
     Raises:
-        TokbenchError: If it holds no array of bytes ``[N, H, W, 3]``, is damaged, or is compressed and larger than ``MAX_COMPRESSED``.
+        TokbenchError: If it holds no array of bytes ``[N, H, W, 3]``, is damaged, or is compressed and larger than 512 MiB.
     """
 
     def __init__(self, path: Path) -> None:
@@ -76,38 +73,6 @@ def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
         first = f"{IMAGES}.npy" if f"{IMAGES}.npy" in names else next((name for name in names if name.endswith(".npy")), None)
         if first is None:
             raise BadArray("it holds no array")
-        images = _member(path, archive, first)
-        labels = _member(path, archive, f"{LABELS}.npy") if f"{LABELS}.npy" in names and first == f"{IMAGES}.npy" else None
+        images = open_member(path, archive, first)
+        labels = open_member(path, archive, f"{LABELS}.npy") if f"{LABELS}.npy" in names and first == f"{IMAGES}.npy" else None
     return images, labels
-
-
-def _member(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray:
-    info = archive.getinfo(name)
-    with archive.open(info) as file:
-        header = read_header(file)  # type: ignore[arg-type]  # a buffered one, whatever its annotation says
-        if header.offset + header.nbytes != info.file_size:
-            raise BadArray(f"the header of {name} says {header.nbytes} bytes of numbers, it holds {info.file_size - header.offset}")
-        if info.compress_type != zipfile.ZIP_STORED:
-            if info.file_size > MAX_COMPRESSED:
-                raise BadArray(f"{name} is compressed and larger than {MAX_COMPRESSED >> 20} MiB; save it with numpy.savez")
-            return _shaped(np.frombuffer(file.read(header.nbytes), header.dtype), header)
-    _check(path, archive, info)
-    if not header.nbytes:
-        return np.empty(header.shape, header.dtype)
-    with path.open("rb") as raw:
-        raw.seek(info.header_offset + 26)
-        start = info.header_offset + 30 + sum(int.from_bytes(raw.read(2), "little") for _ in range(2))
-    return np.memmap(path, header.dtype, "r", start + header.offset, header.shape, "F" if header.fortran_order else "C")
-
-
-def _check(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> None:
-    """Read a member once, which compares its checksum."""
-    with archive.open(info) as file:
-        while file.read(1 << 20):
-            pass
-
-
-def _shaped(values: np.ndarray, header: ArrayHeader) -> np.ndarray:
-    if values.size * values.itemsize != header.nbytes:
-        raise BadArray("it is cut short")
-    return values.reshape(header.shape, order="F" if header.fortran_order else "C")

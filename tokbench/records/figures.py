@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from tokbench.configs import UNLESS_DEFAULT
 
 LONGEST = {"key": 60, "title": 60, "unit": 60, "symbol": 12, "meaning": 200}
 """Characters of texts, which tables, plots and pages show as they are."""
@@ -38,6 +40,7 @@ class FigureInfo:
         asset: The network file it needs, as ``tokbench weights get`` takes it; empty if none.
         extra: The extra of this package it needs; empty if none.
         data: What ``--data`` must be for it to say something; empty for any.
+        option: Option of ``run`` that it needs; empty if none.
 
     Raises:
         ValueError: If digits or scale are out of range, or a text is long or no line of printable characters.
@@ -61,6 +64,7 @@ class FigureInfo:
     asset: str = ""
     extra: str = ""
     data: str = ""
+    option: str = field(default="", metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         for name, most in LONGEST.items():
@@ -145,6 +149,19 @@ FIGURES = (
         per_image=False,
         leading=True,
         networks=("efflite0",),
+    ),
+    FigureInfo(
+        "fd_efflite0_reference",
+        "FD-EffLite0 to reference",
+        "squared feature distance",
+        False,
+        "Fréchet distance between the reference given and reconstructions on features of EfficientNet-Lite0; not FID",
+        digits=2,
+        axis="log",
+        per_image=False,
+        by_default=False,
+        networks=("efflite0",),
+        option="--reference",
     ),
     FigureInfo(
         "fd_efflite0_infinite",
@@ -261,6 +278,66 @@ FIGURES = (
         networks=("inception",),
         asset="inception",
         extra="fid",
+    ),
+    FigureInfo(
+        "fid",
+        "FID",
+        "squared feature distance",
+        False,
+        "Fréchet Inception distance between the reference given and reconstructions; only comparable at equal N and reference",
+        digits=3,
+        axis="log",
+        per_image=False,
+        by_default=False,
+        networks=("inception",),
+        asset="inception",
+        extra="fid",
+        option="--reference",
+    ),
+    FigureInfo(
+        "fid_torchmetrics",
+        "FID torchmetrics",
+        "squared feature distance",
+        False,
+        "FID to the reference given, with the network's input made as torchmetrics makes it",
+        digits=3,
+        axis="log",
+        per_image=False,
+        by_default=False,
+        networks=("inception",),
+        asset="inception",
+        extra="fid",
+        option="--reference",
+    ),
+    FigureInfo(
+        "fid_pytorch_fid",
+        "FID pytorch-fid",
+        "squared feature distance",
+        False,
+        "FID to the reference given, with the network's input made as pytorch-fid makes it",
+        digits=3,
+        axis="log",
+        per_image=False,
+        by_default=False,
+        networks=("inception",),
+        asset="inception",
+        extra="fid",
+        option="--reference",
+    ),
+    FigureInfo(
+        "fid_clean_fid",
+        "FID clean-fid",
+        "squared feature distance",
+        False,
+        "FID to the reference given, with the network's input made as clean-fid makes it",
+        digits=3,
+        axis="log",
+        per_image=False,
+        by_default=False,
+        networks=("inception",),
+        asset="inception",
+        extra="fid",
+        option="--reference",
     ),
     FigureInfo(
         "rfid_infinite",

@@ -19,6 +19,7 @@ NOTES = (
     "extra X: pip install 'tokbench[X]'",
     "weights X: tokbench weights get X",
     "data X: run with --data X",
+    "option X: run with X",
     f"records also have {', '.join(info.key for info in (*RATES, *SPEEDS))}",
 )
 
@@ -40,11 +41,11 @@ def needs(info: FigureInfo, here: Collection[str] = ()) -> str:
         here: Network files that have been fetched.
     """
     weights = info.asset if info.asset and not get_asset(info.asset).embedded else ""
-    parts = {"extra": info.extra, "weights": f"{weights} (here)" if weights in here else weights, "data": info.data}
+    parts = {"extra": info.extra, "weights": f"{weights} (here)" if weights in here else weights, "data": info.data, "option": info.option}
     return ", ".join(f"{what} {name}" for what, name in parts.items() if name)
 
 
 def _cells(info: FigureInfo, here: Collection[str]) -> tuple[Cell, ...]:
-    when = "always" if info.by_default else "with its data" if info.data else "when named"
+    when = "always" if info.by_default else "with its data" if info.data else f"with {info.option}" if info.option else "when named"
     texts = (f"{info.heading} {info.arrow}".strip(), info.unit, when, needs(info, here) or "-", info.meaning)
     return tuple(map(Cell, texts))

@@ -5,12 +5,15 @@ from __future__ import annotations
 import inspect
 import pkgutil
 import re
+from collections.abc import Sequence
 from functools import cache
 from importlib import import_module
 from typing import Any
 
 from tokbench.bench.metrics.base import Metric
 from tokbench.bench.metrics.fd_dinov2 import PREFIX, fd_timm
+from tokbench.bench.metrics.frechet import FrechetMetric
+from tokbench.bench.metrics.to_reference import ReferenceFrechet
 from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.plugins import hint, import_class
@@ -68,6 +71,19 @@ def measured_by(protocol: Protocol) -> list[type[Metric]]:
     wanted = {name for name, net in nets.items() if net in protocol.lpips_nets}
     by_default = {metric.name for metric in select(None)} - nets.keys() | wanted
     return [metric for name, metric in metric_classes().items() if name in by_default]
+
+
+def against_reference(chosen: Sequence[type[Metric]]) -> list[type[Metric]]:
+    """The metrics that take distances of those chosen to a reference too; if none of them does, all that take one by default.
+
+    Args:
+        chosen: Metrics of a run that has a reference.
+    """
+    known, names = metric_classes(), {metric.name for metric in chosen}
+    wanted = [metric.companion for metric in chosen if issubclass(metric, FrechetMetric) and metric.companion]
+    if not wanted and not any(issubclass(metric, ReferenceFrechet) for metric in chosen):
+        wanted = [metric.companion for metric in select(None) if issubclass(metric, FrechetMetric) and metric.companion]
+    return [known[name] for name in wanted if name not in names]
 
 
 def _of_others(reference: str, known: dict[str, type[Metric]]) -> type[Metric]:

@@ -14,6 +14,7 @@ class FDEffLite0(FrechetMetric):
 
     name = "fd_efflite0"
     figures = figures_of(name)
+    companion = "fd_efflite0_reference"
 
     @classmethod
     def create(cls, context: MetricContext) -> FDEffLite0:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from jaxtyping import Float32
 from torch import Tensor
 
 from tokbench.bench.cache import FeatureCache
+from tokbench.bench.feature_pass import features_by_key, features_of
 from tokbench.bench.metrics.base import ByImage
-from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.observation import Observation
 
@@ -60,13 +60,20 @@ class FeatureMetric(ByImage):
         """Features of originals; several metrics whose network sees the same compute them once."""
         pixels = self.network.pixels
         keys = observation.keys if pixels == "bytes" else observation.keys_read
-        what = f"originals {b''.join(keys).hex()}"
-        return self._once(observation, what, lambda: self._reference_features(observation.levels(pixels)[0], keys))
+
+        def compute() -> np.ndarray:
+            return features_by_key(self.network, self.cache, observation.levels(pixels)[0], keys, size=self.micro_batch)
+
+        return self._once(observation, f"originals {b''.join(keys).hex()}", compute)
 
     def reconstructions(self, observation: Observation) -> Float32[Tensor, "b d"]:
         """Features of reconstructions, likewise computed once."""
         pixels = self.network.pixels
-        return self._once(observation, f"reconstructions {observation.seen(pixels)}", lambda: self._features(observation.levels(pixels)[1]))
+
+        def compute() -> np.ndarray:
+            return features_of(self.network, observation.levels(pixels)[1], size=self.micro_batch)
+
+        return self._once(observation, f"reconstructions {observation.seen(pixels)}", compute)
 
     def _once(self, observation: Observation, what: str, compute: Callable[[], np.ndarray]) -> Tensor:
         key = f"{what} {self.micro_batch} {self.network.work(*observation.reference.shape[2:])}"
@@ -74,21 +81,6 @@ class FeatureMetric(ByImage):
             observation.shared[key] = torch.from_numpy(compute())
         found: Tensor = observation.shared[key]
         return found
-
-    def _features(self, images: Tensor) -> np.ndarray:
-        return in_micro_batches(self.network.features, images, size=self.micro_batch).cpu().numpy()
-
-    def _reference_features(self, images: Tensor, keys: Sequence[bytes]) -> np.ndarray:
-        cache = self.cache
-        if cache is None:
-            return self._features(images)
-        found = {i: row for i, key in enumerate(keys) if (row := cache.get(key)) is not None}
-        missing = [i for i in range(len(keys)) if i not in found]
-        if missing:
-            for i, row in zip(missing, self._features(images[torch.tensor(missing)]), strict=True):
-                cache.put(keys[i], row)
-                found[i] = row
-        return np.stack([found[i] for i in range(len(keys))])
 
 
 class AllFeatures(FeatureMetric):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -37,6 +38,8 @@ class FrechetMetric(FeatureMetric):
         micro_batch: Images a network pass.
 
     Attributes:
+        sides: 2, originals and reconstructions; 1 where reconstructions are compared with something else.
+        companion: Metric that takes the same distance to a reference; empty if there is none.
         features: Features of originals and reconstructions, ``[n, 2, dim]``, until there are more images than features.
         counts: Images that the moments are of, ``[m]``; there is more than one row only after parts were merged.
         means: Means of the features of both sides, ``[m, 2, dim]``.
@@ -45,6 +48,8 @@ class FrechetMetric(FeatureMetric):
         kept_images: Places of these images in the listing.
     """
 
+    sides: ClassVar[int] = 2
+    companion: ClassVar[str] = ""
     features: list[Tensor]
     kept: list[Tensor]
     kept_images: list[Tensor]
@@ -54,11 +59,11 @@ class FrechetMetric(FeatureMetric):
 
     def __init__(self, network: FeatureNetwork, cache: FeatureCache | None, *, micro_batch: int) -> None:
         super().__init__(network, cache, micro_batch=micro_batch)
-        self.add_rows("features", 2, network.dim, dtype=torch.float32)
+        self.add_rows("features", self.sides, network.dim, dtype=torch.float32)
         self.add_rows("counts", dtype=torch.int64)
-        self.add_rows("means", 2, network.dim)
-        self.add_rows("scatters", 2, network.dim, network.dim)
-        self.add_rows("kept", 2, network.dim, dtype=torch.float32)
+        self.add_rows("means", self.sides, network.dim)
+        self.add_rows("scatters", self.sides, network.dim, network.dim)
+        self.add_rows("kept", self.sides, network.dim, dtype=torch.float32)
         self.add_rows("kept_images", dtype=torch.int64)
 
     @property
@@ -74,10 +79,14 @@ class FrechetMetric(FeatureMetric):
 
     def update(self, observation: Observation) -> None:
         """Take one micro-batch in."""
-        self.features.append(self.pairs(observation))
+        self.features.append(self.seen_of(observation))
         self.note(observation)
         if sum(map(len, self.features)) > self.network.dim:
             self._condense()
+
+    def seen_of(self, observation: Observation) -> Tensor:
+        """Features that are kept of each image, ``[b, sides, dim]``."""
+        return self.pairs(observation)
 
     def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
         """Take in what another instance has seen; memory stops growing here too.
@@ -94,33 +103,41 @@ class FrechetMetric(FeatureMetric):
         order = self.all_rows("images").argsort()
         before, after = self._moments(order)
         value = distance_of_moments(before, after)
-        interval, without = self._interval(value, before, after)
+        interval, without = self._interval(value, after, lambda pairs, groups: distances_without(before, after, pairs, groups, value))
         return {self.figures[0].key: Figure(value, interval, without=without)}
 
-    def _interval(self, value: float, before: FeatureMoments, after: FeatureMoments) -> tuple[Interval | None, dict[str, float] | None]:
-        """The interval, and the distances without each group that it is made of."""
+    def _interval(
+        self, value: float, seen: FeatureMoments, leave_out: Callable[[np.ndarray, list[str]], np.ndarray]
+    ) -> tuple[Interval | None, dict[str, float] | None]:
+        """The interval, and the distances without each group that it is made of.
+
+        Args:
+            value: The distance.
+            seen: All reconstructions.
+            leave_out: Gives the distances without each group, from features ``[m, sides, dim]`` and their groups.
+        """
         places = torch.cat([self.all_rows("kept_images"), self.all_rows("images")])
         pairs = torch.cat([self.all_rows("kept"), self.all_rows("features")])
         if self.listing is None:
             return None, None
-        chosen = None if before.samples() is not None else _chosen(self.listing)
+        chosen = None if seen.samples() is not None else _chosen(self.listing)
         own = [self.listing.groups[place] for place in places.tolist()]
         rows = [row for row in places.argsort().tolist() if chosen is None or own[row] in chosen]
         groups = [own[row] for row in rows]
         names = len(set(groups))
         if names < FEWEST_FOLDS:
             return None, None
-        estimates = distances_without(before, after, pairs[rows].numpy(), groups, value)
-        method = f"jackknife of {names} groups" if len(rows) == before.count else f"jackknife of {names} groups chosen by digest"
+        estimates = leave_out(pairs[rows].numpy(), groups)
+        method = f"jackknife of {names} groups" if len(rows) == seen.count else f"jackknife of {names} groups chosen by digest"
         without = dict(zip(sorted(set(groups)), estimates.tolist(), strict=True))
-        return jackknife_interval(value, estimates, method, count=round(names * before.count / len(rows))), without
+        return jackknife_interval(value, estimates, method, count=round(names * seen.count / len(rows))), without
 
-    def _moments(self, order: Tensor | None = None) -> tuple[FeatureMoments, FeatureMoments]:
-        """Originals and reconstructions seen: what was condensed, in order, and then what was not."""
+    def _moments(self, order: Tensor | None = None) -> list[FeatureMoments]:
+        """The sides as seen: what was condensed, in order, and then what was not."""
         counts, means, scatters, features = (self.all_rows(name) for name in ("counts", "means", "scatters", "features"))
         if order is not None:
             features = features[order]
-        sides = FeatureMoments(self.network.dim), FeatureMoments(self.network.dim)
+        sides = [FeatureMoments(self.network.dim) for _ in range(self.sides)]
         for side, moments in enumerate(sides):
             for count, mean, scatter in zip(counts.tolist(), means[:, side].numpy(), scatters[:, side].numpy(), strict=True):
                 moments.combine(count, mean, scatter)

@@ -26,6 +26,7 @@ class RFID(FrechetMetric):
     name = "rfid"
     figures = figures_of(name)
     backend: ClassVar[str] = ""
+    companion = "fid"
 
     @classmethod
     def create(cls, context: MetricContext) -> RFID:
@@ -46,6 +47,7 @@ class TorchmetricsRFID(RFID):
     name = "rfid_torchmetrics"
     figures = figures_of(name)
     backend = "torchmetrics"
+    companion = "fid_torchmetrics"
 
 
 class PytorchFidRFID(RFID):
@@ -54,6 +56,7 @@ class PytorchFidRFID(RFID):
     name = "rfid_pytorch_fid"
     figures = figures_of(name)
     backend = "pytorch-fid"
+    companion = "fid_pytorch_fid"
 
 
 class CleanFidRFID(RFID):
@@ -62,3 +65,4 @@ class CleanFidRFID(RFID):
     name = "rfid_clean_fid"
     figures = figures_of(name)
     backend = "clean-fid"
+    companion = "fid_clean_fid"

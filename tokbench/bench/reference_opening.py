@@ -1,0 +1,156 @@
+"""From what a user gives after ``--reference`` to a reference: it is read once, and what is to be known of it is noted in sentences."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from tokbench.bench.fitting import fit
+from tokbench.bench.loader import LoadReport, in_background, key_of, readers
+from tokbench.bench.references import AHEAD, ImagesReference, Reference, StatisticsReference
+from tokbench.bench.statistics_file import COVARIANCE, IMAGES, MEAN, members, read_statistics
+from tokbench.data.open import open_source
+from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
+from tokbench.escapes import visible
+from tokbench.images import UnreadableImage
+from tokbench.records.protocol import Protocol
+from tokbench.records.record import SkippedImage
+from tokbench.weights.checkpoints import sha256
+
+logger = logging.getLogger(__name__)
+
+TRAINING = re.compile(r"(?<![a-z])train", re.IGNORECASE)
+"""How files and folders are called that are of training images."""
+
+ADM_TRAINING = re.compile(r"virtual_", re.IGNORECASE)
+"""How ADM's files are called whose statistics are of whole training sets."""
+
+IMAGENET_TRAINING = 1_281_167
+
+MADE_BY = {"_clean_": "clean-fid", "_legacy_pytorch_": "pytorch-fid", "_legacy_tensorflow_": "torch-fidelity"}
+"""What clean-fid's names of statistics say of who scaled the images."""
+
+
+def open_reference(spec: str | Path, protocol: Protocol, *, images: int) -> Reference:
+    """Open a reference, read it once, and note what is to be known of it.
+
+    Args:
+        spec: An .npz of statistics or of images, a folder, or whatever else ``--data`` takes.
+        protocol: How images are cut.
+        images: How many images are measured.
+
+    Raises:
+        TokbenchError: If it is missing, damaged, or neither statistics nor images; or no image can be read.
+    """
+    path = Path(spec).expanduser()
+    if path.is_file() and path.suffix.lower() == ".npz":
+        names = members(path)
+        if MEAN in names or COVARIANCE in names:
+            return _statistics(path)
+        if names and IMAGES not in names:
+            held = ", ".join(visible(name) for name in sorted(names)[:5])
+            raise TokbenchError(f"{path} holds {held}; a reference is statistics ({MEAN} and {COVARIANCE}) or images ({IMAGES})")
+    try:
+        source = open_source(str(spec), size=protocol.size, scaled=not protocol.scales_all)
+    except TokbenchError as error:
+        raise TokbenchError(str(error).replace("--data", "--reference")) from error
+    return _images(str(spec), source, protocol, images)
+
+
+def _statistics(path: Path) -> StatisticsReference:
+    found = read_statistics(path)
+    made_by = next((who for word, who in MADE_BY.items() if word in path.name.lower()), "torch-fidelity" if found.of_adm else "")
+    kind = "statistics of ADM's evaluator" if found.of_adm else "statistics"
+    guards = (*_of_training(path.name, adm=found.of_adm), *found.guards)
+    return StatisticsReference(path.name, kind, sha256(path), None, guards, found.mean, found.covariance, made_by)
+
+
+def _images(spec: str, source: ImageSource, protocol: Protocol, measured: int) -> ImagesReference:
+    report, sizes, indices = LoadReport(), list[tuple[int, int]](), list[int]()
+    order = sorted(range(len(source)), key=source.ids.__getitem__)
+    for index, found in zip(order, in_background(partial(_look, source, protocol), order, ahead=AHEAD, workers=readers()), strict=True):
+        if isinstance(found, SkippedImage):
+            report.skipped.append(found)
+            continue
+        size, report.pixels[source.ids[index]] = found
+        indices.append(index)
+        if size != (protocol.size, protocol.size):
+            sizes.append(size)
+    if not indices:
+        first = report.skipped[0] if report.skipped else None
+        why = f"the first: {visible(first.id)}: {first.reason}" if first else "there are none"
+        raise TokbenchError(f"none of the images of --reference {spec} can be read ({why})")
+    guards = list(_of_training(spec, adm=False))
+    if not guards and len(indices) == IMAGENET_TRAINING:
+        guards.append(f"it has {len(indices)} images, as many as ImageNet's training set")
+    if sizes:
+        side = protocol.size
+        other = f"{sizes[0][0]}x{sizes[0][1]}"
+        guards.append(
+            f"{len(sizes)} of {len(indices)} files are not {side}x{side} px but such as {other}; they are cut as the protocol cuts"
+        )
+    if len(indices) != measured:
+        guards.append(f"it has {len(indices)} images, {measured} are measured; Fréchet distances compare at equal numbers only")
+    if report.skipped:
+        guards.append(f"{len(report.skipped)} of its files cannot be read and are left out, the first {visible(report.skipped[0].id)}")
+    if source.passed_over:
+        guards.append(f"{len(source.passed_over)} of its files are of kinds that are not read")
+    keys = tuple(report.pixels[source.ids[index]] for index in indices)
+    digest = report.pixels_digest()
+    return ImagesReference(source.name, "images", digest, len(indices), tuple(guards), source, protocol, tuple(indices), keys)
+
+
+def _look(source: ImageSource, protocol: Protocol, index: int) -> tuple[tuple[int, int], bytes] | SkippedImage:
+    """Size of one image before it is cut, and digest of its pixels after."""
+    try:
+        image, _ = source.open(index)
+    except UnreadableImage as error:
+        return SkippedImage(source.ids[index], str(error))
+    return image.size, key_of(fit(image, protocol))
+
+
+def _of_training(spec: str, *, adm: bool) -> tuple[str, ...]:
+    """What the name says of training images."""
+    if adm and ADM_TRAINING.match(Path(spec).name):
+        return ("ADM's VIRTUAL files hold statistics of whole training sets, not of the images that are reconstructed",)
+    if TRAINING.search("/".join(Path(spec).parts[-3:])):
+        return ("its name says that it is of training images, which are not those that are reconstructed",)
+    return ()
+
+
+class References:
+    """A reference as a user named it, opened once for all runs that cut it alike, and said to mislead once.
+
+    Args:
+        spec: As ``open_reference`` takes it.
+        say: Takes a line on what is to be known of it.
+    """
+
+    def __init__(self, spec: str | Path, say: Callable[[str], object] = logger.warning) -> None:
+        self._spec, self._say = spec, say
+        self._opened: dict[tuple[Protocol, int], Reference] = {}
+        self._said: set[str] = set()
+
+    def of(self, protocol: Protocol, *, images: int) -> Reference:
+        """The reference as a protocol cuts it.
+
+        Args:
+            protocol: Protocol of a run.
+            images: How many images the run measures.
+
+        Raises:
+            TokbenchError: As ``open_reference``.
+        """
+        key = replace(protocol, noise=0), images
+        if key not in self._opened:
+            reference = self._opened[key] = open_reference(self._spec, protocol, images=images)
+            line = f"--reference {visible(reference.name)}: {'; '.join(reference.guards)}"
+            if reference.guards and line not in self._said:
+                self._said.add(line)
+                self._say(line)
+        return self._opened[key]
