@@ -28,6 +28,7 @@ from tokbench.commands.protocols import protocols
 from tokbench.commands.reconstruct import reconstruct
 from tokbench.commands.report import report
 from tokbench.commands.run import run
+from tokbench.commands.score import score
 from tokbench.commands.speed import speed
 from tokbench.commands.train import train
 from tokbench.commands.weights import convert, published, weights_app
@@ -104,7 +105,7 @@ def _shared(words: list[str]) -> bool:
     command = [word for word in words if not word.startswith("-")]
     if "--help" in words or command == ["lm", "train"]:  # which lists the stages
         return False
-    return command[:1] in (["export"], ["probe"], ["run"], ["train"]) or command[:2] == ["lm", "train"]
+    return command[:1] in (["export"], ["probe"], ["run"], ["score"], ["train"]) or command[:2] == ["lm", "train"]
 
 
 def _version(asked: bool) -> bool:
@@ -129,6 +130,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     "metrics": metrics,
     "protocols": protocols,
     "run": run,
+    "score": score,
     "speed": speed,
     "merge": merge,
     "compare": compare,

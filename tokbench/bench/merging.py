@@ -154,7 +154,9 @@ def _different(digests: bytearray) -> int:
 
 
 def _tokens_info(layout: TokenLayout | None, protocol: Protocol, coded: Sequence[tuple[int, str]]) -> TokensInfo:
-    """Derived from the layout, or measured for a codec."""
+    """Derived from the layout, or measured for a codec; of images that other code made nothing is known."""
+    if layout is None and not coded:
+        return TokensInfo(None, None, None, None, (), (), bits_are="not known: other code made the images")
     if layout is None:
         sizes = [8.0 * size for size, _ in coded]
         bits = sum(sizes) / len(sizes)

@@ -13,6 +13,7 @@ from tokbench.bench.cache_size import features_dir, limit
 from tokbench.bench.chunks import Chunk, ImageRow, chunk_size, spans
 from tokbench.bench.context import MetricContext
 from tokbench.bench.facts import DataFacts, RunFacts, digest_of_images, versions
+from tokbench.bench.given import GivenImages
 from tokbench.bench.loader import Loaded, LoadReport, choose
 from tokbench.bench.metrics import against_reference, measured_by, select
 from tokbench.bench.observation import Listing, Observation, Subject
@@ -77,7 +78,7 @@ class PreparedRun:
     """One tokenizer about to be measured on one set of images.
 
     Args:
-        tokenizer: A tokenizer, an anchor, or a name as ``tokbench.load`` takes it.
+        tokenizer: A tokenizer, an anchor, or a name as ``tokbench.load`` takes it; or reconstructions that other code made.
         data: Images, or where they are.
         metrics: Names of metrics; None takes those measured by default, and those of the data.
         protocol: How to measure; the name of the data is set.
@@ -97,7 +98,7 @@ class PreparedRun:
 
     def __init__(
         self,
-        tokenizer: str | Tokenizer | Anchor,
+        tokenizer: str | Tokenizer | Anchor | GivenImages,
         data: str | Path | ImageSource,
         *,
         metrics: tuple[str, ...] | None,
@@ -220,7 +221,7 @@ class PreparedRun:
 
 
 def prepare_all(
-    tokenizer: str | Tokenizer | Anchor,
+    tokenizer: str | Tokenizer | Anchor | GivenImages,
     data: str | Path | ImageSource,
     protocols: Sequence[Protocol],
     *,

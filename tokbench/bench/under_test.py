@@ -16,6 +16,7 @@ from tokbench.bench.anchors import Anchor
 from tokbench.bench.clocks import Lap
 from tokbench.bench.compiling import COMPILER, compiled, graphs_made
 from tokbench.bench.encode import Timed, decode, encode, untimed
+from tokbench.bench.given import GivenImages
 from tokbench.bench.identity import training_of_tokenizer, weights_digest
 from tokbench.bench.loader import Batch
 from tokbench.bench.microbatch import padded
@@ -53,7 +54,7 @@ class UnderTest:
     """A tokenizer or an anchor, run on micro-batches of one fixed size and timed.
 
     Args:
-        tokenizer: On its device.
+        tokenizer: On its device; or reconstructions that other code made.
         protocol: Size, micro-batch, precision and seed.
 
     Attributes:
@@ -62,11 +63,13 @@ class UnderTest:
         training: What is known of its training.
     """
 
-    def __init__(self, tokenizer: Tokenizer | Anchor, protocol: Protocol) -> None:
+    def __init__(self, tokenizer: Tokenizer | Anchor | GivenImages, protocol: Protocol) -> None:
         self.tokenizer, self.protocol = tokenizer, protocol
         self.layout: TokenLayout | None = None
         self.device = torch.device("cpu")
         self.training = Training(())
+        if isinstance(tokenizer, GivenImages):
+            self.training, self.device = Training(), torch.device(tokenizer.device)
         self._state: str | None = None
         if isinstance(tokenizer, Tokenizer):
             self.layout = layout_of(tokenizer, protocol.size, protocol.size)
@@ -100,6 +103,8 @@ class UnderTest:
                 self._seconds["encode"].append((time.perf_counter() - start) / count)
             self._warm["encode"] = True
             self._bytes += sizes
+        elif isinstance(self.tokenizer, GivenImages):
+            images = self.tokenizer.images(batch.ids).to(self.device)
         else:
             tokens, images = self._made(reference, batch.ids)
         return Restored(batch.ids, batch.keys, reference[:count], images, tokens, partial(self._reencode, ids=batch.ids))
@@ -194,6 +199,8 @@ class UnderTest:
         if isinstance(self.tokenizer, Anchor):
             codec = self.tokenizer.config
             return TokenizerInfo(self.tokenizer.name, plain(codec), None, 0, codec=codec.codec)
+        if isinstance(self.tokenizer, GivenImages):
+            return self.tokenizer.info()
         info = tokenizer_info(self.tokenizer)
         if info.state_sha256 != self._state:
             raise Misbehaved(

@@ -16,6 +16,7 @@ from tokbench.records.protocol import get_protocol
 if TYPE_CHECKING:
     from tokbench.bench.anchors import Anchor
     from tokbench.bench.chunks import Part
+    from tokbench.bench.given import GivenImages
     from tokbench.bench.merging import Evaluation
     from tokbench.bench.prepared import PreparedRun, RunOptions
     from tokbench.bench.sharing import Shared
@@ -44,7 +45,7 @@ class Wanted:
         for name in self.names:
             get_protocol(name, self.changes)
 
-    def of(self, subject: Tokenizer | Anchor | None, place: str, *, beside: int | None = None) -> list[Protocol]:
+    def of(self, subject: Tokenizer | Anchor | GivenImages | None, place: str, *, beside: int | None = None) -> list[Protocol]:
         """Protocols of a tokenizer on images of a place.
 
         Args:
@@ -121,11 +122,11 @@ class Bench:
             self._sources[key] = open_source(self.place, size=protocol.size, scaled=not protocol.scales_all)
         return self._sources[key]
 
-    def measure(self, subject: Tokenizer | Anchor, noise: int, *, beside: int | None = None) -> list[Evaluation]:
+    def measure(self, subject: Tokenizer | Anchor | GivenImages, noise: int, *, beside: int | None = None) -> list[Evaluation]:
         """Measure one tokenizer under all its protocols and write the records.
 
         Args:
-            subject: The tokenizer, or a codec.
+            subject: The tokenizer, a codec, or images that other code made.
             noise: Which pass over the images it is.
             beside: Size of the tokenizers that a codec is measured beside, see ``size_of``.
 
@@ -147,7 +148,7 @@ class Bench:
             say(f"{subject.name}: {in_passes(groups)}")
         return [evaluation for group in groups for evaluation in self._measure(subject, group)]
 
-    def _tried(self, subject: Tokenizer | Anchor, protocol: Protocol) -> Protocol:
+    def _tried(self, subject: Tokenizer | Anchor | GivenImages, protocol: Protocol) -> Protocol:
         """A protocol with as many images at once as the first process finds to be fastest, where that is asked for."""
         from tokbench.bench.batch_choice import choose_batch
         from tokbench.tokenizers.base import Tokenizer
@@ -163,7 +164,7 @@ class Bench:
             known[key] = int(self.setup.team.told(str(choice and choice.images)))
         return _plain(replace(protocol, tokenizer_batch=known[key]))
 
-    def _measure(self, subject: Tokenizer | Anchor, protocols: list[Protocol]) -> list[Evaluation]:
+    def _measure(self, subject: Tokenizer | Anchor | GivenImages, protocols: list[Protocol]) -> list[Evaluation]:
         """One pass over the images."""
         from tokbench.bench.prepared import prepare_all
         from tokbench.bench.runner import metric_names
@@ -199,7 +200,7 @@ class Bench:
         self._say_parts(subject, runs, shared)
         return [self._said(subject, one.evaluation, one.path) for one in shared if one.evaluation is not None]
 
-    def _say_parts(self, subject: Tokenizer | Anchor, runs: Sequence[PreparedRun], shared: Sequence[Shared]) -> None:
+    def _say_parts(self, subject: Tokenizer | Anchor | GivenImages, runs: Sequence[PreparedRun], shared: Sequence[Shared]) -> None:
         if self.setup.part.whole or not self.setup.team.first:
             return
         whole = len(self.setup.part.chunks(len(runs[0].spans)))
@@ -207,7 +208,7 @@ class Bench:
             say(f"{subject.name}: part {self.setup.part}, {whole} of {len(runs[0].spans)} chunks, in {one.folder}")
         say(f"when all parts are there: tokbench merge {self.setup.out}")
 
-    def _said(self, subject: Tokenizer | Anchor, evaluation: Evaluation, path: Path | None) -> Evaluation:
+    def _said(self, subject: Tokenizer | Anchor | GivenImages, evaluation: Evaluation, path: Path | None) -> Evaluation:
         """Say what came of a run."""
         record = evaluation.record
         on = "" if self.alone else f" on {record.data.name}"

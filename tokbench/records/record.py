@@ -26,6 +26,9 @@ SCHEMA = 5
 no number: readers that do not know it pass over it."""
 
 
+GIVEN = "reconstructions"
+"""Key of a configuration that stands for reconstructions which other code made: their name and digest."""
+
 RUN = "run"
 """Kind of a record that names none."""
 
@@ -47,7 +50,7 @@ class TokenizerInfo:
         name: Name of the tokenizer.
         config: Its whole configuration; under ``changed`` what its modules were where they were not as configured.
         weights_sha256: Digest of the file its weights were loaded from.
-        parameters: How many it has.
+        parameters: How many it has; None where that is not known.
         trained_with: Networks and data its training used; with ``unknown`` there may be others.
         weights_how: Which entry of that file was taken, under which prefix, and what was left out.
         state_sha256: Digest of its tensors when it was measured, see ``tokbench.bench.identity.weights_digest``.
@@ -62,7 +65,7 @@ class TokenizerInfo:
     name: str
     config: dict[str, Any]
     weights_sha256: str | None
-    parameters: int
+    parameters: int | None
     trained_with: tuple[str, ...] = ()
     weights_how: str | None = None
     state_sha256: str | None = None
@@ -75,6 +78,11 @@ class TokenizerInfo:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "config", upgraded(self.name, self.config))
+
+    @property
+    def is_given(self) -> bool:
+        """Whether it stands for reconstructions that other code made, as ``tokbench score`` measures them."""
+        return GIVEN in self.config and self.codec is None and self.weights_sha256 is None and self.state_sha256 is None
 
 
 @dataclass(frozen=True)

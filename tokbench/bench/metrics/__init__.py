@@ -86,6 +86,26 @@ def against_reference(chosen: Sequence[type[Metric]]) -> list[type[Metric]]:
     return [known[name] for name in wanted if name not in names]
 
 
+def without_originals(names: tuple[str, ...] | None) -> tuple[str, ...]:
+    """Choose metrics of sets that are not paired: distances to a reference, or those of which there is one.
+
+    Args:
+        names: As for ``select``; None are those to a reference that are measured by default.
+
+    Raises:
+        TokbenchError: If a name is unknown, or a metric compares each image with its own original.
+    """
+    chosen = select(names) if names is not None else []
+    for metric in chosen:
+        if not issubclass(metric, ReferenceFrechet) and not (issubclass(metric, FrechetMetric) and metric.companion):
+            able = [cls.name for cls in metric_classes().values() if issubclass(cls, ReferenceFrechet)]
+            raise TokbenchError(
+                f"{metric.name} compares images with their own originals, and --unpaired has none; it takes {', '.join(able)}"
+            )
+    own = [metric.name for metric in chosen if issubclass(metric, ReferenceFrechet)]
+    return tuple(dict.fromkeys([*own, *(metric.name for metric in against_reference(chosen))]))
+
+
 def _of_others(reference: str, known: dict[str, type[Metric]]) -> type[Metric]:
     """Import a metric from ``package.module:Class``, and see that it is one."""
     given = import_class(reference)

@@ -97,6 +97,14 @@ def run_command(record: Record) -> str:
         record: Record of the run.
     """
     remarks: list[str] = []
+    if record.tokenizer.is_given:
+        words = ["tokbench", "score", "ORIGINALS", "RECONSTRUCTIONS", "--name", clipped(record.tokenizer.name)]
+        remarks.append("images that other code made; ORIGINALS and RECONSTRUCTIONS are their folders")
+        chosen = _metrics(list(record.metrics), remarks)
+        if all(key in BY_KEY and BY_KEY[key].option for key in record.metrics):
+            chosen = ["--unpaired", *chosen[:2]]  # the originals are the reference
+        words += [*_preset(record), *_protocol(record.protocol, remarks)]
+        return _line([*words, *chosen, "--out", OUT], remarks)
     return _run_line(_subject(record.tokenizer, remarks), record, list(record.metrics), remarks)
 
 
@@ -120,12 +128,18 @@ def _run_line(subject: Sequence[str], record: Record, metrics: Sequence[str], re
     """The command that measures something as a record was."""
     words = ["tokbench", "run", *subject, "--data", _data(record.data.name, remarks)]
     words += [*_preset(record), *_protocol(record.protocol, remarks)]
+    return _line([*words, *_metrics(metrics, remarks), "--out", OUT], remarks)
+
+
+def _metrics(metrics: Sequence[str], remarks: list[str]) -> list[str]:
+    """Words for the metrics that give figures."""
     known = {info.key for info in FIGURES}
     others = [clipped(key) for key in metrics if key not in known]
     if others:
         remarks.append(f"MODULE:CLASS names the metric that gives {', '.join(others)}: the record does not say which class it is")
     chosen = [key for key in metrics if key in known] + ["MODULE:CLASS"] * bool(others)
-    return _line([*words, *(["--metrics", ",".join(chosen)] if chosen else []), "--out", OUT], remarks)
+    reference = ["--reference", "REFERENCE"] if any(key in BY_KEY and BY_KEY[key].option for key in metrics) else []
+    return (["--metrics", ",".join(chosen)] if chosen else []) + reference
 
 
 def _preset(record: Record) -> list[str]:
