@@ -17,7 +17,7 @@ from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokens import ContinuousTokens
+from tokbench.tokens import ContinuousTokens, DiscreteTokens
 
 SMALL = get_protocol(changes={"size": 32})
 
@@ -107,6 +107,39 @@ def test_metrics_see_their_own_micro_batches_whatever_the_tokenizer_sees(folder,
         assert other.rows == found[0].rows
         assert other.record.metrics == found[0].record.metrics
         assert other.record.protocol_label.startswith(found[0].record.protocol_label + "+tokenizer_batch=")
+
+
+class Dithered(Tokenizer):
+    """One code an image: its mean grey, with noise of its own added."""
+
+    encode_is_stochastic = True
+    trained_with = ()
+    name = "dithered"
+
+    def layout(self, height, width):
+        return TokenLayout((height, width), (1, 1), (64,))
+
+    def _image_size(self, grid):
+        return 32, 32
+
+    def _encode(self, images, seeds):
+        noise = torch.stack([torch.randn((), generator=torch.Generator().manual_seed(seed)) for seed in seeds])
+        grey = images.mean(dim=(1, 2, 3)) * 32 + 32 + noise
+        return DiscreteTokens(grey.round().long().clamp(0, 63).reshape(-1, 1, 1), (1, 1), (64,))
+
+    def _decode(self, tokens, seeds):
+        return ((tokens.codes - 32) / 32).float()[:, :, :, None].expand(-1, 3, 32, 32).clone()
+
+
+def test_what_is_encoded_again_draws_the_noise_of_its_own_image(folder):
+    found = [
+        run(Dithered(), folder, metrics=("stability",), protocol=get_protocol(changes={"size": 32, "micro_batch": 4, "tokenizer_batch": n}))
+        for n in (None, 2, 8)
+    ]
+    assert found[0].rows
+    for other in found[1:]:
+        assert other.failures == ()
+        assert other.rows == found[0].rows
 
 
 @pytest.mark.parametrize("images", [3, 24, 0, 8192])

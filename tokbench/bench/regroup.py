@@ -52,8 +52,8 @@ def _joined(parts: Sequence[Restored]) -> Restored:
         return parts[0]
     sizes = [len(part.ids) for part in parts]
 
-    def reencode(images: Tensor) -> Tokens:
-        return _one([part.reencode(own) for part, own in zip(parts, images.split(sizes), strict=True)])
+    def reencode(images: Tensor, ids: Sequence[str]) -> Tokens:
+        return _one([part.reencode(own, part.ids) for part, own in zip(parts, images.split(sizes), strict=True)])
 
     return replace(
         parts[0],

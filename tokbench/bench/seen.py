@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ class Restored:
         originals: As they were read.
         images: What a tokenizer gave, in [-1, 1] or beyond; of a codec the bytes that came back.
         tokens: What the originals became; None of a codec.
-        reencode: Encodes bytes again.
+        reencode: Encodes bytes again, as reconstructions of the images of some ids.
     """
 
     ids: tuple[str, ...]
@@ -39,7 +39,7 @@ class Restored:
     originals: UInt8[Tensor, "b 3 h w"]
     images: Float32[Tensor, "b 3 h w"] | UInt8[Tensor, "b 3 h w"]
     tokens: Tokens | None
-    reencode: Callable[[Tensor], Tokens] = field(repr=False)
+    reencode: Callable[[Tensor, Sequence[str]], Tokens] = field(repr=False)
 
 
 def observed(
@@ -61,7 +61,7 @@ def observed(
     """
     read, floats = restored.originals, restored.images if restored.images.is_floating_point() else None
     made = restored.images if floats is None else to_uint8(floats, rule=protocol.uint8)
-    reencode = partial(restored.reencode, made)
+    reencode = partial(restored.reencode, made, restored.ids)
     if protocol.seen_at != protocol.size:
         read, made, floats = _judged(read, protocol.seen_at), _judged(made, protocol.seen_at), None
     reference = read if protocol.originals == "as read" else to_uint8(to_float(read), rule="truncate")

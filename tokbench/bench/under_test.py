@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -107,7 +106,7 @@ class UnderTest:
             images = self.tokenizer.images(batch.ids).to(self.device)
         else:
             tokens, images = self._made(reference, batch.ids)
-        return Restored(batch.ids, batch.keys, reference[:count], images, tokens, partial(self._reencode, ids=batch.ids))
+        return Restored(batch.ids, batch.keys, reference[:count], images, tokens, self._reencode)
 
     def cost(self) -> Cost:
         """What was taken since this was last asked."""
@@ -174,9 +173,9 @@ class UnderTest:
         function = self._functions["encode"]
         return encode(self.tokenizer, images, ids, self.protocol, layout=self.layout, timed=timed, function=function)
 
-    def _reencode(self, reconstruction: Tensor, ids: tuple[str, ...]) -> Tokens:
+    def _reencode(self, reconstruction: Tensor, ids: Sequence[str]) -> Tokens:
         images = to_float(padded(reconstruction, min(self.protocol.at_once, self.protocol.micro_batch)))
-        return self._encode(images, ids)[: len(reconstruction)]
+        return self._encode(images, tuple(ids))[: len(reconstruction)]
 
     def _timer(self, what: str) -> Timed:
         def timed(action: Callable[[], Any]) -> Any:
