@@ -15,12 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
-from tokbench.bench.inception_input import InceptionInput
+from tokbench.bench.inception_input import InceptionInput, fid_resized
 from tokbench.configs import canonical_json
 from tokbench.errors import TokbenchError
-from tokbench.nn.fid_input import FidResize, FidScaling, fid_resized
 from tokbench.nn.folding import frozen
-from tokbench.records.protocol import Pixels
+from tokbench.records.protocol import FidResize, FidScaling, Pixels
 from tokbench.weights.assets import get_asset
 from tokbench.weights.checkpoints import load_strictly, read_state, sha256
 
@@ -172,8 +171,6 @@ def read_inception(path: Path, device: torch.device) -> Inception:
         path: ``pt_inception-2015-12-05-6726825d.pth``, torch-fidelity's file of the same tensors, or others of the same names and
             shapes; the settings say whose they are.
         device: Where to run.
-        resize: How images are resized; the other ways are those of other implementations.
-        scaling: What becomes of their values.
 
     Raises:
         TokbenchError: If torch-fidelity is missing or the file does not fit.

@@ -14,6 +14,7 @@ Crop = Literal["centre", "centre, whole pixels", "scale all, cut on whole pixels
 Uint8Rule = Literal["round", "half up", "truncate"]
 Pixels = Literal["bytes", "floats", "unclamped floats"]
 FidResize = Literal["TF1 bilinear to 299", "bilinear to 299", "bilinear antialias to 299", "bicubic antialias to 299"]
+FidScaling = Literal["(x - 128) / 128", "x / 127.5 - 1"]
 
 HALVING, TORCHVISION = "box halving, bicubic", "scale all, cut as torchvision"
 """One of the filters, and one of the crops."""
@@ -110,7 +111,7 @@ class Protocol:
     fd: Literal["EfficientNet-Lite0, bilinear antialias to 128"] = "EfficientNet-Lite0, bilinear antialias to 128"
     fid_network: Literal["Inception 2015-12-05"] = "Inception 2015-12-05"
     fid_resize: FidResize = "TF1 bilinear to 299"
-    fid_scaling: Literal["(x - 128) / 128", "x / 127.5 - 1"] = "(x - 128) / 128"
+    fid_scaling: FidScaling = "(x - 128) / 128"
     fid_pixels: Pixels = "bytes"
     reference: Literal["the same images, uint8"] = "the same images, uint8"
     noise: int = field(default=0, metadata=UNLESS_DEFAULT)  # left out of records where there is one pass, as before there were several
