@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pytest
 
-from tokbench.bench.again import metrics_of
+import tokbench
+from tokbench.bench.about import tokenizer_info
+from tokbench.bench.again import Workshop, metrics_of
 from tokbench.bench.runner import run
 from tokbench.errors import TokbenchError
 from tokbench.records.protocol import get_protocol
-from tokbench.records.record import read_record
+from tokbench.records.record import GIVEN, TokenizerInfo, read_record
 from tokbench.records.store import write_record
 from tokbench.report.explain.causes import Between
 from tokbench.report.explain.plan import wanted
@@ -134,3 +136,16 @@ def test_causes_that_cannot_be_changed_alone_are_refused(measured):
     )
     with pytest.raises(TokbenchError, match="code cannot be changed by itself: the source of a plug-in"):
         wanted(Between(first, second), [], first, every=False)
+
+
+@pytest.mark.parametrize("windows", [0, 2])
+def test_tiles_are_cut_again_with_the_windows_of_the_record(windows):
+    tiled = tokbench.load("vqgan/tiny").tiled(32, windows=windows)
+    again = Workshop((), (), device="cpu")._tokenizer(tokenizer_info(tiled))
+    assert again.tiling == tiled.tiling
+
+
+def test_images_that_other_code_made_cannot_be_made_again():
+    info = TokenizerInfo("theirs", {GIVEN: {"name": "theirs", "sha256": "0" * 64}}, None, None)
+    with pytest.raises(TokbenchError, match=r"^theirs is of images that other code made, which cannot make others; leave --measure out$"):
+        Workshop((), (), device="cpu")._tokenizer(info)

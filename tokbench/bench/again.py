@@ -73,6 +73,8 @@ class Workshop:
         return self._tokenizers[key]
 
     def _load(self, info: TokenizerInfo) -> Tokenizer:
+        if info.is_given:
+            raise TokbenchError(f"{info.name} is of images that other code made, which cannot make others; leave --measure out")
         if CHANGED in info.config:
             raise TokbenchError(f"{info.name} was changed in Python before it was measured, and cannot be loaded so; measure it there")
         problem = TokbenchError(f"{info.name} has no weights here; give them by --weights")
@@ -98,7 +100,7 @@ class Workshop:
         if changes:
             loaded = zoo.load(info.name, weights=weights, device=self.device, config=changes)
         if (tiling := info.config.get(TILING)) is not None:
-            loaded = loaded.tiled(tiling["size"], overlap=tiling["overlap"])
+            loaded = loaded.tiled(tiling["size"], overlap=tiling["overlap"], windows=tiling.get("windows", 0))
         return loaded if info.config.get(KEPT) is None else loaded.keeping(info.config[KEPT])
 
     def _source(self, data: Record, protocol: Protocol) -> ImageSource:
