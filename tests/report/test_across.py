@@ -192,6 +192,20 @@ def test_one_table_has_a_row_for_each_tokenizer_on_each_data_set(folder, tokbenc
     assert {"data", "size", "n", "seed", "protocol", "psnr", "bits_per_image"} <= table["rows"][0].keys()
 
 
+def test_protocols_of_one_data_set_are_not_called_data_sets(on):
+    items = []
+    for name in ("a/b", "c/d"):
+        items.append(on(name))
+        other = get_protocol("llamagen", {"size": 64}, data="photos/test")
+        items.append(replace(items[-1], record=replace(items[-1].record, protocol=other, protocol_label=other.label)))
+    table, standing = tidy_tables(*apart(items))
+    assert (table.title, standing.title) == ("2 tokenizers on 1 data set under 2 protocols", "Over the data sets and protocols")
+    table, _ = tidy_tables(*apart([*items, on("a/b", "text"), on("c/d", "text")]))
+    assert table.title == "2 tokenizers on 2 data sets under 2 protocols"
+    table, _ = tidy_tables(*apart([on("a/b"), on("c/d"), on("a/b", size=32), on("c/d", size=32)]))
+    assert table.title == "2 tokenizers on 1 data set under 2 protocols"
+
+
 @pytest.mark.parametrize("form", ["terminal", "md", "latex"])
 def test_people_read_the_same_table(folder, tokbench_cli, form):
     status, out, _ = tokbench_cli("compare", "--format", form, "--columns", "psnr")

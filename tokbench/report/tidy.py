@@ -77,7 +77,12 @@ def tidy_tables(
         for (name, i), (_, cells) in zip(place.members.items(), part.rows, strict=True):
             lines.append((name, (*_what(records[i]), *(cells[own[key]] if key in own else Cell("-") for key in keys))))
     notes = dict.fromkeys(note for part in parts for note in part.notes)
-    table = Table(_title(places), (*WHAT, *(shown[key] for key in keys)), tuple(lines), (*notes, APART_NOTE))
+    table = Table(
+        f"{counted(len(subjects_of(places)), 'tokenizer')} on {_where(places, records)}",
+        (*WHAT, *(shown[key] for key in keys)),
+        tuple(lines),
+        (*notes, APART_NOTE),
+    )
     ranked = [c.key for c in metric_columns(records) if (c.info is not None and c.info.leading if columns is None else c.key in columns)]
     over = standing_table(places, records, rows, ranked)
     return [table] if over is None else [table, over]
@@ -108,7 +113,8 @@ def standing_table(places: Sequence[Place], records: Sequence[Record], rows: Seq
     notes = [
         f"{', '.join(key for key in over if over[key] == labels)}: over {', '.join(labels)}" for labels in dict.fromkeys(over.values())
     ]
-    return Table("Over the data sets", tuple(columns), lines, (*notes, RANK_NOTE))
+    title = "Over the data sets" + (" and protocols" if "protocol" in _where(places, records) else "")
+    return Table(title, tuple(columns), lines, (*notes, RANK_NOTE))
 
 
 def wide_table(records: Sequence[Record], rows: Sequence[Rows], key: str, *, intervals: bool = False) -> Table:
@@ -159,8 +165,13 @@ def wide_table(records: Sequence[Record], rows: Sequence[Rows], key: str, *, int
     )
 
 
-def _title(places: Sequence[Place]) -> str:
-    return f"{counted(len(subjects_of(places)), 'tokenizer')} on {counted(len(places), 'data set')}"
+def _where(places: Sequence[Place], records: Sequence[Record]) -> str:
+    """How many data sets there are, and under how many protocols where these are more places than data sets."""
+    own = [records[next(iter(place.members.values()))] for place in places]
+    sets, protocols = len({record.data.name for record in own}), len({replace(record.protocol, data="") for record in own})
+    if sets == len(places) or protocols == 1:
+        return counted(len(places), "data set")
+    return f"{counted(sets, 'data set')} under {counted(protocols, 'protocol')}"
 
 
 def _what(record: Record) -> tuple[Cell, ...]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tokbench.report.across import counted_places, places_of, standings
 from tokbench.report.page.axes import short
-from tokbench.report.page.headings import subject_of
+from tokbench.report.page.headings import protocols_beside, subject_of
 from tokbench.report.page.model import Entry, Group, clipped
 from tokbench.report.significance import significantly_best
 from tokbench.report.table import Column, infinite_word
@@ -73,7 +73,7 @@ class Answers:
     """The first screen.
 
     Args:
-        sets: Number of the group, what it shows, and how many images of what side.
+        sets: Number of the group, what it shows, and how many images of what side under which protocol.
         over: Whether the last column is over all data sets.
         budgets: Ascending; the last may be that of continuous latents.
     """
@@ -97,7 +97,8 @@ def answers(groups: Sequence[Group]) -> Answers:
         names = {entry.subject for entries in kept for entry in entries}
         if found:
             budgets.append(Budget(label, counted(len(names), "tokenizer"), found))
-    sets = tuple((group.number, subject_of(group), _about(group)) for group in groups)
+    told = zip(groups, protocols_beside(groups), strict=True)
+    sets = tuple((group.number, subject_of(group), _about(group) + protocol) for group, protocol in told)
     return Answers(sets, len(groups) > 1, tuple(budgets))
 
 

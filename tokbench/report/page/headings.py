@@ -32,6 +32,13 @@ def headings(groups: Sequence[Group]) -> list[str]:
     ]
 
 
+def protocols_beside(groups: Sequence[Group]) -> list[str]:
+    """What follows the words on each group's images: its protocol, where several groups show the same ones; else nothing."""
+    subjects = [subject_of(group) for group in groups]
+    names = [clipped(group.entries[0].record.protocol.name, 60) for group in groups]
+    return [f", {name}" if subjects.count(subject) > 1 else "" for name, subject in zip(names, subjects, strict=True)]
+
+
 def subject_of(group: Group) -> str:
     """What the images of a group show: ``Rendered text``, or the name of the data."""
     name = group.entries[0].record.data.name

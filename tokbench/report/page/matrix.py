@@ -10,7 +10,7 @@ from tokbench.records.intervals import Interval
 from tokbench.report.across import Place, Standing, places_of, standings, subjects_of
 from tokbench.report.page.answers import plays
 from tokbench.report.page.axes import Scale, fit_scale
-from tokbench.report.page.headings import subject_of
+from tokbench.report.page.headings import protocols_beside, subject_of
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.significance import significantly_best
 from tokbench.report.table import Column, infinite_word
@@ -54,10 +54,10 @@ class Matrix:
 
     Args:
         column: The figure.
-        sets: Number of the group, what it shows, and how many images of what side.
+        sets: Number of the group, what it shows, and how many images of what side under which protocol.
         rows: Tokenizers from the best mean rank on, those without one behind, codecs last.
         ranked: Whether there are mean ranks.
-        over: Labels of the data sets they are over.
+        over: How many data sets they are over.
     """
 
     column: Column
@@ -100,9 +100,10 @@ def _matrix(groups: Sequence[Group], entries: Sequence[Entry], places: Sequence[
         if any(strips):
             rows.append((Row(entry, strips, _rank(entry, found.get(name), ranks, len(found))), found.get(name)))
     rows.sort(key=lambda one: _order(one[0], one[1], column))
+    there = [group for group, _ in shown]
     sets = tuple(
-        (group.number, subject_of(group), f"N={group.entries[0].record.data.count:,}, {group.entries[0].record.protocol.size} px")
-        for group, _ in shown
+        (group.number, subject_of(group), f"N={group.entries[0].record.data.count:,}, {group.entries[0].record.protocol.size} px{protocol}")
+        for group, protocol in zip(there, protocols_beside(there), strict=True)
     )
     return Matrix(column, sets, tuple(row for row, _ in rows), bool(found), len(shown))
 
