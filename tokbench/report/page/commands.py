@@ -297,6 +297,7 @@ def _protocol(protocol: Protocol, remarks: list[str]) -> list[str]:
     """Words for what differs from the preset."""
     words = []
     base = PRESETS.get(protocol.name)
+    others = []
     for key, value in _changed_protocol(protocol, base).items():
         if key in OPTIONS and value is not None:
             words += [OPTIONS[key], str(value)]
@@ -305,9 +306,11 @@ def _protocol(protocol: Protocol, remarks: list[str]) -> list[str]:
         elif key == "noise":
             words += ["--repeats", str(protocol.noise + 1)]
         else:
-            remarks.append(f"protocol with {key}={value}, in Python: tokbench.evaluate")
+            others.append(f"{key}={value}")
+    if others and base is not None:
+        remarks.append(f"protocol with {', '.join(others)}, in Python: tokbench.evaluate")
     if base is None:
-        remarks.append(f"protocol {clipped(protocol.name)} is not known here")
+        remarks.append(f"protocol {clipped(protocol.name)} is not known here; the record has its settings")
     elif base.version != protocol.version:
         remarks.append(f"measured under version {protocol.version} of the protocol, this is version {base.version}")
     return words
