@@ -7,6 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -183,6 +184,25 @@ def test_files_that_are_no_pairs(pretrained: Path, tmp_path: Path, line: str, me
     assert message in str(caught.value)
     assert str(tmp_path / "pairs.jsonl") in str(caught.value)
     assert not (tmp_path / "run" / PAIRS).exists()
+
+
+def test_rewards_see_drawn_images_without_what_was_padded(
+    patch_tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The model is of images of 50 px, which the tokenizer pads."""
+    layout = patch_tokenizer.layout(50, 50)
+    assert any(layout.padding)
+    image = DiscreteTokens(torch.zeros(1, layout.positions, 1, dtype=torch.int64), layout.grid, layout.codebook_sizes)
+    monkeypatch.setattr("tokbench.lm.ranking.draw", lambda model, asked, *rest, **others: [[image, image] for _ in asked])
+    model: Any = SimpleNamespace(image_size=(50, 50))
+    seen = []
+
+    def reward(words: str, pixels: np.ndarray) -> float:
+        seen.append(pixels.shape)
+        return 0.0
+
+    rank(model, patch_tokenizer, ["a circle"], Preferences(prompts=1, samples=2), reward, tmp_path, seed=0, ranks=Ranks())
+    assert seen == [(50, 50, 3)] * 2
 
 
 def test_ranking_keeps_what_differs_whatever_the_number_of_processes(pretrained: Path, patch_tokenizer: Tokenizer, tmp_path: Path) -> None:

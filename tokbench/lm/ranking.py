@@ -6,6 +6,7 @@ import heapq
 import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 
 from tokbench.files import atomic_file
@@ -91,12 +92,13 @@ def rank(
     """
     times = times_before(prompts)
     mine = range(ranks.rank, len(prompts), ranks.world_size)
+    size = tokenizer.layout(*model.image_size).cut_size
     with atomic_file(_part(folder, ranks.rank)) as file:
         for start in range(0, len(mine), AT_ONCE):
             numbers = mine[start : start + AT_ONCE]
             asked, before = [prompts[number] for number in numbers], [times[number] for number in numbers]
             drawn = draw(model, asked, preferences, times=before, seed=seed)
-            pictures = pixels_of([image for images in drawn for image in images], tokenizer)
+            pictures = pixels_of([replace(image, image_size=size) for images in drawn for image in images], tokenizer)
             for number, images in zip(numbers, drawn, strict=True):
                 scores = [reward(prompts[number], next(pictures)) for _ in images]
                 best, worst = scores.index(max(scores)), scores.index(min(scores))
