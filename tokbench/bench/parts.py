@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -23,6 +24,7 @@ from tokbench.data.names import Names
 from tokbench.data.open import comes_with_the_package, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.escapes import visible
 from tokbench.records.protocol import Protocol
 
 SHOWN = 5
@@ -108,7 +110,8 @@ def merge_parts(
         reference: The reference, if the parts had one.
 
     Raises:
-        TokbenchError: If the metrics or the versions of packages here are not those it was measured with, or a chunk is damaged.
+        TokbenchError: If the metrics or the versions of packages here are not those it was measured with, its reference is not given, or a
+            chunk is damaged.
     """
     facts, data = run.index.facts, run.index.data
     if different := differences({"versions": facts.versions}, {"versions": versions()}):
@@ -119,6 +122,8 @@ def merge_parts(
         )
     if digest_of_images((listing := run.listing()).ids, listing.groups) != data.ids_sha256:
         raise TokbenchError(f"the parts of {run.index.name} hold other images than they say; measure them again")
+    if reference is None and (named := _reference_of(facts.metrics)) is not None:
+        raise TokbenchError(f"{run.index.name} was measured against the reference {named}; give it again by --reference")
     classes = select(facts.asked_for)
     protocol, source = facts.protocol, _source(data.place, facts.protocol)
     opened = None if reference is None else open_reference(reference, protocol, images=data.images)
@@ -130,6 +135,12 @@ def merge_parts(
     for number in range(run.count):
         merging.add(run.journal(number).read(number), own=False)
     return merging.finish()
+
+
+def _reference_of(metrics: Mapping[str, Any]) -> str | None:
+    """Name of the reference that metrics of a run compare with; None if none does."""
+    given = (identity.get("settings", {}).get("reference") for identity in metrics.values())
+    return next((visible(str(one.get("name"))) for one in given if isinstance(one, Mapping)), None)
 
 
 def _source(place: str, protocol: Protocol) -> ImageSource | None:
