@@ -175,6 +175,26 @@ def test_the_command_takes_a_number_or_tries(tokbench_cli, folder, monkeypatch):
     status, _, err = tokbench_cli(*[word for word in words if word != "--json"], "--micro-batch", "auto", "--part", "1/2")
     assert status == 2
     assert "--micro-batch auto may choose otherwise for other parts than 1/2; give all parts one number" in err
+    status, _, err = tokbench_cli(*words, "--micro-batch", "auto", "--resume")
+    assert status == 2
+    assert "--micro-batch auto may choose otherwise than the run to go on with; give the number that it chose" in err
+
+
+def test_a_choice_is_made_once_for_all_data_sets_and_a_failure_leaves_the_others(tokbench_cli, folder, monkeypatch):
+    tried = []
+
+    def rate(tokenizer, protocol, images, clock):
+        tried.append(tokenizer.name)
+        return None if tokenizer.name == "pixel/rgb" else 1.0
+
+    monkeypatch.setattr(batch_choice, "_rate", rate)
+    words = ("--data", "pictures", "--data", "photos", "--size", "32", "--limit", "6", "--metrics", "psnr", "--json", "--out", "out")
+    status, out, err = tokbench_cli("run", "-t", "pixel/rgb", "-t", "pixel/palette-512", *words, "--micro-batch", "auto")
+    assert status == 1
+    assert "pixel/rgb ran out of memory with one image of 32 px; lower --size, or take --tile-size" in err
+    assert {record["tokenizer"]["name"] for record in json.loads(out)} == {"pixel/palette-512"}
+    assert len(json.loads(out)) == 2
+    assert tried.count("pixel/palette-512") == 2  # 16 and 32, once
 
 
 def test_compiled_and_half_precision_stand_in_the_record(tokbench_cli, folder, monkeypatch):

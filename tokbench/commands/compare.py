@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -237,6 +238,24 @@ def print_all(tables: Sequence[Table], form: str) -> None:
         print_tables(tables, console.out)
     else:
         print(render(tables, form), end="")
+
+
+def print_measured(made: Sequence[tuple[Record, Rows]], conditions: Sequence[str] | None, report: Path | None, *, as_json: bool) -> None:
+    """End a command that measured: check conditions, print the records, and end with status 1 where a condition fails.
+
+    Args:
+        made: Records that were just made, with their rows.
+        conditions: What ``--fail-if`` was given.
+        report: What ``--gate-report`` was given.
+        as_json: Print a JSON array instead of tables.
+    """
+    records = [record for record, _ in made]
+    checks = gate_records(records, conditions, report)
+    if as_json:
+        print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
+    elif records:
+        print_records(records, [rows for _, rows in made])
+    finish_gate(checks)
 
 
 def print_records(records: Sequence[Record], rows: Sequence[Rows]) -> None:

@@ -108,6 +108,10 @@ def say(text: str) -> None:
         err.print(visible(text), markup=False, highlight=False, soft_wrap=True)
 
 
+def unsaid(text: str) -> None:
+    """Print nothing, where another process says it."""
+
+
 def settings(pairs: list[str] | None) -> dict[str, object]:
     """Read what ``--set`` was given.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -81,6 +81,7 @@ class Setup:
         team: Who measures.
         auto: Whether how many images a tokenizer sees at once is tried out.
         several: How many tokenizers there are, on all data sets together.
+        choices: How many images each tokenizer sees at once, by size, precision and micro-batch, as far as it was tried out.
     """
 
     wanted: Wanted
@@ -92,6 +93,7 @@ class Setup:
     team: Team
     auto: bool = False
     several: int = 1
+    choices: WeakKeyDictionary[Tokenizer, dict[tuple[int, str, int], int]] = field(default_factory=WeakKeyDictionary, compare=False)
 
 
 class Bench:
@@ -109,7 +111,6 @@ class Bench:
     def __init__(self, setup: Setup, place: str, *, alone: bool) -> None:
         self.setup, self.place, self.alone = setup, place, alone
         self.failed = False
-        self._choices: WeakKeyDictionary[Tokenizer, dict[tuple[int, str, int], int]] = WeakKeyDictionary()
         self._sources: dict[tuple[int, bool] | None, ImageSource] = {}
 
     def source(self, protocol: Protocol) -> ImageSource:
@@ -139,7 +140,9 @@ class Bench:
         protocols = self.setup.wanted.of(subject, self.place, beside=beside)
         try:
             protocols = [self._tried(subject, protocol) for protocol in protocols]
-        except Misbehaved as error:
+        except TokbenchError as error:
+            if not isinstance(error, Misbehaved) and (self.setup.several < 2 or not self.setup.team.alone):
+                raise
             say(f"tokbench: {error}")
             self.failed = True
             return []
@@ -150,19 +153,40 @@ class Bench:
 
     def _tried(self, subject: Tokenizer | Anchor | GivenImages, protocol: Protocol) -> Protocol:
         """A protocol with as many images at once as the first process finds to be fastest, where that is asked for."""
-        from tokbench.bench.batch_choice import choose_batch
         from tokbench.tokenizers.base import Tokenizer
 
         if not self.setup.auto or not isinstance(subject, Tokenizer):
             return protocol
-        known = self._choices.setdefault(subject, {})
+        known = self.setup.choices.setdefault(subject, {})
         key = (protocol.size, protocol.precision, protocol.micro_batch)
         if key not in known:
-            choice = choose_batch(subject, protocol) if self.setup.team.first else None
-            if choice is not None:
-                say(f"{subject.name}: {choice}")
-            known[key] = int(self.setup.team.told(str(choice and choice.images)))
+            known[key] = self._chosen(subject, protocol)
         return _plain(replace(protocol, tokenizer_batch=known[key]))
+
+    def _chosen(self, subject: Tokenizer, protocol: Protocol) -> int:
+        """Images at once, as the first process tries them out and tells the others.
+
+        Raises:
+            TokbenchError: If it fails in that; the others raise ``Misbehaved``, so that all go on with the next tokenizer.
+        """
+        from tokbench.bench.batch_choice import choose_batch
+        from tokbench.conduct import Misbehaved
+
+        problem, images = None, ""
+        if self.setup.team.first:
+            try:
+                choice = choose_batch(subject, protocol)
+            except TokbenchError as error:
+                problem = error
+            else:
+                say(f"{subject.name}: {choice}")
+                images = str(choice.images)
+        images = self.setup.team.told(images)
+        if problem is not None:
+            raise problem
+        if not images:
+            raise Misbehaved(f"{subject.name} could not be tried out by the first process of this run; what it said tells why")
+        return int(images)
 
     def _measure(self, subject: Tokenizer | Anchor | GivenImages, protocols: list[Protocol]) -> list[Evaluation]:
         """One pass over the images."""
@@ -239,6 +263,23 @@ def open_benches(setup: Setup, places: Sequence[str]) -> list[Bench]:
             )
         called[source.name] = bench.place
     return benches
+
+
+def check_whole(part: Part, options: Mapping[str, object]) -> None:
+    """Refuse options that need the whole run where a part of it is measured.
+
+    Args:
+        part: What is measured.
+        options: Such options by name, with what was given.
+
+    Raises:
+        TokbenchError: If one of them was given with a part.
+    """
+    no = [name for name, value in options.items() if value]
+    if no and not part.whole:
+        raise TokbenchError(
+            f"{no[0]} needs the whole run, and --part {part} measures a part of it; give it to tokbench merge, or leave --part out"
+        )
 
 
 def size_of(subjects: Sequence[Tokenizer | Anchor]) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate_report, finish_gate, gate_records, print_records
+from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate_report, print_measured
 from tokbench.commands.console import ReferenceOption, say
 from tokbench.commands.destinations import check_folder
 
@@ -39,7 +38,7 @@ def merge(
         from tokbench.records.store import write_record
 
         trusted = [name.strip() for name in (metrics or "").split(",")]
-        records, rows, failed = [], [], False
+        made, failed = [], False
         for run in find_parts(places):
             evaluation = merge_parts(run, trusted=trusted, feature_weights=feature_weights, reference=reference)
             path = write_record(evaluation.record, evaluation.rows, folder)
@@ -48,13 +47,7 @@ def merge(
             for failure in evaluation.failures:
                 say(f"tokbench: {name}: {failure}")
             failed = failed or bool(evaluation.failures)
-            records.append(evaluation.record)
-            rows.append(evaluation.rows)
-    checks = gate_records(records, fail_if, gate_report)
-    if as_json:
-        print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
-    else:
-        print_records(records, rows)
-    finish_gate(checks)
+            made.append((evaluation.record, evaluation.rows))
+    print_measured(made, fail_if, gate_report, as_json=as_json)
     if failed:
         raise typer.Exit(1)

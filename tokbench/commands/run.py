@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate_report, finish_gate, gate_records, print_records
+from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate_report, print_measured
 from tokbench.commands.console import (
     AveragesOption,
     Cut,
@@ -28,9 +27,10 @@ from tokbench.commands.console import (
     say,
     tiles,
     tokenizers_and_sets,
+    unsaid,
 )
 from tokbench.commands.destinations import check_folder
-from tokbench.commands.measuring import Bench, Setup, Wanted, open_benches, size_of
+from tokbench.commands.measuring import Bench, Setup, Wanted, check_whole, open_benches, size_of
 from tokbench.commands.values import completing, whole, whole_numbers, whole_or_auto
 from tokbench.errors import TokbenchError
 from tokbench.records.protocol import MOST_PASSES, PRESETS
@@ -128,6 +128,8 @@ def run(
     auto = micro_batch == "auto"
     if auto and not asked.whole:
         raise TokbenchError(f"--micro-batch auto may choose otherwise for other parts than {asked}; give all parts one number")
+    if auto and resume:
+        raise TokbenchError("--micro-batch auto may choose otherwise than the run to go on with; give the number that it chose")
     images = None if auto or micro_batch is None else int(micro_batch)
     changes = {
         "samples": limit,
@@ -142,11 +144,7 @@ def run(
         raise TokbenchError(f"--save-images keeps the images of one protocol, {len(wanted.names)} are named; run them one by one")
     if repeats > 1 and save_images is not None:
         raise TokbenchError("--save-images keeps the images of one pass, and --repeats makes several; leave one of them out")
-    alone = {"--fail-if": fail_if, "--gate-report": gate_report, "--json": as_json, "--save-images": save_images}
-    if not asked.whole and (no := [name for name, value in alone.items() if value]):
-        raise TokbenchError(
-            f"{no[0]} needs the whole run, and --part {asked} measures a part of it; give it to tokbench merge, or leave --part out"
-        )
+    check_whole(asked, {"--fail-if": fail_if, "--gate-report": gate_report, "--json": as_json, "--save-images": save_images})
     check_folder(out_dir, "--out")
     check_gate_report(fail_if, gate_report)
     rounds = [tokenizer]
@@ -171,7 +169,7 @@ def run(
                 continue
             if not benches:
                 several = len(places) * max(len(rounds), len(subjects))
-                there = None if reference is None else References(reference, say if team.first else _unsaid)
+                there = None if reference is None else References(reference, say if team.first else unsaid)
                 options = RunOptions(
                     batch_size, workers, strict=strict, feature_weights=feature_weights, save_images=save_images, reference=there
                 )
@@ -184,19 +182,9 @@ def run(
             failed = failed or wrong or any(bench.failed for bench in benches)
             del subjects, passes  # before the next of a set takes memory
     if asked.whole and team.first:
-        records = [evaluation.record for evaluation in done]
-        checks = gate_records(records, fail_if, gate_report)
-        if as_json:
-            print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
-        elif records:
-            print_records(records, [evaluation.rows for evaluation in done])
-        finish_gate(checks)
+        print_measured([(one.record, one.rows) for one in done], fail_if, gate_report, as_json=as_json)
     if failed:
         raise typer.Exit(1)
-
-
-def _unsaid(text: str) -> None:
-    pass
 
 
 def _passes(subject: Tokenizer | Anchor, repeats: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
@@ -11,12 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate_report, finish_gate, gate_records, print_records
-from tokbench.commands.console import DeviceOption, ReferenceOption, WorkersOption, say
+from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate_report, print_measured
+from tokbench.commands.console import DeviceOption, ReferenceOption, WorkersOption, say, unsaid
 from tokbench.commands.destinations import check_folder
-from tokbench.commands.measuring import Bench, Setup, Wanted
-from tokbench.commands.values import whole
+from tokbench.commands.measuring import Bench, Setup, Wanted, check_whole
+from tokbench.commands.values import completing, whole
 from tokbench.errors import TokbenchError
+from tokbench.records.protocol import DEFAULT, PRESETS
 
 if TYPE_CHECKING:
     from tokbench.data.source import ImageSource
@@ -29,7 +29,11 @@ def score(
     metrics: Annotated[str | None, typer.Option("--metrics", "--metric", help="Names separated by commas, or all.")] = None,
     protocol: Annotated[
         list[str] | None,
-        typer.Option("--protocol", help="How to measure, see tokbench protocols; of the size of the images; may be repeated."),
+        typer.Option(
+            "--protocol",
+            autocompletion=completing(lambda: PRESETS),
+            help="How to measure, see tokbench protocols; of the size of the images; may be repeated.",
+        ),
     ] = None,
     size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: that of RECONSTRUCTIONS].")] = None,
     limit: Annotated[int | None, whole("--limit", help="Images at most, chosen by --seed.")] = None,
@@ -65,15 +69,11 @@ def score(
     from tokbench.bench.team import gathered
     from tokbench.data.open import open_source
     from tokbench.ranks import own_device
-    from tokbench.records.protocol import DEFAULT, PRESETS
     from tokbench.report.gate import parse_conditions
 
     parse_conditions(fail_if or [])  # before the run: mistakes show at once
     asked = Part() if part is None else parse_part(part)
-    if not asked.whole and (fail_if or gate_report or as_json):
-        raise TokbenchError(
-            f"--fail-if, --gate-report and --json need all images, and --part {asked} is a part; give them to tokbench merge"
-        )
+    check_whole(asked, {"--fail-if": fail_if, "--gate-report": gate_report, "--json": as_json})
     if unpaired and (reference is not None or crop):
         raise TokbenchError("--unpaired compares with ORIGINALS as a whole; leave --reference and --crop out")
     check_folder(out_dir, "--out")
@@ -93,7 +93,7 @@ def score(
             workers,
             strict=strict,
             feature_weights=feature_weights,
-            reference=None if there is None else References(there, say if team.first else _unsaid),
+            reference=None if there is None else References(there, say if team.first else unsaid),
         )
         chosen = None if names is None else ",".join(names)
         bench = Bench(Setup(wanted, chosen, options, out_dir, asked, resume, team), place, alone=True)
@@ -110,13 +110,7 @@ def score(
                 )
         done = bench.measure(given, 0)
     if asked.whole and team.first:
-        records = [evaluation.record for evaluation in done]
-        checks = gate_records(records, fail_if, gate_report)
-        if as_json:
-            print(json.dumps([record.to_dict() for record in records], indent=2, allow_nan=False))
-        elif records:
-            print_records(records, [evaluation.rows for evaluation in done])
-        finish_gate(checks)
+        print_measured([(one.record, one.rows) for one in done], fail_if, gate_report, as_json=as_json)
     if bench.failed:
         raise typer.Exit(1)
 
@@ -127,7 +121,3 @@ def _opened(argument: str, open_: Callable[[], ImageSource]) -> ImageSource:
         return open_()
     except TokbenchError as error:
         raise TokbenchError(str(error).replace("--data", argument)) from error
-
-
-def _unsaid(text: str) -> None:
-    pass
