@@ -50,13 +50,13 @@ class Screen(Console):
 out, err = Screen(), Screen(stderr=True)
 
 DataOption = Annotated[
-    str, typer.Option("--data", help="photos, text, faces, faces:PLACE, a folder, a zip, tar shards, a parquet file, or hf:NAME.")
+    str, typer.Option("--data", help="photos, text, scenes, faces, kodak:PLACE, a folder, a zip, tar shards, a parquet file, or hf:NAME.")
 ]
 DataSetsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
-        help="photos, text, scenes, faces, a folder, a zip, tar shards, a parquet file, or hf:NAME; may be repeated [default: photos].",
+        help="photos, text, scenes, faces, kodak:PLACE, a folder, a zip, tar shards, a parquet file, or hf:NAME; may be repeated [default: photos].",
     ),
 ]
 SettingsOption = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the tokenizer's configuration.")]
