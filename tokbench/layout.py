@@ -165,7 +165,7 @@ def check_unpadded(layout: TokenLayout, *, why: str) -> None:
     """See that an image needs no padding, where none can be taken.
 
     Args:
-        layout: Of the image.
+        layout: Layout of the image.
         why: What takes no padding, as the text goes on.
 
     Raises:

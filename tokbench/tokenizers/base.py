@@ -132,7 +132,7 @@ class Tokenizer(nn.Module, ABC):
             size: Side of a tile in pixels, a multiple of the stride; None works without tiles.
             overlap: Pixels that neighbours share at least, a multiple of the stride; None takes a quarter of the side.
             windows: Windows along each axis, together as large as a tile; as many such sets as cover the image say of it what such layers
-                ask. 0 leaves them with one tile. None takes 4 where a network of this package has such layers; those of libraries are
+                ask. With 0 they see one tile alone. None takes 4 where a network of this package has such layers; those of libraries are
                 never told.
 
         Raises:

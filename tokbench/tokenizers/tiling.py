@@ -28,7 +28,7 @@ class Tiling:
         overlap: Pixels that a tile shares with the next one, at least. Over the middle half of them one fades into the other; what lies
             outside of that half is there for what a network sees around a pixel.
         windows: Windows along each axis, together as large as a tile, by sets of which layers that look at all of a map know of the rest of
-            it. 0 lets them see one tile alone, as before there were any.
+            it. With 0 they see one tile alone, as before there were any.
 
     Raises:
         ValueError: If the side is not positive, the overlap is negative or more than half of it, or windows are negative.
