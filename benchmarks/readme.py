@@ -13,7 +13,7 @@ README = Path(__file__).parent / "README.md"
 
 INTRODUCTION = """# Benchmarks
 
-Every block is written by its script and holds what that measured in one run: ratios of times of interleaved repeats, at equal results.
+Every block is written by its script and holds what that measured in one run. Times are compared as ratios of interleaved repeats, at equal results.
 """
 
 

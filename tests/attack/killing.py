@@ -1,6 +1,9 @@
-"""Run by ``test_kills``: commands in processes forked off one interpreter, killed at a write or a moment, looked at, and run again.
+"""Run by ``test_kills`` and ``benchmarks/kills.py``: commands forked off one interpreter, killed at a write or a moment, and run again.
 
-Prints a line of JSON a case.
+    python killing.py FOLDER CASES [SERVER]
+
+``CASES`` is JSON: pairs of a command and a number, from which chance draws when it is killed. ``SERVER`` is where weights are got. Prints
+a line of JSON a case.
 """
 
 from __future__ import annotations
@@ -20,8 +23,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import torch
+from PIL import Image
 
 import tokbench
 from tokbench import cli
@@ -36,21 +41,21 @@ from tokbench.weights import assets
 from tokbench.weights.checkpoints import read_state
 
 PRELOADED = (runner, sharing, export, table, render, loop)  # before the first fork
-COMMANDS = ("run", "export", "train", "report", "convert", "probe", "weights", "resume")
 RUNS = ("run", "resume")
+RECORD = Path(__file__).parents[2] / "results" / "photos-64" / "vqgan-tiny_photos-64.json"
+IMAGES = 6
 
 
 class Case:
     """One command in a folder of its own.
 
     Args:
-        command: One of ``COMMANDS``.
+        command: A key of ``words``.
         root: The folder.
         pictures: What it reads.
-        record: A record that ships with the package's source.
     """
 
-    def __init__(self, command: str, root: Path, pictures: Path, record: Path) -> None:
+    def __init__(self, command: str, root: Path, pictures: Path) -> None:
         self.command, self.root, self.out = command, root, root / "out"
         common = ["--data", str(pictures), "--size", "16"]
         self.words: dict[str, list[str]] = {
@@ -58,7 +63,7 @@ class Case:
             "resume": ["run", "-t", "patch", *common, "--metrics", "psnr,codebook", "--resume", "--out", str(self.out)],
             "export": ["export", "-t", "patch", *common, "--rows", "2", "--out", str(self.out), "--memmap", str(root / "mapped"), "--as", f"sequences={root / 'rows'}"],
             "train": ["train", "vae-tiny", *common, "--steps", "3", "--batch-size", "1", "--save-every", "1", "--log-every", "1", "--out", str(self.out)],
-            "report": ["report", str(record), "--images", "0", "-o", str(root / "page.html")],
+            "report": ["report", str(RECORD), "--images", "0", "-o", str(root / "page.html")],
             "convert": ["convert", "-t", "patch", "--out", str(self.out)],
             "probe": ["probe", "-t", "patch", *common, "--budget", "smoke", "--images-seen", "8", "--held-out", "0.3", "--coded-images", "1", "--out", str(self.out)],
             "weights": ["weights", "get", "inception"],
@@ -97,7 +102,7 @@ class Case:
             elif path.suffix == ".html":
                 assert path.read_text().rstrip().endswith("</html>"), "half a page"
             elif path.suffix == ".pth":
-                assert hashlib.sha256(path.read_bytes()).hexdigest() == DIGEST, "half a download"
+                assert _digest(path) == DIGEST, "half a download"
         if self.command == "convert" and (self.out / "config.json").is_file():
             tokbench.load(str(self.out))
 
@@ -114,30 +119,53 @@ class Case:
             found = verify(self.out)
             assert found.ok, found.problems
             assert (self.root / "rows" / ".format.json").is_file(), "no sequences"
+            self._same(self._bytes())
         elif self.command in (*RUNS, "probe"):
             records = {path.stem for path in self.out.glob("*.json")}
             rows = {path.stem for path in self.out.glob("*.parquet")}
             assert records, "no record"
             assert rows == records, f"rows {rows} of records {records}"
             if self.command == "resume":
-                self._same()
+                for path in self.out.glob("*.json"):  # there may be several: the record was written when the kill came
+                    self._same(_record(path))
         elif self.command == "train":
-            assert (self.out / "weights.safetensors").is_file()
+            self._same(self._losses_and_weights())
         elif self.command == "convert":
             assert (self.out / "config.json").is_file(), "no tokenizer"
         elif self.command == "weights":
             assert len(list(self.root.rglob("*.pth"))) == 1
 
-    def _same(self) -> None:
-        """Compare all records with that of the run that was not killed, which is the first."""
-        kept = self.root.parent.parent / "record"
-        for path in self.out.glob("*.json"):
-            values = json.loads(path.read_text())
-            text = json.dumps({key: value for key, value in values.items() if key not in ("timing", "created")})
-            text += hashlib.sha256(path.with_suffix(".parquet").read_bytes()).hexdigest()
-            if not kept.exists():
-                kept.write_text(text)
-            assert text == kept.read_text(), "another record"
+    def _bytes(self) -> str:
+        """Digests of all files of an export: shards, memory map and sequences."""
+        files = (path for name in ("out", "mapped", "rows") for path in (self.root / name).rglob("*") if path.is_file())
+        digests = {str(path.relative_to(self.root)): _digest(path) for path in files if path.suffix != ".lock"}
+        return json.dumps(digests, sort_keys=True)
+
+    def _losses_and_weights(self) -> str:
+        """Each line of the log but for its rate, and digests of the weights."""
+        lines = [json.loads(line) for line in (self.out / "log.jsonl").read_text().splitlines()]
+        losses = [{key: value for key, value in line.items() if key != "images_per_second"} for line in lines]
+        assert [line["step"] for line in losses] == [1, 2, 3], "not every step is in the log once"
+        weights, _ = read_state(self.out / "weights.safetensors")
+        bits = {name: hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest() for name, value in weights.items()}
+        return json.dumps([losses, bits], sort_keys=True)
+
+    def _same(self, text: str) -> None:
+        """Compare what came of it with what came of the command that was not killed, which is the first."""
+        kept = self.root.parent.parent / f"{self.command}.whole"
+        if not kept.exists():
+            kept.write_text(text)
+        assert text == kept.read_text(), "not what comes of it without a kill"
+
+
+def _record(path: Path) -> str:
+    """A record but for times, and the digest of its rows."""
+    values = {key: value for key, value in json.loads(path.read_text()).items() if key not in ("timing", "created")}
+    return json.dumps(values) + _digest(path.with_suffix(".parquet"))
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _hidden(path: Path, root: Path) -> bool:
@@ -213,35 +241,44 @@ def judged(check: Callable[[], None]) -> str:
     return ""
 
 
-def main() -> None:
+def draw(folder: Path) -> Path:
+    """A folder of pictures of noise."""
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for number in range(IMAGES):
+        pixels = np.random.default_rng(number).integers(0, 256, (16, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(pictures / f"{number}.png")
+    return pictures
+
+
+def main(root: Path, cases: list[tuple[str, int]], server: str = "") -> None:
     """Run the cases asked for."""
-    root, pictures, record, server = (Path(sys.argv[i]) if i < 4 else sys.argv[i] for i in range(1, 5))
-    numbers = json.loads(sys.argv[5])
     wanted = replace(assets.get_asset("inception"), sha256=DIGEST)
     fetch.get_asset = lambda name: wanted
-    fetch.DOWNLOADS["inception"] = str(server)
+    fetch.DOWNLOADS["inception"] = server
     measured: dict[str, tuple[int, float]] = {}
+    pictures = draw(root)
     cli.root_command()  # once, and not in each process
-    for number in numbers:
-        command = COMMANDS[number % len(COMMANDS)]
-        chance = random.Random(f"kill {number}")
-        here = Path(root) / str(number)
+    for command, number in cases:
+        chance = random.Random(f"{command} {number}")
+        here = root / f"{command}-{number}"
 
         def fresh(here: Path = here, command: str = command) -> Case:
             shutil.rmtree(here, ignore_errors=True)
             (here / "work").mkdir(parents=True)
             os.environ["TOKBENCH_CACHE"] = str(here / "work" / "cache")
-            return Case(command, here / "work", Path(pictures), Path(record))
+            return Case(command, here / "work", pictures)
 
         if command not in measured:
             case, started = fresh(), time.monotonic()
             status = run(case, count=here / "count")
+            seconds = time.monotonic() - started
             said = (here / "said").read_text()[-300:]
             wrong = judged(case.finished) if status == 0 else f"status {status}: {said}"
             if wrong:
-                print(json.dumps({"case": f"{command} alone", "killed": False, "visible": "", "again": wrong}), flush=True)
+                told(command, "alone", killed=False, visible="", again=wrong)
                 continue
-            measured[command] = counted(here / "count"), time.monotonic() - started
+            measured[command] = counted(here / "count"), seconds
         writes, seconds = measured[command]
         case = fresh()
         at = chance.randrange(1, writes + 1) if chance.random() < 0.75 and writes else 0
@@ -254,9 +291,14 @@ def main() -> None:
         said = (here / "said").read_text()[-300:]
         done = command == "convert" and again == 2 and (case.out / "config.json").is_file()  # it was whole, and is not written over
         wrong = judged(case.finished) if again == 0 or done else f"status {again}: {said}"
-        name = f"{number} {command}, {f'write {at} of {writes}' if at else 'by the clock'}"
-        print(json.dumps({"case": name, "killed": status == -signal.SIGKILL, "visible": visible, "again": wrong}), flush=True)
+        when = f"write {at} of {writes}" if at else "by the clock"
+        told(command, f"{number}, {when}", killed=status == -signal.SIGKILL, visible=visible, again=wrong)
         shutil.rmtree(here, ignore_errors=True)
+
+
+def told(command: str, case: str, *, killed: bool, visible: str, again: str) -> None:
+    """Print what became of a case: what was wrong with what could be seen after the kill, and with what it came to in the end."""
+    print(json.dumps({"command": command, "case": f"{command} {case}", "killed": killed, "visible": visible, "again": again}), flush=True)
 
 
 CONTENT = bytes(range(256)) * 4_000
@@ -265,4 +307,4 @@ DIGEST = hashlib.sha256(CONTENT).hexdigest()
 if __name__ == "__main__":
     torch.set_num_threads(1)
     prepared.chunk_size = lambda protocol: 2
-    main()
+    main(Path(sys.argv[1]), json.loads(sys.argv[2]), *sys.argv[3:])
