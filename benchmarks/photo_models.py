@@ -1,6 +1,6 @@
 """The three stages on photos: the same commands as on scenes, with template captions, shown for what it is.
 
-Run by hand; about a quarter of an hour of one core::
+Run by hand; about twenty minutes of one core::
 
     python benchmarks/photo_models.py
 
@@ -19,14 +19,14 @@ from typing import Any
 
 import numpy as np
 
-TOKENIZER = "vqvae/scenes"
+TOKENIZER = "vqvae/tiny"
 
 CAPTIONS = ("a photo of {class}", "a picture of {class}", "{class}")
 """Templates; the group of a photo comes in the place of the class."""
 
 REWARD = "photo_models:colourfulness"
 
-STEPS = {"pretrain": 600, "quality": 200, "dpo": 40}
+STEPS = {"pretrain": 300, "quality": 100, "dpo": 20}
 
 
 def colourfulness(words: str, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> float:
