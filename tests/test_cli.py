@@ -192,7 +192,7 @@ MISTAKES = [
     (["run", "-t", "pixel/rgb", "--data", "note.txt"], "note.txt"),
     (["run", "-t", "pixel/rgb", "--data", "broken.zip"], "broken.zip"),
     (["run", "-t", "pixel/rgb", "--data", "onlybroken"], "none of the 1 images"),
-    (["run", "-t", "vqvae", "--size", "66"], "multiples of 4"),
+    (["run", "-t", "flowmo", "--size", "66"], "--size 64"),
     (["run", "-t", "vqvae", "--size", "0"], "size"),
     (["run", "-t", "vqvae", "--size", "300"], "sizes 32 to 256"),
     (["run", "-t", "pixel/rgb", "--limit", "0"], "samples must be at least 1"),

@@ -26,7 +26,7 @@ def file_of(pixels: np.ndarray, kind: str = "PNG") -> bytes:
 
 @pytest.fixture(scope="module")
 def comparer() -> Comparer:
-    return Comparer(["pixel/rgb", "vqvae/tiny", "vae/tiny"])
+    return Comparer(["pixel/rgb", "vqvae/tiny", "vae/tiny", "flowmo/tiny"])
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_a_picture_is_cut_to_its_centre_square(comparer: Comparer) -> None:
 
 
 def test_what_one_tokenizer_refuses_the_others_still_show(comparer: Comparer) -> None:
-    answer = comparer.compare(comparer.photo(0, 33), ["pixel/rgb", "vqvae/tiny"])
+    answer = comparer.compare(comparer.photo(0, 33), ["pixel/rgb", "flowmo/tiny"])
     assert "picture" in answer["results"][0]
     assert set(answer["results"][1]) == {"name", "problem"}
     assert "33" in answer["results"][1]["problem"]
@@ -66,7 +66,7 @@ def test_what_one_tokenizer_refuses_the_others_still_show(comparer: Comparer) ->
 
 @pytest.mark.parametrize(
     ("names", "message"),
-    [([], "choose among pixel/rgb, vqvae/tiny, vae/tiny; got none"), (["os:system"], "choose among .*; got os:system")],
+    [([], "choose among pixel/rgb, vqvae/tiny, vae/tiny, flowmo/tiny; got none"), (["os:system"], "choose among .*; got os:system")],
 )
 def test_only_those_offered_are_loaded(comparer: Comparer, noise: np.ndarray, names: list[str], message: str) -> None:
     with pytest.raises(TokbenchError, match=message):

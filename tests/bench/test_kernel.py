@@ -131,7 +131,8 @@ def test_two_metrics_on_one_network_compute_features_once(crops, observe, monkey
     one, other = KDEffLite0.create(context), FDEffLite0.create(context)
     seen = observe(crops, crops, [f"{i:03d}" for i in range(len(crops))])
     one.update(seen)
-    monkeypatch.setattr(other, "_features", lambda images: pytest.fail("computed again"))
+    for name in ("features_of", "features_by_key"):
+        monkeypatch.setattr(f"tokbench.bench.metrics.features.{name}", lambda *_, **__: pytest.fail("computed again"))
     other.update(seen)
     assert torch.equal(one.all_rows("features"), other.all_rows("features"))
 

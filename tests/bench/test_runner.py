@@ -161,9 +161,11 @@ def test_few_images_give_a_reason_instead_of_a_distance(folder):
     assert record.to_dict()["metrics"]["fd_efflite0"].keys() == {"reason"}
 
 
-def test_size_must_fit_the_stride():
-    with pytest.raises(TokbenchError, match="multiples of 4"):
-        run(tokbench.load("vqvae/tiny"), metrics=("psnr",), protocol=get_protocol(changes={"size": 66}))
+def test_a_size_beside_the_stride_is_padded_and_recorded():
+    done = run(tokbench.load("vqvae/tiny"), metrics=("psnr",), protocol=get_protocol(changes={"size": 66, "samples": 2}))
+    assert done.record.tokens.padding == (2, 2)
+    with pytest.raises(TokbenchError, match="64"):
+        run(tokbench.load("flowmo/tiny"), metrics=("psnr",), protocol=get_protocol(changes={"size": 66, "samples": 2}))
 
 
 class Noisy(Tokenizer):

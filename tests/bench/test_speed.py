@@ -219,7 +219,7 @@ def test_a_device_that_broke_before_is_a_row_at_every_later_size(monkeypatch: py
         if len(freed) > 1:
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr(bench_speed, "_free", free)
+    monkeypatch.setattr(bench_speed, "let_go", free)
     protocol = SpeedProtocol((8, 16), (1,), ("warm",), rounds=1, warmup=1, turn_seconds=0.0)
     (record,) = measure_speed([Halves("a")], protocol, clock=Scripted())
     assert [(row.size, row.outcome) for row in record.rows] == [(8, "measured")] * 2 + [(16, "failed")] * 2

@@ -400,9 +400,7 @@ def test_arrays_that_are_no_images(tmp_path: Path, array: np.ndarray) -> None:
         open_source(str(tmp_path / "b.npy"), size=8)
 
 
-@pytest.mark.parametrize(
-    "words", ["--data a --data b", "--size 32 --size=64", "--out x --out y", "--weights a --weights b", "-t patch --limit 1 --limit 2"]
-)
+@pytest.mark.parametrize("words", ["--size 32 --size=64", "--out x --out y", "--weights a --weights b", "-t patch --limit 1 --limit 2"])
 def test_an_option_of_one_value_is_not_given_twice(tokbench_cli: Callable, words: str) -> None:
     status, _, err = tokbench_cli("run", "-t", "patch", *words.split())
     assert status == 2

@@ -21,9 +21,9 @@ Packer = Callable[[Path, Mapping[str, bytes]], Path]
 class NamedCrops(PhotoCrops):
     """Crops that are not cut."""
 
-    def __init__(self, split: str, size: int) -> None:
+    def __init__(self, split: str, size: int, *, scaled: bool = True) -> None:
         self.name = f"photos/{split}"
-        self.ready_size = size
+        self.ready_size = size if scaled else None
 
 
 @pytest.mark.parametrize(("spec", "name"), [("photos", "photos/test"), ("photos/test", "photos/test"), ("photos/train", "photos/train")])

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from tokbench.commands.console import out
-from tokbench.report.table import Table
+
+if TYPE_CHECKING:
+    from tokbench.report.table import Table
 
 
 def print_words(table: Table, *, wrapped: str, left_out: Collection[str] = ()) -> None:
