@@ -30,7 +30,7 @@ def test_commands_are_ones_the_command_line_knows():
         assert words[:3] == ["tokbench", "run", "-t"], path
         assert all(word in options for word in words if word.startswith("--")), path
         changed = {"quantizer-ladder", "protocols"} & set(path.parts)  # made of other settings than the zoo's
-    assert "--set" not in words or record.tokenizer.name.startswith("flowmo") or changed
+        assert "--set" not in words or record.tokenizer.name.startswith("flowmo") or changed
 
 
 @pytest.mark.parametrize("name", ["a b; rm -rf ~", "$(reboot)", "'quoted\"", "x\ny"])

@@ -157,7 +157,6 @@ def test_windows_tell_tiles_of_the_whole_image() -> None:
     torch.manual_seed(0)
     model, images = VAE(VAEConfig(shape, embed_dim=4)).eval(), four_corners(128)
     whole = model.encode(images)
-    pixels = model.decode(whole)
     errors = {}
     for windows in (0, None):
         tiled = model.tiled(64, windows=windows)
@@ -165,9 +164,8 @@ def test_windows_tell_tiles_of_the_whole_image() -> None:
         assert torch.equal(values_of(tokens)[:1], values_of(tiled.encode(images)))  # other images tell nothing
         far = tiled.decode(whole)
         assert torch.equal(far, tiled.decode(whole))
-        errors[windows] = [(values_of(tokens)[:1] - values_of(whole)).std().item(), (far - pixels).std().item()]
-    assert errors[None][0] < 0.6 * errors[0][0]
-    assert errors[None][1] < errors[0][1]
+        errors[windows] = (values_of(tokens)[:1] - values_of(whole)).std().item()
+    assert errors[None] < 0.6 * errors[0]
 
 
 @pytest.mark.parametrize("positions", [17, 32, 65, 200])
