@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,17 +12,23 @@ from torch import Tensor
 from tokbench.bench.cache import FeatureCache
 from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.networks import FeatureNetwork
+from tokbench.sending import moved
 
 
-def features_of(network: FeatureNetwork, images: UInt8[Tensor, "b 3 h w"], *, size: int) -> np.ndarray:
-    """Features ``[b, dim]``, float32, computed in micro-batches of a size."""
-    found: np.ndarray = in_micro_batches(network.features, images, size=size).cpu().numpy()
-    return found
+def features_of(network: FeatureNetwork, images: UInt8[Tensor, "b 3 h w"], *, size: int) -> Tensor:
+    """Features ``[b, dim]``, float32, where the images are, computed in micro-batches of a size."""
+    return in_micro_batches(network.features, images, size=size)
 
 
 def features_by_key(
-    network: FeatureNetwork, cache: FeatureCache | None, images: UInt8[Tensor, "b 3 h w"], keys: Sequence[bytes], *, size: int
-) -> np.ndarray:
+    network: FeatureNetwork,
+    cache: FeatureCache | None,
+    images: UInt8[Tensor, "b 3 h w"],
+    keys: Sequence[bytes],
+    *,
+    size: int,
+    later: Callable[[tuple[bytes, Tensor]], object] | None = None,
+) -> Tensor:
     """Features ``[b, dim]`` of images whose digests are known.
 
     Args:
@@ -31,13 +37,22 @@ def features_by_key(
         images: Their bytes.
         keys: Their digests.
         size: Images of a micro-batch.
+        later: Takes the digests and features of images that the cache does not know, where these are on a device; None waits for them.
     """
     if cache is None:
         return features_of(network, images, size=size)
-    found = {i: row for i, key in enumerate(keys) if (row := cache.get(key)) is not None}
-    missing = [i for i in range(len(keys)) if i not in found]
+    known = {i: row for i, key in enumerate(keys) if (row := cache.get(key)) is not None}
+    missing = [i for i in range(len(keys)) if i not in known]
+    found: dict[int, Tensor] = {}
+    if known:
+        found |= zip(known, moved(torch.from_numpy(np.stack(list(known.values()))), images.device), strict=True)
     if missing:
-        for i, row in zip(missing, features_of(network, images[torch.tensor(missing)], size=size), strict=True):
-            cache.put(keys[i], row)
-            found[i] = row
-    return np.stack([found[i] for i in range(len(keys))])
+        rows = features_of(network, torch.stack([images[i] for i in missing]), size=size)  # places in a tensor would be waited for
+        found |= zip(missing, rows, strict=True)
+        if later is not None and images.device.type != "cpu":
+            for i in missing:
+                later((keys[i], found[i]))
+        else:
+            for i, row in zip(missing, rows.cpu().numpy(), strict=True):
+                cache.put(keys[i], row)
+    return torch.stack([found[i] for i in range(len(keys))])

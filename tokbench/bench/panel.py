@@ -86,6 +86,8 @@ class Panel:
             What metrics keep of it, by names of metric and state; and which failed in it or before it, and see no image any more.
         """
         states: dict[str, Tensor] = {}
+        for metric in tuple(self._measuring):
+            self._measure(metric, "settle", metric.settle)
         for metric in tuple(metric for metric in self._measuring if metric._defaults):
             found = self._measure(metric, "add_state", lambda metric=metric: taken(metric))  # type: ignore[misc]
             states |= {f"{metric.name}/{key}": value for key, value in (found or {}).items()}

@@ -142,7 +142,7 @@ class ImagesReference(Reference):
             moments = FeatureMoments(network.dim)
             for images in self._batches():
                 pixels, keys = seen_originals(stacked(images), self.protocol, network.pixels)
-                moments.update(features_by_key(network, cache, pixels.to(device), keys, size=micro_batch))
+                moments.update(features_by_key(network, cache, pixels.to(device), keys, size=micro_batch).cpu().numpy())
             if cache is not None:
                 cache.flush()
             self._known[what] = moments

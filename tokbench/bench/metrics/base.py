@@ -14,6 +14,7 @@ from torch import Tensor
 
 from tokbench.bench.context import MetricContext
 from tokbench.bench.observation import Listing, Observation, Subject
+from tokbench.bench.psnr import doubles
 from tokbench.configs import canonical_json
 from tokbench.data.names import Names
 from tokbench.records.figures import FigureInfo
@@ -66,6 +67,9 @@ class Metric(torchmetrics.Metric):
         """
         return cls()
 
+    def settle(self) -> None:
+        """Called after the last image of every chunk: what ``update`` left on a device may be fetched now, and is waited for once."""
+
     def finish(self) -> None:
         """Called once after the last image."""
 
@@ -111,6 +115,8 @@ class Metric(torchmetrics.Metric):
         """
         if isinstance(incoming_state, torchmetrics.Metric) and type(incoming_state) is not type(self):
             raise ValueError(f"{type(self).__name__} merges with its own kind only")
+        if isinstance(incoming_state, Metric):
+            incoming_state.settle()
         super().merge_state(incoming_state)
         self._computed = None  # of before
         if isinstance(incoming_state, torchmetrics.Metric):
@@ -150,7 +156,7 @@ class ByImage(Metric):
     def all_rows(self, name: str) -> Tensor:
         """One tensor of all rows of a state, whatever became of its list on the way."""
         rows = getattr(self, name)
-        return torch.cat([self._empty[name], *([rows] if isinstance(rows, Tensor) else rows)])
+        return torch.cat([self._empty[name], *(part.cpu() for part in ([rows] if isinstance(rows, Tensor) else rows))])
 
     def note(self, observation: Observation) -> None:
         """Keep which images these are."""
@@ -169,8 +175,8 @@ class ByImage(Metric):
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gather the states of all processes; one that has no rows of a kind sends none, of their shape."""
         for name, empty in self._empty.items():
-            if isinstance(getattr(self, name), list) and not getattr(self, name):
-                setattr(self, name, [empty])
+            if isinstance(getattr(self, name), list):
+                setattr(self, name, [part.cpu() for part in getattr(self, name)] or [empty])
         super().sync(*args, **kwargs)
 
     def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
@@ -211,13 +217,13 @@ class PerImageMetric(ByImage):
 
     def update(self, observation: Observation) -> None:
         """Take one micro-batch in. Of protocols that are measured together, those to whom the images are the same have one value."""
-        self.values.append(self._shared_values(observation) if observation.bytes_are else self.per_image(observation).double().cpu())
+        self.values.append(self._shared_values(observation) if observation.bytes_are else doubles(self.per_image(observation)))
         self.note(observation)
 
     def _shared_values(self, observation: Observation) -> Tensor:
         key = canonical_json([self.name, self.settings, observation.seen(self.pixels)])
         if key not in observation.shared:
-            observation.shared[key] = self.per_image(observation).double().cpu()
+            observation.shared[key] = doubles(self.per_image(observation))
         found: Tensor = observation.shared[key]
         return found
 

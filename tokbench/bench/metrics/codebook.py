@@ -51,6 +51,7 @@ class Codebook(Metric):
     def __init__(self, sizes: tuple[int, ...]) -> None:
         super().__init__()
         self.sizes = sizes
+        self._uncounted: list[tuple[tuple[str, ...], torch.Tensor]] = []  # groups and codes that are on a device
         self.add_state("images", default=torch.tensor(0), dist_reduce_fx="sum")
         for k, size in enumerate(sizes):
             self.add_state(f"counts_{k}", default=torch.zeros(CLUSTERS, size, dtype=torch.int32), dist_reduce_fx="sum")
@@ -76,12 +77,23 @@ class Codebook(Metric):
         tokens = observation.tokens
         if not isinstance(tokens, DiscreteTokens):
             raise ValueError("codebook statistics need discrete tokens")
-        codes = tokens.codes.cpu()
-        clusters = torch.tensor([cluster_of(group) for group in observation.groups])[:, None]
+        self.images += len(observation)
+        if tokens.codes.device.type == "cpu":
+            self._count(observation.groups, tokens.codes)
+        else:
+            self._uncounted.append((observation.groups, tokens.codes.clone()))  # whoever made them may write to them
+
+    def settle(self) -> None:
+        """Count the codes that are on a device."""
+        for groups, codes in self._uncounted:
+            self._count(groups, codes.cpu())
+        self._uncounted = []
+
+    def _count(self, groups: Sequence[str], codes: torch.Tensor) -> None:
+        clusters = torch.tensor([cluster_of(group) for group in groups])[:, None]
         for k, counts in enumerate(self._by_cluster):
             places = (clusters * self.sizes[k] + codes[..., k]).flatten()
             counts.view(-1).index_add_(0, places, torch.ones(len(places), dtype=counts.dtype))
-        self.images += len(observation)
 
     @property
     def _by_cluster(self) -> list[torch.Tensor]:
@@ -94,6 +106,7 @@ class Codebook(Metric):
 
     def report(self) -> dict[str, Figure]:
         """Return the five figures."""
+        self.settle()
         sizes = [float(size) for size in self.sizes]
         clusters = tuple(self._by_cluster[0].sum(dim=1).nonzero().flatten().tolist())
         counts_of = cache(self._counts)  # the same clusters are left out for every figure

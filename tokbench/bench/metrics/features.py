@@ -30,6 +30,7 @@ class FeatureMetric(ByImage):
     def __init__(self, network: FeatureNetwork, cache: FeatureCache | None, *, micro_batch: int) -> None:
         super().__init__()
         self.network, self.cache, self.micro_batch = network, cache, micro_batch
+        self._fresh: list[tuple[bytes, Tensor]] = []  # features of originals that are on a device, and not in the cache yet
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -47,8 +48,17 @@ class FeatureMetric(ByImage):
             raise ValueError(f"{type(self).__name__} merges with its own network only")
         super().merge_state(incoming_state)
 
+    def settle(self) -> None:
+        """Give the cache the features of originals that are on a device."""
+        if self.cache is not None and self._fresh:
+            keys, rows = zip(*self._fresh, strict=True)
+            for key, row in zip(keys, torch.stack(rows).cpu().numpy(), strict=True):
+                self.cache.put(key, row)
+        self._fresh = []
+
     def finish(self) -> None:
         """Write the cache."""
+        self.settle()
         if self.cache is not None:
             self.cache.flush()
 
@@ -61,8 +71,10 @@ class FeatureMetric(ByImage):
         pixels = self.network.pixels
         keys = observation.keys if pixels == "bytes" else observation.keys_read
 
-        def compute() -> np.ndarray:
-            return features_by_key(self.network, self.cache, observation.levels(pixels)[0], keys, size=self.micro_batch)
+        def compute() -> Tensor:
+            return features_by_key(
+                self.network, self.cache, observation.levels(pixels)[0], keys, size=self.micro_batch, later=self._fresh.append
+            )
 
         return self._once(observation, f"originals {b''.join(keys).hex()}", compute)
 
@@ -70,15 +82,15 @@ class FeatureMetric(ByImage):
         """Features of reconstructions, likewise computed once."""
         pixels = self.network.pixels
 
-        def compute() -> np.ndarray:
+        def compute() -> Tensor:
             return features_of(self.network, observation.levels(pixels)[1], size=self.micro_batch)
 
         return self._once(observation, f"reconstructions {observation.seen(pixels)}", compute)
 
-    def _once(self, observation: Observation, what: str, compute: Callable[[], np.ndarray]) -> Tensor:
+    def _once(self, observation: Observation, what: str, compute: Callable[[], Tensor]) -> Tensor:
         key = f"{what} {self.micro_batch} {self.network.work(*observation.reference.shape[2:])}"
         if key not in observation.shared:
-            observation.shared[key] = torch.from_numpy(compute())
+            observation.shared[key] = compute()
         found: Tensor = observation.shared[key]
         return found
 

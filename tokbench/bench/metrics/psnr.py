@@ -11,7 +11,7 @@ from torch import Tensor
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import Figure, PerImageMetric, sum_exactly
 from tokbench.bench.observation import Observation
-from tokbench.bench.psnr import psnr
+from tokbench.bench.psnr import doubles, psnr
 from tokbench.records.figures import figures_of
 from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.protocol import Protocol, get_protocol
@@ -72,7 +72,7 @@ class PSNR(PerImageMetric):
         """Take one micro-batch in."""
         super().update(observation)
         if self.rules.psnr_range != "255":
-            self.peaks.append(observation.levels(self.pixels)[0].flatten(1).amax(dim=1).double().cpu())
+            self.peaks.append(doubles(observation.levels(self.pixels)[0].flatten(1).amax(dim=1)))
 
     def report(self) -> dict[str, Figure]:
         """Return the figure and its interval over groups, or over batches."""

@@ -7,6 +7,7 @@ Paper: Salimans et al. 2016, "Improved Techniques for Training GANs".
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -59,6 +60,7 @@ class RIS(FeatureMetric):
         if network.classes is None:
             raise ValueError(f"{network.name} has no classes")
         self._classes = network.classes.double()
+        self._uncounted: list[tuple[tuple[str, ...], Tensor]] = []  # groups and features that are on a device
         shapes = {"counts": (CLUSTERS,), "shares": (2, CLUSTERS, len(network.classes)), "entropies": (2, CLUSTERS)}
         for key, shape in shapes.items():
             self.add_state(key, default=torch.zeros(shape, dtype=torch.int64), dist_reduce_fx="sum")
@@ -82,7 +84,21 @@ class RIS(FeatureMetric):
 
     def update(self, observation: Observation) -> None:
         """Take one micro-batch in."""
-        for group, both in zip(observation.groups, self.pairs(observation).cpu().double(), strict=True):
+        pairs = self.pairs(observation)
+        if pairs.device.type == "cpu":
+            self._count(observation.groups, pairs)
+        else:
+            self._uncounted.append((observation.groups, pairs))
+
+    def settle(self) -> None:
+        """Look at the classes of features that are on a device."""
+        super().settle()
+        for groups, pairs in self._uncounted:
+            self._count(groups, pairs.cpu())
+        self._uncounted = []
+
+    def _count(self, groups: Sequence[str], pairs: Tensor) -> None:
+        for group, both in zip(groups, pairs.double(), strict=True):
             cluster = cluster_of(group)
             self.counts[cluster] += 1
             for side, features in enumerate(both):
@@ -93,6 +109,7 @@ class RIS(FeatureMetric):
 
     def report(self) -> dict[str, Figure]:
         """Return the scores of reconstructions and originals, with their intervals over clusters of groups."""
+        self.settle()
         clusters = tuple(self.counts.nonzero().flatten().tolist())
 
         def figure(side: int) -> Figure:

@@ -7,6 +7,7 @@ averaged over the positions where the window lies inside the image. A protocol t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import torch
@@ -142,8 +143,12 @@ def _blurred(maps: Tensor, band: Tensor) -> Tensor:
     return across.view(lines, *between, columns)
 
 
+@cache
 def window_band(device: torch.device, *, uniform: bool = False) -> Tensor:
-    """The window at ``BLOCK`` neighbouring positions, ``[BLOCK, BLOCK + window - 1]``: what lies before the first few fits any side."""
+    """The window at ``BLOCK`` neighbouring positions, ``[BLOCK, BLOCK + window - 1]``: what lies before the first few fits any side.
+
+    It is made once for each device, as a copy for every batch would be waited for there; nobody may write to it.
+    """
     side = UNIFORM if uniform else WINDOW
     offsets = torch.arange(side, dtype=torch.float64) - side // 2
     window = torch.ones_like(offsets) if uniform else torch.exp(-0.5 * (offsets / SIGMA).square())
