@@ -1,4 +1,4 @@
-"""A CUDA device where there is none: tensors without values, whose kernels nobody runs."""
+"""A CUDA device where there is none: tensors without values, whose kernels nobody runs, and queues that write down what is asked of them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from tokbench import images
+from tokbench.bench import queues
+from tokbench.bench.metrics import ssim
 from tokbench.granted import Granted
 from tokbench.quantizers import nearest
 
@@ -21,7 +23,7 @@ CUDA = torch.device("cuda", 0)
 WAITING = {"_local_scalar_dense", "equal", "is_nonzero", "nonzero", "masked_select", "_unique2", "item"}
 """Operations whose answer the processor waits for."""
 
-KEPT = (images._levels, nearest._odd)
+KEPT = (images._levels, nearest._odd, ssim.window_band)
 """What is made once for each device, and must not stay behind without values."""
 
 
@@ -47,24 +49,57 @@ class Waits(TorchDispatchMode):
         return result
 
 
+class Stream:
+    """A queue that has no device behind it."""
+
+    def __init__(self, name: str, log: list[tuple[str, str, str]]) -> None:
+        self.name, self.log = name, log
+
+    def wait_event(self, event: Event) -> None:
+        self.log.append((self.name, "waits for", event.stream))
+
+
 class Event:
-    """A mark in a queue that has no device behind it."""
+    """A mark in such a queue."""
 
     def __init__(self, *, enable_timing: bool = False) -> None:
-        self.enable_timing = enable_timing
+        self.enable_timing, self.stream = enable_timing, ""
 
-    def record(self, stream: object) -> None:
-        pass
+    def record(self, stream: Stream) -> None:
+        self.stream, self.log = stream.name, stream.log
+
+    def synchronize(self) -> None:
+        self.log.append(("processor", "waits for", self.stream))
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.device]]:
+def log(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, str]]:
+    """Put queues in the place of CUDA's; gives what is asked of them."""
+    entries: list[tuple[str, str, str]] = []
+    stack = [Stream("ordinary", entries)]
+
+    @contextmanager
+    def within(stream: Stream) -> Iterator[None]:
+        stack.append(stream)
+        yield
+        stack.pop()
+
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: Stream("sending", entries))
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: stack[-1])
+    monkeypatch.setattr(torch.cuda, "stream", within)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda self, stream: entries.append(("memory", "is kept for", stream.name)))
+    return entries
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch, log: list[tuple[str, str, str]]) -> Iterator[list[torch.device]]:
     """Put these in the place of CUDA, and let all that is taken for granted hold; yields the devices that were asked whether it does."""
     devices: list[torch.device] = []
-    monkeypatch.setattr(torch.cuda, "Event", Event)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device=None: None)
     monkeypatch.setattr(torch.Tensor, "is_pinned", lambda self: False)
-    monkeypatch.setattr(Granted, "verdict", lambda self, device: devices.append(device) or True)
+    verdict = Granted.verdict
+    monkeypatch.setattr(Granted, "verdict", lambda self, device: (devices.append(device), verdict(self, device))[1])
+    monkeypatch.setattr(queues.Arriving, "get", lambda self: self._event.synchronize() or True)
     for kept in KEPT:
         kept.cache_clear()
     yield devices

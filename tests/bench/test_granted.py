@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 import tokbench
-from tests.bench.gpu_stand_in import CUDA, asked, put_on_cuda, without_values
+from tests.bench.gpu_stand_in import CUDA, asked, log, put_on_cuda, without_values
 from tokbench.bench.loader import Batch
 from tokbench.bench.prepared import RunOptions
 from tokbench.bench.runner import run
@@ -20,7 +20,7 @@ from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import ContinuousTokens, DiscreteTokens
 
-__all__ = ["asked"]
+__all__ = ["asked", "log"]
 
 SMALL = get_protocol(changes={"micro_batch": 2, "size": 32})
 
@@ -120,6 +120,7 @@ def greys(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize("ahead", [0, 1, 3])
 @pytest.mark.parametrize(
     ("tokenizer", "words"),
     [
@@ -129,7 +130,8 @@ def greys(tmp_path):
         (Codes(), r"^Codes fails in encode \(ValueError: codes of codebook 0 range over 1\.\.9, allowed is 0\.\.3"),
     ],
 )
-def test_what_is_wrong_is_caught_at_its_image(tokenizer, words, greys):
+def test_what_is_wrong_is_caught_at_its_image(tokenizer, words, ahead, greys, monkeypatch):
+    monkeypatch.setattr(UnderTest, "ahead", ahead)
     judged = []
     options = RunOptions(progress=lambda done, total: judged.append(done))
     with pytest.raises(Misbehaved, match=words):
@@ -137,13 +139,18 @@ def test_what_is_wrong_is_caught_at_its_image(tokenizer, words, greys):
     assert judged == [2, 4]  # the metrics see no image of the third micro-batch
 
 
-def test_what_is_wrong_once_is_wrong(greys):
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_what_is_wrong_once_is_wrong(ahead, greys, monkeypatch):
+    monkeypatch.setattr(UnderTest, "ahead", ahead)
     with pytest.raises(Misbehaved, match=r"^Once decoded NaN pixels of image 02\.png"):
         run(Once(), greys, metrics=("psnr",), protocol=SMALL)
 
 
-def test_what_goes_another_way_is_made_again(greys):
+@pytest.mark.parametrize("ahead", [0, 1])
+def test_what_goes_another_way_is_made_again(ahead, greys, monkeypatch):
     """Values beyond the range of products in single precision are searched in double: what was taken for granted does not hold."""
+
+    monkeypatch.setattr(UnderTest, "ahead", ahead)
 
     class Large(Means):
         """Searches its one number in a codebook of large ones."""

@@ -53,7 +53,7 @@ def _joined(parts: Sequence[Restored]) -> Restored:
     sizes = [len(part.ids) for part in parts]
 
     def reencode(images: Tensor, ids: Sequence[str]) -> Tokens:
-        return _one([part.reencode(own, part.ids) for part, own in zip(parts, images.split(sizes), strict=True)])
+        return joined_tokens([part.reencode(own, part.ids) for part, own in zip(parts, images.split(sizes), strict=True)])
 
     return replace(
         parts[0],
@@ -61,12 +61,13 @@ def _joined(parts: Sequence[Restored]) -> Restored:
         keys=tuple(key for part in parts for key in part.keys),
         originals=torch.cat([part.originals for part in parts]),
         images=torch.cat([part.images for part in parts]),
-        tokens=None if parts[0].tokens is None else _one([part.tokens for part in parts if part.tokens is not None]),
+        tokens=None if parts[0].tokens is None else joined_tokens([part.tokens for part in parts if part.tokens is not None]),
         reencode=reencode,
     )
 
 
-def _one(tokens: Sequence[Tokens]) -> Tokens:
+def joined_tokens(tokens: Sequence[Tokens]) -> Tokens:
+    """Tokens of one tokenizer behind each other, in memory of their own."""
     values = torch.cat([values_of(part) for part in tokens])
     first = tokens[0]
     return replace(first, codes=values) if isinstance(first, DiscreteTokens) else replace(first, latents=values)

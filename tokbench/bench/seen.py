@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -16,6 +17,7 @@ from torch import Tensor
 from tokbench.bench.fitting import judged
 from tokbench.bench.loader import key_of
 from tokbench.bench.observation import Listing, Observation
+from tokbench.granted import granting
 from tokbench.images import to_float, to_uint8
 from tokbench.records.protocol import Pixels, Protocol
 from tokbench.tokens import Tokens
@@ -60,7 +62,8 @@ def observed(
         shared: What metrics under other protocols have computed of the same images; None where there is no other.
     """
     read, floats = restored.originals, restored.images if restored.images.is_floating_point() else None
-    made = restored.images if floats is None else to_uint8(floats, rule=protocol.uint8)
+    with granting() if restored.tokens is not None else nullcontext():  # what a tokenizer decoded was asked for before
+        made = restored.images if floats is None else to_uint8(floats, rule=protocol.uint8)
     reencode = partial(restored.reencode, made, restored.ids)
     if protocol.seen_at != protocol.size:
         read, made, floats = _judged(read, protocol.seen_at), _judged(made, protocol.seen_at), None

@@ -16,7 +16,8 @@ import torch
 from tokbench.bench.chunks import Chunk, ChunkFacts
 from tokbench.bench.compiling import many_graphs
 from tokbench.bench.encode import reproducible
-from tokbench.bench.loader import Loaded, LoadReport, as_batch, micro_batches, read_in_background
+from tokbench.bench.loader import Batch, Loaded, LoadReport, as_batch, in_background, micro_batches, read_in_background
+from tokbench.bench.queues import Sent
 from tokbench.bench.regroup import regrouped
 from tokbench.bench.seen import observed
 from tokbench.data.open import PHOTO_SPECS
@@ -25,6 +26,7 @@ from tokbench.records.record import SkippedImage
 
 if TYPE_CHECKING:
     from tokbench.bench.prepared import PreparedRun
+    from tokbench.bench.under_test import UnderTest
 
 
 def same_pixels(protocols: Iterable[Protocol]) -> list[list[Protocol]]:
@@ -101,16 +103,16 @@ def measure_chunk(
     own = [0.0] * len(runs)
     places = {first.listing.ids[place]: place for place in first.spans[number]}
     batches = micro_batches(items, first.protocol, report, strict=first.options.strict)
-    made = (first.under_test.restore(as_batch(images, report)) for images in batches)
-    for restored in regrouped(made, first.protocol.micro_batch):
-        shared: dict[str, Any] | None = {} if len(runs) > 1 else None
-        for place, run in enumerate(runs):
-            if run is not None:
-                begun = time.perf_counter()
-                saved[place] |= run.keep(observed(restored, run.protocol, run.listing, places=places, shared=shared))
-                own[place] += time.perf_counter() - begun
-        done += len(restored.ids)
-        first.options.progress(done, total)
+    with closing(_sent(first.under_test, batches, report)) as ready:
+        for restored in regrouped(first.under_test.restored(ready), first.protocol.micro_batch):
+            shared: dict[str, Any] | None = {} if len(runs) > 1 else None
+            for place, run in enumerate(runs):
+                if run is not None:
+                    begun = time.perf_counter()
+                    saved[place] |= run.keep(observed(restored, run.protocol, run.listing, places=places, shared=shared))
+                    own[place] += time.perf_counter() - begun
+            done += len(restored.ids)
+            first.options.progress(done, total)
     cost = first.under_test.cost()
     trained_on = first.under_test.training.includes(first.source.name, report.raw.values(), by_name=first.source.name in PHOTO_SPECS)
     common = time.perf_counter() - started - sum(own)
@@ -134,3 +136,17 @@ def measure_chunk(
         )
         found.append(Chunk(facts, run.rows_of(number, report, cost.coded, saved[place]), states))
     return tuple(found)
+
+
+def _sent(under_test: UnderTest, batches: Iterable[list[Loaded]], report: LoadReport) -> Generator[tuple[Batch, Sent], None, None]:
+    """Put micro-batches together and send them to the device; one ahead where that has a queue of its own for it, in a thread."""
+
+    def send(images: list[Loaded]) -> tuple[Batch, Sent]:
+        batch = as_batch(images, report)
+        return batch, under_test.send(batch)
+
+    if not under_test.ahead:
+        yield from map(send, batches)
+        return
+    with closing(in_background(send, batches, ahead=under_test.ahead, workers=1)) as found:
+        yield from found

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,15 +22,16 @@ from tokbench.bench.identity import training_of_tokenizer, weights_digest
 from tokbench.bench.loader import Batch
 from tokbench.bench.microbatch import padded
 from tokbench.bench.observation import Listing, Observation
+from tokbench.bench.pace import Made, Underway
+from tokbench.bench.queues import Queue, Sent
+from tokbench.bench.regroup import joined_tokens
 from tokbench.bench.seen import Restored, observed
 from tokbench.conduct import Misbehaved, blamed, layout_of, name_of
 from tokbench.configs import plain
-from tokbench.granted import granting
 from tokbench.images import to_float
 from tokbench.layout import TokenLayout
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import TokenizerInfo
-from tokbench.sending import moved
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import Tokens
 from tokbench.weights.training import Training
@@ -80,6 +83,7 @@ class UnderTest:
         self._seconds: dict[str, list[float]] = {"encode": [], "decode": []}
         self._bytes: list[int] = []
         self._grants = True
+        self._queue: Queue | None = None
         self._functions: dict[str, Callable[..., Any] | None] = {"encode": None, "decode": None}
         self._graphs: int | None = None
         if protocol.compiled and isinstance(tokenizer, Tokenizer):
@@ -90,11 +94,46 @@ class UnderTest:
         """Encode and decode one micro-batch of the images listed, and show what came back as the protocol has it."""
         return observed(self.restore(batch), self.protocol, listing)
 
+    @property
+    def ahead(self) -> int:
+        """Micro-batches that are sent, and as many that are begun, before the one ahead of them is judged; no figure depends on it."""
+        return 1 if self.device.type == "cuda" else 0
+
+    def send(self, batch: Batch) -> Sent:
+        """Send a micro-batch to the tokenizer's device, padded; in any thread, but one at a time."""
+        if self._queue is None:
+            self._queue = Queue(self.device)
+        return Sent(padded(batch.images, self.protocol.at_once), self._queue)
+
     def restore(self, batch: Batch) -> Restored:
         """Encode and decode one micro-batch; the padding is cut off again."""
-        count = len(batch.ids)
-        reference = moved(padded(batch.images, self.protocol.at_once), self.device)
-        tokens: Tokens | None = None
+        return self._begin(batch, self.send(batch))()
+
+    def restored(self, ready: Iterable[tuple[Batch, Sent]]) -> Iterator[Restored]:
+        """Encode and decode micro-batches, each asked for when those ahead have begun.
+
+        Args:
+            ready: The images, and what ``send`` returned of them.
+        """
+        waiting: deque[Callable[[], Restored]] = deque()
+        for batch, sent in ready:
+            waiting.append(self._begin(batch, sent))
+            if len(waiting) > self.ahead:
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
+
+    def _begin(self, batch: Batch, sent: Sent) -> Callable[[], Restored]:
+        """Give one micro-batch to the tokenizer.
+
+        Returns:
+            What says what came of it, and raises ``Misbehaved`` where the tokenizer broke its contract.
+        """
+        count, reference = len(batch.ids), sent.get()
+
+        def restored(tokens: Tokens | None, images: Tensor) -> Restored:
+            return Restored(batch.ids, batch.keys, reference[:count], images, tokens, self._reencode)
+
         if isinstance(self.tokenizer, Anchor):
             start = time.perf_counter()
             images, sizes = self.tokenizer.transcode(reference[:count])
@@ -102,11 +141,11 @@ class UnderTest:
                 self._seconds["encode"].append((time.perf_counter() - start) / count)
             self._warm["encode"] = True
             self._bytes += sizes
-        elif isinstance(self.tokenizer, GivenImages):
-            images = self.tokenizer.images(batch.ids).to(self.device)
-        else:
-            tokens, images = self._made(reference, batch.ids)
-        return Restored(batch.ids, batch.keys, reference[:count], images, tokens, self._reencode)
+            return partial(restored, None, images)
+        if isinstance(self.tokenizer, GivenImages):
+            return partial(restored, None, self.tokenizer.images(batch.ids).to(self.device))
+        underway = self._underway(lambda timed: self._both(reference, batch.ids, self._timer if timed else lambda what: untimed))
+        return lambda: restored(*self._end(underway))
 
     def cost(self) -> Cost:
         """What was taken since this was last asked."""
@@ -117,44 +156,23 @@ class UnderTest:
         self._seconds, self._bytes = {"encode": [], "decode": []}, []
         return found
 
-    def _made(self, reference: Tensor, ids: tuple[str, ...]) -> tuple[Tokens, Tensor]:
-        """Tokens of images and what they decode to, without the padding.
+    def _underway(self, make: Callable[[bool], Made]) -> Underway[Made]:
+        assert isinstance(self.tokenizer, Tokenizer)
+        return Underway(name_of(self.tokenizer), make, self.device, grants=self._grants)
 
-        Whether values are what they must be, the device is asked once at the end. Where they are not, all is made again and each is asked for
-        at once: then a mistake is named where it is made, or what is unusual is gone about so.
-
-        Raises:
-            Misbehaved: If the tokenizer broke its contract, this time or the first.
-        """
-        if not self._grants:
-            return self._both(reference, ids, self._timer)
-        made, failed = None, None
-        with granting() as taken:
-            try:
-                made = self._both(reference, ids, self._timer)
-            except Misbehaved as error:  # perhaps for what was taken for granted
-                failed = error
-        if made is not None and bool(taken.verdict(self.device)):
-            return made
-        broken, wrong = taken.broken()
-        if failed is not None and not broken:
-            raise failed
-        made = self._both(reference, ids, lambda what: untimed)
-        if failed is not None:
-            raise failed
-        if wrong is not None:  # a tokenizer that does not do the same twice
-            assert isinstance(self.tokenizer, Tokenizer)
-            with blamed(name_of(self.tokenizer), "encode or decode"):
-                raise wrong
-        self._grants = False  # what is unusual here may be so again
+    def _end(self, underway: Underway[Made]) -> Made:
+        made, held = underway.end()
+        self._grants = self._grants and held  # what is unusual here may be so again
         return made
 
     def _both(self, reference: Tensor, ids: tuple[str, ...], timer: Callable[[str], Timed]) -> tuple[Tokens, Tensor]:
+        """Tokens of images and what they decode to, without the padding."""
         assert isinstance(self.tokenizer, Tokenizer)
         tokens = self._encode(to_float(reference), ids, timer("encode"))
         images = decode(self.tokenizer, tokens, ids, self.protocol, timed=timer("decode"), function=self._functions["decode"])
         self._check_compiled()
-        return tokens[: len(ids)], images[: len(ids)]
+        tokens, images = tokens[: len(ids)], images[: len(ids)]
+        return (joined_tokens([tokens]), images.clone()) if self.ahead else (tokens, images)  # the next call may write to its own
 
     def _check_compiled(self) -> None:
         """Refuse to call compiled what runs as it is.
@@ -175,7 +193,7 @@ class UnderTest:
 
     def _reencode(self, reconstruction: Tensor, ids: Sequence[str]) -> Tokens:
         images = to_float(padded(reconstruction, min(self.protocol.at_once, self.protocol.micro_batch)))
-        return self._encode(images, tuple(ids))[: len(reconstruction)]
+        return self._end(self._underway(lambda timed: self._encode(images, tuple(ids))[: len(reconstruction)]))
 
     def _timer(self, what: str) -> Timed:
         def timed(action: Callable[[], Any]) -> Any:
