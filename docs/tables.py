@@ -67,6 +67,7 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {
     ("results/README.md", "text"): lambda: results("text-64"),
     ("results/README.md", "faces"): lambda: results("faces-64"),
     ("docs/lm.md", "models"): models,
+    ("docs/lm.md", "photo-models"): lambda: models(ROOT / "results" / "lm-photos"),
     ("docs/probe.md", "probe"): probes,
     **{("docs/protocols.md", name): make for name, make in PROTOCOLS.TABLES.items()},
     ("docs/quantizer-ladder.md", "rungs"): LADDER.rungs,
