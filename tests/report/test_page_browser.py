@@ -445,14 +445,14 @@ def test_the_theme_can_be_chosen(opened, plain):
     light = page.evaluate(ground)
     button = page.get_by_role("button", name="Theme")
     button.click()
-    assert page.evaluate(ground) == light
+    page.wait_for_function(f"{ground} == '{light}'")
     button.press("Enter")
     assert "dark" in button.inner_text()
     page.wait_for_function(f"{ground} != '{light}'")  # a busy browser paints later than it answers
     page.reload()
-    assert page.evaluate(ground) != light
+    page.wait_for_function(f"{ground} != '{light}'")
     button.click()
-    assert page.evaluate(ground) == light
+    page.wait_for_function(f"{ground} == '{light}'")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
