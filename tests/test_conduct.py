@@ -162,7 +162,7 @@ DECODE = {  # an export decodes nothing
     "other_size": ("return super()._decode(tokens, seeds)[..., :32]", "decoded (16, 3, 64, 32), expected (16, 3, 64, 64)"),
     "one_image": ("return super()._decode(tokens, seeds)[:1]", "decoded (1, 3, 64, 64), expected (16, 3, 64, 64)"),
     "grey": ("return super()._decode(tokens, seeds)[:, :1]", "decoded (16, 1, 64, 64)"),
-    "infinities": ("return super()._decode(tokens, seeds) / 0", "; its weights are damaged"),
+    "infinities": ("return super()._decode(tokens, seeds) / 0", "decoded infinite pixels of image 0.png; its weights are damaged"),
     "infinity": ("return super()._decode(tokens, seeds) + float('inf')", "decoded infinite pixels"),
     "with_gradients": ("return super()._decode(tokens, seeds).requires_grad_()", "decode of Bad returns a tensor that requires gradients"),
     "elsewhere": ("return super()._decode(tokens, seeds).to('meta')", "decode of Bad returns a tensor on meta"),

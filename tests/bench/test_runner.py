@@ -164,7 +164,7 @@ def test_few_images_give_a_reason_instead_of_a_distance(folder):
 def test_a_size_beside_the_stride_is_padded_and_recorded():
     done = run(tokbench.load("vqvae/tiny"), metrics=("psnr",), protocol=get_protocol(changes={"size": 66, "samples": 2}))
     assert done.record.tokens.padding == (2, 2)
-    with pytest.raises(TokbenchError, match="64"):
+    with pytest.raises(TokbenchError, match="--size 64"):
         run(tokbench.load("flowmo/tiny"), metrics=("psnr",), protocol=get_protocol(changes={"size": 66, "samples": 2}))
 
 

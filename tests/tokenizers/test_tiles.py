@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -14,7 +15,9 @@ import tokbench
 from tokbench import ContinuousTokens, DiscreteTokens, Tokenizer, TokenLayout
 from tokbench.bench.identity import identity_of
 from tokbench.conduct import values_of
+from tokbench.data.photos import WholePhotos
 from tokbench.errors import TokbenchError
+from tokbench.images import to_float
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.plugins import import_class
 from tokbench.tokenizers.family import Variant
@@ -165,6 +168,22 @@ def test_windows_tell_tiles_of_the_whole_image() -> None:
         far = tiled.decode(whole)
         assert torch.equal(far, tiled.decode(whole))
         errors[windows] = (values_of(tokens)[:1] - values_of(whole)).std().item()
+    assert errors[None] < 0.6 * errors[0]
+
+
+def test_windows_bring_photos_nearer_to_what_trained_networks_make_of_the_whole() -> None:
+    photos = WholePhotos("test")
+    quarters = [torch.from_numpy(np.asarray(photos.read(index))[:192, :192].copy()).permute(2, 0, 1) for index in range(4)]
+    images = to_float(torch.cat([torch.cat(quarters[:2], 2), torch.cat(quarters[2:], 2)], 1)[None])
+    model = tokbench.load("vqgan/tiny")
+    whole = model.encode(images)
+    pixels = model.decode(whole)
+    shares, errors = {}, {}
+    for windows in (0, None):
+        tiled = model.tiled(128, windows=windows)
+        shares[windows] = (values_of(tiled.encode(images)) == values_of(whole)).double().mean().item()
+        errors[windows] = (tiled.decode(whole) - pixels).std().item()
+    assert shares[None] > shares[0]
     assert errors[None] < 0.6 * errors[0]
 
 
