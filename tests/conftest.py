@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import signal
 import socket
@@ -11,6 +12,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 
 import jaxtyping
 import pytest
@@ -100,6 +102,23 @@ def in_processes() -> Callable[[int, Callable[[int], object]], list[int]]:
     if not hasattr(os, "fork"):
         pytest.skip("this system cannot fork")
     return call_in_processes
+
+
+@pytest.fixture(scope="session")
+def script() -> Callable[[str], ModuleType]:
+    """Loads a script of docs/ or benchmarks/ by its path from the root, as it stands."""
+
+    def load(place: str) -> ModuleType:
+        path = Path(__file__).parents[1] / place
+        spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[spec.name] = module  # where its dataclasses look for what annotations name
+        spec.loader.exec_module(module)
+        return module
+
+    return load
 
 
 @pytest.fixture

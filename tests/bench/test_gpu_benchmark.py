@@ -1,9 +1,7 @@
 """The benchmark of runs on a GPU: tried with a clock of its own on a CPU, and no figure on the page that it did not print."""
 
-import importlib.util
 import itertools
 import re
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,12 +15,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def gpu():
-    spec = importlib.util.spec_from_file_location("gpu_benchmark", ROOT / "benchmarks" / "gpu.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # where its dataclasses look for what annotations name
-    spec.loader.exec_module(module)
-    return module
+def gpu(script):
+    return script("benchmarks/gpu.py")
 
 
 class Ticking:

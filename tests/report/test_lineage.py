@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -53,15 +52,8 @@ def test_tables_have_stages_in_order_and_compare_each_with_what_it_began_from(ma
     assert [name for name, _ in tables[-1].rows] == ["c-branch less b-first", "a-last less c-branch"]
 
 
-def load_tables():
-    spec = importlib.util.spec_from_file_location("tables", ROOT / "docs" / "tables.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_document_has_the_models_of_a_folder_and_nothing_without_it(make_model: Callable, tmp_path: Path) -> None:
-    tables = load_tables()
+def test_the_document_has_the_models_of_a_folder_and_nothing_without_it(script: Callable, make_model: Callable, tmp_path: Path) -> None:
+    tables = script("docs/tables.py")
     assert not tables.models(tmp_path / "missing").strip()
     (tmp_path / "empty").mkdir()
     assert not tables.models(tmp_path / "empty").strip()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,13 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def study() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("quantizer_ladder", ROOT / "benchmarks" / "quantizer_ladder.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def study(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("benchmarks/quantizer_ladder.py")
 
 
 @pytest.fixture

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -18,13 +18,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def study() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("which_tokenizer", ROOT / "benchmarks" / "which_tokenizer.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def study(script: Callable[[str], ModuleType]) -> ModuleType:
+    return script("benchmarks/which_tokenizer.py")
 
 
 def test_without_records_nothing_was_measured(study: ModuleType, tmp_path: Path) -> None:

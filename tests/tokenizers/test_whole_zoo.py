@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import importlib.util
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
 import torch
@@ -26,21 +26,12 @@ WRONG, OTHER = "vqvae/scenes", "vqvae/tiny"
 """Whose weights the others shall refuse, a network that no other row has, and whose it shall refuse itself."""
 
 
-def _sizes() -> Any:
-    spec = importlib.util.spec_from_file_location("sizes", ROOT / "docs" / "sizes.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
-def built() -> dict[str, Tokenizer]:
+def built(script: Callable[[str], ModuleType]) -> dict[str, Tokenizer]:
     """Every tokenizer of the zoo, once, without a value in memory."""
     pytest.importorskip("diffusers")
     pytest.importorskip("transformers")
-    make = _sizes().without_memory
+    make = script("docs/sizes.py").without_memory
     return {name: make(name) for name in zoo.names()}
 
 
@@ -65,8 +56,9 @@ def test_every_row_has_its_facts() -> None:
         assert facts["parameters"] > 0 or row.family.name in ("pixel", "patch"), row.name
 
 
-def test_sizes_are_those_of_the_shapes(built: dict[str, Tokenizer]) -> None:
-    measured = {name: _sizes().measured(model) for name, model in built.items()}
+def test_sizes_are_those_of_the_shapes(script: Callable[[str], ModuleType], built: dict[str, Tokenizer]) -> None:
+    sizes = script("docs/sizes.py")
+    measured = {name: sizes.measured(model) for name, model in built.items()}
     assert {name: size_of(name) for name in built} == measured, "run make sizes"
     assert (ROOT / "tokbench" / "tokenizers" / FILE).read_text() == written(measured), "run make sizes"
 
