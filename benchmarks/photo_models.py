@@ -63,22 +63,8 @@ def main() -> None:
     one, two, three = (options.runs / f"photos-{stage}" for stage in STEPS)
     train, batch = ("lm", "train"), ("--batch-size", 16, "--set", "tasks.edit=0")
     export, halves = one / "tokens", one / "halves"
-    tokbench(
-        *train,
-        "pretrain",
-        "--data",
-        "photos",
-        "-t",
-        TOKENIZER,
-        "--text",
-        "words",
-        *captions,
-        *batch,
-        "--steps",
-        STEPS["pretrain"],
-        "--out",
-        one,
-    )
+    begun = ("--data", "photos", "-t", TOKENIZER, "--text", "words", *captions, *batch)
+    tokbench(*train, "pretrain", *begun, "--steps", STEPS["pretrain"], "--out", one)
     again = ("--data", export, "--halves", halves, *batch, "--set", "keep.psnr=22")
     tokbench(*train, "quality", *again, "--model", one, "--steps", STEPS["quality"], "--out", two)
     pairs = ("--set", "preferences.prompts=256", "--reward", REWARD)

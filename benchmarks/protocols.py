@@ -3,7 +3,7 @@
 Run by hand, and the tables at the end::
 
     python benchmarks/protocols.py
-    python benchmarks/protocols.py --images 20 --out /tmp/tried
+    python benchmarks/protocols.py --images 20 --out elsewhere
     python benchmarks/protocols.py --table
 
 Of the embedded photos 144 are taken whole, so that filter and crop are the protocol's. Tokenizers are those whose weights ship with the
