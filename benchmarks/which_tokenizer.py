@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -58,7 +58,7 @@ RECIPE = {
 """What the pre-training has otherwise than its recipe."""
 
 TIMED = 40
-"""Steps whose time says how many steps fit into the runs of equal time."""
+"""Steps whose time of a core says how many steps fit into the runs of equal time."""
 
 LEADING = tuple(info for info in PREDICTION_FIGURES if info.leading)
 
@@ -75,10 +75,11 @@ def tokbench(*words: object) -> None:
 
 
 def seconds_of(*words: object) -> float:
-    """Run a command and say how long it took."""
-    begun = time.perf_counter()
+    """Run a command and say how long it kept a core busy, which other work on the machine does not change."""
+    begun = resource.getrusage(resource.RUSAGE_CHILDREN)
     tokbench(*words)
-    return time.perf_counter() - begun
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime
 
 
 def row(options: argparse.Namespace) -> None:
