@@ -37,13 +37,13 @@ RESULTS = Path(__file__).parents[1] / "results" / "which-tokenizer"
 NOTHING = "Nothing has been measured yet."
 
 BATCH = 32
-IMAGES, EDITS, HALVES = 12_000, 4_000, 2_000
+IMAGES, EDITS, HALVES = 8_000, 3_000, 1_000
 """What each model reads: scenes, edits and halves; sequences come back in later epochs."""
 
 POSITIONS = 8192
 """Ids of the longest sequence; it adds no weights to the network."""
 
-SEQUENCES = 16_000
+SEQUENCES = 8_000
 """Sequences of the runs that see equally much."""
 
 RECIPE = {
@@ -194,7 +194,7 @@ def main() -> None:
     one.add_argument("--minutes", type=float, default=30, help="training time of the runs of equal time")
     one.add_argument("--sequences", type=int, default=SEQUENCES, help="sequences of the runs that see equally much")
     one.add_argument("--prompts", type=int, default=500)
-    one.add_argument("--probed", type=int, default=16_000, help="images that the probe is trained on")
+    one.add_argument("--probed", type=int, default=4_000, help="images that the probe is trained on")
     one.add_argument("--runs", default="runs/which-tokenizer")
     one.set_defaults(work=row)
     all_rows = parts.add_parser("table", help="print the tables")
