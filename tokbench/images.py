@@ -107,7 +107,7 @@ def to_uint8(images: Float[Tensor, "b 3 h w"], *, rule: Uint8Rule = "round") -> 
     return images.float().clamp(-1, 1).add(1.0).div_(2.0).mul_(255.0).to(torch.uint8)
 
 
-def load_rgb(source: str | Path | bytes) -> Image.Image:
+def load_rgb(source: str | Path | bytes, *, shortest: int | None = None) -> Image.Image:
     """Read any image file as 8-bit RGB, upright.
 
     EXIF orientation is applied, and of an animation the first frame is taken. Grey, palette, CMYK, YCbCr and LAB are converted.
@@ -120,6 +120,8 @@ def load_rgb(source: str | Path | bytes) -> Image.Image:
 
     Args:
         source: A path, or the bytes of a file.
+        shortest: JPEGs are decoded at a half, a quarter or an eighth of their size, the smallest whose shortest side has so many pixels.
+            The same files are refused. None decodes all pixels.
 
     Returns:
         A Pillow image in mode RGB.
@@ -132,13 +134,13 @@ def load_rgb(source: str | Path | bytes) -> Image.Image:
         data = source if isinstance(source, bytes) else read_regular(Path(source), MAX_FILE_BYTES)
         data = png_pixels(data) if data.startswith(PNG_SIGNATURE) else data
         try:
-            return _decode(data)
+            return _decode(data, shortest)
         except UnreadableImage:
             raise
         except Exception:
             if not data.startswith(JPEG_START) or (bare := jpeg_pixels(data)) == data:
                 raise
-            return _decode(bare)  # some metadata stop Pillow from reading a whole JPEG
+            return _decode(bare, shortest)  # some metadata stop Pillow from reading a whole JPEG
     except UnreadableImage:
         raise
     except UnidentifiedImageError as error:  # its text is the address of a buffer
@@ -151,7 +153,7 @@ def load_rgb(source: str | Path | bytes) -> Image.Image:
         raise UnreadableImage.because(error) from error
 
 
-def _decode(data: bytes) -> Image.Image:
+def _decode(data: bytes, shortest: int | None) -> Image.Image:
     with _strict_pillow(), Image.open(io.BytesIO(data), formats=_readable_formats()) as image:
         if image.width * image.height > MAX_PIXELS:
             raise UnreadableImage(f"{image.width}x{image.height} pixels, more than {MAX_PIXELS}")
@@ -165,6 +167,8 @@ def _decode(data: bytes) -> Image.Image:
             raise UnreadableImage(f"an icon of {largest_icon(data)} pixels, more than {MAX_ICON}")
         if image.format == "JPEG2000" and JPEG2000_END not in data:  # OpenJPEG may decode a cut one as flat grey
             raise UnreadableImage("truncated: no end of codestream")
+        if shortest is not None:
+            image.draft(None, (shortest, shortest))  # of JPEGs alone
         with one_large_at_a_time(needed):
             written = image.format == "TIFF" and image.info.get("compression", "raw") != "raw"
             with checked_tiff(image, data), tiff_errors() if written else nullcontext():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +15,10 @@ from PIL import Image
 
 from tokbench.bench.clocks import Lap
 from tokbench.bench.loader import Loaded, LoadReport, as_batch, in_background, key_of, load, load_keyed, read_in_background, readers
+from tokbench.data.folder import FolderSource
 from tokbench.data.source import ImageSource
-from tokbench.images import UnreadableImage, to_float
-from tokbench.records.protocol import get_protocol
+from tokbench.images import UnreadableImage, load_rgb, to_float
+from tokbench.records.protocol import PRESETS, get_protocol
 from tokbench.records.record import SkippedImage
 
 
@@ -154,3 +156,23 @@ def test_a_lap_on_a_processor_takes_the_clock() -> None:
     lap = Lap(torch.device("cpu"))
     lap.stop()
     assert 0 <= lap.seconds() < 10
+
+
+def test_jpegs_are_decoded_at_a_fraction_under_a_protocol_that_says_so_alone(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 256, (160, 240, 3), dtype=np.uint8))
+    picture.save(tmp_path / "a.jpg")
+    picture.save(tmp_path / "b.png")
+    source = FolderSource(tmp_path)
+    whole = get_protocol("tokbench-256", {"size": 16})
+    assert all(protocol.jpeg_draft is None for protocol in PRESETS.values())
+    found = [load(source, get_protocol("tokbench-256", {"size": 16, "jpeg_draft": n}), 0) for n in (None, 1, 2, 3, 8)]
+    pixels = [item.pixels for item in found if isinstance(item, Loaded)]
+    steps = [np.asarray(load_rgb(tmp_path / "a.jpg", shortest=n * 16)).shape[0] for n in (1, 2, 3, 8)]
+    assert steps == [20, 40, 80, 160]
+    assert [np.array_equal(pixels[0], one) for one in pixels[1:]] == [False, False, False, True]
+    raw = [item.raw for item in found if isinstance(item, Loaded)]
+    assert len(set(raw)) == 1  # the file is the same
+    assert whole.pixels_in != get_protocol("tokbench-256", {"size": 16, "jpeg_draft": 2}).pixels_in
+    other = [load(source, get_protocol("tokbench-256", {"size": 16, "jpeg_draft": n}), 1) for n in (None, 1)]
+    assert np.array_equal(*(item.pixels for item in other if isinstance(item, Loaded)))

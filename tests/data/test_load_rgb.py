@@ -357,3 +357,40 @@ def test_formats_that_would_start_another_program_are_not_read(tmp_path: Path) -
     Image.new("RGB", (8, 8)).save(path, "EPS")
     with pytest.raises(UnreadableImage, match="not an image of a known format"):
         load_rgb(path)
+
+
+def smooth(width: int, height: int) -> Image.Image:
+    rng = np.random.default_rng(1)
+    return Image.fromarray(rng.integers(0, 256, (7, 9, 3), dtype=np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize(("shortest", "side"), [(None, 381), (200, 381), (191, 381), (190, 191), (96, 191), (95, 96), (47, 48), (2, 48)])
+def test_jpegs_are_decoded_at_the_smallest_fraction_whose_shortest_side_suffices(shortest: int | None, side: int) -> None:
+    data = encode(smooth(501, 381), "JPEG", quality=95)
+    found = load_rgb(data, shortest=shortest)
+    assert min(found.size) == side
+    assert np.array_equal(np.asarray(found), np.asarray(load_rgb(data))) == (side == 381)
+    means = np.asarray(found.resize((4, 3), Image.Resampling.BOX)).astype(int)
+    assert np.abs(means - np.asarray(load_rgb(data).resize((4, 3), Image.Resampling.BOX))).max() <= 6
+
+
+def test_fractions_of_jpegs_are_upright_grey_or_of_several_pictures_as_whole_ones_are() -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    found = load_rgb(encode(smooth(320, 160), "JPEG", exif=turned), shortest=40)
+    assert found.size == (40, 80)
+    assert load_rgb(encode(smooth(320, 160).convert("L"), "JPEG"), shortest=40).mode == "RGB"
+    several = encode(smooth(320, 160), "MPO", save_all=True, append_images=[smooth(320, 160)])
+    assert load_rgb(several, shortest=40).size == (80, 40)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "TIFF"])
+def test_files_of_other_kinds_have_no_fractions(kind: str) -> None:
+    data = encode(smooth(80, 64), kind)
+    assert np.array_equal(np.asarray(load_rgb(data, shortest=1)), np.asarray(load_rgb(data)))
+
+
+def test_a_cut_jpeg_is_refused_at_any_fraction() -> None:
+    data = encode(smooth(320, 160), "JPEG")
+    with pytest.raises(UnreadableImage, match="truncated"):
+        load_rgb(data[: len(data) // 2], shortest=20)

@@ -16,6 +16,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 from jaxtyping import UInt8
+from PIL import Image
 from torch import Tensor
 
 from tokbench.bench.fitting import fit
@@ -236,13 +237,23 @@ def load(source: ImageSource, protocol: Protocol, index: int, *, alone: bool = T
         MemoryError: If memory does not suffice, and others are read beside it.
     """
     try:
-        image, raw = source.open(index)
+        image, raw = opened(source, protocol, index)
     except UnreadableImage as error:
         if not alone and isinstance(error.__cause__, MemoryError):
             raise MemoryError(str(error)) from error
         return SkippedImage(source.ids[index], str(error))
     enlarged = source.ready_size is None and min(image.size) < protocol.size
     return Loaded(source.ids[index], source.group(index), fit(image, protocol), raw, enlarged)
+
+
+def opened(source: ImageSource, protocol: Protocol, index: int) -> tuple[Image.Image, bytes]:
+    """Decode one image as far as a protocol asks for it, and digest what it is made from.
+
+    Raises:
+        UnreadableImage: If the image is broken.
+    """
+    draft = protocol.jpeg_draft
+    return source.open(index) if draft is None else source.open_draft(index, draft * protocol.size)
 
 
 def load_keyed(source: ImageSource, protocol: Protocol, index: int, *, alone: bool = True) -> Loaded | SkippedImage:

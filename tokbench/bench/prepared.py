@@ -117,6 +117,10 @@ class PreparedRun:
             classes += select(source.metrics)
         if source.ready_size is not None and source.ready_size != protocol.size:
             raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
+        if protocol.jpeg_draft is not None and not source.can_draft:
+            raise TokbenchError(
+                f"{source.name} holds no image files that jpeg_draft could decode at a fraction of their size; leave --jpeg-draft out"
+            )
         if source.name != protocol.data:
             protocol = replace(protocol, data=source.name)
         self.source, self.protocol, self.options = source, protocol, options

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from tokbench.bench.fitting import fit
-from tokbench.bench.loader import LoadReport, in_background, key_of, readers
+from tokbench.bench.loader import LoadReport, in_background, key_of, opened, readers
 from tokbench.bench.references import AHEAD, ImagesReference, Reference, StatisticsReference
 from tokbench.bench.statistics_file import COVARIANCE, IMAGES, MEAN, members, read_statistics
 from tokbench.data.open import open_source
@@ -90,7 +90,7 @@ def _images(spec: str, source: ImageSource, protocol: Protocol, measured: int) -
         guards.append(f"it has {len(indices)} images, as many as ImageNet's training set")
     if sizes:
         side = protocol.size
-        other = f"{sizes[0][0]}x{sizes[0][1]}"
+        other = f"{sizes[0][0]}x{sizes[0][1]}" + " as they are decoded" * (protocol.jpeg_draft is not None)
         guards.append(
             f"{len(sizes)} of {len(indices)} files are not {side}x{side} px but such as {other}; they are cut as the protocol cuts"
         )
@@ -106,9 +106,9 @@ def _images(spec: str, source: ImageSource, protocol: Protocol, measured: int) -
 
 
 def _look(source: ImageSource, protocol: Protocol, index: int) -> tuple[tuple[int, int], bytes] | SkippedImage:
-    """Size of one image before it is cut, and digest of its pixels after."""
+    """Size of one image as it is decoded, before it is cut, and digest of its pixels after."""
     try:
-        image, _ = source.open(index)
+        image, _ = opened(source, protocol, index)
     except UnreadableImage as error:
         return SkippedImage(source.ids[index], str(error))
     return image.size, key_of(fit(image, protocol))

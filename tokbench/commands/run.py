@@ -33,7 +33,7 @@ from tokbench.commands.destinations import check_folder
 from tokbench.commands.measuring import Bench, Setup, Wanted, check_whole, open_benches, size_of
 from tokbench.commands.values import completing, whole, whole_numbers, whole_or_auto
 from tokbench.errors import TokbenchError
-from tokbench.records.protocol import MOST_PASSES, PRESETS
+from tokbench.records.protocol import MOST_DRAFT, MOST_PASSES, PRESETS
 
 if TYPE_CHECKING:
     from tokbench.bench.anchors import Anchor
@@ -91,6 +91,15 @@ def run(
             "--micro-batch", low=1, high=4096, help="Images the tokenizer sees at once; auto tries what is fastest [default: 16]."
         ),
     ] = None,
+    jpeg_draft: Annotated[
+        int | None,
+        whole(
+            "--jpeg-draft",
+            low=1,
+            high=MOST_DRAFT,
+            help="Decode JPEGs at 1/2, 1/4 or 1/8, to so many times --size or more; figures move a little [default: all pixels].",
+        ),
+    ] = None,
     compiled: Annotated[bool, typer.Option("--compile", help="Run the tokenizer through torch.compile; it then rounds otherwise.")] = False,
     feature_weights: Annotated[Path | None, typer.Option(help="Inception file for rfid.")] = None,
     reference: ReferenceOption = None,
@@ -138,6 +147,7 @@ def run(
         "precision": precision,
         "tokenizer_batch": images,
         "compiled": compiled or None,
+        "jpeg_draft": jpeg_draft,
     }
     wanted = Wanted(tuple(protocol or ()), changes)
     if len(wanted.names) > 1 and save_images is not None:

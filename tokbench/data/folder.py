@@ -39,6 +39,8 @@ MAX_NOTE_BYTES = 4 << 20
 class StoredImages(ImageSource):
     """A source whose images are files, or members of one: pixels and digest follow from the stored bytes."""
 
+    can_draft = True
+
     @abstractmethod
     def read_bytes(self, index: int) -> bytes:
         """The stored bytes of one image.
@@ -64,6 +66,11 @@ class StoredImages(ImageSource):
         """Decode one image and digest its bytes, which are read once."""
         data = self.read_bytes(index)
         return load_rgb(data), hashlib.sha256(data).digest()
+
+    def open_draft(self, index: int, shortest: int) -> tuple[Image.Image, bytes]:
+        """Decode one image, a JPEG at a fraction of its size, and digest its bytes, which are read once."""
+        data = self.read_bytes(index)
+        return load_rgb(data, shortest=shortest), hashlib.sha256(data).digest()
 
     def raw_digest(self, index: int) -> bytes:
         """SHA-256 of the stored bytes.

@@ -21,6 +21,7 @@ class ImageSource(ABC):
         ready_size: Side of the square images it yields, if they need no further crop; None if they are whole pictures.
         metrics: What to measure on them beside what is always measured.
         passed_over: Images that lie there too, but are of kinds that are not read.
+        can_draft: Whether ``open_draft`` may leave pixels out.
     """
 
     name: str
@@ -28,6 +29,7 @@ class ImageSource(ABC):
     ready_size: int | None = None
     metrics: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
+    can_draft: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -56,6 +58,18 @@ class ImageSource(ABC):
             UnreadableImage: If the image is broken.
         """
         return self.read(index), self.raw_digest(index)
+
+    def open_draft(self, index: int, shortest: int) -> tuple[Image.Image, bytes]:
+        """As ``open``, for a protocol with ``jpeg_draft``: sources of stored files decode JPEGs at a fraction of their size.
+
+        Args:
+            index: 0 to ``len - 1``.
+            shortest: Pixels that the shortest side keeps at least, where it has as many.
+
+        Raises:
+            UnreadableImage: If the image is broken.
+        """
+        return self.open(index)
 
     def group(self, index: int) -> str:
         """What an image is a sample of: confidence intervals are taken over groups. Its own id, unless the source cuts."""

@@ -22,6 +22,9 @@ HALVING, TORCHVISION = "box halving, bicubic", "scale all, cut as torchvision"
 MOST_PASSES = 1000
 """Passes over the same images."""
 
+MOST_DRAFT = 8
+"""Sides of the result that a decoder may be asked to leave at most."""
+
 
 def scales_all(crop: str) -> bool:
     """Whether a crop scales the whole picture before it cuts."""
@@ -52,6 +55,9 @@ class Protocol:
         noise: Which pass over the images it is. Passes differ in the noise that stochastic tokenizers draw, and in nothing else.
         tokenizer_batch: Images the tokenizer sees at once, a divisor or a multiple of ``micro_batch``, on which its rounding may depend.
         compiled: Whether the tokenizer runs through ``torch.compile``, by inductor, which rounds otherwise.
+        jpeg_draft: JPEGs are decoded at a half, a quarter or an eighth of their size: the smallest whose shortest side has at least so
+            many times ``size``; 1 to 8. The decoder scales in its own way, so that what ``resize`` makes of it is not what it makes
+            of all pixels. None decodes all of them.
         originals: What reconstructions are compared with: the bytes that were read, or those that were cut off on the way to [-1, 1]
             and back. That lowers 95 of the 256 grey levels by one.
         judged_size: Side to which originals and reconstructions are scaled, as bytes by ``bilinear`` with antialias, before anything
@@ -117,6 +123,7 @@ class Protocol:
     noise: int = field(default=0, metadata=UNLESS_DEFAULT)  # left out of records where there is one pass, as before there were several
     tokenizer_batch: int | None = field(default=None, metadata=UNLESS_DEFAULT)
     compiled: bool = field(default=False, metadata=UNLESS_DEFAULT)
+    jpeg_draft: int | None = field(default=None, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         if not 1 <= self.size <= 8192:
@@ -137,6 +144,8 @@ class Protocol:
             raise ValueError(f"batch must be 1 to 4096, got {self.batch}")
         if not 0 <= self.noise < MOST_PASSES:
             raise ValueError(f"noise must be 0 to {MOST_PASSES - 1}, got {self.noise}")
+        if self.jpeg_draft is not None and not 1 <= self.jpeg_draft <= MOST_DRAFT:
+            raise ValueError(f"jpeg_draft must be 1 to {MOST_DRAFT}, got {self.jpeg_draft}")
         if not self.antialias and self.resize not in ("bilinear", "bicubic"):
             raise ValueError(f"antialias=False goes with resize=bilinear or bicubic, got {self.resize}")
         if not self.scales_all and (self.resize == HALVING or not self.antialias):
@@ -182,7 +191,10 @@ class Protocol:
         return "+".join([self.name, *(f"{name}={getattr(self, name)}" for name in changed)])
 
 
-PIXELS_IN = ("size", "resize", "antialias", "crop", "samples", "seed", "precision", "micro_batch", "noise", "tokenizer_batch", "compiled")
+PIXELS_IN = (
+    *("size", "resize", "antialias", "crop", "jpeg_draft", "samples", "seed"),
+    *("precision", "micro_batch", "noise", "tokenizer_batch", "compiled"),
+)
 """Settings that reach the tokenizer; all others say how its images are judged."""
 
 DEFAULT, CLEAN = "photos-64", "tokbench-256"
@@ -276,7 +288,10 @@ PRESETS = {
 EARLIER = {("photos-64", 1): replace(PRESETS["photos-64"], version=1, crop="centre")}
 """Earlier versions of presets, under which records were measured."""
 
-CHANGEABLE = ("size", "resize", "uint8", "samples", "seed", "precision", "micro_batch", "noise", "tokenizer_batch", "compiled")
+CHANGEABLE = (
+    *("size", "resize", "uint8", "samples", "seed", "precision", "micro_batch", "noise", "tokenizer_batch", "compiled"),
+    "jpeg_draft",
+)
 """Settings a user may change; the others name what the metrics do."""
 
 

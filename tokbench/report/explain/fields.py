@@ -64,6 +64,7 @@ ROWS = (
     FieldWords("crop", "what is kept of a picture that was scaled", "images", "some"),
     FieldWords("resize", "the filter that scales a picture's shortest side", "images", "some"),
     FieldWords("antialias", "whether that filter widens where it scales down", "images", "some"),
+    FieldWords("jpeg_draft", "whether JPEGs are decoded at a fraction of their size, before that filter", "images", "some"),
     FieldWords("precision", "the number format that the tokenizer runs in", "tokenizer", "little", ("quality", "codes")),
     FieldWords("noise", "which pass it is, and so which noise a stochastic tokenizer draws", "tokenizer", "little", ("quality", "codes")),
     FieldWords("micro_batch", "images that every network sees at once", "tokenizer", "digits"),

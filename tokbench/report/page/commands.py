@@ -27,7 +27,7 @@ from tokbench.weights.assets import ASSETS, TIMM
 
 OPTIONS = {
     **{"samples": "--limit", "size": "--size", "seed": "--seed", "precision": "--precision"},
-    "tokenizer_batch": "--micro-batch",
+    **{"tokenizer_batch": "--micro-batch", "jpeg_draft": "--jpeg-draft"},
 }
 """Settings of a protocol that ``tokbench run`` has options for."""
 
