@@ -1,8 +1,9 @@
 """What an export costs beside bare encoding, and how fast its rows are read: rates and their ratio, measured in turns.
 
 Bare encoding runs over pictures that lie in memory as bytes, in the same micro-batches, and drops the tokens; an export also reads,
-decodes and cuts the files, digests them, and writes shards. Run by hand: ``python benchmarks/export.py``; with ``--stages`` it times
-every stage of an export alone, and with ``--memory`` it measures how much memory exports of few and of many images take at most.
+decodes and cuts the files, digests them, and writes shards. Run by hand: ``python benchmarks/export.py``, with
+``--write`` to put its table into README.md. With ``--stages`` it times every stage of an export alone, and with ``--memory`` it measures how much
+memory exports of few and of many images take at most.
 
 Every tokenizer has a process of its own, and glibc keeps what is freed (``KEPT``): left to itself it gives large blocks back to the
 system and gets them again, filled with zeros, until its thresholds have grown with what the process did before, and bare encoding has
@@ -25,6 +26,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from readme import Block, machine
 from torch import Tensor
 
 import tokbench
@@ -192,6 +194,7 @@ def main() -> None:
     parser.add_argument("--tokenizers", nargs="+", default=TOKENIZERS)
     parser.add_argument("--stages", action="store_true", help="time the stages of an export instead")
     parser.add_argument("--memory", type=int, nargs="*", metavar="IMAGES", help="measure memory instead (200 and 2000 images; Linux)")
+    parser.add_argument("--write", action="store_true", help="put the table into README.md")
     parser.add_argument("--own-malloc", action="store_true", help="leave the C library's allocator as it is")
     parser.add_argument("--row", action="store_true", help=argparse.SUPPRESS)  # of one tokenizer, in this process
     given = parser.parse_args()
@@ -199,21 +202,28 @@ def main() -> None:
         print(peak(given.memory[0]))
         return
     if given.memory is not None:
-        print("| images, 16 a shard | most memory of the process |\n|---|---|")
+        block = Block("export-memory", "Memory of an export", write=given.write)
+        block.say(f"{machine()}.\n\n| images, 16 a shard | most memory of the process |\n|---:|---:|")
         for count in given.memory or (200, 2000):
             done = subprocess.run([sys.executable, __file__, "--memory", str(count)], check=True, capture_output=True, text=True)
-            print(f"| {count} | {done.stdout.strip()} |", flush=True)
+            block.say(f"| {count} | {done.stdout.strip()} |")
+        block.end()
         return
     if given.row:
         print(row(given), flush=True)
         return
-    print(f"{torch.get_num_threads()} threads, {given.images} PNG files of {SIZE} px, median of {given.rounds} rounds")
+    names = ("export-stages", "Stages of an export") if given.stages else ("export", "An export beside bare encoding")
+    block = Block(*names, write=given.write)
+    block.say(f"{machine()}. {given.images} PNG files of {SIZE} px, median of {given.rounds} rounds.\n")
     head = HEADS[given.stages]
-    print(f"| {head} |\n|{'---|' * (head.count('|') + 1)}", flush=True)
+    block.say(f"| {head} |\n|---|{'---:|' * head.count('|')}")
     options = ["--row", "--images", str(given.images), "--rounds", str(given.rounds), *["--stages"] * given.stages]
     for name in given.tokenizers:
         command = [sys.executable, __file__, *options, "--tokenizers", name]
-        subprocess.run(command, check=True, env=dict(os.environ) | ({} if given.own_malloc else KEPT))
+        environment = dict(os.environ) | ({} if given.own_malloc else KEPT)
+        done = subprocess.run(command, check=True, env=environment, stdout=subprocess.PIPE, text=True)
+        block.say(done.stdout.strip())
+    block.end()
 
 
 def row(given: argparse.Namespace) -> str:

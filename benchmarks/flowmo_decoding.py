@@ -2,11 +2,13 @@
 
 The published sampling calls the network once for the condition and, within the guidance interval, once more without it
 (31 calls for 25 steps), and computes rotary angles, code embeddings, both streams of the last block and a modulation for
-every image anew in each call. Run by hand: ``python benchmarks/flowmo_decoding.py``.
+every image anew in each call. Run by hand:
+``python benchmarks/flowmo_decoding.py [--threads 2] [--write]``; ``--write`` puts the table into README.md.
 """
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import time
 from collections.abc import Callable
@@ -14,6 +16,7 @@ from itertools import pairwise
 
 import numpy as np
 import torch
+from readme import Block, machine
 from torch import Tensor
 
 from tokbench.data.photos import PhotoCrops
@@ -101,8 +104,8 @@ def psnr(images: Tensor, reference: Tensor) -> float:
 
 
 @torch.inference_mode()
-def measure(name: str, model: FlowMo, images: Tensor) -> None:
-    """Print one row."""
+def measure(block: Block, name: str, model: FlowMo, images: Tensor) -> None:
+    """Say one row."""
     vectors = model.quantize.lookup(model.encode(images).codes)  # type: ignore[union-attr]
     noise = torch.stack([torch.randn(images.shape[1:], generator=torch.Generator().manual_seed(seed)) for seed in range(len(images))])
     ways = {"published": published, "ours": ours, "ours, bf16": half(ours)}
@@ -115,22 +118,30 @@ def measure(name: str, model: FlowMo, images: Tensor) -> None:
             seconds[key].append(time.perf_counter() - start)
     median = {key: statistics.median(values[1:]) for key, values in seconds.items()}
     apart = float((out["ours"] - out["published"]).abs().max())
-    print(
+    block.say(
         f"| {name} | {len(images)} | {len(images) / median['ours']:.2f} | {median['published'] / median['ours']:.2f} | {apart:.1e} "
-        f"| {median['ours'] / median['ours, bf16']:.2f} | {psnr(out['ours, bf16'], out['ours']):.1f} |",
-        flush=True,
+        f"| {median['ours'] / median['ours, bf16']:.2f} | {psnr(out['ours, bf16'], out['ours']):.1f} |"
     )
 
 
 def main() -> None:
     """Print a row for a small shape, one image and sixteen, and for the published shape reduced."""
-    print(f"{torch.get_num_threads()} threads, 25 steps, random weights, median of {RUNS} interleaved runs")
-    print("| shape | batch | ours, images/s | time: published / ours | largest difference | time: fp32 / bf16 | bf16 against fp32, dB |")
-    print("|---|---|---|---|---|---|---|")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--write", action="store_true")
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    block = Block("flowmo-decoding", "FlowMo's decoder against the published sampling", write=given.write)
+    block.say(f"{machine()}. 25 steps, random weights, median of {RUNS} interleaved runs.\n")
+    block.say(
+        "| shape | batch | ours, images/s | time: published / ours | largest difference | time: fp32 / bf16 | bf16 against fp32, dB |"
+    )
+    block.say("|---|---:|---:|---:|---:|---:|---:|")
     for name, config, count in (("small, 64 px", SMALL, 1), ("small, 64 px", SMALL, 16), ("published, reduced, 128 px", REDUCED, 2)):
         source = PhotoCrops("test", config.image_size)
         pictures = np.stack([np.asarray(source.read(index)) for index in range(count)])
-        measure(name, with_open_gates(config), to_float(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()))
+        measure(block, name, with_open_gates(config), to_float(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous()))
+    block.end()
 
 
 if __name__ == "__main__":

@@ -43,3 +43,27 @@ def write_block(name: str, title: str, text: str, *, path: Path = README) -> Non
     place = re.compile(rf"<!-- {re.escape(name)} -->\n.*?<!-- /{re.escape(name)} -->\n", flags=re.DOTALL)
     document = place.sub(lambda _: block, document) if place.search(document) else f"{document.rstrip()}\n\n{block}"
     path.write_text(document)
+
+
+class Block:
+    """Lines that are shown as they are measured, and in the end written down together if that was asked for.
+
+    Args:
+        name: What tells blocks apart.
+        title: Heading of the block.
+        write: Whether it goes into README.md.
+    """
+
+    def __init__(self, name: str, title: str, *, write: bool) -> None:
+        self._name, self._title, self._write = name, title, write
+        self._lines: list[str] = []
+
+    def say(self, text: str = "") -> None:
+        """Print lines, and keep them."""
+        print(text, flush=True)
+        self._lines.append(text)
+
+    def end(self) -> None:
+        """Write the block down, now that everything in it is measured."""
+        if self._write:
+            write_block(self._name, self._title, "\n".join(self._lines))

@@ -1,7 +1,7 @@
 """What keeping keys and values brings to sampling, and what whole images cost: ratios of times measured in turns within one run.
 
 A Llama of random weights draws images of 16 x 16 codes, 16 at once. Run by hand: ``python benchmarks/sampling.py``; ``--device cuda``
-measures there. Recomputing reads the whole sequence for every id, as sampling without a cache does. Free sampling draws among all ids with
+measures there, and ``--write`` puts the figures into README.md. Recomputing reads the whole sequence for every id, as sampling without a cache does. Free sampling draws among all ids with
 the same loop and as many calls of the network, and its sequences are no images.
 """
 
@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from readme import Block, machine
 from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -125,11 +126,15 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=4, help="layers of the network [4]")
     parser.add_argument("--repeats", type=int, default=3, help="times that count, of which the median is taken [3]")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--write", action="store_true", help="put the figures into README.md")
     args = parser.parse_args()
+    block = Block("sampling", "Sampling with keys and values kept", write=args.write)
     model, count = model_of(args.hidden, args.layers, args.device), SIDE * SIDE
     prompt = prompt_of("generate", model.vocabulary, text=WORDS, grid=model.grid)
     requests = [Request(prompt, seed) for seed in range(args.batch)]
-    print(f"{args.batch} x {count} ids behind {len(prompt)}; width {args.hidden}, {args.layers} layers, {torch.get_num_threads()} threads")
+    block.say(
+        f"{machine()}. {args.batch} x {count} ids behind {len(prompt)}; width {args.hidden}, {args.layers} layers, on {args.device}.\n"
+    )
 
     now = clock(args.device)
     start = now()
@@ -148,14 +153,15 @@ def main() -> None:
     )
     kept = free(model, prompt, args.batch, count)
     ids = args.batch * count
-    print(
-        f"recomputing: {ids / slow:.0f} ids/s; with what was kept: {ids / fast['free']:.0f} ids/s, {slow / fast['free']:.1f} times as many"
+    block.say(
+        f"- recomputing: {ids / slow:.0f} ids/s; with what was kept: {ids / fast['free']:.0f} ids/s, {slow / fast['free']:.1f} times as many"
     )
-    print(
-        f"largest difference of logits {largest_difference(model, prompt, kept):.1e}; {float((kept == anew).double().mean()):.2%} of ids equal"
+    block.say(
+        f"- largest difference of logits {largest_difference(model, prompt, kept):.1e}; {float((kept == anew).double().mean()):.2%} of ids equal"
     )
-    print(f"whole images take {fast['whole images'] / fast['free'] - 1:+.1%} of the time of free sampling")
-    print(f"ConstrainedDecoding takes {fast['generate, constrained'] / fast['generate'] - 1:+.1%} of the time of generate without it")
+    block.say(f"- whole images take {fast['whole images'] / fast['free'] - 1:+.1%} of the time of free sampling")
+    block.say(f"- ConstrainedDecoding takes {fast['generate, constrained'] / fast['generate'] - 1:+.1%} of the time of generate without it")
+    block.end()
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ All three have the same random weights and go the same way: images to code numbe
 transcription is what one writes down from the paper: maps that lie channel by channel, attention by two products and a
 softmax, the whole table of distances. Rounds are interleaved, so that whatever else runs on the machine slows all alike.
 
-Run by hand: ``python benchmarks/vqgan_f16.py --batch 1 4 --rounds 9 --threads 2``.
+Run by hand: ``python benchmarks/vqgan_f16.py --batch 1 4 --rounds 9 --threads 2 [--write]``; ``--write`` puts the tables into README.md.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from readme import Block, machine
 from torch import Tensor, nn
 
 from tokbench.data.photos import PhotoCrops
@@ -246,8 +247,8 @@ def compare(ways: dict[str, Way], images: Tensor, *, exact: bool) -> str:
     return f"{'; '.join(parts)} ({spread})"
 
 
-def measure(ways: dict[str, Way], images: Tensor, rounds: int, clock: Callable[[], float]) -> None:
-    """Print rows of times and of ratios."""
+def measure(block: Block, ways: dict[str, Way], images: Tensor, rounds: int, clock: Callable[[], float]) -> None:
+    """Say rows of times and of ratios."""
     seconds: dict[tuple[str, str], list[float]] = {(name, step): [] for name in ways for step in ("encode", "decode", "both")}
     for turn in range(rounds + 1):
         for name, way in ways.items():
@@ -259,12 +260,14 @@ def measure(ways: dict[str, Way], images: Tensor, rounds: int, clock: Callable[[
             if turn:  # the first round warms up
                 for step, (start, end) in {"encode": (0, 1), "decode": (1, 2), "both": (0, 2)}.items():
                     seconds[name, step].append(times[end] - times[start])
-    print("| way | step | median, s | min | max | median / tokbench | min / tokbench |")
-    print("|---|---|---|---|---|---|---|")
+    block.say("| way | step | median, s | min | max | median / tokbench | min / tokbench |")
+    block.say("|---|---|---:|---:|---:|---:|---:|")
     for (name, step), values in seconds.items():
         own = seconds["tokbench", step]
         middle, ratio = statistics.median(values), statistics.median(v / o for v, o in zip(values, own, strict=True))
-        print(f"| {name} | {step} | {middle:.3f} | {min(values):.3f} | {max(values):.3f} | {ratio:.2f} | {min(values) / min(own):.2f} |")
+        block.say(
+            f"| {name} | {step} | {middle:.3f} | {min(values):.3f} | {max(values):.3f} | {ratio:.2f} | {min(values) / min(own):.2f} |"
+        )
 
 
 def main() -> None:
@@ -276,19 +279,23 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=["fp32", "bf16"], nargs="+", default=["fp32", "bf16"])
     parser.add_argument("--processor-time", action="store_true", help="count the work of all threads, not the time on the clock")
+    parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    block = Block("vqgan-f16", "The VQGAN of stride 16 against diffusers", write=options.write)
     source = PhotoCrops("test", options.size)
     pictures = np.stack([np.asarray(source.read(index)) for index in range(max(options.batch))])
     images = to_float(torch.from_numpy(pictures).permute(0, 3, 1, 2).contiguous())
     ways, _ = three_ways(images[:1])
     clock = time.process_time if options.processor_time else time.perf_counter
-    print(f"{VARIANT}, random weights, {options.size} px, {options.threads} threads, {options.rounds} interleaved rounds")
+    of = "processor time" if options.processor_time else "time"
+    block.say(f"{machine()}. `{VARIANT}`, random weights, {options.size} px, {of} of {options.rounds} interleaved rounds.")
     for precision in options.precision:
         for batch in options.batch:
             with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-                print(f"\n{precision}, batch {batch}. {compare(ways, images[:batch], exact=precision == 'fp32')}", flush=True)
-                measure(ways, images[:batch], options.rounds, clock)
+                block.say(f"\n{precision}, batch {batch}. {compare(ways, images[:batch], exact=precision == 'fp32')}\n")
+                measure(block, ways, images[:batch], options.rounds, clock)
+    block.end()
 
 
 if __name__ == "__main__":
