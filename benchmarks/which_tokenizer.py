@@ -20,11 +20,13 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from tokbench.files import write_bytes
 from tokbench.records.correlation import FEWEST, rank_correlation
 from tokbench.records.everything import find_everything
 from tokbench.records.lm_record import LanguageModelRecord
@@ -82,33 +84,63 @@ def seconds_of(*words: object) -> float:
     return ended.ru_utime + ended.ru_stime - begun.ru_utime - begun.ru_stime
 
 
+def once(place: Path, name: str, action: Callable[[], object]) -> Any:
+    """Do a part of a row, or read what came of it where it was done before.
+
+    Args:
+        place: Folder of the row.
+        name: Of the part.
+        action: Gives what JSON can hold.
+    """
+    done = place / f"{name}.json"
+    if not done.is_file():
+        found = json.dumps(action())
+        write_bytes(done, found.encode())
+    return json.loads(done.read_text())
+
+
 def row(options: argparse.Namespace) -> None:
-    """Measure one tokenizer."""
+    """Measure one tokenizer; parts that were done before are not done again."""
     name, size = options.tokenizer, options.size
     title = Path(name).name if Path(name).exists() else name.replace("/", "-")
     runs, results = Path(options.runs) / f"{title}-{size}", Path(options.results) / str(size)
-    tokbench("run", "-t", name, "--data", "scenes", "--limit", options.prompts, "--size", size, "--out", results / "tokenizers")
-    probe = ("--data", "scenes/train:4000", "--held-out-data", "scenes", "--limit", 4000, "--images-seen", options.probed)
-    tokbench("probe", "-t", name, *probe, "--size", size, "--condition", "none", "--out", runs / "probe")
+    run = ("run", "-t", name, "--data", "scenes", "--limit", options.prompts, "--size", size)
+    once(runs, "run", lambda: tokbench(*run, "--out", results / "tokenizers"))
+    scenes = ("--data", "scenes/train:4000", "--held-out-data", "scenes", "--limit", 4000, "--images-seen", options.probed)
+    probe = ("probe", "-t", name, *scenes, "--size", size, "--condition", "none", "--precision", "fp32")
+    once(runs, "probe", lambda: tokbench(*probe, "--out", runs / "probe"))
     for record in sorted((runs / "probe").glob("*.json")):
-        (results / "probes").mkdir(parents=True, exist_ok=True)
-        (results / "probes" / record.name).write_bytes(record.read_bytes())
+        write_bytes(results / "probes" / record.name, record.read_bytes())
     recipe = [word for key, value in RECIPE.items() for word in ("--set", f"{key}={value}")]
     shared = ("lm", "train", "pretrain", "--text", "words", *recipe, "--batch-size", BATCH, "--save-every", 100_000)
-    timed, tokens = runs / "timed", ("--data", "scenes", "-t", name, "--size", size)
-    tokbench(*shared, *tokens, "--steps", 1, "--out", timed)  # encodes, so that the steps below are timed alone
-    again = ("--data", timed / "tokens", "--edits", timed / "edits.jsonl", "--halves", timed / "halves", "-t", name)
-    start = seconds_of(*shared, *again, "--steps", 1, "--out", runs / "started")
-    seconds = (seconds_of(*shared, *again, "--steps", 1 + TIMED, "--out", runs / "rate") - start) / TIMED
+    material, tokens = runs / "material", ("--data", "scenes", "-t", name, "--size", size)
+    once(runs, "encoded", lambda: tokbench(*shared, *tokens, "--steps", 1, "--out", material))  # so that steps are timed alone
+    again = ("--data", material / "tokens", "--edits", material / "edits.jsonl", "--halves", material / "halves", "-t", name)
+    start = once(runs, "start", lambda: seconds_of(*shared, *again, "--steps", 1, "--out", runs / "started"))
+    later = once(runs, "rate", lambda: seconds_of(*shared, *again, "--steps", 1 + TIMED, "--out", runs / "some"))
+    seconds = (later - start) / TIMED
     steps = {"images": options.sequences // BATCH, "time": max(1, round(60 * options.minutes / seconds))}
-    trained, resumed = runs / title, ()
+    before: Path | None = None
     for budget in sorted(steps, key=steps.__getitem__):
-        tokbench(*shared, *again, "--steps", steps[budget], "--out", trained, *resumed)
-        resumed = ("--resume",)
         stopped = runs / f"{title}_{budget}"
-        shutil.copytree(trained, stopped)
-        tokbench("lm", "evaluate", stopped, "-t", name, "--prompts", options.prompts, "--out", results / budget)
+        once(runs, f"trained-{budget}", lambda: train(before, stopped, *shared, *again, "--steps", steps[budget]))  # noqa: B023
+        once(runs, f"judged-{budget}", lambda: judge(stopped, name, options.prompts, results / budget))  # noqa: B023
+        before = stopped
     print(json.dumps({"tokenizer": name, "seconds a step": round(seconds, 4), "steps": steps}))
+
+
+def train(before: Path | None, out: Path, *words: object) -> None:
+    """Train a model, going on from a copy of one that was trained for fewer steps."""
+    if out.exists():
+        shutil.rmtree(out)
+    if before is not None:
+        shutil.copytree(before, out)
+    tokbench(*words, "--out", out, *() if before is None else ("--resume",))
+
+
+def judge(model: Path, name: str, prompts: int, out: Path) -> None:
+    """Evaluate a model, in a folder of its own: records are named by it."""
+    tokbench("lm", "evaluate", model, "-t", name, "--prompts", prompts, "--out", out)
 
 
 def tables(results: Path = RESULTS) -> str:
