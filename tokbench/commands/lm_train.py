@@ -22,6 +22,7 @@ from tokbench.commands.console import (
     tokenizer_names,
 )
 from tokbench.commands.destinations import check_folder
+from tokbench.commands.precision import remark_on
 from tokbench.commands.values import whole
 from tokbench.signals import Ended
 
@@ -90,6 +91,8 @@ def train(
     adapters = None if lora is None else LoraOptions(rank=lora, alpha=2 * lora)
     options = StageOptions(folder, device, resume, adapters, micro_batch, log_every, save_every)
     speaking = ranks_from_environment().rank == 0
+    if speaking:
+        remark_on(recipe.precision, device, instead="--precision fp32")
     with bar() as shown:
         task = shown.add_task(recipe.name, total=recipe.steps, figures="", visible=speaking)
 

@@ -27,6 +27,7 @@ from tokbench.commands.console import (
     tokenizer_names,
 )
 from tokbench.commands.destinations import check_folder
+from tokbench.commands.precision import remark_on
 from tokbench.commands.values import choice, number, whole
 from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
@@ -110,6 +111,8 @@ def probe(
     speaking = ranks_from_environment().rank == 0
     options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stage if speaking else quiet)
     records, failed = [], False
+    if speaking:
+        remark_on(chosen.precision, device, instead="--precision fp32")
     with joined(), redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
         models = [load(name, device=own_device(device), **asked) for name in tokenizer]
         for model in models:

@@ -11,6 +11,7 @@ import typer
 
 from tokbench.commands.console import DataOption, DeviceOption, bar, err, out, say, settings
 from tokbench.commands.destinations import check_folder
+from tokbench.commands.precision import remark_on
 from tokbench.commands.values import whole
 from tokbench.signals import Ended
 
@@ -69,6 +70,8 @@ def train(
     )
     chosen = adjusted(chosen, settings(setting), steps=steps, batch_size=batch_size)
     source = open_training_source(data)
+    if speaking:
+        remark_on(chosen.precision, device, instead="--set precision=fp32")
     with bar() as shown:
         task = shown.add_task(chosen.name, total=chosen.steps, figures="", visible=speaking)
 
