@@ -71,7 +71,7 @@ def train(
     chosen = adjusted(chosen, settings(setting), steps=steps, batch_size=batch_size)
     source = open_training_source(data)
     if speaking:
-        remark_on(chosen.precision, device, instead="--set precision=fp32")
+        remark_on(getattr(chosen, "precision", "fp32"), device, instead="--set precision=fp32")
     with bar() as shown:
         task = shown.add_task(chosen.name, total=chosen.steps, figures="", visible=speaking)
 
