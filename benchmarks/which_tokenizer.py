@@ -8,7 +8,8 @@ Run by hand, a row at a time, and the table at the end::
 
 A row measures the tokenizer itself on drawn scenes, trains the probe on its tokens, and pre-trains one and the same small model on them. Its
 learning rate stays as it is after a warm-up, so that one training serves two budgets: it is stopped after a number of sequences that is equal for
-all and after a time of one core that is equal for all, in the order in which they come. Both models are evaluated on unseen scenes.
+all and after a time of one core that is equal for all, in the order in which they come. Time is counted by what a reference step takes on the same
+core, so that rows of several machines compare. Both models are evaluated on unseen scenes.
 Everything is made by commands of ``tokbench``; their records lie in the folder that ``--results`` names, and the table is read from them.
 """
 
@@ -18,8 +19,10 @@ import argparse
 import json
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from tokbench.files import write_bytes
+from tokbench.lm.recipes import NetworkSizes
 from tokbench.records.correlation import FEWEST, rank_correlation
 from tokbench.records.everything import find_everything
 from tokbench.records.lm_record import LanguageModelRecord
@@ -61,6 +65,9 @@ RECIPE = {
 
 TIMED = 40
 """Steps whose time of a core says how many steps fit into the runs of equal time."""
+
+REFERENCE = (8, 320)
+"""Sequences and their ids of a step by which time is counted. A core that takes a second for it is the one of the equal time."""
 
 LEADING = tuple(info for info in PREDICTION_FIGURES if info.leading)
 
@@ -99,6 +106,34 @@ def once(place: Path, name: str, action: Callable[[], object]) -> Any:
     return json.loads(done.read_text())
 
 
+def reference_seconds(turns: int = 7) -> float:
+    """Seconds that a core of this machine takes for a step of ``REFERENCE`` ids, the median of some; so budgets are the same on any machine."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.set_num_threads(1)
+    sizes = NetworkSizes()
+    network = LlamaForCausalLM(
+        LlamaConfig(
+            vocab_size=1280,
+            hidden_size=sizes.hidden_size,
+            intermediate_size=sizes.intermediate_size,
+            num_hidden_layers=sizes.layers,
+            num_attention_heads=sizes.heads,
+            tie_word_embeddings=True,
+        )
+    )
+    ids = torch.arange(REFERENCE[0] * REFERENCE[1]).reshape(REFERENCE) % 1280
+    seconds = []
+    for turn in range(turns + 2):
+        begun = time.process_time()
+        network(input_ids=ids, labels=ids, use_cache=False).loss.backward()
+        network.zero_grad()
+        if turn >= 2:  # before, it warms up
+            seconds.append(time.process_time() - begun)
+    return statistics.median(seconds)
+
+
 def row(options: argparse.Namespace) -> None:
     """Measure one tokenizer; parts that were done before are not done again."""
     name, size = options.tokenizer, options.size
@@ -118,7 +153,8 @@ def row(options: argparse.Namespace) -> None:
     again = ("--data", material / "tokens", "--edits", material / "edits.jsonl", "--halves", material / "halves", "-t", name)
     start = once(runs, "start", lambda: seconds_of(*shared, *again, "--steps", 1, "--out", runs / "started"))
     later = once(runs, "rate", lambda: seconds_of(*shared, *again, "--steps", 1 + TIMED, "--out", runs / "some"))
-    seconds = (later - start) / TIMED
+    unit = once(runs, "reference", reference_seconds)
+    seconds = (later - start) / TIMED / unit
     steps = {"images": options.sequences // BATCH, "time": max(1, round(60 * options.minutes / seconds))}
     before: Path | None = None
     for budget in sorted(steps, key=steps.__getitem__):
@@ -126,7 +162,7 @@ def row(options: argparse.Namespace) -> None:
         once(runs, f"trained-{budget}", lambda: train(before, stopped, *shared, *again, "--steps", steps[budget]))  # noqa: B023
         once(runs, f"judged-{budget}", lambda: judge(stopped, name, options.prompts, results / budget))  # noqa: B023
         before = stopped
-    print(json.dumps({"tokenizer": name, "seconds a step": round(seconds, 4), "steps": steps}))
+    print(json.dumps({"tokenizer": name, "seconds a step": round(seconds, 4), "of a reference step": round(unit, 4), "steps": steps}))
 
 
 def train(before: Path | None, out: Path, *words: object) -> None:
@@ -223,7 +259,12 @@ def main() -> None:
     one = parts.add_parser("row", help="measure one tokenizer")
     one.add_argument("tokenizer", help="a name of the zoo, or the folder of a run of tokbench train")
     one.add_argument("--size", type=int, default=64, choices=(32, 64))
-    one.add_argument("--minutes", type=float, default=30, help="training time of the runs of equal time")
+    one.add_argument(
+        "--minutes",
+        type=float,
+        default=30,
+        help="training time of the runs of equal time, of a core that takes a second for the reference step",
+    )
     one.add_argument("--sequences", type=int, default=SEQUENCES, help="sequences of the runs that see equally much")
     one.add_argument("--prompts", type=int, default=500)
     one.add_argument("--probed", type=int, default=4_000, help="images that the probe is trained on")

@@ -58,6 +58,7 @@ def test_a_row_trains_once_for_both_budgets(study: ModuleType, tmp_path: Path, m
             Path(commands[-1][commands[-1].index("--out") + 1]).mkdir(parents=True, exist_ok=True)
 
     monkeypatch.setattr(study, "tokbench", tokbench)
+    monkeypatch.setattr(study, "reference_seconds", lambda: 0.5)
     monkeypatch.setattr(
         study, "seconds_of", lambda *words: (tokbench(*words), 200.0 if str(1 + study.TIMED) in map(str, words) else 0.0)[1]
     )
@@ -68,7 +69,7 @@ def test_a_row_trains_once_for_both_budgets(study: ModuleType, tmp_path: Path, m
     study.main()
     assert len(commands) == once, "what was done is not done again"
     trained = [words for words in commands if words[:2] == ["lm", "train"]]
-    long = [words for words in trained if words[words.index("--steps") + 1] in ("250", "360")]
-    assert [words[words.index("--steps") + 1] for words in long] == ["250", "360"]
+    long = [words for words in trained if words[words.index("--steps") + 1] in ("180", "250")]
+    assert [words[words.index("--steps") + 1] for words in long] == ["180", "250"]
     assert [words[-1] == "--resume" for words in long] == [False, True]
-    assert [Path(words[2]).name for words in commands if words[:2] == ["lm", "evaluate"]] == ["vqvae-tiny_images", "vqvae-tiny_time"]
+    assert [Path(words[2]).name for words in commands if words[:2] == ["lm", "evaluate"]] == ["vqvae-tiny_time", "vqvae-tiny_images"]
