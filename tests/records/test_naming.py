@@ -41,6 +41,7 @@ def test_records_are_called_after_what_distinguishes_them(folder):
     found.append(written(tokbench.load("pixel"), folder))
     found.append(written(tokbench.load("pixel"), folder))
     base = "pixel-palette-512_photos-64+data=data"
+    assert written(tokbench.load("pixel"), folder, data="more", tokenizer_batch=4) == f"{base.replace('=data', '=more')}+at-once=4"
     assert found[:4] == [base, f"{base}+size=32", base.replace("=data", "=more"), f"{base}+metrics=psnr-ssim"]
     assert found[4].startswith("pixel-palette-512+weights=")
     assert found[5].startswith(f"{base}+weights=")

@@ -15,6 +15,7 @@ from tokbench.records.intervals import Interval
 from tokbench.records.protocol import get_protocol
 from tokbench.records.record import DataInfo, Environment, MetricResult, Record, Timing, TokenizerInfo, TokensInfo
 from tokbench.report.render import print_tables, render
+from tokbench.report.sections import make_sections
 from tokbench.report.table import make_tables
 
 RECORD = Record(
@@ -405,3 +406,16 @@ def test_headers_of_csv_have_no_formulas(key):
     header = next(csv.reader(io.StringIO(render(make_tables([named]), "csv"))))
     assert f"'{key}" in header
     assert not [name for name in header if name[0] in "=+-@"]
+
+
+def test_labels_of_earlier_records_are_read_without_rounding(make_record):
+    first, second = (make_record(name).record for name in ("vqvae/tiny", "vae/tiny"))
+    protocol = replace(second.protocol, tokenizer_batch=64, compiled=True)
+    second = replace(second, protocol=protocol, protocol_label=f"{second.protocol_label}+tokenizer_batch=64+compiled=True")
+    for records in ((first, second), (second, first)):
+        (section,) = make_sections(records)
+        assert "tokenizer_batch" not in section.title
+    (table,) = make_tables([first, second])
+    assert any("compiled or not; 16 or 64 images at once" in note for note in table.notes)
+    half = replace(second, protocol=replace(protocol, precision="bf16"))
+    assert len(make_sections([first, half])) == 2

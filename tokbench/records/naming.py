@@ -35,7 +35,8 @@ def record_name(record: Record) -> str:
 
 
 def distinction(record: Record, other: Record) -> str:
-    """What tells a record from another one of the same name: weights, source, configuration, images, device, metrics.
+    """What tells a record from another one of the same name: weights, source, configuration, images, device, metrics,
+    images at once.
 
     Returns:
         Such as ``+weights=1a2b3c4d``; empty if it is a repeat.
@@ -46,13 +47,15 @@ def distinction(record: Record, other: Record) -> str:
         "config": (record.tokenizer.config, other.tokenizer.config),
         "images": (record.data.pixels_digest, other.data.pixels_digest),
         "device": (record.timing.device, other.timing.device),
+        "at-once": (record.protocol.at_once, other.protocol.at_once),
+        "compiled": (record.protocol.compiled, other.protocol.compiled),
         "metrics": (sorted(record.metrics), sorted(other.metrics)),
     }
     return "".join(f"+{key}={_short(key, own)}" for key, (own, there) in parts.items() if own != there)
 
 
 def _short(key: str, value: Any) -> str:
-    if key == "device":
+    if key in ("device", "at-once", "compiled"):
         return str(value)
     if key == "metrics" and len("-".join(value)) <= SETTINGS:
         return "-".join(value)

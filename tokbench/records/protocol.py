@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Literal
 
@@ -173,20 +173,25 @@ class Protocol:
         return self.size if self.judged_size is None else self.judged_size
 
     @property
+    def figures_from(self) -> Hashable:
+        """Whatever figures of the same images depend on by more than rounding: protocols alike in it compare."""
+        return tuple((field.name, getattr(self, field.name)) for field in fields(self) if field.name not in (*ROUNDING, "samples"))
+
+    @property
     def at_once(self) -> int:
         """Images the tokenizer sees at once."""
         return self.micro_batch if self.tokenizer_batch is None else self.tokenizer_batch
 
     @property
     def label(self) -> str:
-        """The preset's name, with every setting that differs from it: ``photos-64+size=128``."""
+        """The preset's name, with every setting that differs from it but by rounding: ``photos-64+size=128``."""
         base = EARLIER.get((self.name, self.version)) or PRESETS.get(self.name)
         if base is None:
             return self.name
         changed = [
             field.name
             for field in fields(self)
-            if field.name not in ("name", "version") and getattr(self, field.name) != getattr(base, field.name)
+            if field.name not in ("name", "version", *ROUNDING) and getattr(self, field.name) != getattr(base, field.name)
         ]
         return "+".join([self.name, *(f"{name}={getattr(self, name)}" for name in changed)])
 
@@ -196,6 +201,9 @@ PIXELS_IN = (
     *("precision", "micro_batch", "noise", "tokenizer_batch", "compiled"),
 )
 """Settings that reach the tokenizer; all others say how its images are judged."""
+
+ROUNDING = ("micro_batch", "tokenizer_batch", "compiled")
+"""Settings that figures depend on by rounding alone: recorded, said below tables, and no reason to keep records apart."""
 
 DEFAULT, CLEAN = "photos-64", "tokbench-256"
 """Presets of the images that come with the package, and of folders and data sets."""
@@ -293,6 +301,12 @@ CHANGEABLE = (
     "jpeg_draft",
 )
 """Settings a user may change; the others name what the metrics do."""
+
+
+def without_rounding(label: str) -> str:
+    """The label of a protocol without settings that figures depend on by rounding alone, which earlier versions wrote there."""
+    first, *changes = label.split("+")
+    return "+".join([first, *(change for change in changes if change.partition("=")[0] not in ROUNDING)])
 
 
 def get_protocol(name: str = DEFAULT, changes: Mapping[str, object] | None = None, *, data: str | None = None) -> Protocol:

@@ -5,12 +5,17 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 
 from tokbench.configs import canonical_json, flat, plain
+from tokbench.records.protocol import ROUNDING
 from tokbench.records.record import MetricResult, Record
 from tokbench.report.words import shortened
 
 SETTINGS_MARK, SPEED_MARK = "≠", "‡"
-COUNTED = ("images", "tokens_per_codebook")
-"""Settings of a metric that follow from the tokenizer and the data, and say nothing about how it was measured."""
+MICRO_BATCH = "micro_batch"
+"""Setting of a metric that changes nothing but rounding."""
+
+COUNTED = ("images", "tokens_per_codebook", MICRO_BATCH)
+"""Settings of a metric that follow from the tokenizer and the data, or change nothing but rounding; they say nothing about how it was
+measured."""
 
 
 def settings_of(metric: MetricResult | None) -> str | None:
@@ -30,6 +35,18 @@ def on_one_machine(records: Sequence[Record]) -> bool:
     """Whether the speeds of all records that have one compare."""
     speeds = ((r.timing.encode_images_per_second, r.timing.decode_images_per_second) for r in records)
     return len({machine_of(record) for record, found in zip(records, speeds, strict=True) if found != (None, None)}) < 2
+
+
+def rounding_notes(records: Sequence[Record]) -> list[str]:
+    """Say what records of one table differ in that changes their figures by rounding alone: one sentence, or none."""
+    differing = [name for name in ROUNDING if len({getattr(record.protocol, name) for record in records}) > 1]
+    batches = list(dict.fromkeys(record.protocol.at_once for record in records))
+    said = ["compiled or not"] * ("compiled" in differing)
+    if len(batches) > 1:
+        said.append(f"{', '.join(map(str, batches[:-1]))} or {batches[-1]} images at once")
+    if "micro_batch" in differing and len(batches) < 2:
+        said.append("images at once that judges see")
+    return [f"rows differ in how they were computed ({'; '.join(said)}), which changes figures by rounding alone"] * bool(said)
 
 
 def unlike_most(values: Sequence[Hashable | None]) -> list[bool]:

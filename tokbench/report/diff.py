@@ -13,9 +13,10 @@ from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.records.figures import FIGURES, FigureInfo, known_figure
 from tokbench.records.intervals import Interval
+from tokbench.records.protocol import without_rounding
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
-from tokbench.report.comparable import machine_of
+from tokbench.report.comparable import COUNTED, machine_of
 from tokbench.report.gate import CHANGE, HIGH, LOW
 from tokbench.report.paired_sets import SetDifference, set_difference
 from tokbench.report.significance import PairedDifference, image_groups, interval_of_difference, paired_difference, too_few
@@ -228,7 +229,7 @@ def _by_subject(found: Sequence[tuple[Path, Record]]) -> dict[tuple[str, str, st
     """Records by tokenizer, protocol and data, then by configuration; the newest of each."""
     subjects: dict[tuple[str, str, str], dict[str, tuple[Path, Record]]] = {}
     for path, record in sorted(found, key=lambda item: (item[1].created, str(item[0]))):
-        subject = (record.tokenizer.name, record.protocol_label, record.data.name)
+        subject = (record.tokenizer.name, without_rounding(record.protocol_label), record.data.name)
         subjects.setdefault(subject, {})[canonical_json(record.tokenizer.config)] = (path, record)
     return subjects
 
@@ -306,7 +307,7 @@ def _keeps_apart(key: str, before: Record, after: Record) -> str:
     """Why a change between two records says nothing of their tokenizers; empty if nothing keeps them apart."""
     if key == "parameters":
         return ""
-    if before.protocol != after.protocol:
+    if before.protocol.figures_from != after.protocol.figures_from:
         return "measured under another protocol"
     if before.data.pixels_digest != after.data.pixels_digest:
         return "measured on other images"
@@ -334,4 +335,4 @@ def _minus(after: float, before: float) -> float:
 
 def _without_counts(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings without what only says how much was seen at once or in all."""
-    return {key: value for key, value in settings.items() if key not in ("images", "tokens_per_codebook", "micro_batch")}
+    return {key: value for key, value in settings.items() if key not in COUNTED}

@@ -32,7 +32,7 @@ def passes_of(records: Sequence[Record]) -> list[list[int]]:
     groups: dict[object, dict[int, int]] = {}
     for i in sorted(range(len(records)), key=lambda i: records[i].created):
         record = records[i]
-        key = (replace(record.protocol, noise=0), record.data.pixels_digest, canonical_json(record.tokenizer))
+        key = (replace(record.protocol, noise=0).figures_from, record.data.pixels_digest, canonical_json(record.tokenizer))
         groups.setdefault(key, {})[record.protocol.noise] = i
     return [[found[noise] for noise in sorted(found)] for found in groups.values() if len(found) > 1]
 

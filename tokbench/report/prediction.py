@@ -34,7 +34,7 @@ def prediction_sections(records: Sequence[PredictionRecord]) -> list[tuple[list[
     """Put records together that compare, with the names of their rows."""
     sections: dict[tuple[object, ...], list[PredictionRecord]] = {}
     for record in records:
-        sections.setdefault((record.protocol, record.prediction, record.data.pixels_digest), []).append(record)
+        sections.setdefault((record.protocol.figures_from, record.prediction, record.data.pixels_digest), []).append(record)
     return [(told_apart([visible(subject_label(record.tokenizer)) for record in section]), section) for section in sections.values()]
 
 

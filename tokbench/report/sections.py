@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, fields
 
 from tokbench.escapes import visible
-from tokbench.records.protocol import Protocol
+from tokbench.records.protocol import ROUNDING, Protocol, without_rounding
 from tokbench.records.record import Record
 from tokbench.report.subjects import names_of
 from tokbench.report.words import counted
@@ -41,7 +41,7 @@ def make_sections(records: Sequence[Record], *, mix: bool = False) -> list[Secti
             [f"{name} [{place}]" for name, place in zip(names_of([record.tokenizer for record in records]), where, strict=True)]
         )
         return [Section("different protocols and data, see the rows", tuple(names), tuple(range(len(records))))]
-    groups: dict[tuple[str, Protocol, str], list[int]] = {}
+    groups: dict[Hashable, list[int]] = {}
     for i, record in enumerate(records):
         groups.setdefault(place_of(record), []).append(i)
     titles = _places([records[members[0]] for members in groups.values()])
@@ -51,9 +51,9 @@ def make_sections(records: Sequence[Record], *, mix: bool = False) -> list[Secti
     ]
 
 
-def place_of(record: Record) -> tuple[str, Protocol, str]:
-    """Records that share it compare."""
-    return record.protocol_label, record.protocol, record.data.pixels_digest
+def place_of(record: Record) -> tuple[Hashable, str]:
+    """Records that share it compare: they are of the same images, and figures under their protocols differ by rounding at most."""
+    return record.protocol.figures_from, record.data.pixels_digest
 
 
 def told_apart(names: Sequence[str]) -> list[str]:
@@ -70,13 +70,13 @@ def _places(records: Sequence[Record]) -> list[str]:
     """Protocol and data of each; where one label stands for several protocols, the settings that differ follow it."""
     protocols: dict[str, dict[Protocol, None]] = {}
     for record in records:
-        protocols.setdefault(record.protocol_label, {})[record.protocol] = None
-    names = [field.name for field in fields(Protocol) if field.name != "version"]  # the version is always there
+        protocols.setdefault(without_rounding(record.protocol_label), {})[record.protocol] = None
+    names = [field.name for field in fields(Protocol) if field.name not in ("version", *ROUNDING)]  # the version is always there
     places = []
     for record in records:
-        data, protocol = record.data, record.protocol
-        differing = [name for name in names if len({getattr(other, name) for other in protocols[record.protocol_label]}) > 1]
-        label = "+".join([record.protocol_label, *(f"{name}={getattr(protocol, name)}" for name in differing)])
+        data, protocol, label = record.data, record.protocol, without_rounding(record.protocol_label)
+        differing = [name for name in names if len({getattr(other, name) for other in protocols[label]}) > 1]
+        label = "+".join([label, *(f"{name}={getattr(protocol, name)}" for name in differing)])
         groups = counted(data.groups, "group")
         places.append(visible(f"{label} v{protocol.version}, N={data.count} of {data.name} ({groups}), data {data.digest[:8]}"))
     return places

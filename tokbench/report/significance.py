@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tokbench.configs import canonical_json
 from tokbench.records.intervals import LEVEL, Interval, group_bootstrap
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
+from tokbench.report.comparable import MICRO_BATCH
 from tokbench.report.paired_sets import paired_p
+from tokbench.report.sections import place_of
 from tokbench.report.words import counted
 
 ALPHA = 1 - LEVEL
@@ -240,8 +243,12 @@ def _mean(rows: Mapping[str, float]) -> float:
 
 def _comparable(records: Sequence[Record], figures: Sequence[MetricResult]) -> bool:
     first, figure = records[0], figures[0]
-    same_run = all(r.protocol == first.protocol and r.data.pixels_digest == first.data.pixels_digest for r in records)
-    return same_run and all(f.settings == figure.settings and f.higher_is_better == figure.higher_is_better for f in figures)
+    same_run = all(place_of(record) == place_of(first) for record in records)
+    return same_run and all(_settings(f) == _settings(figure) and f.higher_is_better == figure.higher_is_better for f in figures)
+
+
+def _settings(figure: MetricResult) -> str:
+    return canonical_json({key: value for key, value in figure.settings.items() if key != MICRO_BATCH})
 
 
 def _sign_flip_test(sums: np.ndarray, seed: int) -> tuple[float, int]:

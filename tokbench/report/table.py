@@ -12,7 +12,15 @@ from tokbench.records.figures import BY_KEY, FIGURES, RATES, SPEEDS, FigureInfo,
 from tokbench.records.intervals import Interval
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
-from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK, differing_settings, on_one_machine, settings_of, unlike_most
+from tokbench.report.comparable import (
+    SETTINGS_MARK,
+    SPEED_MARK,
+    differing_settings,
+    on_one_machine,
+    rounding_notes,
+    settings_of,
+    unlike_most,
+)
 from tokbench.report.sections import Section, make_sections, place_of
 from tokbench.report.significance import significantly_best, too_few
 from tokbench.report.subjects import one_by_names
@@ -317,7 +325,7 @@ def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list
     notes = [*training_notes(records, keys), *one_by_names([record.tokenizer for record in records])]
     if any(metric.exact and (keys is None or key in keys) for record in records for key, metric in record.metrics.items()):
         notes.append(EXACT_NOTE)
-    notes += _unlike_notes(records, keys)
+    notes += [*_unlike_notes(records, keys), *rounding_notes(records)]
     if (keys is None or set(keys).intersection(TIMED)) and not on_one_machine(records):
         notes.append(SPEED_NOTE)
     few = dict.fromkeys(too_few(record.data.count, record.data.groups) for record in records)

@@ -70,11 +70,11 @@ def _named(metric: MetricResult) -> str:
 
 def _set(metric: MetricResult | None) -> Hashable:
     settings = {} if metric is None else metric.settings
-    return canonical_json({name: value for name, value in settings.items() if name not in (*COUNTED, REFERENCE, "micro_batch")})
+    return canonical_json({name: value for name, value in settings.items() if name not in (*COUNTED, REFERENCE)})
 
 
 def _differs(name: str, first: MetricResult, second: MetricResult) -> bool:
-    return name not in (*COUNTED, REFERENCE, "micro_batch") and first.settings.get(name) != second.settings.get(name)
+    return name not in (*COUNTED, REFERENCE) and first.settings.get(name) != second.settings.get(name)
 
 
 def _explained(first: MetricResult, second: MetricResult, judged: Sequence[Cause]) -> bool:
