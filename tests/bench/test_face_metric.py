@@ -46,6 +46,7 @@ def test_distances_matches_and_rows(embedder, crops, observe):
     metric.update(observe(crops, noisy))
     rows = metric.rows()["face_distance"]
     assert [rows[f"{i:03d}"] == 0 for i in range(24)] == [i % 2 == 1 for i in range(24)]
+    assert metric.rows()["face_match"] == {name: float(distance <= 0.6) for name, distance in rows.items()}
     values = metric.compute()
     assert values["face_distance"] == pytest.approx(sum(rows.values()) / 24, rel=1e-12)
     assert values["face_match"] == sum(distance <= 0.6 for distance in rows.values()) / 24

@@ -100,5 +100,8 @@ def test_the_metric_is_that_of_its_features_in_any_order() -> None:
     assert list(whole.compute().values()) == pytest.approx(slow(*features, 3, 5), abs=1e-12)
     assert tuple(whole.report()) == ("precision", "recall", "density", "coverage")
     assert {figure.interval.method for figure in whole.report().values()} == {"bootstrap of 10 groups, 1000 resamples, balls kept"}
+    kept = overlap(*features, near=3, wide=5)
+    for key, values in (("precision", kept.precision), ("coverage", kept.coverage), ("density", kept.density), ("recall", kept.recall)):
+        assert whole.report()[key].without["0"] == pytest.approx(values[4:].mean(), rel=1e-12)
     assert metric().not_applicable(Subject(None, 5, (64, 64))) == "5 images; neighbours number 5 need more"
     assert metric().not_applicable(Subject(None, 6, (64, 64))) is None

@@ -9,6 +9,7 @@ from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.ris import RIS
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.observation import Listing, Observation
+from tokbench.records.left_out import cluster_of
 
 CLASSES = torch.randn(5, 4, generator=torch.Generator().manual_seed(3)) * 3
 
@@ -44,6 +45,16 @@ def test_it_is_that_of_torch_fidelity():
         assert found[key].interval.low < wanted < found[key].interval.high
         assert "clusters in 10 folds" in found[key].interval.method
         assert wanted > 1.2
+
+
+def test_without_a_cluster_it_is_that_of_the_others():
+    images, groups = pictures(90), [f"{i % 30}" for i in range(90)]
+    metric, rest = toy(), toy()
+    metric.update(observation(*images, list(range(90)), groups))
+    cluster = cluster_of("7")
+    rest.update(observation(*images, [i for i in range(90) if cluster_of(groups[i]) != cluster], groups))
+    for key, figure in metric.report().items():
+        assert (figure.part, figure.without[f"{cluster:02d}"]) == ("cluster", rest.report()[key].value)
 
 
 def test_the_interval_is_that_of_other_images():

@@ -105,6 +105,24 @@ def test_psnr_of_presets(restored, name):
     assert figure(PSNR(protocol), found).value == pytest.approx(expected, abs=2e-4 if protocol.pixels != "bytes" else 1e-9)
 
 
+@pytest.mark.parametrize("name", ["flowmo", "vtbench"])
+def test_pooled_decibels_are_known_without_each_group(restored, name):
+    """Batches stay as they are but for the images of the group, so that no image comes into another batch."""
+    protocol = replace(PRESETS[name], judged_size=None, psnr_range="255", pixels="bytes")
+    listing = Listing(restored.ids, tuple(f"{i // 2}" for i in range(COUNT)))
+    found = observed(restored, protocol, listing)
+    errors = ((levels(found.reference) - levels(found.reconstruction)) ** 2).mean(axis=(1, 2, 3))
+    without = figure(PSNR(protocol), found).without
+    assert set(without) == set(listing.groups)
+    for group, value in without.items():
+        kept = np.array([other != group for other in listing.groups])
+        if name == "vtbench":
+            assert value == pytest.approx(decibels(errors[kept].mean()), abs=1e-9)
+        else:
+            parts = [errors[start : start + 5][kept[start : start + 5]] for start in range(0, COUNT, 5)]
+            assert value == pytest.approx(np.mean([decibels(part.mean()) for part in parts if len(part)]), abs=1e-9)
+
+
 def test_batches_are_cut_in_the_order_of_the_listing_however_images_come(restored):
     protocol = PRESETS["flowmo"]
     whole = figure(PSNR(protocol), seen(restored, protocol))

@@ -133,6 +133,28 @@ def test_figures_of_whole_sets_are_drawn_from_their_intervals(on):
     assert (unknown.rank, unknown.interval, unknown.best) == (1.0, None, False)
 
 
+def test_figures_of_whole_sets_are_paired_where_records_say_what_they_are_without_parts(on):
+    """Hard groups move both alike, by more than the two differ: intervals drawn for each by itself cannot tell them apart."""
+    rng = np.random.default_rng(0)
+    hard = {f"{i:03d}": float(value) for i, value in enumerate(rng.normal(size=10))}
+
+    def item(name, data, value, more):
+        one = with_fd(on(name, data), value, 40.0)
+        column = {image: value + hard[image[:3]] + more * rng.normal() for image in one.rows["psnr"]}
+        by_group = {image: column[f"{image[:3]}/00"] for image in column}
+        return replace(one, rows={**one.rows, "fd_efflite0.without": by_group})
+
+    def ranks(more, keep=True):
+        items = [item(name, data, value, more) for data in ("photos/test", "text") for name, value in (("a", 50.0), ("b", 53.0))]
+        items = items if keep else [replace(one, rows={}) for one in items]
+        return standing(items, "fd_efflite0")["a"]
+
+    paired, noisy, apart = ranks(0.02), ranks(2.0), ranks(0.02, keep=False)
+    assert (paired.rank, paired.interval.low, paired.interval.high, paired.best) == (1.0, 1.0, 1.0, True)
+    assert (noisy.rank, noisy.interval.high, noisy.best) == (1.0, 2.0, False)
+    assert (apart.rank, apart.interval.high, apart.best) == (1.0, 2.0, False)
+
+
 def test_only_those_measured_wherever_two_are_have_a_standing(on):
     items = [on("a"), on("b"), on("c"), on("a", "text"), on("b", "text"), on("a", "birds")]
     records, rows = apart(items)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -10,14 +11,17 @@ import pytest
 from scipy.stats import t
 
 from tokbench.bench.runner import run
+from tokbench.records.left_out import WITHOUT as ENDS
+from tokbench.records.left_out import cluster_of, parts_of
 from tokbench.records.protocol import get_protocol
 from tokbench.records.record import MetricResult
-from tokbench.records.store import WITHOUT, read_rows, write_record
+from tokbench.records.store import read_rows, write_record
 from tokbench.report.diff import diff_records
-from tokbench.report.paired_sets import set_difference
+from tokbench.report.paired_sets import left_out, set_difference
 from tokbench.report.significance import interval_of_difference, significantly_best
 
 KEY = "fd_efflite0"
+WITHOUT = ENDS["group"]
 
 
 def spread(values):
@@ -55,6 +59,42 @@ def test_the_interval_is_the_jackknife_of_the_difference(of_values):
     assert found.interval.high - found.value == pytest.approx(t.ppf(0.975, 7) * error)
     assert found.p == pytest.approx(2 * t.sf(abs(found.value) / error, 7))
     assert (found.groups, found.interval.method) == (8, "paired jackknife of 8 groups")
+
+
+@pytest.mark.parametrize("keep", [12, 6])
+def test_resamples_spread_as_the_jackknife_says(of_values, keep):
+    """Also where what a figure is without a group is known of half the groups alone; one tokenizer's groups move it as the other's do."""
+    values = np.random.default_rng(0).normal(size=(12, 6))
+    sides = [of_values(values), of_values(values * 2)]
+    for _, rows in sides:
+        rows[KEY + WITHOUT] = {name: value for name, value in rows[KEY + WITHOUT].items() if int(name[:3]) < keep}
+    found = left_out(sides, KEY)
+    assert (len(found.estimates), found.count) == (keep, 12)
+    picks = np.random.default_rng(1).multinomial(keep, [1 / keep] * keep, size=20_000)
+    drawn = found.resampled(np.array([record.metrics[KEY].value for record, _ in sides]), picks)
+    for i, (record, rows) in enumerate(sides):
+        alone = set_difference([(1.0, record, rows)], KEY)
+        error = (alone.interval.high - alone.value) / t.ppf(0.975, keep - 1)
+        assert drawn[:, i].std() == pytest.approx(error, rel=0.03)
+        assert drawn[:, i].mean() == pytest.approx(alone.value, abs=0.05 * error)
+    assert drawn[:, 1] == pytest.approx(2 * drawn[:, 0])
+
+
+def test_clusters_and_tenths_are_left_out_as_they_were_measured(of_values):
+    """Groups of one part have one number, and count once."""
+    values = np.random.default_rng(0).normal(size=(40, 6))
+    record, _ = of_values(values)
+    groups = [f"{i:03d}" for i in range(40)]
+    for part, what in (("cluster", "clusters"), ("tenth", "tenths of the groups")):
+        of = parts_of(part, groups)
+        numbers = {name: float(place) for place, name in enumerate(sorted(set(of.values())))}
+        rows = {KEY + ENDS[part]: {f"{group}/{j}": numbers[of[group]] for group in groups for j in range(6)}}
+        found = left_out([(record, rows), (record, rows)], KEY)
+        assert found.estimates[:, 1].tolist() == list(numbers.values())
+        assert found.name == f"{len(numbers)} {what}"
+        assert left_out([(record, rows), (record, {})], KEY) is None
+    assert len(set(parts_of("tenth", groups).values())) == 10
+    assert [parts_of("cluster", groups)[name] for name in groups[:2]] == [f"{cluster_of(name):02d}" for name in groups[:2]]
 
 
 def test_the_interval_holds_the_true_difference_as_often_as_it_says(of_values):
@@ -100,20 +140,28 @@ def test_nothing_is_told_of_other_images_few_groups_or_equal_records(of_values):
 def test_runs_keep_what_distances_are_without_each_group_and_gates_use_it(tokbench_cli, folder, tmp_path):
     paths = []
     for name in ("patch/kmeans-1024", "pixel/palette-512"):
-        found = run(name, folder, protocol=get_protocol(changes={"size": 64}), metrics="kd_efflite0,psnr")
+        found = run(name, folder, protocol=get_protocol(changes={"size": 64}), metrics="kd_efflite0,psnr,codebook")
         paths.append(write_record(found.record, found.rows, tmp_path / "runs"))
     rows = read_rows(paths[0])
     column = rows["kd_efflite0" + WITHOUT]
     assert set(column) == {f"{i:02d}.png" for i in range(12)}
     assert len(set(column.values())) == 12
-    (folder / "03.png").unlink()
-    without = run("patch/kmeans-1024", folder, protocol=get_protocol(changes={"size": 64}), metrics="kd_efflite0").record
-    assert column["03.png"] == pytest.approx(without.metrics["kd_efflite0"].value, rel=1e-6)
+    alike = {f"{i:02d}.png" for i in range(12) if cluster_of(f"{i:02d}.png") == cluster_of("03.png")}
+    counted = {key: rows[key + ENDS["cluster"]]["03.png"] for key in ("usage", "dead_codes", "entropy_bits", "perplexity")}
+    assert "entropy_bits_per_image" + ENDS["cluster"] in rows
+    for name in ("03.png", *sorted(alike - {"03.png"})):
+        (folder / name).unlink()
+        without = run("patch/kmeans-1024", folder, protocol=get_protocol(changes={"size": 64}), metrics="kd_efflite0,codebook").record
+        if name == "03.png":
+            assert column["03.png"] == pytest.approx(without.metrics["kd_efflite0"].value, rel=1e-6)
+    for key, value in counted.items():
+        assert value == pytest.approx(without.metrics[key].value, rel=1e-12)
     arguments = ("diff", paths[0], paths[1], "--fail-if")
     status, out, err = tokbench_cli(*arguments, "kd_efflite0.change.high<0")
     assert status == 1, err
     assert "failed kd_efflite0.change.high<0" in err
     assert "paired jackknife of 12 groups" in out
+    assert re.search(r"usage .*paired jackknife of \d+ clusters, p ", out)
     assert tokbench_cli(*arguments, "kd_efflite0.change.low>0")[0] == 0
     status, _, err = tokbench_cli(*arguments, "parameters.change.low>0")
     assert status == 1

@@ -2,18 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 
-from tokbench.records.intervals import Interval, group_jackknife
-
-CLUSTERS = 64
-"""Groups of images are counted in so many clusters at most, by a hash of their names."""
-
-
-def cluster_of(group: str) -> int:
-    """The cluster of a group, from 0 to ``CLUSTERS`` - 1."""
-    return hashlib.sha256(group.encode()).digest()[0] % CLUSTERS
+from tokbench.records.intervals import FEWEST_FOLDS, Interval, group_jackknife
 
 
 def cluster_jackknife(figure: float, of: Callable[[tuple[int, ...]], float], clusters: Sequence[int]) -> Interval | None:
@@ -29,6 +20,19 @@ def cluster_jackknife(figure: float, of: Callable[[tuple[int, ...]], float], clu
     """
     names = [f"{cluster:02d}" for cluster in clusters]
     return named(group_jackknife(figure, lambda kept: of(tuple(c for c, keep in zip(clusters, kept, strict=True) if keep)), names))
+
+
+def without_clusters(of: Callable[[int], float], clusters: Sequence[int]) -> dict[str, float] | None:
+    """What a figure is without each cluster, as ``Figure.without`` has it.
+
+    Args:
+        of: Computes the figure without one cluster.
+        clusters: Those that hold images.
+
+    Returns:
+        Name of the cluster to the figure without it; None with fewer than five clusters.
+    """
+    return {f"{cluster:02d}": of(cluster) for cluster in clusters} if len(clusters) >= FEWEST_FOLDS else None
 
 
 def named(interval: Interval | None) -> Interval | None:

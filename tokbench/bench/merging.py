@@ -115,6 +115,8 @@ class Merging:
             raise none_readable(facts.data, LoadReport(requested=self._requested, skipped=self.skipped))
         measured = Subject(facts.layout, self._count, (protocol.seen_at, protocol.seen_at))
         results, rows, codebooks = self.panel.finish(measured, facts.tokenizer.trained_with)
+        skipped = {image.id for image in self.skipped}
+        rows = {column: {image: value for image, value in values.items() if image not in skipped} for column, values in rows.items()}
         seconds = self._seconds + time.perf_counter() - started
         record = Record(
             tokenizer=facts.tokenizer,

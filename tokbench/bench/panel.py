@@ -43,6 +43,7 @@ class Panel:
     def __init__(self, classes: Sequence[type[Metric]], subject: Subject, context: MetricContext, listing: Listing) -> None:
         """Create the metrics that apply."""
         self.failures: list[str] = []
+        self._listing = listing
         self._results: dict[str, MetricResult] = {}
         self._active: list[Metric] = []
         for cls in classes:
@@ -146,7 +147,7 @@ class Panel:
         for metric in tuple(self._active):
             for name, value in self._merged.pop(metric.name, {"states": {}})["states"].items():
                 setattr(metric, name, value)
-            found = self._attempt(metric, "finish", lambda metric=metric: read_metric(metric, measured, trained_with))  # type: ignore[misc]
+            found = self._attempt(metric, "finish", lambda metric=metric: read_metric(metric, measured, trained_with, self._listing))  # type: ignore[misc]
             if found is None:
                 continue
             results, own_rows, own_books = found

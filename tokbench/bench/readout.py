@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.bench.context import MetricContext
-from tokbench.bench.metrics.base import ByImage, Figure, Metric
-from tokbench.bench.observation import Subject
+from tokbench.bench.metrics.base import Figure, Metric
+from tokbench.bench.observation import Listing, Subject
 from tokbench.configs import canonical_json, plain
 from tokbench.records.figures import BY_KEY, FigureInfo
 from tokbench.records.intervals import Interval
+from tokbench.records.left_out import WITHOUT, parts_of
 from tokbench.records.record import CodebookUse, MetricResult
-from tokbench.records.store import WITHOUT
 from tokbench.weights.training import UNKNOWN
 
 
@@ -88,9 +88,15 @@ def _source_digest(cls: type) -> str | None:
 
 
 def read_metric(
-    metric: Metric, measured: Subject, trained_with: Sequence[str]
+    metric: Metric, measured: Subject, trained_with: Sequence[str], listing: Listing
 ) -> tuple[dict[str, MetricResult], dict[str, dict[str, float]], tuple[CodebookUse, ...]]:
     """Everything a metric has to say.
+
+    Args:
+        metric: It has seen all images.
+        measured: What was measured in the end.
+        trained_with: Networks and data that the tokenizer's training used.
+        listing: All images of the run.
 
     Raises:
         TypeError: If something is of another kind than a metric's contract says.
@@ -108,21 +114,20 @@ def read_metric(
         raise ValueError(f"report gives {given}, announced are {', '.join(keys_of(metric))}")
     results = {info.key: _result(info, report[info.key], settings, trained_with) for info in _infos(metric)}
     rows = {str(column): _numbers(column, values) for column, values in metric.rows().items()}
-    return results, rows | _without(metric, report), tuple(metric.codebooks())
+    return results, rows | _without(listing, report), tuple(metric.codebooks())
 
 
-def _without(metric: Metric, report: Mapping[str, Figure]) -> dict[str, dict[str, float]]:
-    """What figures of the whole set are without the group of each image, as columns of rows."""
-    listing = metric.listing if isinstance(metric, ByImage) else None
-    if listing is None:
-        return {}
-    return {
-        f"{key}{WITHOUT}": {
-            image: figure.without[group] for image, group in zip(listing.ids, listing.groups, strict=True) if group in figure.without
-        }
-        for key, figure in report.items()
-        if figure.without is not None
-    }
+def _without(listing: Listing, report: Mapping[str, Figure]) -> dict[str, dict[str, float]]:
+    """What figures of the whole set are without the part of each image, as columns of rows."""
+    found = {}
+    for key, figure in report.items():
+        if figure.without is not None:
+            known = (
+                parts_of("cluster", listing.groups) if figure.part == "cluster" else dict(zip(listing.groups, listing.groups, strict=True))
+            )
+            of_images = ((image, known[group]) for image, group in zip(listing.ids, listing.groups, strict=True))
+            found[f"{key}{WITHOUT[figure.part]}"] = {image: figure.without[name] for image, name in of_images if name in figure.without}
+    return found
 
 
 def judged(networks: Sequence[str], trained_with: Sequence[str]) -> bool | None:

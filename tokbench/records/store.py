@@ -23,9 +23,6 @@ logger = logging.getLogger(__name__)
 Rows = Mapping[str, Mapping[str, float]]
 """Column to image id to value."""
 
-WITHOUT = ".without"
-"""Ends the column that says, beside each image, what a figure of the whole set is without the group of that image."""
-
 MOST_ROWS = 20_000_000
 """Images that the rows beside a record may be of, where the record does not say."""
 

@@ -14,6 +14,7 @@ from tokbench.records.intervals import LEVEL, RESAMPLES, Interval
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
 from tokbench.report.comparable import with_other_settings
+from tokbench.report.paired_sets import left_out, of_whole_set
 from tokbench.report.sections import place_of, told_apart
 from tokbench.report.significance import all_rejected, image_groups, numbers_of
 from tokbench.report.subjects import names_of
@@ -85,8 +86,8 @@ def standings(places: Sequence[Place], records: Sequence[Record], rows: Sequence
 
     Those take part that have the figure on each data set on which two tokenizers or more have it. On each they are ranked, and a
     tokenizer's ranks are averaged. The interval is from resampling the groups of images of each data set, the same for all tokenizers, so
-    that it is paired by image. A figure of a whole set is drawn from its interval in the record, for each tokenizer by itself. The best
-    is better than each other one by more than chance, in as many of the resamples as Holm's procedure asks for.
+    that it is paired by image. A figure of a whole set moves by what it is without each part of the images, the same parts for all. Where
+    records do not say that, it is drawn from its interval, for each tokenizer by itself. The best is better than each other one by more than chance, in as many of the resamples as Holm's procedure asks for.
 
     Args:
         places: From ``places_of``.
@@ -147,8 +148,8 @@ def _figures(records: Sequence[Record], rows: Sequence[Rows], key: str) -> tuple
     columns = [numbers_of(own.get(key, {})) for own in rows]
     seed = hashlib.sha256(records[0].data.pixels_digest.encode(errors="backslashreplace")).digest()[:8]
     generator = np.random.Generator(np.random.PCG64(int.from_bytes(seed, "big")))
-    if not all(columns) or len({frozenset(column) for column in columns}) > 1:
-        return _from_intervals(records, key, generator)
+    if not all(columns) or any(of_whole_set(own, key) for own in rows) or len({frozenset(column) for column in columns}) > 1:
+        return _of_sets(records, rows, key, generator)
     ids = sorted(columns[0])
     values = np.array([[column[name] for name in ids] for column in columns])
     bound = float(np.abs(values[np.isfinite(values)]).max(initial=0.0)) + 1.0
@@ -172,10 +173,28 @@ def _sizes(groups: int) -> list[int]:
 
 def _resampled(sums: np.ndarray, counts: np.ndarray, generator: np.random.Generator, size: int) -> np.ndarray:
     """Means over groups drawn with replacement, ``[size, k]``."""
-    groups = len(counts)
-    picks = generator.integers(groups, size=(size, groups)) + groups * np.arange(size)[:, None]
-    weights = np.bincount(picks.ravel(), minlength=size * groups).reshape(size, groups).astype(np.float64)
+    weights = _weights(len(counts), generator, size)
     return (weights @ sums) / (weights @ counts)[:, None]
+
+
+def _weights(groups: int, generator: np.random.Generator, size: int) -> np.ndarray:
+    """How often each group is drawn in each resample, ``[size, groups]``."""
+    picks = generator.integers(groups, size=(size, groups)) + groups * np.arange(size)[:, None]
+    return np.bincount(picks.ravel(), minlength=size * groups).reshape(size, groups).astype(np.float64)
+
+
+def _of_sets(
+    records: Sequence[Record], rows: Sequence[Rows], key: str, generator: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Figures of whole sets, resampled by what they are without each part of the images; each by itself where records do not say that."""
+    found = left_out(list(zip(records, rows, strict=True)), key)
+    values = np.array([record.metrics[key].reached for record in records], dtype=np.float64)
+    if found is None or not np.isfinite(values).all() or not np.isfinite(found.estimates).all():
+        return _from_intervals(records, key, generator)
+    parts = len(found.estimates)
+    drawn = np.concatenate([found.resampled(values, _weights(parts, generator, size)) for size in _sizes(parts)])
+    scale = float(np.abs(values).max()) or 1.0
+    return np.round(values / scale, DIGITS), np.round(drawn / scale, DIGITS)
 
 
 def _from_intervals(records: Sequence[Record], key: str, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray | None]:

@@ -264,9 +264,14 @@ def _judged(
     after: Mapping[str, float],
     pair: SetDifference | None,
 ) -> Change:
+    higher = second.higher_is_better
+    if pair is not None and not any(one.exact):  # a figure of the whole set, though there may be values of images beside it
+        if one.before == one.after:
+            return replace(one, verdict="same", why="equal")
+        why = f"{pair.interval.method}, p {pair.p:.2g}"
+        return replace(one, interval=pair.interval, verdict=_verdict(pair.value, pair.significant, higher), why=why)
     groups = image_groups(record, before.keys() | after.keys())
     paired = paired_difference(after, before, groups) if before and after and groups is not None else None
-    higher = second.higher_is_better
     if paired is not None:
         over = f"{counted(paired.images, 'pair')}, {counted(paired.groups, 'group')}, p {paired.p:.2g}"
         judged = replace(one, interval=paired.interval, verdict=_verdict(paired.sign, paired.significant, higher), why=over)
@@ -279,9 +284,6 @@ def _judged(
         return replace(one, change=None, why=why, unknown=why)
     if one.before == one.after:
         return replace(one, verdict="same", why="equal")
-    if pair is not None:
-        why = f"{pair.interval.method}, p {pair.p:.2g}"
-        return replace(one, interval=pair.interval, verdict=_verdict(pair.value, pair.significant, higher), why=why)
     interval = interval_of_difference(second, first)
     if interval is not None:
         apart = interval.low > 0 or interval.high < 0

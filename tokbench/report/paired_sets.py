@@ -16,8 +16,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from tokbench.records.intervals import FEWEST_FOLDS, LEVEL, Interval, jackknife_interval
+from tokbench.records.left_out import WITHOUT, Part, parts_of
 from tokbench.records.record import Record
-from tokbench.records.store import WITHOUT, Rows
+from tokbench.records.store import Rows
+
+PARTS: dict[Part, str] = {"group": "groups", "cluster": "clusters", "tenth": "tenths of the groups"}
+"""What parts are called."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class SetDifference:
         value: The difference.
         interval: 95 %.
         p: Two-sided, by Student's t of the jackknife's error.
-        groups: Groups that were left out one by one.
+        groups: Groups, or clusters of these, that were left out one by one.
     """
 
     value: float
@@ -52,23 +56,82 @@ def set_difference(sides: Sequence[tuple[float, Record, Rows]], key: str) -> Set
     Returns:
         The sum; None where a record does not say what its figure is without each group, or it is of other images.
     """
-    columns = [rows.get(key + WITHOUT, {}) for _, _, rows in sides]
+    found = left_out([(record, rows) for _, record, rows in sides], key)
     values = [record.metrics[key].value for _, record, _ in sides]
-    names = sorted(columns[0])
-    if not names or any(column.keys() != columns[0].keys() for column in columns) or None in values:
+    if found is None or None in values:
         return None
-    groups = _groups(sides[0][1], names)
-    if groups is None:
-        return None
-    by_group = [{groups[name]: column[name] for name in names} for column in columns]
-    ordered = sorted(by_group[0])
-    estimates = np.array([sum(weight * own[group] for (weight, _, _), own in zip(sides, by_group, strict=True)) for group in ordered])
+    estimates = found.estimates @ np.array([weight for weight, _, _ in sides])
     value = float(sum(weight * (own or 0.0) for (weight, _, _), own in zip(sides, values, strict=True)))
-    if len(ordered) < FEWEST_FOLDS or not np.isfinite([value, *estimates]).all():
+    if not np.isfinite([value, *estimates]).all():
         return None
-    count = round(len(ordered) * sides[0][1].data.count / len(names))
-    interval = jackknife_interval(value, estimates, f"paired jackknife of {len(ordered)} groups", count=max(count, len(ordered)))
-    return None if interval is None else SetDifference(value, interval, _p(value, interval, len(ordered)), len(ordered))
+    interval = jackknife_interval(value, estimates, f"paired jackknife of {found.name}", count=found.count)
+    return None if interval is None else SetDifference(value, interval, _p(value, interval, len(estimates)), len(estimates))
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What a figure of several records of the same images is without each part of these.
+
+    Args:
+        estimates: Part by record, ``[parts, records]``.
+        count: Parts there are in all, where some were chosen by chance.
+        name: How many parts, in words.
+    """
+
+    estimates: np.ndarray
+    count: int
+    name: str
+
+    def resampled(self, values: np.ndarray, picks: np.ndarray) -> np.ndarray:
+        """Figures of other images, to first order: parts are drawn with replacement, and each drawn one moves a figure as leaving it out did.
+
+        The standard deviation of what is drawn is the error of the jackknife.
+
+        Args:
+            values: The figures, ``[records]``.
+            picks: How often each part is drawn in each resample, ``[resamples, parts]``.
+
+        Returns:
+            ``[resamples, records]``.
+        """
+        known = len(self.estimates)
+        scale = (self.count - 1) / np.sqrt(self.count * (known - 1))
+        moved: np.ndarray = values + scale * (picks @ (self.estimates.mean(axis=0) - self.estimates))
+        return moved
+
+
+def of_whole_set(rows: Rows, key: str) -> bool:
+    """Whether a figure is no mean of values of images: beside its record stands what it is without parts of these."""
+    return any(key + end in rows for end in WITHOUT.values())
+
+
+def left_out(sides: Sequence[tuple[Record, Rows]], key: str) -> LeftOut | None:
+    """Read what a figure is without each part of the images, beside records of the same images.
+
+    Args:
+        sides: Records with the figure, and their rows.
+        key: Key of the figure.
+
+    Returns:
+        The figures; None if a record does not say that, is of other images or parts, or there are fewer than five parts.
+    """
+    for part, end in WITHOUT.items():
+        columns = [rows.get(key + end, {}) for _, rows in sides]
+        names = sorted(columns[0])
+        if not names or any(column.keys() != columns[0].keys() for column in columns):
+            continue
+        groups = _groups(sides[0][0], names)
+        if groups is None:
+            return None
+        part_of = parts_of(part, groups.values())
+        by_part = [{part_of[groups[name]]: column[name] for name in names} for column in columns]
+        ordered = sorted(by_part[0])
+        if len(ordered) < FEWEST_FOLDS:
+            return None
+        estimates = np.array([[own[name] for own in by_part] for name in ordered])
+        count = max(len(ordered), round(len(ordered) * sides[0][0].data.count / len(names)))
+        return LeftOut(estimates, count, f"{len(ordered)} {PARTS[part]}")
+    return None
 
 
 def _groups(record: Record, ids: Iterable[str]) -> dict[str, str] | None:

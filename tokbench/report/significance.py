@@ -13,7 +13,7 @@ from tokbench.records.intervals import LEVEL, Interval, group_bootstrap
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
 from tokbench.report.comparable import MICRO_BATCH
-from tokbench.report.paired_sets import paired_p
+from tokbench.report.paired_sets import of_whole_set, paired_p
 from tokbench.report.sections import place_of
 from tokbench.report.words import counted
 
@@ -189,7 +189,7 @@ def significantly_best(records: Sequence[Record], rows: Sequence[Rows], key: str
     if higher is None:
         return best
     columns = {i: numbers_of(rows[i].get(key, {})) for i in figures}
-    if all(columns.values()):
+    if all(columns.values()) and not any(of_whole_set(rows[i], key) for i in figures):
         first = next(iter(columns))
         groups = image_groups(records[first], columns[first])
         if groups is not None:

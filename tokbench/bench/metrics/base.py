@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torchmetrics
 from torch import Tensor
@@ -18,7 +19,8 @@ from tokbench.bench.psnr import doubles
 from tokbench.configs import canonical_json
 from tokbench.data.names import Names
 from tokbench.records.figures import FigureInfo
-from tokbench.records.intervals import Interval, group_bootstrap
+from tokbench.records.intervals import FEWEST_FOLDS, Interval, group_bootstrap
+from tokbench.records.left_out import Part
 from tokbench.records.protocol import Pixels
 from tokbench.records.record import CodebookUse
 
@@ -32,7 +34,9 @@ class Figure:
         interval: Where repeated samples of the groups would put it, if that was estimated.
         by_codebook: The same number for every codebook, where there are several.
         exact: Images that came back exactly, where these have no number: ``value`` is that of the others, infinite if there are none.
-        without: Group to the number without it, of a figure of the whole set: differences on the same images are judged by it.
+        without: Group to the number without its part of the images, of a figure of the whole set. Differences on the same images are
+            judged by it. Where parts are clusters, it is name of the cluster to the number.
+        part: What is left out at once, see ``tokbench.records.left_out``.
     """
 
     value: float
@@ -40,6 +44,7 @@ class Figure:
     by_codebook: tuple[float, ...] | None = None
     exact: int = 0
     without: Mapping[str, float] | None = None
+    part: Part = "group"
 
 
 class Metric(torchmetrics.Metric):
@@ -247,6 +252,24 @@ class PerImageMetric(ByImage):
         values, groups = self.all_rows(name).tolist(), self.seen().groups
         order = self.all_rows("images").argsort().tolist()
         return [values[i] for i in order], [groups[i] for i in order]
+
+
+def mean_without(values: Sequence[float], groups: Sequence[str]) -> dict[str, float] | None:
+    """What a mean of values of images is without each group, as ``Figure.without`` has it.
+
+    Args:
+        values: One an image, finite.
+        groups: The group of each.
+
+    Returns:
+        Group to the mean of the others; None with fewer than five groups.
+    """
+    names = {name: number for number, name in enumerate(sorted(set(groups)))}
+    if len(names) < FEWEST_FOLDS:
+        return None
+    places = np.array([names[group] for group in groups])
+    sums, counts = np.bincount(places, weights=np.asarray(values, dtype=np.float64)), np.bincount(places)
+    return dict(zip(names, ((sums.sum() - sums) / (len(values) - counts)).tolist(), strict=True))
 
 
 def sum_exactly(values: list[float]) -> float:

@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from tokbench.bench.clusters import CLUSTERS, cluster_jackknife, cluster_of, named
+from tokbench.bench.clusters import cluster_jackknife, named, without_clusters
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.observation import Observation, Subject
 from tokbench.records.figures import figures_of
 from tokbench.records.intervals import Interval, group_bootstrap
+from tokbench.records.left_out import CLUSTERS, cluster_of
 from tokbench.records.record import CodebookUse
 from tokbench.tokens import DiscreteTokens
 
@@ -120,8 +121,19 @@ class Codebook(Metric):
                 return float(combine([statistic(one) for one in counts_of(kept)]))
 
             value = float(combine(values))
+
+            def of_others(left_out: int) -> float:
+                pairs = zip(counts_of(clusters), self._by_cluster, strict=True)
+                return float(combine([statistic(counts - own[left_out]) for counts, own in pairs]))
+
             interval = cluster_jackknife(value, of_some, clusters)
-            return Figure(value, interval and _within(interval, *limits), tuple(values) if len(values) > 1 else None)
+            return Figure(
+                value,
+                interval and _within(interval, *limits),
+                tuple(values) if len(values) > 1 else None,
+                without=without_clusters(of_others, clusters),
+                part="cluster",
+            )
 
         return {
             "usage": figure(_usage, (0.0, 1.0)),
@@ -139,10 +151,18 @@ class Codebook(Metric):
         by_cluster = [math.fsum(codebook) for codebook in zip(*bits, strict=True)]
         values = [total / count for total, count in zip(by_cluster, images, strict=True) for _ in range(count)]
         names = [f"{cluster:02d}" for cluster, count in zip(clusters, images, strict=True) for _ in range(count)]
+        whole, places = math.fsum(by_cluster), {cluster: place for place, cluster in enumerate(clusters)}
+
+        def of_others(left_out: int) -> float:
+            place = places[left_out]
+            return (whole - by_cluster[place]) / (sum(images) - images[place])
+
         return Figure(
-            math.fsum(by_cluster) / sum(images),
+            whole / sum(images),
             named(group_bootstrap(values, names)),
             tuple(math.fsum(codebook) / sum(images) for codebook in bits) if len(bits) > 1 else None,
+            without=without_clusters(of_others, clusters),
+            part="cluster",
         )
 
     def codebooks(self) -> tuple[CodebookUse, ...]:

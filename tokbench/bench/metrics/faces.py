@@ -17,6 +17,8 @@ from tokbench.nn.face_embedding import as_input
 from tokbench.records.figures import figures_of
 from tokbench.records.intervals import group_bootstrap
 
+MATCH = "face_match"
+
 THRESHOLD = 0.6
 """Largest distance of two pictures of one person. Source: King 2017, the face recognition example of dlib; face-api's default."""
 
@@ -70,7 +72,13 @@ class FaceSimilarity(PerImageMetric):
         """Return both figures and their intervals over groups."""
         distances, groups = self.in_order("values")
         matches = [float(distance <= THRESHOLD) for distance in distances]
-        return {**super().report(), "face_match": Figure(sum_exactly(matches) / len(matches), group_bootstrap(matches, groups))}
+        return {**super().report(), MATCH: Figure(sum_exactly(matches) / len(matches), group_bootstrap(matches, groups))}
+
+    def rows(self) -> dict[str, dict[str, float]]:
+        """One column a figure."""
+        rows = super().rows()
+        (distances,) = rows.values()
+        return {**rows, MATCH: {name: float(distance <= THRESHOLD) for name, distance in distances.items()}}
 
 
 def _centre(images: Tensor) -> Tensor:

@@ -20,11 +20,10 @@ from tokbench.bench.metrics.features import AllFeatures
 from tokbench.bench.metrics.frechet import MIN_IMAGES
 from tokbench.bench.observation import Subject
 from tokbench.records.intervals import FEWEST_FOLDS, jackknife_interval
+from tokbench.records.left_out import Part, parts_of
 
 MOST_ONE_BY_ONE = 2048
 """Images up to which every group is left out by itself; of more, a tenth of the groups at once."""
-
-FOLDS = 10
 
 
 class InfiniteFrechet(AllFeatures):
@@ -55,8 +54,11 @@ class InfiniteFrechet(AllFeatures):
         method = what if len(without) == len(set(names)) else f"{what} in {len(without)} folds"
         infinite, at_n = (info.key for info in self.figures)
         interval = jackknife_interval(value - bias, without, method) if grouped else None
-        by_group = dict(zip(sorted(set(names)), (without - bias).tolist(), strict=True)) if grouped and what == method else None
-        return {infinite: Figure(value - bias, interval, without=by_group), at_n: Figure(bias)}
+        part: Part = "group" if what == method else "tenth"
+        parts = parts_of(part, names)
+        of_part = dict(zip(sorted(set(parts.values())), (without - bias).tolist(), strict=True))
+        by_group = {name: of_part[place] for name, place in parts.items()} if grouped else None
+        return {infinite: Figure(value - bias, interval, without=by_group, part=part), at_n: Figure(bias)}
 
 
 def distance_and_without(before: np.ndarray, after: np.ndarray, groups: list[str]) -> tuple[float, np.ndarray]:
@@ -74,9 +76,9 @@ def distance_and_without(before: np.ndarray, after: np.ndarray, groups: list[str
         both = _moments(before), _moments(after)
         value = distance_of_moments(*both)
         return value, distances_without(*both, np.stack([before, after], axis=1), groups, value)
-    names = {name: number % FOLDS for number, name in enumerate(sorted(set(groups)))}
-    fold = np.array([names[group] for group in groups])
-    parts = [(_moments(before[fold == i]), _moments(after[fold == i])) for i in sorted(set(names.values()))]
+    tenth_of = parts_of("tenth", groups)
+    tenth = np.array([tenth_of[group] for group in groups])
+    parts = [(_moments(before[tenth == name]), _moments(after[tenth == name])) for name in sorted(set(tenth_of.values()))]
     return _distance(parts), np.array([_distance([*parts[:i], *parts[i + 1 :]]) for i in range(len(parts))])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from tokbench.bench.cache import FeatureCache
 from tokbench.bench.context import MetricContext
 from tokbench.bench.inception import figures_on, open_inception
-from tokbench.bench.metrics.base import Figure, sum_exactly
+from tokbench.bench.metrics.base import Figure, mean_without, sum_exactly
 from tokbench.bench.metrics.features import AllFeatures
 from tokbench.bench.neighbours import overlap
 from tokbench.bench.observation import Subject
@@ -24,7 +24,7 @@ class PRDC(AllFeatures):
     """How the features of reconstructions overlap with those of originals, by balls that reach to the k-th nearest neighbour.
 
     A reconstruction and its own original count as a pair, as in any set of samples and references. With other weights than the published
-    ones figures are ``precision[inception:DIGEST]`` and so on. Intervals resample groups and keep the balls as they are.
+    ones figures are ``precision[inception:DIGEST]`` and so on. Intervals and paired tests resample groups and keep the balls as they are.
     """
 
     name = "prdc"
@@ -60,5 +60,5 @@ class PRDC(AllFeatures):
         for info, values in zip(self.figures, (found.precision, found.recall, found.density, found.coverage), strict=True):
             interval = group_bootstrap(values.tolist(), groups)
             kept = interval and Interval(interval.low, interval.high, f"{interval.method}, balls kept")
-            report[info.key] = Figure(sum_exactly(values.tolist()) / len(values), kept)
+            report[info.key] = Figure(sum_exactly(values.tolist()) / len(values), kept, without=mean_without(values.tolist(), groups))
         return report

@@ -9,11 +9,11 @@ from typing import Any
 from torch import Tensor
 
 from tokbench.bench.context import MetricContext
-from tokbench.bench.metrics.base import Figure, PerImageMetric, sum_exactly
+from tokbench.bench.metrics.base import Figure, PerImageMetric, mean_without, sum_exactly
 from tokbench.bench.observation import Observation
 from tokbench.bench.psnr import doubles, psnr
 from tokbench.records.figures import figures_of
-from tokbench.records.intervals import Interval, group_bootstrap
+from tokbench.records.intervals import FEWEST_FOLDS, Interval, group_bootstrap
 from tokbench.records.protocol import Protocol, get_protocol
 
 __all__ = ["PSNR", "psnr"]
@@ -80,7 +80,7 @@ class PSNR(PerImageMetric):
             return super().report()
         decibels, groups = self.in_order("values")
         errors = [10 ** (-value / 10) for value in decibels]
-        found = self._pooled(errors, groups) if self.rules.psnr_averaging == "all pixels" else self._batched(errors)
+        found = self._pooled(errors, groups) if self.rules.psnr_averaging == "all pixels" else self._batched(errors, groups)
         return {self.figures[0].key: found}
 
     def _pooled(self, errors: Sequence[float], groups: Sequence[str]) -> Figure:
@@ -94,9 +94,10 @@ class PSNR(PerImageMetric):
         interval = None
         if ends is not None and ends.low > 0:
             interval = Interval(above - _decibels(ends.high), above - _decibels(ends.low), ends.method)
-        return Figure(above - _decibels(error), interval)
+        without = mean_without(errors, groups) or {}
+        return Figure(above - _decibels(error), interval, without={name: above - _decibels(mean) for name, mean in without.items()} or None)
 
-    def _batched(self, errors: Sequence[float]) -> Figure:
+    def _batched(self, errors: Sequence[float], groups: Sequence[str]) -> Figure:
         """Mean of the decibels of batches; those that came back exactly are counted, and left out."""
         size = self.rules.batch
         batches = [errors[start : start + size] for start in range(0, len(errors), size)]
@@ -105,7 +106,27 @@ class PSNR(PerImageMetric):
         exact = sum(len(batch) for batch, mean in zip(batches, means, strict=True) if not mean)
         if not values:
             return Figure(math.inf, exact=exact)
-        return Figure(sum_exactly(values) / len(values), group_bootstrap(values, [str(place) for place in range(len(values))]), exact=exact)
+        interval = group_bootstrap(values, [str(place) for place in range(len(values))])
+        without = None if exact else _batches_without(errors, groups, size, values)
+        return Figure(sum_exactly(values) / len(values), interval, exact=exact, without=without)
+
+
+def _batches_without(errors: Sequence[float], groups: Sequence[str], size: int, decibels: Sequence[float]) -> dict[str, float] | None:
+    """The mean of the decibels of batches without each group, where batches stay as they are but for its images."""
+    places: dict[str, list[int]] = {}
+    for place, group in enumerate(groups):
+        places.setdefault(group, []).append(place)
+    if len(places) < FEWEST_FOLDS:
+        return None
+    whole, found = math.fsum(decibels), {}
+    for group, members in sorted(places.items()):
+        left, total, count = set(members), whole, len(decibels)
+        for batch in sorted({place // size for place in members}):
+            rest = [errors[place] for place in range(batch * size, min(len(errors), (batch + 1) * size)) if place not in left]
+            total, count = total - decibels[batch], count - (not rest)
+            total += -_decibels(math.fsum(rest) / len(rest)) if rest else 0.0
+        found[group] = total / count
+    return found
 
 
 def _decibels(ratio: float) -> float:

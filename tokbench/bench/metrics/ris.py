@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tokbench.bench.cache import FeatureCache
-from tokbench.bench.clusters import CLUSTERS, cluster_jackknife, cluster_of
+from tokbench.bench.clusters import cluster_jackknife, without_clusters
 from tokbench.bench.context import MetricContext
 from tokbench.bench.inception import figures_on, open_inception
 from tokbench.bench.metrics.base import Figure
@@ -22,6 +22,7 @@ from tokbench.bench.metrics.features import FeatureMetric
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.observation import Observation
 from tokbench.records.figures import figures_of
+from tokbench.records.left_out import CLUSTERS, cluster_of
 
 UNIT = 2.0**-38
 """Probabilities and entropies are summed as whole numbers of this: such sums are the same in any order, for four million images."""
@@ -114,7 +115,8 @@ class RIS(FeatureMetric):
 
         def figure(side: int) -> Figure:
             value = self._score(side, clusters)
-            return Figure(value, cluster_jackknife(value, lambda some: self._score(side, some), clusters))
+            without = without_clusters(lambda left_out: self._score(side, tuple(c for c in clusters if c != left_out)), clusters)
+            return Figure(value, cluster_jackknife(value, lambda some: self._score(side, some), clusters), without=without, part="cluster")
 
         return {info.key: figure(side) for info, side in zip(self.figures, (1, 0), strict=True)}
 

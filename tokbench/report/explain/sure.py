@@ -10,7 +10,7 @@ from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
 from tokbench.report.explain.split import Corner, Share
-from tokbench.report.paired_sets import set_difference
+from tokbench.report.paired_sets import of_whole_set, set_difference
 from tokbench.report.significance import image_groups, interval_of_difference
 
 
@@ -38,7 +38,7 @@ def interval_of_share(share: Share, sides: Mapping[Corner, Sides], key: str) -> 
     """
     taken = [(weight, sides[corner]) for corner, weight in share.weights.items() if weight]
     columns = [(weight, side.rows.get(key, {})) for weight, side in taken]
-    together = _sums(columns)
+    together = {} if any(of_whole_set(side.rows, key) for _, side in taken) else _sums(columns)
     if together:
         groups = image_groups(taken[0][1].record, together)
         return group_bootstrap(list(together.values()), [name if groups is None else groups[name] for name in together])

@@ -9,9 +9,10 @@ from dataclasses import dataclass, replace
 from tokbench.configs import canonical_json
 from tokbench.escapes import visible
 from tokbench.records.figures import FIGURES
+from tokbench.records.left_out import is_without
 from tokbench.records.record import Record
 from tokbench.records.same import digests
-from tokbench.records.store import WITHOUT, Rows
+from tokbench.records.store import Rows
 from tokbench.report.table import DERIVED, SPEED, Column, Table, column_of, make_sections, make_tables
 
 COLOURS, SHAPES = 8, 5
@@ -118,7 +119,7 @@ class Group:
     @property
     def row_columns(self) -> list[Column]:
         """Metrics that at least one entry has per image, those of the table first."""
-        found = dict.fromkeys(key for entry in self.entries for key in sorted(entry.rows) if not key.endswith(WITHOUT))
+        found = dict.fromkeys(key for entry in self.entries for key in sorted(entry.rows) if not is_without(key))
         known = {column.key: column for column in (*map(column_of, FIGURES), *self.metric_columns)}
         ordered = [key for key in known if key in found] + [key for key in found if key not in known]
         return [known.get(key, Column(clipped(key), key, 4)) for key in ordered]
