@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from PIL import Image
 
 import tokbench
 from tokbench.bench.about import tokenizer_info
 from tokbench.bench.again import Workshop, metrics_of
+from tokbench.bench.prepared import RunOptions
 from tokbench.bench.runner import run
 from tokbench.errors import TokbenchError
 from tokbench.records.protocol import get_protocol
 from tokbench.records.record import GIVEN, TokenizerInfo, read_record
+from tokbench.records.references import reference_of
 from tokbench.records.store import write_record
 from tokbench.report.explain.causes import Between
 from tokbench.report.explain.plan import wanted
@@ -66,6 +71,82 @@ def test_every_order_measures_all_combinations(tokbench_cli, measured, folder, t
     assert len(list((tmp_path / "all").glob("*.json"))) == 2
     assert found["psnr"]["how"] == "means over all orders of 2 causes"
     assert all(step["orders"][0] <= step["change"] <= step["orders"][1] for step in found["psnr"]["steps"])
+
+
+@pytest.fixture
+def references(tmp_path, crops, monkeypatch):
+    """A folder of images, and statistics of others' features; few images give a distance here."""
+    monkeypatch.setattr("tokbench.bench.metrics.frechet.MIN_IMAGES", 8)
+    folder, file = tmp_path / "others", tmp_path / "stats.npz"
+    folder.mkdir()
+    for i, pixels in enumerate(crops[12:].permute(0, 2, 3, 1).numpy()):
+        Image.fromarray(pixels).save(folder / f"{i:02d}.png")
+    features = np.random.default_rng(0).normal(size=(1400, 1280))
+    np.savez(file, mu=features.mean(axis=0), sigma=np.cov(features, rowvar=False))
+    return folder, file
+
+
+def against(folder, reference, into, metrics="psnr,fd_efflite0_reference", **changes):
+    """Measures a tokenizer with a reference; returns the record's file."""
+    protocol = get_protocol(changes={"size": 32, **changes})
+    found = run(NAME, folder, protocol=protocol, metrics=metrics, options=RunOptions(reference=reference))
+    assert found.record.metrics["fd_efflite0_reference"].measured
+    return write_record(found.record, found.rows, into)
+
+
+def test_another_reference_is_told_from_another_resize_and_rounding(tokbench_cli, references, folder, tmp_path):
+    """The three together: each is a step of its own, in the order of a run, and they add up to the whole."""
+    images, statistics = references
+    first = against(folder, images, tmp_path / "a")
+    second = against(folder, statistics, tmp_path / "b", resize="bilinear", uint8="truncate")
+    key = "fd_efflite0_reference"
+    before, _ = figures(tokbench_cli, first, second)
+    assert [step["causes"] for step in before[key]["steps"]] == [["resize", "uint8", "reference"]]
+    assert [step["causes"] for step in before["psnr"]["steps"]] == [["resize", "uint8"]]
+    options = ("--measure", "--data", folder, "--reference", statistics, "--reference", images)
+    found, err = figures(tokbench_cli, first, second, *options, "--out", "between")
+    assert err.count("measured with resize") == 2
+    steps = found[key]["steps"]
+    assert [step["causes"] for step in steps] == [["resize"], ["uint8"], ["reference"]]
+    assert all(step["interval"] for step in steps)
+    alone = [
+        read_record(against(folder, images, tmp_path / f"c{i}", resize="bilinear", **more))
+        for i, more in enumerate(({}, {"uint8": "truncate"}))
+    ]
+    values = [record.metrics[key].value for record in (read_record(first), *alone, read_record(second))]
+    assert [step["change"] for step in steps] == [b - a for a, b in itertools.pairwise(values)]
+    assert abs(steps[2]["change"]) > abs(steps[0]["change"])
+    for figure in found.values():
+        assert math.fsum(step["change"] for step in figure["steps"]) == pytest.approx(figure["second"] - figure["first"], rel=1e-12)
+    assert [step["causes"] for step in found["psnr"]["steps"]] == [["resize"], ["uint8"]]
+
+
+def test_one_cause_is_the_reference_and_what_lies_between_is_measured_without_it_where_it_is_not_at_hand(
+    tokbench_cli, references, folder, tmp_path
+):
+    images, statistics = references
+    first, other = against(folder, images, tmp_path / "a"), against(folder, statistics, tmp_path / "b")
+    found, _ = figures(tokbench_cli, first, other, "--measure")
+    assert {key: [step["causes"] for step in figure["steps"]] for key, figure in found.items()} == {
+        "psnr": [],
+        "fd_efflite0_reference": [["reference"]],
+    }
+    second = against(folder, images, tmp_path / "c", resize="bilinear", uint8="truncate")
+    record = Between(read_record(first), read_record(second))
+    assert record.order == ("resize", "uint8")  # the same images, though they are cut otherwise
+    found, err = figures(tokbench_cli, first, second, "--measure", "--data", folder, "--out", "between")
+    assert "fd_efflite0_reference compares with a reference, and is not measured again without; give it by --reference" in err
+    assert [step["causes"] for step in found["psnr"]["steps"]] == [["resize"], ["uint8"]]
+    assert [step["causes"] for step in found["fd_efflite0_reference"]["steps"]] == [["resize", "uint8"]]
+    words = ("explain", first, second, "--measure", "--data", folder, "--metrics", "fd_efflite0_reference")
+    for more in ((), ("--reference", statistics)):
+        status, _, err = tokbench_cli(*words, *more)
+        assert status == 2
+        assert "the reference others, whose digest begins" in err
+        assert "is not at hand; give it by --reference" in err
+    plan = wanted(Between(read_record(other), read_record(second)), [], read_record(other), every=True)
+    assert len(plan) == 2**3 - 2
+    assert {("reference" in one.changed, reference_of(one.reference)["name"]) for one in plan} == {(True, "others"), (False, "stats.npz")}
 
 
 def test_a_machine_of_others_is_told_from_a_cause(tokbench_cli, measured, folder):

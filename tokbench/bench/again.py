@@ -10,15 +10,20 @@ from typing import Any
 from tokbench.bench.anchors import Anchor, parse_anchor
 from tokbench.bench.identity import CHANGED, KEPT, QUANTIZERS, TILING, weights_digest
 from tokbench.bench.merging import Evaluation
+from tokbench.bench.metrics import metric_classes
+from tokbench.bench.metrics.to_reference import ReferenceFrechet
 from tokbench.bench.prepared import RunOptions
+from tokbench.bench.reference_opening import References
 from tokbench.bench.runner import run
 from tokbench.configs import canonical_json, flat, plain
 from tokbench.data.open import comes_with_the_package, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.escapes import visible
 from tokbench.records.figures import BY_KEY
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import Record, TokenizerInfo
+from tokbench.records.references import identity_of, reference_of
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
 
@@ -32,15 +37,24 @@ class Workshop:
     Args:
         places: Where images are, as ``--data`` takes them; those that come with the package are found without.
         weights: Files or folders of weights that are not those of the zoo, as ``--weights`` takes them.
+        references: Statistics or images of others, as ``--reference`` takes them.
         device: Where tokenizers run.
     """
 
-    def __init__(self, places: Sequence[str], weights: Sequence[str], *, device: str) -> None:
+    def __init__(self, places: Sequence[str], weights: Sequence[str], references: Sequence[str] = (), *, device: str) -> None:
         self.places, self.weights, self.device = tuple(places), tuple(weights), device
+        self.references = tuple(References(spec) for spec in references)
         self._tokenizers: dict[str, Tokenizer | Anchor] = {}
 
     def measure(
-        self, tokenizer: TokenizerInfo, data: Record, protocol: Protocol, metrics: Sequence[str], options: RunOptions
+        self,
+        tokenizer: TokenizerInfo,
+        data: Record,
+        protocol: Protocol,
+        metrics: Sequence[str],
+        options: RunOptions,
+        *,
+        reference: Record | None = None,
     ) -> Evaluation:
         """Measure a tokenizer.
 
@@ -50,12 +64,19 @@ class Workshop:
             protocol: How to measure.
             metrics: Names of metrics.
             options: What changes no figure.
+            reference: A record of the reference to compare with. It is left out where no reference is at hand, and so are the figures
+                against it.
 
         Raises:
-            TokbenchError: If tokenizer or images are not at hand, or are other ones than those of the records.
+            TokbenchError: If tokenizer, images or reference are not at hand, or are other ones than those of the records.
         """
         subject = self._tokenizer(tokenizer)
         source = self._source(data, protocol)
+        if reference is not None and (needed := against(metrics)):
+            if not self.references and len(needed) == len(metrics):
+                raise _no_reference(reference)
+            if self.references:
+                options = replace(options, reference=self._reference(reference, protocol, data.data.count))
         found = run(subject, source, protocol=replace(protocol, data=source.name), metrics=tuple(metrics), options=options)
         chosen = ("samples", "seed", "size")
         alike = all(getattr(protocol, name) == getattr(data.protocol, name) for name in chosen)
@@ -65,6 +86,13 @@ class Workshop:
                 f"{found.record.data.digest[:8]}; give the same images by --data"
             )
         return found
+
+    def _reference(self, record: Record, protocol: Protocol, images: int) -> References:
+        """The reference of a record, among those at hand."""
+        for one in self.references:
+            if one.of(protocol, images=images).identity == identity_of(reference_of(record) or {}):
+                return one
+        raise _no_reference(record)
 
     def _tokenizer(self, info: TokenizerInfo) -> Tokenizer | Anchor:
         key = canonical_json([info.name, info.config, info.state_sha256, info.weights_sha256])
@@ -113,6 +141,18 @@ class Workshop:
                 return source
         here = f"; --data gives {', '.join(source.name for source in found)}" if found else ""
         raise TokbenchError(f"the images of {name} do not come with the package{here}; give their place by --data")
+
+
+def against(metrics: Sequence[str]) -> list[str]:
+    """Those of some metrics that compare with a reference."""
+    known = metric_classes()
+    return [name for name in metrics if name in known and issubclass(known[name], ReferenceFrechet)]
+
+
+def _no_reference(record: Record) -> TokbenchError:
+    given = reference_of(record) or {}
+    name, digest = visible(str(given.get("name"))), identity_of(given)[:8]
+    return TokbenchError(f"the reference {name}, whose digest begins {digest}, is not at hand; give it by --reference")
 
 
 def metrics_of(keys: Sequence[str]) -> list[str]:

@@ -77,7 +77,8 @@ def _images(spec: str, source: ImageSource, protocol: Protocol, measured: int) -
         if isinstance(found, SkippedImage):
             report.skipped.append(found)
             continue
-        size, report.pixels[source.ids[index]] = found
+        name = source.ids[index]
+        size, report.pixels[name], report.raw[name] = found
         indices.append(index)
         if size != (protocol.size, protocol.size):
             sizes.append(size)
@@ -102,16 +103,18 @@ def _images(spec: str, source: ImageSource, protocol: Protocol, measured: int) -
         guards.append(f"{len(source.passed_over)} of its files are of kinds that are not read")
     keys = tuple(report.pixels[source.ids[index]] for index in indices)
     digest = report.pixels_digest()
-    return ImagesReference(source.name, "images", digest, len(indices), tuple(guards), source, protocol, tuple(indices), keys)
+    return ImagesReference(
+        source.name, "images", digest, len(indices), tuple(guards), source, protocol, tuple(indices), keys, report.digest()
+    )
 
 
-def _look(source: ImageSource, protocol: Protocol, index: int) -> tuple[tuple[int, int], bytes] | SkippedImage:
-    """Size of one image as it is decoded, before it is cut, and digest of its pixels after."""
+def _look(source: ImageSource, protocol: Protocol, index: int) -> tuple[tuple[int, int], bytes, bytes] | SkippedImage:
+    """Size of one image as it is decoded, before it is cut, digest of its pixels after, and of what it is made from."""
     try:
-        image, _ = opened(source, protocol, index)
+        image, raw = opened(source, protocol, index)
     except UnreadableImage as error:
         return SkippedImage(source.ids[index], str(error))
-    return image.size, key_of(fit(image, protocol))
+    return image.size, key_of(fit(image, protocol)), raw
 
 
 def _of_training(spec: str, *, adm: bool) -> tuple[str, ...]:

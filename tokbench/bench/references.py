@@ -28,6 +28,7 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.records.protocol import Protocol
+from tokbench.records.references import SOURCE
 from tokbench.weights.assets import get_asset
 
 AHEAD = 64
@@ -51,6 +52,11 @@ class Reference(ABC):
     sha256: str
     images: int | None
     guards: tuple[str, ...]
+
+    @property
+    def identity(self) -> str:
+        """Digest by which it is found again, however a protocol cuts it."""
+        return self.sha256
 
     def settings(self, network: FeatureNetwork) -> dict[str, Any]:
         """What records say of it, beside figures on a network."""
@@ -123,13 +129,24 @@ class ImagesReference(Reference):
         protocol: How they are cut.
         indices: Those that can be read, in the order of their ids.
         keys: Digests of their pixels as cut.
+        source_sha256: Digest of their ids and bytes before they are cut.
     """
 
     source: ImageSource = field(repr=False, compare=False)
     protocol: Protocol = field(repr=False, compare=False)
     indices: tuple[int, ...] = field(repr=False, compare=False)
     keys: tuple[bytes, ...] = field(repr=False, compare=False)
+    source_sha256: str
     _known: dict[str, FeatureMoments] = field(default_factory=dict, repr=False, compare=False)
+
+    @property
+    def identity(self) -> str:
+        """Digest of what lies there."""
+        return self.source_sha256
+
+    def settings(self, network: FeatureNetwork) -> dict[str, Any]:
+        """What records say of it, beside figures on a network: also what it is before it is cut."""
+        return {**super().settings(network), SOURCE: self.source_sha256}
 
     def refusal(self, network: FeatureNetwork) -> str | None:
         """One image has no covariance."""

@@ -48,6 +48,10 @@ def explain(
     weights: Annotated[
         list[str] | None, typer.Option("--weights", help="With --measure: weights that are not the zoo's own; may be repeated.")
     ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option("--reference", help="With --measure: references of A or B, as run takes them; may be repeated."),
+    ] = None,
     device: DeviceOption = "cpu",
     out_dir: Annotated[Path, typer.Option("--out", help="With --measure: folder for the records that are made.")] = Path("runs"),
     form: Annotated[str, choice("--format", "-f", among=FORMATS, help="Sentences, or how to write tables.")] = "text",
@@ -60,7 +64,7 @@ def explain(
     from tokbench.report.explain.explanation import explain as explained
     from tokbench.report.explain.find import around, find_one
 
-    _belong(measure, {"--every-order": every_order, "--data": data, "--weights": weights})
+    _belong(measure, {"--every-order": every_order, "--data": data, "--weights": weights, "--reference": reference})
     _belong(not (published and measure), {"--published": published}, "compares with what cannot be measured again; leave --measure out")
     places = results if results is not None else [Path("runs")] * Path("runs").is_dir()
     if published:
@@ -74,7 +78,8 @@ def explain(
     sides: list[tuple[Record, Rows]] = [(record, read_rows(path, images=record.data.count)) for path, record in (a, b, *others)]
     if measure:
         check_folder(out_dir, "--out")
-        sides += _measured([record for record, _ in sides], keys, data or [], weights or [], device, out_dir, every=every_order)
+        records = [record for record, _ in sides]
+        sides += _measured(records, keys, data or [], weights or [], reference or [], device, out_dir, every=every_order)
     print_explanation(explained(sides[0], sides[1], sides[2:], keys), form)
 
 
@@ -102,7 +107,15 @@ def _belong(
 
 
 def _measured(
-    records: Sequence[Record], keys: Sequence[str] | None, data: list[str], weights: list[str], device: str, out: Path, *, every: bool
+    records: Sequence[Record],
+    keys: Sequence[str] | None,
+    data: list[str],
+    weights: list[str],
+    references: list[str],
+    device: str,
+    out: Path,
+    *,
+    every: bool,
 ) -> list[tuple[Record, Rows]]:
     """Measure what is missing between the first two records, and write it.
 
@@ -111,7 +124,7 @@ def _measured(
     """
     import torch
 
-    from tokbench.bench.again import Workshop, metrics_of
+    from tokbench.bench.again import Workshop, against, metrics_of
     from tokbench.bench.environment import environment
     from tokbench.bench.prepared import RunOptions
     from tokbench.ranks import own_device
@@ -127,12 +140,15 @@ def _measured(
     names = metrics_of(keys if keys is not None else [key for key in records[0].metrics if key in records[1].metrics])
     made: list[tuple[Record, Rows]] = []
     problem: TokbenchError | None = None
-    shop = Workshop(data, weights, device=place)
+    shop = Workshop(data, weights, references, device=place)
+    if not references and against(names) and any(one.reference is not None for one in missing):
+        say(f"{', '.join(against(names))} compares with a reference, and is not measured again without; give it by --reference")
     for number, one in enumerate(missing, start=1):
         changed = ", ".join(key for key in between.order if key in one.changed) or "nothing"
         try:
             with progress(f"{number}/{len(missing)} {changed}", one.data.data.count) as advance:
-                found = shop.measure(one.tokenizer, one.data, one.protocol, names, RunOptions(progress=advance))
+                options = RunOptions(progress=advance)
+                found = shop.measure(one.tokenizer, one.data, one.protocol, names, options, reference=one.reference)
         except TokbenchError as error:
             problem = problem or error
             say(f"not measured with {changed} as in B: {error}")

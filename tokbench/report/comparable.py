@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from typing import Any
 
 from tokbench.configs import canonical_json, flat, plain
 from tokbench.records.protocol import ROUNDING
 from tokbench.records.record import MetricResult, Record
+from tokbench.records.references import REFERENCE, identity_of
 from tokbench.report.words import shortened
 
 SETTINGS_MARK, SPEED_MARK = "≠", "‡"
@@ -22,7 +24,14 @@ def settings_of(metric: MetricResult | None) -> str | None:
     """How a figure was measured, to be compared; None where there is no figure."""
     if metric is None or not metric.measured:
         return None
-    return canonical_json({key: value for key, value in metric.settings.items() if key not in COUNTED})
+    return canonical_json(plain_settings(metric))
+
+
+def plain_settings(metric: MetricResult) -> dict[str, Any]:
+    """Settings that say how a figure was measured; of a reference its digest, whatever its file is called."""
+    found = {key: value for key, value in metric.settings.items() if key not in COUNTED}
+    given = found.get(REFERENCE)
+    return found | {REFERENCE: given.get("sha256", identity_of(given))} if isinstance(given, Mapping) else found
 
 
 def machine_of(record: Record) -> Hashable:

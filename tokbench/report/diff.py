@@ -16,7 +16,7 @@ from tokbench.records.intervals import Interval
 from tokbench.records.protocol import without_rounding
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
-from tokbench.report.comparable import COUNTED, machine_of
+from tokbench.report.comparable import machine_of, plain_settings
 from tokbench.report.gate import CHANGE, HIGH, LOW
 from tokbench.report.paired_sets import SetDifference, set_difference
 from tokbench.report.significance import PairedDifference, image_groups, interval_of_difference, paired_difference, too_few
@@ -249,7 +249,7 @@ def _metric_change(key: str, before: Record, after: Record, rows_before: Rows, r
     one = Change(key, a, b, _minus(b, a), None, "unjudged", "", exact=(first.exact, second.exact))
     if before.data.pixels_digest != after.data.pixels_digest:
         return replace(one, why="measured on other images")
-    if _without_counts(first.settings) != _without_counts(second.settings):
+    if plain_settings(first) != plain_settings(second):
         return replace(one, why="the metric's settings differ", unknown="the metric's settings differ")
     pair = set_difference([(1.0, after, rows_after), (-1.0, before, rows_before)], key)
     return _judged(one, first, second, before, rows_before.get(key, {}), rows_after.get(key, {}), pair)
@@ -333,8 +333,3 @@ def _plain_change(key: str, before: float | None, after: float | None, untold: s
 
 def _minus(after: float, before: float) -> float:
     return 0.0 if after == before and math.isinf(after) else after - before
-
-
-def _without_counts(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings without what only says how much was seen at once or in all."""
-    return {key: value for key, value in settings.items() if key not in COUNTED}

@@ -12,7 +12,7 @@ from tokbench.configs import canonical_json
 from tokbench.records.intervals import LEVEL, Interval, group_bootstrap
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
-from tokbench.report.comparable import MICRO_BATCH
+from tokbench.report.comparable import COUNTED, MICRO_BATCH, plain_settings
 from tokbench.report.paired_sets import of_whole_set, paired_p
 from tokbench.report.sections import place_of
 from tokbench.report.words import counted
@@ -248,7 +248,8 @@ def _comparable(records: Sequence[Record], figures: Sequence[MetricResult]) -> b
 
 
 def _settings(figure: MetricResult) -> str:
-    return canonical_json({key: value for key, value in figure.settings.items() if key != MICRO_BATCH})
+    counts = {key: figure.settings.get(key) for key in COUNTED if key != MICRO_BATCH}
+    return canonical_json(plain_settings(figure) | counts)
 
 
 def _sign_flip_test(sums: np.ndarray, seed: int) -> tuple[float, int]:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from tokbench.configs import canonical_json, flat, plain
 from tokbench.records.figures import FigureInfo
 from tokbench.records.record import Record
+from tokbench.records.references import REFERENCE, against_reference, identity_of, reference_of
 from tokbench.records.same import digests, identity, same_weights
-from tokbench.report.explain.fields import STAGES, FieldWords, in_order, protocol_fields
+from tokbench.report.explain.fields import BY_NAME, STAGES, FieldWords, in_order, protocol_fields
 from tokbench.report.words import counted, shortened
 
 CHOOSERS = ("samples", "seed", "size")
@@ -31,7 +32,7 @@ class Cause:
     """One thing in which two records differ.
 
     Args:
-        key: The field of a protocol, ``images``, ``tokenizer``, ``weights``, ``code``, ``config.SETTING``, or what versions are of.
+        key: The field of a protocol, ``images``, ``reference``, ``tokenizer``, ``weights``, ``code``, ``config.SETTING``, or what versions are of.
         area: ``protocol``, ``data``, ``weights``, ``configuration``, ``versions``, ``environment`` or ``metric``.
         row: What it is, and what it does to figures.
         before: In the first record, as text.
@@ -81,7 +82,7 @@ class Between:
 
     def __init__(self, first: Record, second: Record) -> None:
         self.first, self.second = first, second
-        found = [*_data(first, second), *_protocol(first, second), *_tokenizer(first, second)]
+        found = [*_data(first, second), *_protocol(first, second), *_tokenizer(first, second), *_reference(first, second)]
         order = {row.name: place for place, row in enumerate(in_order(axis.cause.row for axis in found))}
         self.axes = tuple(sorted(found, key=lambda axis: (STAGES.index(axis.cause.row.stage), order[axis.cause.row.name])))
         self.causes = (*(axis.cause for axis in self.axes), *_software(first, second))
@@ -150,6 +151,27 @@ def _data(first: Record, second: Record) -> Iterator[Axis]:
     row = FieldWords("images", "the images that are measured", "images", "much")
     texts = (f"{counted(data.count, 'image')} of {data.name} ({data.digest[:8]})" for data in (one, other))
     yield Axis(Cause("images", "data", row, *texts), lambda record: record.data.name if by_name else record.data.digest)
+
+
+def _reference(first: Record, second: Record) -> Iterator[Axis]:
+    """Another reference; what has none stands for the first, as its other figures are the same with either."""
+    one, other = reference_of(first), reference_of(second)
+    if one is None or other is None or identity_of(one) == identity_of(other):
+        return
+    keys = dict.fromkeys([*against_reference(first), *against_reference(second)])
+    row = replace(BY_NAME[REFERENCE], moves=tuple(keys))
+
+    def value(record: Record) -> str:
+        return identity_of(reference_of(record) or one)
+
+    yield Axis(Cause(REFERENCE, "data", row, named_reference(one), named_reference(other)), value)
+
+
+def named_reference(given: Mapping[str, Any]) -> str:
+    """What a reference is called, with its number of images and the beginning of its digest."""
+    count = given.get("images")
+    images = counted(count, "image") if isinstance(count, int) else "images not counted"
+    return f"{shortened(str(given.get('name')), 40)} ({images}, {identity_of(given)[:8]})"
 
 
 def _protocol(first: Record, second: Record) -> Iterator[Axis]:

@@ -8,13 +8,14 @@ from dataclasses import dataclass, replace
 from tokbench.configs import canonical_json
 from tokbench.records.figures import FigureInfo
 from tokbench.records.record import MetricResult
+from tokbench.records.references import REFERENCE, identity_of
 from tokbench.report.comparable import COUNTED
-from tokbench.report.explain.causes import Between, Cause
+from tokbench.report.explain.causes import Between, Cause, named_reference
 from tokbench.report.explain.fields import BY_NAME, SETS, FieldWords
-from tokbench.report.words import counted, shortened
+from tokbench.report.words import shortened
 
-SETTINGS, REFERENCE = "settings", "reference"
-"""Keys of the causes: that a metric was set otherwise, and that it compares with something else."""
+SETTINGS = "settings"
+"""Key of the cause that a metric was set otherwise."""
 
 AREA = "metric"
 
@@ -56,16 +57,14 @@ def _axes(key: str, between: Between, info: FigureInfo | None, first: MetricResu
 def _reference(metric: MetricResult | None) -> Hashable:
     """What a figure compares with: the digest of a reference, or words; None if nothing is said."""
     given = None if metric is None else metric.settings.get(REFERENCE)
-    return canonical_json(given.get("sha256", given) if isinstance(given, Mapping) else given)
+    return identity_of(given) if isinstance(given, Mapping) else canonical_json(given)
 
 
 def _named(metric: MetricResult) -> str:
     given = metric.settings.get(REFERENCE)
     if not isinstance(given, Mapping):
         return "none" if given is None else shortened(str(given), 60)
-    count, digest = given.get("images"), str(given.get("sha256", ""))[:8]
-    images = counted(count, "image") if isinstance(count, int) else "images not counted"
-    return f"{shortened(str(given.get('name')), 40)} ({images}, {digest})"
+    return named_reference(given)
 
 
 def _set(metric: MetricResult | None) -> Hashable:

@@ -11,6 +11,7 @@ from typing import Any
 from tokbench.errors import TokbenchError
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import Environment, Record, TokenizerInfo
+from tokbench.records.references import REFERENCE, reference_of
 from tokbench.report.explain.causes import Between, software_of
 from tokbench.report.explain.split import MOST_AVERAGED
 
@@ -31,12 +32,14 @@ class Wanted:
         tokenizer: What it is of.
         data: The record whose images it is on.
         protocol: How it is to be measured.
+        reference: The record whose reference it is to be compared with; None if that has none.
     """
 
     changed: frozenset[str]
     tokenizer: TokenizerInfo
     data: Record
     protocol: Protocol
+    reference: Record | None = None
 
 
 def here(record: Record, environment: Environment, device: str, threads: int) -> Record:
@@ -100,7 +103,9 @@ def _mixed(between: Between, changed: frozenset[str]) -> Wanted | None:
         protocol = replace(first.protocol, **settings)
     except ValueError:
         return None
-    return Wanted(changed, _tokenizer(between, changed), second if "images" in changed else first, protocol)
+    compared = second if REFERENCE in changed or reference_of(first) is None else first
+    data, reference = second if "images" in changed else first, compared if reference_of(compared) is not None else None
+    return Wanted(changed, _tokenizer(between, changed), data, protocol, reference)
 
 
 def _tokenizer(between: Between, changed: frozenset[str]) -> TokenizerInfo:
