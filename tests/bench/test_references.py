@@ -90,6 +90,36 @@ def test_files_that_are_not_cut_are_cut_as_the_protocol_does_and_named(folder, t
     assert reference.sha256 == open_reference(folder, PROTOCOL, images=COUNT).sha256
 
 
+def test_whole_images_are_stretched_as_other_packages_take_folders(folder, tmp_path):
+    """Each by itself, by numpy: features of the picture as it is, whatever its shape, in batches of one shape."""
+    generator, features = np.random.default_rng(0), []
+    network = efficientnet_lite0(CPU)
+    for number in range(COUNT):
+        shape = ((90, 64), (64, 90), (64, 64))[number % 3]
+        pixels = generator.integers(0, 256, (*shape, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / f"{number:02d}.png")
+        features.append(network.features(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].double().numpy())
+    reference = open_reference(f"raw:{tmp_path}", PROTOCOL, images=COUNT)
+    assert reference.guards == (
+        "11 of 16 files are not 64x64 px but such as 64x90; each is taken whole and stretched to what a network takes, as other packages "
+        "take folders, while those measured are cut",
+    )
+    cut = open_reference(tmp_path, PROTOCOL, images=COUNT)
+    assert reference.kind == "images, whole"
+    assert reference.sha256 != cut.sha256
+    assert reference.identity != cut.identity  # explanations tell them apart
+    assert cut.identity == open_reference(tmp_path, get_protocol(changes={"size": 32}), images=COUNT).identity
+    mean, covariance = reference.moments(network, None, micro_batch=4, device=CPU).covariance()
+    assert mean == pytest.approx(np.mean(features, axis=0), abs=1e-4)
+    assert covariance == pytest.approx(np.cov(features, rowvar=False), abs=1e-3)
+    found = measured(f"raw:{tmp_path}", folder).metrics["fd_efflite0_reference"]
+    assert found.settings["reference"]["kind"] == "images, whole"
+    assert found.value > 0
+    np.savez(tmp_path / "stats.npz", mu=np.zeros(3), sigma=np.eye(3))
+    with pytest.raises(TokbenchError, match="holds statistics, and raw: is for images that are taken whole; leave raw: out"):
+        open_reference(f"raw:{tmp_path / 'stats.npz'}", PROTOCOL, images=COUNT)
+
+
 def test_another_count_and_training_images_are_named(folder, tmp_path, caplog):
     few = tmp_path / "train" / "val"
     few.mkdir(parents=True)

@@ -224,12 +224,12 @@ def in_background(
                 continue
 
 
-def load(source: ImageSource, protocol: Protocol, index: int, *, alone: bool = True) -> Loaded | SkippedImage:
+def load(source: ImageSource, protocol: Protocol | None, index: int, *, alone: bool = True) -> Loaded | SkippedImage:
     """Read one image and cut it to size, or say why it cannot be read.
 
     Args:
         source: Where it comes from.
-        protocol: Size and filter.
+        protocol: Size and filter; None keeps the picture whole.
         index: Index of the image.
         alone: Whether nothing is read beside it, so that lack of memory is a reason; otherwise it may be read again.
 
@@ -242,21 +242,23 @@ def load(source: ImageSource, protocol: Protocol, index: int, *, alone: bool = T
         if not alone and isinstance(error.__cause__, MemoryError):
             raise MemoryError(str(error)) from error
         return SkippedImage(source.ids[index], str(error))
+    if protocol is None:
+        return Loaded(source.ids[index], source.group(index), np.asarray(image), raw, False)
     enlarged = source.ready_size is None and min(image.size) < protocol.size
     return Loaded(source.ids[index], source.group(index), fit(image, protocol), raw, enlarged)
 
 
-def opened(source: ImageSource, protocol: Protocol, index: int) -> tuple[Image.Image, bytes]:
-    """Decode one image as far as a protocol asks for it, and digest what it is made from.
+def opened(source: ImageSource, protocol: Protocol | None, index: int) -> tuple[Image.Image, bytes]:
+    """Decode one image as far as a protocol asks for it, all of it without one, and digest what it is made from.
 
     Raises:
         UnreadableImage: If the image is broken.
     """
-    draft = protocol.jpeg_draft
-    return source.open(index) if draft is None else source.open_draft(index, draft * protocol.size)
+    draft = None if protocol is None else protocol.jpeg_draft
+    return source.open(index) if protocol is None or draft is None else source.open_draft(index, draft * protocol.size)
 
 
-def load_keyed(source: ImageSource, protocol: Protocol, index: int, *, alone: bool = True) -> Loaded | SkippedImage:
+def load_keyed(source: ImageSource, protocol: Protocol | None, index: int, *, alone: bool = True) -> Loaded | SkippedImage:
     """As ``load``, with the digest of the pixels: it is taken in the thread that reads."""
     found = load(source, protocol, index, alone=alone)
     return replace(found, key=key_of(found.pixels)) if isinstance(found, Loaded) else found

@@ -9,6 +9,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
+
 from tokbench.bench.fitting import fit
 from tokbench.bench.loader import LoadReport, in_background, key_of, opened, readers
 from tokbench.bench.references import AHEAD, ImagesReference, Reference, StatisticsReference
@@ -32,6 +34,12 @@ ADM_TRAINING = re.compile(r"virtual_", re.IGNORECASE)
 
 IMAGENET_TRAINING = 1_281_167
 
+WHOLE = "raw:"
+"""Begins references whose images are not cut."""
+
+UNCUT = "each is taken whole and stretched to what a network takes, as other packages take folders, while those measured are cut"
+"""What is to be known of such a reference."""
+
 MADE_BY = {"_clean_": "clean-fid", "_legacy_pytorch_": "pytorch-fid", "_legacy_tensorflow_": "torch-fidelity"}
 """What clean-fid's names of statistics say of who scaled the images."""
 
@@ -40,26 +48,31 @@ def open_reference(spec: str | Path, protocol: Protocol, *, images: int) -> Refe
     """Open a reference, read it once, and note what is to be known of it.
 
     Args:
-        spec: An .npz of statistics or of images, a folder, or whatever else ``--data`` takes.
+        spec: An .npz of statistics or of images, a folder, or whatever else ``--data`` takes; of images behind ``raw:`` none is cut, and
+            networks scale each as it is.
         protocol: How images are cut.
         images: How many images are measured.
 
     Raises:
         TokbenchError: If it is missing, damaged, or neither statistics nor images; or no image can be read.
     """
+    whole = str(spec).startswith(WHOLE)
+    spec = str(spec).removeprefix(WHOLE)
     path = Path(spec).expanduser()
     if path.is_file() and path.suffix.lower() == ".npz":
         names = members(path)
+        if whole and (MEAN in names or COVARIANCE in names):
+            raise TokbenchError(f"{path} holds statistics, and {WHOLE} is for images that are taken whole; leave {WHOLE} out")
         if MEAN in names or COVARIANCE in names:
             return _statistics(path)
         if names and IMAGES not in names:
             held = ", ".join(visible(name) for name in sorted(names)[:5])
             raise TokbenchError(f"{path} holds {held}; a reference is statistics ({MEAN} and {COVARIANCE}) or images ({IMAGES})")
     try:
-        source = open_source(str(spec), size=protocol.size, scaled=not protocol.scales_all)
+        source = open_source(str(spec), size=protocol.size, scaled=not (whole or protocol.scales_all))
     except TokbenchError as error:
         raise TokbenchError(str(error).replace("--data", "--reference")) from error
-    return _images(str(spec), source, protocol, images)
+    return _images(str(spec), source, protocol, images, whole=whole)
 
 
 def _statistics(path: Path) -> StatisticsReference:
@@ -70,18 +83,18 @@ def _statistics(path: Path) -> StatisticsReference:
     return StatisticsReference(path.name, kind, sha256(path), None, guards, found.mean, found.covariance, made_by)
 
 
-def _images(spec: str, source: ImageSource, protocol: Protocol, measured: int) -> ImagesReference:
+def _images(spec: str, source: ImageSource, protocol: Protocol, measured: int, *, whole: bool) -> ImagesReference:
     report, sizes, indices = LoadReport(), list[tuple[int, int]](), list[int]()
+    look = partial(_look, source, None if whole else protocol)
     order = sorted(range(len(source)), key=source.ids.__getitem__)
-    for index, found in zip(order, in_background(partial(_look, source, protocol), order, ahead=AHEAD, workers=readers()), strict=True):
+    for index, found in zip(order, in_background(look, order, ahead=AHEAD, workers=readers()), strict=True):
         if isinstance(found, SkippedImage):
             report.skipped.append(found)
             continue
         name = source.ids[index]
         size, report.pixels[name], report.raw[name] = found
         indices.append(index)
-        if size != (protocol.size, protocol.size):
-            sizes.append(size)
+        sizes.append(size)
     if not indices:
         first = report.skipped[0] if report.skipped else None
         why = f"the first: {visible(first.id)}: {first.reason}" if first else "there are none"
@@ -89,12 +102,12 @@ def _images(spec: str, source: ImageSource, protocol: Protocol, measured: int) -
     guards = list(_of_training(spec, adm=False))
     if not guards and len(indices) == IMAGENET_TRAINING:
         guards.append(f"it has {len(indices)} images, as many as ImageNet's training set")
-    if sizes:
-        side = protocol.size
-        other = f"{sizes[0][0]}x{sizes[0][1]}" + " as they are decoded" * (protocol.jpeg_draft is not None)
-        guards.append(
-            f"{len(sizes)} of {len(indices)} files are not {side}x{side} px but such as {other}; they are cut as the protocol cuts"
-        )
+    side = protocol.size
+    others = [size for size in sizes if size != (side, side)]
+    if others:
+        what = UNCUT if whole else "they are cut as the protocol cuts"
+        other = f"{others[0][0]}x{others[0][1]}" + " as they are decoded" * (protocol.jpeg_draft is not None and not whole)
+        guards.append(f"{len(others)} of {len(indices)} files are not {side}x{side} px but such as {other}; {what}")
     if len(indices) != measured:
         guards.append(f"it has {len(indices)} images, {measured} are measured; Fréchet distances compare at equal numbers only")
     if report.skipped:
@@ -104,17 +117,30 @@ def _images(spec: str, source: ImageSource, protocol: Protocol, measured: int) -
     keys = tuple(report.pixels[source.ids[index]] for index in indices)
     digest = report.pixels_digest()
     return ImagesReference(
-        source.name, "images", digest, len(indices), tuple(guards), source, protocol, tuple(indices), keys, report.digest()
+        name=source.name,
+        kind="images, whole" if whole else "images",
+        sha256=digest,
+        images=len(indices),
+        guards=tuple(guards),
+        source=source,
+        protocol=protocol,
+        indices=tuple(indices),
+        keys=keys,
+        source_sha256=digest if whole else report.digest(),
+        sizes=tuple(sizes) if whole else (),
     )
 
 
-def _look(source: ImageSource, protocol: Protocol, index: int) -> tuple[tuple[int, int], bytes, bytes] | SkippedImage:
-    """Size of one image as it is decoded, before it is cut, digest of its pixels after, and of what it is made from."""
+def _look(source: ImageSource, protocol: Protocol | None, index: int) -> tuple[tuple[int, int], bytes, bytes] | SkippedImage:
+    """Size of one image as it is decoded, before it is cut, digest of its pixels after, and of what it is made from.
+
+    Without a protocol images are not cut.
+    """
     try:
         image, raw = opened(source, protocol, index)
     except UnreadableImage as error:
         return SkippedImage(source.ids[index], str(error))
-    return image.size, key_of(fit(image, protocol)), raw
+    return image.size, key_of(np.asarray(image) if protocol is None else fit(image, protocol)), raw
 
 
 def _of_training(spec: str, *, adm: bool) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -122,14 +122,15 @@ class StatisticsReference(Reference):
 
 @dataclass(frozen=True)
 class ImagesReference(Reference):
-    """Images, cut as the protocol says.
+    """Images, cut as the protocol says, or whole.
 
     Args:
         source: Where they are.
         protocol: How they are cut.
         indices: Those that can be read, in the order of their ids.
-        keys: Digests of their pixels as cut.
-        source_sha256: Digest of their ids and bytes before they are cut.
+        keys: Digests of their pixels as the network is given them.
+        source_sha256: Digest of their ids and bytes before they are cut; of whole images that of their pixels.
+        sizes: Width and height of each, if they are taken whole: then networks scale them as they are. Empty if they are cut.
     """
 
     source: ImageSource = field(repr=False, compare=False)
@@ -137,6 +138,7 @@ class ImagesReference(Reference):
     indices: tuple[int, ...] = field(repr=False, compare=False)
     keys: tuple[bytes, ...] = field(repr=False, compare=False)
     source_sha256: str
+    sizes: tuple[tuple[int, int], ...] = field(default=(), repr=False, compare=False)
     _known: dict[str, FeatureMoments] = field(default_factory=dict, repr=False, compare=False)
 
     @property
@@ -154,11 +156,13 @@ class ImagesReference(Reference):
 
     def moments(self, network: FeatureNetwork, cache: FeatureCache | None, *, micro_batch: int, device: torch.device) -> FeatureMoments:
         """Run the network over all images, unless another metric did."""
-        what = f"{network.pixels} {network.work(self.protocol.seen_at, self.protocol.seen_at)}"
+        sides = dict.fromkeys(self.sizes) or {(self.protocol.seen_at, self.protocol.seen_at): None}
+        what = " ".join([network.pixels, *dict.fromkeys(network.work(height, width) for width, height in sides)])
         if what not in self._known:
             moments = FeatureMoments(network.dim)
             for images in self._batches():
-                pixels, keys = seen_originals(stacked(images), self.protocol, network.pixels)
+                rules = replace(self.protocol, judged_size=None) if self.sizes else self.protocol
+                pixels, keys = seen_originals(stacked(images), rules, network.pixels)
                 moments.update(features_by_key(network, cache, pixels.to(device), keys, size=micro_batch).cpu().numpy())
             if cache is not None:
                 cache.flush()
@@ -166,13 +170,16 @@ class ImagesReference(Reference):
         return self._known[what]
 
     def _batches(self) -> Iterator[list[Loaded]]:
-        read, batch = partial(load_keyed, self.source, self.protocol), list[Loaded]()
-        for found, key in zip(in_background(read, self.indices, ahead=AHEAD, workers=readers()), self.keys, strict=True):
-            if not isinstance(found, Loaded) or found.key != key:
+        """Micro-batches in the order of the ids; of whole images, of one size each."""
+        read, batch = partial(load_keyed, self.source, None if self.sizes else self.protocol), list[Loaded]()
+        order = sorted(range(len(self.indices)), key=lambda place: self.sizes[place] if self.sizes else (0, 0))
+        items = in_background(read, [self.indices[place] for place in order], ahead=AHEAD, workers=readers())
+        for found, place in zip(items, order, strict=True):
+            if not isinstance(found, Loaded) or found.key != self.keys[place]:
                 raise TokbenchError(f"{visible(found.id)} of the reference {self.name} changed while it was used; run it again")
-            batch.append(found)
-            if len(batch) == self.protocol.micro_batch:
+            if batch and (len(batch) == self.protocol.micro_batch or batch[0].pixels.shape != found.pixels.shape):
                 yield batch
                 batch = []
+            batch.append(found)
         if batch:
             yield batch

@@ -84,7 +84,10 @@ RunPrecisionOption = Annotated[str | None, choice("--precision", among=("fp32", 
 WorkersOption = Annotated[int | None, whole("--workers", low=1, help="Threads that read [default: as many as there are cores].")]
 ReferenceOption = Annotated[
     str | None,
-    typer.Option("--reference", help="Compare with these too: statistics of others (.npz with mu and sigma), a folder, or images (.npz)."),
+    typer.Option(
+        "--reference",
+        help="Compare with these too: statistics of others (.npz with mu and sigma), a folder, or images (.npz); raw:PLACE cuts none.",
+    ),
 ]
 DeviceOption = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps.")]
 
