@@ -62,7 +62,9 @@ def test_the_figure_and_its_chance() -> None:
     results = Results()
     measure_linear(values @ values.T, labels, ids, groups, folds=5, results=results)
     assert results.figures["linear_accuracy"].value == 1
-    assert results.figures["linear_chance"].value == 0.75
+    chance = results.figures["linear_chance"]
+    assert chance.value == 0.75
+    assert chance.interval.low < 0.75 < chance.interval.high
     assert set(results.rows["linear_accuracy"]) == set(ids[1:])
     assert results.figures["linear_accuracy"].settings["classes"] == 2
 

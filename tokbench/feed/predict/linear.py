@@ -18,6 +18,7 @@ from jaxtyping import Float, Int64
 from numpy import ndarray
 
 from tokbench.feed.predict.results import NotApplicable, Results
+from tokbench.records.intervals import group_jackknife
 
 PENALTIES = (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 1e1)
 """Penalties that are tried, as shares of the mean square of an image's values."""
@@ -56,7 +57,12 @@ def measure_linear(
     right = classified(products[np.ix_(kept, kept)], own, folds_of(names, folds)) == own
     about = {"classes": len(classes), "folds": folds, "map": "ridge regression to one number a class, penalty by leaving one out"}
     results.per_image("linear_accuracy", right.astype(np.float64), [ids[place] for place in kept], names, **about)
-    results.of_set("linear_chance", float(np.bincount(own).max() / len(own)), classes=len(classes))
+
+    def most(keep: np.ndarray) -> float:
+        return float(np.bincount(own[keep]).max() / keep.sum())
+
+    chance = most(np.ones(len(own), dtype=bool))
+    results.of_set("linear_chance", chance, group_jackknife(chance, most, names), classes=len(classes))
 
 
 def check_labels(labels: Sequence[int | None]) -> None:
