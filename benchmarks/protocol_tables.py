@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokbench.errors import TokbenchError
-from tokbench.records.figures import BY_KEY
+from tokbench.records.figures import BY_KEY, FigureInfo
 from tokbench.records.protocol import PRESETS
 from tokbench.records.record import Record
 from tokbench.records.store import find_records, read_rows
 from tokbench.report.protocols import presets_table
 from tokbench.report.render import render
 from tokbench.report.table import EXACT, Cell, Column, Table, figure_column
+from tokbench.weights.assets import ASSETS
 
 RESULTS = Path(__file__).parents[1] / "results" / "protocols"
 
@@ -52,7 +53,7 @@ ROWS = {
     "1": Row("SSIM with range 2 of pixels in [0, 1]", "ssim-range-2", "ssim"),
     "2": Row("PSNR of batches of 5", "psnr-of-batches", "psnr"),
     "3": Row("PSNR of one error of all images", "psnr-of-all", "psnr"),
-    "4a": Row("LPIPS on VGG16, not AlexNet", "clean", "lpips_vgg", "needs the weights of VGG16: tokbench weights get lpips-vgg"),
+    "4a": Row("LPIPS on VGG16, not AlexNet", "clean", "lpips_vgg", "the weights of VGG16 could not be fetched, as said above"),
     "4b": Row("LPIPS given [0, 1], not [-1, 1]", "lpips-0-1", "lpips"),
     "5a": Row("reconstructions cut off to bytes", "truncated", "psnr"),
     "5b": Row("originals cut off too", "truncated-both", "psnr"),
@@ -84,6 +85,9 @@ ROWS = {
 }
 """The disagreements by number, in the order of the facts they were found in; those of several parts have letters."""
 
+NOT_FETCHED = "its network ({}) could not be fetched where these records were made;"
+"""Why records have no figure of a network."""
+
 AGAINST = {"psnr-of-all": "clean", "largest-original": "psnr-of-all"}
 """Records that a change is compared with, where these are not the clean ones."""
 
@@ -110,9 +114,16 @@ def figures(folder: Path = RESULTS) -> str:
             title = f"{column.title} at 64 px, N={' and '.join(map(str, sorted(count, reverse=True)))}"
             tables.append(Table(title, tuple(Column(each, each) for each in shown), rows, notes, "protocol"))
     measured = {key for records in found.values() for record in records.values() for key in record.figures()}
-    needs = {key: f"tokbench weights get {info.asset}" if (info := BY_KEY[key]).asset else "128 images" for key in FIGURES}
-    absent = [f"- {BY_KEY[key].title}: needs {needs[key]}" for key in FIGURES if key not in measured]
+    absent = [f"- {BY_KEY[key].title}: {_why_not(BY_KEY[key])}" for key in FIGURES if key not in measured]
     return render(tables, "md") + ("\nNot shown:\n\n" + "\n".join(absent) + "\n" if absent else "")
+
+
+def _why_not(info: FigureInfo) -> str:
+    """Why the records have no such figure, and what to do for one."""
+    asset = next((asset for asset in ASSETS if asset.name == info.asset), None)
+    if asset is None or asset.embedded:
+        return "needs 128 images"
+    return f"{NOT_FETCHED.format(asset.summary)} `tokbench weights get {asset.name}` does that"
 
 
 def sizes(folder: Path = RESULTS) -> str:
