@@ -100,7 +100,7 @@ def test_other_images_are_never_shown_for_the_record_s(evaluations, folder, tmp_
     record = evaluations[3].record
     name = next(iter(evaluations[3].rows["psnr"]))
 
-    def why(changed, ids=(name,), data=None):
+    def why(changed, ids=(name,), data=()):
         made = make_pictures([changed], list(ids), data=data)
         assert made.originals == {}
         assert made.by_record == ({},)
@@ -111,10 +111,15 @@ def test_other_images_are_never_shown_for_the_record_s(evaluations, folder, tmp_
     assert "are not those the record was measured on" in why(other)
     elsewhere = replace(record, data=replace(record.data, name="pictures"))
     assert "do not come with the package; name them with --data" in why(elsewhere)
-    assert "are not those the record was measured on" in why(elsewhere, data=str(folder))
+    assert "are not those the record was measured on" in why(elsewhere, data=(str(folder),))
     more = replace(elsewhere, data=replace(elsewhere.data, requested=7))
-    assert "gives 6 images, the record was measured on 7" in why(more, data=str(folder))
-    assert "does not exist" in why(elsewhere, data=str(tmp_path / "none"))
+    assert "gives 6 images, the record was measured on 7" in why(more, data=(str(folder),))
+    assert "does not exist" in why(elsewhere, data=(str(tmp_path / "none"),))
+    slower = replace(record, protocol=replace(record.protocol, tokenizer_batch=2))
+    names = list(evaluations[3].rows["psnr"])[:4]
+    pictures = make_pictures([record, slower], names)  # of one table, though they saw other numbers of images at once
+    assert pictures.missing == (None, None)
+    assert all(np.array_equal(*(made[name].reconstruction for made in pictures.by_record)) for name in names)
     both = make_pictures([record, other], [name])
     assert both.missing == (None, "measured on other images: photos/test at 64 px")
     assert make_pictures([], ["a"]) == Pictures({}, (), ())
@@ -122,7 +127,7 @@ def test_other_images_are_never_shown_for_the_record_s(evaluations, folder, tmp_
 
 def test_images_of_a_folder(folder):
     evaluation = run(tokbench.load("pixel/palette-512"), folder, metrics=("psnr",))
-    made = make_pictures([evaluation.record], ["03.png", "00.png"], data=str(folder))
+    made = make_pictures([evaluation.record], ["03.png", "00.png"], data=("photos", "nowhere", str(folder)))
     assert made.missing == (None,)
     assert list(made.originals) == ["03.png", "00.png"]
     assert made.attribution == ""
@@ -134,7 +139,7 @@ def test_what_comes_with_the_package_needs_no_place(spec, size, folder):
     """A place given is for others."""
     evaluation = run(tokbench.load("pixel/rgb"), spec, metrics=("psnr",), protocol=get_protocol(changes={"size": size, "samples": 5}))
     name = min(evaluation.rows["psnr"])
-    for data in (None, str(folder), "nowhere/at/all"):
+    for data in ((), (str(folder),), ("nowhere/at/all",)):
         made = make_pictures([evaluation.record], [name], data=data)
         assert made.missing == (None,)
         assert np.array_equal(made.originals[name], made.by_record[0][name].reconstruction)
@@ -165,10 +170,10 @@ def test_a_folder_called_text_is_found_at_its_place(folder, tmp_path):
     evaluation = run(tokbench.load("pixel/rgb"), str(tmp_path / "text"), metrics=("psnr",))
     record = evaluation.record
     assert record.data.name == "text"
-    assert make_pictures([record], ["00.png"], data=str(tmp_path / "text")).missing == (None,)
+    assert make_pictures([record], ["00.png"], data=(str(tmp_path / "text"),)).missing == (None,)
     (reason,) = make_pictures([record], ["00.png"]).missing
     assert reason == "text gives 128 images, the record was measured on 12; name its images with --data"
-    (reason,) = make_pictures([record], ["00.png"], data="nowhere").missing
+    (reason,) = make_pictures([record], ["00.png"], data=("nowhere",)).missing
     assert "text gives 128 images" in reason
     assert "; of --data: --data nowhere does not exist" in reason
 
@@ -185,7 +190,7 @@ def test_pictures_of_faces():
         pytest.skip("the face networks have not been fetched: tokbench weights get faces")
     evaluation = run(tokbench.load("pixel/rgb"), "faces", metrics=("psnr",))
     name = min(evaluation.rows["psnr"])
-    made = make_pictures([evaluation.record], [name], data="nowhere")
+    made = make_pictures([evaluation.record], [name], data=("nowhere",))
     assert made.missing == (None,)
     assert list(made.originals) == [name]
     assert "MIT" in made.attribution

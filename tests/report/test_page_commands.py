@@ -117,9 +117,9 @@ def test_every_network_that_is_fetched_for_a_metric_is_in_the_commands(make_reco
 def test_the_page_says_how_it_was_asked_for(make_record):
     groups = arrange([make_record("family/a")])
     assert commands(groups)[-1] == "tokbench report results -o report.html"
-    asked = Asked(("a folder", "/home/someone/other"), "pages/mine.html", 0, "faces:/home/someone/pictures")
+    asked = Asked(("a folder", "/home/someone/other"), "pages/mine.html", 0, ("faces:/home/someone/pictures", "birds"))
     *_, again, same = commands(groups, asked=asked)
-    shown = "--images 0 --data faces:pictures -o pages/mine.html"
+    shown = "--images 0 --data faces:pictures --data birds -o pages/mine.html"
     assert again == f"tokbench report results {shown}  # absolute paths are shortened to names"
     assert same == f"tokbench report 'a folder' other {shown}  # of the records this page is made of; absolute paths are shortened to names"
 
@@ -128,9 +128,11 @@ def test_what_the_command_was_given_stands_on_its_page(make_record, report_cli, 
     for folder, name in (("one", "family/a"), ("two", "family/b")):
         item = make_record(name)
         write_record(item.record, item.rows, tmp_path / folder)
-    report_cli("one", "two", "--images", "0", "--data", "pictures", "-o", "mine.html")
+    report_cli("one", "two", "--images", "0", "--data", "pictures", "--data", "birds", "-o", "mine.html")
     lines = html.unescape(re.search(r'id="command-lines">(.*?)</pre>', (tmp_path / "mine.html").read_text(), re.S)[1]).splitlines()
-    assert lines[-1] == "tokbench report one two --images 0 --data pictures -o mine.html  # of the records this page is made of"
+    assert (
+        lines[-1] == "tokbench report one two --images 0 --data pictures --data birds -o mine.html  # of the records this page is made of"
+    )
     before = (tmp_path / "mine.html").read_bytes()
     report_cli(*shlex.split(lines[-1], comments=True)[2:])
     assert (tmp_path / "mine.html").read_bytes() == before

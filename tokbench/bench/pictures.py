@@ -37,7 +37,7 @@ FACES_CREDIT = "faces: photos of the package @vladmandic/face-api 1.7.15, MIT"
 """Whose the fetched faces are."""
 
 
-def make_pictures(records: Sequence[Record], image_ids: Sequence[str], *, data: str | None = None, device: str = "cpu") -> Pictures:
+def make_pictures(records: Sequence[Record], image_ids: Sequence[str], *, data: tuple[str, ...] = (), device: str = "cpu") -> Pictures:
     """Make the pictures of some images again, by every record's tokenizer, protocol and seeds.
 
     Images are prepared and grouped into padded micro-batches as in a run, so a picture is what the run saw, bit for bit on
@@ -46,8 +46,8 @@ def make_pictures(records: Sequence[Record], image_ids: Sequence[str], *, data: 
     Args:
         records: All measured on the same images as the first; others get a reason.
         image_ids: Which images, as in the per-image rows.
-        data: Where they come from, as for ``--data``; only looked at if the records' own photos, text or faces are not here, or
-            are not those that were measured.
+        data: Places they may come from, as for ``--data``. They are only looked at if the records' own photos, text or faces are not
+            here, or are not those that were measured.
         device: Where the tokenizers run.
 
     Returns:
@@ -62,11 +62,17 @@ def make_pictures(records: Sequence[Record], image_ids: Sequence[str], *, data: 
     except TokbenchError as error:
         return Pictures({}, tuple({} for _ in records), tuple(str(error) for _ in records))
     originals = {name: pixels for batch in batches for name, pixels in zip(batch.ids, _pixels(batch.images), strict=True)}
+    by_size = {first.protocol.at_once: batches}
     made: list[dict[str, Picture]] = []
     missing: list[str | None] = []
     for record in records:
         try:
-            made.append(_pictures(record, first, batches, device))
+            if record.data.pixels_digest != first.data.pixels_digest:
+                raise TokbenchError(f"measured on other images: {record.data.name} at {record.protocol.size} px")
+            size = record.protocol.at_once
+            if size not in by_size:
+                by_size[size] = _load(source, record, image_ids)[0]
+            made.append(_pictures(record, by_size[size], device))
             missing.append(None)
         except Exception as error:  # weights, plug-ins and devices fail in any way; one tokenizer must not cost the others
             logger.info("no pictures of %s", record.tokenizer.name, exc_info=True)
@@ -77,8 +83,8 @@ def make_pictures(records: Sequence[Record], image_ids: Sequence[str], *, data: 
     return Pictures(shown, tuple(made), tuple(missing), attribution, {name: credits[name] for name in shown if credits.get(name)})
 
 
-def _open(record: Record, data: str | None) -> ImageSource:
-    """The images of the record's own name if they are here, else those of ``data``."""
+def _open(record: Record, data: tuple[str, ...]) -> ImageSource:
+    """The images of the record's own name if they are here, else those of the first place that has them."""
     own = record.data.name
     try:
         if not comes_with_the_package(own):
@@ -87,12 +93,15 @@ def _open(record: Record, data: str | None) -> ImageSource:
             raise TokbenchError(f"the images of {own} are not here; run: tokbench weights get {FACES_ASSET}")
         return _measured(own, record)
     except TokbenchError as error:
-        if data is None:
+        if not data:
             raise
-        try:
-            return _measured(data, record)
-        except TokbenchError as other:
-            raise TokbenchError(f"{error}; of --data: {other}") from other
+        problems = []
+        for place in data:
+            try:
+                return _measured(place, record)
+            except TokbenchError as other:
+                problems.append(str(other))
+        raise TokbenchError(f"{error}; of --data: {'; '.join(problems)}") from error
 
 
 def _measured(spec: str, record: Record) -> ImageSource:
@@ -125,11 +134,8 @@ def _load(source: ImageSource, record: Record, image_ids: Sequence[str]) -> tupl
     return list(load_batches(source, indices, record.protocol, LoadReport(), read_ahead=64, strict=False)), credits
 
 
-def _pictures(record: Record, first: Record, batches: Sequence[Batch], device: str) -> dict[str, Picture]:
-    if record.data.pixels_digest != first.data.pixels_digest:
-        raise TokbenchError(f"measured on other images: {record.data.name} at {record.protocol.size} px")
-    if record.protocol.micro_batch != first.protocol.micro_batch:
-        raise TokbenchError(f"measured in micro-batches of {record.protocol.micro_batch}, the others of {first.protocol.micro_batch}")
+def _pictures(record: Record, batches: Sequence[Batch], device: str) -> dict[str, Picture]:
+    """What a record's tokenizer makes of batches of as many images as it sees at once."""
     under_test = UnderTest(_tokenizer(record, device), record.protocol)
     made = {}
     with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):

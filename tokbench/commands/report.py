@@ -29,7 +29,10 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="HTML file to write.")] = Path("report.html"),
     images: Annotated[int, whole("--images", low=0, high=500, help="Images in the gallery at most; 0 makes no pictures.")] = 24,
     data: Annotated[
-        str | None, typer.Option("--data", help="Where the images are that are neither the photos, the text nor the fetched faces.")
+        list[str] | None,
+        typer.Option(
+            "--data", help="Where the images are that are neither the photos, the text nor the fetched faces; once for each data set."
+        ),
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,
 ) -> None:
@@ -47,7 +50,8 @@ def report(
     everything = find_everything(places)
     runs, probes = without_repeats(everything.runs), everything.probes
     groups = arrange([Measured(path.name, record, *_rows(path, record.data.count)) for path, record in runs])
-    shown = [_pictures(group, images, data) if images else None for group in groups]
+    sets = tuple(data or ())
+    shown = [_pictures(group, images, sets) if images else None for group in groups]
     extra = [probe_section([record for _, record in probes], groups)] if probes else []
     if everything.models:
         extra.append(models_section([_evaluated(path, record, images) for path, record in everything.models], images))
@@ -55,7 +59,7 @@ def report(
         extra.append(speed_section([record for _, record in everything.speeds], groups))
     if everything.predictions:
         extra.append(prediction_section([record for _, record in everything.predictions]))
-    page = render_page(groups, shown, extra=extra, asked=Asked(tuple(map(str, places)), str(output), images, data))
+    page = render_page(groups, shown, extra=extra, asked=Asked(tuple(map(str, places)), str(output), images, sets))
     write_text(output, page)
     for line in _lacking(groups, shown, bool(probes), images):
         say(line)
@@ -113,7 +117,7 @@ def _evaluated(path: Path, record: LanguageModelRecord, images: int) -> Evaluate
     return Evaluated(path.name, record, rows, examples, tuple(problems))
 
 
-def _pictures(group: Group, limit: int, data: str | None) -> Shown:
+def _pictures(group: Group, limit: int, data: tuple[str, ...]) -> Shown:
     """Make the pictures of a group's most telling images again."""
     from tokbench.bench.pictures import make_pictures
     from tokbench.report.page.render import Shown

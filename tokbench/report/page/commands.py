@@ -68,7 +68,7 @@ class Asked:
     places: tuple[str, ...] = (OUT,)
     output: str = "report.html"
     images: int | None = None
-    data: str | None = None
+    data: tuple[str, ...] = ()
 
 
 def commands(groups: Sequence[Group], others: Sequence[str] = (), asked: Asked | None = None) -> list[str]:
@@ -170,10 +170,9 @@ def _page_command(asked: Asked, places: Sequence[str], remark: str) -> str:
     words = ["tokbench", "report", *shown]
     if asked.images is not None:
         words += ["--images", str(asked.images)]
-    data = [asked.data] if asked.data is not None else []
-    words += ["--data", *map(_name_of, data)] if data else []
+    words += [word for place in asked.data for word in ("--data", _name_of(place))]
     words += ["-o", _name_of(asked.output)]
-    shortened = any(_name_of(path) != path for path in (*places, asked.output, *data))
+    shortened = any(_name_of(path) != path for path in (*places, asked.output, *asked.data))
     return _line(words, [*filter(None, [remark]), *["absolute paths are shortened to names"] * shortened])
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 from tokbench.configs import plain
+from tokbench.records.protocol import Protocol
 from tokbench.report.page.headings import headings
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.published import published_tables
@@ -62,7 +63,8 @@ class Warned:
 def sources(group: Group) -> Sources:
     """Protocol and data of a group; they are the same for all its records but for what was asked of a run."""
     first = group.entries[0].record
-    protocol = [(item.name, _text(getattr(first.protocol, item.name))) for item in fields(first.protocol)]
+    protocols = [entry.record.protocol for entry in group.entries]
+    protocol = [(item.name, " or ".join(_each(_text(one, item.name) for one in protocols))) for item in fields(first.protocol)]
     data = [
         ("name", clipped(first.data.name)),
         ("images", f"{first.data.count:,} measured of {first.data.requested:,} asked for"),
@@ -161,5 +163,8 @@ def _each(values: Iterable[str]) -> list[str]:
     return list(dict.fromkeys(clipped(value) for value in values))
 
 
-def _text(value: object) -> str:
-    return "all" if value is None else clipped(value)
+def _text(protocol: Protocol, name: str) -> str:
+    """A setting of a protocol in words."""
+    value = getattr(protocol, name)
+    unset = {"samples": "all", "tokenizer_batch": protocol.micro_batch, "judged_size": protocol.size}
+    return clipped(unset.get(name, "none") if value is None else value)

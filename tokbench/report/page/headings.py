@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tokbench.records.protocol import without_rounding
 from tokbench.report.page.model import Group, clipped
 
 OWN_SETS = {
@@ -50,7 +51,7 @@ def subject_of(group: Group) -> str:
 
 def _protocol(group: Group) -> str:
     record = group.entries[0].record
-    name, *changes = record.protocol_label.split("+")
+    name, *changes = without_rounding(record.protocol_label).split("+")
     changed = [change for change in changes if not change.startswith("data=")]
     settings = f" with {', '.join(changed)}" if changed else ""
     return f"{clipped(f'{name} protocol{settings}', 200)}, v{record.protocol.version}"

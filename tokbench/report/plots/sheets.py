@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.plugins import import_class
+from tokbench.records.protocol import without_rounding
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
 from tokbench.report.plots.kinds import RUN_KINDS
@@ -103,7 +104,7 @@ def write_plots(
     paths, notes = [], []
     sections = make_sections(records)
     for number, section in enumerate(sections, start=1):
-        label = re.sub(r"[^A-Za-z0-9.+=_-]+", "-", records[section.members[0]].protocol_label)[:80]
+        label = re.sub(r"[^A-Za-z0-9.+=_-]+", "-", without_rounding(records[section.members[0]].protocol_label))[:80]
         place = folder / f"{number}-{label}" if len(sections) > 1 else folder
         members = [records[i] for i in section.members]
         for plot in draw_plots(members, [rows[i] for i in section.members], section.names, kinds=kinds, width=width):
