@@ -11,14 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-import torchmetrics
 from torch import Tensor
-from torchmetrics.utilities import dim_zero_cat
+
+from tokbench.bench.torchmetric import Metric, dim_zero_cat
 
 PLACES, VALUES = "places", "values"
 
 
-def taken(metric: torchmetrics.Metric) -> dict[str, Tensor]:
+def taken(metric: Metric) -> dict[str, Tensor]:
     """Take out what a metric keeps; it begins anew.
 
     Raises:
@@ -38,7 +38,7 @@ def taken(metric: torchmetrics.Metric) -> dict[str, Tensor]:
     return found
 
 
-def put_back(metric: torchmetrics.Metric, states: Mapping[str, Tensor]) -> None:
+def put_back(metric: Metric, states: Mapping[str, Tensor]) -> None:
     """Have a metric keep what was taken out of one of its kind, and nothing else.
 
     Raises:
@@ -53,7 +53,7 @@ def put_back(metric: torchmetrics.Metric, states: Mapping[str, Tensor]) -> None:
             setattr(metric, name, [states[key].to(metric.device) for key in own])
 
 
-def kept(metric: torchmetrics.Metric) -> dict[str, Any]:
+def kept(metric: Metric) -> dict[str, Any]:
     """What a metric keeps, by the names that ``merge_state`` takes; it stays as it is when the metric goes on."""
     values = {name: getattr(metric, name) for name in metric._defaults}
     return {name: list(value) if isinstance(value, list) else value for name, value in values.items()}

@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torchmetrics
 from torch import Tensor
 
 from tokbench.bench.context import MetricContext
 from tokbench.bench.observation import Listing, Observation, Subject
 from tokbench.bench.psnr import doubles
+from tokbench.bench.torchmetric import Metric as TorchMetric
 from tokbench.configs import canonical_json
 from tokbench.data.names import Names
 from tokbench.records.figures import FigureInfo
@@ -47,7 +47,7 @@ class Figure:
     part: Part = "group"
 
 
-class Metric(torchmetrics.Metric):
+class Metric(TorchMetric):
     """One file, one metric. Subclasses set the class attributes and write ``update`` and ``report``.
 
     Attributes:
@@ -112,19 +112,19 @@ class Metric(torchmetrics.Metric):
         """How often codes occur, per codebook; empty if the metric does not count them."""
         return ()
 
-    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
+    def merge_state(self, incoming_state: dict[str, Any] | TorchMetric) -> None:
         """Take in what another instance has seen of other images.
 
         Raises:
             ValueError: If it is of another kind.
         """
-        if isinstance(incoming_state, torchmetrics.Metric) and type(incoming_state) is not type(self):
+        if isinstance(incoming_state, TorchMetric) and type(incoming_state) is not type(self):
             raise ValueError(f"{type(self).__name__} merges with its own kind only")
         if isinstance(incoming_state, Metric):
             incoming_state.settle()
         super().merge_state(incoming_state)
         self._computed = None  # of before
-        if isinstance(incoming_state, torchmetrics.Metric):
+        if isinstance(incoming_state, TorchMetric):
             self._update_count += incoming_state._update_count
 
 
@@ -184,7 +184,7 @@ class ByImage(Metric):
                 setattr(self, name, [part.cpu() for part in getattr(self, name)] or [empty])
         super().sync(*args, **kwargs)
 
-    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
+    def merge_state(self, incoming_state: dict[str, Any] | TorchMetric) -> None:
         """Take in what another instance has seen of other images of the same run.
 
         Raises:

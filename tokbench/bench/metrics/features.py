@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchmetrics
 from jaxtyping import Float32
 from torch import Tensor
 
@@ -16,6 +15,7 @@ from tokbench.bench.feature_pass import features_by_key, features_of
 from tokbench.bench.metrics.base import ByImage
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.observation import Observation
+from tokbench.bench.torchmetric import Metric as TorchMetric
 
 
 class FeatureMetric(ByImage):
@@ -38,7 +38,7 @@ class FeatureMetric(ByImage):
         pixels = {} if self.network.pixels == "bytes" else {"pixels": self.network.pixels}
         return self.network.settings | {"reference": "the same images", "micro_batch": self.micro_batch} | pixels
 
-    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
+    def merge_state(self, incoming_state: dict[str, Any] | TorchMetric) -> None:
         """Take in what another instance has seen of other images of the same run.
 
         Raises:

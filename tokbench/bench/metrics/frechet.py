@@ -10,7 +10,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-import torchmetrics
 from torch import Tensor
 
 from tokbench.bench.cache import FeatureCache
@@ -20,6 +19,7 @@ from tokbench.bench.metrics.base import Figure
 from tokbench.bench.metrics.features import FeatureMetric
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.observation import Listing, Observation, Subject
+from tokbench.bench.torchmetric import Metric as TorchMetric
 from tokbench.records.intervals import FEWEST_FOLDS, Interval, jackknife_interval
 
 MIN_IMAGES = 128
@@ -88,7 +88,7 @@ class FrechetMetric(FeatureMetric):
         """Features that are kept of each image, ``[b, sides, dim]``."""
         return self.pairs(observation)
 
-    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
+    def merge_state(self, incoming_state: dict[str, Any] | TorchMetric) -> None:
         """Take in what another instance has seen; memory stops growing here too.
 
         Raises:

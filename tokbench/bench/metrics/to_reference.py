@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchmetrics
 from torch import Tensor
 
 from tokbench.bench.cache import FeatureCache
@@ -19,6 +18,7 @@ from tokbench.bench.metrics.frechet import FrechetMetric
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.observation import Observation, Subject
 from tokbench.bench.references import Reference
+from tokbench.bench.torchmetric import Metric as TorchMetric
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 
@@ -59,7 +59,7 @@ class ReferenceFrechet(FrechetMetric):
         """Features of reconstructions, ``[b, 1, dim]``."""
         return self.reconstructions(observation)[:, None]
 
-    def merge_state(self, incoming_state: dict[str, Any] | torchmetrics.Metric) -> None:
+    def merge_state(self, incoming_state: dict[str, Any] | TorchMetric) -> None:
         """Take in what another instance has seen.
 
         Raises:
