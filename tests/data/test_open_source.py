@@ -137,7 +137,9 @@ def test_compressed_tars_are_to_be_decompressed(name: str, tmp_path: Path, make_
 
 def test_a_folder_of_parquet_files(tmp_path: Path, make_folder: Packer) -> None:
     root = make_folder(tmp_path / "set", {"test-0.parquet": b"", "test-1.parquet": b""})
-    with pytest.raises(TokbenchError, match=rf"holds no images but test-0\.parquet; give that file, or hf:{root} for"):
+    with pytest.raises(
+        TokbenchError, match=rf"holds no images but test-0\.parquet; give that file, several as in {root}/\{{a,b\}}\.parquet, or hf:"
+    ):
         open_source(str(root), size=64)
 
 

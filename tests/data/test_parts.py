@@ -51,6 +51,19 @@ def test_rows_of_several_tables_come_in_order_under_the_names_of_their_files(
     assert three.name == "p-01.parquet::p-{02..02}.parquet::p-10.parquet"
 
 
+def test_files_may_be_given_by_their_addresses(tmp_path: Path, picture: Callable[[int], bytes], make_tar: Packer) -> None:
+    for name in ("a-0", "a-1"):
+        make_tar(tmp_path / f"{name}.tar", {"x.png": picture(1)})
+    plain = open_source(f"{tmp_path}/a-{{0..1}}.tar", size=64)
+    for spec in (
+        f"file:{tmp_path}/a-{{0..1}}.tar",
+        f"file://{tmp_path}/a-{{0..1}}.tar",
+        f"file:{tmp_path}/a-0.tar::file:{tmp_path}/a-1.tar",
+    ):
+        assert open_source(spec, size=64).ids == plain.ids
+    assert open_source(f"file:{tmp_path}/a-0.tar", size=64).name == "a-0.tar"
+
+
 def test_tars_may_be_given_one_after_another(tmp_path: Path, picture: Callable[[int], bytes], make_tar: Packer) -> None:
     for name in ("a", "b"):
         make_tar(tmp_path / f"{name}.tar", {f"{name}.png": picture(1)})
@@ -138,7 +151,11 @@ def test_captions_come_from_the_parts(tmp_path: Path, picture: Callable[[int], b
         ("{here}/a.zip::{here}/none.zip", r"the shard .*none\.zip of .* does not exist"),
         ("::", r"--data :: names files of several kinds \(none\)"),
         ("https://example.org/{{00..10}}.tar", r"would be a stream, which has no index to choose images by; allowed are files"),
+        ("{here}/a.tar::{here}/a.tar", r"a\.tar is there twice among the parts of a\.tar::a\.tar; give each once"),
         ("pipe:cat a.tar", r"would be a stream"),
+        ("hdfs://place/{{00..10}}.tar", r"would be a stream"),
+        ("file:{here}/none.tar", r"none\.tar does not exist"),
+        ("{here}/a-*.tar", r"a-\*\.tar is a pattern of the shell; give the folder, or a range as in shards-\{0000\.\.0003\}\.tar"),
         ("s3://bucket/a.tar", r"would be a stream"),
     ],
 )

@@ -168,4 +168,5 @@ def test_a_shard_whose_name_begins_that_of_another_keeps_its_place(
     source = ShardSource([outer, inner], "set")
     assert source.ids == ("a/a", "a/b/w", "a/b/x", "a/b/y", "a/c")
     assert [source.read_bytes(index) for index in range(5)] == [picture(number) for number in (3, 4, 1, 5, 2)]
-    assert ShardSource([outer, outer], "set").ids == ("a/a", "a/b/x", "a/c")
+    with pytest.raises(TokbenchError, match=r"a\.tar is there twice among the parts of set; give each once"):
+        ShardSource([outer, outer], "set")

@@ -11,9 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tokbench.data.table import TableSource, row_ids
+from tokbench.bench.loader import choose
+from tokbench.data.table import BATCHES_KEPT, TableSource, row_ids
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
+from tokbench.records.protocol import get_protocol
 
 Picture = Callable[[int], bytes]
 Level = Callable[[Image.Image], int]
@@ -98,7 +100,7 @@ def test_row_ids_take_the_first_good_column() -> None:
 
 
 def test_a_row_group_is_read_once_while_its_rows_are(path: Path, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = TableSource(write(path, {"image": [picture(number) for number in range(6)]}, row_group_size=3))
+    source = TableSource(write(path, {"image": [picture(number) for number in range(9)]}, row_group_size=3))
     groups = []
     read = pq.ParquetFile.read_row_group
 
@@ -107,9 +109,44 @@ def test_a_row_group_is_read_once_while_its_rows_are(path: Path, picture: Pictur
         return read(self, group, **options)
 
     monkeypatch.setattr(pq.ParquetFile, "read_row_group", spy)
-    for index in (0, 1, 2, 3, 5, 4, 0):
+    for index in (0, 1, 2, 3, 5, 2, 4, 0, 6, 8, 5, 0):
         source.read(index)
-    assert groups == [0, 1, 0]
+    assert groups == [0, 1, 2, 0]  # threads that lag behind find the group before
+
+
+def test_batches_of_a_large_row_group_are_read_once_by_threads_that_lag_behind(
+    path: Path, picture: Picture, level: Level, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokbench.data.table.LARGE_GROUP", 5 * BATCHES_KEPT * len(picture(0)))
+    source = TableSource(write(path, {"image": [picture(number) for number in range(40)]}))
+    begun = []
+    batches = pq.ParquetFile.iter_batches
+
+    def spy(self: pq.ParquetFile, **options: Any) -> Any:
+        begun.append(options["batch_size"])
+        return batches(self, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", spy)
+    order = [3, 0, 1, 7, 5, 2, 9, 4, 8, 12, 6, *range(13, 40), 33]
+    assert [level(source.read(index)) for index in order] == order
+    assert len(begun) == 1
+    assert 2 < begun[0] < 6
+    assert level(source.read(0)) == 0
+    assert len(begun) == 2
+
+
+def test_rows_are_read_in_their_own_order_whatever_they_are_called(path: Path, picture: Picture) -> None:
+    names = [f"{(number * 7) % 30:02d}.png" for number in range(30)]
+    table = {"image": [{"bytes": picture(number), "path": name} for number, name in enumerate(names)]}
+    source = TableSource(write(path, table, row_group_size=10))
+    assert choose(source, get_protocol()) == range(30)
+    some = get_protocol(changes={"samples": 12, "seed": 3})
+    chosen = choose(source, some)
+    assert list(chosen) == sorted(chosen)
+    source.own_order = False
+    by_id = choose(source, some)
+    assert [names[index] for index in by_id] == sorted(names[index] for index in chosen)  # which are chosen goes by ids
+    assert [names[index] for index in choose(source, get_protocol())] == sorted(names)
 
 
 def test_a_row_without_bytes_is_unreadable(path: Path, picture: Picture, level: Level) -> None:

@@ -24,7 +24,7 @@ def chunk_size(protocol: Protocol) -> int:
 
 
 def spans(images: int, size: int) -> list[range]:
-    """Where the chunks of so many images lie, which are taken in the order of their ids.
+    """Where the chunks of so many images lie, which are taken in the order in which they are read.
 
     Args:
         images: Images asked for.

@@ -91,20 +91,32 @@ class Loaded:
 
 
 def choose(source: ImageSource, protocol: Protocol) -> Sequence[int]:
-    """Choose which images are measured: all, or the first ``samples`` of a seeded permutation; in the order of their ids.
+    """Choose which images are measured: all, or the first ``samples`` of a seeded permutation; in the order in which they are read.
 
     Raises:
         TokbenchError: If there are none.
     """
-    by_id: Sequence[int] = range(len(source))
-    if any(one > other for one, other in pairwise(source.ids)):  # else they take no memory
-        by_id = sorted(by_id, key=source.ids.__getitem__)
-    if not by_id:
+    count = len(source)
+    if not count:
         raise TokbenchError(f"{source.name} holds no image at {protocol.size} px; choose other data or another --size")
-    if protocol.samples is not None and protocol.samples < len(by_id):
-        permutation = np.random.Generator(np.random.PCG64(protocol.seed)).permutation(len(by_id))
-        by_id = [by_id[i] for i in sorted(permutation[: protocol.samples].tolist())]
-    return by_id
+    if protocol.samples is None or protocol.samples >= count:
+        return reading_order(source)
+    permutation = np.random.Generator(np.random.PCG64(protocol.seed)).permutation(count)
+    by_id = _by_id(source)
+    chosen = [by_id[place] for place in sorted(permutation[: protocol.samples].tolist())]
+    return sorted(chosen) if source.own_order else chosen
+
+
+def reading_order(source: ImageSource) -> Sequence[int]:
+    """All images in the order in which they are read: that of their ids, of tables that of the rows, which are stored in groups."""
+    return range(len(source)) if source.own_order else _by_id(source)
+
+
+def _by_id(source: ImageSource) -> Sequence[int]:
+    everything = range(len(source))
+    if all(one <= other for one, other in pairwise(source.ids)):
+        return everything  # which takes no memory
+    return sorted(everything, key=source.ids.__getitem__)
 
 
 def readers(asked: int | None = None) -> int:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tokbench.bench.fitting import fit
-from tokbench.bench.loader import LoadReport, in_background, key_of, opened, readers
+from tokbench.bench.loader import LoadReport, in_background, key_of, opened, readers, reading_order
 from tokbench.bench.references import AHEAD, ImagesReference, Reference, StatisticsReference
 from tokbench.bench.statistics_file import COVARIANCE, IMAGES, MEAN, members, read_statistics
 from tokbench.data.open import open_source
@@ -86,7 +86,7 @@ def _statistics(path: Path) -> StatisticsReference:
 def _images(spec: str, source: ImageSource, protocol: Protocol, measured: int, *, whole: bool) -> ImagesReference:
     report, sizes, indices = LoadReport(), list[tuple[int, int]](), list[int]()
     look = partial(_look, source, None if whole else protocol)
-    order = sorted(range(len(source)), key=source.ids.__getitem__)
+    order = reading_order(source)
     for index, found in zip(order, in_background(look, order, ahead=AHEAD, workers=readers()), strict=True):
         if isinstance(found, SkippedImage):
             report.skipped.append(found)

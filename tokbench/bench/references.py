@@ -127,7 +127,7 @@ class ImagesReference(Reference):
     Args:
         source: Where they are.
         protocol: How they are cut.
-        indices: Those that can be read, in the order of their ids.
+        indices: Those that can be read, in the order in which they are read.
         keys: Digests of their pixels as the network is given them.
         source_sha256: Digest of their ids and bytes before they are cut; of whole images that of their pixels.
         sizes: Width and height of each, if they are taken whole: then networks scale them as they are. Empty if they are cut.

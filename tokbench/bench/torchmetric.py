@@ -1,6 +1,6 @@
-"""The base class of torchmetrics, imported without the hundred metrics, and whatever these need, that its package brings in at once.
+"""The base class of torchmetrics, imported without its hundred metrics and whatever these need.
 
-``import torchmetrics`` imports networks, text and audio too, with transformers where that is installed: it takes longer than ``import torch``.
+``import torchmetrics`` imports text, audio and networks of others too, which takes longer than ``import torch``.
 """
 
 from __future__ import annotations

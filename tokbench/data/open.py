@@ -42,8 +42,11 @@ SHARDS = (".tar", ".parquet", ".zip")
 BETWEEN = "::"
 """Stands between shards, as webdataset has it."""
 
-NO_FILES = re.compile(r"(?:https?|ftp|s3|gs|gcs|az|file|pipe)://?|pipe:", re.IGNORECASE)
+NO_FILES = re.compile(r"[a-z][a-z0-9+.-]+://|pipe:", re.IGNORECASE)
 """How places begin whose images would come as a stream."""
+
+OF_FILES = re.compile(r"file:(?://(?=/))?(?=.)", re.IGNORECASE)
+"""How addresses of files begin, before their paths."""
 
 
 def comes_with_the_package(name: str) -> bool:
@@ -135,6 +138,8 @@ def _open_given(spec: str, *, hub_splits: Sequence[str] = DEFAULT_SPLITS) -> Ima
 def _open_unchecked(spec: str, hub_splits: Sequence[str]) -> ImageSource:
     if spec.startswith("hf:") and spec != "hf:":
         return HubSource(spec.removeprefix("hf:"), splits=hub_splits)
+    if OF_FILES.match(spec) and not os.path.exists(spec):
+        spec = OF_FILES.sub("", spec, count=1)
     path = Path(os.path.expanduser(spec))
     if spec and path.is_dir():
         return _open_folder(path)
@@ -147,6 +152,8 @@ def _open_unchecked(spec: str, hub_splits: Sequence[str]) -> ImageSource:
         )
     if "{" in spec or BETWEEN in spec:
         return _open_shards(spec)
+    if "*" in spec:
+        raise TokbenchError(f"--data {spec} is a pattern of the shell; give the folder, or a range as in shards-{{0000..0003}}.tar")
     if spec.startswith("photos/"):
         raise unknown_name("part of the embedded photos", spec, PHOTO_SPECS)
     if spec in PUBLIC:
@@ -169,7 +176,10 @@ def _open_folder(path: Path) -> ImageSource:
     for file in others:
         if is_compressed_tar(file.name):
             raise compressed_tar(file)
-    raise TokbenchError(f"the folder {path} holds no images but {others[0].name}; give that file, or hf:{path} for a data set in parts")
+    raise TokbenchError(
+        f"the folder {path} holds no images but {others[0].name}; give that file, several as in {path}/{{a,b}}{others[0].suffix}, "
+        f"or hf:{path} for a data set in parts"
+    )
 
 
 def _open_file(path: Path) -> ImageSource:
@@ -191,7 +201,7 @@ def _open_file(path: Path) -> ImageSource:
 
 def _open_shards(spec: str) -> ImageSource:
     """Open several files of one kind, given by ranges, lists, or one after another."""
-    patterns = [os.path.expanduser(part) for part in spec.split(BETWEEN) if part]
+    patterns = [os.path.expanduser(OF_FILES.sub("", part, count=1)) for part in spec.split(BETWEEN) if part]
     paths = [path for pattern in patterns for path in _shards(pattern)]
     name = BETWEEN.join(Path(pattern).name for pattern in patterns)
     kinds = sorted({path.suffix.lower() for path in paths})

@@ -44,6 +44,7 @@ class PartsSource(StoredImages):
             part.ids = part.ids if isinstance(part.ids, Names) else Names.of(part.ids)
             part.release()
             self._parts.append(part)
+        self.own_order = any(part.own_order for part in self._parts)
         names = [part_name for part_name, _ in named]
         self._starts = [0, *accumulate(len(part) for part in self._parts)]
         self.ids = Names.of(f"{own}/{id_}" for own, part in zip(names, self._parts, strict=True) for id_ in part.ids)

@@ -43,13 +43,16 @@ class ShardSource(StoredImages):
         name: What to call them together.
 
     Raises:
-        TokbenchError: If a shard is missing, compressed, truncated or damaged, if a key has two images, or if there are none.
+        TokbenchError: If a shard is named twice, missing, compressed, truncated or damaged, if a key has two images, or if there are none.
     """
 
     def __init__(self, paths: Sequence[Path], name: str) -> None:
         """Find the samples of all shards, by their headers or by what the cache keeps of them."""
         self.name = name
         named = sorted(zip(shard_names(paths), paths, strict=True), key=lambda one: f"{one[0]}/")
+        twice = next((path for (one, path), (other, _) in pairwise(named) if one == other), None)
+        if twice is not None:
+            raise TokbenchError(f"{twice} is there twice among the parts of {name}; give each once")
         self._paths = [path for _, path in named]
         tables: list[np.ndarray] = []
         folders = set[str]()
@@ -73,7 +76,7 @@ class ShardSource(StoredImages):
             raise no_images(str(paths[0]) if len(paths) == 1 else f"the {len(paths)} tar files of {name}", self.passed_over)
         self._empty = frozenset(folders)
         self._places = np.concatenate(tables)  # numbers, as there may be millions
-        if not _ascending(self.ids):  # the name of a shard begins that of another, or one is named twice
+        if not _ascending(self.ids):  # the name of a shard begins that of another
             rows = {name: row for row, name in enumerate(self.ids)}
             self._places = self._places[[rows[name] for name in sorted(rows)]]
             self.ids = Names.of(sorted(rows))

@@ -21,6 +21,7 @@ class ImageSource(ABC):
         ready_size: Side of the square images it yields, if they need no further crop; None if they are whole pictures.
         metrics: What to measure on them beside what is always measured.
         passed_over: Images that lie there too, but are of kinds that are not read.
+        own_order: Whether images are read in the order they have here, not in that of their ids: rows of a table are read in groups.
         can_draft: Whether ``open_draft`` may leave pixels out.
     """
 
@@ -29,6 +30,7 @@ class ImageSource(ABC):
     ready_size: int | None = None
     metrics: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
+    own_order: bool = False
     can_draft: bool = False
 
     def __len__(self) -> int:

@@ -51,6 +51,7 @@ class TableSource(AnnotatedRows):
         import pyarrow.parquet as pq
 
         self.name = path.name
+        self.own_order = True
         self._file = PerProcess(partial(pq.ParquetFile, path, buffer_size=1 << 20))
         try:
             with self._file.use() as file:
@@ -116,44 +117,64 @@ BATCH = 16
 """Rows of such a batch at most. A page of the file is read as a whole, however many rows it has."""
 
 
+BATCHES_KEPT = 4
+"""Batches of a large row group that are kept, as are two groups of half its size. Threads that read ahead may reach the next before
+others leave theirs, and what is let go of is read again: of a large group all that lies before it, too."""
+
+
 class _Cells:
-    """The cells of a column, read row group by row group; that of the last cell is kept, or the last few rows of a large one."""
+    """The cells of a column, read row group by row group, large ones batch by batch; those read last are kept."""
+
+    _kept: list[tuple[int, int, Any]]
+    _batches: tuple[int, Iterator[Any]] | None
+    _end: int
 
     def __init__(self, file: PerProcess[Any], starts: Sequence[int], leaf: str) -> None:
         self._file, self._starts, self._leaf = file, starts, leaf
-        self._rows: Any = None
-        self._first = self._end = 0
-        self._batches: tuple[int, Iterator[Any]] | None = None
+        self.forget()
 
     def __getitem__(self, index: int) -> Any:
         with self._file.use() as file:
-            if not self._first <= index < self._end:
-                self._read(file, index)
-            return self._rows[index - self._first].as_py()
+            kept = next((piece for piece in self._kept if piece[0] <= index < piece[1]), None)
+            first, _, rows = self._read(file, index) if kept is None else kept
+            return rows[index - first].as_py()
 
-    def _read(self, file: Any, index: int) -> None:
+    def _read(self, file: Any, index: int) -> tuple[int, int, Any]:
         group = bisect_right(self._starts, index) - 1
         start, end = self._starts[group], self._starts[group + 1]
-        self._rows = None
         size = _column_bytes(file.metadata.row_group(group), self._leaf)
         if size <= LARGE_GROUP:
-            self._rows = file.read_row_group(group, columns=[self._leaf], use_threads=False).column(0)
-            self._first, self._end, self._batches = start, end, None
-            return
-        if self._batches is None or self._batches[0] != group or index < self._end:
-            rows = max(1, min(BATCH, LARGE_GROUP * (end - start) // size))
-            batches = file.iter_batches(batch_size=rows, row_groups=[group], columns=[self._leaf], use_threads=False)
-            self._batches, self._first, self._end = (group, batches), start, start
-        while index >= self._end:
-            rows = next(self._batches[1]).column(0)
-            self._rows, self._first, self._end = rows, self._end, self._end + len(rows)
+            self._leave(int(2 * size <= LARGE_GROUP))
+            rows = file.read_row_group(group, columns=[self._leaf], use_threads=False).column(0)
+            return self._keep(start, end, rows)
+        begun = self._batches
+        if begun is None or begun[0] != group or index < self._end:
+            count = max(1, min(BATCH, LARGE_GROUP * (end - start) // (size * BATCHES_KEPT)))
+            batches = file.iter_batches(batch_size=count, row_groups=[group], columns=[self._leaf], use_threads=False)
+            begun = self._batches = (group, batches)
+            self._end = start
+        while True:
+            self._leave(BATCHES_KEPT - 1)
+            rows = next(begun[1]).column(0)
+            first, self._end = self._end, self._end + len(rows)
+            piece = self._keep(first, self._end, rows)
+            if index < self._end:
+                return piece
+
+    def _keep(self, first: int, end: int, rows: Any) -> tuple[int, int, Any]:
+        self._kept.append((first, end, rows))
+        return self._kept[-1]
+
+    def _leave(self, count: int) -> None:
+        """Let go of all but so many of the pieces, before another one takes memory."""
+        del self._kept[: max(0, len(self._kept) - count)]
 
     def forget(self) -> None:
         """Let go of the rows that are kept."""
-        self._rows, self._first, self._end, self._batches = None, 0, 0, None
+        self._kept, self._batches, self._end = [], None, 0
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_rows": None, "_first": 0, "_end": 0, "_batches": None}
+        return {**self.__dict__, "_kept": [], "_batches": None, "_end": 0}
 
 
 def _column_bytes(group: Any, column: str) -> int:

@@ -19,7 +19,7 @@ from tokbench.tokens import DiscreteTokens
 
 
 class TokenDataset(Dataset[dict[str, Any]]):
-    """The rows of a whole export, in the order of their ids. Nothing is read before it is asked for.
+    """The rows of a whole export, in the order in which images were read. Nothing is read before it is asked for.
 
     An item is a dictionary of ``id``, ``codes`` int64 ``[L, K]`` (or ``latents`` float32 ``[L, C]``) and ``grid``. If the export has any,
     it also holds ``label``, -1 where an image has none, and ``caption``, empty where it has none. The ``default_collate`` of torch takes

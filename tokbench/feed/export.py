@@ -1,6 +1,6 @@
 """A whole image set as tokens in Parquet shards, for training on them: by any number of processes, stopped and gone on with at will.
 
-The images asked for, in the order of their ids, are cut into shards of ``rows_per_shard``; shard s is made by rank s modulo the number of
+The images asked for are cut into shards of ``rows_per_shard``, in the order in which they are read. Shard s is made by rank s modulo the number of
 ranks. So a shard's bytes depend neither on how many processes there are nor on how far ahead they read. An export may go on with another
 number of processes. Images that cannot be read shorten their own shard and move no other row.
 """

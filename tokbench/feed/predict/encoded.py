@@ -34,7 +34,7 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Encoded:
-    """Images and their tokens, in the order of the images' ids.
+    """Images and their tokens, in the order in which the images were read.
 
     Args:
         tokenizer: What encoded them.

@@ -97,7 +97,7 @@ def export_tokens(
 
 
 def read_codes(dataset: TokenDataset, *, most: int = COUNTED) -> Int64[ndarray, "n l k"]:
-    """Read the codes of all images, or evenly chosen ones, in the order of their ids.
+    """Read the codes of all images, or evenly chosen ones, in the order of the export.
 
     Args:
         dataset: An export.
