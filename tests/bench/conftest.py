@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tokbench.bench.observation import Listing, Observation
+from tokbench.bench.observation import Again, Listing, Observation
 from tokbench.tokens import DiscreteTokens
 
 
@@ -30,7 +30,7 @@ def observe():
             reference=reference,
             reconstruction=reconstruction,
             tokens=tokens(reference),
-            reencode=lambda: tokens(reconstruction),
+            reencode=lambda: Again(again := tokens(reconstruction), lambda: again),
         )
 
     return make

@@ -58,6 +58,28 @@ def test_metrics_wait_for_nothing_within_a_chunk(asked, crops, tmp_path):
     assert asked == [CUDA, CUDA]
 
 
+def test_what_is_encoded_again_is_asked_for_a_micro_batch_later(asked, log, crops, tmp_path):
+    """Three micro-batches, and the end of a chunk."""
+    listing = Listing(("a", "b"), ("group", "group"))
+    under_test = UnderTest(tokbench.load("pixel/palette-512"), SMALL)
+    context = MetricContext(torch.device("cpu"), 2, tmp_path, None, None, under_test.layout)
+    panel = Panel(select(("stability",)), Subject(under_test.layout, 2, (64, 64)), context, listing)
+    under_test.device = CUDA
+    waited = []
+    with without_values() as (mode, _):
+        put_on_cuda(under_test.tokenizer, mode)
+        for _ in range(3):
+            seen = observed(under_test.restore(Batch(*BATCH, crops[:2])), SMALL, listing)
+            log.clear()
+            panel.update(seen)
+            waited.append(log.count(("processor", "waits for", "ordinary")))
+        log.clear()
+        panel._measuring[0].settle()
+        waited.append(log.count(("processor", "waits for", "ordinary")))
+        assert not panel._broken
+    assert waited == [0, 1, 1, 1]
+
+
 @pytest.mark.parametrize("name", ["pixel/palette-512", "pixel/rgb"])
 def test_a_micro_batch_is_asked_for_when_the_next_has_begun(name, asked, log, crops, monkeypatch):
     under_test = UnderTest(tokbench.load(name), SMALL)

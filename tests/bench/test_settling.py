@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -16,8 +17,9 @@ from tokbench.bench.metrics.codebook import Codebook
 from tokbench.bench.metrics.kernel import KernelMetric
 from tokbench.bench.metrics.psnr import PSNR
 from tokbench.bench.metrics.ris import RIS
+from tokbench.bench.metrics.stability import Stability
 from tokbench.bench.networks import FeatureNetwork
-from tokbench.bench.observation import Subject
+from tokbench.bench.observation import Again, Subject
 from tokbench.bench.panel import Panel
 from tokbench.records.figures import figures_of
 
@@ -104,3 +106,21 @@ def test_who_asks_for_figures_or_merges_settles_before(metric, crops, observe):
     assert there.report() == here.report()
     there.update(away)
     assert merged.report() == there.report()
+
+
+def test_codes_made_again_are_those_that_turn_out_to_be_so(crops, observe):
+    """What was likely of the first micro-batch does not hold; it is asked once, when the second is here, and of that whenever rows are asked for."""
+    asked = []
+    seen = [observe(crops[:2], crops[2:4], ["000", "010"]), observe(crops[:2], crops[4:6], ["020", "030"])]
+    usual, late = Stability(), Stability()
+    for number, one in enumerate(seen):
+        sure = one.tokens_again
+        usual.update(one)
+        likely = one.tokens if number == 0 else sure
+        again = Again(likely, lambda number=number, sure=sure: (asked.append(number), sure)[1])
+        late.update(replace(one, reencode=lambda again=again: again))
+        assert asked == list(range(number))
+    assert usual.report() == late.report()
+    assert asked == [0, 1]
+    assert usual.rows() == pickle.loads(pickle.dumps(late)).rows()
+    assert set(late.rows()["stability"].values()) != {1.0}

@@ -42,6 +42,19 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Again:
+    """Tokens of a reconstruction that was given to the tokenizer again, which may not be done with it.
+
+    Args:
+        likely: They, as long as nothing is wrong; nobody waited for them. They may be written over once the tokenizer is given more.
+        sure: Waits, and gives what they are: ``likely`` itself, or others where what was taken for granted does not hold.
+    """
+
+    likely: Tokens | None
+    sure: Callable[[], Tokens] = field(repr=False)
+
+
+@dataclass(frozen=True)
 class Observation:
     """One micro-batch, without its padding.
 
@@ -52,7 +65,7 @@ class Observation:
         reference: The originals.
         reconstruction: What came back, as bytes.
         tokens: What the tokenizer made of the originals; None for a codec that has none.
-        reencode: Encodes the reconstruction again; called at most once, and only if a metric asks.
+        reencode: Gives the reconstruction to the tokenizer again; called at most once, and only if a metric asks.
         shared: What a metric has computed of it that others need too, by what it depends on; protocols that are measured together have
             one.
         restored: What the tokenizer gave, in [-1, 1] or beyond; None of a codec, whose images are bytes.
@@ -67,7 +80,7 @@ class Observation:
     reference: UInt8[Tensor, "b 3 h w"]
     reconstruction: UInt8[Tensor, "b 3 h w"]
     tokens: Tokens | None
-    reencode: Callable[[], Tokens] = field(repr=False)
+    reencode: Callable[[], Again] = field(repr=False)
     shared: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
     restored: Float32[Tensor, "b 3 h w"] | None = field(default=None, repr=False)
     read: UInt8[Tensor, "b 3 h w"] | None = field(default=None, repr=False)
@@ -93,9 +106,14 @@ class Observation:
         return self.read_keys or self.keys
 
     @cached_property
-    def tokens_again(self) -> Tokens:
-        """The tokens of the re-encoded reconstruction."""
+    def again(self) -> Again:
+        """The tokens of the re-encoded reconstruction, which nobody has waited for."""
         return self.reencode()
+
+    @cached_property
+    def tokens_again(self) -> Tokens:
+        """The tokens of the re-encoded reconstruction; waits for them."""
+        return self.again.sure()
 
     @cached_property
     def reference_float(self) -> Float32[Tensor, "b 3 h w"]:

@@ -41,6 +41,11 @@ class Underway(Generic[Made]):
                 self._failed = error
         self._holds = Arriving(self._taken.verdict(device)) if grants and self._failed is None else None
 
+    @property
+    def likely(self) -> Made | None:
+        """What is being made, as long as nothing is wrong; None if something failed by now."""
+        return self._made
+
     def end(self) -> tuple[Made, bool]:
         """Ask what came of it.
 

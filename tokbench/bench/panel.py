@@ -224,7 +224,7 @@ def _copy(observation: Observation) -> Observation:
         observation,
         reference=observation.reference.clone(),
         reconstruction=observation.reconstruction.clone(),
-        reencode=lambda: observation.tokens_again,
+        reencode=lambda: observation.again,
         shared={} if observation.bytes_are else observation.shared,
         restored=None if observation.restored is None else observation.restored.clone(),
         read=None if observation.read is None else observation.read.clone(),

@@ -8,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from tokbench.bench.observation import Again
 from tokbench.bench.seen import Restored
 from tokbench.conduct import values_of
 from tokbench.tokens import DiscreteTokens, Tokens
@@ -52,8 +53,8 @@ def _joined(parts: Sequence[Restored]) -> Restored:
         return parts[0]
     sizes = [len(part.ids) for part in parts]
 
-    def reencode(images: Tensor, ids: Sequence[str]) -> Tokens:
-        return joined_tokens([part.reencode(own, part.ids) for part, own in zip(parts, images.split(sizes), strict=True)])
+    def reencode(images: Tensor, ids: Sequence[str]) -> Again:
+        return _joined_again([part.reencode(own, part.ids) for part, own in zip(parts, images.split(sizes), strict=True)])
 
     return replace(
         parts[0],
@@ -64,6 +65,12 @@ def _joined(parts: Sequence[Restored]) -> Restored:
         tokens=None if parts[0].tokens is None else joined_tokens([part.tokens for part in parts if part.tokens is not None]),
         reencode=reencode,
     )
+
+
+def _joined_again(parts: Sequence[Again]) -> Again:
+    """One after another; what is likely of the first may be written over by now, so that all are waited for."""
+    found = joined_tokens([part.sure() for part in parts])
+    return Again(found, lambda: found)
 
 
 def joined_tokens(tokens: Sequence[Tokens]) -> Tokens:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tokbench.bench.fitting import judged
 from tokbench.bench.loader import key_of
-from tokbench.bench.observation import Listing, Observation
+from tokbench.bench.observation import Again, Listing, Observation
 from tokbench.granted import granting
 from tokbench.images import to_float, to_uint8
 from tokbench.records.protocol import Pixels, Protocol
@@ -33,7 +33,7 @@ class Restored:
         originals: As they were read.
         images: What a tokenizer gave, in [-1, 1] or beyond; of a codec the bytes that came back.
         tokens: What the originals became; None of a codec.
-        reencode: Encodes bytes again, as reconstructions of the images of some ids.
+        reencode: Has bytes encoded again, as reconstructions of the images of some ids.
     """
 
     ids: tuple[str, ...]
@@ -41,7 +41,7 @@ class Restored:
     originals: UInt8[Tensor, "b 3 h w"]
     images: Float32[Tensor, "b 3 h w"] | UInt8[Tensor, "b 3 h w"]
     tokens: Tokens | None
-    reencode: Callable[[Tensor, Sequence[str]], Tokens] = field(repr=False)
+    reencode: Callable[[Tensor, Sequence[str]], Again] = field(repr=False)
 
 
 def observed(

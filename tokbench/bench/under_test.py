@@ -6,7 +6,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ from tokbench.bench.given import GivenImages
 from tokbench.bench.identity import training_of_tokenizer, weights_digest
 from tokbench.bench.loader import Batch
 from tokbench.bench.microbatch import padded
-from tokbench.bench.observation import Listing, Observation
+from tokbench.bench.observation import Again, Listing, Observation
 from tokbench.bench.pace import Made, Underway
 from tokbench.bench.queues import Queue, Sent
 from tokbench.bench.regroup import joined_tokens
@@ -191,9 +191,10 @@ class UnderTest:
         function = self._functions["encode"]
         return encode(self.tokenizer, images, ids, self.protocol, layout=self.layout, timed=timed, function=function)
 
-    def _reencode(self, reconstruction: Tensor, ids: Sequence[str]) -> Tokens:
+    def _reencode(self, reconstruction: Tensor, ids: Sequence[str]) -> Again:
         images = to_float(padded(reconstruction, min(self.protocol.at_once, self.protocol.micro_batch)))
-        return self._end(self._underway(lambda timed: self._encode(images, tuple(ids))[: len(reconstruction)]))
+        underway = self._underway(lambda timed: self._encode(images, tuple(ids))[: len(reconstruction)])
+        return Again(underway.likely, cache(lambda: self._end(underway)))
 
     def _timer(self, what: str) -> Timed:
         def timed(action: Callable[[], Any]) -> Any:
