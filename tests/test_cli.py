@@ -213,6 +213,10 @@ MISTAKES = [
     (["compare", "note.txt"], "note.txt is not a readable record"),
     (["reconstruct", "note.txt", "-t", "pixel"], "note.txt is not a readable image"),
     (["reconstruct", "photos/test/zzz", "-t", "pixel"], "there is no embedded crop"),
+    (
+        ["reconstruct", *["photos/test/88431cd965/00"] * 40, "-t", "pixel", "-o", "grid.webp"],
+        "WEBP takes 16,383 a side; choose fewer images",
+    ),
     (["train", "vqvae-tinny"], "unknown recipe 'vqvae-tinny'; did you mean vqvae-tiny"),
     (["train", "vqvae-tiny", "--resume", "--out", "empty"], "nothing to resume"),
     (["train", "vqvae-tiny", "--steps", "0"], "--steps must be at least 1"),

@@ -107,6 +107,11 @@ BAD = [
     (("generate", "--prompts", "empty.txt"), "empty.txt holds no prompts; write one in each line"),
     (("generate", "--prompts", "bytes.txt"), "bytes.txt is not UTF-8 (byte 1); give a text file with a prompt in each line"),
     (("generate", "red", "-o", "grid.gif"), "--output 'grid.gif' must end in .png, .webp, .jpg, .jpeg"),
+    (("generate", "red", "-n", "20000", "-o", "grid.webp"), "grid.webp would have 90,004x292 px, WEBP takes 16,383 a side; choose fewer"),
+    (("generate", "red", "-n", "20000", "-o", "grid.jpg"), "JPEG takes 65,500 a side; choose fewer images, a smaller --enlarge, or .png"),
+    (("generate", "red", "-n", "90000"), "more than the 100,000,000 that a picture may have; choose fewer images, a smaller --enlarge"),
+    (("complete", "scene.png", "-n", "4000", "-o", "grid.webp"), "grid.webp would have 40x144,040 px, WEBP takes 16,383 a side"),
+    (("edit", "scene.png", "make it red", "-n", "200000"), "more than the 100,000,000 that a picture may have"),
     (("generate", "red", "-n", "0"), "--count takes a whole number of at least 1, got '0'"),
     (("generate", "red", "--temperature", "-1"), "temperature must be 0 or more, got -1; see --help"),
     (("generate", "red", "--top-p", "0"), "top-p must be above 0 and at most 1, got 0; see --help"),
@@ -125,6 +130,7 @@ BAD = [
 ]
 
 
+@pytest.mark.usefixtures("scene")
 @pytest.mark.parametrize(("words", "message"), BAD, ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "")
 def test_mistakes_are_one_line(tokbench_cli: Cli, folder: Path, tmp_path: Path, words: tuple[str, ...], message: str) -> None:
     (tmp_path / "empty.txt").write_text("\n \n")

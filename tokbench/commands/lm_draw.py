@@ -16,7 +16,7 @@ from tokbench.commands.console import (
     progress,
     tokenizer_names,
 )
-from tokbench.commands.pictures import check_picture, write_picture
+from tokbench.commands.pictures import check_picture, check_size, write_picture
 from tokbench.commands.values import number, whole
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
@@ -51,6 +51,9 @@ BatchOption = Annotated[int, whole("--batch-size", low=1, help="Sequences at onc
 ResizeOption = Annotated[bool, typer.Option("--resize", help="Take the centre square of an image, at the size of the model.")]
 EnlargeOption = Annotated[int, whole("--enlarge", low=1, high=16, help="Pixels of the picture that a pixel becomes.")]
 
+SMALLER = "fewer images, a smaller --enlarge"
+"""What makes a picture smaller."""
+
 
 def generate(
     prompt: Annotated[list[str] | None, typer.Argument(help="What to draw, in words.")] = None,
@@ -80,9 +83,11 @@ def generate(
         raise TokbenchError("give prompts in words or a file of them with --prompts, one of both")
     texts = list(prompt or []) if prompts is None else read_prompts(prompts)
     artist, _ = load_model(model, tokenizer, weights, setting, device, precision)
+    columns = count if len(texts) > 1 else 8
+    _check_sheet(len(texts) * count, artist, output, columns=columns, enlarge=enlarge)
     with progress("drawing", len(texts) * count) as advance:
         drawn = artist.generate(texts, count=count, seed=seed, options=options, progress=advance)
-    _write(drawn, output, columns=count if len(texts) > 1 else 8, enlarge=enlarge)
+    _write(drawn, output, columns=columns, enlarge=enlarge)
 
 
 def edit(
@@ -117,6 +122,7 @@ def edit(
     import torch
 
     given = _read(places, artist, resize=resize)
+    _check_sheet(len(given) + count, artist, output, columns=8, enlarge=enlarge)
     with progress("editing", count) as advance:
         first = given[:1] if len(places) == 2 else None
         edited = artist.edit(given[-1:], [instruction], first=first, count=count, seed=seed, options=options, progress=advance)
@@ -148,6 +154,7 @@ def complete(
     options = sampling_options(temperature, top_k, top_p, guidance, batch_size)
     artist, _ = load_model(model, tokenizer, weights, setting, device, precision)
     given = _read(images, artist, resize=resize)
+    _check_sheet(len(given) * (1 + count), artist, output, columns=1 + count, enlarge=enlarge)
     with progress("completing", len(images) * count) as advance:
         drawn = artist.complete(given, texts=[text] * len(given), count=count, seed=seed, options=options, progress=advance)
     import torch
@@ -228,6 +235,22 @@ def _read(places: list[str], artist: ImageModel, *, resize: bool) -> UInt8[Tenso
 def _write(images: UInt8[Tensor, "b 3 h w"], output: Path, *, columns: int, enlarge: int) -> None:
     from tokbench.feed.probe.drawing import draw_samples
 
-    gap = 4 if len(images) > 1 else 0  # one image has no frame, so that edit and describe take its file where nothing was enlarged
-    picture = draw_samples(images, columns=columns, enlarge=enlarge, gap=gap)
-    write_picture(picture, output, smaller="fewer images, a smaller --enlarge")
+    picture = draw_samples(images, columns=columns, enlarge=enlarge, gap=_gap(len(images)))
+    write_picture(picture, output, smaller=SMALLER)
+
+
+def _check_sheet(count: int, artist: ImageModel, output: Path, *, columns: int, enlarge: int) -> None:
+    """Refuse more images than one picture holds, before any of them is drawn.
+
+    Raises:
+        TokbenchError: If it would be too large.
+    """
+    from tokbench.records.sheets import Sheet
+
+    size = Sheet(columns, enlarge, _gap(count)).size(count, *artist.model.image_size)
+    check_size(output, *size, smaller=SMALLER)
+
+
+def _gap(count: int) -> int:
+    """White pixels between images; one has no frame, so that edit and describe take its file where nothing was enlarged."""
+    return 4 if count > 1 else 0

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 PICTURES = {".png": "PNG", ".webp": "WEBP", ".jpg": "JPEG", ".jpeg": "JPEG"}
 """Formats of pictures, by the ending of their files."""
 
+LONGEST_SIDE = {"WEBP": 16_383, "JPEG": 65_500}
+"""Pixels that a side may have at most; in other formats it may be longer than a whole picture can be."""
+
 
 def check_picture(path: Path, option: str) -> None:
     """Refuse a place where no picture can be written.
@@ -31,6 +34,29 @@ def check_picture(path: Path, option: str) -> None:
     if path.suffix.lower() not in PICTURES:
         raise TokbenchError(f"{option} {str(path)!r} must end in {', '.join(PICTURES)}")
     check_file(path, option)
+
+
+def check_size(path: Path, height: int, width: int, *, smaller: str) -> None:
+    """Refuse a picture that its format does not hold, or that this package would not read again, before any work is done for it.
+
+    Args:
+        path: Where it shall lie.
+        height: Pixels from top to bottom.
+        width: Pixels across.
+        smaller: What makes it smaller.
+
+    Raises:
+        TokbenchError: If it is too large.
+    """
+    from tokbench.images import MAX_PIXELS
+
+    form = PICTURES[path.suffix.lower()]
+    side = LONGEST_SIDE.get(form)
+    given = f"{path} would have {height:,}x{width:,} px"
+    if height * width > MAX_PIXELS:
+        raise TokbenchError(f"{given}, more than the {MAX_PIXELS:,} that a picture may have; choose {smaller}")
+    if side is not None and max(height, width) > side:
+        raise TokbenchError(f"{given}, {form} takes {side:,} a side; choose {smaller}, or .png")
 
 
 def write_picture(picture: Image.Image, path: Path, *, smaller: str) -> None:

@@ -8,11 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokbench.commands.console import DeviceOption, TileOverlapOption, TileSizeOption, tiles, tokenizer_names
-from tokbench.commands.pictures import check_picture, write_picture
+from tokbench.commands.pictures import check_picture, check_size, write_picture
 from tokbench.commands.values import whole
 
 if TYPE_CHECKING:
     from tokbench.tokenizers.base import Tokenizer
+
+SMALLER = "fewer images, a smaller --tile"
+"""What makes the picture smaller."""
 
 
 def reconstruct(
@@ -33,12 +36,13 @@ def reconstruct(
     cut = tiles(tile_size, tile_overlap)
     from tokbench.bench.reconstruct import read_pictures
     from tokbench.bench.reconstruct import reconstruct as reconstruct_pictures
-    from tokbench.report.grid import draw_grid
+    from tokbench.report.grid import draw_grid, grid_size
     from tokbench.tokenizers.zoo import load
 
     loaded = [load(name, None, device) for name in tokenizer]
     tokenizers: list[Tokenizer] = loaded if cut is None else [cut(model) for model in loaded]
     pictures, attribution = read_pictures(images, size)
+    check_size(output, *grid_size(len(pictures), len(tokenizers), tile=tile, footer=attribution), smaller=SMALLER)
     rows = reconstruct_pictures(pictures, tokenizers, seed=seed)
     grid = draw_grid(rows, [item.name for item in tokenizers], tile=tile, footer=attribution)
-    write_picture(grid, output, smaller="fewer images, a smaller --tile")
+    write_picture(grid, output, smaller=SMALLER)

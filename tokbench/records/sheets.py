@@ -29,6 +29,21 @@ class Sheet:
         if self.columns < 1 or self.enlarge < 1 or self.gap < 0:
             raise ValueError(f"columns and enlarge are at least 1 and gap at least 0, got {self.columns}, {self.enlarge} and {self.gap}")
 
+    def size(self, count: int, height: int, width: int) -> tuple[int, int]:
+        """Say how large a sheet is before it is drawn.
+
+        Args:
+            count: Pictures on it, at least one.
+            height: Pixels of a picture from top to bottom.
+            width: Pixels of a picture across.
+
+        Returns:
+            Height and width of the sheet in pixels.
+        """
+        columns = min(self.columns, count)
+        high, wide = height * self.enlarge + self.gap, width * self.enlarge + self.gap
+        return self.gap + -(-count // columns) * high, self.gap + columns * wide
+
     def draw(self, pictures: Sequence[np.ndarray]) -> np.ndarray:
         """Put pictures side by side.
 
@@ -41,7 +56,7 @@ class Sheet:
         height, width, _ = pictures[0].shape
         columns = min(self.columns, len(pictures))
         high, wide = height * self.enlarge + self.gap, width * self.enlarge + self.gap
-        canvas = np.full((self.gap + -(-len(pictures) // columns) * high, self.gap + columns * wide, 3), 255, dtype=np.uint8)
+        canvas = np.full((*self.size(len(pictures), height, width), 3), 255, dtype=np.uint8)
         for place, pixels in enumerate(pictures):
             top, left = self.gap + place // columns * high, self.gap + place % columns * wide
             larger = pixels.repeat(self.enlarge, axis=0).repeat(self.enlarge, axis=1)

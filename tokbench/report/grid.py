@@ -17,7 +17,26 @@ ERROR_GAIN = 4
 SCALE = f"error maps: grey is 255 - {ERROR_GAIN} x d, at least 0; d is the absolute difference from the original (0 to 255), averaged over R, G and B"
 """What their grey values mean."""
 
+GAP, TITLE, CAPTION, LINE = 10, 26, 20, 16
+"""Pixels between pictures, and heights of the line of names, of what stands below a picture, and of a line below everything."""
+
 BACKGROUND, INK, FAINT = (255, 255, 255), (24, 24, 24), (110, 110, 110)
+
+
+def grid_size(rows: int, columns: int, *, tile: int = 192, footer: Sequence[str] = ()) -> tuple[int, int]:
+    """Say how large the picture is before it is drawn.
+
+    Args:
+        rows: How many images.
+        columns: How many tokenizers.
+        tile: Side of a picture in the grid.
+        footer: Lines below everything.
+
+    Returns:
+        Height and width in pixels.
+    """
+    width = GAP + (1 + columns) * (tile + GAP)
+    return TITLE + GAP + rows * _row_height(tile) + LINE * len(_below(footer, width)) + 2 * GAP, width
 
 
 def draw_grid(rows: Sequence[GridRow], columns: Sequence[str], *, tile: int = 192, footer: Sequence[str] = ()) -> Image.Image:
@@ -32,30 +51,26 @@ def draw_grid(rows: Sequence[GridRow], columns: Sequence[str], *, tile: int = 19
     Returns:
         An RGB image.
     """
-    gap, title, caption, error = 10, 26, 20, tile
-    heading, small = ImageFont.load_default(size=15), ImageFont.load_default(size=12)
-    row_height = tile + caption + error + gap + gap
-    width = gap + (1 + len(columns)) * (tile + gap)
-    below = [line for text in (SCALE, *footer) for line in _wrapped(text, small, width - 2 * gap)]
-    height = title + gap + len(rows) * row_height + 16 * len(below) + 2 * gap
+    height, width = grid_size(len(rows), len(columns), tile=tile, footer=footer)
+    heading, small = ImageFont.load_default(size=15), _small()
     canvas = Image.new("RGB", (width, height), BACKGROUND)
     draw = ImageDraw.Draw(canvas)
     for i, name in enumerate(("original", *columns)):
-        draw.text((gap + i * (tile + gap), gap), _shortened(name, heading, tile), font=heading, fill=INK)
-    top = title + gap
+        draw.text((GAP + i * (tile + GAP), GAP), _shortened(name, heading, tile), font=heading, fill=INK)
+    top = TITLE + GAP
     for row in rows:
-        canvas.paste(_tile(row.original, tile), (gap, top))
-        draw.text((gap, top + tile + 3), _shortened(row.name, small, tile), font=small, fill=INK)
-        draw.text((gap, top + tile + caption + 3), _shortened("error maps", small, tile), font=small, fill=FAINT)
+        canvas.paste(_tile(row.original, tile), (GAP, top))
+        draw.text((GAP, top + tile + 3), _shortened(row.name, small, tile), font=small, fill=INK)
+        draw.text((GAP, top + tile + CAPTION + 3), _shortened("error maps", small, tile), font=small, fill=FAINT)
         for i, cell in enumerate(row.cells, start=1):
-            left = gap + i * (tile + gap)
+            left = GAP + i * (tile + GAP)
             canvas.paste(_tile(cell.pixels, tile), (left, top))
             draw.text((left, top + tile + 3), cell.caption, font=small, fill=INK)
-            canvas.paste(_tile(error_map(row.original, cell.pixels), tile), (left, top + tile + caption))
-        top += row_height
-    for line in below:
-        draw.text((gap, top), line, font=small, fill=FAINT)
-        top += 16
+            canvas.paste(_tile(error_map(row.original, cell.pixels), tile), (left, top + tile + CAPTION))
+        top += _row_height(tile)
+    for line in _below(footer, width):
+        draw.text((GAP, top), line, font=small, fill=FAINT)
+        top += LINE
     return canvas
 
 
@@ -64,6 +79,19 @@ def error_map(original: np.ndarray, reconstruction: np.ndarray) -> np.ndarray:
     difference = np.abs(original.astype(np.float32) - reconstruction.astype(np.float32)).mean(axis=2)
     grey = 255 - np.clip(difference * ERROR_GAIN, 0, 255).round().astype(np.uint8)
     return np.repeat(grey[:, :, None], 3, axis=2)
+
+
+def _row_height(tile: int) -> int:
+    return tile + CAPTION + tile + 2 * GAP
+
+
+def _small() -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    return ImageFont.load_default(size=12)
+
+
+def _below(footer: Sequence[str], width: int) -> list[str]:
+    """Lines below everything, none longer than the picture is wide."""
+    return [line for text in (SCALE, *footer) for line in _wrapped(text, _small(), width - 2 * GAP)]
 
 
 def _tile(pixels: np.ndarray, tile: int) -> Image.Image:
