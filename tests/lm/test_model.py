@@ -54,6 +54,10 @@ def test_the_folder_is_one_of_transformers(tiny: LanguageModel, saved: Path) -> 
         assert torch.equal(network(IDS).logits, logits(tiny))
 
 
+def test_whoever_reads_one_file_of_a_model_reads_all(saved: Path) -> None:
+    assert len({path.stat().st_mode for path in saved.iterdir()}) == 1
+
+
 def test_saving_again_replaces_and_leaves_no_draft(tiny: LanguageModel, saved: Path) -> None:
     later = replace(tiny, recipe={"stages": ["pretrain", "quality"]})
     later.save(saved)

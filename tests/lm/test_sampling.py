@@ -195,6 +195,23 @@ def test_a_prompt_that_leaves_no_room_is_refused(tiny: LanguageModel) -> None:
         sample(tiny, [request])
 
 
+def test_no_prompt_is_answered_where_one_leaves_no_room(tiny: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[int] = []
+    scores = Reader.scores
+    monkeypatch.setattr(Reader, "scores", lambda reader: read.append(1) or scores(reader))
+    with pytest.raises(TokbenchError, match="shorten the prompt"):
+        sample(tiny, drawing(tiny, ["red", "a" * 500]))
+    assert not read
+
+
+def test_a_text_takes_the_room_that_there_is(tiny: LanguageModel) -> None:
+    ids = prompt_of("text", tiny.vocabulary, text="a" * 500)
+    (answer,) = sample(tiny, [Request(ids, 0)])
+    assert 1 <= len(answer) <= 512 - len(ids)
+    with pytest.raises(TokbenchError, match="of up to 1 is longer than the 512 ids"):
+        sample(tiny, [Request(prompt_of("text", tiny.vocabulary, text="a" * 511), 0)])
+
+
 def test_scores_that_are_not_finite_are_named(tiny: LanguageModel) -> None:
     network = type(tiny.network)(tiny.network.config)
     with torch.no_grad():

@@ -70,12 +70,12 @@ def text_bits(model: LanguageModel, known: Sequence[Known]) -> list[float]:
 @torch.no_grad()
 def _all_bits(model: LanguageModel, known: Sequence[Known], steps_of: Callable[[Known], Sequence[Tensor]]) -> list[float]:
     """Bits of every answer; those whose parts are of equal lengths are read together."""
-    most = getattr(model.network.config.get_text_config(), "max_position_embeddings", None)
     groups: dict[tuple[int, int], list[int]] = defaultdict(list)
     for number, one in enumerate(known):
         length = len(one.ids) + len(one.answer)
-        if isinstance(most, int) and length > most:
-            raise TokbenchError(f"an image with its words makes a sequence of {length} ids, the model takes {most}; shorten the words")
+        if model.longest is not None and length > model.longest:
+            given = f"an image with its words makes a sequence of {length} ids"
+            raise TokbenchError(f"{given}, the model takes {model.longest}; shorten the words")
         groups[len(one.ids), len(one.answer)].append(number)
     found = [0.0] * len(known)
     for members in groups.values():

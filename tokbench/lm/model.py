@@ -77,6 +77,12 @@ class LanguageModel:
         return self.vocabulary.image_tokenizer
 
     @property
+    def longest(self) -> int | None:
+        """Ids of the longest sequence that the network takes; None if it does not say."""
+        found = getattr(self.network.config.get_text_config(), "max_position_embeddings", None)
+        return found if isinstance(found, int) else None
+
+    @property
     def guidance(self) -> float:
         """How far images drawn from words are led away from wordless ones where nobody says: as the last stage that says it, or 1."""
         stages = self.recipe.get("stages")
@@ -115,6 +121,8 @@ class LanguageModel:
                 if isinstance(text, FileText) and text.path is not None:
                     write_bytes(draft / TEXT, read_regular(text.path, most=MOST_BYTES))
                 write_text(draft / ABOUT, json.dumps(about, indent=1, sort_keys=True, allow_nan=False) + "\n")
+                for path in draft.glob("*.safetensors"):  # which the library lets nobody else read
+                    path.chmod((draft / ABOUT).stat().st_mode)
             except OSError as error:
                 raise cannot_write(folder, error) from error
             replace_files(draft, folder, last=ABOUT)

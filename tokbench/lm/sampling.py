@@ -76,7 +76,7 @@ def sample(
         model: The model, on its device.
         requests: Prompts in any order, of any lengths.
         options: How ids are drawn.
-        longest_text: Ids of an answer in text at most, its end included.
+        longest_text: Ids of an answer in text at most, its end included; fewer where the network takes no more.
         progress: Called with the sequences done and all of them.
 
     Returns:
@@ -94,9 +94,11 @@ def sample(
         lengths = len(request.ids), len(request.wordless)
         groups[*lengths, _begun(request.ids, model.vocabulary), _guided(request, options)].append(number)
     answers: dict[int, list[int]] = {}
-    for members in groups.values():
-        steps = _steps(model, requests[members[0]].ids, longest_text)
-        _check_room(model, requests[members[0]], len(steps))
+    steps_of = {lengths: _steps(model, requests[members[0]].ids, longest_text) for lengths, members in groups.items()}
+    for lengths, members in groups.items():  # all of them before any is answered
+        _check_room(model, requests[members[0]], len(steps_of[lengths]))
+    for lengths, members in groups.items():
+        steps = steps_of[lengths]
         for start in range(0, len(members), options.batch_size):
             some = members[start : start + options.batch_size]
             rows = [requests[number] for number in some]
@@ -127,7 +129,8 @@ def _steps(model: LanguageModel, ids: Sequence[int], longest_text: int) -> list[
     if _begun(ids, vocabulary):
         return ImageGrammar(vocabulary, [model.grid]).rest(torch.tensor(ids))
     numbers, end = torch.arange(vocabulary.size), torch.tensor([vocabulary.special.eos])
-    return [torch.cat([numbers[vocabulary.is_text(numbers)], end])] * (longest_text - 1) + [end]
+    room = longest_text if model.longest is None else min(longest_text, max(model.longest - len(ids), 1))
+    return [torch.cat([numbers[vocabulary.is_text(numbers)], end])] * (room - 1) + [end]
 
 
 def _check_room(model: LanguageModel, request: Request, steps: int) -> None:
@@ -136,9 +139,9 @@ def _check_room(model: LanguageModel, request: Request, steps: int) -> None:
     Raises:
         TokbenchError: If it is.
     """
-    most = getattr(model.network.config.get_text_config(), "max_position_embeddings", None)
+    most = model.longest
     length = max(len(request.ids), len(request.wordless)) + steps
-    if isinstance(most, int) and length > most:
+    if most is not None and length > most:
         given = f"a prompt of {len(request.ids)} ids with an answer of up to {steps}"
         raise TokbenchError(f"{given} is longer than the {most} ids that the model takes; shorten the prompt")
 
