@@ -15,14 +15,20 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from tokbench.errors import TokbenchError
-from tokbench.feed import TokenDataset, parse, write_memmap
+from tokbench.feed import ByteText, TokenDataset, Vocabulary, parse, write_memmap
+from tokbench.feed.export import export
 from tokbench.lm.edits import Edits
+from tokbench.lm.halves import hide_lower
 from tokbench.lm.mixture import Mixture, words_of
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.order import Order
 from tokbench.lm.recipes import Shares, Words
+from tokbench.lm.tasks import Task, example_of
+from tokbench.records.protocol import get_protocol
+from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
 
 MIXED = Shares(generate=4, edit=2, describe=2, complete=1, text=1)
@@ -210,7 +216,55 @@ def test_what_does_not_fit_is_named(painted: Path, tiny: LanguageModel, tmp_path
     with pytest.raises(
         TokbenchError, match=r"makes a sequence of \d+ ids for generate, the network takes 20; start from a network with more"
     ):
-        mixture(painted, tiny, tasks=Shares(generate=1), longest=20).example(0)
+        mixture(painted, tiny, tasks=Shares(generate=1), longest=20)
+
+
+@pytest.mark.parametrize(
+    ("tasks", "asked"),
+    [(Shares(generate=1), "generate"), (Shares(generate=1, describe=1), "describe"), (Shares(generate=0, text=1), "text")],
+    ids=["generate", "describe", "text"],
+)
+@pytest.mark.parametrize("mapped", [False, True])
+def test_words_that_are_too_long_are_named_before_anything_is_learned(
+    painted: Path, tiny: LanguageModel, tmp_path: Path, tasks: Shares, asked: Task, mapped: bool
+) -> None:
+    folder = painted
+    if mapped:
+        folder = write_memmap(painted, tmp_path / "array").parent
+    data = TokenDataset(folder)
+    blank = [DiscreteTokens(torch.zeros(1, 16, 1, dtype=torch.int64), data.grid, data.codebook_sizes)]
+    texts = {row: data[row]["caption"] for row in range(len(data)) if data[row]["caption"]}
+    needed = {row: len(example_of(asked, tiny.vocabulary, text=text, images=blank[: asked != "text"])) for row, text in texts.items()}
+    longest = max(needed.values())
+    mixture(folder, tiny, tasks=tasks, longest=longest)
+    first = next(row for row, length in needed.items() if length == longest)
+    message = f"'p{first:03d}' makes a sequence of {longest} ids for {asked}, the network takes {longest - 1}; start from a network"
+    with pytest.raises(TokbenchError, match=re.escape(message)):
+        mixture(folder, tiny, tasks=tasks, longest=longest - 1)
+    shorter = np.array([row for row, length in needed.items() if length < longest])
+    mixture(folder, tiny, tasks=tasks, longest=longest - 1, kept=shorter)
+
+
+def test_instructions_that_are_too_long_are_named_before_anything_is_learned(painted: Path, tiny: LanguageModel) -> None:
+    data = TokenDataset(painted)
+    blank = [DiscreteTokens(torch.zeros(1, 16, 1, dtype=torch.int64), data.grid, data.codebook_sizes)]
+    longest = len(example_of("edit", tiny.vocabulary, text="like 30", images=blank * 3))
+    edited = Shares(generate=0, edit=1)
+    mixture(painted, tiny, tasks=edited, longest=longest)
+    with pytest.raises(TokbenchError, match=rf"the edit 'like 30' makes a sequence of {longest} ids for edit"):
+        mixture(painted, tiny, tasks=edited, longest=longest - 1)
+
+
+def test_images_of_one_row_of_codes_are_not_completed(patch_tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "images" / "black.png")
+    export(patch_tokenizer, tmp_path / "images", tmp_path / "tokens", protocol=get_protocol(changes={"size": 4}))
+    data = TokenDataset(tmp_path / "tokens")
+    vocabulary = Vocabulary.over(ByteText(), data.job.layout, data.job.tokenizer)
+    with pytest.raises(TokbenchError, match=r"images of 1\*1 codes have no upper half .* leave completions out: --set tasks.complete=0"):
+        Mixture(data, vocabulary, tasks=Shares(complete=1), words=Words(), seed=0)
+    with pytest.raises(TokbenchError, match=r"images of 1\*1 codes have no upper half"):
+        hide_lower(torch.zeros(1, 3, 4, 4, dtype=torch.uint8), data.grid)
 
 
 @pytest.mark.parametrize(

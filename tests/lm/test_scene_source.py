@@ -94,7 +94,7 @@ def test_scenes_are_encoded_into_the_run_and_learned_from(patch_tokenizer: Token
     assert len(material.edits or ()) == 6
     loose = {"keep.score": 0.2, "keep.psnr": 5.0, "images": 20, "edits": 6, "warmup": 1}
     quality = adjusted(get_recipe("quality"), loose, steps=2, batch_size=4)
-    again = Inputs("scenes", str(tmp_path / "pretrain"), tokenizer=patch_tokenizer, size=32)
+    again = Inputs("scenes", str(tmp_path / "pretrain"))  # encoded as the model reads them
     run_stage(quality, again, StageOptions(tmp_path / "quality"))
     measured = LanguageModel.load(tmp_path / "quality").recipe["stages"][-1]["measured"]
     assert measured["of"] == len(TokenDataset(tmp_path / "quality" / "tokens"))

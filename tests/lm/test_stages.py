@@ -178,6 +178,14 @@ def test_adapters_go_on_too_and_end_in_a_plain_model(stage: str, fresh: Any, row
     }
 
 
+@pytest.mark.parametrize("stage", ["pretrain", "dpo"])
+def test_nothing_is_said_of_later_versions_of_libraries(
+    stage: str, fresh: Any, rows: dict[str, Rows], tmp_path: Path, recwarn: pytest.WarningsRecorder
+) -> None:
+    run(stage, fresh, rows, tmp_path, lora=LoraOptions(rank=2), recipe=replace(recipe_of(stage), steps=1))
+    assert not [warning for warning in recwarn if issubclass(warning.category, FutureWarning)]
+
+
 def test_what_a_run_goes_on_with(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:
     out = tmp_path / "run"
     with pytest.raises(TokbenchError, match=r"nothing to resume: no checkpoint.pt in .*; leave --resume out to start there"):

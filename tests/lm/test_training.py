@@ -297,7 +297,9 @@ def test_the_tokenizer_of_a_model_is_found_or_named(tiny: LanguageModel) -> None
     [
         ("beauty", "unknown reward 'beauty'; give scenes, or module:function of your own"),
         ("judges:NOTHING", "'judges:NOTHING' is of type int, not a function that takes words and pixels"),
-        ("judges:missing", "module 'judges' has no 'missing'"),
+        ("judges:missing", "module 'judges' has no 'missing'; give package.module:function"),
+        ("judges:rednes", "module 'judges' has no 'rednes'; did you mean judges:redness?"),
+        ("no_judges:redness", "give package.module:function, importable from here"),
     ],
 )
 def test_rewards_that_are_none(name: str, message: str) -> None:
@@ -336,6 +338,35 @@ def test_what_is_missing_or_too_much_is_said(painted: Path, pretrained: Path, tm
     assert "is encoded already, with its own size and labels" in said("pretrain", "--data", painted, "--size", 32)
     assert "give --edits FILE, or leave them out: --set tasks.edit=0" in said("pretrain", "--data", painted)
     assert "has its own text tokenizer; leave --text out" in said("quality", *model, "--data", painted, "--text", "tokenizer.json")
+    own = ("--data", "photos", "-t", "patch", "--set", "tasks.edit=0")
+    assert "give --edits FILE, or leave them out: --set tasks.edit=0" in said("pretrain", *own[:4])
+    assert "tokenizer.json" in said("pretrain", *own, "--text", "tokenizer.json")
+    assert "module 'judges' has no 'missing'" in said("quality", *model, *own, "--reward", "judges:missing")
+    assert "has its own text tokenizer; leave --text out" in said("quality", *model, *own, "--text", "words")
+    assert "reads images of 16 px, and --size 32 was given; leave --size out" in said("quality", *model, *own, "--size", 32)
+    other = said("quality", *model, "--data", "photos", "-t", "vqvae", "--set", "tasks.edit=0")
+    assert "the tokens are those of patch/kmeans-1024, and the tokenizer given is vqvae/tiny" in other
+    small = ("--data", "photos", "-t", "vqvae/scenes", "--set", "tasks.edit=0", "--size", 8)
+    assert "images of 1*1 codes have no upper half to be completed from; take larger images, or leave completions" in said(
+        "pretrain", *small
+    )
+    (tmp_path / "bare").mkdir()
+    Image.new("RGB", (16, 16)).save(tmp_path / "bare" / "black.png")
+    line = said("pretrain", "--data", tmp_path / "bare", "-t", "patch", "--set", "tasks.edit=0")
+    assert "describe has a share of the tasks, and" in line
+    assert "bare has neither captions nor labels; give images with captions or --labels folder, or leave the task out" in line
+    assert "nowhere holds no language model, it has no config.json" in said("pretrain", *own, "--model", "nowhere")
+    assert "bare holds no model that has learned images" in said("quality", *own, "--model", tmp_path / "bare")
+    with_edits = ("--data", "photos", "-t", "patch", "--edits", "edits.jsonl")
+    assert "edits.jsonl cannot be read" in said("pretrain", *with_edits)
+    (tmp_path / "edits.jsonl").write_text('{"instruction": "x", "images": ["none", "neither"]}\n')
+    assert "edits.jsonl, line 1: photos has no image 'none'" in said("pretrain", *with_edits)
+    assert "edits.jsonl" in said("pretrain", *own, "--halves", "edits.jsonl")
+    latents = ("--data", "photos", "-t", "vae", "--set", "tasks.edit=0")
+    assert "vae/tiny makes latents, and a language model reads codes; give another tokenizer with -t" in said("pretrain", *latents)
+    assert "nowhere does not exist" in said("pretrain", "--data", "nowhere")
+    assert "scenes come in sizes 32, 64, 128, 256 px, got 48" in said("pretrain", "--data", "scenes", "-t", "patch", "--size", 48)
+    assert not (out / "tokens").exists()  # all this is said before images are encoded
     assert "learning_rate takes a value of type float" in said("pretrain", "--set", "learning_rate=fast")
     assert "stage of pretrain cannot be set" in said("pretrain", "--set", "stage=dpo")
     assert "did you mean tasks.generate" in said("pretrain", "--set", "tasks.generat=1")

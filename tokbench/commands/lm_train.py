@@ -54,7 +54,9 @@ def train(
     reward: Annotated[str | None, typer.Option("--reward", help="scenes, or module:function of words and pixels.")] = None,
     labels: LabelsOption = "source",
     captions: CaptionsOption = None,
-    size: Annotated[int | None, whole("--size", low=8, help="Side of images in pixels, where they are encoded [default: 64].")] = None,
+    size: Annotated[
+        int | None, whole("--size", low=8, help="Side of images in pixels, where they are encoded [default: that of the model, or 64].")
+    ] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated.")] = None,
     steps: Annotated[int | None, whole("--steps", help="Optimiser steps [default: the recipe's].")] = None,
     batch_size: Annotated[int | None, whole("--batch-size", help="Rows a step, over all processes [default: the recipe's].")] = None,

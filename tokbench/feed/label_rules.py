@@ -15,6 +15,11 @@ logger = logging.getLogger(__name__)
 LabelRule = Literal["source", "folder", "none"]
 
 
+def has_labels(source: ImageSource, rule: LabelRule) -> bool:
+    """Whether a rule finds labels."""
+    return rule == "folder" or (rule == "source" and source.has_labels)
+
+
 class Annotations:
     """Labels and captions of a source.
 
@@ -42,7 +47,7 @@ class Annotations:
                 stray = next(name for name in source.ids if not _folder(name))
                 raise TokbenchError(f"{stray} of {source.name} lies in no folder that could name its class; sort images into folders")
             self._by_folder = {name: number for number, name in enumerate(names)}
-        self.has_labels = rule == "folder" or (rule == "source" and source.has_labels)
+        self.has_labels = has_labels(source, rule)
         self.has_captions = source.has_captions
         if rule == "source" and self.has_labels:
             names = source.label_names

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -16,7 +17,7 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.encoding import encode_batch, identify
 from tokbench.feed.job import TokenizerIdentity
-from tokbench.feed.text import ByteText
+from tokbench.feed.text import ByteText, TextTokenizer
 from tokbench.feed.text_file import FileText
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.images import UnreadableImage, load_rgb
@@ -30,16 +31,53 @@ from tokbench.tokenizers.zoo import load, names
 from tokbench.tokens import DiscreteTokens
 from tokbench.weights.places import locate
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+def open_learned(model: str | None) -> LanguageModel | None:
+    """Open a model that has learned images; None if there is no model, or one of text alone.
+
+    Raises:
+        TokbenchError: If it cannot be fetched or read.
+    """
+    return LanguageModel.load(locate(model)) if model is not None and (Path(locate(model)) / ABOUT).is_file() else None
+
+
+def open_text_model(recipe: StageRecipe, model: str) -> tuple[PreTrainedModel, TextTokenizer]:
+    """Open a model of text alone, which is to learn images.
+
+    Args:
+        recipe: The stage.
+        model: Where it lies.
+
+    Raises:
+        TokbenchError: If the stage does not begin from such a model, or it cannot be fetched or read.
+    """
+    if recipe.stage != "pretrain":
+        raise TokbenchError(f"{model} holds no model that has learned images; give --model FOLDER of one that pretrain made")
+    return open_base(model)
+
 
 def begin(
-    recipe: StageRecipe, data: TokenDataset, *, model: str | None, text: Path | None, tokenizer: Tokenizer | None, device: str
+    recipe: StageRecipe,
+    data: TokenDataset,
+    *,
+    learned: LanguageModel | None,
+    base: tuple[PreTrainedModel, TextTokenizer] | None,
+    model: str | None,
+    text: Path | None,
+    tokenizer: Tokenizer | None,
+    device: str,
 ) -> LanguageModel:
-    """Open or make the model that a stage begins from.
+    """Give or make the model that a stage begins from.
 
     Args:
         recipe: Gives sizes and seed of one from scratch.
         data: What it will read.
-        model: A language model of this package; or, where ``pretrain`` teaches it images, any causal model; None starts from scratch.
+        learned: A model that has learned images, see ``open_learned``.
+        base: A model of text, see ``open_text_model``; without either one from scratch is made.
+        model: Where the model lies, as an error says it.
         text: Text tokenizer of one from scratch; None writes words byte by byte.
         tokenizer: That of the data, whose code vectors a model of text begins with; None looks for it in the zoo.
         device: Where the tokenizer runs.
@@ -48,27 +86,20 @@ def begin(
         TokbenchError: If it cannot be read, or is of another tokenizer or size of images than the data.
     """
     layout = data.job.layout
-    if model is not None and (Path(locate(model)) / ABOUT).is_file():
-        if text is not None:
-            raise TokbenchError(f"{model} has its own text tokenizer; leave --text out")
-        start = LanguageModel.load(locate(model))
-        if data.grid != start.grid or layout.image_size != start.image_size:
-            given = f"{data.folder} holds images of {_size(layout.image_size)} px, {model} reads those of {_size(start.image_size)} px"
+    if learned is not None:
+        if data.grid != learned.grid or layout.image_size != learned.image_size:
+            given = f"{data.folder} holds images of {_size(layout.image_size)} px, {model} reads those of {_size(learned.image_size)} px"
             raise TokbenchError(f"{given}; export at its size, or start another model")
-        return start if recipe.deepen is None else replace(start, network=deepened(start.network, recipe.deepen))
+        return learned if recipe.deepen is None else replace(learned, network=deepened(learned.network, recipe.deepen))
     if not layout.discrete:
         name = data.job.tokenizer.name
         raise TokbenchError(f"{data.folder} holds latents of {name}, and a language model reads codes; export with another tokenizer")
-    if model is None:
+    if base is None:
         words = ByteText() if text is None else FileText.open(text)
         vocabulary = Vocabulary.over(words, layout, data.job.tokenizer)
         network = tiny_network(vocabulary, recipe.network, seed=recipe.seed)
         return LanguageModel(network, vocabulary, layout.image_size, layout.grid)
-    if recipe.stage != "pretrain":
-        raise TokbenchError(f"{model} holds no model that has learned images; give --model FOLDER of one that pretrain made")
-    if text is not None:
-        raise TokbenchError(f"{model} has its own text tokenizer; leave --text out")
-    network, own = open_base(model)
+    network, own = base
     vocabulary = Vocabulary.over(own, layout, data.job.tokenizer)
     found = tokenizer or tokenizer_for(data.job.tokenizer, device)
     check_tokenizer(found, data.job.tokenizer)
@@ -124,18 +155,12 @@ def encoder(model: LanguageModel, tokenizer: Tokenizer | None, device: str) -> C
     return encode
 
 
-def positions(model: LanguageModel) -> int | None:
-    """Ids of the longest sequence that a network takes; None if it does not say."""
-    found = getattr(model.network.config.get_text_config(), "max_position_embeddings", None)
-    return found if isinstance(found, int) else None
-
-
 def digest_of(model: str | None) -> str:
-    """SHA-256 over the weights that a stage begins from; ``scratch`` if there are none."""
+    """SHA-256 over the weights that a stage begins from, whatever kind of file they lie in; ``scratch`` if there are none."""
     if model is None:
         return "scratch"
-    total = hashlib.sha256()
-    for path in sorted(Path(locate(model)).glob("*.safetensors")):
+    total, folder = hashlib.sha256(), Path(locate(model))
+    for path in sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin")):
         total.update(bytes.fromhex(sha256_of(path)))
     return total.hexdigest()
 

@@ -10,9 +10,10 @@ The last image is what comes out; one or two are shown.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -71,17 +72,11 @@ class Edits:
 
     def __init__(self, path: Path, data: TokenDataset) -> None:
         self.path = path
-        edits = [(number, place, edit.images) for number, place, edit in _edits(path)]
-        if not edits:
-            raise TokbenchError(f"{path} holds no edits; write a line of instruction and images for each, like {EXAMPLE}")
-        wanted = {name for *_, images in edits for name in images}
-        rows = {name: row for row, name in enumerate(ids_of(data)) if name in wanted}
-        for number, _, images in edits:
-            if missing := [name for name in images if name not in rows]:
-                raise TokbenchError(f"{path}, line {number}: {data.folder} has no image {missing[0]!r}; export the images of all edits")
-        padded = [[-1] * (MOST_IMAGES - len(images)) + [rows[name] for name in images] for *_, images in edits]
+        edits, rows = _found(path, ids_of(data), data.folder)
+        padded = [[-1] * (MOST_IMAGES - len(edit.images)) + [rows[name] for name in edit.images] for edit in edits]
         self._rows = np.array(padded, dtype=np.int64)
-        self._places = np.array([place for _, place, _ in edits], dtype=np.int64)
+        self._bytes = np.array([edit.bytes for edit in edits], dtype=np.int64)
+        self._places = np.array([edit.place for edit in edits], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self._places)
@@ -90,11 +85,53 @@ class Edits:
         """Rows of the images of an edit, the one that comes out last."""
         return [int(row) for row in self._rows[index] if row >= 0]
 
+    def bytes(self, index: int) -> int:
+        """Bytes of the instruction of an edit."""
+        return int(self._bytes[index])
+
     def instruction(self, index: int) -> str:
         """What was done."""
         with self.path.open("rb") as file:
             file.seek(int(self._places[index]))
             return _edit(file.readline()).instruction
+
+
+def check_edits(path: Path, ids: Iterable[str], place: str) -> None:
+    """Refuse a file that cannot be read, or that names other images, before these are encoded.
+
+    Args:
+        path: The file.
+        ids: Ids of the images.
+        place: Where they lie.
+
+    Raises:
+        TokbenchError: As ``Edits``.
+    """
+    _found(path, ids, place)
+
+
+class _Line(NamedTuple):
+    """What is kept of a line."""
+
+    place: int
+    bytes: int
+    images: tuple[str, ...]
+
+
+def _found(path: Path, ids: Iterable[str], holder: str | Path) -> tuple[list[_Line], dict[str, int]]:
+    """The edits of a file, and the numbers of their images among the ids."""
+    edits, numbers = [], []
+    for number, place, one in _edits(path):
+        edits.append(_Line(place, len(one.instruction.encode()), one.images))
+        numbers.append(number)
+    if not edits:
+        raise TokbenchError(f"{path} holds no edits; write a line of instruction and images for each, like {EXAMPLE}")
+    wanted = {name for edit in edits for name in edit.images}
+    rows = {name: row for row, name in enumerate(ids) if name in wanted}
+    for number, edit in zip(numbers, edits, strict=True):
+        if missing := [name for name in edit.images if name not in rows]:
+            raise TokbenchError(f"{path}, line {number}: {holder} has no image {missing[0]!r}; export the images of all edits")
+    return edits, rows
 
 
 def _edits(path: Path) -> Iterator[tuple[int, int, Edit]]:

@@ -28,6 +28,23 @@ HALVES = "halves"
 """Folder within that of a run, where images with a hidden half are encoded to."""
 
 
+def check_grid(grid: tuple[int, ...]) -> None:
+    """Refuse images without an upper half of codes.
+
+    Args:
+        grid: Size of an image in positions.
+
+    Raises:
+        TokbenchError: If there is a single row of them, or a single position.
+    """
+    if grid[0] < 2:
+        shape = "*".join(map(str, grid))
+        raise TokbenchError(
+            f"images of {shape} codes have no upper half to be completed from; take larger images, or leave completions out: "
+            "--set tasks.complete=0"
+        )
+
+
 def hide_lower(images: UInt8[Tensor, "b 3 h w"], grid: tuple[int, ...]) -> UInt8[Tensor, "b 3 h w"]:
     """Hide what lies below the upper half of the rows of codes: the last row of pixels above is repeated there.
 
@@ -37,7 +54,11 @@ def hide_lower(images: UInt8[Tensor, "b 3 h w"], grid: tuple[int, ...]) -> UInt8
 
     Returns:
         A copy of equal size.
+
+    Raises:
+        TokbenchError: If there is no upper half.
     """
+    check_grid(grid)
     hidden = images.clone()
     if len(grid) == 2:
         kept = images.shape[2] * (grid[0] // 2) // grid[0]

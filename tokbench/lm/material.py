@@ -14,10 +14,11 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
-from tokbench.feed.label_rules import LabelRule
+from tokbench.feed.label_rules import LabelRule, has_labels
 from tokbench.feed.memmap import holds_export, holds_memmap
-from tokbench.lm.edits import EDITS, Edits
-from tokbench.lm.halves import HALVES, HalvedImages
+from tokbench.lm.edits import EDITS, Edits, check_edits
+from tokbench.lm.halves import HALVES, HalvedImages, check_grid
+from tokbench.lm.mixture import NO_EDITS, check_words
 from tokbench.lm.recipes import StageRecipe
 from tokbench.lm.scene_source import StageScenes
 from tokbench.lm.templates import captioned
@@ -99,36 +100,56 @@ def gather(
     """
     folder = Path(place).expanduser()
     originals: ImageSource | None = None
-    if holds_export(folder) or holds_memmap(folder):
+    halved = None if halves is None else TokenDataset(halves)  # one that cannot be read shows before images are encoded
+    if is_encoded(place):
         if size is not None or labels != "source" or captions:
             raise TokbenchError(
                 f"{place} is encoded already, with its own size and labels; leave out --size, --labels and --captions, or export again"
             )
     else:
-        if tokenizer is None:
-            raise TokbenchError(f"{place} holds images; give -t TOKENIZER to encode them, or make an export of them first")
         protocol = get_protocol(changes={"size": size})
         check_captions(place, captions)
-        source = _scenes(recipe, protocol.size) if place == SCENES else open_training_images(place, labels, captions)
+        source = None if place == SCENES else open_training_images(place, labels, captions)
+        if tokenizer is None:
+            raise TokbenchError(f"{place} holds images; give -t TOKENIZER to encode them, or make an export of them first")
+        if recipe.tasks.edit > 0 and edits is None and place != SCENES:
+            raise TokbenchError(NO_EDITS)
+        if source is not None and not (source.has_captions or has_labels(source, labels)):
+            check_words(recipe.tasks.chosen, place)
+        layout = tokenizer.layout(protocol.size, protocol.size)
+        if not layout.discrete:
+            raise TokbenchError(f"{tokenizer.name} makes latents, and a language model reads codes; give another tokenizer with -t")
+        if recipe.tasks.complete > 0:
+            check_grid(layout.grid)
+        source = _scenes(recipe, protocol.size) if source is None else source
+        if edits is not None:
+            check_edits(edits, source.ids, place)
         folder = out / TOKENS
         export(tokenizer, source, folder, protocol=protocol, options=ExportOptions(ROWS, labels=labels, progress=progress))
         if isinstance(source, StageScenes) and edits is None and recipe.tasks.edit > 0:
             edits = out / EDITS
             if ranks_from_environment().rank == 0:
                 source.write_edits(edits)
-        if halves is None and recipe.tasks.complete > 0:
-            halves = out / HALVES
-            hidden = HalvedImages(source, recipe.halves, protocol, tokenizer.layout(protocol.size, protocol.size).grid)
-            export(tokenizer, hidden, halves, protocol=protocol, options=ExportOptions(ROWS, progress=progress))
+        hides = halved is None and recipe.tasks.complete > 0
+        if hides:
+            hidden = HalvedImages(source, recipe.halves, protocol, layout.grid)
+            export(tokenizer, hidden, out / HALVES, protocol=protocol, options=ExportOptions(ROWS, progress=progress))
         wait()
+        halved = TokenDataset(out / HALVES) if hides else halved
         originals = source
-    if halves is None and recipe.tasks.complete > 0:
+    if halved is None and recipe.tasks.complete > 0:
         logger.warning(
             "completions begin from codes of whole images, which may know of what is below; --halves takes an export of halves, "
             "as a stage that encodes images leaves it in its folder"
         )
     data = TokenDataset(folder)
-    return Material(data, None if edits is None else Edits(edits, data), originals, None if halves is None else TokenDataset(halves))
+    return Material(data, None if edits is None else Edits(edits, data), originals, halved)
+
+
+def is_encoded(place: str) -> bool:
+    """Whether a user names tokens, an export or a memory map, and not images."""
+    folder = Path(place).expanduser()
+    return holds_export(folder) or holds_memmap(folder)
 
 
 def check_captions(place: str, captions: Sequence[str]) -> None:
@@ -137,8 +158,7 @@ def check_captions(place: str, captions: Sequence[str]) -> None:
     Raises:
         TokbenchError: If some are given for it.
     """
-    folder = Path(place).expanduser()
-    if captions and (place == SCENES or holds_export(folder) or holds_memmap(folder)):
+    if captions and (place == SCENES or is_encoded(place)):
         raise TokbenchError(f"{place} has words of its own; leave --captions out, or give images that have classes")
 
 

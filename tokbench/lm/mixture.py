@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.lm.edits import Edits
-from tokbench.lm.halves import Halves
+from tokbench.lm.halves import Halves, check_grid
 from tokbench.lm.order import Order, generator
 from tokbench.lm.recipes import Shares, Words
+from tokbench.lm.row_ids import captions_of, ids_of
 from tokbench.lm.tasks import Example, Task, example_of
 from tokbench.tokens import DiscreteTokens
+
+NO_EDITS = "edits have a share of the tasks and no data; give --edits FILE, or leave them out: --set tasks.edit=0"
+"""What is said where a stage has nothing to learn edits from."""
 
 
 class Mixture:
@@ -40,7 +46,8 @@ class Mixture:
         seed: Seed of everything.
 
     Raises:
-        TokbenchError: If the export is of another tokenizer than the vocabulary, a task has a share and no data, or nothing is kept.
+        TokbenchError: If the export is of another tokenizer than the vocabulary, a task has a share and no data, or nothing is kept. If
+            words make a sequence that is longer than the network takes.
     """
 
     def __init__(
@@ -61,7 +68,7 @@ class Mixture:
         self.data, self.vocabulary, self.edits = data, vocabulary, edits
         self._words, self._loss, self._longest, self._seed = words, loss, longest, seed
         shares: Mapping[Any, float] = asdict(tasks)
-        self._tasks: list[Task] = [task for task, share in shares.items() if share > 0]
+        self._tasks: list[Task] = tasks.chosen
         weights = np.array([shares[task] for task in self._tasks], dtype=np.float64)
         self._shares = weights / weights.sum()
         self._step = lru_cache(maxsize=4)(self._arranged)
@@ -76,6 +83,50 @@ class Mixture:
             self._edits = Order([range(len(edited))], kept=_kept_edits(edited, kept), seed=seed) if edited is not None else None
         except ValueError as error:
             raise TokbenchError(f"no images or edits of {data.folder} are left to learn from; lower keep.score and keep.psnr") from error
+
+        self._check_lengths(kept)
+
+    def _check_lengths(self, kept: np.ndarray | None) -> None:
+        """Refuse words that are too long before anything is learned, and not at the step that comes to them.
+
+        A caption of no more bytes than there is room for ids is not written at all: text tokenizers make no more ids than bytes.
+        """
+        if self._longest is None:
+            return
+        rooms = {task: self._longest - self._least(task) for task in self._tasks}
+        captioned = [task for task in self._tasks if task in ("generate", "describe", "text")]
+        if captioned:
+            tightest = min(captioned, key=rooms.__getitem__)
+            rows = None if kept is None else set(kept.tolist())
+            for row, text in enumerate(captions_of(self.data)):
+                if text and (rows is None or row in rows) and (over := self._over(text, rooms[tightest])):
+                    name = next(name for place, name in enumerate(ids_of(self.data)) if place == row)
+                    raise self._too_long(repr(name), tightest, self._longest + over)
+        if self._edits is not None and self.edits is not None:
+            more = len(example_of("edit", self.vocabulary, images=[self._blank] * 3)) - self._least("edit")
+            for index in range(len(self.edits)):
+                room = rooms["edit"] - more * (len(self.edits.rows(index)) - 2)
+                if self.edits.bytes(index) > room and (over := self._over(self.edits.instruction(index), room)):
+                    raise self._too_long(f"the edit {self.edits.instruction(index)!r}", "edit", self._longest + over)
+
+    def _over(self, text: str, room: int) -> int:
+        """Ids of a text beyond those there is room for."""
+        return max(len(self.vocabulary.text.encode(text)) - room, 0) if len(text.encode()) > room else 0
+
+    def _least(self, task: Task) -> int:
+        """Ids of a sequence of that task without words; of an edit that shows one image."""
+        return len(example_of(task, self.vocabulary, images=[self._blank] * {"text": 0, "edit": 2}.get(task, 1)))
+
+    @property
+    def _blank(self) -> DiscreteTokens:
+        shape = (1, self.data.job.layout.positions, len(self.data.codebook_sizes))
+        return DiscreteTokens(torch.zeros(shape, dtype=torch.int64), self.data.grid, self.data.codebook_sizes)
+
+    def _too_long(self, name: str, task: Task, length: int) -> TokbenchError:
+        return TokbenchError(
+            f"{name} makes a sequence of {length} ids for {task}, the network takes {self._longest}; "
+            "start from a network with more positions (--set network.positions=N), or shorten its words"
+        )
 
     def arranged(self, place: int, batch_size: int) -> int:
         """Say which sequence comes at a place, where those of a step are arranged by how many images they have.
@@ -117,10 +168,7 @@ class Mixture:
             text = ""
         example = example_of(task, self.vocabulary, text=text, images=images, loss=self._loss)
         if self._longest is not None and len(example) > self._longest:
-            raise TokbenchError(
-                f"{name} makes a sequence of {len(example)} ids for {task}, the network takes {self._longest}; "
-                "start from a network with more positions (--set network.positions=N), or shorten its words"
-            )
+            raise self._too_long(name, task, len(example))
         return example
 
     def _drawn(self, number: int) -> tuple[np.random.Generator, Task]:
@@ -184,13 +232,29 @@ def words_of(item: Mapping[str, Any], label_names: tuple[str, ...]) -> str:
 
 
 def _check_tasks(tasks: list[Task], data: TokenDataset, edits: Edits | None) -> None:
-    worded = data.job.captions or data.job.labels != "none"
+    if "complete" in tasks:
+        check_grid(data.grid)
+    if not data.job.captions and data.job.labels == "none":
+        check_words(tasks, data.folder)
     for task in tasks:
         if task == "edit" and edits is None:
-            raise TokbenchError("edits have a share of the tasks and no data; give --edits FILE, or leave them out: --set tasks.edit=0")
-        if task in ("describe", "text") and not worded:
+            raise TokbenchError(NO_EDITS)
+
+
+def check_words(tasks: Sequence[str], place: str | Path) -> None:
+    """Refuse tasks whose answer is words, where none are known.
+
+    Args:
+        tasks: Those that have a share.
+        place: What has neither captions nor labels.
+
+    Raises:
+        TokbenchError: If there is one.
+    """
+    for task in tasks:
+        if task in ("describe", "text"):
             raise TokbenchError(
-                f"{task} has a share of the tasks, and {data.folder} has neither captions nor labels; export with captions or "
+                f"{task} has a share of the tasks, and {place} has neither captions nor labels; give images with captions or "
                 f"--labels folder, or leave the task out: --set tasks.{task}=0"
             )
 

@@ -17,11 +17,10 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.label_rules import LabelRule
-from tokbench.feed.memmap import holds_export, holds_memmap
 from tokbench.feed.origin import source_of
 from tokbench.images import UnreadableImage
 from tokbench.lm.image_model import Pixels
-from tokbench.lm.material import check_captions
+from tokbench.lm.material import check_captions, is_encoded
 from tokbench.lm.mixture import check_data, words_of
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.templates import Captioned, captioned, words_in
@@ -116,7 +115,7 @@ def open_real(
             has views, or its images are not at hand.
     """
     folder, size = Path(place).expanduser(), model.image_size[0]
-    if holds_export(folder) or holds_memmap(folder):
+    if is_encoded(place):
         check_captions(place, captions)
         if labels != "source" or resize:
             raise TokbenchError(f"{place} is encoded already, with its own size and labels; leave out --labels and --resize")

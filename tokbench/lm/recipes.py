@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 from tokbench.configs import UNLESS_DEFAULT, with_overrides
 from tokbench.data.scenes.edits import EDIT_KINDS, EditKind
@@ -62,6 +62,11 @@ class Shares:
         values = [getattr(self, item.name) for item in fields(self)]
         if not all(0 <= value < float("inf") for value in values) or not any(values):
             raise ValueError(f"shares of tasks are not negative and not all 0, got {self}")
+
+    @property
+    def chosen(self) -> list[Any]:
+        """Names of the tasks that have a share."""
+        return [item.name for item in fields(self) if getattr(self, item.name) > 0]
 
 
 @dataclass(frozen=True)
@@ -308,7 +313,7 @@ def get_recipe(name: str) -> StageRecipe:
         TokbenchError: If there is none of that name; the nearest are named. Or if what is imported is no recipe.
     """
     if ":" in name:
-        recipe = import_class(name)
+        recipe = import_class(name, what="NAME")
         if not isinstance(recipe, StageRecipe):
             raise TokbenchError(f"{name!r} is of type {type(recipe).__name__}, not tokbench.lm.recipes.StageRecipe; docs/lm.md shows one")
         return recipe

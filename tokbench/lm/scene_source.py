@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from tokbench.data.scenes.drawing import draw
+from tokbench.data.scenes.drawing import check_size, draw
 from tokbench.data.scenes.edits import EDIT_KINDS, Edit, EditKind, edit_of
 from tokbench.data.scenes.random_scenes import scene_of
 from tokbench.data.scenes.scene import SCENE_RULE, Scene
@@ -32,6 +32,9 @@ class StageScenes(ImageSource):
         low_quality: Share of the images that are rendered badly, at half the size.
         first: Number of the first scene and of the first edit.
         kinds: Kinds of edit to draw from; one that is named twice comes twice as often.
+
+    Raises:
+        TokbenchError: If scenes are not drawn at this size.
     """
 
     name = "scenes"
@@ -46,6 +49,7 @@ class StageScenes(ImageSource):
         first: int = 0,
         kinds: Sequence[EditKind] = EDIT_KINDS,
     ) -> None:
+        check_size(size)
         self.ready_size, self._low_quality = size, low_quality
         self._edit = lru_cache(maxsize=64)(partial(edit_of, kinds=kinds))
         shown = [len(self._edit(first + number).shown) for number in range(edits)]

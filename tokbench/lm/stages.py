@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -122,7 +123,8 @@ def train_stage(
         _check_settings(checkpoint, settings, recipe, options.out)
     make_folder(options.out)
     first = ranks.rank == 0
-    with folder_lock(options.out, "train") if first else nullcontext():
+    with folder_lock(options.out, "train") if first else nullcontext(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the libraries ask each other for names that later versions of them change
         if first:
             _begin_log(options.out / LOG, checkpoint)
         model: Any = start.network

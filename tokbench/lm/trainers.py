@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -94,9 +93,7 @@ def make_trainer(
         "dataloader_pin_memory": not on_cpu,
     }
     optimizer = _muon(recipe, model) if recipe.optimizer == "muon" else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # gradient_checkpointing is called otherwise in later versions
-        trainer = _made(recipe, model, reference, data, vocabulary, settings, (optimizer, None))
+    trainer = _made(recipe, model, reference, data, vocabulary, settings, (optimizer, None))
     trainer.remove_callback(PrinterCallback)
     return trainer
 

@@ -12,14 +12,14 @@ from typing import Any
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.label_rules import LabelRule
-from tokbench.feed.memmap import holds_export, holds_memmap
 from tokbench.feed.origin import source_of
+from tokbench.feed.text_file import FileText
 from tokbench.files import make_folder, write_text
 from tokbench.json_files import read_json
-from tokbench.lm.beginning import begin, check_tokenizer, digest_of, encoder, positions, sha256_of, tokenizer_for
+from tokbench.lm.beginning import begin, check_tokenizer, digest_of, encoder, open_learned, open_text_model, sha256_of, tokenizer_for
 from tokbench.lm.checkpoint import CHECKPOINT
 from tokbench.lm.filtering import judge, keep_rows, read_rows, write_rows
-from tokbench.lm.material import APART, SCENES, Material, check_captions, gather, open_training_images
+from tokbench.lm.material import APART, SCENES, Material, check_captions, gather, is_encoded, open_training_images
 from tokbench.lm.mixture import Mixture, words_of
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.order import Order
@@ -32,7 +32,7 @@ from tokbench.lm.stages import Progress, StageOptions, StageResult, check, train
 from tokbench.lm.templates import words_in
 from tokbench.lm.trainers import Row
 from tokbench.lm.words import WORDS, learn_words
-from tokbench.ranks import ranks_from_environment
+from tokbench.ranks import own_device, ranks_from_environment
 from tokbench.tokenizers.base import Tokenizer
 
 KEPT = "kept.npy"
@@ -67,7 +67,7 @@ class Inputs:
         reward: Judges images by their words; None judges scenes by their reader, and nothing else.
         labels: Where labels of images come from.
         captions: Templates of captions that have the name of a class in them.
-        size: Side of images in pixels.
+        size: Side of images in pixels; None takes that of the model, or 64.
     """
 
     data: str | None = None
@@ -110,6 +110,8 @@ def run_stage(
     if options.resume and not (options.out / CHECKPOINT).is_file():
         raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
     check(recipe, options)
+    if inputs.reward is not None:
+        get_reward(inputs.reward)  # one that there is not shows before anything is encoded
     return run.prefer() if recipe.stage == "dpo" else run.learn()
 
 
@@ -130,21 +132,37 @@ class _Run:
             raise TokbenchError(f"{recipe.name} learns from images; give --data EXPORT, a folder of images, or scenes")
         if recipe.stage != "pretrain" and inputs.model is None:
             raise TokbenchError(f"{recipe.name} goes on from a model; give --model FOLDER of one that pretrain made")
+        if inputs.text is not None and inputs.model is not None:
+            raise TokbenchError(f"{inputs.model} has its own text tokenizer; leave --text out")
+        if inputs.text not in (None, WORDS):
+            FileText.open(Path(str(inputs.text)))  # one that cannot be read shows before images are encoded
+        learned = open_learned(inputs.model)
+        base = open_text_model(recipe, inputs.model) if inputs.model is not None and learned is None else None
+        tokenizer, size = (inputs.tokenizer, inputs.size) if learned is None or is_encoded(inputs.data) else self.encoding(learned)
         material = gather(
             inputs.data,
             recipe,
             options.out,
-            tokenizer=inputs.tokenizer,
+            tokenizer=tokenizer,
             edits=inputs.edits,
             halves=inputs.halves,
             labels=inputs.labels,
             captions=inputs.captions,
-            size=inputs.size,
+            size=size,
             wait=self.wait,
             progress=lambda done, total: self.preparing("encoding", done, total),
         )
         text = self.text(material)
-        start = begin(recipe, material.data, model=inputs.model, text=text, tokenizer=inputs.tokenizer, device=options.device)
+        start = begin(
+            recipe,
+            material.data,
+            learned=learned,
+            base=base,
+            model=inputs.model,
+            text=text,
+            tokenizer=inputs.tokenizer,
+            device=options.device,
+        )
         mixture = Mixture(
             material.data,
             start.vocabulary,
@@ -154,7 +172,7 @@ class _Run:
             halves=material.halves,
             kept=self.keep(material),
             loss=recipe.loss,
-            longest=positions(start),
+            longest=start.longest,
             seed=recipe.seed,
         )
         mixture.example(0)  # what no sequence can be made of shows now
@@ -165,12 +183,21 @@ class _Run:
         about = {"data": material.about, "start": digest_of(inputs.model)}
         return train_stage(recipe, start, rows, options, about=about, measured=self.measured(), progress=self.progress)
 
+    def encoding(self, learned: LanguageModel) -> tuple[Tokenizer, int]:
+        """The tokenizer and the side of images that a model reads; another one that is given is refused before anything is encoded."""
+        given, side = self.inputs, learned.image_size[0]
+        if given.size not in (None, side):
+            raise TokbenchError(f"{given.model} reads images of {side} px, and --size {given.size} was given; leave --size out")
+        tokenizer = given.tokenizer or tokenizer_for(learned.identity, own_device(self.options.device))
+        check_tokenizer(tokenizer, learned.identity)
+        return tokenizer, side
+
     def text(self, material: Material) -> Path | None:
         """The file of the text tokenizer of a model from scratch; None for bytes."""
         if self.inputs.text != WORDS:
             return None if self.inputs.text is None else Path(self.inputs.text)
         path = self.options.out / LEARNED
-        if not (self.options.resume and path.is_file()) and self.inputs.model is None:
+        if not (self.options.resume and path.is_file()):
             if ranks_from_environment().rank == 0:
                 make_folder(self.options.out)
                 learn_words(material.data, material.edits, path)
@@ -217,7 +244,7 @@ class _Run:
         if not (options.resume and pairs.is_file()):
             self.make_pairs(start, pairs)
             self.wait()
-        rows = Pairs(pairs, start, longest=positions(start), seed=recipe.seed)
+        rows = Pairs(pairs, start, longest=start.longest, seed=recipe.seed)
         rows.row(0)
         reference = None if options.lora is not None else LanguageModel.load(inputs.model, device=options.device).network
         about = {"pairs": sha256_of(pairs), "start": digest_of(inputs.model)}
@@ -260,7 +287,7 @@ class _Run:
         if place == SCENES:
             scenes = StageScenes(wanted, size=64, first=FIRST_PROMPT + self.recipe.seed * APART)
             name, words = SCENES, [scenes.caption(number) for number in range(wanted)]
-        elif holds_export(folder) or holds_memmap(folder):
+        elif is_encoded(place):
             data = TokenDataset(folder)
             order = Order(data.blocks, seed=self.recipe.seed)
             found = (words_of(data[order.row(number)], data.label_names) for number in range(len(order)))
