@@ -15,8 +15,12 @@ from tokbench.errors import TokbenchError, brief
 from tokbench.signals import Ended
 
 
-def import_class(reference: str) -> Any:
+def import_class(reference: str, *, what: str = "Class") -> Any:
     """Import ``package.module:Class``; the current folder counts as a place to import from.
+
+    Args:
+        reference: Module and name.
+        what: What the name shall be, as an error says it: ``Class``, or ``function`` and the like, where any name of the module is near.
 
     Raises:
         TokbenchError: If module or class is missing, or the module cannot be imported.
@@ -35,15 +39,16 @@ def import_class(reference: str) -> Any:
         raise
     except BaseException as error:  # code of others: it may raise anything, and even end the process
         reason = f"cannot import {module_name!r} for {reference!r} ({brief(error)})"
-        raise TokbenchError(f"{reason}; give package.module:Class, importable from here") from error
+        raise TokbenchError(f"{reason}; give package.module:{what}, importable from here") from error
     finally:
         if added:
             sys.path.remove(here)
     try:
         return getattr(module, class_name)
     except Exception as error:  # AttributeError; or what a module's own ``__getattr__`` raises
-        near = difflib.get_close_matches(class_name, [name for name, value in vars(module).items() if isinstance(value, type)], n=1)
-        advice = f"did you mean {module_name}:{near[0]}?" if near else "give package.module:Class"
+        named = [name for name, value in vars(module).items() if isinstance(value, type) or what != "Class"]
+        near = difflib.get_close_matches(class_name, named, n=1)
+        advice = f"did you mean {module_name}:{near[0]}?" if near else f"give package.module:{what}"
         raise TokbenchError(f"module {module_name!r} has no {class_name!r}; {advice}") from error
 
 

@@ -33,7 +33,7 @@ def get_reward(name: str) -> Reward:
         return scene_reward
     if ":" not in name:
         raise TokbenchError(f"unknown reward {name!r}; give {SCENES}, or module:function of your own, which takes words and pixels")
-    function = import_class(name)
+    function = import_class(name, what="function")
     if not callable(function):
         raise TokbenchError(f"{name!r} is of type {type(function).__name__}, not a function that takes words and pixels")
 

@@ -297,7 +297,7 @@ def get_recipe(name: str) -> Recipe | KMeansRecipe:
         TokbenchError: If there is none of that name; the nearest are named. Or if what is imported is no recipe.
     """
     if ":" in name:
-        recipe = import_class(name)
+        recipe = import_class(name, what="NAME")
         if not isinstance(recipe, Recipe | KMeansRecipe):
             raise TokbenchError(
                 f"{name!r} is of type {type(recipe).__name__}, not tokbench.train.recipes.Recipe; docs/training.md shows one"
