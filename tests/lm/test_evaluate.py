@@ -14,10 +14,12 @@ import torch
 
 from tokbench.data.scenes.edits import EDIT_KINDS
 from tokbench.errors import TokbenchError
+from tokbench.feed import ByteText
 from tokbench.lm.asking import request_of
 from tokbench.lm.evaluate import EvaluationOptions, evaluate
 from tokbench.lm.image_model import ImageModel
 from tokbench.lm.likelihood import Known, answer_bits
+from tokbench.lm.model import LanguageModel
 from tokbench.lm.options import SamplingOptions
 from tokbench.lm.sampling import sample
 from tokbench.lm.scene_tasks import (
@@ -38,6 +40,7 @@ from tokbench.records.lm_store import find_every_record, find_lm_records, write_
 from tokbench.records.read import read
 from tokbench.records.store import read_rows
 from tokbench.report.lm import lm_tables
+from tokbench.tokenizers.base import Tokenizer
 
 transformers = pytest.importorskip("transformers")
 
@@ -213,6 +216,9 @@ def test_tables_show_every_part(evaluated) -> None:
     ]
     assert all(len(table.rows) == 2 and len(cells) == len(table.columns) for table in tables for _, cells in table.rows)
     assert tables[0].rows[1][0] == "tiny ffffffff"
+    assert [note for note in tables[-1].notes if note.startswith("no ")] == [
+        "no FD-EffLite0 and floor: a Fréchet distance needs at least 128 images"
+    ]
     only = lm_tables([replace(record, figures={"image_bits": record.figures["image_bits"]})])
     assert [table.title.partition(":")[0] for table in only] == ["reading"]
 
@@ -243,6 +249,21 @@ def test_damaged_records_are_refused(evaluated, change: dict, message: str) -> N
     values = json.loads(evaluated.record.to_json()) | change
     with pytest.raises(TokbenchError, match=message):
         lm_record_from_dict(values, origin="it")
+
+
+def test_what_cannot_be_asked_is_said_before_anything_is_drawn(
+    artist: ImageModel, tiny: LanguageModel, patch_tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageModel, "_drawn", None)  # would fail
+    small = ImageModel(tiny, patch_tokenizer)
+    with pytest.raises(
+        TokbenchError, match=r"scenes come in sizes 32, 64, 128, 256 px, and the model reads images of 16 px; give it others"
+    ):
+        evaluate(small, "small", EvaluationOptions(prompts=2))
+    instructions = prompts_of(4, "test", size=32, seed=0).instructions
+    monkeypatch.setattr(ByteText, "encode", lambda text, words: [0] if words in instructions else list(words.encode()))
+    with pytest.raises(TokbenchError, match="text tokenizer cannot hold"):
+        evaluate(artist, "deaf", EvaluationOptions(prompts=4))
 
 
 @pytest.mark.parametrize(

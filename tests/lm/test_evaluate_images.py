@@ -259,6 +259,10 @@ def test_images_of_another_size_are_refused_or_cut(artist: ImageModel, tmp_path:
         (("scenes/test",), "--data scenes/test: scenes are chosen by --split and --prompts; leave --data out"),
         (("scenes", "--resize"), "--resize is for images that are not scenes; name them with --data, or leave it out"),
         (("pets", "--labels", "folder", "--reward", "nowhere:red"), "nowhere"),
+        (
+            ("pets", "--labels", "folder", "--task", "describe", "--reward", "judge_of_red:red"),
+            "--reward is for images that are drawn; ask for",
+        ),
         (("pets", "--labels", "folder", "--training", "missing"), "--data missing does not exist"),
     ],
     ids=lambda value: " ".join(map(str, value))[:40] if isinstance(value, tuple) else "",

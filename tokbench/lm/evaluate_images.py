@@ -102,10 +102,14 @@ def evaluate_images(artist: ImageModel, folder: Path, options: ImageEvaluationOp
 
     Raises:
         TokbenchError: If there are no such images, they have no words, are too few, or of another size or tokenizer. If the model has not
-            learned a task, its text tokenizer cannot hold the words, or the reward fails.
+            learned a task, its text tokenizer cannot hold the words, or the reward fails. If a reward or training images are given and
+            nothing is drawn.
     """
     started = time.perf_counter()
     tasks = tasks_of(artist.model, options.tasks)
+    if "generate" not in tasks and (options.reward or options.training):
+        name = "--reward" if options.reward else "--training"
+        raise TokbenchError(f"{name} is for images that are drawn; ask for --task generate too, or leave it out")
     reward = None if options.reward is None else get_reward(options.reward)
     real = open_real(options.data, artist.model, labels=options.labels, captions=options.captions, resize=options.resize)
     held = hold_out(real, options.prompts, seed=options.seed)
@@ -115,12 +119,12 @@ def evaluate_images(artist: ImageModel, folder: Path, options: ImageEvaluationOp
     figures: dict[str, MetricResult] = {}
     images, completed, texts, seconds = None, None, [], None
     if "generate" in tasks:
+        if reward is not None:  # before all that takes long, as it may fail
+            values["original_reward"] = _rewards(reward, held.words, held.images)
+            values["ceiling_reward"] = _rewards(reward, held.words, artist.decode(codes, range(count)))
         with options.stage("reading", count):
             values["image_bits"] = image_bits(artist, codes, held.words)
             values["wordless_image_bits"] = image_bits(artist, codes, [""] * count)
-        if reward is not None:  # before anything is drawn, as it may fail
-            values["original_reward"] = _rewards(reward, held.words, held.images)
-            values["ceiling_reward"] = _rewards(reward, held.words, artist.decode(codes, range(count)))
         with options.stage("drawing", count) as advance:
             before = time.perf_counter()
             times = times_before(held.words)

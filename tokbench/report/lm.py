@@ -83,8 +83,7 @@ PARTS = (
     (
         "reading",
         READING,
-        "parts of descriptions that are so; bits: of descriptions given their images, of images given their words, and of lower halves "
-        "given the upper",
+        "parts of descriptions that are so; bits: of images given their words, and of lower halves given the upper",
     ),
     (
         "samples beside fresh scenes",
@@ -95,7 +94,13 @@ PARTS = (
 """Tables: what they show, their columns, and a note."""
 
 OF_IMAGES = (
-    *PARTS[:-1],
+    *PARTS[:-2],
+    (
+        "reading",
+        READING,
+        "bits: of descriptions given their images and given others, of images given their words and without, and of lower halves given the "
+        "upper",
+    ),
     (
         "samples beside real images",
         APART,
@@ -142,11 +147,23 @@ def lm_tables(records: Sequence[LanguageModelRecord], rows: Sequence[Rows] = ())
             if not shown:
                 continue
             lines = [(name, tuple(_cell(record, column) for column in shown)) for name, record in zip(names, members, strict=True)]
-            notes = (note, *(_about(name, record) for name, record in zip(names, members, strict=True)))
+            notes = (note, *_reasons(shown, members), *(_about(name, record) for name, record in zip(names, members, strict=True)))
             tables.append(Table(f"{title}: {label.replace('_', ', ')}", shown, tuple(lines), notes, lead="model"))
         if rows and len(members) > 1 and measured(PAIRED, members):
             tables.append(difference_table(label, names, members, [rows[place] for place in places]))
     return tables
+
+
+def _reasons(columns: Sequence[Column], records: Sequence[LanguageModelRecord]) -> list[str]:
+    """Why figures are missing, each reason once."""
+    found: dict[str, list[str]] = {}
+    for column in columns:
+        for record in records:
+            figure = record.figures.get(column.key)
+            if figure is not None and figure.value is None and figure.reason:
+                titles = found.setdefault(figure.reason, [])
+                titles.extend([column.title] * (column.title not in titles))
+    return [f"no {' and '.join(titles)}: {reason}" for reason, titles in found.items()]
 
 
 def measured(columns: Sequence[Column], records: Sequence[LanguageModelRecord]) -> tuple[Column, ...]:
