@@ -90,15 +90,24 @@ def test_an_embedded_photo_and_mistakes_in_words(page: Any, tmp_path: Path) -> N
 def test_a_model_draws_and_edits_in_turns(studio: Any, tmp_path: Path) -> None:
     assert [studio.is_enabled(f"#{name}") for name in ("draw", "edit", "describe", "complete")] == [True, False, False, False]
     studio.fill("#words", "a red circle")
+    asked = []
+    studio.on("request", lambda one: asked.append(one.url.partition("?")[2]))
     studio.press("#words", "Enter")
     wait_for(studio, "#turns li:first-child", "a red circle")
     studio.fill("#words", "make it green")
     studio.click("#edit")
     wait_for(studio, "#turns li:first-child", "make it green")
+    assert [query for query in asked if query] == [
+        "seed=0&words=a+red+circle",
+        "seed=0&words=make+it+green",
+    ]  # the rest as the model has it
+    asked.clear()
+    studio.fill("#temperature", "0.5")
     studio.click("#describe")
     wait_for(studio, "#turns li:first-child", "It says:")
     studio.click("#complete")
     wait_for(studio, "#turns li:first-child", "lower half drawn anew")
+    assert any("temperature=0.5" in query and "guidance" not in query for query in asked)
     Image.new("RGB", (40, 30), (20, 90, 200)).save(tmp_path / "blue.png")
     studio.set_input_files("#own", str(tmp_path / "blue.png"))
     wait_for(studio, "#turns li:first-child", "blue.png")

@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -22,6 +23,10 @@ from PIL import Image
 
 pytest.importorskip("starlette", reason="the page needs the extra app")
 from tokbench.app.service import MOST_BYTES
+from tokbench.app.studio import Studio
+from tokbench.lm.image_model import ImageModel
+from tokbench.lm.options import SamplingOptions
+from tokbench.lm.reading import Reader
 
 PAGE = {"X-Tokbench": "1"}
 
@@ -158,6 +163,20 @@ def test_a_model_is_asked_in_vain_in_one_line(studio_address: str, path: str, me
     status, _, body = ask(studio_address, path, b"no image", PAGE)
     assert status == 400
     assert message in json.loads(body)["error"]
+
+
+def test_an_answer_is_not_filled_up_to_a_batch(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    studio, rows, add = Studio(ImageModel.load(model), "m"), set(), Reader.add
+    monkeypatch.setattr(Reader, "add", lambda reader, ids: rows.add(len(ids)) or add(reader, ids))
+    options = SamplingOptions()
+    for ask_it in (
+        studio.describe,
+        lambda upload: studio.edit(upload, "red", 0, options),
+        lambda upload: studio.complete(upload, 0, options),
+    ):
+        ask_it(picture())
+    studio.draw("red", 0, options)
+    assert rows == {1}
 
 
 def test_without_a_model_the_page_does_not_draw(address: str) -> None:

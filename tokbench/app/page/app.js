@@ -105,8 +105,12 @@ $("drop").addEventListener("drop", (event) => {
 function startStudio() {
   const turns = $("turns"), buttons = ["draw", "edit", "describe", "complete"];
   let current = null, busy = false;
-  const settings = () => [["seed", $("draw-seed").value], ["temperature", $("temperature").value], ["guidance", $("guidance").value]];
-  const ready = () => { for (const name of buttons) $(name).disabled = busy || (name !== "draw" && !current); };
+  const fields = [["seed", "draw-seed"], ["temperature", "temperature"], ["guidance", "guidance"]];
+  const settings = () => fields.map(([name, id]) => [name, $(id).value]).filter(([, value]) => value !== ""); // else as the model has it
+  const ready = () => {
+    for (const name of buttons) $(name).disabled = busy || (name !== "draw" && !current);
+    $("own").disabled = busy;
+  };
   const blob = async (uri) => new Blob([Uint8Array.from(atob(uri.split(",")[1]), (c) => c.charCodeAt(0))]);
 
   function turn(source, words) {
@@ -130,13 +134,14 @@ function startStudio() {
   }
 
   async function change(path, doing, words) {
-    const answer = await work(path, [...settings(), ["words", $("words").value]], path === "draw" ? undefined : current, doing);
-    if (answer) turn(answer.picture, words());
+    const asked = $("words").value; // it may be another one when the answer comes
+    const answer = await work(path, [...settings(), ["words", asked]], path === "draw" ? undefined : current, doing);
+    if (answer) turn(answer.picture, words || asked);
   }
 
-  $("ask").addEventListener("submit", (event) => { event.preventDefault(); if (!busy) change("draw", "Drawing …", () => $("words").value); });
-  $("edit").addEventListener("click", () => change("edit", "Changing …", () => $("words").value));
-  $("complete").addEventListener("click", () => change("complete", "Drawing the lower half …", () => "lower half drawn anew"));
+  $("ask").addEventListener("submit", (event) => { event.preventDefault(); if (!busy) change("draw", "Drawing …"); });
+  $("edit").addEventListener("click", () => change("edit", "Changing …"));
+  $("complete").addEventListener("click", () => change("complete", "Drawing the lower half …", "lower half drawn anew"));
   $("describe").addEventListener("click", async () => {
     const answer = await work("describe", [], current, "Looking …");
     if (answer) element("p", `It says: ${answer.words}`, turns.firstElementChild);
