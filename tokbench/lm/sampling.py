@@ -94,11 +94,11 @@ def sample(
         lengths = len(request.ids), len(request.wordless)
         groups[*lengths, _begun(request.ids, model.vocabulary), _guided(request, options)].append(number)
     answers: dict[int, list[int]] = {}
-    steps_of = {lengths: _steps(model, requests[members[0]].ids, longest_text) for lengths, members in groups.items()}
-    for lengths, members in groups.items():  # all of them before any is answered
-        _check_room(model, requests[members[0]], len(steps_of[lengths]))
-    for lengths, members in groups.items():
-        steps = steps_of[lengths]
+    steps_of = {key: _steps(model, requests[members[0]].ids, longest_text) for key, members in groups.items()}
+    for key, members in groups.items():  # all of them before any is answered
+        _check_room(model, requests[members[0]], len(steps_of[key]))
+    for key, members in groups.items():
+        steps = steps_of[key]
         for start in range(0, len(members), options.batch_size):
             some = members[start : start + options.batch_size]
             rows = [requests[number] for number in some]

@@ -163,7 +163,7 @@ def _reasons(columns: Sequence[Column], records: Sequence[LanguageModelRecord]) 
             if figure is not None and figure.value is None and figure.reason:
                 titles = found.setdefault(figure.reason, [])
                 titles.extend([column.title] * (column.title not in titles))
-    return [f"no {' and '.join(titles)}: {reason}" for reason, titles in found.items()]
+    return [f"{', '.join(titles)}: {reason}" for reason, titles in found.items()]
 
 
 def measured(columns: Sequence[Column], records: Sequence[LanguageModelRecord]) -> tuple[Column, ...]:
