@@ -175,6 +175,10 @@ CODES = list(range(16))
         (json.dumps({"prompt": "a", "chosen": CODES, "rejected": "none.png"}), "none.png is not a readable image"),
         ('{"prompt": "\\ud800", "chosen": ' + str(CODES) + ', "rejected": ' + str(CODES[::-1]) + "}", "line 1: 'utf-8' codec can't encode"),
         ("[1, 2]", "line 1: it is a list, not an object"),
+        (
+            "\n".join(json.dumps({"prompt": "red" * times, "chosen": CODES, "rejected": CODES[::-1]}) for times in (1, 200)),
+            "line 2: 'redred",
+        ),
     ],
 )
 def test_files_that_are_no_pairs(pretrained: Path, tmp_path: Path, line: str, message: str) -> None:

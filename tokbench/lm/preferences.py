@@ -81,15 +81,16 @@ def prepare(path: Path, out: Path, model: LanguageModel, encode: Encode | None) 
         How many pairs there are.
 
     Raises:
-        TokbenchError: If a line is no pair, an image cannot be read, codes are not the model's, or there is no pair. The line is named.
+        TokbenchError: If a line is no pair, an image cannot be read, codes are not the model's, words are too long, or there is no pair. The
+            line is named.
     """
     count = 0
     with atomic_file(out) as file:
         for number, _, line in lines(path, what="pairs of images"):
             try:
                 pair = _pair(line)
-                prompt_of("generate", model.vocabulary, text=pair.prompt, grid=model.grid)  # the text tokenizer must hold it
                 sides = {name: _codes(getattr(pair, name), path.parent, model, encode) for name in ("chosen", "rejected")}
+                _check_length(pair.prompt, sides["chosen"], model)
             except ValueError as error:
                 raise TokbenchError(f"{path}, line {number}: {error}; a line is like {EXAMPLE}") from error
             except TokbenchError as error:
@@ -156,9 +157,7 @@ class Pairs:
         )
         length = len(prompt) + max(len(better), len(worse))
         if self._longest is not None and length > self._longest:
-            raise TokbenchError(
-                f"{pair.prompt[:80]!r} makes a sequence of {length} ids, the network takes {self._longest}; shorten its words"
-            )
+            raise _too_long(pair.prompt, length, self._longest)
         return {"prompt_ids": prompt, "chosen_ids": better, "rejected_ids": worse}
 
 
@@ -195,6 +194,21 @@ def _codes(side: Any, folder: Path, model: LanguageModel, encode: Encode | None)
         return [int(code) for code in tokens.codes.flatten()]
     _tokens(side, model)
     return list(side)
+
+
+def _check_length(words: str, codes: list[int], model: LanguageModel) -> None:
+    """Write one side of a pair: the text tokenizer must hold the words, and the network the whole sequence.
+
+    Raises:
+        TokbenchError: If it does not.
+    """
+    length = len(example_of("generate", model.vocabulary, text=words, images=[_tokens(codes, model)]))
+    if model.longest is not None and length > model.longest:
+        raise _too_long(words, length, model.longest)
+
+
+def _too_long(words: str, length: int, longest: int) -> TokbenchError:
+    return TokbenchError(f"{words[:80]!r} makes a sequence of {length} ids, the network takes {longest}; shorten its words")
 
 
 def _tokens(codes: list[int], model: LanguageModel) -> DiscreteTokens:
