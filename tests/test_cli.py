@@ -259,7 +259,10 @@ MISUSES = [
     (["report", "--images", "501"], "--images takes a whole number from 0 to 500, got '501'. See: tokbench report --help"),
     (["report", "--images", "few"], "--images takes a whole number from 0 to 500, got 'few'"),
     (["export", "--rows", "0"], "--rows takes a whole number of at least 1, got '0'. See: tokbench export --help"),
-    (["run", "-t", "vqvae", "--size", "1.5"], "--size takes a whole number, got '1.5'. See: tokbench run --help"),
+    (
+        ["run", "-t", "vqvae", "--size", "1.5"],
+        "--size takes a side of 1 to 8192 px, or height and width such as 576x1024; got '1.5'. See: tokbench run --help",
+    ),
     (["compare", "--format", "markdown"], "unknown --format 'markdown'; allowed: csv, json, latex, md, terminal."),
     (["diff", "runs", "--format", "lates"], "unknown --format 'lates'; did you mean latex"),
     (["compare", "--sort"], "--sort needs a value, got none. See: tokbench compare --help"),

@@ -74,7 +74,7 @@ def _parse(value: object, kind: Any, key: str) -> object:
     if origin in (types.UnionType, Union):
         if type(None) in args and (value is None or str(value).lower() == "none"):
             return None
-        return _parse(value, next(arg for arg in args if arg is not type(None)), key)
+        return _parse(value, _member(args, listed=isinstance(value, list | tuple)), key)
     if origin is tuple:
         parts = [part for part in value.strip("()[] ").split(",") if part.strip()] if isinstance(value, str) else value
         if not isinstance(parts, list | tuple):
@@ -93,6 +93,13 @@ def _of_defaults(hint: Any) -> Any:
         return None
     needed = [field for field in dataclasses.fields(parts[0]) if field.default is field.default_factory is dataclasses.MISSING]
     return None if needed else parts[0]()
+
+
+def _member(parts: tuple[Any, ...], *, listed: bool) -> Any:
+    """The type of a union that a value is read as: a tuple where several values are listed and the union has one, else the first."""
+    given = [part for part in parts if part is not type(None)]
+    tuples = [part for part in given if get_origin(part) is tuple]
+    return tuples[0] if listed and tuples else given[0]
 
 
 def _kinds(hint: Any) -> dict[str, type]:
@@ -203,7 +210,7 @@ def build(kind: Any, value: Any, where: str = "") -> Any:
             raise ValueError(f"{_below(where, 'kind')} is {str(name)[:40]!r}, not one of {', '.join(choices)}")
         return build(choices[name], value, where)
     if origin in (types.UnionType, Union):
-        return None if value is None else build(next(arg for arg in args if arg is not type(None)), value, where)
+        return None if value is None else build(_member(args, listed=type(value) is list), value, where)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _build_dataclass(kind, _of_kind(dict, value, where), where)
     if origin is tuple:

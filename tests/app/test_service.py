@@ -60,7 +60,7 @@ def test_the_page_and_its_files_load_from_here_alone(address: str) -> None:
 def test_an_upload_is_compared(address: str) -> None:
     status, _, body = ask(address, "/compare?size=64&tokenizer=pixel/rgb&tokenizer=vqvae/tiny", picture(), PAGE)
     answer = json.loads(body)
-    assert (status, answer["size"], [result["name"] for result in answer["results"]]) == (200, 64, ["pixel/rgb", "vqvae/tiny"])
+    assert (status, answer["size"], [result["name"] for result in answer["results"]]) == (200, [64, 64], ["pixel/rgb", "vqvae/tiny"])
     assert answer["results"][0]["figures"][0] == "PSNR exact"
     status, _, body = ask(address, "/compare?photo=3&tokenizer=pixel/rgb", b"", PAGE)
     assert status == 200
@@ -72,8 +72,9 @@ def test_an_upload_is_compared(address: str) -> None:
     [
         ("tokenizer=no/such", "choose among pixel/rgb, vqvae/tiny, vae/tiny; got no/such"),
         ("", "choose among pixel/rgb, vqvae/tiny, vae/tiny; got none"),
-        ("tokenizer=pixel/rgb&size=99999", "the side of a picture is 32 to 512 pixels here, got 99999"),
-        ("tokenizer=pixel/rgb&size=64.5", "size is a whole number from 0, got '64.5'"),
+        ("tokenizer=pixel/rgb&size=999", "the side of a picture is 32 to 512 pixels here, got 999"),
+        ("tokenizer=pixel/rgb&size=64x999", "the side of a picture is 32 to 512 pixels here, got 64x999"),
+        ("tokenizer=pixel/rgb&size=64.5", "size takes a side of 1 to 8192 px, or height and width such as 576x1024; got '64.5'"),
         ("tokenizer=pixel/rgb&seed=-1", "seed is a whole number from 0, got '-1'"),
         ("tokenizer=pixel/rgb&seed=" + "9" * 5000, "seed is a whole number from 0, got '" + "9" * 40 + "'"),
         ("tokenizer=pixel/rgb&photo=%F0%9F%98%80", "photo is a whole number from 0, got '\N{GRINNING FACE}'"),

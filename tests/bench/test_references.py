@@ -86,7 +86,7 @@ def test_files_that_are_not_cut_are_cut_as_the_protocol_does_and_named(folder, t
         wide.paste(image, (18, 0))
         wide.save(tmp_path / path.name)
     reference = open_reference(tmp_path, PROTOCOL, images=COUNT)
-    assert reference.guards == ("16 of 16 files are not 64x64 px but such as 100x64; they are cut as the protocol cuts",)
+    assert reference.guards == ("16 of 16 files are not 64x64 px but such as 64x100; they are cut as the protocol cuts",)
     assert reference.sha256 == open_reference(folder, PROTOCOL, images=COUNT).sha256
 
 
@@ -101,7 +101,7 @@ def test_whole_images_are_stretched_as_other_packages_take_folders(folder, tmp_p
         features.append(network.features(torch.from_numpy(pixels).permute(2, 0, 1)[None])[0].double().numpy())
     reference = open_reference(f"raw:{tmp_path}", PROTOCOL, images=COUNT)
     assert reference.guards == (
-        "11 of 16 files are not 64x64 px but such as 64x90; each is taken whole and stretched to what a network takes, as other packages "
+        "11 of 16 files are not 64x64 px but such as 90x64; each is taken whole and stretched to what a network takes, as other packages "
         "take folders, while those measured are cut",
     )
     cut = open_reference(tmp_path, PROTOCOL, images=COUNT)

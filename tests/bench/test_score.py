@@ -64,6 +64,23 @@ def test_two_folders_measure_as_the_run_that_made_them(tokbench_cli, folder, tmp
     assert "theirs" in (tmp_path / "page.html").read_text()
 
 
+def test_images_need_not_be_square(tokbench_cli, folder, tmp_path):
+    common = ("--metrics", "psnr,ssim")
+    assert (
+        tokbench_cli("run", "-t", "patch", "--data", folder, "--size", "32x48", *common, "--save-images", "saved", "--out", "ran")[0] == 0
+    )
+    (own,) = (path for path in (tmp_path / "saved").iterdir() if path.is_dir() and path.name != "originals")
+    assert (
+        tokbench_cli("score", "saved/originals", own, *common, "--protocol", "tokbench-256", "--size", "32x48", "--out", "scored")[0] == 0
+    )
+    assert tokbench_cli("score", "saved/originals", own, *common, "--out", "alone")[0] == 0
+    ran, scored, alone = (record_in(tmp_path / name) for name in ("ran", "scored", "alone"))
+    assert (ran.protocol.shape, scored.protocol.shape, alone.protocol.shape) == ((32, 48),) * 3
+    for key, value in values(ran).items():
+        assert values(scored)[key] == values(alone)[key] == pytest.approx(value, rel=1e-9)
+    assert "--size 32x48" in run_command(ran)
+
+
 def test_folder_zip_and_array_are_one_and_batches_and_parts_change_nothing(tokbench_cli, folder, made, tmp_path, monkeypatch):
     with zipfile.ZipFile(tmp_path / "made.zip", "w") as archive:
         for path in made.iterdir():
@@ -113,7 +130,8 @@ def test_what_does_not_pair_is_refused_in_a_line_and_nothing_is_written(tokbench
     assert refused(folder, made) == "05.jpg of made is 32x32 px, 05.png of pictures 64x64; make them alike, or cut originals by --crop"
     assert refused(folder, made, "--crop").startswith("05.jpg of made is 32x32 px, 64x64 are measured; give images of one size")
     Image.new("RGB", (64, 48)).save(made / "00.jpg")
-    assert refused(folder, made).startswith("00.jpg of made is 64x48 px; square images are measured")
+    assert refused(folder, made) == "00.jpg of made is 48x64 px, 00.png of pictures 64x64; make them alike, or cut originals by --crop"
+    assert refused(folder, made, "--crop").startswith("01.jpg of made is 64x64 px, 48x64 are measured; give images of one size")
     Image.new("RGB", (64, 64)).save(made / "00.jpg")
     (made / "05.jpg").write_bytes(b"no image")
     assert refused(folder, made).startswith("05.jpg of made cannot be read (")

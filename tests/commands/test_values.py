@@ -8,7 +8,7 @@ from typing import get_args, get_type_hints
 import pytest
 
 from tokbench.commands import compare, console
-from tokbench.commands.values import Refused, choice, number, whole
+from tokbench.commands.values import Refused, choice, number, pixels, whole
 from tokbench.feed.export import ExportOptions
 from tokbench.feed.label_rules import LabelRule
 from tokbench.records import probe_protocol
@@ -61,7 +61,11 @@ def test_formats_of_tables_are_those_that_are_written():
 @pytest.mark.parametrize(
     ("option", "word", "value"),
     [
-        (whole("--size"), "64", 64),
+        (whole("--seed"), "64", 64),
+        (pixels("--size"), "64", 64),
+        (pixels("--size"), "576X1024", (576, 1024)),
+        (pixels("--size"), " 64 x 64 ", 64),
+        (pixels("--size", low=8), "8192x8", (8192, 8)),
         (whole("--rows", low=1), "1", 1),
         (whole("--tile", low=32, high=1024), "1024", 1024),
         (number("--temperature"), "0.5", 0.5),
@@ -75,7 +79,12 @@ def test_values_are_parsed(option, word, value):
 @pytest.mark.parametrize(
     ("option", "word", "message"),
     [
-        (whole("--size"), "1.5", "--size takes a whole number, got '1.5'."),
+        (whole("--seed"), "1.5", "--seed takes a whole number, got '1.5'."),
+        (pixels("--size"), "0x9", "--size takes a side of 1 to 8192 px, or height and width such as 576x1024; got '0x9'."),
+        (pixels("--size"), "8x9x3", "--size takes a side of 1 to 8192 px, or height and width such as 576x1024; got '8x9x3'."),
+        (pixels("--size"), "x64", "--size takes a side of 1 to 8192 px, or height and width such as 576x1024; got 'x64'."),
+        (pixels("--size"), "64,96", "--size takes a side of 1 to 8192 px, or height and width such as 576x1024; got '64,96'."),
+        (pixels("--size", low=8), "7", "--size takes a side of 8 to 8192 px, or height and width such as 576x1024; got '7'."),
         (whole("--rows", low=1), "0", "--rows takes a whole number of at least 1, got '0'."),
         (whole("--top", high=9), "10", "--top takes a whole number of at most 9, got '10'."),
         (whole("--tile", low=32, high=1024), "", "--tile takes a whole number from 32 to 1024, got ''."),

@@ -18,7 +18,7 @@ from tokbench.commands.zoo_table import fitting, lines
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
 from tokbench.tokenizers import zoo
-from tokbench.tokenizers.listed import SORTS, Filter, Listed, in_order, listed
+from tokbench.tokenizers.listed import QUOTED, SORTS, Filter, Listed, in_order, listed
 from tokbench.tokenizers.published import FIGURES, headline
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -104,11 +104,16 @@ def test_what_a_user_can_fix_is_one_line(tokbench_cli: Cli, words: tuple[object,
 
 @pytest.mark.parametrize("key", SORTS)
 def test_the_smallest_or_best_comes_first_and_the_unknown_last(key: str) -> None:
-    values = [SORTS[key](one) for one in in_order(listed(), key)]
+    rows = in_order(listed(), key)
+    values = [SORTS[key](one) for one in rows]
     known = [value for value in values if value is not None]
     assert values == known + [None] * (len(values) - len(known))
-    assert known == sorted(known, reverse=key in ("psnr", "ssim"))
     assert len(set(map(str, known))) > 5
+    quoted = [one.quoted(key) if key in QUOTED else None for one in rows[: len(known)]]
+    elsewhere = [figure is not None and not figure.common for figure in quoted]
+    assert elsewhere == sorted(elsewhere)  # figures of other protocols rank behind those of the common one
+    for parts in (known[: elsewhere.count(False)], known[elsewhere.count(False) :]):
+        assert parts == sorted(parts, reverse=key in ("psnr", "ssim"))
 
 
 def test_words_of_options_are_those_of_the_code() -> None:

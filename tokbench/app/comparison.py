@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from tokbench.app.uploads import read_square
+from tokbench.app.uploads import read_upload
 from tokbench.bench.fitting import fit
 from tokbench.bench.reconstruct import Restored, restore
 from tokbench.data.photos import PhotoCrops
 from tokbench.errors import TokbenchError
+from tokbench.image_size import Size, sides, size_text
 from tokbench.records.protocol import get_protocol
 from tokbench.report.grid import error_map
 from tokbench.report.page.embed import data_uri
@@ -62,24 +63,24 @@ class Comparer:
     def _photos(self) -> PhotoCrops:
         return PhotoCrops("test", 64)
 
-    def read(self, upload: bytes, size: int) -> np.ndarray:
-        """Read an uploaded file and cut its centre square to size.
+    def read(self, upload: bytes, size: Size) -> np.ndarray:
+        """Read an uploaded file and cut its centre to size.
 
         Args:
             upload: Bytes of an image file.
-            size: Side in pixels.
+            size: Side in pixels, or height and width.
 
         Returns:
-            uint8 ``[size, size, 3]``.
+            uint8 ``[height, width, 3]``.
 
         Raises:
             TokbenchError: If it is no image that can be read, or the size is out of bounds.
         """
         _check_size(size)
-        return read_square(upload, size)
+        return read_upload(upload, size)
 
-    def photo(self, number: int, size: int) -> np.ndarray:
-        """An embedded test photo, uint8 ``[size, size, 3]``; numbers go round.
+    def photo(self, number: int, size: Size) -> np.ndarray:
+        """An embedded test photo, uint8 ``[height, width, 3]``; numbers go round.
 
         Raises:
             TokbenchError: If the size is out of bounds.
@@ -91,7 +92,7 @@ class Comparer:
         """Run a picture through tokenizers.
 
         Args:
-            pixels: uint8 ``[size, size, 3]``.
+            pixels: uint8 ``[height, width, 3]``.
             names: Some of ``names``.
             seed: Seed of stochastic tokenizers.
 
@@ -105,7 +106,11 @@ class Comparer:
         if unknown or not names:
             raise TokbenchError(f"choose among {', '.join(self.names)}; got {', '.join(unknown) or 'none'}")
         reference = torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].contiguous()
-        return {"original": data_uri(pixels), "size": len(pixels), "results": [self._result(reference, name, seed) for name in names]}
+        return {
+            "original": data_uri(pixels),
+            "size": list(pixels.shape[:2]),
+            "results": [self._result(reference, name, seed) for name in names],
+        }
 
     def _result(self, reference: Tensor, name: str, seed: int) -> Mapping[str, Any]:
         try:
@@ -144,7 +149,7 @@ def _drawn(made: Restored) -> list[tuple[str, np.ndarray]]:
     return draw_codes(grid, tokens.codebook_sizes) if grid.ndim in (2, 3) else []
 
 
-def _check_size(size: int) -> None:
+def _check_size(size: Size) -> None:
     least, most = SIDES
-    if not least <= size <= most:
-        raise TokbenchError(f"the side of a picture is {least} to {most} pixels here, got {size}")
+    if not all(least <= side <= most for side in sides(size)):
+        raise TokbenchError(f"the side of a picture is {least} to {most} pixels here, got {size_text(size)}")

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from tokbench.app.comparison import SIDES, Comparer
 from tokbench.app.studio import Studio
 from tokbench.errors import TokbenchError
+from tokbench.image_size import parse_size
 from tokbench.lm.options import SamplingOptions
 
 LOOPBACK = ("127.0.0.1", "localhost")
@@ -69,7 +70,7 @@ def make_app(comparer: Comparer, studio: Studio | None = None, *, hosts: Sequenc
 
     async def compare(request: Request) -> Mapping[str, Any]:
         asked = request.query_params
-        size, seed = _whole(asked.get("size", "64"), "size"), _seed(request)
+        size, seed = parse_size(asked.get("size", "64"), name="size"), _seed(request)
         if "photo" in asked:
             read = partial(comparer.photo, _whole(asked["photo"], "photo"), size)
         else:

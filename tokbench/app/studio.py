@@ -11,7 +11,7 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tokbench.app.uploads import read_square
+from tokbench.app.uploads import read_upload
 from tokbench.lm.image_model import LIKELIEST, ImageModel
 from tokbench.lm.options import EDIT_TEMPERATURE, SamplingOptions
 from tokbench.report.page.embed import data_uri
@@ -51,7 +51,7 @@ class Studio:
         return {"words": self._model.describe(self._read(upload), options=_alone(LIKELIEST))[0]}
 
     def _read(self, upload: bytes) -> Pixels:
-        return torch.from_numpy(read_square(upload, self.size)).permute(2, 0, 1)[None].contiguous()
+        return torch.from_numpy(read_upload(upload, self.size)).permute(2, 0, 1)[None].contiguous()
 
 
 def _alone(options: SamplingOptions) -> SamplingOptions:

@@ -6,19 +6,20 @@ import numpy as np
 
 from tokbench.bench.fitting import fit
 from tokbench.errors import TokbenchError
+from tokbench.image_size import Size
 from tokbench.images import UnreadableImage, load_rgb
 from tokbench.records.protocol import get_protocol
 
 
-def read_square(upload: bytes, size: int) -> np.ndarray:
-    """Read an uploaded file and cut its centre square to size.
+def read_upload(upload: bytes, size: Size) -> np.ndarray:
+    """Read an uploaded file and cut its centre to size.
 
     Args:
         upload: Bytes of an image file.
-        size: Side in pixels.
+        size: Side in pixels, or height and width.
 
     Returns:
-        uint8 ``[size, size, 3]``.
+        uint8 ``[height, width, 3]``.
 
     Raises:
         TokbenchError: If it is no image that can be read.

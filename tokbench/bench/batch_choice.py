@@ -77,7 +77,9 @@ def choose_batch(tokenizer: Tokenizer, protocol: Protocol, *, clock: Clock | Non
             else:
                 images *= 2
     if not rates:
-        raise TokbenchError(f"{tokenizer.name} ran out of memory with one image of {protocol.size} px; lower --size, or take --tile-size")
+        raise TokbenchError(
+            f"{tokenizer.name} ran out of memory with one image of {protocol.size_text} px; lower --size, or take --tile-size"
+        )
     return BatchChoice(max(rates, key=lambda images: (rates[images], -images)), rates)
 
 
@@ -109,7 +111,7 @@ def _rate(tokenizer: Tokenizer, protocol: Protocol, images: int, clock: Clock) -
 
 def _noise(tokenizer: Tokenizer, protocol: Protocol, images: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(protocol.seed)
-    noise = torch.rand((images, 3, protocol.size, protocol.size), generator=generator) * 2 - 1
+    noise = torch.rand((images, 3, *protocol.shape), generator=generator) * 2 - 1
     return noise.to(tokenizer.device, number_format(tokenizer))
 
 

@@ -106,7 +106,7 @@ def decode(
         Misbehaved: If the tokenizer fails, or what it returns are no such images.
     """
     name, values = name_of(tokenizer), values_of(tokens)
-    size = layout_of(tokenizer, protocol.size, protocol.size).cut_size
+    size = layout_of(tokenizer, *protocol.shape).cut_size
     with blamed(name, "decode"):
         tokens = tokens if size is None else replace(tokens, image_size=size)  # what was drawn or stored does not say it
         before, seeds = values.clone(), _seeds(ids, "decode", len(tokens), protocol)
@@ -114,7 +114,7 @@ def decode(
             images = timed(lambda: (function or tokenizer.decode)(tokens, seeds=seeds))
     with blamed(name, "decode"):
         check_unwritten(tokens, before, name)
-        return check_images(images, (len(tokens), 3, protocol.size, protocol.size), values.device, name, ids).float()
+        return check_images(images, (len(tokens), 3, *protocol.shape), values.device, name, ids).float()
 
 
 def _possible(tokens: Tokens) -> Tokens:

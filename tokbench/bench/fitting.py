@@ -1,4 +1,4 @@
-"""From a picture of any shape to the square of a protocol: which filter scales it, and where it is cut."""
+"""From a picture of any shape to that of a protocol: which filter scales it, and where it is cut."""
 
 from __future__ import annotations
 
@@ -19,56 +19,77 @@ FILTERS = {
 
 
 def fit(image: Image.Image, protocol: Protocol) -> np.ndarray:
-    """Scale an image's shortest side to the protocol's size and keep the centre square.
+    """Scale an image until it just covers the protocol's size, and keep the centre.
 
     Returns:
-        Bytes ``[size, size, 3]``.
+        Bytes ``[height, width, 3]``.
     """
-    size = protocol.size
-    if image.size == (size, size):
+    height, width = protocol.shape
+    if image.size == (width, height):
         return np.asarray(image)
     if protocol.scales_all:
-        return _cut(_scaled(image, protocol), size, torchvision=protocol.crop == TORCHVISION)
-    side = min(image.size)
-    left, top = (image.width - side) / 2, (image.height - side) / 2
-    if side == size and protocol.crop == "centre, whole pixels":
-        return np.asarray(image.crop((int(left), int(top), int(left) + size, int(top) + size)))
-    # Scaling the centre square alone equals scaling everything and cutting, without the rounding of the other side.
-    return np.asarray(image.resize((size, size), FILTERS[protocol.resize], box=(left, top, left + side, top + side)))
+        return _cut(_scaled(image, protocol), height, width, torchvision=protocol.crop == TORCHVISION)
+    across, down = _largest(image, height, width)
+    left, top = (image.width - across) / 2, (image.height - down) / 2
+    if (across, down) == (width, height) and protocol.crop == "centre, whole pixels":
+        return np.asarray(image.crop((int(left), int(top), int(left) + width, int(top) + height)))
+    # Scaling the centre alone equals scaling everything and cutting, without the rounding of the other side.
+    return np.asarray(image.resize((width, height), FILTERS[protocol.resize], box=(left, top, left + across, top + down)))
 
 
-def judged(pixels: np.ndarray, size: int) -> np.ndarray:
+def covers(image: Image.Image, protocol: Protocol) -> bool:
+    """Whether an image need not be enlarged to cover the protocol's size."""
+    height, width = protocol.shape
+    return image.width >= width and image.height >= height
+
+
+def _largest(image: Image.Image, height: int, width: int) -> tuple[float, float]:
+    """Width and height of the largest part of an image that has the shape of a size."""
+    if _height_decides(image, height, width):
+        return image.height * width / height, image.height
+    return image.width, image.width * height / width
+
+
+def _height_decides(image: Image.Image, height: int, width: int) -> bool:
+    """Whether an image that is scaled to a height covers the width too."""
+    return image.width * height >= image.height * width
+
+
+def judged(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Scale a square of bytes to the size it is judged at, by ``bilinear`` with antialias.
 
     Args:
         pixels: ``[h, w, 3]``.
-        size: Side of the result.
+        shape: Height and width of the result.
 
     Returns:
-        Bytes ``[size, size, 3]``.
+        Bytes ``[height, width, 3]``.
     """
-    return np.asarray(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
+    height, width = shape
+    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _scaled(image: Image.Image, protocol: Protocol) -> Image.Image:
-    """The whole picture with its shortest side at the protocol's size.
+    """The whole picture, as small as it covers the protocol's size: a square's with its shortest side at that.
 
-    Sources: ``center_crop_arr`` of guided-diffusion's ``image_datasets.py``, and torchvision's ``Resize``.
+    Sources: ``center_crop_arr`` of guided-diffusion's ``image_datasets.py``, and torchvision's ``Resize``. Both are of squares; of other
+    shapes the side that is scaled exactly is the one that decides.
     """
-    size = protocol.size
+    height, width = protocol.shape
     if protocol.resize == HALVING:
-        while min(image.size) >= 2 * size:
+        while image.width >= 2 * width and image.height >= 2 * height:
             image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
-    short = min(image.size)
+    size, short = (height, image.height) if _height_decides(image, height, width) else (width, image.width)
     if protocol.crop == TORCHVISION:
-        width, height = (size if side == short else int(size * side / short) for side in image.size)
+        across, down = (size if side == short else int(size * side / short) for side in image.size)
     else:
-        width, height = (round(side * (size / short)) for side in image.size)
-    if (width, height) == image.size:
+        across, down = (round(side * (size / short)) for side in image.size)
+    across, down = max(across, width), max(down, height)  # a fraction lost by rounding leaves no pixel out
+    if (across, down) == image.size:
         return image
     if protocol.antialias:
-        return image.resize((width, height), FILTERS[protocol.resize])
-    return _without_antialias(image, width, height, protocol.resize)
+        return image.resize((across, down), FILTERS[protocol.resize])
+    return _without_antialias(image, across, down, protocol.resize)
 
 
 def _without_antialias(image: Image.Image, width: int, height: int, name: str) -> Image.Image:
@@ -78,10 +99,10 @@ def _without_antialias(image: Image.Image, width: int, height: int, name: str) -
     return Image.fromarray(found[0].add(0.5).floor().clamp(0, 255).to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
 
 
-def _cut(image: Image.Image, size: int, *, torchvision: bool) -> np.ndarray:
-    """The centre square, on whole pixels."""
+def _cut(image: Image.Image, height: int, width: int, *, torchvision: bool) -> np.ndarray:
+    """The centre, on whole pixels."""
     if torchvision:
-        left, top = round((image.width - size) / 2), round((image.height - size) / 2)
+        left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     else:
-        left, top = (image.width - size) // 2, (image.height - size) // 2
-    return np.asarray(image.crop((left, top, left + size, top + size)))
+        left, top = (image.width - width) // 2, (image.height - height) // 2
+    return np.asarray(image.crop((left, top, left + width, top + height)))

@@ -20,6 +20,7 @@ from tokbench.bench.pairing import paired
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
+from tokbench.image_size import Size, as_size
 from tokbench.images import UnreadableImage
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import GIVEN, TokenizerInfo
@@ -70,22 +71,18 @@ class GivenImages:
         return TokenizerInfo(self.name, config, None, None, trained_with=(UNKNOWN,))
 
 
-def side_of(source: ImageSource) -> int:
-    """Side of the first image that can be read.
+def size_of(source: ImageSource) -> Size:
+    """Size of the first image that can be read.
 
     Raises:
-        TokbenchError: If none can be, or it is no square.
+        TokbenchError: If none can be.
     """
     for index in range(len(source)):
         try:
             width, height = source.read(index).size
         except UnreadableImage:
             continue
-        if width != height:
-            raise TokbenchError(
-                f"{visible(source.record(index))} is {width}x{height} px; square images are measured, cut both sets to squares"
-            )
-        return width
+        return as_size(height, width)
     raise TokbenchError(f"none of the images of {source.name} can be read; give a folder, zip or .npz of images")
 
 
@@ -97,9 +94,9 @@ def pair_images(
     Args:
         originals: What reconstructions are compared with.
         reconstructions: Images of the same names.
-        protocol: Side of the images, and which of them are chosen.
+        protocol: Size of the images, and which of them are chosen.
         name: What to call what made them, at most ``LONGEST`` printable characters.
-        crop: Whether originals are cut as the protocol does; else they must have the side of reconstructions.
+        crop: Whether originals are cut as the protocol does; else they must have the size of reconstructions.
         device: Where the networks that judge run.
 
     Raises:
@@ -126,7 +123,7 @@ def unpaired_images(reconstructions: ImageSource, protocol: Protocol, *, name: s
 
     Args:
         reconstructions: Images.
-        protocol: Side of the images, and which of them are chosen.
+        protocol: Size of the images, and which of them are chosen.
         name: What to call what made them.
         device: Where the networks that judge run.
 
@@ -136,12 +133,12 @@ def unpaired_images(reconstructions: ImageSource, protocol: Protocol, *, name: s
     return pair_images(reconstructions, reconstructions, protocol, name=name, crop=True, device=device)
 
 
-Size = tuple[int, int] | None
+Seen = tuple[int, int] | None
 
 
-def _look(originals: ImageSource, reconstructions: ImageSource, crop: bool, pair: tuple[int, int]) -> tuple[Size, Size, bytes]:
+def _look(originals: ImageSource, reconstructions: ImageSource, crop: bool, pair: tuple[int, int]) -> tuple[Seen, Seen, bytes]:
     """Sizes of an original and its reconstruction, and digest of the latter; None of an original that does not matter."""
-    before: Size = None
+    before: Seen = None
     if not crop:
         try:
             before = originals.read(pair[0]).size
@@ -155,16 +152,16 @@ def _look(originals: ImageSource, reconstructions: ImageSource, crop: bool, pair
 
 
 def _check_sizes(
-    originals: ImageSource, index: int, before: Size, reconstructions: ImageSource, place: int, after: Size, protocol: Protocol
+    originals: ImageSource, index: int, before: Seen, reconstructions: ImageSource, place: int, after: Seen, protocol: Protocol
 ) -> None:
     assert after is not None  # or it could not be read
     who = visible(reconstructions.record(place))
     if before is not None and before != after:
-        other = f"{visible(originals.record(index))} {before[0]}x{before[1]}"
-        raise TokbenchError(f"{who} is {after[0]}x{after[1]} px, {other}; make them alike, or cut originals by --crop")
-    if after != (protocol.size, protocol.size):
-        wanted = f"{protocol.size}x{protocol.size}"
-        raise TokbenchError(f"{who} is {after[0]}x{after[1]} px, {wanted} are measured; give images of one size, which --size can name")
+        other = f"{visible(originals.record(index))} {before[1]}x{before[0]}"
+        raise TokbenchError(f"{who} is {after[1]}x{after[0]} px, {other}; make them alike, or cut originals by --crop")
+    if after != protocol.shape[::-1]:
+        wanted = "x".join(map(str, protocol.shape))
+        raise TokbenchError(f"{who} is {after[1]}x{after[0]} px, {wanted} are measured; give images of one size, which --size can name")
 
 
 def _check_name(name: str) -> None:

@@ -19,7 +19,7 @@ from jaxtyping import UInt8
 from PIL import Image
 from torch import Tensor
 
-from tokbench.bench.fitting import fit
+from tokbench.bench.fitting import covers, fit
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
@@ -72,7 +72,7 @@ class Loaded:
     Args:
         id: Id of the image.
         group: What it is a sample of.
-        pixels: Bytes ``[size, size, 3]``.
+        pixels: Bytes ``[height, width, 3]``.
         raw: SHA-256 of what it was made from.
         enlarged: Whether it was smaller than the size asked for.
         key: SHA-256 of the pixels and their shape; taken when it is asked for, if it was not before.
@@ -98,7 +98,7 @@ def choose(source: ImageSource, protocol: Protocol) -> Sequence[int]:
     """
     count = len(source)
     if not count:
-        raise TokbenchError(f"{source.name} holds no image at {protocol.size} px; choose other data or another --size")
+        raise TokbenchError(f"{source.name} holds no image at {protocol.size_text} px; choose other data or another --size")
     if protocol.samples is None or protocol.samples >= count:
         return reading_order(source)
     permutation = np.random.Generator(np.random.PCG64(protocol.seed)).permutation(count)
@@ -256,7 +256,7 @@ def load(source: ImageSource, protocol: Protocol | None, index: int, *, alone: b
         return SkippedImage(source.ids[index], str(error))
     if protocol is None:
         return Loaded(source.ids[index], source.group(index), np.asarray(image), raw, False)
-    enlarged = source.ready_size is None and min(image.size) < protocol.size
+    enlarged = source.ready_size is None and not covers(image, protocol)
     return Loaded(source.ids[index], source.group(index), fit(image, protocol), raw, enlarged)
 
 
@@ -267,7 +267,7 @@ def opened(source: ImageSource, protocol: Protocol | None, index: int) -> tuple[
         UnreadableImage: If the image is broken.
     """
     draft = None if protocol is None else protocol.jpeg_draft
-    return source.open(index) if protocol is None or draft is None else source.open_draft(index, draft * protocol.size)
+    return source.open(index) if protocol is None or draft is None else source.open_draft(index, draft * max(protocol.shape))
 
 
 def load_keyed(source: ImageSource, protocol: Protocol | None, index: int, *, alone: bool = True) -> Loaded | SkippedImage:

@@ -113,7 +113,7 @@ class Merging:
         started, facts, protocol = time.perf_counter(), self.facts, self.facts.protocol
         if not self._count:
             raise none_readable(facts.data, LoadReport(requested=self._requested, skipped=self.skipped))
-        measured = Subject(facts.layout, self._count, (protocol.seen_at, protocol.seen_at))
+        measured = Subject(facts.layout, self._count, protocol.seen_at)
         results, rows, codebooks = self.panel.finish(measured, facts.tokenizer.trained_with)
         skipped = {image.id for image in self.skipped}
         rows = {column: {image: value for image, value in values.items() if image not in skipped} for column, values in rows.items()}
@@ -163,7 +163,9 @@ def _tokens_info(layout: TokenLayout | None, protocol: Protocol, coded: Sequence
         sizes = [8.0 * size for size, _ in coded]
         bits = sum(sizes) / len(sizes)
         interval = group_bootstrap(sizes, [group for _, group in coded])
-        return TokensInfo(None, None, bits, bits / protocol.size**2, (), (), bits_are="mean file size measured", bits_interval=interval)
+        return TokensInfo(
+            None, None, bits, bits / protocol.pixels_per_image, (), (), bits_are="mean file size measured", bits_interval=interval
+        )
     return TokensInfo(
         positions=layout.positions,
         tokens_per_image=layout.tokens_per_image,

@@ -128,7 +128,7 @@ def merge_parts(
     protocol, source = facts.protocol, _source(data.place, facts.protocol)
     opened = None if reference is None else open_reference(reference, protocol, images=data.images)
     context = MetricContext(torch.device("cpu"), protocol.micro_batch, None, feature_weights, source, facts.layout, protocol, opened)
-    panel = Panel(classes, Subject(facts.layout, data.images, (protocol.seen_at, protocol.seen_at)), context, listing)
+    panel = Panel(classes, Subject(facts.layout, data.images, protocol.seen_at), context, listing)
     if different := differences({"metrics": facts.metrics}, {"metrics": panel.identity}):
         raise TokbenchError(f"{run.index.name} was measured by other metrics: {different}; merge it where these are")
     merging = Merging(facts, data, panel)

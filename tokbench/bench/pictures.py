@@ -68,7 +68,7 @@ def make_pictures(records: Sequence[Record], image_ids: Sequence[str], *, data: 
     for record in records:
         try:
             if record.data.pixels_digest != first.data.pixels_digest:
-                raise TokbenchError(f"measured on other images: {record.data.name} at {record.protocol.size} px")
+                raise TokbenchError(f"measured on other images: {record.data.name} at {record.protocol.size_text} px")
             size = record.protocol.at_once
             if size not in by_size:
                 by_size[size] = _load(source, record, image_ids)[0]

@@ -28,6 +28,7 @@ from tokbench.data.names import Names
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.image_size import size_text
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import SkippedImage
 from tokbench.tokenizers import zoo
@@ -116,7 +117,9 @@ class PreparedRun:
         if metrics is None:
             classes += select(source.metrics)
         if source.ready_size is not None and source.ready_size != protocol.size:
-            raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
+            raise TokbenchError(
+                f"{source.name} yields {size_text(source.ready_size)} px images, the protocol asks for {protocol.size_text}"
+            )
         if protocol.jpeg_draft is not None and not source.can_draft:
             raise TokbenchError(
                 f"{source.name} holds no image files that jpeg_draft could decode at a fraction of their size; leave --jpeg-draft out"
@@ -128,7 +131,7 @@ class PreparedRun:
         self.indices: Sequence[int] = choose(source, protocol) if beside is None else beside.indices
         self.spans = spans(len(self.indices), chunk_size(protocol))
         self.under_test: UnderTest = UnderTest(tokenizer, protocol) if beside is None else beside.under_test
-        subject = Subject(self.under_test.layout, len(self.indices), (protocol.seen_at, protocol.seen_at))
+        subject = Subject(self.under_test.layout, len(self.indices), protocol.seen_at)
         weights = None if options.feature_weights is None else Path(options.feature_weights)
         cache = features_dir() if options.cache else None
         reference = self._reference()

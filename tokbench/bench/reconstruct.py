@@ -18,6 +18,7 @@ from tokbench.bench.metrics.psnr import psnr
 from tokbench.conduct import layout_of
 from tokbench.data.photos import PhotoCrops
 from tokbench.errors import TokbenchError
+from tokbench.image_size import Size, as_size, square_side
 from tokbench.images import UnreadableImage, load_rgb, to_float, to_uint8
 from tokbench.nn.perceptual import build_lpips, lpips_rows
 from tokbench.records.protocol import get_protocol
@@ -62,16 +63,16 @@ class Restored:
     bits: float | None
 
 
-def read_pictures(specs: Sequence[str], size: int, *, resize: bool = True) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
+def read_pictures(specs: Sequence[str], size: Size, *, resize: bool = True) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
     """Read pictures.
 
     Args:
         specs: Image files, or ``photos/test/ID/NN`` for an embedded crop.
-        size: Side of the centre square in pixels.
+        size: Side of the centre square in pixels, or height and width of what is cut.
         resize: Whether files of another size are scaled and cut; else they are refused.
 
     Returns:
-        Names with pixels ``[size, size, 3]``, and attribution lines of the embedded ones.
+        Names with pixels ``[height, width, 3]``, and attribution lines of the embedded ones.
 
     Raises:
         TokbenchError: If a picture is missing or unreadable, or of another size and not to be resized.
@@ -81,9 +82,11 @@ def read_pictures(specs: Sequence[str], size: int, *, resize: bool = True) -> tu
     for spec in specs:
         if spec.startswith(("photos/test/", "photos/train/")):
             _, split, name = spec.split("/", 2)
-            source = PhotoCrops("test" if split == "test" else "train", size)
+            source = PhotoCrops("test" if split == "test" else "train", square_side(size, "the embedded photos come"))
             if name not in source.ids:
-                raise TokbenchError(f"there is no embedded crop {spec!r} at {size} px; they are named like photos/test/{source.ids[0]}")
+                raise TokbenchError(
+                    f"there is no embedded crop {spec!r} at {protocol.size_text} px; they are named like photos/test/{source.ids[0]}"
+                )
             index = source.ids.index(name)
             pictures.append((name, np.asarray(source.read(index))))
             credits.append(f"{name}: {source.credit(index)}")
@@ -92,9 +95,9 @@ def read_pictures(specs: Sequence[str], size: int, *, resize: bool = True) -> tu
             image = load_rgb(Path(spec).expanduser())
         except UnreadableImage as error:
             raise TokbenchError(f"{spec} is not a readable image ({error}); give image files or photos/test/ID/NN") from error
-        if not resize and image.size != (size, size):
-            given = f"{image.height}x{image.width}"
-            raise TokbenchError(f"{spec} is {given} px, {size}x{size} are taken; scale it, or take its centre square with --resize")
+        if not resize and (image.height, image.width) != protocol.shape:
+            given, taken = f"{image.height}x{image.width}", "x".join(map(str, protocol.shape))
+            raise TokbenchError(f"{spec} is {given} px, {taken} are taken; scale it, or take its centre square with --resize")
         pictures.append((Path(spec).name, fit(image, protocol)))
     return pictures, credits
 
@@ -133,7 +136,7 @@ def restore(references: UInt8[Tensor, "b 3 h w"], names: Sequence[str], tokenize
     Raises:
         TokbenchError: If the tokenizer does not take pictures of this size.
     """
-    protocol = get_protocol(changes={"size": references.shape[2], "seed": seed})
+    protocol = get_protocol(changes={"size": as_size(*references.shape[2:]), "seed": seed})
     layout = layout_of(tokenizer, *references.shape[2:])
     tokens = encode(tokenizer, to_float(references.to(tokenizer.device)), names, protocol, layout=layout)
     result = to_uint8(decode(tokenizer, tokens, names, protocol)).cpu()

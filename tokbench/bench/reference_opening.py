@@ -102,12 +102,12 @@ def _images(spec: str, source: ImageSource, protocol: Protocol, measured: int, *
     guards = list(_of_training(spec, adm=False))
     if not guards and len(indices) == IMAGENET_TRAINING:
         guards.append(f"it has {len(indices)} images, as many as ImageNet's training set")
-    side = protocol.size
-    others = [size for size in sizes if size != (side, side)]
+    others = [size for size in sizes if size != protocol.shape[::-1]]
     if others:
         what = UNCUT if whole else "they are cut as the protocol cuts"
-        other = f"{others[0][0]}x{others[0][1]}" + " as they are decoded" * (protocol.jpeg_draft is not None and not whole)
-        guards.append(f"{len(others)} of {len(indices)} files are not {side}x{side} px but such as {other}; {what}")
+        wanted = "x".join(map(str, protocol.shape))
+        other = f"{others[0][1]}x{others[0][0]}" + " as they are decoded" * (protocol.jpeg_draft is not None and not whole)
+        guards.append(f"{len(others)} of {len(indices)} files are not {wanted} px but such as {other}; {what}")
     if len(indices) != measured:
         guards.append(f"it has {len(indices)} images, {measured} are measured; Fréchet distances compare at equal numbers only")
     if report.skipped:

@@ -156,7 +156,7 @@ class ImagesReference(Reference):
 
     def moments(self, network: FeatureNetwork, cache: FeatureCache | None, *, micro_batch: int, device: torch.device) -> FeatureMoments:
         """Run the network over all images, unless another metric did."""
-        sides = dict.fromkeys(self.sizes) or {(self.protocol.seen_at, self.protocol.seen_at): None}
+        sides = dict.fromkeys(self.sizes) or {self.protocol.seen_at[::-1]: None}
         what = " ".join([network.pixels, *dict.fromkeys(network.work(height, width) for width, height in sides)])
         if what not in self._known:
             moments = FeatureMoments(network.dim)

@@ -14,6 +14,7 @@ from tokbench.bench.prepared import RunOptions, prepare_all
 from tokbench.bench.together import measure_chunks, same_pixels
 from tokbench.configs import with_overrides
 from tokbench.data.source import ImageSource
+from tokbench.image_size import Size
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import Record
 from tokbench.tokenizers import zoo
@@ -31,7 +32,7 @@ def evaluate(
     tokenizer: str | Tokenizer | Anchor,
     data: str | Path | ImageSource = "photos",
     *,
-    size: int | None = None,
+    size: Size | None = None,
     limit: int | None = None,
     seed: int | None = None,
     metrics: str | Sequence[str] | None = None,
@@ -43,7 +44,7 @@ def evaluate(
     Args:
         tokenizer: What ``tokbench.load`` returns, your own ``Tokenizer``, or a name as ``load`` takes it; ``anchor/webp-320`` is a codec.
         data: ``photos``, a folder, a zip, tar shards, a parquet file, ``hf:NAME``, or an ``ImageSource``.
-        size: Side of the square images in pixels; None takes that of the protocol, or of the tokenizer. So do the next two.
+        size: Side of the images in pixels, or height and width; None takes that of the protocol, or of the tokenizer. So do the next two.
         limit: Images at most, chosen by ``seed``.
         seed: Seed of that choice and of stochastic tokenizers.
         metrics: One name, several separated by commas, or a sequence of them; None takes those measured by default.
@@ -68,7 +69,7 @@ def run(
     tokenizer: str | Tokenizer | Anchor,
     data: str | Path | ImageSource = "photos",
     *,
-    size: int | None = None,
+    size: Size | None = None,
     limit: int | None = None,
     seed: int | None = None,
     metrics: str | Sequence[str] | None = None,

@@ -65,7 +65,7 @@ def observed(
     with granting() if restored.tokens is not None else nullcontext():  # what a tokenizer decoded was asked for before
         made = restored.images if floats is None else to_uint8(floats, rule=protocol.uint8)
     reencode = partial(restored.reencode, made, restored.ids)
-    if protocol.seen_at != protocol.size:
+    if protocol.seen_at != protocol.shape:
         read, made, floats = _judged(read, protocol.seen_at), _judged(made, protocol.seen_at), None
     reference = read if protocol.originals == "as read" else to_uint8(to_float(read), rule="truncate")
     read_keys = restored.keys if read is restored.originals else _keys(read)
@@ -100,13 +100,13 @@ def seen_originals(images: UInt8[Tensor, "b 3 h w"], protocol: Protocol, pixels:
         protocol: Its ``originals`` and ``judged_size``.
         pixels: What the metric sees of reconstructions.
     """
-    read = images if protocol.seen_at == protocol.size else _judged(images, protocol.seen_at)
+    read = images if protocol.seen_at == protocol.shape else _judged(images, protocol.seen_at)
     seen = read if pixels != "bytes" or protocol.originals == "as read" else to_uint8(to_float(read), rule="truncate")
     return seen, _keys(seen)
 
 
-def _judged(images: Tensor, size: int) -> Tensor:
-    pixels = [judged(one.permute(1, 2, 0).contiguous().numpy(), size) for one in images.cpu()]
+def _judged(images: Tensor, shape: tuple[int, int]) -> Tensor:
+    pixels = [judged(one.permute(1, 2, 0).contiguous().numpy(), shape) for one in images.cpu()]
     return torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2).contiguous().to(images.device)
 
 

@@ -74,7 +74,7 @@ class UnderTest:
             self.training, self.device = Training(), torch.device(tokenizer.device)
         self._state: str | None = None
         if isinstance(tokenizer, Tokenizer):
-            self.layout = layout_of(tokenizer, protocol.size, protocol.size)
+            self.layout = layout_of(tokenizer, *protocol.shape)
             with blamed(name_of(tokenizer), "its device, weights and training"):
                 self.training, self.device = training_of_tokenizer(tokenizer), tokenizer.device
                 self._state = weights_digest(tokenizer)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -43,7 +43,7 @@ from tokbench.commands.formats import (
     read_places,
     say_written,
 )
-from tokbench.commands.values import choice, whole
+from tokbench.commands.values import choice, pixels, whole
 from tokbench.errors import TokbenchError
 from tokbench.ranks import leave_the_others, own_device
 from tokbench.report.words import counted
@@ -71,7 +71,7 @@ def export(
     setting: SettingsOption = None,
     data: DataOption = "photos",
     limit: Annotated[int | None, whole("--limit", help="Images at most, chosen by --seed.")] = None,
-    size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: 64].")] = None,
+    size: Annotated[Any, pixels("--size", help="Side of the images in pixels, or HxW [default: 64].")] = None,
     seed: Annotated[int | None, whole("--seed", help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
     precision: PrecisionOption = None,
     tile_size: TileSizeOption = None,

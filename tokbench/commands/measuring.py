@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from tokbench.bench.sharing import Shared
     from tokbench.bench.team import Team
     from tokbench.data.source import ImageSource
+    from tokbench.image_size import Size
     from tokbench.records.protocol import Protocol
     from tokbench.tokenizers.base import Tokenizer
 
@@ -59,8 +60,8 @@ class Wanted:
             return [_plain(get_protocol(name, self.changes)) for name in self.names]
         return [_plain(default_protocol(place, image_size_of(subject) if hasattr(subject, "layout") else beside, self.changes))]
 
-    def sizes(self, places: Sequence[str]) -> list[int]:
-        """Sides that every tokenizer is measured at, as far as they are known without it."""
+    def sizes(self, places: Sequence[str]) -> list[Size]:
+        """Sizes that every tokenizer is measured at, as far as they are known without it."""
         from tokbench.bench.defaults import comes_ready
 
         known = [place for place in places if self.names or self.changes.get("size") is not None or comes_ready(place)]
@@ -93,7 +94,7 @@ class Setup:
     team: Team
     auto: bool = False
     several: int = 1
-    choices: WeakKeyDictionary[Tokenizer, dict[tuple[int, str, int], int]] = field(default_factory=WeakKeyDictionary, compare=False)
+    choices: WeakKeyDictionary[Tokenizer, dict[tuple[Size, str, int], int]] = field(default_factory=WeakKeyDictionary, compare=False)
 
 
 class Bench:
@@ -111,7 +112,7 @@ class Bench:
     def __init__(self, setup: Setup, place: str, *, alone: bool) -> None:
         self.setup, self.place, self.alone = setup, place, alone
         self.failed = False
-        self._sources: dict[tuple[int, bool] | None, ImageSource] = {}
+        self._sources: dict[tuple[Size, bool] | None, ImageSource] = {}
 
     def source(self, protocol: Protocol) -> ImageSource:
         """The images, opened once; what comes ready is another source at another size."""

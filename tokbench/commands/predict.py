@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,7 +27,7 @@ from tokbench.commands.console import (
     tokenizer_names,
 )
 from tokbench.commands.destinations import check_folder
-from tokbench.commands.values import whole
+from tokbench.commands.values import pixels, whole
 from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def predict(
     setting: SettingsOption = None,
     data: DataOption = "photos",
     limit: Annotated[int | None, whole("--limit", help="Images at most [default: 5000].")] = None,
-    size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: 64].")] = None,
+    size: Annotated[Any, pixels("--size", help="Side of the images in pixels, or HxW [default: 64].")] = None,
     labels: LabelsOption = "source",
     figures: Annotated[
         str | None,

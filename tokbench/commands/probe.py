@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -28,7 +28,7 @@ from tokbench.commands.console import (
 )
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.precision import remark_on
-from tokbench.commands.values import choice, number, whole
+from tokbench.commands.values import choice, number, pixels, whole
 from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
 
@@ -53,7 +53,7 @@ def probe(
     held_out: Annotated[float | None, number("--held-out", help="Share of other data that is held out [default: 0.1].")] = None,
     held_out_data: Annotated[str | None, typer.Option(help="Images held out, if not a part of --data.")] = None,
     limit: Annotated[int | None, whole("--limit", help="Images of each part at most.")] = None,
-    size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: 64].")] = None,
+    size: Annotated[Any, pixels("--size", help="Side of the images in pixels, or HxW [default: 64].")] = None,
     labels: LabelsOption = "source",
     condition: Annotated[
         str | None, choice("--condition", among=("auto", "caption", "label", "none"), help="What stands before an image [default: auto].")
@@ -171,7 +171,7 @@ def _save(result: ProbeResult, folder: Path) -> None:
     from tokbench.feed.probe.saved import ProbeForm, save_probe
 
     record = result.record
-    form = ProbeForm(record.tokens.grid, (record.protocol.size, record.protocol.size), record.condition)  # type: ignore[arg-type]  # one of them
+    form = ProbeForm(record.tokens.grid, record.protocol.shape, record.condition)  # type: ignore[arg-type]  # one of them
     save_probe(result.model, result.vocabulary, folder, form=form)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tokbench.commands.console import DeviceOption, TileOverlapOption, TileSizeOption, tiles, tokenizer_names
 from tokbench.commands.pictures import check_picture, check_size, write_picture
-from tokbench.commands.values import whole
+from tokbench.commands.values import pixels, whole
 
 if TYPE_CHECKING:
     from tokbench.tokenizers.base import Tokenizer
@@ -24,7 +24,7 @@ def reconstruct(
         list[str], typer.Option("--tokenizer", "-t", autocompletion=tokenizer_names, help="Name or module:Class; may be repeated.")
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")] = Path("grid.png"),
-    size: Annotated[int, whole("--size", low=8, help="Side of the centre square in pixels.")] = 64,
+    size: Annotated[Any, pixels("--size", low=8, help="Side of the centre square in pixels, or HxW.")] = 64,
     tile_size: TileSizeOption = None,
     tile_overlap: TileOverlapOption = None,
     tile: Annotated[int, whole("--tile", low=32, high=1024, help="Side of a picture in the grid.")] = 192,

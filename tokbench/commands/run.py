@@ -31,7 +31,7 @@ from tokbench.commands.console import (
 )
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.measuring import Bench, Setup, Wanted, check_whole, open_benches, size_of
-from tokbench.commands.values import completing, whole, whole_numbers, whole_or_auto
+from tokbench.commands.values import completing, pixels, whole, whole_numbers, whole_or_auto
 from tokbench.errors import TokbenchError
 from tokbench.records.protocol import MOST_DRAFT, MOST_PASSES, PRESETS
 
@@ -69,8 +69,8 @@ def run(
     ] = None,
     limit: Annotated[int | None, whole("--limit", help="Images at most, chosen by --seed.")] = None,
     size: Annotated[
-        int | None,
-        whole("--size", help="Side of the images in pixels [default: the protocol's; if none is named, what the tokenizer was made for]."),
+        Any,
+        pixels("--size", help="Side of the images, or HxW [default: the protocol's; if none is named, what the tokenizer was made for]."),
     ] = None,
     lengths: Annotated[
         str | None, typer.Option(help="Measure with the first 32, with the first 64, ... positions: 32,64. For sequences that decode so.")
@@ -160,8 +160,8 @@ def run(
     rounds = [tokenizer]
     if given != tokenizer:  # a set may be more than memory holds at once
         rounds = [[name] for name in tokenizer]
-        for side in [] if setting else wanted.sizes(places):  # settings may change what sizes they take
-            check_sizes(tokenizer, side)
+        for of_all in [] if setting else wanted.sizes(places):  # settings may change what sizes they take
+            check_sizes(tokenizer, of_all)
     kept = () if lengths is None else whole_numbers("--lengths", lengths, LONGEST_SEQUENCE)
     chosen, cut = loading(weights, setting, drop, averages), tiles(tile_size, tile_overlap)
     if len(tokenizer) > 1 and (weights is not None or drop or averages is not None):
@@ -226,8 +226,8 @@ def _subjects(
             subject = subject if cut is None else cut(subject)
             found = [subject.keeping(length) for length in lengths] or [subject]
             for one in found:
-                for size in dict.fromkeys(protocol.size for place in places for protocol in wanted.of(one, place)):
-                    layout_of(one, size, size)
+                for shape in dict.fromkeys(protocol.shape for place in places for protocol in wanted.of(one, place)):
+                    layout_of(one, *shape)
         except Misbehaved as error:
             failures.append(error)
         else:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate
 from tokbench.commands.console import DeviceOption, ReferenceOption, WorkersOption, say, unsaid
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.measuring import Bench, Setup, Wanted, check_whole
-from tokbench.commands.values import completing, whole
+from tokbench.commands.values import completing, pixels, whole
 from tokbench.errors import TokbenchError
 from tokbench.records.protocol import DEFAULT, PRESETS
 
@@ -35,7 +35,7 @@ def score(
             help="How to measure, see tokbench protocols; of the size of the images; may be repeated.",
         ),
     ] = None,
-    size: Annotated[int | None, whole("--size", help="Side of the images in pixels [default: that of RECONSTRUCTIONS].")] = None,
+    size: Annotated[Any, pixels("--size", help="Side of the images in pixels, or HxW [default: that of RECONSTRUCTIONS].")] = None,
     limit: Annotated[int | None, whole("--limit", help="Images at most, chosen by --seed.")] = None,
     seed: Annotated[int | None, whole("--seed", help="Of --limit [default: 0].")] = None,
     batch_size: Annotated[int, whole("--batch-size", low=1, help="Images read ahead; changes no figure.")] = 64,
@@ -61,7 +61,7 @@ def score(
 ) -> None:
     """Measure reconstructions that other code made, against their originals, and write a record as run does."""
     from tokbench.bench.chunks import Part, parse_part
-    from tokbench.bench.given import pair_images, side_of, unpaired_images
+    from tokbench.bench.given import pair_images, size_of, unpaired_images
     from tokbench.bench.metrics import select, without_originals
     from tokbench.bench.prepared import RunOptions
     from tokbench.bench.reference_opening import References
@@ -84,8 +84,8 @@ def score(
     with redirect_stdout(sys.stderr), gathered() as team:  # metrics of others may print, and what we print may be JSON
         place = reconstructions if unpaired else originals
         after = _opened("RECONSTRUCTIONS", lambda: open_source(reconstructions, size=size or PRESETS[DEFAULT].size))
-        side = size if size is not None or protocol else side_of(after)
-        wanted = Wanted(tuple(protocol or ()), {"samples": limit, "seed": seed, "size": side})
+        asked_for = size if size is not None or protocol else size_of(after)
+        wanted = Wanted(tuple(protocol or ()), {"samples": limit, "seed": seed, "size": asked_for})
         rules = wanted.of(None, place)[0]
         there = originals if unpaired else reference
         options = RunOptions(
@@ -106,7 +106,7 @@ def score(
         for other in wanted.of(None, place):
             if other.size != rules.size:
                 raise TokbenchError(
-                    f"{other.name} is of {other.size} px images and {rules.name} of {rules.size}; score under one after the other"
+                    f"{other.name} is of {other.size_text} px images and {rules.name} of {rules.size_text}; score under one after the other"
                 )
         done = bench.measure(given, 0)
     if asked.whole and team.first:

@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.image_size import Size, parse_size
 
 
 class Refused(typer.BadParameter):
@@ -57,6 +58,26 @@ def whole(name: str, *short: str, low: int | None = None, high: int | None = Non
     within = f" of at least {low}" if high is None else f" of at most {high}" if low is None else f" from {low} to {high}"
     parse = _number(name, int, f"a whole number{within if limits else ''}", lambda value: lowest <= value <= highest)
     return typer.Option(name, *short, parser=parse, metavar=f"INTEGER{limits}", help=help)
+
+
+def pixels(name: str, *, low: int = 1, help: str = "") -> Any:
+    """Declare an option that takes the size of images: a side, or height and width, ``HxW``.
+
+    It comes as a ``Size``. Its annotation is ``Any``, as typer knows no unions.
+
+    Args:
+        name: As it is written, ``--size``.
+        low: The smallest side.
+        help: One line.
+    """
+
+    def parse(word: Any) -> Size:  # a word, or the default, which comes here too
+        try:
+            return parse_size(str(word), name=name, low=low)
+        except TokbenchError as error:
+            raise Refused(f"{error}.") from error
+
+    return typer.Option(name, parser=parse, metavar="PIXELS|HxW", help=help)
 
 
 def whole_or_auto(name: str, *, low: int, high: int, help: str = "") -> Any:

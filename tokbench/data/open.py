@@ -21,6 +21,7 @@ from tokbench.data.table import TableSource
 from tokbench.data.tar_members import compressed_tar, is_compressed_tar
 from tokbench.data.text import TextImages
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.image_size import Size, sides, square_side
 
 TRAINING_PHOTOS = "photos/train"
 PHOTO_SPECS = ("photos", "photos/test", TRAINING_PHOTOS)
@@ -54,13 +55,13 @@ def comes_with_the_package(name: str) -> bool:
     return name in (*PHOTO_SPECS, TEXT_SPEC, FACES_SPEC) or is_scenes(name)
 
 
-def open_source(spec: str, *, size: int, scaled: bool = True) -> ImageSource:
+def open_source(spec: str, *, size: Size, scaled: bool = True) -> ImageSource:
     """Open images to measure on.
 
     Args:
         spec: One of ``KINDS``; ``photos`` means ``photos/test``, and ``~`` is expanded.
-        size: Side in pixels at which the images will be used; only the embedded photos, the rendered text, the scenes and the faces,
-            which come ready, look at it.
+        size: Side in pixels at which the images will be used, or height and width. Only what comes ready looks at it: the embedded
+            photos, the rendered text, the scenes and the faces.
         scaled: Whether the embedded photos come scaled to that size; else they are squares of their own size, for a protocol to scale.
 
     Returns:
@@ -70,16 +71,15 @@ def open_source(spec: str, *, size: int, scaled: bool = True) -> ImageSource:
         TokbenchError: If there is no such thing, it is of another kind, damaged or without images, or the photos, the text or the
             scenes do not come in this size.
     """
-    if spec == "photos/train":
-        return PhotoCrops("train", size, scaled=scaled)
     if spec in PHOTO_SPECS:
-        return PhotoCrops("test", size, scaled=scaled)
+        side = square_side(size, "the embedded photos come") if scaled else max(sides(size))
+        return PhotoCrops("train" if spec == TRAINING_PHOTOS else "test", side, scaled=scaled)
     if spec == TEXT_SPEC:
-        return TextImages(size)
+        return TextImages(square_side(size, "the rendered text comes"))
     if is_scenes(spec):
-        return open_scenes(spec, size=size)
+        return open_scenes(spec, size=square_side(size, "scenes come"))
     if spec == FACES_SPEC or spec.startswith(f"{FACES_SPEC}:"):
-        return _open_faces(spec.removeprefix(FACES_SPEC).removeprefix(":"), size)
+        return _open_faces(spec.removeprefix(FACES_SPEC).removeprefix(":"), square_side(size, "faces come"))
     return _open_given(spec)
 
 

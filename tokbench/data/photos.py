@@ -153,7 +153,7 @@ class PhotoCrops(ImageSource):
     def __init__(self, split: Split, size: int, *, scaled: bool = True) -> None:
         if not SIZES[0] <= size <= SIZES[1]:
             raise TokbenchError(f"the embedded photos come in sizes {SIZES[0]} to {SIZES[1]} px, got {size}; use --data for others")
-        self.name = f"photos/{split}"
+        self.name, self.side = f"photos/{split}", size
         self.ready_size = size if scaled else None
         self._cuts = [(photo, number, box) for photo, number, box in _all_boxes(split) if box[2] - box[0] >= size]
         self.ids = tuple(f"{photo.id}/{number:02d}" for photo, number, _ in self._cuts)
@@ -167,7 +167,7 @@ class PhotoCrops(ImageSource):
             opened = self._open = (photo.id, load_rgb(photo.read_bytes()))
         if self.ready_size is None:
             return opened[1].crop(box)
-        return opened[1].resize((self.ready_size, self.ready_size), Image.Resampling.LANCZOS, box=box)
+        return opened[1].resize((self.side, self.side), Image.Resampling.LANCZOS, box=box)
 
     def photo(self, index: int) -> Photo:
         """The photo a crop was cut from."""

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from tokbench.image_size import Size
+
 
 class ImageSource(ABC):
     """A fixed sequence of images, which may have labels and captions.
@@ -18,7 +20,7 @@ class ImageSource(ABC):
     Attributes:
         name: As the user named it, without its path.
         ids: One stable, unique id an image, in the source's own order.
-        ready_size: Side of the square images it yields, if they need no further crop; None if they are whole pictures.
+        ready_size: Size of the images it yields, if they need no further crop; None if they are whole pictures.
         metrics: What to measure on them beside what is always measured.
         passed_over: Images that lie there too, but are of kinds that are not read.
         own_order: Whether images are read in the order they have here, not in that of their ids: rows of a table are read in groups.
@@ -27,7 +29,7 @@ class ImageSource(ABC):
 
     name: str
     ids: Sequence[str]
-    ready_size: int | None = None
+    ready_size: Size | None = None
     metrics: tuple[str, ...] = ()
     passed_over: tuple[str, ...] = ()
     own_order: bool = False

@@ -18,6 +18,7 @@ from tokbench.feed.job import ExportJob
 from tokbench.feed.label_rules import Annotations, LabelRule
 from tokbench.feed.stored import as_tokens, stored
 from tokbench.feed.views import Viewed
+from tokbench.image_size import size_text
 from tokbench.records.protocol import Protocol, get_protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import ContinuousTokens
@@ -68,7 +69,9 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
     """
     how = job.preparation
     if source.ready_size not in (None, how.size):
-        raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the tokens were made at {how.size} px")
+        raise TokbenchError(
+            f"{source.name} yields {size_text(source.ready_size)} px images, the tokens were made at {size_text(how.size)} px"
+        )
     if tokenizer.tiling != how.tiling:
         tiles = how.tiling
         tokenizer = tokenizer.tiled(None) if tiles is None else tokenizer.tiled(tiles.size, overlap=tiles.overlap, windows=tiles.windows)

@@ -46,6 +46,7 @@ from tokbench.feed.summary import SUMMARY, read_summary, summarise, write_summar
 from tokbench.feed.views import Viewed, ViewRule
 from tokbench.feed.writing import ShardWriter
 from tokbench.files import Busy, make_folder, remove_abandoned, scratch_folder
+from tokbench.image_size import size_text
 from tokbench.images import UnreadableImage
 from tokbench.layout import TokenLayout
 from tokbench.ranks import Ranks, ranks_from_environment
@@ -169,7 +170,7 @@ def export(
     options, protocol, out = options or ExportOptions(), protocol or get_protocol(), Path(out)
     source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size, scaled=not protocol.scales_all)
     if source.ready_size is not None and source.ready_size != protocol.size:
-        raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
+        raise TokbenchError(f"{source.name} yields {size_text(source.ready_size)} px images, the protocol asks for {protocol.size_text}")
     indices: Sequence[int] = choose(source, protocol)
     _refuse_twins(source, indices)
     if options.views != "none":
@@ -325,7 +326,7 @@ class _Work:
     def _job(self, schema: int) -> ExportJob:
         protocol = self.protocol
         views = VIEWS[self.options.views]
-        layout = layout_of(self.tokenizer, protocol.size, protocol.size)
+        layout = layout_of(self.tokenizer, *protocol.shape)
         dtype = code_type(layout.codebook_sizes) if layout.discrete else self.options.latents
         values = layout.positions * (len(layout.codebook_sizes) or layout.channels)
         images = self.options.rows_per_shard or max(1, default_rows(values, dtype) // views)

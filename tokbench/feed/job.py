@@ -11,6 +11,7 @@ import numpy as np
 
 from tokbench.configs import UNLESS_DEFAULT, build
 from tokbench.errors import TokbenchError
+from tokbench.image_size import Size, check_size
 from tokbench.layout import TokenLayout
 from tokbench.records.earlier import upgraded
 from tokbench.records.protocol import scales_all
@@ -65,8 +66,8 @@ class Preparation:
     """How images were read and encoded: the part of a protocol that tokens depend on, field by field, and the kind of device.
 
     Args:
-        size: Side of the square images in pixels.
-        resize: Filter that scales a picture's shortest side to ``size``.
+        size: Side of the square images in pixels, or height and width.
+        resize: Filter that scales a picture until it just covers ``size``.
         crop: What is kept after that.
         samples: How many images at most, chosen by ``seed``; None takes all.
         seed: Seed of the choice and of stochastic tokenizers.
@@ -78,10 +79,10 @@ class Preparation:
         antialias: Whether the filter widens where it scales down.
 
     Raises:
-        ValueError: If there are no such views.
+        ValueError: If there are no such views, or no such size.
     """
 
-    size: int
+    size: Size
     resize: str
     crop: str
     samples: int | None
@@ -94,6 +95,7 @@ class Preparation:
     antialias: bool = field(default=True, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
+        check_size(self.size)
         if self.views not in VIEWS:
             raise ValueError(f"views are {', '.join(VIEWS)}, got {self.views[:40]!r}")
 

@@ -19,9 +19,10 @@ from typing import Literal, overload
 from PIL import Image
 from torchvision.transforms import functional
 
-from tokbench.bench.fitting import fit
+from tokbench.bench.fitting import covers, fit
 from tokbench.data.source import ImageSource
 from tokbench.feed.job import VIEWS
+from tokbench.image_size import as_size
 from tokbench.records.protocol import Protocol
 
 ViewRule = Literal["none", "flip", "ten-crop"]
@@ -120,12 +121,12 @@ class Viewed(ImageSource):
         return self._indices[index // self._count]
 
     def _cut(self, index: int) -> _Cut:
-        size = self._protocol.size
-        side = int(size * CROP_RANGE) if self._rule == "ten-crop" else size
+        shape, ten = self._protocol.shape, self._rule == "ten-crop"
+        protocol = replace(self._protocol, size=as_size(*(int(side * CROP_RANGE) for side in shape))) if ten else self._protocol
         image, raw = self._source.open(index)
-        picture = Image.fromarray(fit(image, replace(self._protocol, size=side)))
-        views = functional.ten_crop(picture, size) if self._rule == "ten-crop" else (picture, functional.hflip(picture))
-        return _Cut(tuple(views), raw, min(image.size) < side)
+        picture = Image.fromarray(fit(image, protocol))
+        views = functional.ten_crop(picture, shape) if ten else (picture, functional.hflip(picture))
+        return _Cut(tuple(views), raw, not covers(image, protocol))
 
 
 class ViewIds(Sequence[str]):

@@ -16,6 +16,7 @@ from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.label_rules import LabelRule, has_labels
 from tokbench.feed.memmap import holds_export, holds_memmap
+from tokbench.image_size import square_side
 from tokbench.lm.edits import EDITS, Edits, check_edits
 from tokbench.lm.halves import HALVES, HalvedImages, check_grid
 from tokbench.lm.mixture import NO_EDITS, check_words
@@ -116,12 +117,12 @@ def gather(
             raise TokbenchError(NO_EDITS)
         if source is not None and not (source.has_captions or has_labels(source, labels)):
             check_words(recipe.tasks.chosen, place)
-        layout = tokenizer.layout(protocol.size, protocol.size)
+        layout = tokenizer.layout(*protocol.shape)
         if not layout.discrete:
             raise TokbenchError(f"{tokenizer.name} makes latents, and a language model reads codes; give another tokenizer with -t")
         if recipe.tasks.complete > 0:
             check_grid(layout.grid)
-        source = _scenes(recipe, protocol.size) if source is None else source
+        source = _scenes(recipe, square_side(protocol.size, "scenes come")) if source is None else source
         if edits is not None:
             check_edits(edits, source.ids, place)
         folder = out / TOKENS

@@ -18,6 +18,7 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.origin import source_of
+from tokbench.image_size import size_text
 from tokbench.images import UnreadableImage
 from tokbench.lm.image_model import Pixels
 from tokbench.lm.material import check_captions, is_encoded
@@ -57,10 +58,10 @@ class RealImages:
             UnreadableImage: If it is broken.
             TokbenchError: If it is of another size, and images are not fitted.
         """
-        image, size = self.source.read(index), self.protocol.size
-        if not self.fitted and image.size != (size, size):
+        image, (height, width) = self.source.read(index), self.protocol.shape
+        if not self.fitted and image.size != (width, height):
             raise TokbenchError(
-                f"{self.source.record(index)} is {image.height}x{image.width} px, the model was trained on {size}x{size}; scale the images, "
+                f"{self.source.record(index)} is {image.height}x{image.width} px, the model was trained on {height}x{width}; scale the images, "
                 "or take their centre squares with --resize"
             )
         return np.array(fit(image, self.protocol))
@@ -79,7 +80,7 @@ class RealImages:
             TokbenchError: As ``pixels``.
         """
         kept: list[int] = []
-        found = torch.empty(0, 3, self.protocol.size, self.protocol.size, dtype=torch.uint8)
+        found = torch.empty(0, 3, *self.protocol.shape, dtype=torch.uint8)
         read = []
         for index in indices:
             if len(kept) == count:
@@ -129,7 +130,7 @@ def _exported(data: TokenDataset, model: LanguageModel) -> RealImages:
     check_data(data, model.vocabulary)
     how, own = data.job.preparation, model.image_size[0]
     if how.size != own:
-        raise TokbenchError(f"{data.folder} holds images of {how.size} px, the model was trained on {own} px; give others")
+        raise TokbenchError(f"{data.folder} holds images of {size_text(how.size)} px, the model was trained on {own} px; give others")
     if data.job.views > 1:
         raise TokbenchError(f"{data.folder} holds views of images; give the images themselves")
     try:

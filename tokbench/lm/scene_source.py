@@ -50,7 +50,7 @@ class StageScenes(ImageSource):
         kinds: Sequence[EditKind] = EDIT_KINDS,
     ) -> None:
         check_size(size)
-        self.ready_size, self._low_quality = size, low_quality
+        self.ready_size, self._size, self._low_quality = size, size, low_quality
         self._edit = lru_cache(maxsize=64)(partial(edit_of, kinds=kinds))
         shown = [len(self._edit(first + number).shown) for number in range(edits)]
         self._places: list[tuple[int, int | None]] = [(number, None) for number in range(first, first + count)]
@@ -60,8 +60,7 @@ class StageScenes(ImageSource):
 
     def read(self, index: int) -> Image.Image:
         """Draw one image."""
-        assert self.ready_size is not None
-        size = self.ready_size
+        size = self._size
         picture = Image.fromarray(draw(self.scene(index), size))
         if self._bad(index):
             small = picture.resize((size // BLURRED, size // BLURRED), Image.Resampling.BOX)

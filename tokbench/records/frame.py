@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tokbench.image_size import Size, size_text
 from tokbench.records.naming import subject_label
 from tokbench.records.record import Record
 from tokbench.records.store import find_records
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 def frame(records: Record | str | Path | Iterable[Record | str | Path]) -> pd.DataFrame:
     """Put records into a data frame, one row each.
 
-    Columns are ``tokenizer`` (with what is set in it), ``data``, ``size`` (pixels), ``n`` (images measured), ``seed`` and ``protocol``.
+    Columns are ``tokenizer`` (with what is set in it), ``data``, ``size`` (side in pixels, or ``HxW``), ``n`` (images measured), ``seed`` and ``protocol``.
     Then come all figures by their keys, in the units of the record. Each is followed by the ends of its 95 % interval, ``KEY_low`` and
     ``KEY_high``, where a record has one. What a record does not have is NaN.
 
@@ -47,9 +48,20 @@ def _ends(key: str) -> tuple[str, str]:
     return f"{key}_low", f"{key}_high"
 
 
+def _size(size: Size) -> int | str:
+    return size if isinstance(size, int) else size_text(size)
+
+
 def _row(record: Record) -> dict[str, Any]:
     protocol = record.protocol
-    about = (subject_label(record.tokenizer), record.data.name, protocol.size, record.data.count, protocol.seed, record.protocol_label)
+    about = (
+        subject_label(record.tokenizer),
+        record.data.name,
+        _size(protocol.size),
+        record.data.count,
+        protocol.seed,
+        record.protocol_label,
+    )
     row: dict[str, Any] = dict(zip(_WHAT, about, strict=True)) | record.figures()
     for key in record.figures():
         if (interval := record.interval(key)) is not None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 from tokbench.configs import UNLESS_DEFAULT, with_overrides
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.image_size import Size, check_size, parse_size, sides, size_text
 
 ResizeFilter = Literal["lanczos", "bicubic", "bilinear", "box", "box halving, bicubic"]
 Crop = Literal["centre", "centre, whole pixels", "scale all, cut on whole pixels", "scale all, cut as torchvision"]
@@ -39,11 +40,11 @@ class Protocol:
         name: Name of the preset.
         version: Version of the preset; raised whenever a figure under it may change.
         data: Name of the data set (its digest stands beside the protocol in a record).
-        size: Side of the square images in pixels, as the tokenizer sees them.
-        resize: Filter that scales a picture's shortest side to ``size``. ``box halving, bicubic`` halves by means of 2x2 pixels as long as
-            the shortest side is twice the size, and scales what is left.
+        size: Side of the square images in pixels, as the tokenizer sees them; or height and width, where images are not square.
+        resize: Filter that scales a picture until it just covers ``size``: its shortest side, of squares. ``box halving, bicubic`` halves
+            by means of 2x2 pixels as long as both sides are twice the size, and scales what is left.
         antialias: Whether the filter widens where it scales down; only ``bilinear`` and ``bicubic`` can do without.
-        crop: What is kept: the centre square. ``centre, whole pixels`` scales that square alone, and cuts on whole pixels where nothing is
+        crop: What is kept: the centre, of the shape of ``size``. ``centre, whole pixels`` scales that part alone, and cuts on whole pixels where nothing is
             scaled. ``centre`` (version 1 of the presets) resampled half a pixel off there. ``scale all, cut on whole pixels`` scales the
             whole picture, its long side rounded, and cuts at the upper or left one of two middle places. ``scale all, cut as
             torchvision`` cuts the long side's fraction off, and rounds half a pixel to the even place.
@@ -56,8 +57,8 @@ class Protocol:
         tokenizer_batch: Images the tokenizer sees at once, a divisor or a multiple of ``micro_batch``, on which its rounding may depend.
         compiled: Whether the tokenizer runs through ``torch.compile``, by inductor, which rounds otherwise.
         jpeg_draft: JPEGs are decoded at a half, a quarter or an eighth of their size: the smallest whose shortest side has at least so
-            many times ``size``; 1 to 8. The decoder scales in its own way, so that what ``resize`` makes of it is not what it makes
-            of all pixels. None decodes all of them.
+            many times ``size``; 1 to 8. Of a height and a width, the longer one counts. The decoder scales in its own way, so that what
+            ``resize`` makes of it is not what it makes of all pixels. None decodes all of them.
         originals: What reconstructions are compared with: the bytes that were read, or those that were cut off on the way to [-1, 1]
             and back. That lowers 95 of the 256 grey levels by one.
         judged_size: Side to which originals and reconstructions are scaled, as bytes by ``bilinear`` with antialias, before anything
@@ -90,7 +91,7 @@ class Protocol:
     name: str
     version: int
     data: str
-    size: int
+    size: Size
     resize: ResizeFilter = "lanczos"
     antialias: bool = True
     crop: Crop = "centre, whole pixels"
@@ -126,10 +127,13 @@ class Protocol:
     jpeg_draft: int | None = field(default=None, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= 8192:
-            raise ValueError(f"size must be 1 to 8192 px, got {self.size}")
-        if self.judged_size is not None and not 1 <= self.judged_size <= 8192:
-            raise ValueError(f"judged_size must be 1 to 8192 px, got {self.judged_size}")
+        check_size(self.size)
+        if self.judged_size is not None:
+            check_size(self.judged_size, "judged_size")
+            if not isinstance(self.size, int):
+                raise ValueError(
+                    f"images that are judged at a side of {self.judged_size} px must be square, got size {size_text(self.size)}"
+                )
         if self.samples is not None and not 1 <= self.samples < 2**63:
             raise ValueError(f"samples must be at least 1 and fit in 63 bits, got {self.samples}")
         if not 0 <= self.seed < 2**63:
@@ -168,9 +172,25 @@ class Protocol:
         return scales_all(self.crop)
 
     @property
-    def seen_at(self) -> int:
-        """Side of the square images that are judged, in pixels."""
-        return self.size if self.judged_size is None else self.judged_size
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the images, in pixels."""
+        return sides(self.size)
+
+    @property
+    def size_text(self) -> str:
+        """The size in words: ``256``, or ``576x1024``."""
+        return size_text(self.size)
+
+    @property
+    def pixels_per_image(self) -> int:
+        """Height times width."""
+        height, width = self.shape
+        return height * width
+
+    @property
+    def seen_at(self) -> tuple[int, int]:
+        """Height and width of the images that are judged, in pixels."""
+        return sides(self.size if self.judged_size is None else self.judged_size)
 
     @property
     def figures_from(self) -> Hashable:
@@ -193,7 +213,13 @@ class Protocol:
             for field in fields(self)
             if field.name not in ("name", "version", *ROUNDING) and getattr(self, field.name) != getattr(base, field.name)
         ]
-        return "+".join([self.name, *(f"{name}={getattr(self, name)}" for name in changed)])
+        return "+".join([self.name, *(f"{name}={value_text(self, name)}" for name in changed)])
+
+
+def value_text(protocol: Protocol, name: str) -> Any:
+    """A setting as people write it: its value, but height and width as one word."""
+    value = getattr(protocol, name)
+    return size_text(value) if name == "size" and not isinstance(value, int) else value
 
 
 PIXELS_IN = (
@@ -324,6 +350,8 @@ def get_protocol(name: str = DEFAULT, changes: Mapping[str, object] | None = Non
         raise unknown_name("protocol", name, PRESETS)
     protocol = PRESETS[name] if data is None else replace(PRESETS[name], data=data)
     changes = {key: value for key, value in (changes or {}).items() if value is not None}
+    if isinstance(changes.get("size"), str):
+        changes["size"] = parse_size(str(changes["size"]), name="size")
     for key in changes:
         if key not in CHANGEABLE:
             raise unknown_name("protocol setting", key, CHANGEABLE)

@@ -301,7 +301,7 @@ class Record:
             return self.metrics[key].interval
         bits = self.tokens.bits_interval
         if key == "bpp" and bits is not None:
-            pixels = self.protocol.size**2
+            pixels = self.protocol.pixels_per_image
             return Interval(bits.low / pixels, bits.high / pixels, bits.method)
         return {"encode": self.timing.encode_interval, "decode": self.timing.decode_interval, "bits_per_image": bits}.get(key)
 

@@ -239,7 +239,7 @@ def _labels(records: Sequence[Record]) -> list[str]:
     """Names of data sets; those of one name are told apart by the side of the images, their number, seed, protocol or digest."""
     labels = [record.data.name for record in records]
     for part in (
-        lambda record: f"{record.protocol.size} px",
+        lambda record: f"{record.protocol.size_text} px",
         lambda record: f"N={record.data.count}",
         lambda record: f"seed {record.protocol.seed}",
         lambda record: record.protocol_label,

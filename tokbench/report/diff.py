@@ -13,7 +13,7 @@ from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.records.figures import FIGURES, FigureInfo, known_figure
 from tokbench.records.intervals import Interval
-from tokbench.records.protocol import without_rounding
+from tokbench.records.protocol import value_text, without_rounding
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
 from tokbench.report.comparable import machine_of, plain_settings
@@ -216,7 +216,7 @@ def _areas(record: Record) -> list[dict[str, Any]]:
     data["skipped"] = len(data["skipped"])
     speeds = ("encode_images_per_second", "decode_images_per_second", "total_seconds", "encode_interval", "decode_interval")
     timing = {key: value for key, value in timing.items() if key not in speeds}
-    return [tokenizer, config, plain(record.protocol), data, timing, flat(environment)]
+    return [tokenizer, config, plain(record.protocol) | {"size": value_text(record.protocol, "size")}, data, timing, flat(environment)]
 
 
 def _short(value: Any) -> str:

@@ -93,7 +93,7 @@ def _bits(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
     ]
     png, webp = (first.figures.get(f"{codec}_bits_per_image") for codec in ("png", "webp"))
     if png is not None and webp is not None and png.value is not None and webp.value is not None:
-        area = first.protocol.size**2
+        area = first.protocol.pixels_per_image
         notes.append(
             f"the original pixels without loss: PNG {png.value:.0f} bits per image ({png.value / area:.2f} per pixel), "
             f"WebP {webp.value:.0f} ({webp.value / area:.2f})"

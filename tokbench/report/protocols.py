@@ -61,7 +61,7 @@ def _row(name: str) -> tuple[Cell, ...]:
     protocol, info = PRESETS[name], PRESET_INFOS[name]
     return (
         Cell(str(protocol.version), protocol.version),
-        Cell(str(protocol.size), protocol.size),
+        Cell(protocol.size_text, protocol.shape[0]),
         Cell(counted(len(info.bugs), "setting") if info.bugs else "-"),
         Cell(info.purpose),
     )

@@ -109,7 +109,7 @@ def reasons_apart(record: Record, variant: Variant, figure: PublishedFigure, ids
     if figure.data is not None and _data_set(record, list(ids)) != figure.data:
         yield f"the record is of {record.data.name}, N={record.data.count}"
     if figure.size is not None and protocol.size != figure.size:
-        yield f"the record is at {protocol.size} px"
+        yield f"the record is at {protocol.size_text} px"
     if (protocol.uint8, protocol.precision) != ("round", "fp32"):
         yield f"the record is with uint8={protocol.uint8}, precision={protocol.precision}"
     for other in _judged_otherwise(record, figure.metric):

@@ -176,8 +176,9 @@ def _where(places: Sequence[Place], records: Sequence[Record]) -> str:
 
 def _what(record: Record) -> tuple[Cell, ...]:
     protocol = record.protocol
-    numbers = (protocol.size, record.data.count, protocol.seed)
-    return Cell(record.data.name), *(Cell(str(number), number) for number in numbers), Cell(record.protocol_label)
+    size = Cell(protocol.size_text, protocol.size if isinstance(protocol.size, int) else None)
+    numbers = (Cell(str(number), number) for number in (record.data.count, protocol.seed))
+    return Cell(record.data.name), size, *numbers, Cell(record.protocol_label)
 
 
 def _order(parts: Sequence[Table], records: Sequence[Record]) -> list[str]:

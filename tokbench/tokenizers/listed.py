@@ -218,11 +218,19 @@ def listed() -> list[Listed]:
 def in_order(rows: Iterable[Listed], key: str) -> list[Listed]:
     """Sort rows: the smallest or the best first, those without such a value last.
 
+    Figures under another protocol than most are no rank among these, and come behind them.
+
     Args:
         rows: What to sort; equal ones stay as they are.
         key: One of ``SORTS``.
     """
     rows, value = list(rows), SORTS[key]
-    known = [row for row in rows if value(row) is not None]
+    known = sorted((row for row in rows if value(row) is not None), key=value, reverse=key in MORE_IS_BETTER)
     unknown = [row for row in rows if value(row) is None]
-    return [*sorted(known, key=value, reverse=key in MORE_IS_BETTER), *unknown]
+    return [*sorted(known, key=lambda row: _elsewhere(row, key)), *unknown]
+
+
+def _elsewhere(row: Listed, key: str) -> bool:
+    """Whether a row is sorted by a figure of another protocol."""
+    figure = row.quoted(key) if key in QUOTED else None
+    return figure is not None and not figure.common

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.image_size import Size, sides
 from tokbench.json_files import read_regular
 from tokbench.tokenizers.listed import Listed, listed
 from tokbench.tokenizers.zoo import families
@@ -105,12 +106,12 @@ def expand(names: Iterable[str], *, needs_weights: bool = False) -> list[str]:
     return found
 
 
-def check_sizes(names: Iterable[str], size: int) -> None:
-    """See that tokenizers of the zoo take square images of a size, before the first of them is loaded.
+def check_sizes(names: Iterable[str], size: Size) -> None:
+    """See that tokenizers of the zoo take images of a size, before the first of them is loaded.
 
     Args:
         names: Names as ``expand`` returns them; what is no name of the zoo is passed over.
-        size: Side of the images in pixels.
+        size: Side of square images in pixels, or height and width.
 
     Raises:
         TokbenchError: If one does not; it is named.
@@ -119,7 +120,7 @@ def check_sizes(names: Iterable[str], size: int) -> None:
     for name in map(_whole, names):
         if name in rows:
             try:
-                rows[name].variant.config.layout(size, size)
+                rows[name].variant.config.layout(*sides(size))
             except TokbenchError as error:
                 raise TokbenchError(f"{name}: {error}; take another --size, or a set without it") from error
 

@@ -42,7 +42,7 @@ function show({ original, size, results }) {
   const first = element("article", undefined, place);
   first.className = "result";
   element("h3", "original", first);
-  figure(first, original, `${size} × ${size} pixels`);
+  figure(first, original, `${size[0]} × ${size[1]} pixels`);
   for (const result of results) {
     const made = element("article", undefined, place);
     made.className = "result";

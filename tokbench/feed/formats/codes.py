@@ -10,6 +10,7 @@ import numpy as np
 
 from tokbench.feed.formats.plan import Plan
 from tokbench.feed.formats.rows import ExportRows, class_of, whole_images
+from tokbench.image_size import square_side
 from tokbench.tokens import DiscreteTokens
 
 PATHS = {"none": "", "flip": "flip", "ten-crop": "flip_ten_crop"}
@@ -32,7 +33,7 @@ def write_llamagen(plan: Plan, rows: ExportRows, folder: Path) -> list[str]:
     Source: ``extract_codes_c2i.py`` and ``dataset/imagenet.py`` of FoundationVision/LlamaGen. Its reader has ImageNet in the names of the
     folders and counts ImageNet's images.
     """
-    size = plan.job.preparation.size
+    size = square_side(plan.job.preparation.size, "images that LlamaGen's reader knows are")
     folder = folder / PATHS[plan.job.preparation.views]
     codes, labels = folder / f"imagenet{size}_codes", folder / f"imagenet{size}_labels"
     codes.mkdir(parents=True)

@@ -19,6 +19,7 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import decode_batch, encode_batch
 from tokbench.feed.label_rules import Annotations, LabelRule
 from tokbench.feed.probe.parts import merged
+from tokbench.image_size import as_size, size_text
 from tokbench.layout import TokenLayout
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import DataInfo
@@ -87,7 +88,7 @@ def read_and_encode_all(
         Misbehaved: If the tokenizer fails, or breaks its contract.
         TokbenchError: If it does not take images of this size, or no image can be read.
     """
-    layout = layout_of(tokenizer, protocol.size, protocol.size)
+    layout = layout_of(tokenizer, *protocol.shape)
     annotations = Annotations(source, labels)
     indices, report = choose(source, protocol), LoadReport()
     place_of = {source.ids[index]: index for index in indices}
@@ -158,12 +159,12 @@ def filled(tokens: Tokens, size: int) -> Tokens:
     return replace(tokens, latents=padded(tokens.latents, size))
 
 
-def on_another_size(protocol: Protocol, size: int) -> Protocol:
+def on_another_size(protocol: Protocol, height: int, width: int) -> Protocol:
     """A protocol of images of another size.
 
     Raises:
         TokbenchError: If there are no images so small.
     """
-    if size < 1:
-        raise TokbenchError(f"there are no images of {size} px; choose another --size")
-    return replace(protocol, size=size)
+    if min(height, width) < 1:
+        raise TokbenchError(f"there are no images of {size_text(as_size(height, width))} px; choose another --size")
+    return replace(protocol, size=as_size(height, width))

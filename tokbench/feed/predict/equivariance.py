@@ -103,7 +103,7 @@ def check_map(encoded: Encoded) -> None:
         raise NotApplicable("the tokens are a sequence, which has no rows and columns")
     if any(encoded.layout.padding):
         raise NotApplicable(
-            f"images of {encoded.protocol.size} px are padded, and what was padded would be turned too; take another --size"
+            f"images of {encoded.protocol.size_text} px are padded, and what was padded would be turned too; take another --size"
         )
 
 
@@ -142,14 +142,24 @@ def _moved(tokens: Tokens, change: Transformation) -> Tokens:
 
 def _protocol_of(encoded: Encoded, change: Transformation) -> Protocol:
     """The protocol at the size of the changed images, where the tokenizer takes it and its maps shrink likewise."""
-    if change.maps is not None:
-        return encoded.protocol
-    size, (rows, columns) = encoded.protocol.size // 2, encoded.layout.grid
-    protocol = on_another_size(encoded.protocol, size)
-    grid = layout_of(encoded.tokenizer, size, size).grid
-    if tuple(2 * side for side in grid) != (rows, columns):
-        raise NotApplicable(f"images of {size} px have maps of {'x'.join(map(str, grid))}, not half of {rows}x{columns}")
+    (height, width), (rows, columns) = encoded.protocol.shape, encoded.layout.grid
+    if change.maps is None:
+        protocol, wanted = on_another_size(encoded.protocol, height // 2, width // 2), (rows / 2, columns / 2)
+    else:
+        protocol = on_another_size(encoded.protocol, *_shape_after(change, height, width))
+        wanted = _shape_after(change, rows, columns)
+    grid = layout_of(encoded.tokenizer, *protocol.shape).grid
+    if grid != wanted:
+        how = "half of" if change.maps is None else "as is changed so"
+        raise NotApplicable(f"images of {protocol.size_text} px have maps of {'x'.join(map(str, grid))}, not {how} {rows}x{columns}")
     return protocol
+
+
+def _shape_after(change: Transformation, rows: int, columns: int) -> tuple[int, int]:
+    """Rows and columns of a map that was mirrored or turned."""
+    assert change.maps is not None
+    found = change.maps(torch.empty(1, 1, rows, columns, device="meta"))
+    return found.shape[2], found.shape[3]
 
 
 def _lost(encoded: Encoded, images: Tensor, tokens: Tokens, protocol: Protocol) -> np.ndarray:

@@ -17,6 +17,7 @@ from tokbench.data.scenes import draw, edit_of, untouched
 from tokbench.errors import TokbenchError
 from tokbench.feed.predict.encoded import encode_all
 from tokbench.feed.predict.results import NotApplicable, Results
+from tokbench.image_size import square_side
 from tokbench.layout import TokenLayout
 from tokbench.records.intervals import group_jackknife
 from tokbench.records.protocol import Protocol
@@ -48,12 +49,12 @@ def measure_locality(tokenizer: Tokenizer, layout: TokenLayout, protocol: Protoc
     if len(layout.grid) != 2:
         raise NotApplicable("the tokens are a sequence, in which no position has a place in the image")
     if any(layout.padding):
-        raise NotApplicable(f"images of {protocol.size} px are padded, so positions cover other parts of them; take another --size")
+        raise NotApplicable(f"images of {protocol.size_text} px are padded, so positions cover other parts of them; take another --size")
     found = [edit for edit in (edit_of(seed, "test", kinds=KINDS) for seed in range(edits)) if edit.before.ground == edit.after.ground]
     if not found:
         raise NotApplicable(f"none of {edits} edits leaves the ground as it is; take more")
-    size = protocol.size
     try:
+        size = square_side(protocol.size, "drawn scenes are")
         before, after = (
             np.stack([draw(scene, size) for scene in scenes]) for scenes in zip(*((e.before, e.after) for e in found), strict=True)
         )

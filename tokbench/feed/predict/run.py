@@ -32,6 +32,7 @@ from tokbench.feed.predict.spectrum import measure_spectrum
 from tokbench.feed.predict.statistics import measure_statistics
 from tokbench.feed.predict.vectors import CodeVectors, code_vectors, vectors_of
 from tokbench.feed.probe.run import Stage, quiet
+from tokbench.image_size import size_text
 from tokbench.records.prediction_figures import BY_KEY, STUDIES
 from tokbench.records.prediction_record import Band, Channel, PredictionProtocol, PredictionRecord, SensitivityPoint
 from tokbench.records.protocol import CHANGEABLE, Protocol, get_protocol
@@ -106,7 +107,7 @@ def predict(
     protocol, settings = protocol or get_protocol(), settings or PredictionProtocol()
     source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size, scaled=not protocol.scales_all)
     if source.ready_size is not None and source.ready_size != protocol.size:
-        raise TokbenchError(f"{source.name} yields {source.ready_size} px images, the protocol asks for {protocol.size}")
+        raise TokbenchError(f"{source.name} yields {size_text(source.ready_size)} px images, the protocol asks for {protocol.size_text}")
     kept = {name: getattr(protocol, name) for name in CHANGEABLE}
     protocol = get_protocol(protocol.name, kept, data=source.name)
     if protocol.samples is None and len(source) > MOST:

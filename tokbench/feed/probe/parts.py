@@ -11,6 +11,7 @@ from PIL import Image, ImageOps
 from tokbench.data.open import PHOTO_SPECS, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.image_size import Size
 from tokbench.images import UnreadableImage
 
 Progress = Callable[[int, int], None]
@@ -36,7 +37,7 @@ class Parts:
 def open_parts(
     data: str,
     *,
-    size: int,
+    size: Size,
     share: float,
     seed: int,
     held_out_data: str | None = None,
@@ -46,7 +47,7 @@ def open_parts(
 
     Args:
         data: As for ``open_source``; ``photos`` trains on their training photos and holds out their test photos.
-        size: Side in pixels at which they will be used.
+        size: Side in pixels at which they will be used, or height and width.
         share: Share of the groups of other data that is held out.
         seed: Seed of the choice of groups.
         held_out_data: Where the images held out are, if not in ``data``.

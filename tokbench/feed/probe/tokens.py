@@ -62,7 +62,7 @@ def check_codes(tokenizer: Tokenizer, protocol: Protocol) -> None:
     Raises:
         TokbenchError: If there are none.
     """
-    if not layout_of(tokenizer, protocol.size, protocol.size).discrete:
+    if not layout_of(tokenizer, *protocol.shape).discrete:
         raise TokbenchError(f"{tokenizer.name} makes continuous latents; a probe predicts codes, so choose a tokenizer with a codebook")
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from tokbench.configs import canonical_json, flat, plain
 from tokbench.records.figures import FigureInfo
+from tokbench.records.protocol import value_text
 from tokbench.records.record import Record
 from tokbench.records.references import REFERENCE, against_reference, identity_of, reference_of
 from tokbench.records.same import digests, identity, same_weights
@@ -178,7 +179,7 @@ def _protocol(first: Record, second: Record) -> Iterator[Axis]:
     one, other = first.protocol, second.protocol
     differing = [row for row in protocol_fields() if getattr(one, row.name) != getattr(other, row.name)]
     for row in differing:
-        texts = (_text(getattr(protocol, row.name)) for protocol in (one, other))
+        texts = (_text(value_text(protocol, row.name)) for protocol in (one, other))
         yield Axis(Cause(row.name, "protocol", row, *texts), lambda record, name=row.name: getattr(record.protocol, name))  # type: ignore[misc]
     if not differing and one.name == other.name and one.version != other.version:
         row = FieldWords("version", "the version of the protocol, whose fields do not say what changed", "judges", "some")

@@ -60,9 +60,9 @@ LPIPS = ("lpips", "lpips_vgg")
 ROWS = (
     FieldWords("samples", "how many images are measured at most", "images", "some"),
     FieldWords("seed", "the seed that chooses images and draws noise", "images", "little"),
-    FieldWords("size", "side of the square images in pixels", "images", "much", (*EVERYTHING, "rate")),
+    FieldWords("size", "side of the square images in pixels, or height and width", "images", "much", (*EVERYTHING, "rate")),
     FieldWords("crop", "what is kept of a picture that was scaled", "images", "some"),
-    FieldWords("resize", "the filter that scales a picture's shortest side", "images", "some"),
+    FieldWords("resize", "the filter that scales pictures", "images", "some"),
     FieldWords("antialias", "whether that filter widens where it scales down", "images", "some"),
     FieldWords("jpeg_draft", "whether JPEGs are decoded at a fraction of their size, before that filter", "images", "some"),
     FieldWords("precision", "the number format that the tokenizer runs in", "tokenizer", "little", ("quality", "codes")),

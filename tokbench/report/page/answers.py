@@ -122,7 +122,7 @@ def plays(entry: Entry) -> bool:
 
 def _about(group: Group) -> str:
     record = group.entries[0].record
-    return f"{counted(record.data.count, 'image')}, {record.protocol.size} px"
+    return f"{counted(record.data.count, 'image')}, {record.protocol.size_text} px"
 
 
 def _budgets(entries: Sequence[Entry]) -> list[tuple[str, Callable[[Entry], bool]]]:

@@ -19,7 +19,7 @@ from tokbench.records.prediction_figures import STUDIES
 from tokbench.records.prediction_record import PredictionProtocol, PredictionRecord
 from tokbench.records.probe_protocol import PRESETS as PROBES
 from tokbench.records.probe_record import ProbeRecord
-from tokbench.records.protocol import DEFAULT, PRESETS, Protocol
+from tokbench.records.protocol import DEFAULT, PRESETS, Protocol, value_text
 from tokbench.records.record import Record, TokenizerInfo
 from tokbench.records.speed_record import MODES, SpeedProtocol, SpeedRecord
 from tokbench.report.page.model import Group, clipped
@@ -299,7 +299,7 @@ def _protocol(protocol: Protocol, remarks: list[str]) -> list[str]:
     others = []
     for key, value in _changed_protocol(protocol, base).items():
         if key in OPTIONS and value is not None:
-            words += [OPTIONS[key], str(value)]
+            words += [OPTIONS[key], str(value_text(protocol, key))]
         elif key == "compiled":
             words.append("--compile")
         elif key == "noise":

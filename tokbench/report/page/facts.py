@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 
 from tokbench.configs import plain
-from tokbench.records.protocol import Protocol
+from tokbench.records.protocol import Protocol, value_text
 from tokbench.report.page.headings import headings
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.published import published_tables
@@ -165,6 +165,6 @@ def _each(values: Iterable[str]) -> list[str]:
 
 def _text(protocol: Protocol, name: str) -> str:
     """A setting of a protocol in words."""
-    value = getattr(protocol, name)
-    unset = {"samples": "all", "tokenizer_batch": protocol.micro_batch, "judged_size": protocol.size}
+    value = value_text(protocol, name)
+    unset = {"samples": "all", "tokenizer_batch": protocol.micro_batch, "judged_size": protocol.size_text}
     return clipped(unset.get(name, "none") if value is None else value)

@@ -102,7 +102,11 @@ def _matrix(groups: Sequence[Group], entries: Sequence[Entry], places: Sequence[
     rows.sort(key=lambda one: _order(one[0], one[1], column))
     there = [group for group, _ in shown]
     sets = tuple(
-        (group.number, subject_of(group), f"N={group.entries[0].record.data.count:,}, {group.entries[0].record.protocol.size} px{protocol}")
+        (
+            group.number,
+            subject_of(group),
+            f"N={group.entries[0].record.data.count:,}, {group.entries[0].record.protocol.size_text} px{protocol}",
+        )
         for group, protocol in zip(there, protocols_beside(there), strict=True)
     )
     return Matrix(column, sets, tuple(row for row, _ in rows), bool(found), len(shown))

@@ -220,7 +220,7 @@ def _part(group: Group, shown: Shown | None, budget: int) -> tuple[dict[str, Any
 def missing_anchors(group: Group) -> list[str]:
     """Names of anchors at the tokenizers' rates that the group lacks; none for rates that raw pixels have."""
     here = {entry.record.tokenizer.name for entry in group.entries}
-    pixels = group.entries[0].record.protocol.size ** 2
+    pixels = group.entries[0].record.protocol.pixels_per_image
     rates = {
         math.floor(bits / 8)
         for entry in group.entries
