@@ -155,6 +155,11 @@ FRAMES = (
     "AutoencoderKLHunyuanVideo",
     "AutoencoderKLHunyuanVideo15",
     "AutoencoderKLLTXVideo",
+    "AutoencoderKLCogVideoX",
+    "AutoencoderKLCosmos",
+    "AutoencoderKLMagvit",
+    "AutoencoderKLHunyuanImageRefiner",
+    "AutoencoderKLKVAEVideo",
 )
 """Classes of video, which take an image for a clip of one frame."""
 
@@ -182,6 +187,12 @@ class GaussianConfig(LibraryConfig):
         "AutoencoderKLHunyuanVideo",
         "AutoencoderKLHunyuanVideo15",
         "AutoencoderKLLTXVideo",
+        "AutoencoderKLCogVideoX",
+        "AutoencoderKLCosmos",
+        "AutoencoderKLMagvit",
+        "AutoencoderKLHunyuanImageRefiner",
+        "AutoencoderKLKVAE",
+        "AutoencoderKLKVAEVideo",
     ]
     posterior: Literal["mean", "sample"] = "mean"
 
@@ -200,6 +211,10 @@ class GaussianConfig(LibraryConfig):
                 return self.patch * 2 ** sum(map(bool, self.values.get("spatio_temporal_scaling", ())))
             case "AutoencoderKLFlux2":
                 return self.patch * 2 ** (len(self.listed("block_out_channels")) - 1)
+            case "AutoencoderKLCogVideoX" | "AutoencoderKLMagvit":
+                return 2 ** (len(self.listed("block_out_channels")) - 1)
+            case "AutoencoderKLKVAE" | "AutoencoderKLKVAEVideo":
+                return 2 ** (len(self.listed("ch_mult")) - 1)
             case "AsymmetricAutoencoderKL":
                 return _same(2 ** (len(self.listed("down_block_out_channels")) - 1), 2 ** (len(self.listed("up_block_out_channels")) - 1))
             case _:
@@ -210,7 +225,7 @@ class GaussianConfig(LibraryConfig):
         """Values of a position; FLUX.2's are read in squares, of ``patch`` latents a side."""
         if self.library_class == "AutoencoderKLFlux2":
             return self.patch**2 * self.number("latent_channels")
-        return self.number("z_dim" if "z_dim" in self.values else "latent_channels")
+        return self.number(next((name for name in ("z_dim", "z_channels") if name in self.values), "latent_channels"))
 
     @property
     def patch(self) -> int:

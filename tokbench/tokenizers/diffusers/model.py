@@ -98,6 +98,7 @@ class DiffusersTokenizer(LibraryTokenizer):
         "ConsistencyDecoderVAE": Calls(_gaussian, _denoised),
         "AsymmetricAutoencoderKL": Calls(_gaussian, _decoded),
         "AutoencoderKLHunyuanImage": Calls(_gaussian, _decoded),
+        "AutoencoderKLKVAE": Calls(_gaussian, _decoded),
         "AutoencoderKLFlux2": Calls(
             lambda tokenizer, images, generators: F.pixel_unshuffle(_gaussian(tokenizer, images, generators), tokenizer.config.patch),
             lambda tokenizer, latents, generators: _decoded(tokenizer, F.pixel_shuffle(latents, tokenizer.config.patch), generators),

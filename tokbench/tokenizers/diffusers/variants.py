@@ -30,10 +30,13 @@ def _variant(name: str, config: LibraryConfig, summary: str, source: str) -> Var
     return Variant(name=name, config=config, image_size=256, summary=summary, source=source, licence="its own (of the model given)")
 
 
-def _gaussian(name: str, library_class: Any, settings: Mapping[str, object], example: str) -> Variant:
+def _gaussian(name: str, library_class: Any, settings: Mapping[str, object], example: str | None) -> Variant:
+    """A class by its settings in a published model; None where only those of the class are known."""
     one = ", an image as a clip of one frame" if library_class in FRAMES else ""
-    summary = f"any {library_class}{one}; a file alone is taken for {example.partition('/')[2].partition('/')[0]}'s"
-    return _variant(name, GaussianConfig(settings_of(settings), library_class), summary, f"a folder of diffusers, e.g. hf:{example}")
+    whose = "one with the settings of the class" if example is None else f"{example.partition('/')[2].partition('/')[0]}'s"
+    place = "a folder of diffusers" if example is None else f"a folder of diffusers, e.g. hf:{example}"
+    summary = f"any {library_class}{one}; a file alone is taken for {whose}"
+    return _variant(name, GaussianConfig(settings_of(settings), library_class), summary, place)
 
 
 FAMILY = Family(
@@ -146,5 +149,31 @@ FAMILY = Family(
             {"latent_channels": 128, "patch_size": 4, "spatio_temporal_scaling": (True, True, True, False)},
             "Lightricks/LTX-Video/vae",
         ),
+        _gaussian(
+            "cogvideox",
+            "AutoencoderKLCogVideoX",
+            {"block_out_channels": (128, 256, 256, 512), "latent_channels": 16, "layers_per_block": 3, "scaling_factor": 1.15258426},
+            "THUDM/CogVideoX-2b/vae",
+        ),
+        _gaussian(
+            "cosmos",
+            "AutoencoderKLCosmos",
+            {"latent_channels": 16, "spatial_compression_ratio": 8},
+            "nvidia/Cosmos-1.0-Diffusion-7B-Text2World/vae",
+        ),
+        _gaussian(
+            "magvit",
+            "AutoencoderKLMagvit",
+            {"block_out_channels": (128, 256, 512, 512), "latent_channels": 16, "scaling_factor": 0.7125},
+            "alibaba-pai/EasyAnimateV5.1-7b-zh-diffusers/vae",
+        ),
+        _gaussian(
+            "hunyuan-refiner",
+            "AutoencoderKLHunyuanImageRefiner",
+            {"latent_channels": 32, "spatial_compression_ratio": 16, "scaling_factor": 1.03682},
+            "hunyuanvideo-community/HunyuanImage-2.1-Refiner-Diffusers/vae",
+        ),
+        _gaussian("kvae", "AutoencoderKLKVAE", {"z_channels": 16, "ch_mult": (1, 2, 4, 8)}, None),
+        _gaussian("kvae-video", "AutoencoderKLKVAEVideo", {"z_channels": 16, "ch_mult": (1, 2, 4, 8)}, None),
     ),
 )
