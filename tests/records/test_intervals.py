@@ -1,9 +1,12 @@
 """Intervals cover what they should, and know about groups."""
 
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
 import pytest
+from scipy.stats import binom, t
 
 from tokbench.records import intervals
 from tokbench.records.intervals import Interval, group_bootstrap, group_jackknife, jackknife_interval, median_interval
@@ -86,3 +89,23 @@ def test_ends_that_can_be_drawn():
     assert Interval(0.25, 0.5, "any").ends(100.0) == (25.0, 50.0)
     assert Interval(0.25, float("inf"), "any").ends() is None
     assert Interval(float("nan"), 1.0, "any").ends() is None
+
+
+def test_quantiles_are_those_of_scipy():
+    for count in (*range(1, 400), 3125, 65_537):
+        k = int(binom.ppf(0.025, count, 0.5))
+        assert median_interval(range(count)) == ((k - 1, count - k) if k else None)
+    assert median_interval([]) is None
+    for known in (5, 40, 1000):
+        estimates = np.arange(float(known))
+        found = jackknife_interval(0.0, estimates, "")
+        assert found.high == float(t.ppf(0.975, known - 1)) * np.sqrt(estimates.var(ddof=1) / known) * (known - 1)
+
+
+def test_intervals_do_without_the_distributions_of_scipy():
+    """Importing these takes a second."""
+    code = (
+        "import sys, numpy as np; from tokbench.records.intervals import *; median_interval([1.0] * 9); "
+        "jackknife_interval(1.0, np.arange(9.0), ''); print('scipy.stats' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

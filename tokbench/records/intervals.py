@@ -78,11 +78,12 @@ def median_interval(values: Sequence[float]) -> tuple[float, float] | None:
     Returns:
         Low and high end; None of fewer than six values, which cannot enclose it that surely.
     """
-    from scipy.stats import binom
+    from scipy.special import bdtr, bdtrik  # the binomial distribution of scipy.stats, which takes long to import
 
-    count = len(values)
-    k = int(binom.ppf((1 - LEVEL) / 2, count, 0.5))
-    if count == 0 or k < 1:
+    count, outside = len(values), (1 - LEVEL) / 2
+    k = math.ceil(bdtrik(outside, count, 0.5)) if count else 0
+    k -= bool(k and bdtr(k - 1, count, 0.5) >= outside)
+    if k < 1:
         return None
     ordered = sorted(values)
     return ordered[k - 1], ordered[-k]
@@ -122,7 +123,7 @@ def jackknife_interval(figure: float, estimates: np.ndarray, method: str, *, cou
     Returns:
         ``figure`` plus or minus Student's t times the jackknife's standard error; None with fewer than five estimates.
     """
-    from scipy.stats import t
+    from scipy.special import stdtrit  # Student's t of scipy.stats, which takes long to import
 
     known = len(estimates)
     if known < FEWEST_FOLDS:
@@ -130,5 +131,5 @@ def jackknife_interval(figure: float, estimates: np.ndarray, method: str, *, cou
     count = known if count is None else count
     variance = float(((estimates - estimates.mean()) ** 2).sum()) / (known - 1)
     error = math.sqrt(variance / count) * (count - 1)
-    half = float(t.ppf((1 + LEVEL) / 2, known - 1)) * error
+    half = float(stdtrit(known - 1, (1 + LEVEL) / 2)) * error
     return Interval(figure - half, figure + half, method)
