@@ -104,6 +104,9 @@ def predict(
                 continue
             path = write_prediction_record(found.record, found.rows, out_dir, files=_files(found))
             say(f"wrote {path}")
+            for failure in found.failures:
+                say(f"tokbench: {failure}; figures that do not need it are in the record")
+            failed = failed or bool(found.failures)
             records.append(found.record)
     if as_json:
         print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, allow_nan=False))

@@ -179,3 +179,24 @@ def test_the_command_refuses(tokbench_cli: Callable, words: list[str], message: 
     status, _, err = tokbench_cli("predict", "-t", "vae", *words)
     assert status == 2
     assert message in err
+
+
+def test_what_a_tokenizer_does_wrong_is_named_and_other_figures_are_measured(
+    pictures, protocol, small_vqvae, tokbench_cli: Callable, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(tokens):
+        raise RuntimeError("no vectors today")
+
+    monkeypatch.setattr(small_vqvae, "embed", crash)
+    monkeypatch.setattr(small_vqvae, "decode", lambda tokens, seeds=None: tokens.codes.new_full((len(tokens), 3, 16, 16), 2).float() / 0)
+    found = predict(small_vqvae, pictures, protocol=protocol, settings=QUICK)
+    vectors, pixels = found.failures
+    assert "fails in embed (RuntimeError: no vectors today" in vectors
+    assert "decoded infinite pixels of image 00/0" in pixels
+    figures = found.record.figures
+    assert figures["equivariance_flip"].reason == pixels
+    assert figures["interpolation_kd"].reason == figures["latent_std"].reason == vectors
+    monkeypatch.setattr("tokbench.tokenizers.zoo.load", lambda *args, **options: small_vqvae)
+    status, _, err = tokbench_cli("predict", "-t", "patch", "--data", str(folder), "--size", "16", "--figures", "statistics")
+    assert status == 1
+    assert f"tokbench: {vectors}; figures that do not need it are in the record" in err

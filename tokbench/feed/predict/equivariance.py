@@ -19,7 +19,7 @@ from einops import rearrange
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tokbench.conduct import layout_of
+from tokbench.conduct import Misbehaved, layout_of
 from tokbench.errors import TokbenchError
 from tokbench.feed.predict.encoded import Encoded, decoded, encode_all, on_another_size
 from tokbench.feed.predict.pixels import CEILING, decibels
@@ -86,6 +86,9 @@ def measure_equivariance(encoded: Encoded, codes: CodeVectors | None, why_not: s
             protocol = _protocol_of(encoded, change)
             tokens = _moved(encoded.tokens, change) if change.maps is not None else halved(encoded, codes, why_not)
             lost = _lost(encoded, change.images(encoded.pixels).contiguous(), tokens, protocol)
+        except Misbehaved as error:
+            results.figures[key] = MetricResult(reason=results.fail(error))
+            continue
         except (NotApplicable, TokbenchError) as error:
             results.figures[key] = MetricResult(reason=str(error))
             continue

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from tokbench.bench.readout import judged
+from tokbench.conduct import Misbehaved
 from tokbench.records.figures import FigureInfo
 from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.prediction_figures import BY_KEY, keys_of_study
@@ -30,11 +31,13 @@ class Results:
     Attributes:
         figures: Figures by key.
         rows: Values per image, by key and id.
+        failures: What the tokenizer did wrong on the way, each once.
     """
 
     def __init__(self, trained_with: Sequence[str] = ()) -> None:
         self.figures: dict[str, MetricResult] = {}
         self.rows: dict[str, dict[str, float]] = {}
+        self.failures: list[str] = []
         self._trained_with = tuple(trained_with)
 
     def per_image(self, key: str, values: Float[ndarray, "n"], ids: Sequence[str], groups: Sequence[str], **settings: Any) -> None:
@@ -59,6 +62,13 @@ class Results:
         """Say why figures of a study are not there; those that are stay."""
         for key in keys_of_study(study):
             self.figures.setdefault(key, MetricResult(reason=reason))
+
+    def fail(self, failure: Misbehaved) -> str:
+        """Note what the tokenizer did wrong, which is the reason of figures; others are still measured."""
+        reason = str(failure)
+        if reason not in self.failures:
+            self.failures.append(reason)
+        return reason
 
     def _result(self, info: FigureInfo, value: float, interval: Interval | None, settings: dict[str, Any]) -> MetricResult:
         if not np.isfinite(value):

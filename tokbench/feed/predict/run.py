@@ -16,6 +16,7 @@ import torch
 from tokbench.bench.about import tokenizer_info
 from tokbench.bench.encode import reproducible
 from tokbench.bench.environment import environment
+from tokbench.conduct import Misbehaved
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError, unknown_name
@@ -49,10 +50,12 @@ class Prediction:
     Args:
         record: Its figures.
         rows: Values per image behind them, by key and id.
+        failures: What the tokenizer did wrong, of which figures have reasons.
     """
 
     record: PredictionRecord
     rows: dict[str, dict[str, float]]
+    failures: tuple[str, ...] = ()
 
 
 def select_studies(names: Sequence[str] | None) -> tuple[str, ...]:
@@ -100,7 +103,7 @@ def predict(
         stage: Shows progress.
 
     Raises:
-        Misbehaved: If the tokenizer fails, or breaks its contract.
+        Misbehaved: If the tokenizer fails, or breaks its contract, as it encodes the images. Later that is a reason in the record.
         TokbenchError: If data, figures and tokenizer do not fit together.
     """
     studies = select_studies(figures)
@@ -153,6 +156,8 @@ class _Work:
             try:
                 return code_vectors(self.encoded)
             except NotApplicable as reason:
+                if isinstance(reason.__cause__, Misbehaved):
+                    self.results.fail(reason.__cause__)
                 return reason
 
     def codes(self) -> CodeVectors | None:
@@ -199,6 +204,8 @@ class _Work:
         with self.stage(name, 0), self._timed(name):
             try:
                 studies[name]()
+            except Misbehaved as error:
+                reason = self.results.fail(error)
             except NotApplicable as error:
                 reason = str(error)
         self.results.lacking(name, reason)
@@ -259,4 +266,4 @@ class _Work:
             environment=environment(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
         )
-        return Prediction(record, self.results.rows)
+        return Prediction(record, self.results.rows, tuple(self.results.failures))
