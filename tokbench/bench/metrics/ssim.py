@@ -126,20 +126,19 @@ def _moments(a: Tensor, b: Tensor, band: Tensor) -> tuple[Tensor, ...]:
 
 
 def _blurred(maps: Tensor, band: Tensor) -> Tensor:
-    """Blur ``[H, ..., W]`` along its first and last dimension, where the window lies inside."""
+    """Blur ``[H, ..., W]`` along its first and last dimension, where the window lies inside; a few lines at once, which caches hold."""
     reach = band.shape[1] - BLOCK
     height, *between, width = maps.shape
     lines, columns = height - reach, width - reach
     rows = maps.reshape(height, -1)
-    down = rows.new_empty(lines, rows.shape[1])
-    for start in range(0, lines, BLOCK):
-        size = min(BLOCK, lines - start)
-        torch.mm(band[:size, : size + reach], rows[start : start + size + reach], out=down[start : start + size])
-    across = down.new_empty(lines * (rows.shape[1] // width), columns)
-    down = down.view(-1, width)
-    for start in range(0, columns, BLOCK):
-        size = min(BLOCK, columns - start)
-        across[:, start : start + size] = down[:, start : start + size + reach] @ band[:size, : size + reach].T
+    down, across = rows.new_empty(BLOCK, rows.shape[1]), rows.new_empty(lines, rows.shape[1] // width, columns)
+    for first in range(0, lines, BLOCK):
+        count = min(BLOCK, lines - first)
+        torch.mm(band[:count, : count + reach], rows[first : first + count + reach], out=down[:count])
+        blurred, found = down[:count].view(-1, width), across[first : first + count].view(-1, columns)
+        for start in range(0, columns, BLOCK):
+            size = min(BLOCK, columns - start)
+            torch.mm(blurred[:, start : start + size + reach], band[:size, : size + reach].T, out=found[:, start : start + size])
     return across.view(lines, *between, columns)
 
 
