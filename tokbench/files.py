@@ -275,6 +275,28 @@ def make_folder(folder: Path) -> None:
         raise cannot_write(folder, error) from error
 
 
+@contextmanager
+def made_folder(folder: Path, *, alone: bool) -> Iterator[None]:
+    """Make a folder and those above it. Where work in it fails, those that were made and hold nothing go again.
+
+    Args:
+        folder: Its place.
+        alone: Whether no other process works in it; else it stays.
+
+    Raises:
+        TokbenchError: If it cannot be made.
+    """
+    made = [place for place in (folder, *folder.parents) if alone and not place.exists()]
+    make_folder(folder)
+    try:
+        yield
+    except BaseException:
+        for place in made:
+            with suppress(OSError):  # it is not empty
+                place.rmdir()
+        raise
+
+
 def remove_abandoned(folder: Path, wanted: set[str]) -> None:
     """Remove what killed processes left half-written of files that nobody is going to write.
 

@@ -45,7 +45,7 @@ from tokbench.feed.stored import stored
 from tokbench.feed.summary import SUMMARY, read_summary, summarise, write_summary
 from tokbench.feed.views import Viewed, ViewRule
 from tokbench.feed.writing import ShardWriter
-from tokbench.files import Busy, make_folder, remove_abandoned, scratch_folder
+from tokbench.files import Busy, made_folder, make_folder, remove_abandoned, scratch_folder
 from tokbench.image_size import size_text
 from tokbench.images import UnreadableImage
 from tokbench.layout import TokenLayout
@@ -185,24 +185,24 @@ def export(
     how = options.format_options
     places = {name: check_format(out, name, place, job=work.job, options=how) for name, place in options.formats.items()}
     check_places(places, memmap)
-    make_folder(out)
-    there = survey(out, work.job)
-    if memmap is not None:
-        make_folder(memmap)  # now, so that what is in the way does not show after hours
-    for place in places.values():
-        with suppress(Busy), scratch_folder(place.parent, place.name):
-            pass  # now, for the same reason
-    if work.ranks.rank == 0:
-        remove_abandoned(out, {SUMMARY, *(work.job.shard_name(number) for number in range(work.job.shards) if number not in there)})
-    mine = range(work.ranks.rank, work.job.shards, work.ranks.world_size)
-    if not mine:
-        only = "is only 1 shard" if work.job.shards == 1 else f"are only {work.job.shards} shards"
-        logger.warning("rank %d has nothing to do: there %s; lower rows_per_shard", work.ranks.rank, only)
-    kept = {number: there[number] for number in mine if number in there}
-    work.check_unchanged(kept)
-    work.total, work.done = sum(len(work.job.span(number)) for number in mine), sum(len(work.job.span(number)) for number in kept)
-    with reproducible():
-        made = work.make([number for number in mine if number not in kept])
+    with made_folder(out, alone=work.ranks.world_size == 1):
+        there = survey(out, work.job)
+        if memmap is not None:
+            make_folder(memmap)  # now, so that what is in the way does not show after hours
+        for place in places.values():
+            with suppress(Busy), scratch_folder(place.parent, place.name):
+                pass  # now, for the same reason
+        if work.ranks.rank == 0:
+            remove_abandoned(out, {SUMMARY, *(work.job.shard_name(number) for number in range(work.job.shards) if number not in there)})
+        mine = range(work.ranks.rank, work.job.shards, work.ranks.world_size)
+        if not mine:
+            only = "is only 1 shard" if work.job.shards == 1 else f"are only {work.job.shards} shards"
+            logger.warning("rank %d has nothing to do: there %s; lower rows_per_shard", work.ranks.rank, only)
+        kept = {number: there[number] for number in mine if number in there}
+        work.check_unchanged(kept)
+        work.total, work.done = sum(len(work.job.span(number)) for number in mine), sum(len(work.job.span(number)) for number in kept)
+        with reproducible():
+            made = work.make([number for number in mine if number not in kept])
     facts = [*kept.values(), *made.values()]
     skipped = tuple(image for item in sorted(facts, key=lambda item: item.number) for image in item.skipped)
     complete = _finish(out, work.job)
