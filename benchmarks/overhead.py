@@ -98,7 +98,7 @@ def parts(name: str, limit: int | None, *, calls: int = 8) -> dict[str, float]:
     begun = time.perf_counter()
     states, failures = prepared.panel.cut()
     prepared.panel.merge(states, failures, own=True)
-    measured = Subject(prepared.under_test.layout, images, (prepared.protocol.seen_at,) * 2)
+    measured = Subject(prepared.under_test.layout, images, prepared.protocol.seen_at)
     prepared.panel.finish(measured, tokenizer.trained_with)
     found["end"] = time.perf_counter() - begun
     found["metrics"] = seconds
