@@ -80,6 +80,18 @@ def test_resamples_spread_as_the_jackknife_says(of_values, keep):
     assert drawn[:, 1] == pytest.approx(2 * drawn[:, 0])
 
 
+def test_a_mean_of_images_is_paired_with_what_is_none(of_values):
+    """Of a mean it is known what it is without each group, if its record has values of images."""
+    values = np.random.default_rng(0).normal(size=(12, 6))
+    pooled, mean = of_values(values), of_values(values, figure=np.mean)
+    found = set_difference([(1.0, *pooled), (-1.0, *mean)], KEY)
+    by_image = {f"{i:03d}/{j}": float(values[i, j]) for i in range(12) for j in range(6)}
+    assert set_difference([(1.0, *pooled), (-1.0, mean[0], {KEY: by_image})], KEY).interval.high == pytest.approx(found.interval.high)
+    assert set_difference([(1.0, mean[0], {KEY: by_image}), (-1.0, mean[0], {KEY: by_image})], KEY) is None  # those are paired by image
+    others = {name: value + 1 for name, value in by_image.items()}
+    assert set_difference([(1.0, *pooled), (-1.0, mean[0], {KEY: others})], KEY) is None  # the figure is not their mean
+
+
 def test_clusters_and_tenths_are_left_out_as_they_were_measured(of_values):
     """Groups of one part have one number, and count once."""
     values = np.random.default_rng(0).normal(size=(40, 6))

@@ -10,6 +10,8 @@ Source: Efron and Stein 1981, "The Jackknife Estimate of Variance". Groups of un
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -117,6 +119,8 @@ def left_out(sides: Sequence[tuple[Record, Rows]], key: str) -> LeftOut | None:
     """
     for part, end in WITHOUT.items():
         columns = [rows.get(key + end, {}) for _, rows in sides]
+        if part == "group" and any(columns):
+            columns = [column or _of_mean(record, rows, key) for column, (record, rows) in zip(columns, sides, strict=True)]
         names = sorted(columns[0])
         if not names or any(column.keys() != columns[0].keys() for column in columns):
             continue
@@ -132,6 +136,22 @@ def left_out(sides: Sequence[tuple[Record, Rows]], key: str) -> LeftOut | None:
         count = max(len(ordered), round(len(ordered) * sides[0][0].data.count / len(names)))
         return LeftOut(estimates, count, f"{len(ordered)} {PARTS[part]}")
     return None
+
+
+def _of_mean(record: Record, rows: Rows, key: str) -> dict[str, float]:
+    """What a mean of values of images is without the group of each; empty if it is not known to be their mean."""
+    values = rows.get(key, {})
+    groups = _groups(record, values) if values and not record.metrics[key].exact else None
+    if groups is None or not all(map(math.isfinite, values.values())):
+        return {}
+    sums: dict[str, float] = {}
+    for name, value in values.items():
+        sums[groups[name]] = sums.get(groups[name], 0.0) + value
+    counts, whole = Counter(groups.values()), math.fsum(values.values())
+    if not math.isclose(whole / len(values), record.metrics[key].value or 0.0, rel_tol=1e-6, abs_tol=1e-9):
+        return {}
+    without = {group: (whole - sums[group]) / (len(values) - count) for group, count in counts.items() if count < len(values)}
+    return {name: without[groups[name]] for name in values if groups[name] in without}
 
 
 def _groups(record: Record, ids: Iterable[str]) -> dict[str, str] | None:
