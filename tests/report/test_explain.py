@@ -225,6 +225,11 @@ def test_a_metric_set_otherwise_is_a_cause_of_its_own(pair):
     assert split_of(found, "psnr").how == "equal"
 
 
+def test_causes_that_move_nothing_are_said_to(pair):
+    found = explain(pair(), pair(lpips_nets=("alex", "vgg")), keys=["psnr"])
+    assert "which backbones of LPIPS are measured by default; moves no figure\n" in text(found)
+
+
 def test_another_reference_is_a_cause_told_from_others(pair):
     """What reconstructions are compared with stands in the settings of a metric, by its digest."""
 

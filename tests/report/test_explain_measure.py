@@ -176,6 +176,17 @@ def test_what_is_to_be_measured_mixes_both_records(measured):
     assert plan[-1].tokenizer.state_sha256 == "1" * 64
     assert plan[-1].tokenizer.config == first.tokenizer.config
     assert len(wanted(between, [], first, every=True)) == 2**4 - 2
+    judged = replace(
+        second, protocol=replace(first.protocol, uint8="truncate", lpips_nets=("vgg",), ssim_range=2.0, fid_resize="bilinear to 299")
+    )
+    judged = replace(judged, tokenizer=first.tokenizer)
+    between = Between(first, judged)
+    assert set(between.order) == {"uint8", "lpips_nets", "ssim_range", "fid_resize"}
+    assert [sorted(one.changed) for one in wanted(between, [], first, every=False, keys=["psnr", "ssim"])] == [["uint8"]]
+    assert wanted(between, [], first, every=True, keys=["psnr"]) == []
+    (middle,) = wanted(between, [], first, every=False, keys=["psnr", "ssim"])
+    there = replace(first, protocol=middle.protocol)
+    assert wanted(between, [there], first, every=False, keys=["psnr", "ssim"]) == []
 
 
 def test_names_of_metrics_follow_from_figures():

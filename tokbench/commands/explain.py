@@ -134,10 +134,11 @@ def _measured(
 
     between, place = Between(records[0], records[1]), own_device(device)
     like = here(records[0], environment(), place, torch.get_num_threads())
-    missing = wanted(between, records[2:], like, every=every)
+    chosen = keys if keys is not None else [key for key in records[0].metrics if key in records[1].metrics]
+    missing = wanted(between, records[2:], like, every=every, keys=chosen)
     if not missing:
         say("nothing is missing between the two records: there is no more to tell apart by measuring")
-    names = metrics_of(keys if keys is not None else [key for key in records[0].metrics if key in records[1].metrics])
+    names = metrics_of(chosen)
     made: list[tuple[Record, Rows]] = []
     problem: TokbenchError | None = None
     shop = Workshop(data, weights, references, device=place)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tokbench.errors import TokbenchError
+from tokbench.records.figures import FigureInfo, known_figure
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import Environment, Record, TokenizerInfo
 from tokbench.records.references import REFERENCE, reference_of
@@ -47,7 +48,7 @@ def here(record: Record, environment: Environment, device: str, threads: int) ->
     return replace(record, environment=environment, timing=replace(record.timing, device=device, threads=threads))
 
 
-def wanted(between: Between, others: Sequence[Record], like: Record, *, every: bool) -> list[Wanted]:
+def wanted(between: Between, others: Sequence[Record], like: Record, *, every: bool, keys: Sequence[str] | None = None) -> list[Wanted]:
     """List the records to be measured, one cause changed after another, or all combinations.
 
     Where versions or machine of this process are not those of a side, that side is measured again too. What they change could
@@ -58,6 +59,7 @@ def wanted(between: Between, others: Sequence[Record], like: Record, *, every: b
         others: Records that are there.
         like: A record with the versions and the machine of this process.
         every: Whether all combinations of causes are wanted, not those of one order.
+        keys: Figures to be explained: causes that move none of them are left out. None keeps all causes.
 
     Returns:
         What is missing, in the order of the causes; empty where nothing would be told apart.
@@ -65,7 +67,7 @@ def wanted(between: Between, others: Sequence[Record], like: Record, *, every: b
     Raises:
         TokbenchError: If a cause cannot be changed by itself, or all combinations are too many.
     """
-    order = between.order
+    order = _moving(between, keys)
     if every and len(order) > MOST_AVERAGED:
         raise TokbenchError(
             f"--every-order needs 2 to the power of {len(order)} records, and takes {MOST_AVERAGED} causes at most; leave it out"
@@ -73,7 +75,8 @@ def wanted(between: Between, others: Sequence[Record], like: Record, *, every: b
     if not order:
         return []
     software = software_of(like)
-    known = {place for other in others if software_of(other) == software and (place := between.place(other)) is not None}
+    there = [place for other in others if software_of(other) == software and (place := between.place(other)) is not None]
+    known = {place.intersection(order) for place in there}
     known |= {frozenset()} if software_of(between.first) == software else set()
     known |= {frozenset(order)} if software_of(between.second) == software else set()
     corners = list(_corners(order, every))
@@ -84,6 +87,18 @@ def wanted(between: Between, others: Sequence[Record], like: Record, *, every: b
     if stuck and missing:
         raise TokbenchError(f"{stuck[0]} cannot be changed by itself: {UNMEASURED[stuck[0]]}; leave --measure out")
     return [found for changed in missing if (found := _mixed(between, changed)) is not None]
+
+
+def _moving(between: Between, keys: Sequence[str] | None) -> tuple[str, ...]:
+    """Keys of the causes that may move one of some figures, in the order in which they are changed."""
+    infos = {key: _info(between, key) for key in keys or ()}
+    causes = {axis.cause.key: axis.cause for axis in between.axes}
+    return tuple(name for name in between.order if keys is None or any(causes[name].matters_to(key, info) for key, info in infos.items()))
+
+
+def _info(between: Between, key: str) -> FigureInfo | None:
+    sides = (between.first.metrics.get(key), between.second.metrics.get(key))
+    return known_figure(key, (metric.info for metric in sides if metric is not None and metric.measured))
 
 
 def _corners(order: Sequence[str], every: bool) -> Iterator[frozenset[str]]:

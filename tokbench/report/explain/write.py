@@ -32,7 +32,8 @@ def _lines(found: Explanation) -> Iterator[str]:
     yield "What differs, the weightiest first:" if found.causes else "Nothing that the records say differs."
     for cause in found.causes:
         yield f"  {_area(cause)} {cause.text}"
-        yield f"      {cause.row.words}; moves {_moved(cause)}, {WEIGHT_WORDS[cause.row.weight]}"
+        moved = f"moves {_moved(cause)}, {WEIGHT_WORDS[cause.row.weight]}" if cause.row.moves else "moves no figure"
+        yield f"      {cause.row.words}; {moved}"
     for note in (*found.notes, *[TRAINED_NOTE] * found.trained_on):
         yield f"  note: {note}"
     for split in found.splits:
@@ -186,4 +187,4 @@ _MOVED = {
 
 
 def _moved(cause: Cause) -> str:
-    return ", ".join(_MOVED.get(tag, tag) for tag in cause.row.moves)
+    return ", ".join(_MOVED.get(tag, tag) for tag in cause.row.moves) or "no figure"
