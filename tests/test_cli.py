@@ -109,6 +109,11 @@ def test_repeats_are_passes_of_what_draws_noise(tokbench_cli, pictures):
     assert [record["protocol"].get("noise", 0) for record in records] == [0, 1, 2]
     assert len({record["metrics"]["psnr"]["value"] for record in records}) == 3
     assert len({record["data"]["pixels_digest"] for record in records}) == 1
+    shown = [word for word in run if word != "--json"]
+    status, out, _ = tokbench_cli(*shown, "-t", "vae", "--set", "posterior=sample", "--repeats", 2)
+    assert status == 0
+    assert "noise=1" not in out  # the first pass alone, and what both have in common
+    assert "PSNR dB variance" in out
     status, out, err = tokbench_cli(*run, "-t", "pixel", "--repeats", 3)
     assert (status, len(json.loads(out))) == (0, 1)
     assert "pixel/palette-512 draws no noise: every pass gives the same figures, so it is measured once" in err

@@ -259,12 +259,18 @@ def print_measured(made: Sequence[tuple[Record, Rows]], conditions: Sequence[str
 
 
 def print_records(records: Sequence[Record], rows: Sequence[Rows]) -> None:
-    """Print records that were just made: those of one data set as a table, those of several as one and with how tokenizers stand over them."""
+    """Print records that were just made: those of one data set as a table, those of several as one and with how tokenizers stand over them.
+
+    It holds the first of several passes, and tables of their own show what all have in common.
+    """
+    from tokbench.report.passes import later_passes, pass_tables
     from tokbench.report.table import make_tables
     from tokbench.report.tidy import tidy_tables
 
+    passes, further = pass_tables(records), later_passes(records)
+    records, rows = ([item for item, later in zip(items, further, strict=True) if not later] for items in (records, rows))  # type: ignore[assignment]
     several = len({record.data.pixels_digest for record in records}) > 1
-    print_all(tidy_tables(records, rows) if several else make_tables(records), "terminal")
+    print_all([*(tidy_tables(records, rows) if several else make_tables(records)), *passes], "terminal")
 
 
 def gate_records(records: Sequence[Record], conditions: Sequence[str] | None, report: Path | None = None) -> list[Check]:
