@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tokbench.escapes import visible
+from tokbench.records.intervals import Interval
 from tokbench.records.naming import subject_label
 from tokbench.records.prediction_figures import PREDICTION_FIGURES
 from tokbench.records.prediction_record import PredictionRecord, SensitivityPoint
@@ -12,7 +13,8 @@ from tokbench.report.sections import told_apart
 from tokbench.report.table import Cell, Column, Table, column_of
 from tokbench.report.words import counted
 
-LEADING = tuple(column_of(info) for info in PREDICTION_FIGURES if info.leading)
+STAND_INS = {"interpolation_kd": "interpolation_fd", "sensitivity_kd": "sensitivity_fd"}
+"""Kernel distances, which are unbiased at any number of images, and the Fréchet distances of the same."""
 SECONDS = Column("seconds", "seconds", 1)
 
 
@@ -40,12 +42,12 @@ def prediction_sections(records: Sequence[PredictionRecord]) -> list[tuple[list[
 
 def _section(names: Sequence[str], records: Sequence[PredictionRecord], intervals: bool) -> list[Table]:
     tables = [_figures(names, records, intervals), _seconds(names, records)]
-    return tables + [_curve(names, records)] * any(record.sensitivity for record in records)
+    return tables + [_curve(names, records, intervals)] * any(record.sensitivity for record in records)
 
 
 def _figures(names: Sequence[str], records: Sequence[PredictionRecord], intervals: bool) -> Table:
     first = records[0]
-    columns = tuple(column for column in LEADING if any(_measured(record, column.key) for record in records))
+    columns = tuple(column for column in _columns(records) if any(_measured(record, column.key) for record in records))
     data = f"{counted(first.data.count, 'image')} of {first.data.name} ({first.data.groups} groups, data {first.data.pixels_digest[:8]})"
     title = f"what may tell of generation, {first.prediction.label} v{first.prediction.version} on {first.protocol.label}: {data}"
     rows = []
@@ -58,6 +60,14 @@ def _figures(names: Sequence[str], records: Sequence[PredictionRecord], interval
         *_reasons(names, records),
     )
     return Table(visible(title), (*columns, SECONDS), tuple(rows), notes)
+
+
+def _columns(records: Sequence[PredictionRecord]) -> Iterator[Column]:
+    """The figures that lead, and the kernel distances of those whose images are too few for a Fréchet distance."""
+    for info in PREDICTION_FIGURES:
+        lacking = info.key in STAND_INS and not all(_measured(record, STAND_INS[info.key]) for record in records)
+        if info.leading or lacking:
+            yield column_of(info)
 
 
 def _seconds(names: Sequence[str], records: Sequence[PredictionRecord]) -> Table:
@@ -73,16 +83,20 @@ def _seconds(names: Sequence[str], records: Sequence[PredictionRecord]) -> Table
     return Table("seconds by study", columns, tuple(rows), notes)
 
 
-def _curve(names: Sequence[str], records: Sequence[PredictionRecord]) -> Table:
+def _curve(names: Sequence[str], records: Sequence[PredictionRecord], intervals: bool) -> Table:
     shares = sorted({point.probability for record in records for point in record.sensitivity})
     judged = [key for key in ("psnr", "fd") if any(getattr(point, key) is not None for record in records for point in record.sensitivity)]
     heads = {"psnr": ("PSNR dB", 2), "fd": ("FD", 1)}
-    columns = tuple(Column(f"{heads[key][0]} at {share:g}", f"{key}_at_{share:g}", heads[key][1]) for key in judged for share in shares)
+    columns = tuple(
+        Column(f"{heads[key][0]} at {share:g}", f"{key}_at_{share:g}", heads[key][1], ranged=intervals)
+        for key in judged
+        for share in shares
+    )
     rows = []
     for name, record in zip(names, records, strict=True):
         at = {point.probability: point for point in record.sensitivity}
         places = [(key, at.get(share)) for key in judged for share in shares]
-        rows.append((name, tuple(_point(column, key, point) for column, (key, point) in zip(columns, places, strict=True))))
+        rows.append((name, tuple(_point(column, key, point, intervals) for column, (key, point) in zip(columns, places, strict=True))))
     notes = (
         "at 0 the tokens are as they were encoded; else with this probability a code is replaced by one of its nearest, or a sign is flipped; "
         "latents get noise of so many standard deviations instead",
@@ -91,9 +105,9 @@ def _curve(names: Sequence[str], records: Sequence[PredictionRecord]) -> Table:
     return Table("what is decoded when tokens are wrong, by probability", columns, tuple(rows), notes)
 
 
-def _point(column: Column, key: str, point: SensitivityPoint | None) -> Cell:
+def _point(column: Column, key: str, point: SensitivityPoint | None, intervals: bool) -> Cell:
     value = None if point is None else getattr(point, key)
-    return Cell("-") if value is None else _number(column, value)
+    return Cell("-") if value is None else _ranged(column, value, getattr(point, f"{key}_interval") if intervals else None)
 
 
 def _measured(record: PredictionRecord, key: str) -> bool:
@@ -104,9 +118,13 @@ def _cell(record: PredictionRecord, column: Column, intervals: bool) -> Cell:
     figure = record.figures.get(column.key)
     if figure is None or figure.value is None:
         return Cell("-")
-    ends = figure.interval.ends() if intervals and figure.interval is not None else None
+    return _ranged(column, figure.value, figure.interval if intervals else None)
+
+
+def _ranged(column: Column, value: float, interval: Interval | None) -> Cell:
+    ends = None if interval is None else interval.ends()
     written = None if ends is None else (column.write(ends[0]), column.write(ends[1]))
-    return Cell(column.write(figure.value), figure.value, ends=written, interval=ends)
+    return Cell(column.write(value), value, ends=written, interval=ends)
 
 
 def _number(column: Column, value: float) -> Cell:
