@@ -26,6 +26,8 @@ from tokbench.report.words import counted
 
 Verdict = Literal["better", "worse", "same", "unjudged"]
 
+A_COUNT = "a count, which is neither better nor worse by itself"
+
 BETWEEN_RUNS = "intervals of speeds hold within one run only"
 """A machine under other load, or just warmer, moves a whole run by more than its micro-batches differ among themselves."""
 
@@ -137,7 +139,9 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
     ]
     measured = [one for one in metrics if one.before is not None or one.after is not None]
     others = [_plain_change(column.key, get(before), get(after), "there is no interval") for column, get in DERIVED]
-    others += [_plain_change(column.key, get(before), get(after), BETWEEN_RUNS) for column, get in SPEED]
+    others += [
+        _plain_change(column.key, get(before), get(after), BETWEEN_RUNS if column.key in TIMED else A_COUNT) for column, get in SPEED
+    ]
     sides = (("the first", before), ("the second", after))
     known_of_one = [one for one in others if one.before is not None or one.after is not None]
     changes = [
