@@ -16,7 +16,7 @@ from tokbench.records.protocol import get_protocol
 from tokbench.records.record import DataInfo, Environment, MetricResult, Record, Timing, TokenizerInfo, TokensInfo
 from tokbench.report.render import print_tables, render
 from tokbench.report.sections import make_sections
-from tokbench.report.table import make_tables
+from tokbench.report.table import Cell, Column, Table, make_tables
 
 RECORD = Record(
     tokenizer=TokenizerInfo("vqgan/tiny", {}, "ab", 2_500_000, ("lpips-vgg",)),
@@ -353,6 +353,23 @@ def test_terminal_tables_fit_their_window(width):
     assert max(map(len, lines)) <= width
     assert "25.12" in stream.getvalue()
     assert "vqgan/tiny" in stream.getvalue()
+
+
+def test_tables_of_words_are_not_turned_but_go_on_in_another_line():
+    stream = io.StringIO()
+    columns = (Column("of", "of", align="left"), Column("first", "first", align="left"), Column("second", "second", align="left"))
+    rows = tuple((f"setting {i}", tuple(map(Cell, ("tokenizer", "many words " * 5, "others " * 5)))) for i in range(3))
+    print_tables([Table("what differs", columns, rows, (), "setting")], Console(file=stream, width=80))
+    assert stream.getvalue().count("first") == 1
+    assert max(map(len, stream.getvalue().splitlines())) <= 80
+
+
+def test_long_names_go_on_in_another_line_where_one_would_fill_a_turned_table():
+    stream = io.StringIO()
+    rows = tuple((f"vqgan/tiny {i} " + "under a protocol " * 4, (Cell("25.12", 25.12),)) for i in range(3))
+    print_tables([Table("mixed", (Column("PSNR dB", "psnr", 2),), rows, ())], Console(file=stream, width=60))
+    assert stream.getvalue().count("PSNR dB") == 1
+    assert max(map(len, stream.getvalue().splitlines())) <= 60
 
 
 def test_names_are_text_not_markup():

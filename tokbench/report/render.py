@@ -59,13 +59,21 @@ def render(tables: Sequence[Table], form: str) -> str:
     return writers[form]([_visible(table) for table in tables])
 
 
+NAME = 24
+"""Characters that a long name of a row has at least in a line, where it goes on in another one."""
+
+
 def print_tables(tables: Sequence[Table], console: Console) -> None:
     """Draw tables in a terminal; where the window is too narrow, metrics go into rows and tokenizers into columns."""
     for table in map(_visible, tables):
         console.print(table.title, highlight=False, markup=False)
         wide = sum(max(len(_title(c)), *(len(cells[i].text) for _, cells in table.rows)) + 3 for i, c in enumerate(table.columns))
-        if wide + max(len(name) for name, _ in table.rows) + 4 <= console.width:
+        words = all(column.align == "left" for column in table.columns)  # which go on in another line
+        name = max(len(name) for name, _ in table.rows)
+        if words or wide + name + 4 <= console.width:
             _draw(table, console)
+        elif _per_block(table, console) < 2 and wide + NAME + 4 <= console.width:
+            _draw(table, console, whole_names=False)
         else:
             _draw_turned(table, console)
         for note in table.notes:
@@ -79,12 +87,17 @@ def _visible(table: Table) -> Table:
     return replace(table, title=visible(table.title), columns=columns, rows=rows, notes=tuple(map(visible, table.notes)))
 
 
-def _draw(table: Table, console: Console) -> None:
+def _per_block(table: Table, console: Console) -> int:
+    """How many rows of a table stand beside each other where it is turned."""
+    return max(1, (console.width - 18) // (max(max(len(name) for name, _ in table.rows), 12) + 3))
+
+
+def _draw(table: Table, console: Console, *, whole_names: bool = True) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
     drawn = RichTable(header_style="bold")
-    drawn.add_column(table.lead, no_wrap=True)
+    drawn.add_column(table.lead, no_wrap=whole_names)
     for column in table.columns:
         drawn.add_column(_title(column), justify=column.align, no_wrap=column.align == "right")
     for name, cells in table.rows:
@@ -96,7 +109,7 @@ def _draw_turned(table: Table, console: Console) -> None:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    per_block = max(1, (console.width - 18) // (max(max(len(name) for name, _ in table.rows), 12) + 3))
+    per_block = _per_block(table, console)
     for start in range(0, len(table.rows), per_block):
         block = table.rows[start : start + per_block]
         drawn = RichTable(header_style="bold")
