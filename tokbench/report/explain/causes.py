@@ -172,6 +172,7 @@ def named_reference(given: Mapping[str, Any]) -> str:
     """What a reference is called, with its number of images and the beginning of its digest."""
     count = given.get("images")
     images = counted(count, "image") if isinstance(count, int) else "images not counted"
+    images += ", whole" if str(given.get("kind")).endswith("whole") else ""
     return f"{shortened(str(given.get('name')), 40)} ({images}, {identity_of(given)[:8]})"
 
 
