@@ -206,7 +206,7 @@ def test_what_does_not_fit_is_named(painted: Path, tiny: LanguageModel, tmp_path
         TokbenchError, match=r"holds codes of patch/kmeans-1024, the model reads those of vqgan/tiny; export with the model's"
     ):
         Mixture(TokenDataset(painted), other, tasks=Shares(), words=Words(), seed=0)
-    same = replace(tiny.vocabulary, image_tokenizer=replace(tiny.identity, weights_sha256="0" * 64))
+    same = replace(tiny.vocabulary, image_tokenizer=replace(tiny.identity, state_sha256="0" * 64))
     with pytest.raises(TokbenchError, match=r"both called patch/kmeans-1024 with other weights or settings"):
         Mixture(TokenDataset(painted), same, tasks=Shares(), words=Words(), seed=0)
     with pytest.raises(TokbenchError, match=re.escape("give --edits FILE, or leave them out: --set tasks.edit=0")):

@@ -15,10 +15,11 @@ import pytest
 import torch
 from PIL import Image
 
+import tokbench
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed import TokenDataset
-from tokbench.lm.beginning import tokenizer_for
+from tokbench.lm.beginning import tokenizer_of
 from tokbench.lm.filtering import Kept, judge, keep_rows, read_rows
 from tokbench.lm.model import ABOUT, LanguageModel
 from tokbench.lm.preferences import PAIRS, Pairs, read_pairs
@@ -30,6 +31,7 @@ from tokbench.lm.tasks import example_of, prompt_of
 from tokbench.lm.training import Inputs, run_stage
 from tokbench.ranks import Ranks
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.zoo import save_tokenizer
 from tokbench.tokens import DiscreteTokens
 
 pytest.importorskip("trl")
@@ -289,11 +291,23 @@ def test_rows_that_are_none(tmp_path: Path, content: bytes | None) -> None:
 
 
 def test_the_tokenizer_of_a_model_is_found_or_named(tiny: LanguageModel) -> None:
-    assert tokenizer_for(tiny.identity, "cpu").name == "patch/kmeans-1024"
-    with pytest.raises(TokbenchError, match="tests:Mine is no tokenizer of the zoo; give it with -t"):
-        tokenizer_for(replace(tiny.identity, name="tests:Mine"), "cpu")
-    with pytest.raises(TokbenchError, match=r"the tokenizer given is patch/kmeans-1024 of other weights or settings; give theirs with -t"):
-        tokenizer_for(replace(tiny.identity, state_sha256="0" * 64), "cpu")
+    assert tokenizer_of(tiny.identity, None, "cpu").name == "patch/kmeans-1024"
+    with pytest.raises(TokbenchError, match="tests:Mine is no tokenizer of the zoo; give theirs with -t"):
+        tokenizer_of(replace(tiny.identity, name="tests:Mine"), None, "cpu")
+    with pytest.raises(TokbenchError, match=r"is another tokenizer: state_sha256 is 0000000000000000\.\.\. there .*; give theirs with -t"):
+        tokenizer_of(replace(tiny.identity, state_sha256="0" * 64), None, "cpu")
+
+
+def test_a_stage_takes_the_same_tokenizer_by_any_name(pretrained: Path, patch_tokenizer: Tokenizer, tmp_path: Path) -> None:
+    save_tokenizer(patch_tokenizer, tmp_path / "patch")
+    saved = tokbench.load(str(tmp_path / "patch"))
+    (tmp_path / "mine" / "red").mkdir(parents=True)
+    for number in range(4):
+        Image.new("RGB", (16, 16), (60 * number, 0, 0)).save(tmp_path / "mine" / "red" / f"{number}.png")
+    recipe = recipe_of("quality", **{"tasks.edit": 0, "keep.score": -300.0, "keep.psnr": 0.0})
+    inputs = Inputs(str(tmp_path / "mine"), str(pretrained), tokenizer=saved, labels="folder", reward="judges:redness")
+    assert run_stage(replace(recipe, steps=1), inputs, StageOptions(tmp_path / "run")).finished
+    assert TokenDataset(tmp_path / "run" / "tokens").job.tokenizer != LanguageModel.load(pretrained).identity  # another file
 
 
 @pytest.mark.parametrize(
@@ -349,7 +363,8 @@ def test_what_is_missing_or_too_much_is_said(painted: Path, pretrained: Path, tm
     assert "has its own text tokenizer; leave --text out" in said("quality", *model, *own, "--text", "words")
     assert "reads images of 16 px, and --size 32 was given; leave --size out" in said("quality", *model, *own, "--size", 32)
     other = said("quality", *model, "--data", "photos", "-t", "vqvae", "--set", "tasks.edit=0")
-    assert "the tokens are those of patch/kmeans-1024, and the tokenizer given is vqvae/tiny" in other
+    assert "the codes are those of patch/kmeans-1024, and vqvae/tiny is another tokenizer" in other
+    assert "give theirs with -t" in other
     small = ("--data", "photos", "-t", "vqvae/scenes", "--set", "tasks.edit=0", "--size", 8)
     assert "images of 1*1 codes have no upper half to be completed from; take larger images, or leave completions" in said(
         "pretrain", *small

@@ -67,11 +67,16 @@ def check_same_tokenizer(tokenizer: Tokenizer, identity: TokenizerIdentity) -> N
         TokbenchError: If it is; both are named.
     """
     here = identify(tokenizer)
-    weights = {"state_sha256"} if here.state_sha256 and identity.state_sha256 else {"weights_sha256", "state_sha256", "source_sha256"}
-    told, found = ({key: value for key, value in plain(one).items() if key in ("config", *weights)} for one in (identity, here))
-    if told != found:
+    if not same_codes(identity, here):
         different = differences(identity, here)
         raise TokbenchError(f"the codes are those of {identity.name}, and {here.name} is another tokenizer: {different}")
+
+
+def same_codes(one: TokenizerIdentity, other: TokenizerIdentity) -> bool:
+    """Whether codes of two tokenizers mean the same: equal configuration and weights, whatever they are called."""
+    weights = {"state_sha256"} if one.state_sha256 and other.state_sha256 else {"weights_sha256", "state_sha256", "source_sha256"}
+    told, found = ({key: value for key, value in plain(part).items() if key in ("config", *weights)} for part in (one, other))
+    return bool(told == found)
 
 
 def _load(identity: TokenizerIdentity, device: str, schema: int) -> Tokenizer:

@@ -12,11 +12,11 @@ import numpy as np
 import torch
 
 from tokbench.bench.fitting import fit
-from tokbench.configs import flat
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
-from tokbench.feed.encoding import encode_batch, identify
+from tokbench.feed.encoding import encode_batch
 from tokbench.feed.job import TokenizerIdentity
+from tokbench.feed.origin import check_same_tokenizer, tokenizer_called
 from tokbench.feed.text import ByteText, TextTokenizer
 from tokbench.feed.text_file import FileText
 from tokbench.feed.vocabulary import Vocabulary
@@ -27,7 +27,6 @@ from tokbench.lm.model import ABOUT, LanguageModel
 from tokbench.lm.recipes import StageRecipe
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.zoo import load, names
 from tokbench.tokens import DiscreteTokens
 from tokbench.weights.places import locate
 
@@ -101,48 +100,39 @@ def begin(
         return LanguageModel(network, vocabulary, layout.image_size, layout.grid)
     network, own = base
     vocabulary = Vocabulary.over(own, layout, data.job.tokenizer)
-    found = tokenizer or tokenizer_for(data.job.tokenizer, device)
-    check_tokenizer(found, data.job.tokenizer)
+    found = tokenizer_of(data.job.tokenizer, tokenizer, device)
     extend(network, vocabulary, vectors=code_vectors(found, layout), seed=recipe.seed)
     return LanguageModel(network, vocabulary, layout.image_size, layout.grid)
 
 
-def tokenizer_for(identity: TokenizerIdentity, device: str) -> Tokenizer:
-    """Load the image tokenizer that codes are of, by its name in the zoo.
+def tokenizer_of(identity: TokenizerIdentity, given: Tokenizer | None, device: str) -> Tokenizer:
+    """Give the image tokenizer that codes are of.
+
+    Args:
+        identity: That of the codes.
+        given: The one a user gives, which must be the same, whatever it is called; None takes the one of that name from the zoo.
+        device: Where one of the zoo is put.
 
     Raises:
-        TokbenchError: If it is not of the zoo, or the one at hand is another one.
+        TokbenchError: If it is another one, or none is given and the zoo has none.
     """
-    if identity.name not in names():  # neither modules nor places: a file of somebody else must not choose what is imported
-        raise TokbenchError(f"{identity.name} is no tokenizer of the zoo; give it with -t")
-    found = load(identity.name, None, device)
-    here = flat(identify(found).config)
-    if changed := {key: value for key, value in flat(identity.config).items() if here.get(key) != value}:
-        found = load(identity.name, None, device, config=changed)
-    check_tokenizer(found, identity)
-    return found
-
-
-def check_tokenizer(tokenizer: Tokenizer, identity: TokenizerIdentity) -> None:
-    """Refuse a tokenizer other than the one that codes are of.
-
-    Raises:
-        TokbenchError: If it is; both are named.
-    """
-    given = identify(tokenizer)
-    if given != identity:
-        same = " of other weights or settings" if given.name == identity.name else ""
-        raise TokbenchError(f"the tokens are those of {identity.name}, and the tokenizer given is {given.name}{same}; give theirs with -t")
+    try:
+        if given is None:
+            return tokenizer_called(identity, device=device)
+        check_same_tokenizer(given, identity)
+    except TokbenchError as error:
+        raise TokbenchError(f"{error}; give theirs with -t") from error
+    return given
 
 
 def encoder(model: LanguageModel, tokenizer: Tokenizer | None, device: str) -> Callable[[Path], DiscreteTokens]:
     """Make what reads an image file as the model's images were read, and encodes it; the tokenizer is loaded at the first file."""
     protocol = get_protocol(changes={"size": model.image_size[0]})
-    loaded: list[Tokenizer] = [] if tokenizer is None else [tokenizer]
+    loaded: list[Tokenizer] = []
 
     def encode(path: Path) -> DiscreteTokens:
         if not loaded:
-            loaded.append(tokenizer_for(model.identity, device))
+            loaded.append(tokenizer_of(model.identity, tokenizer, device))
         try:
             pixels = fit(load_rgb(path), protocol)
         except UnreadableImage as error:

@@ -13,6 +13,7 @@ import torch
 
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
+from tokbench.feed.origin import same_codes
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.lm.edits import Edits
 from tokbench.lm.halves import Halves, check_grid
@@ -208,7 +209,7 @@ def check_data(data: TokenDataset, vocabulary: Vocabulary) -> None:
     there, here = data.job.tokenizer, vocabulary.image_tokenizer
     if not data.job.layout.discrete:
         raise TokbenchError(f"{data.folder} holds latents of {there.name}, and a language model reads codes; export with another tokenizer")
-    if there != here or data.codebook_sizes != vocabulary.codebook_sizes:
+    if not same_codes(there, here) or data.codebook_sizes != vocabulary.codebook_sizes:
         same = f", both called {here.name} with other weights or settings" if there.name == here.name else ""
         raise TokbenchError(
             f"{data.folder} holds codes of {there.name}, the model reads those of {here.name}{same}; "

@@ -16,7 +16,7 @@ from tokbench.feed.origin import source_of
 from tokbench.feed.text_file import FileText
 from tokbench.files import make_folder, write_text
 from tokbench.json_files import read_json
-from tokbench.lm.beginning import begin, check_tokenizer, digest_of, encoder, open_learned, open_text_model, sha256_of, tokenizer_for
+from tokbench.lm.beginning import begin, digest_of, encoder, open_learned, open_text_model, sha256_of, tokenizer_of
 from tokbench.lm.checkpoint import CHECKPOINT
 from tokbench.lm.filtering import judge, keep_rows, read_rows, write_rows
 from tokbench.lm.material import APART, SCENES, Material, check_captions, gather, is_encoded, open_training_images
@@ -161,7 +161,7 @@ class _Run:
             model=inputs.model,
             text=text,
             tokenizer=inputs.tokenizer,
-            device=options.device,
+            device=self.device,
         )
         mixture = Mixture(
             material.data,
@@ -183,14 +183,17 @@ class _Run:
         about = {"data": material.about, "start": digest_of(inputs.model)}
         return train_stage(recipe, start, rows, options, about=about, measured=self.measured(), progress=self.progress)
 
+    @property
+    def device(self) -> str:
+        """Where this process works."""
+        return own_device(self.options.device)
+
     def encoding(self, learned: LanguageModel) -> tuple[Tokenizer, int]:
         """The tokenizer and the side of images that a model reads; another one that is given is refused before anything is encoded."""
         given, side = self.inputs, learned.image_size[0]
         if given.size not in (None, side):
             raise TokbenchError(f"{given.model} reads images of {side} px, and --size {given.size} was given; leave --size out")
-        tokenizer = given.tokenizer or tokenizer_for(learned.identity, own_device(self.options.device))
-        check_tokenizer(tokenizer, learned.identity)
-        return tokenizer, side
+        return tokenizer_of(learned.identity, given.tokenizer, self.device), side
 
     def text(self, material: Material) -> Path | None:
         """The file of the text tokenizer of a model from scratch; None for bytes."""
@@ -211,8 +214,7 @@ class _Run:
             return None
         if not (self.options.resume and path.is_file()):
             ranks = ranks_from_environment()
-            tokenizer = self.inputs.tokenizer or tokenizer_for(material.data.job.tokenizer, self.options.device)
-            check_tokenizer(tokenizer, material.data.job.tokenizer)
+            tokenizer = tokenizer_of(material.data.job.tokenizer, self.inputs.tokenizer, self.device)
             make_folder(self.options.out)
             judge(
                 material.data,
@@ -239,14 +241,14 @@ class _Run:
         if (inputs.data is None) == (inputs.pairs is None):
             given = "both were given" if inputs.data is not None else "neither was given"
             raise TokbenchError(f"{recipe.name} takes --data, whose words are drawn and ranked, or --preferences FILE of pairs; {given}")
-        start, pairs = LanguageModel.load(inputs.model, device=options.device), options.out / PAIRS
+        start, pairs = LanguageModel.load(inputs.model, device=self.device), options.out / PAIRS
         make_folder(options.out)
         if not (options.resume and pairs.is_file()):
             self.make_pairs(start, pairs)
             self.wait()
         rows = Pairs(pairs, start, longest=start.longest, seed=recipe.seed)
         rows.row(0)
-        reference = None if options.lora is not None else LanguageModel.load(inputs.model, device=options.device).network
+        reference = None if options.lora is not None else LanguageModel.load(inputs.model, device=self.device).network
         about = {"pairs": sha256_of(pairs), "start": digest_of(inputs.model)}
         return train_stage(
             recipe, start, rows.row, options, about=about, measured=self.measured(), reference=reference, progress=self.progress
@@ -256,16 +258,16 @@ class _Run:
         """Write the file of pairs with codes alone."""
         ranks, tokenizer = ranks_from_environment(), self.inputs.tokenizer
         if tokenizer is not None:
-            check_tokenizer(tokenizer, start.identity)
+            tokenizer_of(start.identity, tokenizer, self.device)  # another one shows before anything is drawn
         if self.inputs.pairs is not None:
             if ranks.rank == 0:
-                count = prepare(self.inputs.pairs, pairs, start, encoder(start, tokenizer, self.options.device))
+                count = prepare(self.inputs.pairs, pairs, start, encoder(start, tokenizer, self.device))
                 self.measure(pairs=count)
             return
         reward, words = self.prompts()
         rank(
             start,
-            tokenizer or tokenizer_for(start.identity, self.options.device),
+            tokenizer_of(start.identity, tokenizer, self.device),
             words,
             self.recipe.preferences,
             reward,
