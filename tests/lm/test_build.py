@@ -136,6 +136,21 @@ def test_adapters_train_themselves_and_new_rows_alone(text_model: Path, patch_to
     assert {name.split(".")[-2] for name, weight in adapted.named_parameters() if weight.requires_grad} == {"default"}
 
 
+def test_adapters_of_matrices_that_lie_the_other_way_round(recwarn: pytest.WarningsRecorder) -> None:
+    pytest.importorskip("peft")
+    network = transformers.GPT2LMHeadModel(transformers.GPT2Config(vocab_size=20, n_embd=8, n_layer=1, n_head=2, n_positions=8)).eval()
+    wrapped, ids = with_lora(network, LoraOptions(rank=2), train_embedding=False, seed=0), torch.tensor([[1, 2, 3]])
+    assert not [warning for warning in recwarn if "fan_in_fan_out" in str(warning.message)]
+    with torch.no_grad():
+        before = wrapped(ids).logits
+        for name, weight in wrapped.named_parameters():
+            if "lora_B" in name:
+                weight.normal_()
+        adapted = wrapped(ids).logits
+        assert not torch.allclose(adapted, before, atol=1e-2)
+        assert torch.allclose(wrapped.merge_and_unload()(ids).logits, adapted, atol=1e-4)
+
+
 def test_bases_that_cannot_be_read(text_model: Path, tmp_path: Path) -> None:
     with pytest.raises(TokbenchError, match=r"holds no language model, it has no config.json"):
         open_base(str(tmp_path))

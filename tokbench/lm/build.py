@@ -194,10 +194,16 @@ def with_lora(network: PreTrainedModel, options: LoraOptions, *, train_embedding
     """
     try:
         from peft import LoraConfig, get_peft_model
+        from transformers.pytorch_utils import Conv1D
     except ImportError as error:
         raise missing_extra("peft", "lm", "training with low-rank adapters") from error
     settings = LoraConfig(
-        r=options.rank, lora_alpha=options.alpha, lora_dropout=options.dropout, target_modules="all-linear", task_type="CAUSAL_LM"
+        r=options.rank,
+        lora_alpha=options.alpha,
+        lora_dropout=options.dropout,
+        target_modules="all-linear",
+        fan_in_fan_out=any(isinstance(part, Conv1D) for part in network.modules()),  # how GPT-2 and its like keep their matrices
+        task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)

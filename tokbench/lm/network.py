@@ -71,6 +71,8 @@ def read_network(folder: Path, *, dtype: torch.dtype | None = None) -> PreTraine
     _check_loaded(found, folder, name)
     if broken := sorted(key for key, value in network.state_dict().items() if not torch.isfinite(value).all()):
         raise TokbenchError(f"{folder} holds NaN or infinity in {_first(broken)}; the file is damaged or training diverged")
+    if getattr(network, "loss_type", None) is None:  # the library knows it by the name of the class, and warns where it does not
+        network.loss_type = "ForCausalLM"
     return network.eval()
 
 
