@@ -19,6 +19,7 @@ import tokbench
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed import TokenDataset
+from tokbench.feed.export import export
 from tokbench.lm.beginning import tokenizer_of
 from tokbench.lm.filtering import Kept, judge, keep_rows, read_rows
 from tokbench.lm.model import ABOUT, LanguageModel
@@ -30,6 +31,7 @@ from tokbench.lm.stages import StageOptions
 from tokbench.lm.tasks import example_of, prompt_of
 from tokbench.lm.training import Inputs, run_stage
 from tokbench.ranks import Ranks
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.zoo import save_tokenizer
 from tokbench.tokens import DiscreteTokens
@@ -356,6 +358,18 @@ def test_what_is_missing_or_too_much_is_said(painted: Path, pretrained: Path, tm
     assert "is encoded already, with its own size and labels" in said("pretrain", "--data", painted, "--size", 32)
     assert "give --edits FILE, or leave them out: --set tasks.edit=0" in said("pretrain", "--data", painted)
     assert "has its own text tokenizer; leave --text out" in said("quality", *model, "--data", painted, "--text", "tokenizer.json")
+    (tmp_path / "alone").mkdir()
+    Image.new("RGB", (32, 32)).save(tmp_path / "alone" / "black.png")
+    for name, size in (("other", 16), ("larger", 32)):  # of other codes, and of other images
+        protocol = get_protocol(changes={"size": size})
+        export(tokbench.load("pixel" if name == "other" else "patch"), str(tmp_path / "alone"), tmp_path / name, protocol=protocol)
+    mixed = ("--set", "tasks.edit=0", "--set", "tasks.describe=0", "--set", "tasks.text=0")
+    assert "holds codes of pixel/palette-512, the model reads those of patch/kmeans-1024" in said(
+        "quality", *model, "--data", tmp_path / "other", *mixed
+    )
+    assert "holds images of 32x32 px" in said("quality", *model, "--data", tmp_path / "larger", *mixed)
+    small = ("--set", "tasks.edit=0", "--halves", tmp_path / "larger")
+    assert "give the halves that belong to it" in said("quality", *model, "--data", painted, *small, "--reward", "judges:broken")
     own = ("--data", "photos", "-t", "patch", "--set", "tasks.edit=0")
     assert "give --edits FILE, or leave them out: --set tasks.edit=0" in said("pretrain", *own[:4])
     assert "tokenizer.json" in said("pretrain", *own, "--text", "tokenizer.json")

@@ -23,6 +23,7 @@ from tokbench.feed.vocabulary import Vocabulary
 from tokbench.images import UnreadableImage, load_rgb
 from tokbench.lm.build import code_vectors, extend, open_base, tiny_network
 from tokbench.lm.deepen import deepened
+from tokbench.lm.mixture import check_data
 from tokbench.lm.model import ABOUT, LanguageModel
 from tokbench.lm.recipes import StageRecipe
 from tokbench.records.protocol import get_protocol
@@ -86,6 +87,7 @@ def begin(
     """
     layout = data.job.layout
     if learned is not None:
+        check_data(data, learned.vocabulary)
         if data.grid != learned.grid or layout.image_size != learned.image_size:
             given = f"{data.folder} holds images of {_size(layout.image_size)} px, {model} reads those of {_size(learned.image_size)} px"
             raise TokbenchError(f"{given}; export at its size, or start another model")

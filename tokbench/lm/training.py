@@ -163,18 +163,9 @@ class _Run:
             tokenizer=inputs.tokenizer,
             device=self.device,
         )
-        mixture = Mixture(
-            material.data,
-            start.vocabulary,
-            tasks=recipe.tasks,
-            words=recipe.words,
-            edits=material.edits,
-            halves=material.halves,
-            kept=self.keep(material),
-            loss=recipe.loss,
-            longest=start.longest,
-            seed=recipe.seed,
-        )
+        if recipe.keep is not None:
+            self.mixture(material, start, kept=None, longest=None)  # what does not belong together shows before images are judged
+        mixture = self.mixture(material, start, kept=self.keep(material), longest=start.longest)
         mixture.example(0)  # what no sequence can be made of shows now
 
         def rows(place: int) -> Row:
@@ -182,6 +173,22 @@ class _Run:
 
         about = {"data": material.about, "start": digest_of(inputs.model)}
         return train_stage(recipe, start, rows, options, about=about, measured=self.measured(), progress=self.progress)
+
+    def mixture(self, material: Material, start: LanguageModel, *, kept: Any, longest: int | None) -> Mixture:
+        """The sequences of the stage."""
+        recipe = self.recipe
+        return Mixture(
+            material.data,
+            start.vocabulary,
+            tasks=recipe.tasks,
+            words=recipe.words,
+            edits=material.edits,
+            halves=material.halves,
+            kept=kept,
+            loss=recipe.loss,
+            longest=longest,
+            seed=recipe.seed,
+        )
 
     @property
     def device(self) -> str:
