@@ -60,6 +60,19 @@ def test_a_tile_that_is_told_all_gives_what_the_whole_map_gives(number: int) -> 
 
 
 @torch.no_grad()
+def test_ends_of_windows_that_the_map_has_not_are_left_out() -> None:
+    x = torch.randn(2, 8, 16, 24, generator=torch.Generator().manual_seed(3)) * 3 + 1
+    with whole.sketching([(True, True, False, False), (False, False, True, True)]) as entries:
+        random(Norm(4, 8))(x)
+    ((mean, variance),) = entries
+    for group in range(4):
+        channels = slice(2 * group, 2 * group + 2)
+        seen = torch.cat([x[0, channels, :14, :21].flatten(), x[1, channels, 2:, 3:].flatten()]).double()
+        torch.testing.assert_close(mean[group].double(), seen.mean(), atol=1e-6, rtol=1e-6)
+        torch.testing.assert_close(variance[group].double(), seen.var(correction=0), atol=1e-5, rtol=1e-6)
+
+
+@torch.no_grad()
 def test_a_window_counts_as_many_times_as_it_stands_for_places() -> None:
     block, generator = random(AttentionBlock(8, 4)), torch.Generator().manual_seed(2)
     tile, other = (torch.randn(1, 8, 2, 3, generator=generator) for _ in range(2))

@@ -25,6 +25,12 @@ from tokbench.tracing import traced
 
 Pair = tuple[Tensor, Tensor]
 
+Edges = tuple[bool, bool, bool, bool]
+"""Whether a window ends where the map does: above, on the left, below, on the right."""
+
+MARGIN = 8
+"""One of so many parts of a window is left out along each edge that is none of the map: there the network saw an end that is not there."""
+
 
 @dataclass
 class _Pass:
@@ -35,6 +41,7 @@ class _Pass:
         taking: Whether layers are saying it now, or are told.
         outside: The windows that do not lie in the tile.
         weight: How many places outside of the tile a place of these windows stands for.
+        edges: Of the windows.
         at: Entries that were told.
     """
 
@@ -42,6 +49,7 @@ class _Pass:
     taking: bool
     outside: Sequence[int] = ()
     weight: float = 0.0
+    edges: Sequence[Edges] = ()
     at: int = field(default=0)
 
     def told(self) -> Pair:
@@ -57,10 +65,14 @@ def _pass() -> _Pass | None:
 
 
 @contextmanager
-def sketching() -> Iterator[list[Pair]]:
-    """Take the images of a batch for windows of one map, and keep in a list what layers say of it."""
+def sketching(edges: Sequence[Edges] = ()) -> Iterator[list[Pair]]:
+    """Take the images of a batch for windows of one map, and keep in a list what layers say of it.
+
+    Args:
+        edges: What every window ends with; empty where all are seen to their ends.
+    """
     entries: list[Pair] = []
-    with _entered(_Pass(entries, taking=True)):
+    with _entered(_Pass(entries, taking=True, edges=edges)):
         yield entries
 
 
@@ -129,10 +141,27 @@ def moments(x: Float[Tensor, "b c h w"], groups: int) -> Pair | None:
     if now is None:
         return None
     if now.taking:
-        variance, mean = torch.var_mean(x.unflatten(1, (groups, -1)), dim=(0, 2, 3, 4), correction=0)
-        now.entries.append((mean, variance))
-        return mean, variance
+        found = _moments_within(x, groups, now.edges)
+        now.entries.append(found)
+        return found
     return now.told()
+
+
+def _moments_within(x: Float[Tensor, "b c h w"], groups: int, edges: Sequence[Edges]) -> Pair:
+    """Mean and variance over windows, each without its margins."""
+    height, width = x.shape[2:]
+    rows, columns = height // MARGIN, width // MARGIN
+    parts, counts = [], []
+    for window, (above, left, below, right) in zip(x, edges or [(True,) * 4] * len(x), strict=True):
+        down = slice(0 if above else rows, height if below else height - rows)
+        inner = window[:, down, 0 if left else columns : width if right else width - columns]
+        parts.append(torch.var_mean(inner.unflatten(0, (groups, -1)), dim=(1, 2, 3), correction=0))
+        counts.append(inner.shape[1] * inner.shape[2])
+    shares = torch.tensor(counts, dtype=torch.float64, device=x.device)[:, None] / sum(counts)
+    variance, mean = (torch.stack([part[number] for part in parts]).double() for number in (0, 1))
+    centre = (shares * mean).sum(dim=0)
+    spread = (shares * (variance + (mean - centre).square())).sum(dim=0)
+    return centre.to(x.dtype), spread.to(x.dtype)
 
 
 def scale_and_shift(norm: nn.GroupNorm, mean: Float[Tensor, "*b g"], variance: Float[Tensor, "*b g"]) -> Pair:

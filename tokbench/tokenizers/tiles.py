@@ -168,7 +168,7 @@ def _tiles(
     sets = [list(product(down, right)) for down, right in product(tiling.sights(height, stride), tiling.sights(width, stride))]
     sketches = []
     for windows in sets:
-        with sketching() as sketch:
+        with sketching([_edges(rows, columns, grid) for rows, columns in windows]) as sketch:
             look([(slice(rows.start, rows.stop), slice(columns.start, columns.stop)) for rows, columns in windows])
         sketches.append(sketch)
     entries, sights = joined(sketches), sets[len(sets) // 2]
@@ -177,6 +177,11 @@ def _tiles(
         outside = [number for number, sight in enumerate(sights) if not (_within(sight[0], rows) and _within(sight[1], columns))]
         rest = height * width - (rows.stop - rows.start) * (columns.stop - columns.start)
         yield rows, columns, sketched(entries, outside=outside, weight=rest / (area * max(len(outside), 1)))
+
+
+def _edges(rows: range, columns: range, grid: tuple[int, int]) -> tuple[bool, bool, bool, bool]:
+    """Where a window ends as the grid does: above, on the left, below, on the right."""
+    return rows.start == 0, columns.start == 0, rows.stop == grid[0], columns.stop == grid[1]
 
 
 def _within(sight: range, tile: Span) -> bool:
