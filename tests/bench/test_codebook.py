@@ -9,7 +9,7 @@ import torch
 
 from tokbench.bench.metrics.codebook import Codebook
 from tokbench.bench.metrics.stability import Stability
-from tokbench.bench.observation import Listing, Observation, Subject
+from tokbench.bench.observation import Again, Listing, Observation, Subject
 from tokbench.layout import TokenLayout
 from tokbench.tokens import DiscreteTokens
 
@@ -19,9 +19,9 @@ def observation(codes, sizes, again=None):
     images = torch.zeros(len(codes), 3, 1, codes.shape[1], dtype=torch.uint8)
     names = tuple(map(str, range(len(codes))))
     keys = tuple(bytes(32) for _ in names)
-    return Observation(
-        Listing(names, names), tuple(range(len(codes))), keys, images, images, tokens, lambda: DiscreteTokens(again, tokens.grid, sizes)
-    )
+    listing, places = Listing(names, names), tuple(range(len(codes)))
+    encoded = None if again is None else DiscreteTokens(again, tokens.grid, sizes)
+    return Observation(listing, places, keys, images, images, tokens, lambda: Again(encoded, lambda: encoded))
 
 
 def test_uniform_half_used_codebook():

@@ -83,4 +83,4 @@ def test_filters_differ_and_no_scaling_keeps_pixels():
 def test_squares_are_judged_at_another_size_by_the_filter_of_pillow():
     pixels = np.asarray(picture(64, 64))
     expected = np.asarray(Image.fromarray(pixels).resize((32, 32), Image.Resampling.BILINEAR))
-    assert np.array_equal(judged(pixels, 32), expected)
+    assert np.array_equal(judged(pixels, (32, 32)), expected)

@@ -69,7 +69,8 @@ def no_thread_is_left():
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+    """Those of an export; a folder in which nothing would lie is not left."""
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())} if folder.exists() else {}
 
 
 def names(*numbers):

@@ -260,7 +260,8 @@ def test_text_and_faces_have_plots_of_their_own(make_record):
 
 def test_protocols_are_drawn_apart(items, tmp_path):
     records, rows = items
-    other = replace(records[1], protocol_label="photos-64+size=128")
+    larger = replace(records[1].protocol, size=128)
+    other = replace(records[1], protocol=larger, protocol_label=larger.label)
     written = write_plots([records[0], other], rows[:2], tmp_path, kinds=("images",), formats=("svg",), width="page")
     assert files(written, tmp_path) == ["1-photos-64/images.svg", "2-photos-64+size=128/images.svg"]
 

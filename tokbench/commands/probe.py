@@ -34,7 +34,7 @@ from tokbench.files import write_bytes
 
 if TYPE_CHECKING:
     from tokbench.feed.probe.options import SampleOptions
-    from tokbench.feed.probe.run import ProbeResult
+    from tokbench.feed.probe.run import ProbeResult, Stage
     from tokbench.records.protocol import Protocol
     from tokbench.tokenizers.base import Tokenizer
 
@@ -109,10 +109,8 @@ def probe(
     from tokbench.tokenizers.zoo import load
 
     speaking = ranks_from_environment().rank == 0
-    options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stage if speaking else quiet)
+    options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stages(chosen.precision, device) if speaking else quiet)
     records, failed = [], False
-    if speaking:
-        remark_on(chosen.precision, device, instead="--precision fp32")
     with joined(), redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
         models = [load(name, device=own_device(device), **asked) for name in tokenizer]
         for model in models:
@@ -161,10 +159,20 @@ def _drawing(samples: int, top_k: int, temperature: float, seed: int) -> SampleO
         raise TokbenchError(f"--samples {samples}, --top-k {top_k}, --temperature {temperature}: {error}") from error
 
 
-@contextmanager
-def _stage(name: str, total: int) -> Iterator[Callable[[int, int], None]]:
-    with progress(name, total) as advance:
-        yield advance
+def _stages(precision: str, device: str) -> Stage:
+    """Bars for the stages of a probe, and a remark before the first training where its number format is slow."""
+    remarked = False
+
+    @contextmanager
+    def stage(name: str, total: int) -> Iterator[Callable[[int, int], None]]:
+        nonlocal remarked
+        if name == "training" and not remarked:
+            remarked = True
+            remark_on(precision, device, instead="--precision fp32")
+        with progress(name, total) as advance:
+            yield advance
+
+    return stage
 
 
 def _save(result: ProbeResult, folder: Path) -> None:
