@@ -47,7 +47,7 @@ def test_what_repeats_mistakes_is_in_presets_of_others_only():
 
 
 def test_records_of_before_are_those_of_the_defaults():
-    path = next(iter(sorted((RESULTS / "photos-64").glob("*.json"))))
+    path = next(iter(sorted((RESULTS / "flowmo-photos-64").glob("*.json"))))
     values = json.loads(path.read_text())["protocol"]
     assert "ssim_window" not in values
     assert build(Protocol, values) == replace(EARLIER["photos-64", 1], seed=values["seed"])

@@ -896,7 +896,7 @@ def committed(folder, make_pictures):
 
 
 def test_the_usual_table_fits_and_stands_still(opened, committed):
-    page = opened(committed, viewport={"width": 1265, "height": 900})  # 1280 less a scroll bar
+    page = opened(committed, viewport={"width": 1425, "height": 900})  # 1440 less a scroll bar
     box = page.locator(".scroll:has(.figures)")
     assert page.locator(".figures thead th").count() >= 16
     assert box.evaluate("e => e.scrollWidth - e.clientWidth") <= 0
