@@ -895,8 +895,9 @@ def committed(folder, make_pictures):
     return write(folder / "committed.html", items, make_pictures, count=0)
 
 
-def test_the_usual_table_fits_and_stands_still(opened, committed):
-    page = opened(committed, viewport={"width": 1425, "height": 900})  # 1440 less a scroll bar
+@pytest.mark.parametrize("width", [1265, 1425])  # 1280 and 1440 less a scroll bar
+def test_the_usual_table_fits_and_stands_still(opened, committed, width):
+    page = opened(committed, viewport={"width": width, "height": 900})
     box = page.locator(".scroll:has(.figures)")
     assert page.locator(".figures thead th").count() >= 16
     assert box.evaluate("e => e.scrollWidth - e.clientWidth") <= 0
