@@ -12,7 +12,7 @@ import sys
 import time
 
 import torch
-from readme import machine, write_block
+from readme import Block, machine
 
 from tokbench.quantizers.nearest import nearest_codes
 
@@ -73,20 +73,15 @@ def main() -> None:
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    lines = [
-        f"{machine()}, median of {arguments.rounds}.",
-        "",
-        "| D | K | N | equal codes | time: expanded / ours | time: cdist / ours | added MB: expanded, cdist, ours |",
-        "|---|---|---|---|---|---|---|",
-    ]
     # First, while this process is small: a new one's peak begins at that of the one that starts it.
     memory = [", ".join(f"{peak(name, shape):.0f}" for name in WAYS) for shape in SHAPES]
-    print("\n".join(lines), flush=True)
+    block = Block("nearest-codes", "Nearest codes", write=arguments.write)
+    block.say(f"{machine()}, median of {arguments.rounds}.\n")
+    block.say("| D | K | N | equal codes | time: expanded / ours | time: cdist / ours | added MB: expanded, cdist, ours |")
+    block.say("|---|---|---|---|---|---|---|")
     for shape, added in zip(SHAPES, memory, strict=True):
-        lines.append(row(shape, arguments.rounds, added))
-        print(lines[-1], flush=True)
-    if arguments.write:
-        write_block("nearest-codes", "Nearest codes", "\n".join(lines))
+        block.say(row(shape, arguments.rounds, added))
+    block.end()
 
 
 if __name__ == "__main__":
