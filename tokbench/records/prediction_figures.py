@@ -85,7 +85,16 @@ PREDICTION_FIGURES = (
     _row("latent_rms", "rms", "1", None, "root of their mean square", "statistics", digits=3, **OF_ALL),
     _row("latent_std", "std", "1", None, "root of the mean variance of their channels", "statistics", digits=3, leading=True, **OF_ALL),
     _row("latent_skew", "skew", "1", None, "mean size of the skewness of their channels", "statistics", digits=3, leading=True, **OF_ALL),
-    _row("latent_range", "range", "1", None, "mean of largest less smallest value of their channels", "statistics", digits=2, **OF_ALL),
+    _row(
+        "latent_range",
+        "range",
+        "1",
+        None,
+        "mean of largest less smallest value of their channels; it has no interval, since more images can only widen it",
+        "statistics",
+        digits=2,
+        **OF_ALL,
+    ),
     _row(
         "latent_correlation",
         "correlation",

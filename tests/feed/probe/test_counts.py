@@ -6,10 +6,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+import scipy.stats
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokbench.feed.probe.counts import Following, Unigram, contexts_of, entropy_bits, ngram_bits, unigram_bits
+from tokbench.feed.probe.counts import Following, Unigram, contexts_of, ngram_bits, own_bits, unigram_bits
 
 
 def codes_of(seed: int, *, images: int = 30, grid: tuple[int, ...] = (4, 3), sizes: tuple[int, ...] = (5,)) -> np.ndarray:
@@ -88,5 +89,25 @@ def test_one_training_image_is_enough() -> None:
 def test_entropy_is_that_of_the_frequencies() -> None:
     codes = np.stack([np.array([[0, 1, 2, 3]]), np.array([[0, 0, 0, 1]])], axis=2)
     expected = (2.0 + (0.75 * np.log2(4 / 3) + 0.25 * 2)) / 2
-    assert entropy_bits(codes, (4, 9)) == pytest.approx(expected)
-    assert entropy_bits(np.zeros((2, 3, 1), dtype=np.int64), (4,)) == 0
+    assert own_bits(codes, (4, 9), ["a"]) == (pytest.approx(8 * expected), None)
+    assert own_bits(np.zeros((2, 3, 1), dtype=np.int64), (4,), ["a", "b"]) == (0, None)
+
+
+def test_own_bits_have_the_interval_of_a_jackknife_over_groups() -> None:
+    codes, groups = codes_of(4, sizes=(5, 3)), [f"{i // 3:02d}" for i in range(30)]
+
+    def slow(kept: list[int]) -> float:
+        bits = 0.0
+        for book in range(2):
+            counts = Counter(code for image in kept for code in codes[image, :, book].tolist())
+            total = sum(counts.values())
+            bits += sum(-count / total * np.log2(count / total) for count in counts.values())
+        return bits / 2 * 24
+
+    bits, interval = own_bits(codes, (5, 3), groups)
+    without = [slow([image for image in range(30) if int(groups[image]) != group]) for group in range(10)]
+    mean = sum(without) / 10
+    error = np.sqrt(9 / 10 * sum((one - mean) ** 2 for one in without))
+    assert bits == pytest.approx(slow(list(range(30))))
+    assert interval.high - bits == bits - interval.low == pytest.approx(scipy.stats.t.ppf(0.975, 9) * error)
+    assert interval.method == "jackknife of 10 groups in 10 folds"

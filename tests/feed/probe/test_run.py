@@ -50,6 +50,9 @@ def test_a_probe_learns_and_its_figures_hang_together(made: ProbeResult) -> None
     assert value(record, "bits_per_image") < 0.8 * value(record, "unigram_bits_per_image")
     assert value(record, "ngram_bits_per_image") < value(record, "unigram_bits_per_image")
     assert value(record, "entropy_bits_per_image") <= value(record, "unigram_bits_per_image")
+    assert record.figures["entropy_bits_per_image"].interval.method == "jackknife of 10 groups in 10 folds"
+    without = [name for name, figure in record.figures.items() if figure.value is not None and figure.interval is None]
+    assert without == ["uniform_bits_per_image"]
     assert value(record, "bits_per_token") == pytest.approx(value(record, "bits_per_image") / 32)
     assert value(record, "bits_per_pixel") == pytest.approx(value(record, "bits_per_image") / 64)
     assert sum(record.by_position) == pytest.approx(value(record, "bits_per_image"))

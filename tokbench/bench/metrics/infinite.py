@@ -5,6 +5,8 @@ drawing anything by chance: leaving out one of g groups makes the distance large
 
 Source: Quenouille 1956, "Notes on bias in estimation". Chong and Forsyth 2020, "Effectively Unbiased FID and Inception Score", fit a line to
 distances of random subsets over 1 / N instead.
+
+How sure the bias is shows when it is found anew without each tenth of the groups, which leaves out two parts at once.
 """
 
 from __future__ import annotations
@@ -44,12 +46,12 @@ class InfiniteFrechet(AllFeatures):
         return None
 
     def report(self) -> dict[str, Figure]:
-        """Return the distance without its bias, with an interval over groups, and the bias."""
+        """Return the distance without its bias, and the bias; each has an interval over groups."""
         before, after, groups = self.ordered()
         grouped = len(set(groups)) >= FEWEST_FOLDS
         names = groups if grouped else [f"{place:09d}" for place in range(len(groups))]
         value, without = distance_and_without(before, after, names)
-        bias = (len(without) - 1) * (float(without.mean()) - value)
+        bias = jackknife_bias(value, without)
         what = f"jackknife of {len(set(names))} {'groups' if grouped else 'images'}"
         method = what if len(without) == len(set(names)) else f"{what} in {len(without)} folds"
         infinite, at_n = (info.key for info in self.figures)
@@ -58,7 +60,21 @@ class InfiniteFrechet(AllFeatures):
         parts = parts_of(part, names)
         of_part = dict(zip(sorted(set(parts.values())), (without - bias).tolist(), strict=True))
         by_group = {name: of_part[place] for name, place in parts.items()} if grouped else None
-        return {infinite: Figure(value - bias, interval, without=by_group, part=part), at_n: Figure(bias)}
+        at_infinity = Figure(value - bias, interval, without=by_group, part=part)
+        return {infinite: at_infinity, at_n: _figure_of_bias(bias, before, after, names) if grouped else Figure(bias)}
+
+
+def jackknife_bias(value: float, without: np.ndarray) -> float:
+    """How much a figure is above that of infinitely many images, from what it is without each of its parts, ``[g]``."""
+    return (len(without) - 1) * (float(without.mean()) - value)
+
+
+def _figure_of_bias(bias: float, before: np.ndarray, after: np.ndarray, groups: list[str]) -> Figure:
+    """The bias with its interval over tenths of the groups."""
+    tenth_of = parts_of("tenth", groups)
+    of_tenth = biases_without(before, after, groups)
+    interval = jackknife_interval(bias, np.array(list(of_tenth.values())), f"jackknife of {len(tenth_of)} groups in {len(of_tenth)} folds")
+    return Figure(bias, interval, without={group: of_tenth[tenth] for group, tenth in tenth_of.items()}, part="tenth")
 
 
 def distance_and_without(before: np.ndarray, after: np.ndarray, groups: list[str]) -> tuple[float, np.ndarray]:
@@ -76,16 +92,55 @@ def distance_and_without(before: np.ndarray, after: np.ndarray, groups: list[str
         both = _moments(before), _moments(after)
         value = distance_of_moments(*both)
         return value, distances_without(*both, np.stack([before, after], axis=1), groups, value)
+    return _of_parts(_tenths(before, after, _tenth_of_each(groups)))
+
+
+def biases_without(before: np.ndarray, after: np.ndarray, groups: list[str]) -> dict[str, float]:
+    """Find the bias at as many images as there are from those of all tenths of the groups but one.
+
+    The bias is a constant over the number of images, so that what fewer images show is scaled by their share.
+
+    Args:
+        before: Features of originals, ``[n, d]``.
+        after: Features of reconstructions, ``[n, d]``.
+        groups: The group of each image.
+
+    Returns:
+        Name of the tenth to the bias without it, in the order of their names.
+    """
+    tenth = _tenth_of_each(groups)
+    parts = [] if len(before) <= MOST_ONE_BY_ONE else _tenths(before, after, tenth)
+    found = {}
+    for place, name in enumerate(np.unique(tenth)):
+        kept = tenth != name
+        if parts:
+            value, without = _of_parts([*parts[:place], *parts[place + 1 :]])
+        else:
+            value, without = distance_and_without(before[kept], after[kept], [groups[i] for i in np.flatnonzero(kept)])
+        found[str(name)] = jackknife_bias(value, without) * float(kept.mean())
+    return found
+
+
+def _tenth_of_each(groups: list[str]) -> np.ndarray:
+    """Name of the tenth of every image, ``[n]``."""
     tenth_of = parts_of("tenth", groups)
-    tenth = np.array([tenth_of[group] for group in groups])
-    parts = [(_moments(before[tenth == name]), _moments(after[tenth == name])) for name in sorted(set(tenth_of.values()))]
-    return _distance(parts), np.array([_distance([*parts[:i], *parts[i + 1 :]]) for i in range(len(parts))])
+    return np.array([tenth_of[group] for group in groups])
+
+
+def _tenths(before: np.ndarray, after: np.ndarray, tenth: np.ndarray) -> list[tuple[FeatureMoments, FeatureMoments]]:
+    """Moments of both sides of each tenth, in the order of their names."""
+    return [(_moments(before[tenth == name]), _moments(after[tenth == name])) for name in np.unique(tenth)]
 
 
 def _moments(features: np.ndarray) -> FeatureMoments:
     moments = FeatureMoments(features.shape[1])
     moments.update(features)
     return moments
+
+
+def _of_parts(parts: list[tuple[FeatureMoments, FeatureMoments]]) -> tuple[float, np.ndarray]:
+    """Distance of the images of several parts, and what it is without each, ``[g]``."""
+    return _distance(parts), np.array([_distance([*parts[:i], *parts[i + 1 :]]) for i in range(len(parts))])
 
 
 def _distance(parts: list[tuple[FeatureMoments, FeatureMoments]]) -> float:

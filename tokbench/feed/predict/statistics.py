@@ -1,7 +1,8 @@
 """Statistics of latents: what a model that generates them has to bring to unit variance, and what it finds hard.
 
 Mean, root mean square, deviation, skewness and range of every channel, and the correlations between channels. Of codes they are those of
-their vectors. Deviations divide by the number of values, as the statistics of an export do.
+their vectors. Deviations divide by the number of values, as the statistics of an export do. A range has no interval: it is made of extremes,
+which no drawing of the same images again can widen as others would.
 
 Source: mean, rms and std of latents are those that DC-AE's evaluation prints (dc-ai-projects/DC-Gen). Skewness is Fisher's: the third moment
 over the cube of the deviation.

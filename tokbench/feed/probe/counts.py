@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
+
+from tokbench.records.intervals import Interval, group_jackknife
 
 ROUNDS = 25
 """Rounds of expectation maximisation over the weights of an n-gram model."""
@@ -129,14 +132,39 @@ def unigram_bits(train: Int64[ndarray, "m l k"], held_out: Int64[ndarray, "n l k
     return np.stack(parts, axis=1).reshape(held_out.shape)
 
 
-def entropy_bits(codes: Int64[ndarray, "n l k"], sizes: tuple[int, ...]) -> float:
-    """Entropy of codes by their own frequencies, the mean over codebooks: what no fixed code without context beats on these very codes."""
+def own_bits(codes: Int64[ndarray, "n l k"], sizes: tuple[int, ...], groups: Sequence[str]) -> tuple[float, Interval | None]:
+    """Bits of an image's codes by the frequencies of these very codes, which no fixed code without context beats; with a jackknife.
+
+    Args:
+        codes: Codes of all images.
+        sizes: Sizes of the codebooks.
+        groups: What each image is a sample of.
+
+    Returns:
+        The entropy of a token, the mean over codebooks, times the tokens of an image; and its interval, None with fewer than five groups.
+    """
+    whole, tokens = _counts(codes, sizes), codes.shape[1] * codes.shape[2]
+
+    def without(keep: np.ndarray) -> float:
+        others = [counts - left_out for counts, left_out in zip(whole, _counts(codes[~keep], sizes), strict=True)]
+        return _mean_entropy(others) * tokens
+
+    bits = _mean_entropy(whole) * tokens
+    return bits, group_jackknife(bits, without, groups)
+
+
+def _counts(codes: Int64[ndarray, "n l k"], sizes: tuple[int, ...]) -> list[ndarray]:
+    """How often each code of each codebook occurs."""
+    return [np.bincount(codes[:, :, book].ravel(), minlength=size) for book, size in enumerate(sizes)]
+
+
+def _mean_entropy(counts: Sequence[ndarray]) -> float:
+    """Entropy of frequencies in bits, the mean over codebooks."""
     total = 0.0
-    for book, size in enumerate(sizes):
-        counts = np.bincount(codes[:, :, book].ravel(), minlength=size)
-        shares = counts[counts > 0] / counts.sum()
+    for own in counts:
+        shares = own[own > 0] / own.sum()
         total -= float((shares * np.log2(shares)).sum())
-    return total / len(sizes)
+    return total / len(counts)
 
 
 def ngram_bits(

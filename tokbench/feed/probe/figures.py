@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from numpy import ndarray
 
+from tokbench.feed.probe.counts import own_bits
 from tokbench.layout import TokenLayout
 from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.record import MetricResult
@@ -73,9 +74,19 @@ class Figures:
                 result.value, result.unit, result.higher_is_better, result.settings, result.interval, by_codebook=by_book
             )
 
-    def constant(self, name: str, bits: float, *, settings: dict[str, Any] | None = None) -> None:
-        """Add bits that are the same for every image, or of all of them together."""
-        self.results[name] = MetricResult(bits, BITS, False, settings or {})
+    def constant(self, name: str, bits: float) -> None:
+        """Add bits that are the same for every image, so that no other images would give another figure."""
+        self.results[name] = MetricResult(bits, BITS, False, {})
+
+    def own_entropy(self, name: str, codes: Int64[ndarray, "n l k"]) -> None:
+        """Add bits of an image's codes by the frequencies of the codes of all held-out images.
+
+        Args:
+            name: Name of the figure.
+            codes: Codes of every held-out image.
+        """
+        bits, interval = own_bits(codes, self.layout.codebook_sizes, [self._group_of[image] for image in self.ids])
+        self.results[name] = MetricResult(bits, BITS, False, {"frequencies": "of the held-out codes themselves"}, interval)
 
     def derive(self, name: str, source: str, divisor: int, unit: str) -> None:
         """Add a figure that is another one divided, with its interval."""

@@ -21,7 +21,7 @@ from tokbench.errors import TokbenchError
 from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.probe.codecs import SETTINGS, measure_pixels
 from tokbench.feed.probe.coding import decode_images, encode_images, zlib_bits
-from tokbench.feed.probe.counts import entropy_bits, ngram_bits, unigram_bits
+from tokbench.feed.probe.counts import ngram_bits, unigram_bits
 from tokbench.feed.probe.figures import DECIBELS, Figures
 from tokbench.feed.probe.network import count_parameters, make_network
 from tokbench.feed.probe.parts import Parts, WithMirrorImages
@@ -226,8 +226,7 @@ class _Work:
         uniform = self.layout.bits_per_image
         assert uniform is not None
         self.figures.constant("uniform_bits_per_image", uniform)
-        entropy = entropy_bits(codes, sizes) * self.layout.tokens_per_image
-        self.figures.constant("entropy_bits_per_image", entropy, settings={"frequencies": "of the held-out codes themselves"})
+        self.figures.own_entropy("entropy_bits_per_image", codes)
         with self.options.stage("counting", len(sizes)):
             flat = (len(codes), self.layout.tokens_per_image)
             unigram = unigram_bits(train_codes, codes, sizes)
