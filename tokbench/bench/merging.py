@@ -59,7 +59,7 @@ class Merging:
         self._requested = 0
         self._seen = bytearray()  # digests of the groups of images that could be read
         self._count = 0
-        self._coded: list[tuple[int, str]] = []
+        self._coded: list[tuple[str, int, str]] = []
         self._source, self._pixels = hashlib.sha256(), hashlib.sha256()
         self._encode: list[float] = []
         self._decode: list[float] = []
@@ -94,7 +94,7 @@ class Merging:
             self._source.update(row.id.encode() + b"\0" + row.source)
             self._pixels.update(row.id.encode() + b"\0" + row.pixels)
             if row.coded is not None:
-                self._coded.append((row.coded, row.group))
+                self._coded.append((row.id, row.coded, row.group))
             if row.saved is not None:
                 self.saved[row.id] = row.saved
         self._where = self._where if facts.number else (facts.device, facts.threads)
@@ -117,6 +117,8 @@ class Merging:
         results, rows, codebooks = self.panel.finish(measured, facts.tokenizer.trained_with)
         skipped = {image.id for image in self.skipped}
         rows = {column: {image: value for image, value in values.items() if image not in skipped} for column, values in rows.items()}
+        if self._coded:
+            rows = {"bits_per_image": {image: 8.0 * size for image, size, _ in self._coded}} | rows
         seconds = self._seconds + time.perf_counter() - started
         record = Record(
             tokenizer=facts.tokenizer,
@@ -155,14 +157,14 @@ def _different(digests: bytearray) -> int:
     return 1 + int((ordered[1:] != ordered[:-1]).any(axis=1).sum())
 
 
-def _tokens_info(layout: TokenLayout | None, protocol: Protocol, coded: Sequence[tuple[int, str]]) -> TokensInfo:
+def _tokens_info(layout: TokenLayout | None, protocol: Protocol, coded: Sequence[tuple[str, int, str]]) -> TokensInfo:
     """Derived from the layout, or measured for a codec; of images that other code made nothing is known."""
     if layout is None and not coded:
         return TokensInfo(None, None, None, None, (), (), bits_are="not known: other code made the images")
     if layout is None:
-        sizes = [8.0 * size for size, _ in coded]
+        sizes = [8.0 * size for _, size, _ in coded]
         bits = sum(sizes) / len(sizes)
-        interval = group_bootstrap(sizes, [group for _, group in coded])
+        interval = group_bootstrap(sizes, [group for _, _, group in coded])
         return TokensInfo(
             None, None, bits, bits / protocol.pixels_per_image, (), (), bits_are="mean file size measured", bits_interval=interval
         )

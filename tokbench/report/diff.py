@@ -19,6 +19,7 @@ from tokbench.records.store import Rows
 from tokbench.report.comparable import machine_of, plain_settings
 from tokbench.report.gate import CHANGE, HIGH, LOW
 from tokbench.report.paired_sets import SetDifference, set_difference
+from tokbench.report.rates import OF_LAYOUT, rate_columns, rate_result
 from tokbench.report.significance import PairedDifference, image_groups, interval_of_difference, paired_difference, too_few
 from tokbench.report.subjects import one_by_names
 from tokbench.report.table import DERIVED, SPEED, TIMED
@@ -118,8 +119,8 @@ class Difference:
 def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: Rows) -> Difference:
     """Compare two records.
 
-    Where both have per-image values of the same images, a change is judged on differences paired by image, over groups. A figure of the
-    whole set is judged by the intervals of both sides. What has neither is not judged.
+    Where both have per-image values of the same images, a change is judged on differences paired by image, over groups. So are the bits of
+    codecs. A figure of the whole set is judged by the intervals of both sides. What has neither is not judged.
 
     Args:
         before: The first.
@@ -138,7 +139,7 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
         for key in keys
     ]
     measured = [one for one in metrics if one.before is not None or one.after is not None]
-    others = [_plain_change(column.key, get(before), get(after), "there is no interval") for column, get in DERIVED]
+    others = [_rate_change(column.key, before, after, rows_before, rows_after) for column, _ in DERIVED]
     others += [
         _plain_change(column.key, get(before), get(after), BETWEEN_RUNS if column.key in TIMED else A_COUNT) for column, get in SPEED
     ]
@@ -257,6 +258,23 @@ def _metric_change(key: str, before: Record, after: Record, rows_before: Rows, r
         return replace(one, why="the metric's settings differ", unknown="the metric's settings differ")
     pair = set_difference([(1.0, after, rows_after), (-1.0, before, rows_before)], key)
     return _judged(one, first, second, before, rows_before.get(key, {}), rows_after.get(key, {}), pair)
+
+
+def _rate_change(key: str, before: Record, after: Record, rows_before: Rows, rows_after: Rows) -> Change:
+    """What an image costs: a codec's files are compared image by image, also with what a tokenizer takes for each."""
+    first, second = rate_result(before, key), rate_result(after, key)
+    codecs = [record.tokenizer.codec is not None for record in (before, after)]
+    if first is None or second is None or first.value is None or second.value is None or not any(codecs):
+        return _plain_change(key, before.figures().get(key), after.figures().get(key), OF_LAYOUT)
+    one = Change(key, first.value, second.value, second.value - first.value, None, "unjudged", "")
+    if before.data.pixels_digest != after.data.pixels_digest:
+        return replace(one, why="measured on other images")
+    ours, theirs = rate_columns([(before, rows_before), (after, rows_after)], key)
+    found = _judged(one, first, second, before, ours, theirs, None)
+    if all(codecs) or (ours and theirs) or found.interval is None:
+        return found
+    of_codec = first.interval if codecs[0] else second.interval
+    return replace(found, why=of_codec.method if of_codec is not None else found.why)
 
 
 def _judged(

@@ -10,7 +10,7 @@ from tokbench.errors import TokbenchError
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
 from tokbench.report.sections import make_sections
-from tokbench.report.table import Cell, Column, Table, infinite_word, metric_columns
+from tokbench.report.table import DERIVED, Cell, Column, Table, infinite_word, metric_columns
 from tokbench.report.training import marks_of, training_notes
 
 SHARES = {"p5": 0.05, "median": 0.5, "p95": 0.95}
@@ -98,7 +98,8 @@ def spread_tables(records: Sequence[Record], rows: Sequence[Rows], *, mix: bool 
     """
     if len(records) != len(rows):
         raise ValueError(f"{len(records)} records with {len(rows)} sets of rows")
-    known = [column for column in metric_columns(records) if any(column.key in own for own in rows)]
+    columns = (*metric_columns(records), *(column for column, _ in DERIVED))
+    known = [column for column in columns if any(column.key in own for own in rows)]
     wanted = None if keys is None else list(dict.fromkeys(keys))
     chosen = known if wanted is None else [column for key in wanted for column in known if column.key == key]
     if not chosen:

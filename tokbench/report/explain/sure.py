@@ -11,6 +11,7 @@ from tokbench.records.record import Record
 from tokbench.records.store import Rows
 from tokbench.report.explain.split import Corner, Share
 from tokbench.report.paired_sets import of_whole_set, set_difference
+from tokbench.report.rates import rate_columns, rate_result
 from tokbench.report.significance import image_groups, interval_of_difference
 
 
@@ -37,7 +38,8 @@ def interval_of_share(share: Share, sides: Mapping[Corner, Sides], key: str) -> 
         The interval; None if nothing tells it.
     """
     taken = [(weight, sides[corner]) for corner, weight in share.weights.items() if weight]
-    columns = [(weight, side.rows.get(key, {})) for weight, side in taken]
+    rates = rate_columns([(side.record, side.rows) for _, side in taken], key)
+    columns = [(weight, rate or side.rows.get(key, {})) for (weight, side), rate in zip(taken, rates, strict=True)]
     together = {} if any(of_whole_set(side.rows, key) for _, side in taken) else _sums(columns)
     if together:
         groups = image_groups(taken[0][1].record, together)
@@ -48,7 +50,11 @@ def interval_of_share(share: Share, sides: Mapping[Corner, Sides], key: str) -> 
     if len(taken) != 2:
         return None
     (_, after), (_, before) = sorted(taken, key=lambda item: -item[0])
-    return interval_of_difference(after.record.metrics[key], before.record.metrics[key]) if key in after.record.metrics else None
+    if key in after.record.metrics:
+        return interval_of_difference(after.record.metrics[key], before.record.metrics[key])
+    first, second = rate_result(before.record, key), rate_result(after.record, key)
+    of_codecs = any(side.record.tokenizer.codec is not None for _, side in taken)
+    return interval_of_difference(second, first) if first is not None and second is not None and of_codecs else None
 
 
 def _of_sets(taken: Sequence[tuple[float, Sides]], key: str) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from tokbench.configs import canonical_json
 from tokbench.escapes import visible
-from tokbench.records.figures import FIGURES
+from tokbench.records.figures import FIGURES, RATES
 from tokbench.records.left_out import is_without
 from tokbench.records.record import Record
 from tokbench.records.same import digests
@@ -118,9 +118,9 @@ class Group:
 
     @property
     def row_columns(self) -> list[Column]:
-        """Metrics that at least one entry has per image, those of the table first."""
+        """Figures that at least one entry has per image, metrics of the table first, the bits of codecs among them."""
         found = dict.fromkeys(key for entry in self.entries for key in sorted(entry.rows) if not is_without(key))
-        known = {column.key: column for column in (*map(column_of, FIGURES), *self.metric_columns)}
+        known = {column.key: column for column in (*map(column_of, (*FIGURES, *RATES)), *self.metric_columns)}
         ordered = [key for key in known if key in found] + [key for key in found if key not in known]
         return [known.get(key, Column(clipped(key), key, 4)) for key in ordered]
 
