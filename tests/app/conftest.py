@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,6 +45,16 @@ def serve() -> Iterator[Callable[..., str]]:
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model of random weights: 16 px images of 4 by 4 codes of ``patch``."""
+    return saved(tmp_path_factory.mktemp("model"), {"stages": []})
+
+
+@pytest.fixture(scope="session")
+def of_scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, said to have learned scenes."""
+    return saved(tmp_path_factory.mktemp("scenes"), {"stages": [{"data": {"name": "scenes"}}]})
+
+
+def saved(folder: Path, recipe: dict[str, Any]) -> Path:
     pytest.importorskip("transformers", reason="a model needs the extra lm")
     from tokbench.lm.build import tiny_network
     from tokbench.lm.recipes import NetworkSizes
@@ -52,8 +63,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     layout = tokenizer.layout(16, 16)
     vocabulary = Vocabulary.over(ByteText(), layout, identify(tokenizer))
     network = tiny_network(vocabulary, NetworkSizes(2, 16, 2, 32, 512), seed=0)
-    folder = tmp_path_factory.mktemp("model")
-    LanguageModel(network, vocabulary, (16, 16), layout.grid, {"stages": []}).save(folder)
+    LanguageModel(network, vocabulary, (16, 16), layout.grid, recipe).save(folder)
     return folder
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,16 @@ def browser() -> Iterator[Any]:
 @pytest.fixture(params=[1280, 390])
 def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator[Any]:
     yield from opened_at(browser, address, request.param)
+
+
+@pytest.fixture
+def studio_of_scenes(browser: Any, serve: Callable[..., str], of_scenes: Path) -> Iterator[Any]:
+    from tokbench.app.comparison import Comparer
+    from tokbench.app.service import make_app
+    from tokbench.app.studio import Studio
+    from tokbench.lm.image_model import ImageModel
+
+    yield from opened_at(browser, serve(make_app(Comparer(["pixel/rgb"]), Studio(ImageModel.load(of_scenes), "tiny"))), 390)
 
 
 @pytest.fixture
@@ -118,3 +128,26 @@ def test_a_model_draws_and_edits_in_turns(studio: Any, tmp_path: Path) -> None:
     studio.click("#edit")
     wait_for(studio, "#studio-says", "say in words what you want")
     assert studio.locator("#turns img").evaluate_all("images => images.every(image => image.naturalWidth > 0)")
+
+
+def test_what_names_no_thing_is_of_the_turn_before(studio_of_scenes: Any, tmp_path: Path) -> None:
+    page, newest = studio_of_scenes, "#turns li:first-child"
+    page.fill("#words", "a red circle left of a blue square")
+    page.press("#words", "Enter")
+    wait_for(page, newest, "a red circle")
+    page.fill("#words", "now larger")
+    page.click("#edit")
+    wait_for(page, "#studio-says", "'now larger' does not say which thing: the red circle or the blue square")
+    for words, shown in (("make the circle green", "make the circle green"), ("now larger", "now larger (make the green circle larger)")):
+        page.fill("#words", words)
+        page.click("#edit")
+        wait_for(page, newest, shown)
+    page.fill("#words", "now pink")
+    page.click("#edit")
+    wait_for(page, "#studio-says", "'pink' cannot be understood")
+    Image.new("RGB", (40, 30), (130, 130, 130)).save(tmp_path / "empty.png")
+    page.set_input_files("#own", str(tmp_path / "empty.png"))
+    wait_for(page, newest, "empty.png")
+    page.fill("#words", "now larger")
+    page.click("#edit")
+    wait_for(page, "#studio-says", "none is found in the picture")  # another picture: what was said before is not of it

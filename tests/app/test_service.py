@@ -13,8 +13,10 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -22,7 +24,8 @@ import pytest
 from PIL import Image
 
 pytest.importorskip("starlette", reason="the page needs the extra app")
-from tokbench.app.service import MOST_BYTES
+from tokbench.app.comparison import Comparer
+from tokbench.app.service import MOST_BYTES, make_app
 from tokbench.app.studio import Studio
 from tokbench.lm.image_model import ImageModel
 from tokbench.lm.options import SamplingOptions
@@ -178,6 +181,24 @@ def test_an_answer_is_not_filled_up_to_a_batch(model: Path, monkeypatch: pytest.
         ask_it(picture())
     studio.draw("red", 0, options)
     assert rows == {1}
+
+
+def test_what_names_no_thing_is_of_the_turn_before(of_scenes: Path, serve: Callable[..., str]) -> None:
+    address = serve(make_app(Comparer(["pixel/rgb"]), Studio(ImageModel.load(of_scenes), "tiny")))
+
+    def answer(path: str) -> dict[str, Any]:
+        return json.loads(ask(address, path, picture(), PAGE)[2])
+
+    drawn = answer("/draw?words=a+red+circle+left+of+a+blue+square")
+    assert drawn["spoken"] == ["the red circle", "the blue square"]
+    made = answer("/edit?words=make+the+circle+green&spoken=the+red+circle&spoken=the+blue+square")
+    assert (made["instruction"], made["spoken"]) == ("make the circle green", ["the green circle"])
+    made = answer("/edit?words=now+larger&spoken=the+green+circle")
+    assert (made["instruction"], made["spoken"]) == ("make the green circle larger", ["the green circle"])
+    wrong = answer("/edit?words=now+larger&spoken=the+red+circle&spoken=the+blue+square")
+    assert wrong["error"].startswith("'now larger' does not say which thing: the red circle or the blue square; name the thing")
+    assert answer("/edit?words=now+pink&spoken=the+red+circle")["error"].startswith("'now pink' names no thing, and 'pink' cannot")
+    assert b"now larger" in ask(address, "/")[2]
 
 
 def test_without_a_model_the_page_does_not_draw(address: str) -> None:

@@ -96,7 +96,8 @@ def _drawing(studio: Studio, worked: Callable[[Callable[[], Mapping[str, Any]]],
 
     async def edit(request: Request) -> Mapping[str, Any]:
         words, seed, options, upload = _words(request), _seed(request), _options(request), await _body(request)
-        return await worked(lambda: studio.edit(upload, words, seed, options))
+        spoken = request.query_params.getlist("spoken")
+        return await worked(lambda: studio.edit(upload, words, seed, options, spoken))
 
     async def complete(request: Request) -> Mapping[str, Any]:
         seed, options, upload = _seed(request), _options(request), await _body(request)

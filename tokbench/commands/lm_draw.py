@@ -95,6 +95,10 @@ def edit(
         list[str],
         typer.Argument(metavar="IMAGE... INSTRUCTION", help="The image, or one to be like and the image; then what to do, in words."),
     ],
+    then: Annotated[
+        list[str] | None,
+        typer.Option("--then", help="What to do next with what came of it, such as 'now larger'; may be repeated."),
+    ] = None,
     count: CountOption = 1,
     output: OutputOption = Path("grid.png"),
     model: ModelOption = None,
@@ -112,21 +116,29 @@ def edit(
     device: DeviceOption = "cpu",
     precision: PrecisionOption = None,
 ) -> None:
-    """Change an image as words say; the picture shows the given images, then what became of the last."""
+    """Change an image as words say; the picture shows the given images, then what became of the last, turn by turn with --then."""
     *places, instruction = images_and_instruction
     if len(places) not in (1, 2):
         raise TokbenchError(f"edit takes one or two images and then the instruction, got {len(places)} images before {instruction!r}")
     check_picture(output, "--output")
     options = sampling_options(temperature, top_k, top_p, guidance, batch_size)
     artist, _ = load_model(model, tokenizer, weights, setting, device, precision)
+    given = _read(places, artist, resize=resize)
+    turns = [instruction, *(then or [])]
+    columns = len(given) + len(turns) if then else 8
+    _check_sheet(columns * count if then else len(given) + count, artist, output, columns=columns, enlarge=enlarge)
+    from tokbench.lm.turns import edit_in_turns
+
+    with progress("editing", count * len(turns)) as advance:
+        first = given[:1] if len(places) == 2 else None
+        made = edit_in_turns(artist, given[-1:], turns, first=first, count=count, seed=seed, options=options, progress=advance)
     import torch
 
-    given = _read(places, artist, resize=resize)
-    _check_sheet(len(given) + count, artist, output, columns=8, enlarge=enlarge)
-    with progress("editing", count) as advance:
-        first = given[:1] if len(places) == 2 else None
-        edited = artist.edit(given[-1:], [instruction], first=first, count=count, seed=seed, options=options, progress=advance)
-    _write(torch.cat([given, edited]), output, columns=8, enlarge=enlarge)
+    if then:  # each edit in a row of its own, turn by turn
+        rows = torch.cat([given.expand(count, *given.shape), made.transpose(0, 1)], dim=1)
+        _write(rows.flatten(0, 1), output, columns=columns, enlarge=enlarge)
+    else:
+        _write(torch.cat([given, made[0]]), output, columns=columns, enlarge=enlarge)
 
 
 def complete(

@@ -101,10 +101,10 @@ $("drop").addEventListener("drop", (event) => {
   if (event.dataTransfer.files.length) take(event.dataTransfer.files[0]);
 });
 
-// Drawing and editing in turns: the newest picture is the one that is changed.
+// Drawing and editing in turns: the newest picture is the one that is changed, and what names no thing is of those last spoken of.
 function startStudio() {
   const turns = $("turns"), buttons = ["draw", "edit", "describe", "complete"];
-  let current = null, busy = false;
+  let current = null, spoken = [], busy = false;
   const fields = [["seed", "draw-seed"], ["temperature", "temperature"], ["guidance", "guidance"]];
   const settings = () => fields.map(([name, id]) => [name, $(id).value]).filter(([, value]) => value !== ""); // else as the model has it
   const ready = () => {
@@ -128,15 +128,18 @@ function startStudio() {
     const answer = await ask(path, query, body, "studio-says");
     busy = false;
     if (answer) say("", false, "studio-says");
-    if (answer && answer.picture) current = await blob(answer.picture);
+    if (answer && answer.picture) [current, spoken] = [await blob(answer.picture), answer.spoken || []];
     ready();
     return answer;
   }
 
   async function change(path, doing, words) {
     const asked = $("words").value; // it may be another one when the answer comes
-    const answer = await work(path, [...settings(), ["words", asked]], path === "draw" ? undefined : current, doing);
-    if (answer) turn(answer.picture, words || asked);
+    const before = path === "edit" ? spoken.map((name) => ["spoken", name]) : [];
+    const answer = await work(path, [...settings(), ["words", asked], ...before], path === "draw" ? undefined : current, doing);
+    if (!answer) return;
+    const heard = answer.instruction && answer.instruction !== asked.trim() ? `${asked} (${answer.instruction})` : asked;
+    turn(answer.picture, words || heard);
   }
 
   $("ask").addEventListener("submit", (event) => { event.preventDefault(); if (!busy) change("draw", "Drawing …"); });
@@ -149,7 +152,7 @@ function startStudio() {
   $("own").addEventListener("change", () => {
     const [file] = $("own").files;
     if (!file) return;
-    current = file;
+    [current, spoken] = [file, []];
     turn(URL.createObjectURL(file), file.name);
     ready();
   });
