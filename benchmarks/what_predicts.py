@@ -17,7 +17,7 @@ import itertools
 from collections.abc import Mapping
 from pathlib import Path
 
-from which_tokenizer import NOTHING, RESULTS, beforehand, tokbench
+from which_tokenizer import NOTHING, RESULTS, Tokenizer, beforehand, tokbench
 
 from tokbench.records.correlation import FEWEST, RankCorrelation, rank_correlation
 from tokbench.records.prediction_store import find_prediction_records
@@ -48,7 +48,7 @@ def tables(results: Path = RESULTS, *, everything: bool = False) -> str:
     return "\n\n".join(parts) or NOTHING
 
 
-def _agreements(known: Mapping[str, Mapping[str, float]], *, everything: bool) -> str:
+def _agreements(known: Mapping[Tokenizer, Mapping[str, float]], *, everything: bool) -> str:
     """Rank correlations between every two figures, over the tokenizers that have both, drawn again; the surest first."""
     keys = list(dict.fromkeys(key for figures in known.values() for key in figures))
     found: list[tuple[str, str, RankCorrelation]] = []

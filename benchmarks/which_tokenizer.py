@@ -25,7 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,6 +36,9 @@ from tokbench.records.everything import find_everything
 from tokbench.records.lm_record import LanguageModelRecord
 from tokbench.records.lm_store import find_lm_records
 from tokbench.records.prediction_figures import PREDICTION_FIGURES
+from tokbench.records.prediction_record import PredictionRecord
+from tokbench.records.probe_record import ProbeRecord
+from tokbench.records.record import Record
 from tokbench.records.store import read_rows
 
 RESULTS = Path(__file__).parents[1] / "results" / "which-tokenizer"
@@ -77,6 +80,9 @@ LEADING = tuple(info for info in PREDICTION_FIGURES if info.leading)
 
 OUTCOMES = ("prompt_attributes", "edit_change", "description_attributes")
 """What a good tokenizer should be good for."""
+
+SHOWN = (*OUTCOMES, "ceiling_attributes", "image_bits", "kd_efflite0")
+"""What the tables show of a model; the kernel distance is that of its pictures to fresh scenes."""
 
 BUDGETS = {"images": "equal sequences", "time": "equal time"}
 
@@ -143,7 +149,7 @@ def reference_seconds(turns: int = 7) -> float:
 def row(options: argparse.Namespace) -> None:
     """Measure one tokenizer; parts that were done before are not done again."""
     name, size = options.tokenizer, options.size
-    title = Path(name).name if Path(name).exists() else name.replace("/", "-")
+    title = title_of(name)
     runs, results = Path(options.runs) / f"{title}-{size}", Path(options.results) / str(size)
     run = ("run", "-t", name, "--data", "scenes", "--limit", options.prompts, "--size", size)
     once(runs, "run", lambda: tokbench(*run, "--out", results / "tokenizers"))
@@ -192,7 +198,7 @@ def tables(results: Path = RESULTS) -> str:
         before = beforehand(folder)
         for budget, words in BUDGETS.items():
             place = folder / budget
-            found = {one.tokenizer.name: (path, one) for path, one in find_lm_records([place])} if place.is_dir() else {}
+            found = {tokenizer_of(one): (path, one) for path, one in find_lm_records([place])} if place.is_dir() else {}
             if found:
                 parts += [f"**{folder.name} px, {words}**", _rows(before, found)]
             if len(found) >= FEWEST:
@@ -200,50 +206,83 @@ def tables(results: Path = RESULTS) -> str:
     return "\n\n".join(parts) or NOTHING
 
 
-def beforehand(folder: Path) -> dict[str, dict[str, float]]:
+class Tokenizer(NamedTuple):
+    """Which tokenizer a record is of. Rungs of a ladder share their name in the zoo, and their weights tell them apart."""
+
+    name: str
+    state: str | None
+
+
+def tokenizer_of(record: Record | ProbeRecord | PredictionRecord | LanguageModelRecord) -> Tokenizer:
+    """The tokenizer that a record is of."""
+    return Tokenizer(record.tokenizer.name, record.tokenizer.state_sha256)
+
+
+def beforehand(folder: Path) -> dict[Tokenizer, dict[str, float]]:
     """What is known of each tokenizer before a model is trained on it: figures of its run, of the probe and of ``tokbench predict``.
 
     Args:
         folder: Records of one size of images.
     """
     everything = find_everything([folder])
-    known: dict[str, dict[str, float]] = {}
+    known: dict[Tokenizer, dict[str, float]] = {}
     for _, run in everything.runs:
         values = {key: run.metrics[key].value for key in run.metrics}
         keys = ("fd_efflite0", "lpips", "psnr", "scene_accuracy", "usage", "entropy_bits")
-        known[run.tokenizer.name] = {key: value for key in keys if (value := values.get(key)) is not None}
-        known[run.tokenizer.name] |= {"positions": float(run.tokens.positions), "bits": float(run.tokens.bits_per_image or np.nan)}
+        own = known.setdefault(tokenizer_of(run), {})
+        own |= {key: value for key in keys if (value := values.get(key)) is not None}
+        own |= {"positions": float(run.tokens.positions), "bits": float(run.tokens.bits_per_image or np.nan)}
     for _, probe in everything.probes:
         for key, name in (("bits_per_image", "probe_bits"), ("gap_bits_per_image", "probe_gap")):
             value = probe.figures[key].value if key in probe.figures else None
             if value is not None:
-                known.setdefault(probe.tokenizer.name, {})[name] = value
+                known.setdefault(tokenizer_of(probe), {})[name] = value
     for _, prediction in everything.predictions:
-        own = known.setdefault(prediction.tokenizer.name, {})
+        own = known.setdefault(tokenizer_of(prediction), {})
         figures = prediction.figures
         own |= {info.key: value for info in LEADING if info.key in figures and (value := figures[info.key].value) is not None}
     return known
 
 
-def _rows(before: Mapping[str, Mapping[str, float]], found: Mapping[str, tuple[Path, LanguageModelRecord]]) -> str:
-    columns = list(dict.fromkeys(key for name in found for key in before.get(name, {})))
-    lines = [f"| tokenizer | sequences | {' | '.join((*OUTCOMES, 'ceiling_attributes', 'image_bits', *columns))} |"]
-    lines.append(f"|---|---:|{'---:|' * (len(OUTCOMES) + 2 + len(columns))}")
-    for name, (_, record) in sorted(found.items()):
-        cells = []
-        for key in (*OUTCOMES, "ceiling_attributes", "image_bits"):
+def title_of(tokenizer: str) -> str:
+    """How the folders of a row are called.
+
+    Args:
+        tokenizer: A name of the zoo, or the folder of a run.
+    """
+    return Path(tokenizer).name if Path(tokenizer).exists() else tokenizer.replace("/", "-")
+
+
+def _label(record: LanguageModelRecord) -> str:
+    """How the tables call a tokenizer: as the zoo does, or by the folder of its run."""
+    name, title = record.tokenizer.name, record.model.name.rpartition("_")[0]
+    return name if title in ("", name.replace("/", "-")) else title
+
+
+def _rows(before: Mapping[Tokenizer, Mapping[str, float]], found: Mapping[Tokenizer, tuple[Path, LanguageModelRecord]]) -> str:
+    """What the models do, and under it what was known of their tokenizers."""
+    ordered = sorted(((_label(record), tokenizer, record) for tokenizer, (_, record) in found.items()), key=lambda one: one[0])
+    lines = [f"| tokenizer | sequences | {' | '.join(SHOWN)} |", f"|---|---:|{'---:|' * len(SHOWN)}"]
+    for label, _, record in ordered:
+        stage = record.model.recipe["stages"][-1]
+        cells = [str(stage["steps"] * stage["recipe"]["batch_size"])]
+        for key in SHOWN:
             figure = record.figures[key]
             low, high = (figure.interval.low, figure.interval.high) if figure.interval else (np.nan, np.nan)
             cells.append(f"{figure.value:.4g} [{low:.4g}, {high:.4g}]")
-        stage = record.model.recipe["stages"][-1]
-        cells += ["-" if (value := before.get(name, {}).get(key)) is None else f"{value:.4g}" for key in columns]
-        lines.append(f"| {name} | {stage['steps'] * stage['recipe']['batch_size']} | {' | '.join(cells)} |")
+        lines.append(f"| {label} | {' | '.join(cells)} |")
+    columns = list(dict.fromkeys(key for _, tokenizer, _ in ordered for key in before.get(tokenizer, {})))
+    if columns:
+        lines += ["", f"| known beforehand | {' | '.join(label for label, _, _ in ordered)} |", f"|---|{'---:|' * len(ordered)}"]
+    for key in columns:
+        values = [before.get(tokenizer, {}).get(key) for _, tokenizer, _ in ordered]
+        lines.append(f"| {key} | {' | '.join('-' if value is None else f'{value:.4g}' for value in values)} |")
     return "\n".join(lines)
 
 
-def _correlations(before: Mapping[str, Mapping[str, float]], found: Mapping[str, tuple[Path, LanguageModelRecord]]) -> str:
+def _correlations(before: Mapping[Tokenizer, Mapping[str, float]], found: Mapping[Tokenizer, tuple[Path, LanguageModelRecord]]) -> str:
     """Spearman's rank correlation of every figure with every outcome, over tokenizers and prompts drawn again; then with one left out."""
-    names = sorted(found)
+    names = list(found)
     rows = {name: read_rows(found[name][0]) for name in names}
     lines = ["| rank correlation with | " + " | ".join(OUTCOMES) + " |", "|---|" + "---:|" * len(OUTCOMES)]
     for key in dict.fromkeys(key for name in names for key in before.get(name, {})):

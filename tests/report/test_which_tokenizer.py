@@ -43,6 +43,18 @@ def test_rows_and_ranks_come_of_records(study: ModuleType, tmp_path: Path, count
     assert ("rank correlation" in text) == (count > 2)
 
 
+def test_rungs_of_one_name_are_rows_of_their_own(study: ModuleType, tmp_path: Path) -> None:
+    path, record = next((path, one) for path, one in find_lm_records([ROOT / "results" / "lm"]) if one.model.name == "pretrain")
+    for title, state in (("vq-ema", "0" * 64), ("bsq", "1" * 64), ("vqvae-tiny", "2" * 64)):
+        one = replace(record, tokenizer=replace(record.tokenizer, name="vqvae/tiny", state_sha256=state))
+        write_lm_record(replace(one, model=replace(record.model, name=f"{title}_images")), read_rows(path), tmp_path / "64" / "images")
+    assert [line.split(" | ")[0] for line in study.tables(tmp_path).splitlines() if " | " in line][1:4] == [
+        "| bsq",
+        "| vq-ema",
+        "| vqvae/tiny",
+    ]
+
+
 def test_every_setting_is_the_recipes(study: ModuleType) -> None:
     from tokbench.lm.recipes import adjusted, get_recipe
 
@@ -69,7 +81,7 @@ def test_a_row_trains_once_for_both_budgets(study: ModuleType, tmp_path: Path, m
     study.main()
     assert len(commands) == once, "what was done is not done again"
     trained = [words for words in commands if words[:2] == ["lm", "train"]]
-    long = [words for words in trained if words[words.index("--steps") + 1] in ("180", "250")]
-    assert [words[words.index("--steps") + 1] for words in long] == ["180", "250"]
+    long = [words for words in trained if words[words.index("--steps") + 1] in ("360", "1000")]
+    assert [words[words.index("--steps") + 1] for words in long] == ["360", "1000"]
     assert [words[-1] == "--resume" for words in long] == [False, True]
     assert [Path(words[2]).name for words in commands if words[:2] == ["lm", "evaluate"]] == ["vqvae-tiny_time", "vqvae-tiny_images"]
