@@ -26,6 +26,8 @@ class Unbuilt(Broken):
         raise ZeroDivisionError("at birth")
 """
 
+SIDES = "--sizes takes sides of 1 to 8192 px, or heights and widths, separated by commas"
+
 QUICK = ("--modes", "warm", "--rounds", "1", "--warmup", "1", "--batches", "1")
 
 
@@ -40,6 +42,20 @@ def test_it_prints_tables_and_writes_a_record_of_each(tokbench_cli: Callable, tm
     assert records[0]["beside"] == ["patch/kmeans-1024"]
     assert records[0]["protocol"]["sizes"] == [8, 9]
     assert len(list((tmp_path / "runs" / "speed").glob("*.json"))) == 2
+
+
+def test_heights_and_widths_are_measured_and_squares_are_recorded_as_one_number(tokbench_cli: Callable, tmp_path: Path) -> None:
+    status, out, err = tokbench_cli("speed", "-t", "pixel/rgb", *QUICK, "--sizes", "8x12, 8x8,8, 12X8", "--json")
+    assert status == 0, err
+    (record,) = json.loads(out)
+    assert record["protocol"]["sizes"] == [[8, 12], 8, [12, 8]]
+    assert [(row["size"], row["outcome"]) for row in record["rows"][::2]] == [([8, 12], "measured"), (8, "measured"), ([12, 8], "measured")]
+    (path,) = (tmp_path / "runs" / "speed").glob("*.json")
+    assert path.name == "pixel-rgb_speed_cpu_8x12-8-12x8px_batch=1_fp32.json"
+    status, out, err = tokbench_cli("compare", "runs/speed", "--format", "json")
+    assert status == 0, err
+    titles = [table["title"].partition(",")[0] for table in json.loads(out)]
+    assert titles == [f"{stage} at {size} px" for size in ("8", "8x12", "12x8") for stage in ("encoding", "decoding")]
 
 
 def test_a_crash_is_named_the_others_are_measured_and_the_status_is_1(tokbench_cli: Callable, tmp_path: Path) -> None:
@@ -57,8 +73,10 @@ def test_a_crash_is_named_the_others_are_measured_and_the_status_is_1(tokbench_c
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--sizes", "64,x"], "--sizes takes whole numbers from 1 to 8192 separated by commas, such as --sizes 8,32; got '64,x'"),
-        (["--sizes", ""], "--sizes takes whole numbers from 1 to 8192 separated by commas, such as --sizes 8,32; got ''"),
+        (["--sizes", "64,x"], f"{SIDES}, such as --sizes 256,576x1024; got '64,x'"),
+        (["--sizes", ""], f"{SIDES}, such as --sizes 256,576x1024; got ''"),
+        (["--sizes", "64,8193x4"], f"{SIDES}, such as --sizes 256,576x1024; got '64,8193x4'"),
+        (["--sizes", "0"], f"{SIDES}, such as --sizes 256,576x1024; got '0'"),
         (["--batches", "0"], "--batches takes whole numbers from 1 to 65536 separated by commas, such as --batches 8,32; got '0'"),
         (["--batches", "²"], "--batches takes whole numbers from 1 to 65536"),
         (["--modes", "hot"], "unknown mode 'hot'; allowed: compiled, warm. See: tokbench speed --help"),

@@ -176,6 +176,19 @@ def test_the_page_has_a_section_with_curves_tables_and_the_command() -> None:
     assert "tokbench speed -t a --sizes 64,100 --batches 1,8 --out results  # it took turns with b: add them with -t" in page
 
 
+def test_images_that_are_not_square_have_plots_and_a_command() -> None:
+    rows = tuple(replace(row, size=(64, 96) if row.size == 64 else row.size) for row in made_up().rows)
+    record = replace(made_up(), protocol=replace(PROTOCOL, sizes=((64, 96), 100)), rows=rows)
+    assert speed_record_from_dict(json.loads(record.to_json()), origin="it") == record
+    (section,) = speed_sections([record])
+    assert [(plot.name, plot.title) for plot in throughput_plots(section)] == [
+        ("throughput-encode-64x96px", "Encoding at 64x96 px"),
+        ("throughput-decode-64x96px", "Decoding at 64x96 px"),
+    ]
+    assert section.sizes == [(64, 96), 100]
+    assert speed_command(record).startswith("tokbench speed -t a --sizes 64x96,100 --batches 1,8")
+
+
 def test_commands_say_what_is_not_usual() -> None:
     protocol = replace(PROTOCOL, modes=("warm",), rounds=6, seed=3, precision="bf16", compiler="eager")
     command = speed_command(replace(made_up(device="cuda:0"), protocol=protocol, beside=()))
@@ -209,6 +222,10 @@ def test_records_are_written_found_and_kept_apart_from_others(tmp_path: Path, ma
         ({"schema": 2}, "it has schema 2, this tokbench reads up to 1; install a newer one"),
         ({"kind": "run"}, "it is not the record of a speed test; tokbench speed writes them"),
         ({"rows": [{"size": 0, "batch": 1, "mode": "warm", "stage": "encode"}]}, "it is not the record of a speed test: "),
+        ({"rows": [{"size": [8, 8], "batch": 1, "mode": "warm", "stage": "encode"}]}, "of square images is one number, got 8x8"),
+        ({"rows": [{"size": [8], "batch": 1, "mode": "warm", "stage": "encode"}]}, "it is not the record of a speed test: "),
+        ({"rows": [{"size": [8, 9, 10], "batch": 1, "mode": "warm", "stage": "encode"}]}, "it is not the record of a speed test: "),
+        ({"rows": [{"size": 8, "batch": 0, "mode": "warm", "stage": "encode"}]}, "a row is of 1 to 65536 images at once, got 0"),
         ({"rows": [{"size": 8, "batch": 1, "mode": "hot", "stage": "encode"}]}, "it is not the record of a speed test: "),
         ({"rows": [{"size": 8, "batch": 1, "mode": "warm", "stage": "encode", "memory": {"process": 10**30}}]}, "63 bits"),
     ],

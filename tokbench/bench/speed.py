@@ -23,6 +23,7 @@ from tokbench.bench.environment import environment
 from tokbench.bench.memory import let_go, peak_memory
 from tokbench.conduct import Misbehaved, blamed, check_images, check_tokens, check_unwritten, layout_of, name_of, values_of
 from tokbench.errors import TokbenchError, out_of_memory
+from tokbench.image_size import Size, sides, size_text
 from tokbench.records.intervals import Interval, median_interval
 from tokbench.records.speed_record import STAGES, Mode, Outcome, SpeedMachine, SpeedProtocol, SpeedRecord, SpeedRow, Stage
 from tokbench.tokenizers.base import Tokenizer
@@ -129,11 +130,11 @@ class _Lane:
 class _Given:
     """What a tokenizer is given at one size and batch: images of noise, their seeds, and the tokens that it makes of them."""
 
-    def __init__(self, tokenizer: Tokenizer, size: int, batch: int, protocol: SpeedProtocol) -> None:
+    def __init__(self, tokenizer: Tokenizer, size: Size, batch: int, protocol: SpeedProtocol) -> None:
         self.tokenizer, self.name, self.protocol = tokenizer, name_of(tokenizer), protocol
-        self.layout = layout_of(tokenizer, size, size)
+        self.layout = layout_of(tokenizer, *sides(size))
         generator = torch.Generator().manual_seed(protocol.seed)
-        noise = torch.rand((batch, 3, size, size), generator=generator) * 2 - 1
+        noise = torch.rand((batch, 3, *sides(size)), generator=generator) * 2 - 1
         self.images = noise.to(tokenizer.device, number_format(tokenizer))
         self.seeds = {stage: [image_seed(protocol.seed, str(number), stage) for number in range(batch)] for stage in STAGES}
         self.tokens: Tokens | None = None
@@ -163,7 +164,7 @@ class _Given:
 
 
 def _take_turns(
-    tokenizers: Sequence[Tokenizer], clocks: Sequence[Clock], size: int, batch: int, protocol: SpeedProtocol, step: Callable[[], None]
+    tokenizers: Sequence[Tokenizer], clocks: Sequence[Clock], size: Size, batch: int, protocol: SpeedProtocol, step: Callable[[], None]
 ) -> list[list[SpeedRow]]:
     """Rows of every tokenizer at one size and batch."""
     lanes = [
@@ -171,7 +172,7 @@ def _take_turns(
     ]  # by tokenizer, mode and stage
     turns = [by_stage for by_mode in lanes for by_stage in by_mode]
     for number in range(protocol.rounds):
-        order = random.Random(f"{protocol.seed} {size} {batch} {number}").sample(turns, len(turns))
+        order = random.Random(f"{protocol.seed} {size_text(size)} {batch} {number}").sample(turns, len(turns))
         readings: list[tuple[_Lane, Callable[[], float]]] = []
         for turn in order:
             for lane in turn:
@@ -186,7 +187,7 @@ def _take_turns(
 
 
 def _prepared(
-    tokenizer: Tokenizer, clock: Clock, size: int, batch: int, protocol: SpeedProtocol, step: Callable[[], None]
+    tokenizer: Tokenizer, clock: Clock, size: Size, batch: int, protocol: SpeedProtocol, step: Callable[[], None]
 ) -> list[list[_Lane]]:
     """Lanes of one tokenizer, by mode and stage, warmed up; those that cannot run know why."""
     name = name_of(tokenizer)

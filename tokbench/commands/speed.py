@@ -29,7 +29,7 @@ from tokbench.commands.console import (
     tokenizers_and_sets,
 )
 from tokbench.commands.destinations import check_folder
-from tokbench.commands.values import whole, whole_numbers
+from tokbench.commands.values import several_pixels, whole, whole_numbers
 from tokbench.errors import TokbenchError, unknown_name
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def speed(
     drop: DropOption = None,
     averages: AveragesOption = None,
     setting: SettingsOption = None,
-    sizes: Annotated[str, typer.Option("--sizes", help="Sides of the images in pixels, separated by commas.")] = "256",
+    sizes: Annotated[str, typer.Option("--sizes", help="Sides of the images in pixels, or HxW, separated by commas.")] = "256",
     batches: Annotated[str, typer.Option("--batches", help="Images at once, separated by commas.")] = "1,8,32",
     tile_size: TileSizeOption = None,
     tile_overlap: TileOverlapOption = None,
@@ -70,13 +70,13 @@ def speed(
 
     Tokenizers encode and decode images of noise, at every size and batch, as they are and compiled, and take turns at it.
     """
-    from tokbench.records.speed_record import LARGEST_BATCH, LARGEST_SIZE, SpeedProtocol
+    from tokbench.records.speed_record import LARGEST_BATCH, SpeedProtocol
     from tokbench.tokenizers.sets import expand
 
     tokenizer = expand(tokenizer, needs_weights=True)
     check_folder(out_dir, "--out")
     protocol = SpeedProtocol(
-        sizes=whole_numbers("--sizes", sizes, LARGEST_SIZE),
+        sizes=several_pixels("--sizes", sizes),
         batches=whole_numbers("--batches", batches, LARGEST_BATCH),
         modes=_modes(modes),
         precision=precision or "fp32",  # type: ignore[arg-type]  # one of them

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from tokbench.errors import TokbenchError, unknown_name
-from tokbench.image_size import Size, parse_size
+from tokbench.image_size import LARGEST, Size, parse_size
 
 
 class Refused(typer.BadParameter):
@@ -78,6 +78,21 @@ def pixels(name: str, *, low: int = 1, help: str = "") -> Any:
             raise Refused(f"{error}.") from error
 
     return typer.Option(name, parser=parse, metavar="PIXELS|HxW", help=help)
+
+
+def several_pixels(option: str, given: str) -> tuple[Size, ...]:
+    """Sizes of images separated by commas, each once, in the order given.
+
+    Raises:
+        TokbenchError: If there is none, or a word is neither a side nor height and width.
+    """
+    words = [word.strip() for word in given.split(",") if word.strip()]
+    try:
+        return tuple(dict.fromkeys([parse_size(word, name=option) for word in words or [""]]))
+    except TokbenchError as error:
+        raise TokbenchError(
+            f"{option} takes sides of 1 to {LARGEST} px, or heights and widths, separated by commas, such as {option} 256,576x1024; got {given!r}"
+        ) from error
 
 
 def whole_or_auto(name: str, *, low: int, high: int, help: str = "") -> Any:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from tokbench.configs import plain
 from tokbench.errors import TokbenchError
+from tokbench.image_size import Size, check_size, size_text
 from tokbench.records.intervals import Interval
 from tokbench.records.record import Environment, TokenizerInfo, built_record
 
@@ -26,7 +27,7 @@ MODES: tuple[Mode, ...] = ("warm", "compiled")
 
 STAGES: tuple[Stage, ...] = ("encode", "decode")
 
-LARGEST_SIZE, LARGEST_BATCH, MOST_ROUNDS = 8192, 65536, 10_000
+LARGEST_BATCH, MOST_ROUNDS = 65536, 10_000
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class SpeedProtocol:
     """How speed is measured.
 
     Args:
-        sizes: Sides of the square images in pixels.
+        sizes: Sides of square images in pixels, or height and width of others.
         batches: Images at once.
         modes: Some of ``MODES``.
         precision: Number format the tokenizers run in.
@@ -49,7 +50,7 @@ class SpeedProtocol:
         ValueError: If a number is out of range, or there is no size, batch or mode.
     """
 
-    sizes: tuple[int, ...] = (256,)
+    sizes: tuple[Size, ...] = (256,)
     batches: tuple[int, ...] = (1, 8, 32)
     modes: tuple[Mode, ...] = MODES
     precision: Literal["fp32", "bf16"] = "fp32"
@@ -61,8 +62,10 @@ class SpeedProtocol:
     version: int = 1
 
     def __post_init__(self) -> None:
-        if not self.sizes or not all(1 <= size <= LARGEST_SIZE for size in self.sizes):
-            raise ValueError(f"sizes must be some of 1 to {LARGEST_SIZE} px, got {self.sizes}")
+        if not self.sizes:
+            raise ValueError("sizes must be some, got none")
+        for size in self.sizes:
+            check_size(size, "each of sizes")
         if not self.batches or not all(1 <= batch <= LARGEST_BATCH for batch in self.batches):
             raise ValueError(f"batches must be some of 1 to {LARGEST_BATCH} images, got {self.batches}")
         if not self.modes or len(set(self.modes)) < len(self.modes):
@@ -77,7 +80,7 @@ class SpeedProtocol:
     @property
     def label(self) -> str:
         """What a file of a record is called by, behind the tokenizer's name."""
-        sizes, batches = ("-".join(map(str, values)) for values in (self.sizes, self.batches))
+        sizes, batches = "-".join(map(size_text, self.sizes)), "-".join(map(str, self.batches))
         return f"{sizes}px_batch={batches}_{self.precision}"
 
 
@@ -111,7 +114,7 @@ class SpeedRow:
     """One stage at one size and batch in one mode.
 
     Args:
-        size: Side of the images in pixels.
+        size: Side of the images in pixels, or height and width.
         batch: Images at once.
         mode: Whether it was compiled.
         stage: Encoding or decoding.
@@ -129,7 +132,7 @@ class SpeedRow:
         ValueError: If a number is out of range, or there are seconds of what was not measured.
     """
 
-    size: int
+    size: Size
     batch: int
     mode: Mode
     stage: Stage
@@ -144,8 +147,9 @@ class SpeedRow:
     reason: str | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.size <= LARGEST_SIZE or not 1 <= self.batch <= LARGEST_BATCH:
-            raise ValueError(f"a row is of {self.batch} images of {self.size} px; the largest are {LARGEST_BATCH} and {LARGEST_SIZE}")
+        check_size(self.size, "size of a row")
+        if not 1 <= self.batch <= LARGEST_BATCH:
+            raise ValueError(f"a row is of 1 to {LARGEST_BATCH} images at once, got {self.batch}")
         numbers = (self.seconds, self.images_per_second, self.first_seconds)
         if not all(value is None or (math.isfinite(value) and value >= 0) for value in numbers):
             raise ValueError(f"seconds and images per second must be finite and 0 or more, got {numbers}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokbench.configs import flat
 from tokbench.escapes import visible
+from tokbench.image_size import Size, sides, size_text
 from tokbench.records.speed_record import STAGES, SpeedRecord, SpeedRow, Stage
 from tokbench.report.sections import told_apart
 from tokbench.report.table import Cell, Column, Table
@@ -39,11 +41,11 @@ class SpeedSection:
     records: tuple[SpeedRecord, ...]
 
     @property
-    def sizes(self) -> list[int]:
-        """Sizes of images, ascending."""
-        return sorted({row.size for record in self.records for row in record.rows})
+    def sizes(self) -> list[Size]:
+        """Sizes of images, the smallest area first."""
+        return sorted({row.size for record in self.records for row in record.rows}, key=lambda size: (math.prod(sides(size)), sides(size)))
 
-    def rows(self, size: int) -> list[tuple[str, str, int, dict[str, SpeedRow]]]:
+    def rows(self, size: Size) -> list[tuple[str, str, int, dict[str, SpeedRow]]]:
         """Name, mode, batch and row by stage, of one size: modes after one another, batches ascending."""
         found: list[tuple[str, str, int, dict[str, SpeedRow]]] = []
         for name, record in zip(self.names, self.records, strict=True):
@@ -85,7 +87,7 @@ def speed_tables(records: Sequence[SpeedRecord]) -> list[Table]:
     return [_table(section, size, stage) for section in speed_sections(records) for size in section.sizes for stage in STAGES]
 
 
-def _table(section: SpeedSection, size: int, stage: Stage) -> Table:
+def _table(section: SpeedSection, size: Size, stage: Stage) -> Table:
     found = [(name, stages[stage]) for name, _, _, stages in section.rows(size) if stage in stages]
     cuda = (CUDA,) * any(row.memory is not None and row.memory.cuda is not None for _, row in found)
     outcome = (OUTCOME,) * any(row.outcome != "measured" for _, row in found)
@@ -100,7 +102,7 @@ def _table(section: SpeedSection, size: int, stage: Stage) -> Table:
         *("CUDA: the tokenizer's weights, and the most that its allocator held beyond what it held before" for _ in cuda),
         *_reasons(found),
     )
-    return Table(f"{WORDS[stage]} at {size} px, {section.title}", columns, rows, notes)
+    return Table(f"{WORDS[stage]} at {size_text(size)} px, {section.title}", columns, rows, notes)
 
 
 def _cell(row: SpeedRow, column: Column) -> Cell:

@@ -13,6 +13,7 @@ from pathlib import Path
 from tokbench.configs import flat, plain
 from tokbench.data.public import PUBLIC
 from tokbench.errors import TokbenchError
+from tokbench.image_size import size_text
 from tokbench.records.figures import BY_KEY, FIGURES
 from tokbench.records.prediction_figures import BY_KEY as PREDICTED
 from tokbench.records.prediction_figures import STUDIES
@@ -227,7 +228,7 @@ def speed_command(record: SpeedRecord) -> str:
     remarks: list[str] = []
     words = ["tokbench", "speed", *_subject(record.tokenizer, remarks)]
     protocol, usual = record.protocol, SpeedProtocol()
-    words += ["--sizes", ",".join(map(str, protocol.sizes)), "--batches", ",".join(map(str, protocol.batches))]
+    words += ["--sizes", ",".join(map(size_text, protocol.sizes)), "--batches", ",".join(map(str, protocol.batches))]
     options = {"rounds": protocol.rounds, "warmup": protocol.warmup, "seed": protocol.seed, "precision": protocol.precision}
     for key, value in options.items():
         if value != getattr(usual, key):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tokbench.image_size import size_text
 from tokbench.records.speed_record import MODES, STAGES, SpeedRow
 from tokbench.report.plots.data import TINY, Axis
 from tokbench.report.speed import WORDS, SpeedSection
@@ -89,7 +90,7 @@ def memory_plots(section: SpeedSection) -> list[SpeedPlot]:
 def _plots(section: SpeedSection, name: str, axis: Axis, point_of: Callable[[SpeedRow], SpeedPoint | None]) -> list[SpeedPlot]:
     plots = []
     for size in section.sizes:
-        rows = section.rows(size)
+        rows, px = section.rows(size), size_text(size)
         for stage in STAGES:
             points: dict[tuple[str, str], list[SpeedPoint]] = {}
             for subject, mode, _, stages in rows:
@@ -98,7 +99,7 @@ def _plots(section: SpeedSection, name: str, axis: Axis, point_of: Callable[[Spe
                     points.setdefault((subject, mode), []).append(point)
             lines = tuple(SpeedLine(*key, tuple(found)) for key, found in points.items())
             if lines:
-                plots.append(SpeedPlot(f"{name}-{stage}-{size}px", f"{WORDS[stage].capitalize()} at {size} px", axis, lines))
+                plots.append(SpeedPlot(f"{name}-{stage}-{px}px", f"{WORDS[stage].capitalize()} at {px} px", axis, lines))
     return plots
 
 
