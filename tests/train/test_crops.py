@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.image_size import Size
 from tokbench.ranks import Ranks
 from tokbench.train.crops import RandomCrops
 
@@ -17,7 +19,7 @@ MakeSource = Callable[[list], ImageSource]
 SIZES = [(40, 30), (30, 50), (16, 16), (17, 90), (64, 64)]
 
 
-def crops(source: ImageSource, *, size: int = 16, scale: tuple[float, float] = (0.3, 0.9), seed: int = 0) -> RandomCrops:
+def crops(source: ImageSource, *, size: Size = 16, scale: tuple[float, float] = (0.3, 0.9), seed: int = 0) -> RandomCrops:
     return RandomCrops(source, size=size, scale=scale, seed=seed)
 
 
@@ -77,6 +79,44 @@ def test_crops_are_square_inside_and_never_enlarged(noise: MakeSource, scale: tu
         assert bottom <= height
 
 
+@pytest.mark.parametrize("size", [(16, 24), (24, 10)])
+@pytest.mark.parametrize("scale", [(0.01, 0.02), (0.3, 0.9), (1.0, 1.0)])
+def test_crops_of_another_shape_keep_it(
+    noise: MakeSource, size: tuple[int, int], scale: tuple[float, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boxes, resize, (tall, wide) = [], Image.Image.resize, size
+
+    def spy(image: Image.Image, size: tuple[int, int], resample: Image.Resampling, box: tuple[float, ...]) -> Image.Image:
+        boxes.append((image.size, box))
+        return resize(image, size, resample, box=box)
+
+    drawn = crops(noise([*SIZES, (30, 24)]), size=size, scale=scale)
+    for index in range(len(SIZES) + 1):
+        drawn._read(index)  # before the spy watches
+    monkeypatch.setattr(Image.Image, "resize", spy)
+    for step in range(20):
+        assert drawn.batch(step, 4).shape == (4, 3, *size)
+    for (width, height), (left, top, right, bottom) in boxes:
+        assert (bottom - top) / (right - left) == pytest.approx(tall / wide)
+        assert bottom - top == pytest.approx(max(tall, min(bottom - top, scale[1] * min(height, width * tall / wide))))
+        assert min(left, top) >= 0
+        assert right <= width + 1e-9
+        assert bottom <= height + 1e-9
+
+
+def test_squares_are_cut_as_they_always_were(noise: MakeSource) -> None:
+    """A run of before goes on with the crops it would have had."""
+    source = noise(SIZES)
+    drawn, rng = crops(source).batch(3, 6), np.random.Generator(np.random.PCG64([0, 3]))
+    for crop in drawn:
+        image = source.read(int(rng.integers(len(SIZES))))
+        along, across, down, mirror = rng.random(4)
+        side = max(16.0, (0.3 + (0.9 - 0.3) * along) * min(image.size))
+        left, top = across * (image.width - side), down * (image.height - side)
+        pixels = np.asarray(image.resize((16, 16), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)))
+        assert np.array_equal(crop.permute(1, 2, 0).numpy(), pixels[:, ::-1] if mirror < 0.5 else pixels)
+
+
 def test_about_half_are_mirrored(noise: MakeSource) -> None:
     """Of a picture that fills the crop, only two versions are left."""
     batch = crops(noise([(16, 16)])).batch(0, 64)
@@ -95,6 +135,8 @@ def test_all_pictures_take_part(noise: MakeSource) -> None:
 def test_nothing_to_draw_from(noise: MakeSource) -> None:
     with pytest.raises(TokbenchError, match="no image of noise can be used for training at 16 px: all are unreadable or smaller"):
         crops(noise([None, (15, 40)])).batch(0, 1)
+    with pytest.raises(TokbenchError, match="no image of noise can be used for training at 16x24 px: all are unreadable or smaller"):
+        crops(noise([None, (16, 24)]), size=(16, 24)).batch(0, 1)
 
 
 @pytest.mark.parametrize("processes", [2, 3])

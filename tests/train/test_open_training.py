@@ -150,6 +150,24 @@ def test_a_recipe_of_ones_own(tokbench_cli, folder: Path, tmp_path: Path) -> Non
     assert "'my_recipes:NOTHING' is of type int, not tokbench.train.recipes.Recipe" in log
 
 
+def test_crops_need_not_be_square(tokbench_cli, folder: Path, tmp_path: Path) -> None:
+    base = ("train", "vqvae-tiny", "--data", folder, "--batch-size", 2, "--out", "mine", "--set", "quantizer=fsq")
+    status, _, log = tokbench_cli(*base, "--size", "16x24", "--steps", 2)
+    assert status == 0, log
+    with Image.open(tmp_path / "mine" / "samples" / "000002.png") as picture:
+        assert picture.size == (8 * 24, 2 * 16)
+    status, _, log = tokbench_cli(*base, "--size", "16x24", "--steps", 3, "--resume")
+    assert status == 0, log
+    status, _, log = tokbench_cli(*base, "--size", 16, "--steps", 4, "--resume")
+    assert (status, log.count("\n")) == (2, 1)
+    assert "mine holds a run with size 16x24, not 16; repeat the options it was started with" in log
+    status, _, log = tokbench_cli(*base, "--size", "16x0", "--steps", 1)
+    assert (status, log) == (
+        2,
+        "tokbench: --size takes a side of 1 to 8192 px, or height and width such as 576x1024; got '16x0'. See: tokbench train --help\n",
+    )
+
+
 def test_a_run_goes_on_for_more_steps_and_names_what_differs(tokbench_cli, folder: Path) -> None:
     base = ("train", "vqvae-tiny", "--data", folder, "--size", 16, "--batch-size", 2, "--out", "mine", "--set", "quantizer=fsq")
     assert tokbench_cli(*base, "--steps", 2)[0] == 0

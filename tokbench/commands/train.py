@@ -5,14 +5,14 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from tokbench.commands.console import DataOption, DeviceOption, bar, err, out, say, settings
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.precision import remark_on
-from tokbench.commands.values import whole
+from tokbench.commands.values import pixels, whole
 from tokbench.signals import Ended
 
 LINES = 20
@@ -31,7 +31,7 @@ def train(
     micro_batch: Annotated[
         int | None, whole("--micro-batch", low=1, help="Images the networks of a process see at once; saves memory [default: all].")
     ] = None,
-    size: Annotated[int | None, whole("--size", help="Side of the crops in pixels [default: the tokenizer's].")] = None,
+    size: Annotated[Any, pixels("--size", help="Side of the crops in pixels, or HxW [default: the tokenizer's].")] = None,
     device: DeviceOption = "cpu",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the networks; needs a compiler for C++ on a CPU.")] = False,
     out_dir: Annotated[Path | None, typer.Option("--out", help="Folder of the run [default: runs/train/RECIPE].")] = None,

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.image_size import Size, sides, size_text
 from tokbench.images import UnreadableImage
 from tokbench.ranks import Ranks
 
@@ -17,23 +18,24 @@ CACHE_BYTES = 1 << 30
 
 
 class RandomCrops:
-    """Square crops of random size, place and orientation, scaled with Lanczos and never enlarged.
+    """Crops of one shape and of random size, place and orientation, scaled with Lanczos and never enlarged.
 
     Args:
         source: Where pictures come from; those smaller than ``size`` or unreadable are left out.
-        size: Side of the crops in pixels.
-        scale: Smallest and largest side, as shares of a picture's short side.
+        size: Side of the crops in pixels, or height and width.
+        scale: Smallest and largest side, as shares of those of the largest crop of this shape: of squares, of a picture's short side.
         seed: Seed of the choice.
     """
 
-    def __init__(self, source: ImageSource, *, size: int, scale: tuple[float, float], seed: int) -> None:
+    def __init__(self, source: ImageSource, *, size: Size, scale: tuple[float, float], seed: int) -> None:
         self.source, self.size, self.scale, self.seed = source, size, scale, seed
+        self._height, self._width = sides(size)
         self._cache: dict[int, Image.Image] = {}
         self._cached_bytes = 0
         self._usable: set[int] = set()
         self._unusable: set[int] = set()
 
-    def batch(self, step: int, batch_size: int, share: Ranks | None = None) -> UInt8[Tensor, "b 3 s s"]:
+    def batch(self, step: int, batch_size: int, share: Ranks | None = None) -> UInt8[Tensor, "b 3 h w"]:
         """Draw the batch of one step, or one process's share of it.
 
         Args:
@@ -58,11 +60,12 @@ class RandomCrops:
         along, across, down, mirror = rng.random(4)
         if image is None or not wanted:
             return None
-        short = min(image.size)
         low, high = self.scale
-        side = max(float(self.size), (low + (high - low) * along) * short)
-        left, top = across * (image.width - side), down * (image.height - side)
-        crop = image.resize((self.size, self.size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+        share, tall, wide = low + (high - low) * along, self._height, self._width
+        height = max(float(tall), share * min(image.height, image.width * tall / wide))
+        width = max(float(wide), share * min(image.width, image.height * wide / tall))
+        left, top = across * (image.width - width), down * (image.height - height)
+        crop = image.resize((wide, tall), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
         pixels = np.asarray(crop)
         return pixels[:, ::-1] if mirror < 0.5 else pixels
 
@@ -77,7 +80,9 @@ class RandomCrops:
             image = self._read(index)
             if image is not None:
                 return image
-        raise TokbenchError(f"no image of {self.source.name} can be used for training at {self.size} px: all are unreadable or smaller")
+        raise TokbenchError(
+            f"no image of {self.source.name} can be used for training at {size_text(self.size)} px: all are unreadable or smaller"
+        )
 
     def _read(self, index: int) -> Image.Image | None:
         if index in self._cache:
@@ -86,7 +91,7 @@ class RandomCrops:
             image = self.source.read(index)
         except UnreadableImage:
             image = None
-        if image is None or min(image.size) < self.size:
+        if image is None or image.height < self._height or image.width < self._width:
             self._unusable.add(index)
             return None
         self._usable.add(index)

@@ -18,6 +18,7 @@ from tokbench.configs import plain
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_file, folder_lock, make_folder, open_log, write_bytes
+from tokbench.image_size import Size, sides, size_text
 from tokbench.images import to_float, to_uint8
 from tokbench.launch import by_the_first, joined, take_device
 from tokbench.layout import check_unpadded
@@ -78,7 +79,7 @@ def train(
             f"a batch of {recipe.batch_size} images does not divide among {ranks.world_size} processes; change --batch-size"
         )
     size = options.size or resolve(recipe.tokenizer)[1].image_size
-    check_unpadded(_config(recipe).layout(size, size), why="nothing is padded in training; take another --size")
+    check_unpadded(_config(recipe).layout(*sides(size)), why="nothing is padded in training; take another --size")
     if options.resume and not (options.out / CHECKPOINT).is_file():
         raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
     with joined(), ExitStack() as held:
@@ -95,11 +96,11 @@ def _train(
     recipe: Recipe,
     source: ImageSource,
     options: TrainOptions,
-    size: int,
+    size: Size,
     ranks: Ranks,
     progress: Callable[[int, int, dict[str, float]], None],
 ) -> TrainResult:
-    settings = {"recipe": json.dumps(plain(recipe), sort_keys=True), "size": size, "source": source.name}
+    settings = {"recipe": json.dumps(plain(recipe), sort_keys=True), "size": size_text(size), "source": source.name}
     device = take_device(usable_device(own_device(options.device)))
     torch.manual_seed(recipe.seed)
     objective = _build(recipe, options, size, ranks).to(device)
@@ -137,7 +138,7 @@ def _train(
     return TrainResult(done, done == recipe.steps, options.out / WEIGHTS, stopped)
 
 
-def _build(recipe: Recipe, options: TrainOptions, size: int, ranks: Ranks) -> Objective:
+def _build(recipe: Recipe, options: TrainOptions, size: Size, ranks: Ranks) -> Objective:
     model: Any = _new(recipe)
     if recipe.init_from is None and options.init_weights is not None:
         raise TokbenchError(f"{recipe.name} starts from random weights; leave --init-weights out")
@@ -163,7 +164,7 @@ def _build(recipe: Recipe, options: TrainOptions, size: int, ranks: Ranks) -> Ob
     objective = AutoencoderObjective(model.train(), recipe, perceptual)
     objective.fresh_codebook = not any(name.startswith("quantize.") and name.endswith(CODEBOOK) for name in fitting)
     if objective.codebook is not None and not objective.fresh_codebook:
-        objective.codebook.adopt(recipe.batch_size // ranks.world_size * model.layout(size, size).positions)
+        objective.codebook.adopt(recipe.batch_size // ranks.world_size * model.layout(*sides(size)).positions)
     return objective
 
 
@@ -236,8 +237,8 @@ def _samples(recipe: Recipe, options: TrainOptions, averaged: dict[str, Tensor],
         )
     images = to_uint8(decoded)
     rows = torch.cat([originals, images]).permute(0, 2, 3, 1)
-    size = rows.shape[1]
-    grid = rows.reshape(2, 8, size, size, 3).permute(0, 2, 1, 3, 4).reshape(2 * size, 8 * size, 3)
+    height, width = rows.shape[1:3]
+    grid = rows.reshape(2, 8, height, width, 3).permute(0, 2, 1, 3, 4).reshape(2 * height, 8 * width, 3)
     stream = io.BytesIO()
     Image.fromarray(grid.numpy()).save(stream, "PNG")
     write_bytes(options.out / SAMPLES / f"{step:06d}.png", stream.getvalue())

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from tokbench.image_size import Size, check_size
 from tokbench.weights.saved import TRAINED
 
 CHECKPOINT, LOG, SAMPLES, WEIGHTS = "checkpoint.pt", "log.jsonl", "samples", TRAINED
@@ -16,7 +17,7 @@ class TrainOptions:
 
     Args:
         out: Folder of the run.
-        size: Side of the crops; None takes the variant's own.
+        size: Side of the crops, or height and width; None takes the variant's own.
         device: Where to train.
         resume: Go on from the checkpoint in ``out``.
         init_weights: File to start from instead of ``init_from``'s own weights.
@@ -27,11 +28,11 @@ class TrainOptions:
         compiled: Whether the networks are compiled by ``torch.compile``.
 
     Raises:
-        ValueError: If a number is not positive.
+        ValueError: If a number is not positive, or there is no such size.
     """
 
     out: Path
-    size: int | None = None
+    size: Size | None = None
     device: str = "cpu"
     resume: bool = False
     init_weights: Path | None = None
@@ -41,6 +42,8 @@ class TrainOptions:
     compiled: bool = False
 
     def __post_init__(self) -> None:
+        if self.size is not None:
+            check_size(self.size)
         if min(self.log_every, self.save_every) < 1 or (self.micro_batch is not None and self.micro_batch < 1):
             raise ValueError(f"log_every, save_every and micro_batch must be positive, got {self}")
 
