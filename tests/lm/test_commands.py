@@ -96,7 +96,7 @@ def test_other_sizes_are_taken_where_they_are_asked_to_be(tokbench_cli: Cli, fol
     Image.new("RGB", (40, 30)).save(tmp_path / "wide.png")
     status, _, log = tokbench_cli("lm", "describe", "wide.png", "--model", folder)
     assert status == 2
-    assert log == "tokbench: wide.png is 30x40 px, 16x16 are taken; scale it, or take its centre square with --resize\n"
+    assert log == "tokbench: wide.png is 30x40 px, 16x16 are taken; scale it, or take its centre with --resize\n"
     assert tokbench_cli("lm", "describe", "wide.png", "--resize", "--model", folder)[0] == 0
 
 

@@ -132,7 +132,7 @@ def test_another_tokenizer_is_refused(tiny: LanguageModel, tmp_path: Path) -> No
 
 def test_a_grid_that_the_tokenizer_does_not_make(tiny: LanguageModel, patch_tokenizer: Tokenizer, tmp_path: Path) -> None:
     replace(tiny, grid=(2, 2)).save(tmp_path)
-    with pytest.raises(TokbenchError, match=r"files that do not fit together: patch/kmeans-1024 makes no square images of grid \(2, 2\)"):
+    with pytest.raises(TokbenchError, match=r"files that do not fit together: patch/kmeans-1024 makes no images of grid \(2, 2\)"):
         ImageModel.load(tmp_path, tokenizer=patch_tokenizer)
 
 

@@ -102,6 +102,46 @@ def test_images_are_encoded_once(patch_tokenizer: Tokenizer, tmp_path: Path, mon
     assert LanguageModel.load(tmp_path / "run").recipe["stages"][0]["steps"] == 3
 
 
+def test_images_need_not_be_square(tokbench_cli: Any, tmp_path: Path) -> None:
+    """A model of wide images is trained, goes on, draws, reads and is evaluated."""
+    folder = tmp_path / "mine"
+    for number in range(6):
+        (folder / f"class-{number % 2}").mkdir(parents=True, exist_ok=True)
+        pixels = np.random.default_rng(number).integers(256, size=(8, 12, 3), dtype=np.uint8).repeat(2, axis=0).repeat(2, axis=1)
+        Image.fromarray(pixels).save(folder / f"class-{number % 2}" / f"{number}.png")
+    words = [word for key, value in (SMALL | {"tasks.edit": 0, "warmup": 1}).items() for word in ("--set", f"{key}={value}")]
+    own = ("--data", folder, "--labels", "folder", "--steps", 1, "--batch-size", 2)
+    status, _, log = tokbench_cli("lm", "train", "pretrain", "-t", "patch", *own, "--size", "16x24", *words, "--out", "wide")
+    assert status == 0, log
+    model = LanguageModel.load(tmp_path / "wide")
+    assert (model.image_size, model.size, model.grid) == ((16, 24), (16, 24), (4, 6))
+    again = ("lm", "train", "quality", *own, "--model", "wide", "--set", "tasks.edit=0", "--set", "keep=none", "--out", "more")
+    status, _, log = tokbench_cli(*again, "--size", "24x16")
+    assert (status, log) == (2, "tokbench: wide reads images of 16x24 px, and --size 24x16 was given; leave --size out\n")
+    status, _, log = tokbench_cli(*again)
+    assert status == 0, log
+    picture = folder / "class-0" / "0.png"
+    for asked, size in (
+        (("generate", "class-0"), (24, 16)),
+        (("complete", picture), (4 + 24 + 4 + 24 + 4, 4 + 16 + 4)),  # what was given, and what was drawn
+        (("edit", picture, "make it red"), (4 + 24 + 4 + 24 + 4, 4 + 16 + 4)),
+    ):
+        status, _, log = tokbench_cli("lm", *asked, "--model", "more", "-o", "out.png", "--enlarge", 1)
+        assert status == 0, log
+        with Image.open(tmp_path / "out.png") as drawn:
+            assert drawn.size == size
+    assert tokbench_cli("lm", "describe", picture, "--model", "more")[0] == 0
+    real = ("lm", "evaluate", "more", "--data", folder, "--labels", "folder", "--prompts", 3, "--task", "complete", "--json")
+    status, out, log = tokbench_cli(*real)
+    assert status == 0, log
+    assert json.loads(out)["protocol"]["size"] == [16, 24]
+    status, _, log = tokbench_cli("lm", "evaluate", "more", "--prompts", 2)
+    assert (status, log.count("\n")) == (2, 1)
+    assert "scenes come in sizes 32, 64, 128, 256 px, and the model reads images of 16x24 px; give it others with --data" in log
+    status, _, log = tokbench_cli("lm", "train", "pretrain", "-t", "patch", "--data", "scenes", "--size", "32x64", "--out", "scenes")
+    assert (status, log) == (2, "tokbench: scenes come square, got 32x64; give --size one number, such as 32\n")
+
+
 def test_a_text_model_learns_images_by_adapters(painted: Path, tmp_path: Path) -> None:
     import tokenizers
     import transformers

@@ -31,7 +31,8 @@ class Studio:
 
     def __init__(self, model: ImageModel, name: str) -> None:
         self.name = name
-        self.size = model.model.image_size[0]
+        self.size = model.model.size
+        self.height, self.width = model.model.image_size
         self.guidance = f"{model.model.guidance:g}"
         self.edit_temperature = EDIT_TEMPERATURE
         self.hears_turns = knows_scenes(model.model)

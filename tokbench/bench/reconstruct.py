@@ -97,7 +97,7 @@ def read_pictures(specs: Sequence[str], size: Size, *, resize: bool = True) -> t
             raise TokbenchError(f"{spec} is not a readable image ({error}); give image files or photos/test/ID/NN") from error
         if not resize and (image.height, image.width) != protocol.shape:
             given, taken = f"{image.height}x{image.width}", "x".join(map(str, protocol.shape))
-            raise TokbenchError(f"{spec} is {given} px, {taken} are taken; scale it, or take its centre square with --resize")
+            raise TokbenchError(f"{spec} is {given} px, {taken} are taken; scale it, or take its centre with --resize")
         pictures.append((Path(spec).name, fit(image, protocol)))
     return pictures, credits
 

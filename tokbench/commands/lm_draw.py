@@ -48,7 +48,7 @@ GuidanceOption = Annotated[
     number("--guidance", help="How far to go from images of anything to those of the words [default: what the model says; 1 to edit]."),
 ]
 BatchOption = Annotated[int, whole("--batch-size", low=1, help="Sequences at once; changes no choice, but for rounding.")]
-ResizeOption = Annotated[bool, typer.Option("--resize", help="Take the centre square of an image, at the size of the model.")]
+ResizeOption = Annotated[bool, typer.Option("--resize", help="Take the centre of an image, at the size of the model.")]
 EnlargeOption = Annotated[int, whole("--enlarge", low=1, high=16, help="Pixels of the picture that a pixel becomes.")]
 
 SMALLER = "fewer images, a smaller --enlarge"
@@ -240,7 +240,7 @@ def _read(places: list[str], artist: ImageModel, *, resize: bool) -> UInt8[Tenso
 
     from tokbench.bench.reconstruct import read_pictures
 
-    pictures, _ = read_pictures(places, artist.model.image_size[0], resize=resize)
+    pictures, _ = read_pictures(places, artist.model.size, resize=resize)
     return torch.from_numpy(np.stack([pixels for _, pixels in pictures])).permute(0, 3, 1, 2).contiguous()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -23,7 +23,7 @@ from tokbench.commands.console import (
 )
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.precision import remark_on
-from tokbench.commands.values import whole
+from tokbench.commands.values import pixels, whole
 from tokbench.signals import Ended
 
 
@@ -55,7 +55,7 @@ def train(
     labels: LabelsOption = "source",
     captions: CaptionsOption = None,
     size: Annotated[
-        int | None, whole("--size", low=8, help="Side of images in pixels, where they are encoded [default: that of the model, or 64].")
+        Any, pixels("--size", low=8, help="Side of images in pixels, or HxW, where they are encoded [default: that of the model, or 64].")
     ] = None,
     setting: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe; may be repeated.")] = None,
     steps: Annotated[int | None, whole("--steps", help="Optimiser steps [default: the recipe's].")] = None,

@@ -129,7 +129,7 @@ def tokenizer_of(identity: TokenizerIdentity, given: Tokenizer | None, device: s
 
 def encoder(model: LanguageModel, tokenizer: Tokenizer | None, device: str) -> Callable[[Path], DiscreteTokens]:
     """Make what reads an image file as the model's images were read, and encodes it; the tokenizer is loaded at the first file."""
-    protocol = get_protocol(changes={"size": model.image_size[0]})
+    protocol = get_protocol(changes={"size": model.size})
     loaded: list[Tokenizer] = []
 
     def encode(path: Path) -> DiscreteTokens:

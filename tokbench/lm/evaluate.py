@@ -11,6 +11,7 @@ from tokbench.data.scenes.drawing import SCENE_SIZES
 from tokbench.data.scenes.random_scenes import scene_of
 from tokbench.data.scenes.split import SPLITS, SceneSplit
 from tokbench.errors import TokbenchError, unknown_name
+from tokbench.image_size import size_text
 from tokbench.lm.asking import check_text
 from tokbench.lm.evaluation import Evaluated, Stage, distance_figure, mean_figure, record_of, sampling_of, silent
 from tokbench.lm.examples import LONGER, complete_examples, describe_examples, draw_examples, edit_examples
@@ -93,10 +94,12 @@ def evaluate(artist: ImageModel, name: str, options: EvaluationOptions | None = 
         TokbenchError: If scenes are not drawn at the size of the model, or its text tokenizer cannot hold a prompt.
     """
     options, started = options or EvaluationOptions(), time.perf_counter()
-    size = artist.model.image_size[0]
-    if size not in SCENE_SIZES:
+    size = artist.model.size
+    if not isinstance(size, int) or size not in SCENE_SIZES:
         sizes = ", ".join(map(str, SCENE_SIZES))
-        raise TokbenchError(f"scenes come in sizes {sizes} px, and the model reads images of {size} px; give it others with --data")
+        raise TokbenchError(
+            f"scenes come in sizes {sizes} px, and the model reads images of {size_text(size)} px; give it others with --data"
+        )
     prompts = prompts_of(options.prompts, options.split, size=size, seed=options.seed)
     for text in (*prompts.words, *(prompts.instructions if "edit" in options.tasks else ())):
         check_text(text, artist.model.vocabulary)  # before anything is drawn

@@ -155,7 +155,7 @@ def evaluate_images(artist: ImageModel, folder: Path, options: ImageEvaluationOp
         data=data,
         split=split,
         prompts=count,
-        size=artist.model.image_size[0],
+        size=artist.model.size,
         seed=options.seed,
         tasks=tasks,
         sampling=sampling_of(options.sampling, artist.model, tasks),

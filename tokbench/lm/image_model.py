@@ -56,16 +56,16 @@ class ImageModel:
 
     Raises:
         TokbenchError: If the model was trained on codes of another tokenizer.
-        ValueError: If the model's images are not square, or not of the grid that the tokenizer gives them.
+        ValueError: If the model's images are not of the grid that the tokenizer gives them.
     """
 
     def __init__(self, model: LanguageModel, tokenizer: Tokenizer, *, precision: str = "fp32") -> None:
         check_same_tokenizer(tokenizer, model.identity)
         height, width = model.image_size
-        if height != width or tokenizer.layout(height, width).grid != model.grid:
-            raise ValueError(f"{tokenizer.name} makes no square images of grid {model.grid} at {height}x{width} px")
+        if tokenizer.layout(height, width).grid != model.grid:
+            raise ValueError(f"{tokenizer.name} makes no images of grid {model.grid} at {height}x{width} px")
         self.model, self.tokenizer, self.precision = model, tokenizer, precision
-        self._protocol = get_protocol(changes={"size": height, "precision": precision})
+        self._protocol = get_protocol(changes={"size": model.size, "precision": precision})
 
     @classmethod
     def load(cls, folder: str | Path, *, tokenizer: Tokenizer | None = None, device: str = "cpu", precision: str = "fp32") -> ImageModel:

@@ -16,7 +16,7 @@ from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.label_rules import LabelRule, has_labels
 from tokbench.feed.memmap import holds_export, holds_memmap
-from tokbench.image_size import square_side
+from tokbench.image_size import Size, square_side
 from tokbench.lm.edits import EDITS, Edits, check_edits
 from tokbench.lm.halves import HALVES, HalvedImages, check_grid
 from tokbench.lm.mixture import NO_EDITS, check_words
@@ -77,7 +77,7 @@ def gather(
     halves: Path | None = None,
     labels: LabelRule,
     captions: Sequence[str] = (),
-    size: int | None,
+    size: Size | None,
     wait: Callable[[], None],
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Material:
@@ -92,7 +92,7 @@ def gather(
         halves: Export of images whose lower half was hidden, as a run leaves it in its folder; None makes one where images are encoded.
         labels: Where labels of images come from.
         captions: Templates of captions, see ``tokbench.lm.templates``.
-        size: Side of images in pixels; None takes 64.
+        size: Side of images in pixels, or height and width; None takes 64.
         wait: Returns once all processes have called it.
         progress: Called with images encoded and in all.
 

@@ -25,6 +25,7 @@ from tokbench.feed.text_file import MOST_BYTES, FileText
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.feed.vocabulary_json import vocabulary_from_json, vocabulary_to_json
 from tokbench.files import cannot_write, replace_files, scratch_folder, write_bytes, write_text
+from tokbench.image_size import Size, as_size
 from tokbench.json_files import read_json, read_regular
 from tokbench.lm.network import quiet, read_network
 from tokbench.tokenizers.zoo import usable_device
@@ -70,6 +71,11 @@ class LanguageModel:
         embeddings = self.network.get_input_embeddings().get_parameter("weight").shape[0]
         if embeddings < self.vocabulary.size:
             raise ValueError(f"the weights have {embeddings} ids, the vocabulary has {self.vocabulary.size}")
+
+    @property
+    def size(self) -> Size:
+        """Size of its images: a side, or height and width."""
+        return as_size(*self.image_size)
 
     @property
     def identity(self) -> TokenizerIdentity:

@@ -62,7 +62,7 @@ class RealImages:
         if not self.fitted and image.size != (width, height):
             raise TokbenchError(
                 f"{self.source.record(index)} is {image.height}x{image.width} px, the model was trained on {height}x{width}; scale the images, "
-                "or take their centre squares with --resize"
+                "or take their centres with --resize"
             )
         return np.array(fit(image, self.protocol))
 
@@ -115,7 +115,7 @@ def open_real(
         TokbenchError: If there are none, or options are given that they have no use for. If an export is of another tokenizer or size,
             has views, or its images are not at hand.
     """
-    folder, size = Path(place).expanduser(), model.image_size[0]
+    folder, size = Path(place).expanduser(), model.size
     if is_encoded(place):
         check_captions(place, captions)
         if labels != "source" or resize:
@@ -128,9 +128,11 @@ def open_real(
 def _exported(data: TokenDataset, model: LanguageModel) -> RealImages:
     """The images of an export, with its words."""
     check_data(data, model.vocabulary)
-    how, own = data.job.preparation, model.image_size[0]
+    how, own = data.job.preparation, model.size
     if how.size != own:
-        raise TokbenchError(f"{data.folder} holds images of {size_text(how.size)} px, the model was trained on {own} px; give others")
+        raise TokbenchError(
+            f"{data.folder} holds images of {size_text(how.size)} px, the model was trained on {size_text(own)} px; give others"
+        )
     if data.job.views > 1:
         raise TokbenchError(f"{data.folder} holds views of images; give the images themselves")
     try:

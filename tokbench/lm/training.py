@@ -15,6 +15,7 @@ from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.origin import source_of
 from tokbench.feed.text_file import FileText
 from tokbench.files import make_folder, write_text
+from tokbench.image_size import Size, size_text
 from tokbench.json_files import read_json
 from tokbench.lm.beginning import begin, digest_of, encoder, open_learned, open_text_model, sha256_of, tokenizer_of
 from tokbench.lm.checkpoint import CHECKPOINT
@@ -67,7 +68,7 @@ class Inputs:
         reward: Judges images by their words; None judges scenes by their reader, and nothing else.
         labels: Where labels of images come from.
         captions: Templates of captions that have the name of a class in them.
-        size: Side of images in pixels; None takes that of the model, or 64.
+        size: Side of images in pixels, or height and width; None takes that of the model, or 64.
     """
 
     data: str | None = None
@@ -80,7 +81,7 @@ class Inputs:
     reward: str | None = None
     labels: LabelRule = "source"
     captions: tuple[str, ...] = ()
-    size: int | None = None
+    size: Size | None = None
 
 
 def run_stage(
@@ -195,12 +196,14 @@ class _Run:
         """Where this process works."""
         return own_device(self.options.device)
 
-    def encoding(self, learned: LanguageModel) -> tuple[Tokenizer, int]:
-        """The tokenizer and the side of images that a model reads; another one that is given is refused before anything is encoded."""
-        given, side = self.inputs, learned.image_size[0]
-        if given.size not in (None, side):
-            raise TokbenchError(f"{given.model} reads images of {side} px, and --size {given.size} was given; leave --size out")
-        return tokenizer_of(learned.identity, given.tokenizer, self.device), side
+    def encoding(self, learned: LanguageModel) -> tuple[Tokenizer, Size]:
+        """The tokenizer and the size of images that a model reads; another one that is given is refused before anything is encoded."""
+        given, size = self.inputs, learned.size
+        if given.size is not None and given.size != size:
+            raise TokbenchError(
+                f"{given.model} reads images of {size_text(size)} px, and --size {size_text(given.size)} was given; leave --size out"
+            )
+        return tokenizer_of(learned.identity, given.tokenizer, self.device), size
 
     def text(self, material: Material) -> Path | None:
         """The file of the text tokenizer of a model from scratch; None for bytes."""

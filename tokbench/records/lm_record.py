@@ -8,6 +8,7 @@ from typing import Any
 
 from tokbench.configs import UNLESS_DEFAULT, plain
 from tokbench.errors import TokbenchError
+from tokbench.image_size import Size, check_size
 from tokbench.records.record import Environment, MetricResult, TokenizerInfo, TokensInfo, built_record, slim
 
 SCHEMA = 1
@@ -47,7 +48,7 @@ class EvaluationProtocol:
         split: ``test``, unseen scenes of seen combinations, or ``held-out``, of combinations that no training scene has. Of the embedded
             photos ``test`` or ``train``, and ``given`` of other images.
         prompts: How many scenes and edits, or images, are asked for.
-        size: Side of the images in pixels.
+        size: Side of the images in pixels, or height and width.
         seed: Seed of scenes and samples.
         tasks: What is measured.
         sampling: Settings of sampling.
@@ -65,7 +66,7 @@ class EvaluationProtocol:
     data: str
     split: str
     prompts: int
-    size: int
+    size: Size
     seed: int
     tasks: tuple[str, ...]
     sampling: dict[str, Any]
@@ -77,6 +78,7 @@ class EvaluationProtocol:
     reward: str | None = field(default=None, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
+        check_size(self.size)
         if self.prompts < 2 or self.reference < 2 or self.training_scenes < 0 or self.seed < 0:
             raise ValueError(
                 "prompts and reference are at least 2, training_scenes and seed at least 0, "

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from tokbench.escapes import visible
+from tokbench.image_size import Size, size_text
 from tokbench.records.lm_record import LanguageModelRecord
 from tokbench.report.lineage import in_order
 from tokbench.report.sections import told_apart
@@ -56,7 +57,7 @@ def model_groups(records: Sequence[LanguageModelRecord]) -> list[ModelGroup]:
     Returns:
         The groups in the order of their first records.
     """
-    groups: dict[tuple[str, int, int, int, str | None], list[int]] = {}
+    groups: dict[tuple[str, int, Size, int, str | None], list[int]] = {}
     for place in in_order(records):
         protocol = records[place].protocol
         groups.setdefault((protocol.data, protocol.prompts, protocol.size, protocol.seed, protocol.data_sha256), []).append(place)
@@ -76,7 +77,7 @@ def _group(records: Sequence[LanguageModelRecord], places: Sequence[int]) -> Mod
     names = row_names([records[next(iter(row.places.values()))] for row in found])
     splits = dict.fromkeys(split for row in found for split in row.places)
     protocol = records[places[0]].protocol
-    title = visible(f"{counted(protocol.prompts, 'prompt')} of {protocol.data} at {protocol.size} px, seed {protocol.seed}")
+    title = visible(f"{counted(protocol.prompts, 'prompt')} of {protocol.data} at {size_text(protocol.size)} px, seed {protocol.seed}")
     return ModelGroup(
         title,
         tuple(sorted(splits, key=lambda split: SPLITS.index(split) if split in SPLITS else len(SPLITS))),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tokbench.image_size import size_text
 from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.lm_record import GROUP, LanguageModelRecord
 from tokbench.records.store import Rows
@@ -136,7 +137,7 @@ def lm_tables(records: Sequence[LanguageModelRecord], rows: Sequence[Rows] = ())
     sections: dict[tuple[str, str | None], list[int]] = {}
     for place in in_order(records):
         record = records[place]
-        label = f"{record.protocol.label} at {record.protocol.size} px"
+        label = f"{record.protocol.label} at {size_text(record.protocol.size)} px"
         sections.setdefault((label, record.protocol.data_sha256), []).append(place)
     tables = []
     for (label, _), places in sections.items():
