@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 MOST_NETWORKS, MOST_PARTS, MOST_IMPORTS = 1.15, 1.08, 3.0
@@ -50,8 +51,8 @@ class Imports:
             self.seconds += time.perf_counter() - begun
 
 
-def command(name: str, limit: int | None) -> dict[str, float]:
-    """Seconds of the command, and of its imports."""
+def command(name: str, limit: int | None) -> dict[str, Any]:
+    """Seconds of the command and of its imports, and how its record says that it ran."""
     few = [] if limit is None else ["--limit", str(limit)]
     with tempfile.TemporaryDirectory() as place, Imports() as imports:
         begun = time.perf_counter()
@@ -59,7 +60,22 @@ def command(name: str, limit: int | None) -> dict[str, float]:
 
         app(["run", "-t", name, "--data", "photos", *few, "--out", place], standalone_mode=False)
         whole = time.perf_counter() - begun
-    return {"command": whole, "imports": imports.seconds}
+        ran = conditions(Path(place))
+    return {"command": whole, "imports": imports.seconds, "ran": ran}
+
+
+def conditions(place: Path) -> str:
+    """Under which protocol and with which metrics the one record in a folder was made, and which figures it has no number for."""
+    from tokbench.bench.metrics import measured_by
+    from tokbench.records.figures import known_figure
+    from tokbench.records.store import find_records
+
+    ((_, record),) = find_records([place])
+    usual = {key for metric in measured_by(record.protocol) for key in metric.figure_names()}
+    title = {key: info.title if (info := known_figure(key, [result.info])) else key for key, result in record.metrics.items()}
+    there, lacking = ([title[key] for key, result in record.metrics.items() if result.measured is which] for which in (True, False))
+    which = "the default metrics" if usual == record.metrics.keys() else ", ".join(there)
+    return f"under {record.protocol_label}, with {which}{', without ' * bool(lacking)}{', '.join(lacking)}"
 
 
 def parts(name: str, limit: int | None, *, calls: int = 8) -> dict[str, float]:
@@ -105,7 +121,7 @@ def parts(name: str, limit: int | None, *, calls: int = 8) -> dict[str, float]:
     return found
 
 
-def measured(name: str, limit: int | None, threads: int) -> dict[str, float]:
+def measured(name: str, limit: int | None, threads: int) -> dict[str, Any]:
     """One round, in a process and with a cache of its own."""
     with tempfile.TemporaryDirectory() as cache:
         environment = dict(os.environ) | {"TOKBENCH_CACHE": cache, "OMP_NUM_THREADS": str(threads)}
@@ -115,7 +131,7 @@ def measured(name: str, limit: int | None, threads: int) -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def row(name: str, rounds: Sequence[dict[str, float]]) -> str:
+def row(name: str, rounds: Sequence[dict[str, Any]]) -> str:
     """Medians over rounds; ratios are medians of each round's own."""
     after = [one["command"] - one["imports"] for one in rounds]
     networks = [one["encode"] + one["decode"] + one["judges"] for one in rounds]
@@ -150,8 +166,15 @@ def main() -> None:
     block.say(f"{machine()}. {of}, nothing cached, median of {given.rounds} processes.\n")
     block.say("| tokenizer | imports, s | run after imports, s | networks, s | all parts, s | run / networks | run / parts |")
     block.say("|---|---:|---:|---:|---:|---:|---:|")
+    ran: dict[str, list[str]] = {}
     for name in given.tokenizers:
-        block.say(row(name, [measured(name, given.limit, given.threads) for _ in range(given.rounds)]))
+        rounds = [measured(name, given.limit, given.threads) for _ in range(given.rounds)]
+        block.say(row(name, rounds))
+        for one in dict.fromkeys(each["ran"] for each in rounds):
+            ran.setdefault(one, []).append(name)
+    block.say()
+    for one, names in ran.items():
+        block.say(f"Ran {one}{'' if len(ran) == 1 else ': ' + ', '.join(names)}.")
     block.say(f"\nAims: {MOST_IMPORTS:g} s of imports, {MOST_NETWORKS} of the networks, {MOST_PARTS} of the parts.")
     block.end()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,8 +13,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tokbench.bench.metrics import measured_by
+from tokbench.bench.runner import run
 from tokbench.data.folder import FolderSource
 from tokbench.records.protocol import get_protocol
+from tokbench.records.record import MetricResult
+from tokbench.records.store import write_record
 
 Load = Callable[[str], ModuleType]
 
@@ -84,3 +89,17 @@ def test_a_round_measures_every_part(script: Load, capsys: pytest.CaptureFixture
     assert set(found) == {"encode", "decode", "judges", "reading", "metrics", "end"}
     assert all(seconds >= 0 for seconds in found.values())
     assert json.dumps(found)
+
+
+def test_the_record_says_how_a_round_ran(script: Load, tmp_path: Path, folder: Path) -> None:
+    conditions = script("benchmarks/overhead.py").conditions
+    record = run("pixel/palette-512", folder, protocol=get_protocol(changes={"size": 16}), metrics=("psnr",)).record
+    psnr, lacking = record.metrics["psnr"], {"rfid": MetricResult(reason="the Inception weights are not here")}
+    usual = {key: psnr for metric in measured_by(record.protocol) for key in metric.figure_names()}
+    for name, metrics, said in (
+        ("usual", usual | lacking, "with the default metrics, without rFID"),
+        ("whole", usual, "with the default metrics"),
+        ("two", {"psnr": psnr} | lacking, "with PSNR, without rFID"),
+    ):
+        write_record(replace(record, metrics=metrics), {}, tmp_path / name)
+        assert conditions(tmp_path / name) == f"under photos-64+data=pictures+size=16, {said}"
