@@ -10,7 +10,40 @@ from tokbench.tokenizers.normalisation import Normalisation
 
 
 @dataclass(frozen=True)
-class AutoencoderKLConfig(LibraryConfig):
+class LatentsConfig(LibraryConfig):
+    """Continuous latents, of a class that calls their channels as most do.
+
+    Args:
+        settings: Settings of the class.
+        library_class: The class.
+    """
+
+    @property
+    def channels(self) -> int:
+        """Latent channels."""
+        return self.number("latent_channels")
+
+
+@dataclass(frozen=True)
+class PosteriorConfig(LatentsConfig):
+    """Latents of a Gaussian for each position.
+
+    Args:
+        settings: Settings of the class.
+        library_class: The class.
+        posterior: Whether encode returns the posterior's mean or a sample (which needs seeds).
+    """
+
+    posterior: Literal["mean", "sample"] = "mean"
+
+    @property
+    def encode_is_stochastic(self) -> bool:
+        """Only with ``posterior="sample"``."""
+        return self.posterior == "sample"
+
+
+@dataclass(frozen=True)
+class AutoencoderKLConfig(PosteriorConfig):
     """Continuous latents, one stride of 2 between blocks. Latents are raw: ``scaling_factor`` and ``shift_factor`` are not applied.
 
     Args:
@@ -20,26 +53,15 @@ class AutoencoderKLConfig(LibraryConfig):
     """
 
     library_class: Literal["AutoencoderKL"] = "AutoencoderKL"
-    posterior: Literal["mean", "sample"] = "mean"
 
     @property
     def stride(self) -> int:
         """Pixels a latent covers along each axis."""
-        return 2 ** (len(self.listed("block_out_channels")) - 1)
-
-    @property
-    def channels(self) -> int:
-        """Latent channels."""
-        return self.number("latent_channels")
-
-    @property
-    def encode_is_stochastic(self) -> bool:
-        """Only with ``posterior="sample"``."""
-        return self.posterior == "sample"
+        return self.halved("block_out_channels")
 
 
 @dataclass(frozen=True)
-class ConsistencyDecoderConfig(LibraryConfig):
+class ConsistencyDecoderConfig(PosteriorConfig):
     """The encoder of ``AutoencoderKL`` with a decoder that turns noise into the image; it scales the raw latents itself.
 
     Args:
@@ -50,23 +72,12 @@ class ConsistencyDecoderConfig(LibraryConfig):
     """
 
     library_class: Literal["ConsistencyDecoderVAE"] = "ConsistencyDecoderVAE"
-    posterior: Literal["mean", "sample"] = "mean"
     decoder_steps: Literal[2] = 2
 
     @property
     def stride(self) -> int:
         """Pixels a latent covers along each axis."""
-        return 2 ** (len(self.listed("encoder_block_out_channels")) - 1)
-
-    @property
-    def channels(self) -> int:
-        """Latent channels."""
-        return self.number("latent_channels")
-
-    @property
-    def encode_is_stochastic(self) -> bool:
-        """Only with ``posterior="sample"``."""
-        return self.posterior == "sample"
+        return self.halved("encoder_block_out_channels")
 
     @property
     def decode_is_stochastic(self) -> bool:
@@ -88,7 +99,7 @@ class VQModelConfig(LibraryConfig):
     @property
     def stride(self) -> int:
         """Pixels a token covers along each axis."""
-        return 2 ** (len(self.listed("block_out_channels")) - 1)
+        return self.halved("block_out_channels")
 
     @property
     def codebook_size(self) -> int:
@@ -97,7 +108,7 @@ class VQModelConfig(LibraryConfig):
 
 
 @dataclass(frozen=True)
-class AutoencoderTinyConfig(LibraryConfig):
+class AutoencoderTinyConfig(LatentsConfig):
     """Continuous latents, raw: neither squeezed into [0, 1] nor rounded to bytes, as the library's ``forward`` does.
 
     Args:
@@ -110,18 +121,13 @@ class AutoencoderTinyConfig(LibraryConfig):
     @property
     def stride(self) -> int:
         """Pixels a latent covers along each axis."""
-        down = 2 ** (len(self.listed("num_encoder_blocks")) - 1)
+        down = self.halved("num_encoder_blocks")
         up = self.number("upsampling_scaling_factor") ** (len(self.listed("num_decoder_blocks")) - 1)
         return _same(down, up)
 
-    @property
-    def channels(self) -> int:
-        """Latent channels."""
-        return self.number("latent_channels")
-
 
 @dataclass(frozen=True)
-class AutoencoderDCConfig(LibraryConfig):
+class AutoencoderDCConfig(LatentsConfig):
     """Continuous latents, raw: ``scaling_factor`` is not applied.
 
     Args:
@@ -135,11 +141,6 @@ class AutoencoderDCConfig(LibraryConfig):
     def stride(self) -> int:
         """Pixels a latent covers along each axis."""
         return _same(_dc_stride(self.listed("encoder_layers_per_block")), _dc_stride(self.listed("decoder_layers_per_block")))
-
-    @property
-    def channels(self) -> int:
-        """Latent channels."""
-        return self.number("latent_channels")
 
     @property
     def normalisation(self) -> Normalisation | None:
@@ -165,7 +166,7 @@ FRAMES = (
 
 
 @dataclass(frozen=True)
-class GaussianConfig(LibraryConfig):
+class GaussianConfig(PosteriorConfig):
     """Continuous latents, raw, of the further classes that take images, one of video for clips of one frame.
 
     Args:
@@ -194,7 +195,6 @@ class GaussianConfig(LibraryConfig):
         "AutoencoderKLKVAE",
         "AutoencoderKLKVAEVideo",
     ]
-    posterior: Literal["mean", "sample"] = "mean"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -206,17 +206,17 @@ class GaussianConfig(LibraryConfig):
         """Pixels a position covers along each axis."""
         match self.library_class:
             case "AutoencoderKLWan" | "AutoencoderKLQwenImage" | "AutoencoderKLQwenImage21":
-                return self.patch * 2 ** (len(self.listed("dim_mult")) - 1)
+                return self.patch * self.halved("dim_mult")
             case "AutoencoderKLLTXVideo":
                 return self.patch * 2 ** sum(map(bool, self.values.get("spatio_temporal_scaling", ())))
             case "AutoencoderKLFlux2":
-                return self.patch * 2 ** (len(self.listed("block_out_channels")) - 1)
+                return self.patch * self.halved("block_out_channels")
             case "AutoencoderKLCogVideoX" | "AutoencoderKLMagvit":
-                return 2 ** (len(self.listed("block_out_channels")) - 1)
+                return self.halved("block_out_channels")
             case "AutoencoderKLKVAE" | "AutoencoderKLKVAEVideo":
-                return 2 ** (len(self.listed("ch_mult")) - 1)
+                return self.halved("ch_mult")
             case "AsymmetricAutoencoderKL":
-                return _same(2 ** (len(self.listed("down_block_out_channels")) - 1), 2 ** (len(self.listed("up_block_out_channels")) - 1))
+                return _same(self.halved("down_block_out_channels"), self.halved("up_block_out_channels"))
             case _:
                 return self.number("spatial_compression_ratio")
 
@@ -224,8 +224,9 @@ class GaussianConfig(LibraryConfig):
     def channels(self) -> int:
         """Values of a position; FLUX.2's are read in squares, of ``patch`` latents a side."""
         if self.library_class == "AutoencoderKLFlux2":
-            return self.patch**2 * self.number("latent_channels")
-        return self.number(next((name for name in ("z_dim", "z_channels") if name in self.values), "latent_channels"))
+            return self.patch**2 * super().channels
+        name = next((name for name in ("z_dim", "z_channels") if name in self.values), None)
+        return super().channels if name is None else self.number(name)
 
     @property
     def patch(self) -> int:
@@ -242,11 +243,6 @@ class GaussianConfig(LibraryConfig):
         channels = 4 if self.library_class == "AutoencoderKLQwenImage21" else 3
         squared = self.library_class in ("AutoencoderKLWan", "AutoencoderKLQwenImage21")
         return channels * self.patch**2 if squared else channels
-
-    @property
-    def encode_is_stochastic(self) -> bool:
-        """Only with ``posterior="sample"``."""
-        return self.posterior == "sample"
 
 
 def _dc_stride(layers: list[int]) -> int:

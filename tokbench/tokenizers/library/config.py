@@ -60,6 +60,14 @@ class LibraryConfig:
             raise ValueError(f"{name} of {self.library_class} must be a list of whole numbers, one a level, got {value!r}")
         return value
 
+    def halved(self, name: str) -> int:
+        """How many pixels a position of the last level covers along each axis, if each has half the sides of the one before.
+
+        Args:
+            name: A setting that lists something of every level.
+        """
+        return int(2 ** (len(self.listed(name)) - 1))
+
     def _value(self, name: str) -> Any:
         if name not in self.values:
             raise ValueError(f"settings of {self.library_class} lack {name}")

@@ -23,7 +23,7 @@ class Emu3VQVAEConfig(LibraryConfig):
     @property
     def stride(self) -> int:
         """Pixels a token covers along each axis."""
-        return 2 ** (len(self.listed("channel_multiplier")) - 1)
+        return self.halved("channel_multiplier")
 
     @property
     def codebook_size(self) -> int:
