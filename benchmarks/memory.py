@@ -32,7 +32,7 @@ from tokbench.bench.memory import peak_memory
 from tokbench.bench.metrics.frechet import FrechetMetric
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.runner import RunOptions, run
-from tokbench.records.figures import FigureInfo
+from tokbench.records.figure_info import FigureInfo
 
 KINDS = ("folder", "tar", "parquet")
 TIMES, SIDE, ROW_GROUP, FEATURES = 10, 32, 100, 64

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tokbench.errors import TokbenchError
-from tokbench.records.figures import BY_KEY, FigureInfo
+from tokbench.records.figure_info import FigureInfo
+from tokbench.records.figures import BY_KEY
 from tokbench.records.protocol import PRESETS
 from tokbench.records.record import Record
 from tokbench.records.store import find_records, read_rows

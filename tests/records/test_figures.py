@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from tokbench.bench.metrics import metric_classes
-from tokbench.records.figures import BY_KEY, FIGURES, RATES, SPEEDS, FigureInfo, figures_of
+from tokbench.records.figure_info import FigureInfo
+from tokbench.records.figures import BY_KEY, FIGURES, RATES, SPEEDS, figures_of
 from tokbench.weights.assets import is_asset
 
 ROOT = Path(__file__).parents[2]

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from tokbench.configs import plain
-from tokbench.records.figures import FigureInfo
+from tokbench.records.figure_info import FigureInfo
 from tokbench.records.record import MetricResult
 
 ROOT = Path(__file__).parents[2] / "results"

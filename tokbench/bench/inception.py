@@ -12,7 +12,7 @@ from tokbench.bench.context import MetricContext
 from tokbench.bench.inception_input import InceptionInput
 from tokbench.bench.networks import FeatureNetwork, read_inception
 from tokbench.errors import TokbenchError
-from tokbench.records.figures import FigureInfo
+from tokbench.records.figure_info import FigureInfo
 from tokbench.weights.assets import asset_path, get_asset
 from tokbench.weights.judges import check_file
 

@@ -14,7 +14,8 @@ from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.observation import Listing, Subject
 from tokbench.configs import canonical_json, plain
-from tokbench.records.figures import BY_KEY, FigureInfo
+from tokbench.records.figure_info import FigureInfo
+from tokbench.records.figures import BY_KEY
 from tokbench.records.intervals import Interval
 from tokbench.records.left_out import WITHOUT, parts_of
 from tokbench.records.record import CodebookUse, MetricResult

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tokbench.records.figures import FigureInfo
+from tokbench.records.figure_info import FigureInfo
 
 
 def _row(key: str, title: str, unit: str, better: bool | None, meaning: str, study: str, **more: object) -> FigureInfo:

@@ -15,7 +15,8 @@ from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.json_files import read_json
 from tokbench.records.earlier import upgraded
-from tokbench.records.figures import BY_KEY, FigureInfo, known_figure
+from tokbench.records.figure_info import FigureInfo
+from tokbench.records.figures import BY_KEY, known_figure
 from tokbench.records.intervals import Interval
 from tokbench.records.protocol import Protocol
 

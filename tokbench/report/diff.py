@@ -11,7 +11,8 @@ from typing import Any, Literal
 from tokbench.configs import canonical_json, flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
-from tokbench.records.figures import FIGURES, FigureInfo, known_figure
+from tokbench.records.figure_info import FigureInfo
+from tokbench.records.figures import FIGURES, known_figure
 from tokbench.records.intervals import Interval
 from tokbench.records.protocol import value_text, without_rounding
 from tokbench.records.record import MetricResult, Record

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from tokbench.records.figures import FigureInfo
+from tokbench.records.figure_info import FigureInfo
 from tokbench.report.diff import Change, Difference
 from tokbench.report.table import EXACT, Cell, Column, Table, column_of
 from tokbench.report.training import JUDGE_NOTE, TRAINED_MARK, TRAINED_NOTE, UNKNOWN_NOTE, judge_mark

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from tokbench.records.figures import FIGURES, RATES, SPEEDS, FigureInfo
+from tokbench.records.figure_info import FigureInfo
+from tokbench.records.figures import FIGURES, RATES, SPEEDS
 from tokbench.report.table import Cell, Column, Table
 from tokbench.weights.assets import get_asset
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from tokbench.errors import TokbenchError
-from tokbench.records.figures import BY_KEY, FIGURES, RATES, SPEEDS, FigureInfo, figures_of, known_figure
+from tokbench.records.figure_info import FigureInfo
+from tokbench.records.figures import BY_KEY, FIGURES, RATES, SPEEDS, figures_of, known_figure
 from tokbench.records.intervals import Interval
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows

@@ -17,7 +17,7 @@ from tokbench.bench.metrics.to_reference import ReferenceFrechet
 from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.plugins import hint, import_class
-from tokbench.records.figures import FigureInfo
+from tokbench.records.figure_info import FigureInfo
 from tokbench.records.protocol import Protocol
 
 

@@ -14,7 +14,8 @@ from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.frechet import FrechetMetric
 from tokbench.bench.timm_network import check_name, timm_network
 from tokbench.errors import TokbenchError
-from tokbench.records.figures import BY_KEY, LONGEST, figures_of
+from tokbench.records.figure_info import LONGEST
+from tokbench.records.figures import BY_KEY, figures_of
 from tokbench.weights.assets import TIMM
 
 DINOV2 = "vit_large_patch14_dinov2.lvd142m"

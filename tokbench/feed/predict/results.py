@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from tokbench.bench.readout import judged
 from tokbench.conduct import Misbehaved
-from tokbench.records.figures import FigureInfo
+from tokbench.records.figure_info import FigureInfo
 from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.prediction_figures import BY_KEY, keys_of_study
 from tokbench.records.record import MetricResult

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tokbench.configs import canonical_json, flat, plain
-from tokbench.records.figures import FigureInfo
+from tokbench.records.figure_info import FigureInfo
 from tokbench.records.protocol import value_text
 from tokbench.records.record import Record
 from tokbench.records.references import REFERENCE, against_reference, identity_of, reference_of

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from tokbench.escapes import visible
-from tokbench.records.figures import FIGURES, FigureInfo, known_figure
+from tokbench.records.figure_info import FigureInfo
+from tokbench.records.figures import FIGURES, known_figure
 from tokbench.records.intervals import Interval
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows

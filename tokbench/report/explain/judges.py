@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from tokbench.configs import canonical_json
-from tokbench.records.figures import FigureInfo
+from tokbench.records.figure_info import FigureInfo
 from tokbench.records.record import MetricResult
 from tokbench.records.references import REFERENCE, identity_of
 from tokbench.report.comparable import COUNTED

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from tokbench.errors import TokbenchError
-from tokbench.records.figures import FigureInfo, known_figure
+from tokbench.records.figure_info import FigureInfo
+from tokbench.records.figures import known_figure
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import Environment, Record, TokenizerInfo
 from tokbench.records.references import REFERENCE, reference_of
