@@ -1,4 +1,4 @@
-"""Files are whole or absent: whatever fails, whoever is killed, and whoever else writes."""
+"""Files, and several that belong together, are whole or absent: whatever fails, whoever is killed, and whoever else writes."""
 
 import errno
 import json
@@ -10,18 +10,8 @@ from pathlib import Path
 import pytest
 
 from tokbench.errors import TokbenchError
-from tokbench.files import (
-    Busy,
-    Taken,
-    atomic_file,
-    atomic_folder,
-    atomic_unit,
-    cannot_write,
-    folder_lock,
-    partial_name,
-    remove_abandoned,
-    write_text,
-)
+from tokbench.file_units import Taken, atomic_folder, atomic_unit
+from tokbench.files import Busy, atomic_file, cannot_write, folder_lock, partial_name, remove_abandoned, write_text
 
 NAMES = ("a.parquet", "a", "a.json")
 
@@ -130,7 +120,7 @@ def test_a_unit_is_whole_or_absent_wherever_the_process_is_killed(tmp_path):
     found = killed_everywhere(
         tmp_path,
         """
-from tokbench.files import Taken, atomic_unit
+from tokbench.file_units import Taken, atomic_unit
 def write(folder, name):
     with atomic_unit(folder, [f"{name}.parquet", name, f"{name}.json"]) as draft:
         (draft / f"{name}.parquet").write_text("rows")
@@ -334,7 +324,7 @@ def test_a_folder_is_whole_or_absent_wherever_the_process_is_killed(tmp_path):
     found = killed_everywhere(
         tmp_path,
         """
-from tokbench.files import Taken, atomic_folder
+from tokbench.file_units import Taken, atomic_folder
 def subject(folder):
     (folder / "a").mkdir()
     write(folder)
@@ -362,9 +352,9 @@ def again(folder):
 
 def test_very_many_files_are_put_on_the_disk_at_once(tmp_path, monkeypatch):
     calls = []
-    monkeypatch.setattr("tokbench.files.MOST_SYNCED_ALONE", 3)
-    monkeypatch.setattr("tokbench.files.os.sync", lambda: calls.append("all"))
-    monkeypatch.setattr("tokbench.files._sync_file", lambda path: calls.append(path.name))
+    monkeypatch.setattr("tokbench.file_units.MOST_SYNCED_ALONE", 3)
+    monkeypatch.setattr("tokbench.file_units.os.sync", lambda: calls.append("all"))
+    monkeypatch.setattr("tokbench.file_units._sync_file", lambda path: calls.append(path.name))
     for count, expected in ((2, ["0", "1"]), (3, ["all"]), (5, ["all"])):
         with atomic_folder(tmp_path / str(count)) as draft:
             for number in range(count):

@@ -4,7 +4,8 @@ A file is written under a hidden name beside its place and moved there. What a k
 taken away by the next write to the same place: its lock went with the process.
 
     .NAME.partial   a file until it is whole; locked by the process that writes it
-    .NAME.draft/    several files that belong together, until NAME, the last of them, is there; its ``lock`` is locked
+
+Files that belong together are those of ``tokbench.file_units``.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ import io
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from itertools import chain, islice
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,11 +31,10 @@ except ImportError:  # Windows has no such locks; there nothing guards against t
 LONGEST_NAME = 255
 """Bytes of a file name on most file systems."""
 
-MOST_SYNCED_ALONE = 1_000
-"""Files of a folder that are put on the disk one by one: a call may take milliseconds, and there may be millions of files."""
+DRAFT = ".draft"
+"""Ending of the hidden folder that several files lie in until they are whole."""
 
-_PARTIAL, _DRAFT, _LOCK = ".partial", ".draft", "lock"
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
+_PARTIAL = ".partial"
 _ADVICE = {
     errno.ENOSPC: "make room or choose another place",
     errno.EDQUOT: "make room or choose another place",
@@ -47,10 +46,6 @@ _ADVICE = {
 
 class Busy(TokbenchError):
     """Another process is writing the same file."""
-
-
-class Taken(TokbenchError):
-    """What must not be overwritten is there already."""
 
 
 @contextmanager
@@ -76,7 +71,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
                 yield stream
             return
         partial = partial_name(place)
-        with _locked(partial) as file:
+        with locked(partial) as file:
             try:
                 yield file
                 file.flush()
@@ -93,7 +88,7 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
                 if isinstance(error, Exception) and failure is not None and failure is not error:
                     raise cannot_write(path, failure) from error  # libraries wrap what they meet
                 raise
-        _sync_folder(place.parent)
+        sync_folder(place.parent)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -130,129 +125,6 @@ def write_copy(file: Path, path: Path) -> None:
     except OSError:  # another disk, or one without links
         with file.open("rb") as source, atomic_file(path) as copy:
             shutil.copyfileobj(source, copy)
-
-
-@contextmanager
-def atomic_unit(folder: Path, names: Sequence[str]) -> Iterator[Path]:
-    """Write new files, or folders of files, that belong together; nothing is overwritten.
-
-    They are linked to their names one by one, the last last. Readers must start from that one: without it, the others do not count, and
-    the next unit that is written into the folder takes them away.
-
-    Args:
-        folder: Made if missing.
-        names: Names of what may be written, the last of which must be.
-
-    Yields:
-        A hidden folder to write them in.
-
-    Raises:
-        Taken: If one of the names is there.
-        Busy: If another process is writing a unit of that last name.
-        TokbenchError: If they cannot be written; nothing is left then.
-    """
-    try:
-        with scratch_folder(folder, names[-1]) as draft:
-            taken = next((folder / name for name in names if os.path.lexists(folder / name)), None)
-            if taken is not None:
-                raise Taken(f"{taken} is there already, and nothing is overwritten; choose another place")
-            yield draft
-            _link_all(draft, folder, names)
-        _sync_folder(folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-
-
-@contextmanager
-def atomic_folder(folder: Path) -> Iterator[Path]:
-    """Write a new folder under a hidden name beside its place and move it there, whole; an empty one that is there gives way.
-
-    Args:
-        folder: Its place; folders above are made if missing.
-
-    Yields:
-        A hidden folder to write its files in.
-
-    Raises:
-        Taken: If something is there already.
-        Busy: If another process is writing the same folder.
-        TokbenchError: If it cannot be written; nothing is left then.
-    """
-    place = Path(os.path.realpath(folder))
-    try:
-        with scratch_folder(place.parent, place.name) as draft:
-            whole = draft / place.name
-            whole.mkdir()
-            yield whole
-            _sync_files(whole)
-            with suppress(OSError):
-                place.rmdir()  # goes only if it is empty
-            if os.path.lexists(place):
-                raise Taken(f"{folder} is there already, and nothing is overwritten; choose another place")
-            os.replace(whole, place)
-        _sync_folder(place.parent)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-
-
-@contextmanager
-def scratch_folder(folder: Path, name: str) -> Iterator[Path]:
-    """Make a hidden folder for what is needed on the way to a file; it goes at the end, or with the next one if the process is killed.
-
-    Args:
-        folder: To make it in; made if missing.
-        name: Name of the file.
-
-    Raises:
-        Busy: If another process is at the same file.
-        TokbenchError: If the folder cannot be made.
-    """
-    make_folder(folder)
-    remove_abandoned_units(folder)
-    draft = folder / f".{name}{_DRAFT}"
-    with _locked_draft(draft):
-        try:
-            yield draft
-        finally:
-            _remove_unit(draft)
-
-
-def replace_files(draft: Path, folder: Path, *, last: str) -> None:
-    """Move all files of a scratch folder within a folder into it, over those that are there.
-
-    Args:
-        draft: The scratch folder.
-        folder: Where they go.
-        last: The file without which the folder does not count: it goes before all others and comes after them.
-
-    Raises:
-        TokbenchError: If that fails on the way; the folder does not count then.
-    """
-    moving = sorted((file for file in _files(draft) if file.name != _LOCK), key=lambda file: file.name == last)
-    try:
-        for file in moving:
-            _sync_file(file)
-        (folder / last).unlink(missing_ok=True)
-        for file in moving:
-            os.replace(file, folder / file.name)
-        _sync_folder(folder)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-
-
-def remove_abandoned_units(folder: Path) -> None:
-    """Remove what killed processes left half-written of units, in their hidden folders and out of them."""
-    for draft in folder.glob(f".*{_DRAFT}"):
-        with suppress(OSError, Busy):
-            if draft.is_symlink() or not draft.is_dir() or (any(draft.iterdir()) and not (draft / _LOCK).is_file()):
-                continue  # not of this package
-            with _locked_draft(draft):
-                _remove_unit(draft)
-
-
-def is_draft(path: Path) -> bool:
-    """Whether a path leads through the hidden folder of a unit that is not whole; who walks through folders passes it over."""
-    return any(part.startswith(".") and part.endswith(_DRAFT) for part in path.parts)
 
 
 def partial_name(path: Path) -> Path:
@@ -307,7 +179,7 @@ def remove_abandoned(folder: Path, wanted: set[str]) -> None:
     kept = {partial_name(folder / name).name for name in wanted}
     for partial in folder.glob(f".*{_PARTIAL}"):
         if partial.name not in kept:
-            with suppress(OSError, Busy), _locked(partial):
+            with suppress(OSError, Busy), locked(partial):
                 partial.unlink(missing_ok=True)
 
 
@@ -325,7 +197,7 @@ def folder_lock(folder: Path, use: str) -> Iterator[None]:
     """
     lock = folder / f".{use}.lock"
     try:
-        with _locked(lock):
+        with locked(lock):
             try:
                 yield
             finally:
@@ -388,7 +260,7 @@ def cannot_write(place: Path, error: OSError) -> TokbenchError:
 
 def _finished(place: Path) -> Path:
     """Where what lies at a place will be once it is whole: users know nothing of hidden names."""
-    shown = [part for part in place.parts if not (part.startswith(".") and part.endswith(_DRAFT))]
+    shown = [part for part in place.parts if not (part.startswith(".") and part.endswith(DRAFT))]
     if shown and shown[-1].startswith(".") and shown[-1].endswith(_PARTIAL):
         shown[-1] = shown[-1][1 : -len(_PARTIAL)] or shown[-1]
     return Path(*shown)
@@ -408,7 +280,7 @@ class _Draft(io.FileIO):
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[io.BufferedRandom]:
+def locked(path: Path) -> Iterator[io.BufferedRandom]:
     """Open a file that no other process writes, emptied. The lock goes with the process, however it ends."""
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
     descriptor = os.open(path, flags, 0o666)
@@ -424,21 +296,6 @@ def _locked(path: Path) -> Iterator[io.BufferedRandom]:
             raise Busy(f"another process has just written into {path.parent}; start again")
         os.ftruncate(descriptor, 0)
         yield file
-
-
-@contextmanager
-def _locked_draft(draft: Path) -> Iterator[None]:
-    draft.mkdir(exist_ok=True)
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(_locked(draft / _LOCK))
-        except FileNotFoundError as error:  # whoever tidied up took it for abandoned
-            raise Busy(f"another process has just written into {draft.parent}; start again") from error
-        except OSError:
-            with suppress(OSError):
-                draft.rmdir()
-            raise
-        yield
 
 
 def _is_still_at(descriptor: int, path: Path) -> bool:
@@ -458,92 +315,7 @@ def _is_special(path: Path) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
-def _link_all(draft: Path, folder: Path, names: Sequence[str]) -> None:
-    for name in names:
-        for file in _files(draft / name):
-            _sync_file(file)
-    for name in names:
-        for file in _files(draft / name):
-            place = folder / file.relative_to(draft)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            _give_name(file, place)
-
-
-def _files(place: Path) -> list[Path]:
-    """The files of a folder, or the file itself; none if nothing is there."""
-    if place.is_symlink() or not place.is_dir():
-        return [place] if place.is_file() else []
-    return [Path(folder, name) for folder, _, names in os.walk(place) for name in sorted(names)]
-
-
-def _give_name(file: Path, place: Path) -> None:
-    """Name a file; what is there already stays.
-
-    Raises:
-        Taken: If something is.
-    """
-    try:
-        os.link(file, place)
-    except FileExistsError as error:
-        raise Taken(f"{place} is there already, and nothing is overwritten; choose another place") from error
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        try:
-            os.close(os.open(place, os.O_CREAT | os.O_EXCL))
-        except FileExistsError as taken:
-            raise Taken(f"{place} is there already, and nothing is overwritten; choose another place") from taken
-        os.replace(file, place)
-
-
-def _remove_unit(draft: Path) -> None:
-    """Remove a draft and, if its last file has not got its name, the names that others of its files have got."""
-    folder, last = draft.parent, draft.name[1 : -len(_DRAFT)]
-    if not _is_same(draft / last, folder / last):
-        for file in _files(draft):
-            place = folder / file.relative_to(draft)
-            if _is_same(file, place):
-                with suppress(OSError):
-                    place.unlink()
-            with suppress(OSError):  # not empty
-                while place.parent != folder:
-                    place = place.parent
-                    place.rmdir()
-    order = [last, _LOCK]  # at the end, so that this can be gone on with
-    for entry in sorted(draft.iterdir(), key=lambda entry: order.index(entry.name) if entry.name in order else -1):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                entry.unlink()
-    with suppress(OSError):
-        draft.rmdir()
-
-
-def _is_same(a: Path, b: Path) -> bool:
-    try:
-        return os.path.samestat(a.lstat(), b.lstat())
-    except OSError:
-        return False
-
-
-def _sync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _sync_files(folder: Path) -> None:
-    """Put all files of a folder on the disk; very many by one call, where the system has one for all it holds."""
-    files = (Path(inner, name) for inner, _, names in os.walk(folder) for name in names)
-    few = list(islice(files, MOST_SYNCED_ALONE))
-    if len(few) == MOST_SYNCED_ALONE and hasattr(os, "sync"):
-        os.sync()
-        return
-    for file in chain(few, files):
-        _sync_file(file)
-
-
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Put a new name on the disk, where the system can do that."""
     if not hasattr(os, "O_DIRECTORY"):
         return

@@ -16,7 +16,8 @@ from torch import Tensor
 
 from tokbench.data.face_package import PACKAGE_SHA256
 from tokbench.errors import TokbenchError
-from tokbench.files import atomic_unit, make_folder, scratch_folder
+from tokbench.file_units import atomic_unit, scratch_folder
+from tokbench.files import make_folder
 from tokbench.weights import places
 from tokbench.weights.assets import TIMM, Asset, asset_path, get_asset, make_cache
 from tokbench.weights.checkpoints import read_state, save_weights, sha256

@@ -45,7 +45,8 @@ from tokbench.feed.stored import stored
 from tokbench.feed.summary import SUMMARY, read_summary, summarise, write_summary
 from tokbench.feed.views import Viewed, ViewRule
 from tokbench.feed.writing import ShardWriter
-from tokbench.files import Busy, made_folder, make_folder, remove_abandoned, scratch_folder
+from tokbench.file_units import scratch_folder
+from tokbench.files import Busy, made_folder, make_folder, remove_abandoned
 from tokbench.image_size import size_text
 from tokbench.images import UnreadableImage
 from tokbench.layout import TokenLayout

@@ -24,7 +24,8 @@ from tokbench.feed.job import TokenizerIdentity
 from tokbench.feed.text_file import MOST_BYTES, FileText
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.feed.vocabulary_json import vocabulary_from_json, vocabulary_to_json
-from tokbench.files import cannot_write, replace_files, scratch_folder, write_bytes, write_text
+from tokbench.file_units import replace_files, scratch_folder
+from tokbench.files import cannot_write, write_bytes, write_text
 from tokbench.image_size import Size, as_size
 from tokbench.json_files import read_json, read_regular
 from tokbench.lm.network import quiet, read_network

@@ -13,7 +13,8 @@ from typing import Any
 
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
-from tokbench.files import Busy, Taken, atomic_unit, is_draft
+from tokbench.file_units import Taken, atomic_unit, is_draft
+from tokbench.files import Busy
 from tokbench.json_files import parse_json, read_regular
 from tokbench.records.naming import distinction, file_stem, record_name
 from tokbench.records.record import RUN, Record, read_record, read_values, record_from_dict

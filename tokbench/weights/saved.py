@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import tokbench
 from tokbench.configs import flat
 from tokbench.errors import TokbenchError
-from tokbench.files import atomic_unit, is_draft, remove_abandoned_units
+from tokbench.file_units import atomic_unit, is_draft, remove_abandoned_units
 from tokbench.json_files import parse_json, read_json
 from tokbench.records.earlier import upgraded
 

@@ -15,7 +15,8 @@ from tokbench.feed.formats import FORMAT_NAMES
 from tokbench.feed.formats.write import FORMATS
 from tokbench.feed.memmap import write_memmap
 from tokbench.feed.verify import verify
-from tokbench.files import Busy, atomic_folder
+from tokbench.file_units import atomic_folder
+from tokbench.files import Busy
 from tokbench.layout import TokenLayout
 from tokbench.ranks import Ranks
 

@@ -19,7 +19,7 @@ from tokbench.feed.formats.streams import MEGATRON_SMALL, write_bin, write_datat
 from tokbench.feed.job import ExportJob
 from tokbench.feed.summary import Summary, read_summary
 from tokbench.feed.vocabulary_json import vocabulary_to_json
-from tokbench.files import atomic_folder
+from tokbench.file_units import atomic_folder
 from tokbench.json_files import parse_json
 
 logger = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError, brief, missing_extra
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.feed.vocabulary_json import vocabulary_from_json, vocabulary_to_json
-from tokbench.files import cannot_write, replace_files, scratch_folder, write_text
+from tokbench.file_units import replace_files, scratch_folder
+from tokbench.files import cannot_write, write_text
 from tokbench.json_files import read_json, read_regular
 from tokbench.weights.checkpoints import check_fit, load_strictly, read_state
 
