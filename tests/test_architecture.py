@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 from functools import cache
 from pathlib import Path
@@ -121,3 +122,27 @@ def test_the_tree_of_the_page_is_the_tree_on_disk() -> None:
     ground = {str(item.relative_to(ROOT)) for item in PACKAGE.glob("*.py")} - {"tokbench/__init__.py", "tokbench/__main__.py"}
     assert {name for name, folder in drawn.items() if folder} == {"tokbench"} | folders
     assert {name for name, folder in drawn.items() if not folder} == ground
+
+
+def unbound(tree: ast.AST) -> set[str]:
+    """Names in annotations that a source neither makes nor imports; no type checker sees these, as shapes of arrays look alike."""
+    nodes, bound = list(ast.walk(tree)), set(dir(builtins))
+    for node in nodes:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            bound |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+            bound.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            bound.add(node.id)
+    annotations = [one for node in nodes for one in (getattr(node, "annotation", None), getattr(node, "returns", None)) if one is not None]
+    return {node.id for one in annotations for node in ast.walk(one) if isinstance(node, ast.Name)} - bound
+
+
+def test_names_in_annotations_are_imported() -> None:
+    found = {path.relative_to(ROOT).as_posix(): names for path in PACKAGE.rglob("*.py") if (names := unbound(ast.parse(path.read_text())))}
+    assert not found
+
+
+def test_a_name_that_is_nowhere_would_be_seen() -> None:
+    source = "from a import A\nB = int\nx: B = 1\ndef f(a: A, b: Float[Tensor, 'n d']) -> dict[str, C]: ..."
+    assert unbound(ast.parse(source)) == {"Float", "Tensor", "C"}

@@ -145,5 +145,5 @@ def restore(references: UInt8[Tensor, "b 3 h w"], names: Sequence[str], tokenize
 
 
 @cache
-def _lpips() -> LPIPS:
+def _lpips() -> torch.nn.Module:
     return build_lpips("alex", read_judge("lpips-alex")[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from tokbench.data.scenes.scene import (
     COLOURS,
@@ -22,6 +22,9 @@ from tokbench.data.scenes.scene import (
     Size,
 )
 from tokbench.errors import TokbenchError
+
+if TYPE_CHECKING:
+    from tokbench.data.scenes.reader import Reading
 
 LONGEST = 2000
 """Characters of a sentence at most."""

@@ -14,6 +14,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from tokbench.data.scenes import draw, edit_of, untouched
+from tokbench.data.scenes.edits import EditKind
 from tokbench.errors import TokbenchError
 from tokbench.feed.predict.encoded import encode_all
 from tokbench.feed.predict.results import NotApplicable, Results

@@ -8,7 +8,7 @@ import torch
 
 from tokbench.errors import TokbenchError
 from tokbench.weights.choice import Choice
-from tokbench.weights.fitting.wanted import Leaf, Values, Wanted, WeightSet
+from tokbench.weights.fitting.wanted import Leaf, State, Values, Wanted, WeightSet
 from tokbench.weights.torchfile.words import printable
 
 
