@@ -51,6 +51,9 @@ def _importable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lines = "def redness(words, pixels):\n    return float(pixels[..., 0].mean() - pixels[..., 1].mean())\n"
     lines += "def broken(words, pixels):\n    raise RuntimeError('no such network')\n"
     lines += "def lost(words, pixels):\n    return float('nan')\nNOTHING = 3\n"
+    lines += "def ending(words, pixels):\n    raise SystemExit(3)\ndef silent(words, pixels):\n    pass\n"
+    lines += "def spread(words, pixels):\n    return pixels[..., 0]\ndef worded(words, pixels):\n    return '1.5'\n"
+    lines += "def writing(words, pixels):\n    pixels[:] = 0\n    return 0\n"
     (tmp_path / "judges.py").write_text(lines)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "judges", raising=False)
@@ -231,7 +234,7 @@ def test_files_that_are_no_pairs(pretrained: Path, tmp_path: Path, line: str, me
         run_stage(recipe_of("dpo"), Inputs(model=str(pretrained), pairs=tmp_path / "pairs.jsonl"), StageOptions(tmp_path / "run"))
     assert message in str(caught.value)
     assert str(tmp_path / "pairs.jsonl") in str(caught.value)
-    assert not (tmp_path / "run" / PAIRS).exists()
+    assert not (tmp_path / "run").exists()  # no empty folder either
 
 
 def test_rewards_see_drawn_images_without_what_was_padded(
@@ -373,6 +376,17 @@ def test_rewards_that_fail() -> None:
         get_reward("judges:broken")("red", pixels)
     with pytest.raises(TokbenchError, match=r"the reward judges:lost is nan for 'red'; it must be a finite number"):
         get_reward("judges:lost")("red", pixels)
+    with pytest.raises(TokbenchError, match=r"the reward judges:ending failed for 'red' \(SystemExit: 3\); mend it"):
+        get_reward("judges:ending")("red", pixels)
+    for name, what in (("spread", "of type ndarray and shape [4, 4]"), ("silent", "of type NoneType"), ("worded", "of type str")):
+        with pytest.raises(TokbenchError, match=re.escape(f"the reward judges:{name} is {what} for 'red'; it must be a finite number")):
+            get_reward(f"judges:{name}")("red", pixels)
+
+
+def test_a_reward_may_write_into_what_it_is_given() -> None:
+    pixels = np.full((4, 4, 3), 7, np.uint8)
+    assert get_reward("judges:writing")("red", pixels) == 0
+    assert (pixels == 7).all()
 
 
 def test_what_is_missing_or_too_much_is_said(painted: Path, pretrained: Path, tmp_path: Path, tokbench_cli: Any) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 
 from tokbench.errors import TokbenchError, brief
 from tokbench.plugins import import_class
+from tokbench.signals import Ended
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -39,14 +40,34 @@ def get_reward(name: str) -> Reward:
 
     def reward(words: str, pixels: Pixels) -> float:
         try:
-            value = float(function(words, pixels))
-        except Exception as error:  # code of others
+            given = function(words, pixels.copy())  # which it may write into
+        except (KeyboardInterrupt, Ended):
+            raise
+        except BaseException as error:  # code of others: it may raise anything, and even end the process
             raise TokbenchError(f"the reward {name} failed for {words[:80]!r} ({brief(error)}); mend it") from error
-        if not math.isfinite(value):
-            raise TokbenchError(f"the reward {name} is {value} for {words[:80]!r}; it must be a finite number")
+        value = _number(given)
+        if value is None or not math.isfinite(value):
+            what = _kind(given) if value is None else value
+            raise TokbenchError(f"the reward {name} is {what} for {words[:80]!r}; it must be a finite number")
         return value
 
     return reward
+
+
+def _number(given: Any) -> float | None:
+    """What a function of others gave, as a number; None if it is none."""
+    if isinstance(given, str | bytes):
+        return None
+    try:
+        return float(given)
+    except Exception:  # arrays and objects of others raise as they like
+        return None
+
+
+def _kind(given: object) -> str:
+    """What it is, for errors: its type, and its shape if it has one."""
+    kind, shape = type(given).__name__, getattr(given, "shape", None)
+    return f"of type {kind} and shape {list(shape)}" if isinstance(shape, tuple) else f"of type {kind}"
 
 
 def scene_reward(words: str, pixels: Pixels) -> float:

@@ -14,7 +14,7 @@ from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.origin import source_of
 from tokbench.feed.text_file import FileText
-from tokbench.files import make_folder, write_text
+from tokbench.files import made_folder, make_folder, write_text
 from tokbench.image_size import Size, size_text
 from tokbench.json_files import read_json
 from tokbench.lm.beginning import begin, digest_of, encoder, open_learned, open_text_model, sha256_of, tokenizer_of
@@ -113,7 +113,8 @@ def run_stage(
     check(recipe, options)
     if inputs.reward is not None:
         get_reward(inputs.reward)  # one that there is not shows before anything is encoded
-    return run.prefer() if recipe.stage == "dpo" else run.learn()
+    with made_folder(options.out, alone=ranks_from_environment().world_size == 1):
+        return run.prefer() if recipe.stage == "dpo" else run.learn()
 
 
 @dataclass(frozen=True)
