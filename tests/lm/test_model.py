@@ -123,6 +123,9 @@ def test_the_text_tokenizer_comes_along(tiny: LanguageModel, tmp_path: Path) -> 
     assert loaded == vocabulary
     assert loaded.text.decode(loaded.text.encode("red")) == "red"
     assert (tmp_path / "model" / TEXT).is_file()
+    (tmp_path / "model" / "tokenizer.json").unlink()
+    with pytest.raises(TokbenchError, match=r"model has no tokenizer\.json, by which its vocabulary writes words; save the model again"):
+        LanguageModel.load(tmp_path / "model")
 
 
 @pytest.mark.parametrize(
@@ -158,7 +161,8 @@ BAD = {
     "no about": (lambda f: (f / ABOUT).unlink(), "holds no language model, it has no language_model.json"),
     "no vocabulary": (lambda f: (f / VOCABULARY).unlink(), "vocabulary.json cannot be read"),
     "no configuration": (lambda f: (f / "config.json").unlink(), "it has no config.json"),
-    "no weights": (lambda f: (f / "model.safetensors").unlink(), "has none of diffusion_pytorch_model.safetensors"),
+    "no weights": (lambda f: (f / "model.safetensors").unlink(), "has no weights, neither model.safetensors nor pytorch_model.bin"),
+    "a checkpoint alone": (lambda f: (f / "model.safetensors").rename(f / "checkpoint.pt"), "has no weights, neither model.safetensors"),
     "newer": (lambda f: change(f / ABOUT, lambda v: v.update(schema=2)), "has schema 2, this tokbench reads up to 1; install a newer one"),
     "no schema": (lambda f: change(f / ABOUT, lambda v: v.pop("schema")), "is damaged (its schema is None, not 1)"),
     "a list": (lambda f: (f / ABOUT).write_text("[]"), "is damaged (its schema is None, not 1)"),

@@ -199,4 +199,7 @@ def _read_vocabulary(folder: Path) -> Vocabulary:
         written = read_regular(path).decode("utf-8")
     except (OSError, ValueError) as error:
         raise TokbenchError(f"{path} cannot be read ({error}); save the model again") from error
-    return vocabulary_from_json(written, text_file=text if text.is_file() else None, origin=str(path))
+    vocabulary = vocabulary_from_json(written, text_file=text if text.is_file() else None, origin=str(path))
+    if isinstance(vocabulary.text, FileText) and vocabulary.text.path is None:
+        raise TokbenchError(f"{folder} has no {TEXT}, by which its vocabulary writes words; save the model again")
+    return vocabulary

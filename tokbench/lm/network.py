@@ -27,6 +27,9 @@ LARGEST = {"num_hidden_layers": 1024, "num_attention_heads": 1024, "hidden_size"
 MORE_SETTINGS = ("head_dim", "rope_theta", "rope_scaling", "partial_rotary_factor")
 """Settings that are read although the default configuration of an architecture does not list them."""
 
+WEIGHTS = ("*.safetensors", "*.safetensors.index*.json", "*.bin", "*.bin.index*.json")
+"""Files that ``save_pretrained`` writes weights to."""
+
 REFUSED = re.compile(r"_.*|.*(implementation|auto_map|quantization|kernel|backbone|pretrained|name_or_path).*")
 """Names of settings that may make ``transformers`` fetch something, or run it."""
 
@@ -50,6 +53,8 @@ def read_network(folder: Path, *, dtype: torch.dtype | None = None) -> PreTraine
         raise missing_extra("transformers", "lm", "a language model") from error
     if not (folder / CONFIG).is_file():
         raise TokbenchError(f"{folder} holds no language model, it has no {CONFIG}; give a folder that save_pretrained wrote")
+    if not any(path for form in WEIGHTS for path in folder.glob(form)):  # a checkpoint of a training is none: it has more than weights
+        raise TokbenchError(f"{folder} has no weights, neither model.safetensors nor pytorch_model.bin; save the model again")
     values = read_json(folder / CONFIG)
     name = _architecture(values, folder)
     architecture = getattr(transformers, name)
