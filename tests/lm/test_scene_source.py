@@ -7,23 +7,27 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tokbench.data.scenes.asked import asked_in
 from tokbench.data.scenes.drawing import draw
 from tokbench.data.scenes.edits import edit_of
+from tokbench.data.scenes.images import SceneImages
 from tokbench.data.scenes.random_scenes import scene_of
 from tokbench.data.scenes.reader import read
 from tokbench.data.scenes.score import score
 from tokbench.data.scenes.words import captions
 from tokbench.errors import TokbenchError
 from tokbench.feed import TokenDataset
+from tokbench.feed.export import export
 from tokbench.lm.material import gather
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.recipes import adjusted, get_recipe
 from tokbench.lm.reward import scene_reward
-from tokbench.lm.scene_source import StageScenes
+from tokbench.lm.scene_source import StageScenes, are_scenes
 from tokbench.lm.stages import StageOptions
 from tokbench.lm.training import Inputs, run_stage
+from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 
 
@@ -71,6 +75,53 @@ def test_the_reward_of_scenes_is_what_is_read_right() -> None:
         assert scene_reward(words, draw(scene, 64)) == 1.0
         pixels = draw(other, 64)
         assert scene_reward(words, pixels) == score(asked_in(words), read(pixels)).reward < 1
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "ours"),
+    [
+        ("scenes", StageScenes(1, size=32).ids[0], True),
+        ("scenes", StageScenes(0, edits=1, size=32).ids[0], True),
+        ("scenes/train:50", SceneImages("train", 32, 50).ids[0], True),
+        (SceneImages("test", 32).name, "00000007", True),
+        (SceneImages("held-out", 32).name, "00000007#1", False),  # a view: mirrored words would be wrong
+        ("scenes", "beach.jpg", False),  # of a folder of that name
+        ("photos", "00000007", False),
+    ],
+)
+def test_drawn_scenes_are_known_by_names_and_ids(name: str, first: str, ours: bool) -> None:
+    assert are_scenes(name, first) == ours
+
+
+def test_exported_scenes_are_judged_by_their_reader(patch_tokenizer: Tokenizer, tmp_path: Path) -> None:
+    protocol = get_protocol(changes={"size": 32})
+    export(patch_tokenizer, "scenes/train:12", tmp_path / "tokens", protocol=protocol)
+    small = {"network.layers": 1, "network.hidden_size": 16, "network.heads": 2, "network.intermediate_size": 16, "warmup": 1}
+    alone = {"tasks.edit": 0, "tasks.complete": 0}
+    run_stage(
+        adjusted(get_recipe("pretrain"), {**small, **alone}, steps=1, batch_size=2),
+        Inputs(str(tmp_path / "tokens")),
+        StageOptions(tmp_path / "pretrain"),
+    )
+    quality = adjusted(get_recipe("quality"), {**alone, "keep.score": 0.1, "keep.psnr": 5.0, "warmup": 1}, steps=1, batch_size=2)
+    run_stage(quality, Inputs(str(tmp_path / "tokens"), str(tmp_path / "pretrain")), StageOptions(tmp_path / "quality"))
+    assert 0 < LanguageModel.load(tmp_path / "quality").recipe["stages"][-1]["measured"]["mean_score"] <= 1
+
+
+def test_a_folder_called_scenes_is_not_judged_by_their_reader(
+    patch_tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(4):
+        (tmp_path / "scenes" / "beach").mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (16, 16), (60 * number, 0, 0)).save(tmp_path / "scenes" / "beach" / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    small = {"network.layers": 1, "network.hidden_size": 16, "network.heads": 2, "network.intermediate_size": 16, "warmup": 1}
+    recipe = adjusted(get_recipe("pretrain"), {**small, "tasks.edit": 0}, steps=1, batch_size=2)
+    run_stage(recipe, Inputs("./scenes", tokenizer=patch_tokenizer, labels="folder", size=16), StageOptions(tmp_path / "one"))
+    dpo = adjusted(get_recipe("dpo"), {"warmup": 1}, steps=1, batch_size=2)
+    for inputs in (Inputs("./scenes", "one", labels="folder"), Inputs("one/tokens", "one")):
+        with pytest.raises(TokbenchError, match=r"there is no reward for .*; give --reward module:function"):
+            run_stage(dpo, inputs, StageOptions(tmp_path / "two"))
 
 
 def test_scenes_are_encoded_into_the_run_and_learned_from(patch_tokenizer: Tokenizer, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from functools import lru_cache, partial
 from pathlib import Path
@@ -14,6 +15,7 @@ from tokbench.data.scenes.drawing import check_size, draw
 from tokbench.data.scenes.edits import EDIT_KINDS, Edit, EditKind, edit_of
 from tokbench.data.scenes.random_scenes import scene_of
 from tokbench.data.scenes.scene import SCENE_RULE, Scene
+from tokbench.data.scenes.split import SPLITS
 from tokbench.data.scenes.words import captions
 from tokbench.data.source import ImageSource
 from tokbench.files import write_text
@@ -101,6 +103,26 @@ class StageScenes(ImageSource):
         """Whether an image is rendered badly; the images of an edit are alike in that."""
         number, part = self._places[index]
         return _chance(f"quality {_name(number, None if part is None else 0)}") < self._low_quality
+
+
+_OURS = (
+    re.compile(r"scenes"),
+    re.compile(r"scene-\d{9}|edit-\d{9}-\d"),
+    re.compile(rf"scenes/(?:{'|'.join(SPLITS)})(?::\d+)?"),
+    re.compile(r"\d{8}"),
+)
+"""Names and ids of ``StageScenes``, and of the data sets that ``tokbench export --data scenes/train`` takes."""
+
+
+def are_scenes(name: str, first: str) -> bool:
+    """Whether images are drawn scenes as they were drawn, and neither views of them nor a folder of that name.
+
+    Args:
+        name: What their source is called.
+        first: Id of one of them.
+    """
+    stage, ids, split, numbers = _OURS
+    return bool((stage.fullmatch(name) and ids.fullmatch(first)) or (split.fullmatch(name) and numbers.fullmatch(first)))
 
 
 def _scenes(edit: Edit) -> tuple[Scene, ...]:

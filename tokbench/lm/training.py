@@ -28,7 +28,7 @@ from tokbench.lm.preferences import PAIRS, Pairs, prepare
 from tokbench.lm.ranking import merge, rank
 from tokbench.lm.recipes import StageRecipe
 from tokbench.lm.reward import Reward, get_reward, scene_reward
-from tokbench.lm.scene_source import StageScenes
+from tokbench.lm.scene_source import StageScenes, are_scenes
 from tokbench.lm.stages import Progress, StageOptions, StageResult, check, train_stage
 from tokbench.lm.templates import words_in
 from tokbench.lm.trainers import Row
@@ -231,7 +231,7 @@ class _Run:
                 material.data,
                 tokenizer,
                 self.options.out,
-                reward=self.reward(material.data.job.data.name),
+                reward=self.reward(material.data.job.data.name, str(material.data[0]["id"])),
                 originals=material.originals or _originals(material.data),
                 ranks=ranks,
                 progress=lambda done, total: self.preparing("judging", done, total),
@@ -299,29 +299,29 @@ class _Run:
         check_captions(place, self.inputs.captions)
         if place == SCENES:
             scenes = StageScenes(wanted, size=64, first=FIRST_PROMPT + self.recipe.seed * APART)
-            name, words = SCENES, [scenes.caption(number) for number in range(wanted)]
+            name, first, words = SCENES, scenes.ids[0], [scenes.caption(number) for number in range(wanted)]
         elif is_encoded(place):
             data = TokenDataset(folder)
             order = Order(data.blocks, seed=self.recipe.seed)
             found = (words_of(data[order.row(number)], data.label_names) for number in range(len(order)))
-            name, words = data.job.data.name, list(islice(filter(None, found), wanted))
+            name, first, words = data.job.data.name, str(data[0]["id"]), list(islice(filter(None, found), wanted))
         else:
             source = open_training_images(place, self.inputs.labels, self.inputs.captions)
             told, order = words_in(source, self.inputs.labels), Order([range(len(source))], seed=self.recipe.seed)
             found = (told(order.row(number)) for number in range(len(order)))
-            name, words = source.name, list(islice(filter(None, found), wanted))
-        reward = self.reward(name)
+            name, first, words = source.name, source.ids[0], list(islice(filter(None, found), wanted))
+        reward = self.reward(name, first)
         if reward is None:
             raise TokbenchError(f"there is no reward for {place}; give --reward module:function, or --preferences FILE of pairs")
         if not words:
             raise TokbenchError(f"{place} has no words to draw; give data with captions or labels, or --preferences FILE of pairs")
         return reward, words
 
-    def reward(self, name: str) -> Reward | None:
-        """What judges images of these data."""
+    def reward(self, name: str, first: str) -> Reward | None:
+        """What judges images of data of that name, of which one has that id."""
         if self.inputs.reward is not None:
             return get_reward(self.inputs.reward)
-        return scene_reward if name == SCENES else None
+        return scene_reward if are_scenes(name, first) else None
 
     def wait(self) -> None:
         """Return once all processes are here."""
