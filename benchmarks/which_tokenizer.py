@@ -5,6 +5,7 @@ Run by hand, a row at a time, and the table at the end::
     python benchmarks/which_tokenizer.py row vqvae/tiny
     python benchmarks/which_tokenizer.py row pixel/palette-512 --size 32
     python benchmarks/which_tokenizer.py table
+    python benchmarks/which_tokenizer.py picture docs/which-tokenizer.png
 
 A row measures the tokenizer itself on drawn scenes, trains the probe on its tokens, and pre-trains one and the same small model on them. Its
 learning rate stays as it is after a warm-up, so that one training serves two budgets: it is stopped after a number of sequences that is equal for
@@ -28,11 +29,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFont
 
 from tokbench.files import write_bytes
 from tokbench.lm.recipes import NetworkSizes
 from tokbench.records.correlation import FEWEST, rank_correlation
 from tokbench.records.everything import find_everything
+from tokbench.records.examples import read_examples
 from tokbench.records.lm_record import LanguageModelRecord
 from tokbench.records.lm_store import find_lm_records
 from tokbench.records.prediction_figures import PREDICTION_FIGURES
@@ -297,8 +300,39 @@ def _correlations(before: Mapping[Tokenizer, Mapping[str, float]], found: Mappin
     return "\n".join(lines)
 
 
+def picture(results: Path, size: int, columns: int = 8, enlarged: int = 2) -> Image.Image:
+    """What the models of equal time draw: a row a tokenizer, under the scenes that the same words describe.
+
+    Args:
+        results: Folder of records.
+        size: Of the images.
+        columns: Prompts.
+        enlarged: Pixels of a side that one becomes.
+
+    Raises:
+        SystemExit: If no record there has examples.
+    """
+    rows: dict[str, list[np.ndarray]] = {}
+    for path, record in sorted(find_lm_records([results / str(size) / "time"]), key=lambda one: _label(one[1])):
+        drawn = [one for one in read_examples(path) if one.task == "generate"][:columns]
+        if drawn:
+            rows.setdefault("as asked", [one.right for one in drawn if one.right is not None])
+            rows[_label(record)] = [one.answer for one in drawn if one.answer is not None]
+    if not rows:
+        sys.exit(f"{results} holds no examples of {size} px; measure a row first")
+    side, left = size * enlarged + 4, 124
+    sheet = Image.new("RGB", (left + columns * side, len(rows) * side), "white")
+    write = ImageDraw.Draw(sheet)
+    for line, (label, images) in enumerate(rows.items()):
+        write.text((4, line * side + side // 2 - 8), label, fill="black", font=ImageFont.load_default(16))
+        for place, image in enumerate(images):
+            large = Image.fromarray(image).resize((size * enlarged, size * enlarged), Image.Resampling.NEAREST)
+            sheet.paste(large, (left + place * side, line * side))
+    return sheet
+
+
 def main() -> None:
-    """Measure a row, or print the tables."""
+    """Measure a row, print the tables, or draw what the models draw."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parts = parser.add_subparsers(required=True)
     one = parts.add_parser("row", help="measure one tokenizer")
@@ -317,7 +351,11 @@ def main() -> None:
     one.set_defaults(work=row)
     all_rows = parts.add_parser("table", help="print the tables")
     all_rows.set_defaults(work=lambda options: print(tables(Path(options.results))))
-    for part in (one, all_rows):
+    drawn = parts.add_parser("picture", help="write what the models of equal time draw")
+    drawn.add_argument("out", help="a PNG file")
+    drawn.add_argument("--size", type=int, default=64, choices=(32, 64))
+    drawn.set_defaults(work=lambda options: picture(Path(options.results), options.size).save(options.out, optimize=True))
+    for part in (one, all_rows, drawn):
         part.add_argument("--results", default=RESULTS)
     options = parser.parse_args()
     options.work(options)

@@ -55,6 +55,15 @@ def test_rungs_of_one_name_are_rows_of_their_own(study: ModuleType, tmp_path: Pa
     ]
 
 
+def test_a_picture_has_a_row_a_tokenizer(study: ModuleType, tmp_path: Path) -> None:
+    results = ROOT / "results" / "which-tokenizer"
+    rows = len(find_lm_records([results / "64" / "time"]))
+    assert rows
+    assert study.picture(results, 64, columns=2, enlarged=1).size == (124 + 2 * 68, (1 + rows) * 68)
+    with pytest.raises(SystemExit, match="holds no examples"):
+        study.picture(tmp_path, 64)
+
+
 def test_every_setting_is_the_recipes(study: ModuleType) -> None:
     from tokbench.lm.recipes import adjusted, get_recipe
 
