@@ -313,13 +313,15 @@ def picture(results: Path, size: int, columns: int = 8, enlarged: int = 2) -> Im
         SystemExit: If no record there has examples.
     """
     rows: dict[str, list[np.ndarray]] = {}
-    for path, record in sorted(find_lm_records([results / str(size) / "time"]), key=lambda one: _label(one[1])):
+    place = results / str(size) / "time"
+    found = find_lm_records([place]) if place.is_dir() else []
+    for path, record in sorted(found, key=lambda one: _label(one[1])):
         drawn = [one for one in read_examples(path) if one.task == "generate"][:columns]
         if drawn:
             rows.setdefault("as asked", [one.right for one in drawn if one.right is not None])
             rows[_label(record)] = [one.answer for one in drawn if one.answer is not None]
     if not rows:
-        sys.exit(f"{results} holds no examples of {size} px; measure a row first")
+        sys.exit(f"{place} holds no examples; measure a row of {size} px first")
     side, left = size * enlarged + 4, 124
     sheet = Image.new("RGB", (left + columns * side, len(rows) * side), "white")
     write = ImageDraw.Draw(sheet)
