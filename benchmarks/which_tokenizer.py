@@ -234,7 +234,7 @@ def beforehand(folder: Path) -> dict[Tokenizer, dict[str, float]]:
         keys = ("fd_efflite0", "lpips", "psnr", "scene_accuracy", "usage", "entropy_bits")
         own = known.setdefault(tokenizer_of(run), {})
         own |= {key: value for key in keys if (value := values.get(key)) is not None}
-        own |= {"positions": float(run.tokens.positions), "bits": float(run.tokens.bits_per_image or np.nan)}
+        own |= {"tokens": float(run.tokens.tokens_per_image or np.nan), "bits": float(run.tokens.bits_per_image or np.nan)}
     for _, probe in everything.probes:
         for key, name in (("bits_per_image", "probe_bits"), ("gap_bits_per_image", "probe_gap")):
             value = probe.figures[key].value if key in probe.figures else None

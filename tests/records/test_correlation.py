@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import permutation_test, spearmanr
 
 from tokbench.records.correlation import rank_correlation
 
@@ -49,6 +49,21 @@ def test_equal_values_share_their_rank_and_a_sure_sign_is_determined() -> None:
     assert found.value == pytest.approx(spearmanr(one, one).statistic)
     assert found.determined
     assert found.words == "1.00 (1.00 to 1.00)"
+
+
+@pytest.mark.parametrize(("count", "within"), [(4, 1e-12), (7, 1e-12), (9, 0.04)])
+def test_chance_is_that_of_every_order(count: int, within: float) -> None:
+    one, other = [1.0, *ONE][:count], [3.0, *OTHER][:count]
+    kept = {"permutation_type": "pairings", "n_resamples": np.inf if count < 9 else 2_999, "rng": 0}
+    theirs = permutation_test((one,), lambda a: spearmanr(a, other).statistic, **kept)
+    assert rank_correlation(one, other).chance == pytest.approx(theirs.pvalue, abs=within)
+
+
+def test_four_tokenizers_determine_nothing() -> None:
+    found = rank_correlation([1.0, 2.0, 3.0, 4.0], [1.0, 2.0, 3.0, 4.0])
+    assert (found.low, found.chance) == (1.0, 2 / 24)
+    assert not found.determined
+    assert rank_correlation([1.0, 2.0, 3.0, 4.0, 5.0], [1.0, 2.0, 3.0, 4.0, 5.0]).determined
 
 
 @pytest.mark.parametrize(("one", "other"), [([1.0, 2.0], [1.0, 2.0]), ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +14,12 @@ RESAMPLES = 10_000
 
 FEWEST = 3
 """Tokenizers below which ranks say nothing."""
+
+EVERY_ORDER = 8
+"""Tokenizers of which all orders are counted, 40,320 of eight; of more, as many orders are drawn as there are resamples."""
+
+LEVEL = 0.05
+"""Chance above which a correlation is undetermined."""
 
 Values = Sequence[float] | Sequence[np.ndarray]
 """A figure of each tokenizer, or the values of which it is the mean."""
@@ -29,6 +36,7 @@ class RankCorrelation:
         least: Smallest correlation with one tokenizer left out.
         most: Largest.
         count: Tokenizers.
+        chance: Share of the orders of one figure whose correlation with the other is as far from 0. It is what unrelated figures would give.
     """
 
     value: float
@@ -37,11 +45,12 @@ class RankCorrelation:
     least: float
     most: float
     count: int
+    chance: float
 
     @property
     def determined(self) -> bool:
-        """Whether its interval has one sign."""
-        return not self.low <= 0 <= self.high
+        """Whether its interval has one sign, and few orders would do as well; those of four tokenizers are too few for that."""
+        return not self.low <= 0 <= self.high and self.chance <= LEVEL
 
     @property
     def words(self) -> str:
@@ -68,7 +77,7 @@ def rank_correlation(one: Values, other: Values, *, resamples: int = RESAMPLES, 
     Raises:
         ValueError: If the figures are not of equally many tokenizers, or a number is not finite.
 
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 (intervals) and 15 (permutations).
     """
     if len(one) != len(other):
         raise ValueError(f"figures are of {len(one)} and {len(other)} tokenizers; ranks need the same ones")
@@ -88,7 +97,19 @@ def rank_correlation(one: Values, other: Values, *, resamples: int = RESAMPLES, 
     low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (math.nan, math.nan)
     left = [_spearman(*(np.delete(mean, place) for mean in means)) for place in range(len(one))]
     known = [value for value in left if value is not None] or [whole]
-    return RankCorrelation(whole, float(low), float(high), min(known), max(known), len(one))
+    return RankCorrelation(whole, float(low), float(high), min(known), max(known), len(one), _chance(*means, resamples, seed))
+
+
+def _chance(one: np.ndarray, other: np.ndarray, resamples: int, seed: int) -> float:
+    """Share of orders with a correlation as far from 0: of all of them, or of drawn ones and the one that was found."""
+    a, b = (ranks - ranks.mean() for ranks in (_ranks(one), _ranks(other)))
+    if len(a) <= EVERY_ORDER:
+        orders = np.array(list(itertools.permutations(range(len(a)))))
+    else:
+        chance = np.random.default_rng(seed)
+        orders = np.stack([np.arange(len(a)), *(chance.permutation(len(a)) for _ in range(resamples))])
+    sizes = np.abs(a[orders] @ b)
+    return float(np.mean(sizes >= abs(a @ b) * (1 - 1e-9)))  # as ranks have halves, sums may round
 
 
 def _drawn(side: Sequence[np.ndarray], chosen: np.ndarray, chance: np.random.Generator) -> np.ndarray:
