@@ -97,7 +97,7 @@ def rank_correlation(one: Values, other: Values, *, resamples: int = RESAMPLES, 
     low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (math.nan, math.nan)
     left = [_spearman(*(np.delete(mean, place) for mean in means)) for place in range(len(one))]
     known = [value for value in left if value is not None] or [whole]
-    return RankCorrelation(whole, float(low), float(high), min(known), max(known), len(one), _chance(*means, resamples, seed))
+    return RankCorrelation(whole, float(low), float(high), min(known), max(known), len(one), _chance(means[0], means[1], resamples, seed))
 
 
 def _chance(one: np.ndarray, other: np.ndarray, resamples: int, seed: int) -> float:
