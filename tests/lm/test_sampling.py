@@ -98,6 +98,14 @@ def test_a_sample_depends_on_its_seed_alone(tiny: LanguageModel, options: Sampli
     assert sample(tiny, requests, replace(options, batch_size=3)) == together
 
 
+@pytest.mark.parametrize("size", [1, 2, 3, 5, 7, 33])
+def test_batches_of_any_size_draw_the_same(tiny: LanguageModel, size: int) -> None:
+    """Of scores that lie close together and are led apart, a last digit would choose another."""
+    options = SamplingOptions(top_k=50, guidance=4.0)
+    requests = [replace(request, seed=seed) for seed in range(12) for request in drawing(tiny, WORDS[:2])]
+    assert sample(tiny, requests, replace(options, batch_size=size)) == sample(tiny, requests, options)
+
+
 def test_batches_of_one_size_round_in_one_way(tiny: LanguageModel) -> None:
     """Filled up to the same rows, a batch gives a row the same bits wherever it stands and whatever stands beside it."""
     ids = torch.randint(tiny.vocabulary.size, (16, 12), generator=torch.Generator().manual_seed(1))

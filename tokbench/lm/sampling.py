@@ -33,6 +33,9 @@ from tokbench.lm.reading import Reader
 LONGEST_TEXT = 256
 """Ids of a text at most, its end included, unless it is told."""
 
+LEAST_ROWS = 4
+"""Sequences that are read at once on a CPU at least: matrix products of fewer rows may round otherwise, so that a batch would change a choice."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -97,12 +100,13 @@ def sample(
     steps_of = {key: _steps(model, requests[members[0]].ids, longest_text) for key, members in groups.items()}
     for key, members in groups.items():  # all of them before any is answered
         _check_room(model, requests[members[0]], len(steps_of[key]))
+    least = LEAST_ROWS if model.network.device.type == "cpu" else 1
     for key, members in groups.items():
         steps = steps_of[key]
         for start in range(0, len(members), options.batch_size):
             some = members[start : start + options.batch_size]
             rows = [requests[number] for number in some]
-            filled = rows + rows[-1:] * (options.batch_size - len(rows))
+            filled = rows + rows[-1:] * (max(options.batch_size, least) - len(rows))
             answers |= zip(some, _go_on(model, filled, steps, options)[: len(rows)], strict=True)
             progress(len(answers), len(requests))
     return [answers[number] for number in range(len(requests))]
