@@ -30,6 +30,7 @@ from tokbench.app.studio import Studio
 from tokbench.lm.image_model import ImageModel
 from tokbench.lm.options import SamplingOptions
 from tokbench.lm.reading import Reader
+from tokbench.lm.sampling import LEAST_ROWS
 
 PAGE = {"X-Tokbench": "1"}
 
@@ -180,7 +181,7 @@ def test_an_answer_is_not_filled_up_to_a_batch(model: Path, monkeypatch: pytest.
     ):
         ask_it(picture())
     studio.draw("red", 0, options)
-    assert rows == {1}
+    assert rows == {LEAST_ROWS}
 
 
 def test_what_names_no_thing_is_of_the_turn_before(of_scenes: Path, serve: Callable[..., str]) -> None:

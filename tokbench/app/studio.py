@@ -75,7 +75,7 @@ class Studio:
 
 
 def _alone(options: SamplingOptions) -> SamplingOptions:
-    """A question has one answer, which is not filled up to a batch: that would take the time of a batch."""
+    """A question has one answer, which is not filled up to a whole batch: that would take the time of one."""
     return replace(options, batch_size=1)
 
 
