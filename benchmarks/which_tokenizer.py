@@ -84,8 +84,8 @@ LEADING = tuple(info for info in PREDICTION_FIGURES if info.leading)
 OUTCOMES = ("prompt_attributes", "edit_change", "description_attributes")
 """What a good tokenizer should be good for."""
 
-SHOWN = (*OUTCOMES, "ceiling_attributes", "image_bits", "kd_efflite0")
-"""What the tables show of a model; the kernel distance is that of its pictures to fresh scenes."""
+SHOWN = (*OUTCOMES, "ceiling_attributes", "chance_attributes", "image_bits", "kd_efflite0")
+"""What the tables show of a model; chance is another prompt's scene, and the kernel distance that of its pictures to fresh scenes."""
 
 BUDGETS = {"images": "equal sequences", "time": "equal time"}
 
@@ -271,8 +271,8 @@ def _rows(before: Mapping[Tokenizer, Mapping[str, float]], found: Mapping[Tokeni
         cells = [str(stage["steps"] * stage["recipe"]["batch_size"])]
         for key in SHOWN:
             figure = record.figures[key]
-            low, high = (figure.interval.low, figure.interval.high) if figure.interval else (np.nan, np.nan)
-            cells.append(f"{figure.value:.4g} [{low:.4g}, {high:.4g}]")
+            ends = f" [{figure.interval.low:.4g}, {figure.interval.high:.4g}]" if figure.interval else ""
+            cells.append(f"{figure.value:.4g}{ends}")
         lines.append(f"| {label} | {' | '.join(cells)} |")
     columns = list(dict.fromkeys(key for _, tokenizer, _ in ordered for key in before.get(tokenizer, {})))
     if columns:
