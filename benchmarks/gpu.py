@@ -29,6 +29,7 @@ from tokbench.bench.encode import decode, encode, reproducible
 from tokbench.bench.loader import LoadReport, as_batch, load_keyed
 from tokbench.bench.metrics.features import FeatureMetric
 from tokbench.bench.metrics.lpips import LPIPS
+from tokbench.bench.metrics.stability import Stability
 from tokbench.bench.observation import Observation
 from tokbench.bench.prepared import PreparedRun, RunOptions
 from tokbench.data.photos import PhotoCrops
@@ -48,7 +49,9 @@ BEGIN, END = "<!-- benchmarks/gpu.py -->\n", "<!-- end -->\n"
 SETS = {"published": ("vqgan/imagenet-f16-16384", "flowmo/lo"), "small": ("vqgan/tiny",)}
 CLASSES: Mapping[str, Callable[[Any], Tokenizer]] = {"vqgan": VQGAN, "flowmo": FlowMo}
 
-STAGES = ("encode", "decode", "judges")
+STAGES = ("encode", "decode", "again", "judges")
+"""Again is the second encoding, of reconstructions, that the stability of codes is measured by."""
+
 CALLS = 8
 """Timed calls of a stage."""
 
@@ -89,10 +92,12 @@ def table(rows: Sequence[Row], device: str = "") -> str:
     heads = ("tokenizer, random weights, 256 px", "precision", *(f"{stage}/s" for stage in STAGES), "networks/s", "run/s", "share", "idle")
     lines = ["| " + " | ".join(heads) + " |", "|---|---|" + "---:|" * (len(heads) - 2)]
     for row in rows:
-        rates = [*(row.stages[stage] for stage in STAGES), row.alone, row.run]
+        rates = [*(row.stages.get(stage) for stage in STAGES), row.alone, row.run]
         idle = "not measured" if row.idle is None else f"{row.idle:.3f}"
         lines.append(
-            f"| `{row.name}` | {row.precision} | " + " | ".join(f"{rate:.1f}" for rate in rates) + f" | {row.share:.3f} | {idle} |"
+            f"| `{row.name}` | {row.precision} | "
+            + " | ".join("-" if rate is None else f"{rate:.1f}" for rate in rates)
+            + f" | {row.share:.3f} | {idle} |"
         )
     if not rows:
         missing = " | ".join(["not measured"] * (len(heads) - 2))
@@ -121,7 +126,7 @@ def build(name: str, device: torch.device) -> Tokenizer:
 
 
 def stage_seconds(prepared: PreparedRun, clock: Clock, *, calls: int = CALLS) -> dict[str, float]:
-    """Seconds that an image takes in each stage, on a micro-batch that lies on the device.
+    """Seconds that an image takes in each stage of a run with these metrics, on a micro-batch that lies on the device.
 
     Args:
         prepared: The run.
@@ -136,8 +141,11 @@ def stage_seconds(prepared: PreparedRun, clock: Clock, *, calls: int = CALLS) ->
     work = {
         "encode": lambda: encode(tokenizer, images, ids, protocol),
         "decode": lambda: decode(tokenizer, observation.tokens, ids, protocol),  # type: ignore[arg-type]
+        "again": lambda: encode(tokenizer, observation.reconstruction_float, ids, protocol),
         "judges": partial(_judge, prepared.panel._active, observation),
     }
+    if not any(isinstance(metric, Stability) for metric in prepared.panel._active):
+        del work["again"]
     found = {}
     with reproducible():
         for stage, call in work.items():

@@ -3,7 +3,8 @@
 A round is a process of its own, which first imports nothing but Python. It takes the command ``tokbench run`` on all embedded test crops, and
 subtracts the time in import statements. Then, with all modules loaded, it measures the parts of the same run, each alone:
 
-- networks: the tokenizer's encoding and decoding, and the networks that judge, on images that lie in memory;
+- networks: the tokenizer's encoding and decoding, the second encoding that the stability of codes takes, and the networks that judge, on images
+  that lie in memory;
 - parts: these, reading and digesting of images by as many threads, the other metrics, and the figures at the end with their intervals.
 
 Run by hand: ``python benchmarks/overhead.py [--tokenizers vqgan] [--rounds 3] [--threads 2] [--write]``; ``--write`` puts the table into README.md.
@@ -134,7 +135,7 @@ def measured(name: str, limit: int | None, threads: int) -> dict[str, Any]:
 def row(name: str, rounds: Sequence[dict[str, Any]]) -> str:
     """Medians over rounds; ratios are medians of each round's own."""
     after = [one["command"] - one["imports"] for one in rounds]
-    networks = [one["encode"] + one["decode"] + one["judges"] for one in rounds]
+    networks = [one["encode"] + one["decode"] + one.get("again", 0.0) + one["judges"] for one in rounds]
     whole = [one["encode"] + one["decode"] + one["reading"] + one["metrics"] + one["end"] for one in rounds]
     seconds = [statistics.median(values) for values in ([one["imports"] for one in rounds], after, networks, whole)]
     ratios = [statistics.median(a / b for a, b in zip(after, other, strict=True)) for other in (networks, whole)]
@@ -175,6 +176,7 @@ def main() -> None:
     block.say()
     for one, names in ran.items():
         block.say(f"Ran {one}{'' if len(ran) == 1 else ': ' + ', '.join(names)}.")
+    block.say("Networks are encoding, decoding, encoding again where the stability of codes is measured, and judges.")
     block.say(f"\nAims: {MOST_IMPORTS:g} s of imports, {MOST_NETWORKS} of the networks, {MOST_PARTS} of the parts.")
     block.end()
 
