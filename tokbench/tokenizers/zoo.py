@@ -152,12 +152,11 @@ def _load_plugin(name: str, weights: Path | None, changes: dict[str, object], de
 
 def _check_before(build: Any, config: Any, path: Path, choice: Choice) -> None:
     """See that weights fit a changed configuration before memory is taken for it: a mistyped number may ask for terabytes."""
-    import torch
-
+    from tokbench.shapes import shapes_only
     from tokbench.weights.checkpoints import DoesNotFit
 
     try:
-        with torch.device("meta"):
+        with shapes_only():
             draft = build(config)
         _read(draft, path, choice)
     except DoesNotFit:

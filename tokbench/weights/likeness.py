@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
+
+from tokbench.shapes import shapes_only
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ def nearest(state: Mapping[str, Tensor], candidates: Iterable[Candidate]) -> lis
     found = []
     for candidate in candidates:
         try:
-            with torch.device("meta"):
+            with shapes_only():
                 model = candidate.build()
             own = {key: value.shape for key, value in model.state_dict().items()}
             shapes = {key: value.shape for key, value in model.own_names(dict(state)).items()}

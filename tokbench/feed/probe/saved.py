@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 from torch import Tensor
 
 from tokbench.configs import build, plain
@@ -19,6 +18,7 @@ from tokbench.feed.vocabulary_json import vocabulary_from_json, vocabulary_to_js
 from tokbench.file_units import replace_files, scratch_folder
 from tokbench.files import cannot_write, write_text
 from tokbench.json_files import read_json, read_regular
+from tokbench.shapes import shapes_only
 from tokbench.weights.checkpoints import check_fit, load_strictly, read_state
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def load_probe(folder: str | Path, *, device: str = "cpu") -> tuple[LlamaForCaus
             raise TokbenchError(f"{folder} has {config.vocab_size} embeddings for {vocabulary.size} ids; make the probe again")
         if (folder / FORM).is_file() and len(grid := read_probe_form(folder).grid) != vocabulary.grid_axes:
             raise TokbenchError(f"{folder} has the grid {grid} for a vocabulary of {vocabulary.grid_axes} axes; make the probe again")
-        with torch.device("meta"):
+        with shapes_only():
             model = LlamaForCausalLM(config)
         state = _tensors(folder, model)
     except (OSError, ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RuntimeError, AssertionError) as error:
