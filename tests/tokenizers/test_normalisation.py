@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
 import tokbench
 from tokbench.configs import with_overrides
+from tokbench.feed.export import _normalisation as exported
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.library.config import LibraryConfig, settings_of
 from tokbench.tokenizers.normalisation import Normalisation, from_settings
@@ -87,3 +92,78 @@ def test_tokens_that_are_scaled_already_are_not_scaled_again() -> None:
     scaled = tokbench.load("vae/tiny", config={"latent_scale": 0.5})
     scaled.normalisation = Normalisation(scale=0.5)
     assert scaled.normalisation is None
+
+
+KL: dict[str, Any] = {"block_out_channels": (32, 32), "layers_per_block": 1, "latent_channels": 4, "norm_num_groups": 32}
+KL |= {f"{way}_block_types": (f"{name}Block2D",) * 2 for way, name in (("down", "DownEncoder"), ("up", "UpDecoder"))}
+KL_OURS = {"autoencoder.channels": 32, "autoencoder.channel_multipliers": (1, 1), "autoencoder.num_res_blocks": 1}
+WAN: dict[str, Any] = {"base_dim": 8, "z_dim": 4, "dim_mult": [1, 2], "num_res_blocks": 1, "temperal_downsample": [False]}
+WAN_OURS = {"network.z_channels": 4, "network.channels": 8, "network.channel_multipliers": (1, 2), "network.num_res_blocks": 1}
+WAN_OURS |= {"network.temporal": (False,)}
+HUNYUAN: dict[str, Any] = {"block_out_channels": (32, 64), "layers_per_block": 1, "latent_channels": 8, "in_channels": 3, "out_channels": 3}
+HUNYUAN |= {"spatial_compression_ratio": 2, "sample_size": 32}
+HUNYUAN_OURS = {"network.z_channels": 8, "network.widths": (32, 64), "network.num_res_blocks": 1}
+NUMBERS = {"latents_mean": [0.1, 0.2, -0.3, 0.4], "latents_std": [1.0, 2.0, 3.0, 4.0]}
+TOLD: dict[str, tuple[str, dict[str, Any], str, str, dict[str, Any], Normalisation]] = {
+    "kl": (
+        "AutoencoderKL",
+        KL | {"scaling_factor": 0.5, "shift_factor": 0.25},
+        "vae/sd",
+        "diffusers/kl",
+        KL_OURS,
+        Normalisation((0.25,), scale=0.5),
+    ),
+    "wan": ("AutoencoderKLWan", WAN | NUMBERS, "wan/2.1", "diffusers/wan", WAN_OURS, Normalisation((0.1, 0.2, -0.3, 0.4), (1, 2, 3, 4))),
+    "qwen": (
+        "AutoencoderKLQwenImage",
+        WAN | NUMBERS,
+        "qwen/e2e-image",
+        "diffusers/qwen",
+        WAN_OURS,
+        Normalisation((0.1, 0.2, -0.3, 0.4), (1, 2, 3, 4)),
+    ),
+    "hunyuan": (
+        "AutoencoderKLHunyuanImage",
+        HUNYUAN | {"scaling_factor": 0.7},
+        "hunyuan/image",
+        "diffusers/hunyuan-image",
+        HUNYUAN_OURS,
+        Normalisation(scale=0.7),
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TOLD.values(), ids=TOLD)
+def test_settings_beside_weights_come_before_the_row(case: tuple, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """They are of these weights, the row's numbers of others; the port says what the adapter says, also after it was saved."""
+    library_class, theirs, name, adapter, ours, expected = case
+    getattr(pytest.importorskip("diffusers"), library_class)(**theirs).save_pretrained(tmp_path / "given")
+    ports = [
+        tokbench.load(name, weights=place, config=ours)
+        for place in (tmp_path / "given", tmp_path / "given" / "diffusion_pytorch_model.safetensors")
+    ]
+    folder = zoo.save_tokenizer(ports[0], tmp_path / "saved")
+    library = tokbench.load(adapter, weights=tmp_path / "given")
+    tokenizers = [*ports, library, tokbench.load(str(folder)), tokbench.load(str(folder / "model.safetensors"))]
+    for tokenizer in tokenizers:
+        assert tokenizer.normalisation == expected
+        assert exported(tokenizer, tokenizer.layout(16, 16)) == expected
+    again = zoo.save_tokenizer(library, tmp_path / "library")
+    assert tokbench.load(str(again)).normalisation == expected
+    assert not caplog.records
+
+    (tmp_path / "given" / "config.json").write_text("{}")  # weights alone: nobody says whether the row's numbers are theirs
+    alone = tokbench.load(name, weights=tmp_path / "given", config=ours)
+    row = zoo.resolve(name)[1].normalisation
+    assert alone.normalisation == row
+    if row is not None and row.fits(alone.layout(16, 16).channels):
+        exported(alone, alone.layout(16, 16))
+        assert "see that it is also that of the weights given" in caplog.text
+
+
+def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers").AutoencoderKL(**KL).save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(settings | {"scaling_factor": -1}))
+    with pytest.raises(tokbench.TokbenchError, match=r"config\.json does not do: a normalisation has finite means, positive deviations"):
+        tokbench.load("vae/sd", weights=tmp_path, config=KL_OURS)

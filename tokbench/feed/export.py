@@ -428,10 +428,13 @@ def _normalisation(tokenizer: Tokenizer, layout: TokenLayout) -> Normalisation:
     if layout.discrete:
         raise TokbenchError(f"{name} makes codes, which are not scaled; leave --latent-scale normalised out")
     if found is None:
-        raise TokbenchError(f"nothing is known of how to normalise latents of {name}, or its configuration does so; use --latent-scale raw")
+        raise TokbenchError(
+            f"nothing is known of how to normalise latents of {name}, or its configuration does so; use --latent-scale raw, "
+            "or give the weights as a folder of diffusers, whose config.json says it"
+        )
     if not found.fits(layout.channels):
         raise TokbenchError(f"the normalisation of {name} is not for {layout.channels} channels; use --latent-scale raw")
-    if not tokenizer.own_weights:
+    if not (tokenizer.own_weights or tokenizer.normalisation_told):
         logger.warning("the normalisation is that of %s; see that it is also that of the weights given", name)
     return found
 

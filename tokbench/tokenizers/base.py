@@ -64,6 +64,7 @@ class Tokenizer(nn.Module, ABC):
         weights_sha256: Digest of the file its weights were loaded from, if any.
         weights_how: Which entry of that file was taken, under which prefix, and what was left out, in words.
         normalisation: How diffusion models read its latents, as its row or its weights say; None if nobody says, or if its tokens are so already.
+        normalisation_told: Whether that was said by the weights it has, or holds for all of its class; else it is that of the row's own weights.
         bundles: Parts of names under which files of a larger network hold this one.
     """
 
@@ -80,6 +81,7 @@ class Tokenizer(nn.Module, ABC):
     weights_sha256: str | None = None
     weights_how: str | None = None
     normalisation: Normalisation | None = None
+    normalisation_told: bool = False
     bundles: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -265,6 +267,17 @@ class Tokenizer(nn.Module, ABC):
             TokbenchError: If they do; says what loads them.
         """
 
+    def note_settings(self, settings: Mapping[str, Any], place: Path) -> None:  # most have nothing to take
+        """Take from the settings beside weights what these themselves do not hold, such as ``normalisation``.
+
+        Args:
+            settings: What the ``config.json`` beside the weights says.
+            place: Place of that file.
+
+        Raises:
+            TokbenchError: If what they say cannot be; says what to do.
+        """
+
     def read_weights(self, path: Path, choice: Choice = DEFAULT) -> Checkpoint:
         """Read weights for this tokenizer, whatever they are wrapped in.
 
@@ -290,6 +303,7 @@ class Tokenizer(nn.Module, ABC):
             with nullcontext() if path.is_dir() else suppress(TokbenchError):  # beside a lone file it may be of anything
                 settings = read_json(beside)
             self.check_settings(settings, beside)
+            self.note_settings(settings, beside)
         if opened.answers_averages:  # the files of a folder are one kind or the other, whatever names they have within
             choice = replace(choice, averages=None)
         return read_fitting(self, opened, origin=path.name or str(path), choice=choice, rename=self.own_names, bundles=self.bundles)

@@ -19,6 +19,7 @@ from tokbench.configs import plain, with_overrides
 from tokbench.errors import TokbenchError, brief, unknown_name
 from tokbench.plugins import hint, import_class
 from tokbench.tokenizers.family import Family, Variant
+from tokbench.tokenizers.normalisation import Normalisation
 from tokbench.weights.choice import DEFAULT, Choice
 from tokbench.weights.obtain import cache_path, own_weights, weights_path
 from tokbench.weights.places import locate
@@ -127,12 +128,17 @@ def load(
     if changes and path is not None:
         _check_before(build, own, path, choice)
     model: Tokenizer = build(own)
-    load_weights(model, path, choice)
-    model.name = f"{family.name}/{variant.name}"
     if variant.normalisation is not None:
-        model.normalisation = variant.normalisation
+        model.normalisation, model.normalisation_told = variant.normalisation, _is_told(family, variant)
+    load_weights(model, path, choice)  # whose settings may say another
+    model.name = f"{family.name}/{variant.name}"
     note_training(model, family, variant, path)
     return model.to(usable_device(device)).eval()
+
+
+def _is_told(family: Family, variant: Variant) -> bool:
+    """Whether the normalisation of a row is what a saved tokenizer says, not that of the zoo."""
+    return all(row.normalisation != variant.normalisation for row in family.variants if row.name == variant.name)
 
 
 def _load_plugin(name: str, weights: Path | None, changes: dict[str, object], device: torch.device, choice: Choice) -> Tokenizer:
@@ -240,7 +246,10 @@ def _saved(place: Path) -> tuple[Family, Variant, Path] | None:
     config = with_overrides(row.config, found.settings)
     if not found.weights.is_file():
         raise TokbenchError(f"{place} holds {CONFIG} without {WEIGHTS}; copy both")
-    return family, replace(row, config=config, trained_with=found.trained_with or row.trained_with), found.weights
+    row = replace(row, config=config, trained_with=found.trained_with or row.trained_with)
+    if found.normalisation is not None:
+        row = replace(row, normalisation=with_overrides(Normalisation(), found.normalisation))
+    return family, row, found.weights
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: str | Path, *, dtype: torch.dtype | None = None) -> Path:
@@ -266,8 +275,17 @@ def save_tokenizer(tokenizer: Tokenizer, folder: str | Path, *, dtype: torch.dty
         **Training(tuple(tokenizer.trained_with), tuple(tokenizer.training_sets)).header(),
         "weights": {"made_from_sha256": tokenizer.weights_sha256, "how": tokenizer.weights_how},
     }
+    if _is_told_by_settings(tokenizer):
+        about["normalisation"] = plain(tokenizer.normalisation)
     write_saved(Path(folder), tokenizer.state_dict(), about, dtype=dtype)
     return Path(folder)
+
+
+def _is_told_by_settings(tokenizer: Tokenizer) -> bool:
+    """Whether settings beside the weights said the normalisation, so that neither the weights nor the configuration or class hold it."""
+    from tokbench.tokenizers.library.config import LibraryConfig
+
+    return tokenizer.normalisation_told and not type(tokenizer).normalisation_told and not isinstance(tokenizer.config, LibraryConfig)
 
 
 def candidates(families: Iterable[Family]) -> Iterator[Candidate]:

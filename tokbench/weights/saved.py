@@ -40,12 +40,14 @@ class Saved:
         settings: Every field of its configuration, by dotted name.
         trained_with: Networks and data its training used.
         weights: Where its weights file should be.
+        normalisation: How diffusion models read its latents, as plain values, where that is not what its row says.
     """
 
     tokenizer: str
     settings: dict[str, Any]
     trained_with: tuple[str, ...]
     weights: Path
+    normalisation: dict[str, Any] | None = None
 
 
 def write_saved(folder: Path, state: Mapping[str, Tensor], about: Mapping[str, object], *, dtype: torch.dtype | None = None) -> None:
@@ -54,7 +56,8 @@ def write_saved(folder: Path, state: Mapping[str, Tensor], about: Mapping[str, o
     Args:
         folder: Made if missing; what it holds must not be another tokenizer.
         state: Tensors by the model's own names.
-        about: What the folder says of them, as plain values: ``tokenizer``, ``config``, ``trained_with``, ``weights``.
+        about: What the folder says of them, as plain values: ``tokenizer``, ``config``, ``trained_with``, ``weights``, and ``normalisation``
+            where settings said it.
         dtype: Floating tensors are stored as this; None keeps theirs.
 
     Raises:
@@ -94,8 +97,9 @@ def find_saved(place: Path) -> Saved | None:
     if about is None:
         return None
     try:
-        name = str(about["tokenizer"])
-        return Saved(name, flat(upgraded(name, dict(about["config"]))), tuple(map(str, about.get("trained_with", ()))), weights)
+        name, normalisation = str(about["tokenizer"]), about.get("normalisation")
+        settings, used = flat(upgraded(name, dict(about["config"]))), tuple(map(str, about.get("trained_with", ())))
+        return Saved(name, settings, used, weights, None if normalisation is None else dict(normalisation))
     except (KeyError, TypeError, ValueError) as error:
         raise TokbenchError(f"{place} names no tokenizer and configuration of tokbench ({error}); save it again") from error
 

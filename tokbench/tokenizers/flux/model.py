@@ -27,6 +27,7 @@ class Flux2(GaussianTokenizer):
     """
 
     config: Flux2Config
+    normalisation_told = True
 
     def __init__(self, config: Flux2Config) -> None:
         super().__init__()

@@ -21,6 +21,7 @@ class Hunyuan(GaussianTokenizer):
     """
 
     config: HunyuanConfig
+    peers = ("AutoencoderKLHunyuanImage",)
 
     def __init__(self, config: HunyuanConfig) -> None:
         super().__init__()

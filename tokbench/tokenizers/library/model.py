@@ -95,6 +95,10 @@ class LibraryTokenizer(Tokenizer):
         """As the configuration says."""
         return self.config.decode_is_stochastic
 
+    def note_settings(self, settings: Mapping[str, Any], place: Path) -> None:
+        """Note whether the normalisation is what the settings beside the weights say, or that of the row."""
+        self.normalisation_told = self.found(settings)[0] == self.config.library_class
+
     @classmethod
     @abstractmethod
     def built(cls, library_class: Any, config: LibraryConfig) -> nn.Module:

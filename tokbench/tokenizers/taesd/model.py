@@ -57,7 +57,7 @@ class TAESD(LatentTokenizer):
     """
 
     config: TAESDConfig
-    normalisation = Normalisation()  # its latents are so already
+    normalisation, normalisation_told = Normalisation(), True  # its latents are so already
 
     def __init__(self, config: TAESDConfig) -> None:
         super().__init__()

@@ -5,13 +5,19 @@ images -> encoder -> quant_conv -> latents, or their mean and log-variance -> po
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.errors import TokbenchError
 from tokbench.nn.posterior import Posterior
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.normalisation import from_settings
 from tokbench.tokens import ContinuousTokens
 
 
@@ -57,7 +63,12 @@ class GaussianTokenizer(LatentTokenizer):
     """One whose latents are drawn of a Gaussian.
 
     The configuration's ``posterior`` is ``mean`` or ``sample``; with the latter, encoding needs seeds.
+
+    Attributes:
+        peers: Classes of diffusers that this is a port of, whose ``config.json`` says how diffusion models read the latents.
     """
+
+    peers: ClassVar[tuple[str, ...]] = ()
 
     @property
     def encode_is_stochastic(self) -> bool:  # type: ignore[override]  # depends on the configuration here
@@ -70,3 +81,14 @@ class GaussianTokenizer(LatentTokenizer):
 
     def _latents(self, images: Tensor, seeds: list[int]) -> Tensor:
         return self.posterior(images).drawn(seeds)
+
+    def note_settings(self, settings: Mapping[str, Any], place: Path) -> None:
+        """Take the normalisation that the settings of a model of diffusers say, before that of the row; it is of these very weights."""
+        if settings.get("_class_name") not in self.peers:
+            return
+        try:
+            found = from_settings(settings)
+        except ValueError as error:
+            raise TokbenchError(f"{place} does not do: {error}") from error
+        if found is not None and found.fits(self.layout(self.stride, self.stride).channels):
+            self.normalisation, self.normalisation_told = found, True

@@ -46,6 +46,7 @@ class VAE(GaussianTokenizer):
     """
 
     config: VAEConfig
+    peers = ("AutoencoderKL",)
     encoder: Encoder
     decoder: Decoder
 

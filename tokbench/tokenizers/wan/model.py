@@ -24,6 +24,7 @@ class Wan(GaussianTokenizer):
     """
 
     config: WanConfig
+    peers = ("AutoencoderKLWan", "AutoencoderKLQwenImage")
 
     def __init__(self, config: WanConfig) -> None:
         super().__init__()
