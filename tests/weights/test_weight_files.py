@@ -167,6 +167,60 @@ def test_settings_that_make_another_network_of_the_same_shapes(diffusers: Any, t
     tokbench.load("diffusers/kl", weights=tmp_path)
 
 
+FLUX2: dict[str, Any] = {"block_out_channels": (32, 32), "layers_per_block": 1, "latent_channels": 4}
+FLUX2 |= {f"{way}_block_types": (f"{name}Block2D",) * 2 for way, name in (("down", "DownEncoder"), ("up", "UpDecoder"))}
+FLUX2_OURS = {f"autoencoder.{key}": value for key, value in {"z_channels": 4, "channels": 32, "num_res_blocks": 1}.items()}
+FLUX2_OURS |= {"autoencoder.channel_multipliers": (1, 1)}
+WAN = {"base_dim": 8, "z_dim": 4, "dim_mult": [1, 1], "num_res_blocks": 1, "temperal_downsample": [False], "is_residual": True}
+WAN |= {"in_channels": 12, "out_channels": 12, "patch_size": 2, "latents_mean": [0.0] * 4, "latents_std": [1.0] * 4}
+WAN_OURS = {"z_channels": 4, "channels": 8, "decoder_channels": 8, "channel_multipliers": (1, 1), "num_res_blocks": 1}
+TINY = {f"{way}coder_block_out_channels": (8, 8) for way in ("en", "de")} | {f"num_{way}coder_blocks": (1, 1) for way in ("en", "de")}
+ALIKE = {
+    "groups": ("AutoencoderKLFlux2", FLUX2, "flux/2", FLUX2_OURS, {"norm_num_groups": 16}, "norm_num_groups to 16, here it is 32"),
+    "statistics": ("AutoencoderKLFlux2", FLUX2, "flux/2", FLUX2_OURS, {"batch_norm_eps": 0.1}, "batch_norm_eps to 0.1, here it is 0.0001"),
+    "time": (
+        "AutoencoderKLWan",
+        WAN,
+        "wan/2.2",
+        {f"network.{key}": value for key, value in WAN_OURS.items()} | {"network.temporal": (False,)},
+        {"temperal_downsample": [True]},
+        r"temperal_downsample to \[True\], here it is \[False\]",
+    ),
+    "bends": (
+        "AutoencoderTiny",
+        TINY,
+        "taesd/sd",
+        {"widths": (8, 8), "blocks": (1, 1)},
+        {"act_fn": "silu"},
+        "act_fn to silu, here it is relu",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", ALIKE.values(), ids=ALIKE)
+def test_settings_that_no_shape_shows_are_heeded_or_refused(diffusers: Any, case: tuple, tmp_path: Path) -> None:
+    library_class, theirs, name, ours, change, message = case
+    peer = getattr(diffusers, library_class)
+    peer(**theirs).save_pretrained(tmp_path / "same")
+    tokbench.load(name, weights=tmp_path / "same", config=ours)
+    peer(**(theirs | change)).save_pretrained(tmp_path / "other")
+    for place in (tmp_path / "other", tmp_path / "other" / "diffusion_pytorch_model.safetensors"):
+        with pytest.raises(TokbenchError, match=rf"config\.json sets {message}; load it as diffusers/\w+$"):
+            tokbench.load(name, weights=place, config=ours)
+
+
+def test_heads_that_no_shape_shows_are_refused(tmp_path: Path) -> None:
+    peer = pytest.importorskip("transformers")
+    shape = {"codebook_size": 16, "base_channels": 32, "channel_multiplier": [1], "num_res_blocks": 1, "attn_resolutions": []}
+    ours: dict[str, object] = {"codebook_size": 16, "frames": 2, "autoencoder.attn_resolutions": ()}
+    ours |= {"autoencoder.channels": 32, "autoencoder.channel_multipliers": (1,), "autoencoder.num_res_blocks": 1}
+    config = peer.Emu3VQVAEConfig(**shape, hidden_size=32, temporal_downsample_factor=2, num_attention_heads=2)
+    peer.Emu3VQVAE(config).save_pretrained(tmp_path)
+    with pytest.raises(TokbenchError, match=r"sets num_attention_heads to 2, here it is 1; load it as transformers/emu3"):
+        tokbench.load("emu3/vision", weights=tmp_path, config=ours)
+    tokbench.load("emu3/vision", weights=tmp_path, config=ours | {"attention_heads": 2})
+
+
 def test_single_files_of_original_names_in_the_librarys_variant(peer: Any, tmp_path: Path) -> None:
     state = {name: value.contiguous() for name, value in from_diffusers(peer.state_dict()).items()}
     assert {name: value.shape for name, value in to_diffusers(state).items()} == {n: v.shape for n, v in peer.state_dict().items()}

@@ -10,6 +10,10 @@ first frame is the image. Parameter names are those of ``Emu3VQVAE`` in huggingf
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor
@@ -20,6 +24,7 @@ from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.emu3.config import Emu3Config
 from tokbench.tokenizers.emu3.keys import transformers_layout
 from tokbench.tokens import DiscreteTokens
+from tokbench.weights.key_maps.diffusers import check_same
 
 
 class Emu3(Tokenizer):
@@ -45,6 +50,12 @@ class Emu3(Tokenizer):
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Those of huggingface/transformers; the published file has the layout of baaivision/Emu3."""
         return transformers_layout(state)
+
+    def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
+        """Refuse settings of transformers that make another network of the same shapes, within a language model or not."""
+        own = settings.get("vq_config") if settings.get("model_type") == "emu3" else settings
+        if isinstance(own, Mapping) and (own is not settings or settings.get("model_type") == "emu3_vqgan"):
+            check_same(own, {"num_attention_heads": self.config.attention_heads}, place, "transformers/emu3")
 
     def vectors(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b l d"]:
         """Encode images to vectors, before quantization (differentiable)."""

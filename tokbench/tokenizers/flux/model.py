@@ -9,6 +9,10 @@ not, and ``normalisation`` says the numbers.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -16,6 +20,7 @@ from tokbench.nn.autoencoder import Decoder, Encoder
 from tokbench.tokenizers.flux.config import PATCH, Flux2Config
 from tokbench.tokenizers.normalisation import Normalisation, from_batch_norm
 from tokbench.tokenizers.vae.latents import GaussianTokenizer
+from tokbench.weights.key_maps.diffusers import check_same, check_settings
 from tokbench.weights.key_maps.taming import to_taming
 
 
@@ -48,6 +53,12 @@ class Flux2(GaussianTokenizer):
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Those of latent-diffusion; the published file has the 1x1 convolutions within encoder and decoder, or diffusers' names."""
         return to_taming(state)
+
+    def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
+        """Refuse settings of diffusers that make another network of the same shapes, or other statistics of the same numbers."""
+        check_settings(settings, self.config.autoencoder.norm_groups, place)
+        if settings.get("_class_name") == "AutoencoderKLFlux2":
+            check_same(settings, {"batch_norm_eps": self.bn.eps}, place, "diffusers/flux2")
 
     def _to_tokens(self, latents: Tensor) -> Tensor:
         return F.pixel_unshuffle(latents, PATCH)

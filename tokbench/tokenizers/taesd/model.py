@@ -8,6 +8,9 @@ Its latents are those of the autoencoder it stands in for, normalised as diffusi
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,6 +21,7 @@ from tokbench.tokenizers.normalisation import Normalisation
 from tokbench.tokenizers.taesd.config import TAESDConfig
 from tokbench.tokenizers.vae.latents import LatentTokenizer
 from tokbench.tokens import ContinuousTokens
+from tokbench.weights.key_maps.diffusers import check_same
 
 _UPSTREAM = re.compile(r"(encoder|decoder)\.(\d+)\.(.+)")
 
@@ -83,6 +87,11 @@ class TAESD(LatentTokenizer):
             found = _UPSTREAM.fullmatch(key)
             renamed[f"{found[1]}.layers.{int(found[2]) - (found[1] == 'decoder')}.{found[3]}" if found else key] = value
         return renamed
+
+    def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
+        """Refuse settings of diffusers that make another network of the same shapes."""
+        if settings.get("_class_name") == "AutoencoderTiny":
+            check_same(settings, {"act_fn": "relu", "upsampling_scaling_factor": 2, "upsample_fn": "nearest"}, place, "diffusers/tiny")
 
     def _latents(self, images: Tensor, seeds: list[int]) -> Tensor:
         return super()._latents((images + 1) / 2, seeds)

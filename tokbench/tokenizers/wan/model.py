@@ -8,11 +8,16 @@ read the latents normalised channel by channel, see ``normalisation``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
 from torch import Tensor, nn
 
 from tokbench.nn.wan import WanDecoder, WanEncoder
 from tokbench.tokenizers.vae.latents import GaussianTokenizer
 from tokbench.tokenizers.wan.config import WanConfig
+from tokbench.weights.key_maps.diffusers import check_same
 from tokbench.weights.key_maps.wan import from_wan
 
 
@@ -39,3 +44,8 @@ class Wan(GaussianTokenizer):
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Those of ``tokbench.nn.wan``; published files have Wan's or diffusers' names and kernels over time."""
         return from_wan(state)
+
+    def check_settings(self, settings: Mapping[str, Any], place: Path) -> None:
+        """Refuse settings of diffusers whose shortcuts see time otherwise, which no shape shows."""
+        if settings.get("_class_name") in self.peers and self.config.network.shortcuts:
+            check_same(settings, {"temperal_downsample": list(self.config.network.temporal)}, place, "diffusers/wan")

@@ -134,15 +134,29 @@ def check_settings(settings: Mapping[str, Any], groups: int, place: Path) -> Non
     Raises:
         TokbenchError: If the network would compute something else; says what loads it.
     """
-    kinds = {"AutoencoderKL": "diffusers/kl", "VQModel": "diffusers/vq"}
+    kinds = {"AutoencoderKL": "diffusers/kl", "VQModel": "diffusers/vq", "AutoencoderKLFlux2": "diffusers/flux2"}
     name = settings.get("_class_name")
     if not isinstance(name, str) or name not in kinds:
         return
-    for key, own, alike in (
-        ("norm_num_groups", groups, [groups]),
-        ("act_fn", "silu", ["silu", "swish"]),
-        ("norm_type", "group", ["group"]),
-    ):
-        value = settings.get(key, 32 if key == "norm_num_groups" else own)
-        if value not in alike:
-            raise TokbenchError(f"{place} sets {key} to {str(value)[:40]}, here it is {own}; load it as {kinds[name]}")
+    known = {"norm_num_groups": 32, "act_fn": "silu", "norm_type": "group"} | dict(settings)
+    if known["act_fn"] == "swish":
+        known["act_fn"] = "silu"
+    check_same(known, {"norm_num_groups": groups, "act_fn": "silu", "norm_type": "group"}, place, kinds[name])
+
+
+def check_same(settings: Mapping[str, Any], own: Mapping[str, object], place: Path, adapter: str) -> None:
+    """Refuse settings that differ from those of a network here; what they do not say is taken to be so.
+
+    Args:
+        settings: Settings of a model of another library.
+        own: Those of the network here that no shape of a tensor shows, by the library's names.
+        place: What to call them in errors.
+        adapter: Name of the tokenizer that heeds them.
+
+    Raises:
+        TokbenchError: If one differs; says what loads it.
+    """
+    for key, value in own.items():
+        found = settings.get(key, value)
+        if found != value:
+            raise TokbenchError(f"{place} sets {key} to {str(found)[:40]}, here it is {value}; load it as {adapter}")
