@@ -268,3 +268,22 @@ def test_impossible_settings_are_refused(change: dict, problem: str) -> None:
 def test_impossible_scales_of_latents_are_refused(change: dict) -> None:
     with pytest.raises(ValueError, match="latent_shift must be finite and latent_scale positive, got "):
         replace(zoo.resolve("vae/sd")[1].config, **change)
+
+
+@pytest.mark.parametrize("resolution", [36, 50, 100, 256])
+@pytest.mark.parametrize("steps", [None, 0, 1, 2, 3])
+def test_levels_with_attention_are_counted_as_upstream_counts(resolution: int, steps: int | None) -> None:
+    """The encoder halves the size it counts, the decoder doubles it from below, so that odd sizes meet at the lowest level alone."""
+    levels, halvings = 4, 3 if steps is None else steps
+    down, up, size = [], [], resolution
+    for level in range(levels):
+        down.append(size)
+        size = size // 2 if level < halvings else size
+    size = resolution // 2 ** (levels - 1)
+    for level in reversed(range(levels)):
+        up.insert(0, size)
+        size = size * 2 if level >= levels - halvings else size
+    for wanted in {*down, *up}:
+        config = AutoencoderConfig(4, channel_multipliers=(1,) * levels, attn_resolutions=(wanted,), resolution=resolution, halvings=steps)
+        assert [config.has_attention(level) for level in range(levels)] == [one == wanted for one in down]
+        assert [config.decoder_has_attention(level) for level in range(levels)] == [one == wanted for one in up]

@@ -145,9 +145,9 @@ class AutoencoderConfig:
         return self.resolution // self.patch // 2 ** min(level, self.steps) in self.attn_resolutions
 
     def decoder_has_attention(self, level: int) -> bool:
-        """Whether those of the decoder are; it counts sizes up from what they would be if all steps halved."""
+        """Whether those of the decoder are; it counts sizes up from what they would be if all steps halved, rounded down at the lowest."""
         last = len(self.channel_multipliers) - 1
-        return self.resolution // self.patch // 2 ** (last - min(last - level, self.steps)) in self.attn_resolutions
+        return self.resolution // self.patch // 2**last * 2 ** min(last - level, self.steps) in self.attn_resolutions
 
     def blocks(self, level: int) -> int:
         """Residual blocks of a level of the encoder."""
