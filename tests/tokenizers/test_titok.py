@@ -135,6 +135,16 @@ def test_goldens(folder: Path) -> None:
     close((decoded + 1) / 2, io["recon_from_tokens"], 1e-4)
 
 
+def test_a_record_of_which_codes_were_used_is_left_out(tmp_path: Path) -> None:
+    """TA-TiTok's training keeps one where it moves codes that nobody used."""
+    model = built(OWN / "titok_vq")
+    used = torch.zeros(model.config.codebook_size or 0)
+    torch.save(load_file(OWN / "titok_vq" / "state_dict.safetensors") | {"quantize.embed_prob": used}, tmp_path / "trained.bin")
+    found = model.read_weights(tmp_path / "trained.bin")
+    assert all(torch.equal(found.tensors[key], value) for key, value in model.state_dict().items())
+    assert "quantize.embed_prob" in found.how
+
+
 @pytest.mark.parametrize(("name", "variant"), MANIFESTS.items())
 def test_manifests(name: str, variant: str) -> None:
     path = SHARED / "facts" / "keys2" / f"{name}.json"

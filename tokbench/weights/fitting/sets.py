@@ -16,7 +16,7 @@ from tokbench.weights.torchfile.words import printable
 
 LEFTOVERS = (
     *("loss.", "criterion.", "discriminator.", "disc.", "optimizer", "lr_scheduler", "lpips", "perceptual_loss.", "model_ema."),
-    *("quantize.codebook_used", "quantize.ema_vocab_hit_SV", "quantize.used"),
+    *("quantize.codebook_used", "quantize.ema_vocab_hit_SV", "quantize.embed_prob", "quantize.used"),
 )
 """Beginnings of names that training leaves in a file and no tokenizer needs.
 
