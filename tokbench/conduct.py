@@ -86,7 +86,16 @@ def layout_of(tokenizer: Tokenizer, height: int, width: int) -> TokenLayout:
         layout: Any = tokenizer.layout(height, width)
     if not isinstance(layout, TokenLayout):
         raise Misbehaved(f"layout of {name} returns {_kind(layout)}, not a TokenLayout; mend it there")
-    numbers = (*layout.image_size, *layout.grid, *layout.codebook_sizes, layout.channels, *layout.scales, *layout.lengths, *layout.padding)
+    numbers = (
+        *layout.image_size,
+        *layout.grid,
+        *layout.codebook_sizes,
+        layout.channels,
+        *layout.scales,
+        *layout.widths,
+        *layout.lengths,
+        *layout.padding,
+    )
     if not all(type(number) is int for number in numbers) or not isinstance(layout.grid, tuple):
         raise Misbehaved(f"layout of {name} holds {visible(str(numbers))[:200]}; all its numbers must be ints, in tuples")
     if tuple(layout.image_size) != (height, width):

@@ -20,6 +20,8 @@ class TokenLayout:
         codebook_sizes: Entries of each codebook; empty for continuous latents.
         channels: Values per position of continuous latents; 0 for discrete tokens.
         scales: Sides of the square maps that a sequence runs through, coarse to fine, each in raster order; empty if it is not of such.
+            Heights, where maps are not square.
+        widths: Widths of these maps, where they are not square.
         lengths: How many of a sequence's first positions an image can be decoded from, rising to all of them; empty if it takes all.
         padding: Rows below and columns right of an image that stand for no pixels of it. They are copies of its last ones, encoded with
             it and cut off when it is decoded.
@@ -36,6 +38,7 @@ class TokenLayout:
     scales: tuple[int, ...] = field(default=(), metadata=UNLESS_DEFAULT)
     lengths: tuple[int, ...] = field(default=(), metadata=UNLESS_DEFAULT)
     padding: tuple[int, int] = field(default=(0, 0), metadata=UNLESS_DEFAULT)
+    widths: tuple[int, ...] = field(default=(), metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         if len(self.image_size) != 2 or min(self.image_size) < 1:
@@ -50,7 +53,9 @@ class TokenLayout:
             raise ValueError(f"a codebook needs at least 2 entries, got {self.codebook_sizes}")
         if bool(self.codebook_sizes) == bool(self.channels):
             raise ValueError("a layout has either codebook_sizes (discrete) or channels (continuous)")
-        if self.scales and self.lengths != tuple(accumulate(side**2 for side in self.scales)):
+        if self.widths and len(self.widths) != len(self.scales):
+            raise ValueError(f"there are as many widths as scales, got {self.widths} of {self.scales}")
+        if self.scales and self.lengths != lengths_of(self.scales, self.widths):
             raise ValueError(f"lengths must be those of the scales {self.scales}, got {self.lengths}")
         if self.lengths and (
             self.grid != (self.lengths[-1],) or self.lengths[0] < 1 or any(now >= then for now, then in pairwise(self.lengths))
@@ -78,16 +83,19 @@ class TokenLayout:
         return cls((height, width), (rows, columns), codebook_sizes, channels, padding=padding)
 
     @classmethod
-    def multi_scale(cls, stride: int, scales: tuple[int, ...], *, codebook_sizes: tuple[int, ...]) -> TokenLayout:
-        """A sequence of square maps of a square image, coarse to fine; an image can be decoded after every map.
+    def multi_scale(
+        cls, stride: int, scales: tuple[int, ...], *, codebook_sizes: tuple[int, ...], widths: tuple[int, ...] = ()
+    ) -> TokenLayout:
+        """A sequence of maps of an image, coarse to fine; an image can be decoded after every map.
 
         Args:
             stride: Pixels a position of the last map covers along each axis.
-            scales: Sides of the maps.
+            scales: Sides of the maps, or their heights.
             codebook_sizes: Entries of each codebook.
+            widths: Widths of the maps, where they are not square.
         """
-        lengths, side = tuple(accumulate(side**2 for side in scales)), scales[-1] * stride
-        return cls((side, side), lengths[-1:], codebook_sizes, scales=scales, lengths=lengths)
+        lengths, size = lengths_of(scales, widths), (scales[-1] * stride, (widths or scales)[-1] * stride)
+        return cls(size, lengths[-1:], codebook_sizes, scales=scales, lengths=lengths, widths=widths)
 
     def prefix(self, length: int) -> TokenLayout:
         """Layout of the first positions of a sequence, from which an image can be decoded.
@@ -107,7 +115,7 @@ class TokenLayout:
             few = some if len(some) <= 16 else [*some[:3], "...", some[-1]]
             raise TokbenchError(f"an image is decoded from {', '.join(few)} positions, got {length}; take one of these lengths")
         count = self.lengths.index(length) + 1
-        return replace(self, grid=(length,), scales=self.scales[:count], lengths=self.lengths[:count])
+        return replace(self, grid=(length,), scales=self.scales[:count], lengths=self.lengths[:count], widths=self.widths[:count])
 
     @property
     def padded_size(self) -> tuple[int, int]:
@@ -127,7 +135,7 @@ class TokenLayout:
     @property
     def downsampling(self) -> int | None:
         """Pixels a position covers along each axis, as in f16: of several scales at the last; None for a plain sequence and uneven grids."""
-        sides = self.scales[-1:] * 2 or self.grid
+        sides = (self.scales[-1], (self.widths or self.scales)[-1]) if self.scales else self.grid
         factors = {pixels / side for pixels, side in zip(self.padded_size, sides, strict=False)} if len(sides) == 2 else {0.5}
         factor = min(factors)
         return int(factor) if len(factors) == 1 and factor.is_integer() else None
@@ -159,6 +167,16 @@ class TokenLayout:
     def storage_bits_per_image(self) -> int | None:
         """Bits to store continuous latents as float32; None for discrete tokens. Not comparable with ``bits_per_image``."""
         return None if self.discrete else self.positions * self.channels * 32
+
+
+def lengths_of(scales: tuple[int, ...], widths: tuple[int, ...] = ()) -> tuple[int, ...]:
+    """How many positions a sequence of maps has after each of them.
+
+    Args:
+        scales: Sides of the maps, or their heights.
+        widths: Widths of the maps, where they are not square.
+    """
+    return tuple(accumulate(height * width for height, width in zip(scales, widths or scales, strict=True)))
 
 
 def check_unpadded(layout: TokenLayout, *, why: str) -> None:

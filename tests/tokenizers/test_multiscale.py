@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -158,6 +160,34 @@ def test_images_of_another_size_are_refused_in_one_line(infinity: Infinity, size
         infinity.encode(torch.zeros(1, 3, *size))
 
 
+@torch.no_grad()
+def test_maps_of_images_that_are_not_square_are_those_of_upstream() -> None:
+    """By its own loop over clips of one frame, whose maps are averaged down and enlarged along three axes."""
+    torch.manual_seed(0)
+    model = Infinity(replace(SMALL, scales=(1, 2, 3), widths=(1, 2, 5))).eval()
+    images = torch.rand(2, 3, 6, 10, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    layout = model.layout(6, 10)
+    assert (layout.grid, layout.lengths, layout.downsampling, layout.bits_per_image) == ((20,), (1, 5, 20), 2, 20 * 6)
+    rest, total, bits, images_by_map = model.encoder(images)[:, :, None], torch.zeros(()), [], []
+    for height, width in ((1, 1), (2, 2), (3, 5)):
+        reduced = rest if (height, width) == (3, 5) else F.interpolate(rest, size=(1, height, width), mode="area")
+        signs = torch.where(reduced > 0, 1.0, -1.0)
+        bits.append((signs[:, :, 0] > 0).long().flatten(2).transpose(1, 2))
+        found = signs / 6**0.5
+        found = found if (height, width) == (3, 5) else F.interpolate(found, size=(1, 3, 5), mode="trilinear")
+        rest, total = rest - found, total + found
+        images_by_map.append(model.decoder(total[:, :, 0]))
+    tokens = model.encode(images)
+    assert isinstance(tokens, DiscreteTokens)
+    packed = (torch.cat(bits, dim=1).unflatten(2, (2, 3)) * torch.tensor([4, 2, 1])).sum(dim=-1)
+    assert torch.equal(tokens.codes, packed)
+    for length, expected in zip(layout.lengths, images_by_map, strict=True):
+        assert layout.prefix(length).widths == (1, 2, 5)[: layout.lengths.index(length) + 1]
+        close(model.decode(tokens.prefix(length)), expected, 1e-5)
+    with pytest.raises(TokbenchError, match=r"image size 10x6 does not fit: these scales are for 6x10 \(--size 6x10, or"):
+        model.encode(images.transpose(2, 3))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_codes_are_made_in_single_precision_whatever_the_network_computes_in(dtype: torch.dtype) -> None:
     config = var_config(json.loads((OWN / "config.json").read_text()))
@@ -212,6 +242,8 @@ def test_own_files_load_by_name(infinity: Infinity, tmp_path: Path) -> None:
     [
         ({"scales": ()}, "scales must rise from 1 or more"),
         ({"scales": (1, 4, 2)}, "scales must rise from 1 or more"),
+        ({"widths": (1, 4, 2)}, "widths must rise from 1 or more"),
+        ({"widths": (1, 4)}, r"there are as many widths as scales, 3, got \(1, 4\); set both together"),
         ({"blends": 4}, "blends is 0 to 3"),
         ({"blend": 1.5}, "blend 0 to 1"),
         ({"code_kernel": 2}, "code_kernel must be odd, got 2"),

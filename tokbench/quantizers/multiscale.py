@@ -19,6 +19,7 @@ from einops import rearrange
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
+from tokbench.layout import lengths_of
 from tokbench.quantizers.base import Quantized, Quantizer, single, straight_through
 from tokbench.quantizers.configs import Enlarging
 
@@ -38,7 +39,7 @@ class Blend(nn.Conv2d):
 
 
 class MultiScaleQuantizer(Quantizer):
-    """Square maps of codes, coarse to fine, by one quantizer for all of them.
+    """Maps of codes, coarse to fine, by one quantizer for all of them.
 
     Codes are ``[B, L, K]`` with L the positions of all maps, each in raster order, where vectors are those of the last map. The codes
     of the first maps alone stand for coarser vectors.
@@ -46,7 +47,8 @@ class MultiScaleQuantizer(Quantizer):
     Args:
         each: What quantizes every map.
         dim: D.
-        scales: Sides of the maps; the last is that of the vectors.
+        scales: Sides of the maps, or their heights; the last is that of the vectors.
+        widths: Widths of the maps, where they are not square.
         enlarge: How a map is brought to the full size.
         blends: Convolutions that the maps share, each for those near its place between coarse and fine; 0 has none.
         blend: Share of the convolved map in what a map becomes; the rest is the map itself.
@@ -63,12 +65,13 @@ class MultiScaleQuantizer(Quantizer):
         blends: int = 0,
         blend: float = 0.5,
         beta: float = 0.25,
+        widths: tuple[int, ...] = (),
     ) -> None:
         super().__init__()
         self.codebook_sizes = each.codebook_sizes
         self.each = each
-        self.scales, self.enlarge, self.beta = tuple(scales), enlarge, beta
-        self.lengths = tuple(accumulate(side**2 for side in scales))
+        self.sizes, self.enlarge, self.beta = tuple(zip(scales, widths or scales, strict=True)), enlarge, beta
+        self.lengths = lengths_of(tuple(scales), tuple(widths))
         self.blends = nn.ModuleList(Blend(dim, blend) for _ in range(blends))
         self.blend_of = nearest_ticks(len(scales), blends) if blends else ()
 
@@ -84,9 +87,9 @@ class MultiScaleQuantizer(Quantizer):
     def codes(self, vectors: Float[Tensor, "b l d"]) -> Int64[Tensor, "b n k"]:
         """Search map by map, without losses."""
         codes: list[Tensor] = []
-        rest = rearrange(single(vectors), "b (h w) d -> b d h w", h=self.scales[-1])
-        for number, side in enumerate(self.scales):
-            reduced = rest if side == self.scales[-1] else F.interpolate(rest, size=(side, side), mode="area")
+        rest = rearrange(single(vectors), "b (h w) d -> b d h w", h=self.sizes[-1][0])
+        for number, size in enumerate(self.sizes):
+            reduced = rest if size == self.sizes[-1] else F.interpolate(rest, size=size, mode="area")
             codes.append(self.each.codes(rearrange(reduced, "b d h w -> b (h w) d")))
             rest = rest - self._enlarged(number, codes[-1])
         return torch.cat(codes, dim=1)
@@ -107,16 +110,16 @@ class MultiScaleQuantizer(Quantizer):
         """
         if codes.shape[1] not in self.lengths:
             raise ValueError(f"codes are of whole maps, {', '.join(map(str, self.lengths))} of them, got {codes.shape[1]}")
-        sides = self.scales[: self.lengths.index(codes.shape[1]) + 1]
-        maps = codes.split([side**2 for side in sides], dim=1)
+        sizes = self.sizes[: self.lengths.index(codes.shape[1]) + 1]
+        maps = codes.split([height * width for height, width in sizes], dim=1)
         return list(accumulate(self._enlarged(number, each) for number, each in enumerate(maps)))
 
     def _enlarged(self, number: int, codes: Tensor) -> Tensor:
         """Look the codes of a map up, enlarge and blend it."""
-        side, full = self.scales[number], self.scales[-1]
-        found = rearrange(self.each.lookup(codes), "b (h w) d -> b d h w", h=side)
-        if side != full:
-            found = F.interpolate(found, size=(full, full), mode=self.enlarge, align_corners=False)
+        size, full = self.sizes[number], self.sizes[-1]
+        found = rearrange(self.each.lookup(codes), "b (h w) d -> b d h w", h=size[0])
+        if size != full:
+            found = F.interpolate(found, size=full, mode=self.enlarge, align_corners=False)
         return self.blends[self.blend_of[number]](found) if self.blends else found
 
 

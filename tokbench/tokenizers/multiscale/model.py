@@ -16,7 +16,7 @@ from tokbench.tokens import DiscreteTokens
 
 
 class MultiScaleTokenizer(ConvVQTokenizer):
-    """Convolutional tokenizer with square maps of codes, coarse to fine, as one sequence.
+    """Convolutional tokenizer with maps of codes, coarse to fine, as one sequence.
 
     Args:
         config: Shape of the network, its quantizer and the scales.
@@ -30,7 +30,13 @@ class MultiScaleTokenizer(ConvVQTokenizer):
         super().__init__(config)
         z, code, kernel = config.autoencoder.z_channels, config.quantizer.channels, config.code_kernel
         self.quantize = MultiScaleQuantizer(
-            config.quantizer.build(), code, config.scales, enlarge=config.enlarge, blends=config.blends, blend=config.blend
+            config.quantizer.build(),
+            code,
+            config.scales,
+            enlarge=config.enlarge,
+            blends=config.blends,
+            blend=config.blend,
+            widths=config.widths,
         )
         if config.quant_convs:
             self.quant_conv = nn.Conv2d(z, code, kernel, padding=kernel // 2)
@@ -41,10 +47,10 @@ class MultiScaleTokenizer(ConvVQTokenizer):
         return DiscreteTokens(self.quantize.codes(vectors), (self.quantize.lengths[-1],), self.quantize.codebook_sizes)
 
     def _decode(self, tokens: DiscreteTokens, seeds: list[int]) -> Tensor:
-        return self._render(self._embed(tokens.codes), (self.config.scales[-1],) * 2)
+        return self._render(self._embed(tokens.codes), self.config.grid)
 
     def _image_size(self, grid: tuple[int, ...]) -> tuple[int, int]:
         if len(grid) != 1:
             raise ValueError(f"{self.name or type(self).__name__} takes a sequence of codes, got a grid {grid}")
-        side = self.config.scales[-1] * self.stride
-        return side, side
+        height, width = self.config.grid
+        return height * self.stride, width * self.stride
