@@ -105,8 +105,8 @@ UNIFORM = "uniform window of 7x7"
 
 TRAIN_256 = PublishedProtocol("reconstructions of ImageNet val against ImageNet train, 256 px", size=256)
 VAL_256 = PublishedProtocol("ImageNet val, 256 px", "imagenet-val", 256)
-BSQ_256 = PublishedProtocol("ImageNet val, 256 px", "imagenet-val", 256, {"rfid": PYTORCH_FID})
-BSQ_RAW_256 = PublishedProtocol("ImageNet val, 256 px; raw weights, not averages", "imagenet-val", 256, {"rfid": PYTORCH_FID})
+BSQ_256 = PublishedProtocol("ImageNet val, 256 px, Lanczos", "imagenet-val", 256, {"rfid": PYTORCH_FID})
+BSQ_RAW_256 = PublishedProtocol("ImageNet val, 256 px, Lanczos; raw weights, not averages", "imagenet-val", 256, {"rfid": PYTORCH_FID})
 SEED_256 = PublishedProtocol(
     "ImageNet val, 256 px",
     "imagenet-val",
@@ -119,6 +119,7 @@ LLAMAGEN_384 = PublishedProtocol(LLAMAGEN_256.text + "; encoded at 384 px, resiz
 LLAMAGEN_512 = PublishedProtocol(LLAMAGEN_256.text + "; encoded at 512 px, resized", "imagenet-val")
 SEED_128 = PublishedProtocol("ImageNet val, 128 px", "imagenet-val", 128, SEED_256.differs)
 SEED_LARGE = PublishedProtocol("ImageNet val at its own sizes, padded to multiples of 16", None, None, SEED_256.differs)
+COCO_LARGE = PublishedProtocol("COCO at its own sizes, padded to multiples of 16", None, None, SEED_256.differs)
 COCO_256 = PublishedProtocol("COCO 2017 val, 5000 images at 256 px", "coco-val2017", 256)
 VAL_512 = PublishedProtocol("ImageNet val, 512 px", "imagenet-val", 512)
 FLOWMO_256 = PublishedProtocol(
@@ -182,8 +183,10 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vae/sd3", IFID_256, IFID, ifid=37.13),
     *_rows("vae/va", LIGHTNING_256, f"{LIGHTNING}, README", rfid=0.28),
     *_rows("vae/va", f"{LIGHTNING_256.text}; a user's own evaluation", f"{LIGHTNING}, issue 26", rfid=0.344),
+    *_rows("vae/va", IFID_256, IFID, ifid=19.57),
     *_rows("vae/eq", EQ_256, EQ_VAE, rfid=0.82, psnr=25.95, ssim=0.72, lpips=0.141),
     *_rows("vae/eq-ema", EQ_256, EQ_VAE, rfid=0.55, psnr=26.15, ssim=0.72, lpips=0.133),
+    *_rows("detok/bb-decoder", IFID_256, IFID, ifid=17.51),
     *_rows("softvq/l-64", VAL_256, SOFTVQ, rfid=0.61),
     *_rows("vtp/s", VTP_256, VTP, rfid=0.98),
     *_rows("vtp/b", VTP_256, VTP, rfid=0.74),
@@ -191,6 +194,7 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("rae/dinov2-b", VAL_256, RAE, rfid=0.57),
     *_rows("rae/dinov2-b", f"{VAL_256.text}; reproduced by its authors", RAE, rfid=0.54),
     *_rows("rae/dinov2-b", f"{VAL_256.text}; a user's own evaluation", "bytetriper/RAE, issue 11", psnr=18.94),
+    *_rows("rae/dinov2-b", IFID_256, IFID, ifid=7.68),
     *_rows("dcae/f32c32-sana-1.0", MJHQ_1024, SANA, rfid=0.339, psnr=29.31),
     *_rows("dcae/f32c32-sana-1.1", MJHQ_1024, SANA, rfid=0.314, psnr=29.74),
     *_rows("dcae/f64c128-in-1.0", VAL_512, "dc-ai-projects/DC-Gen, DC-AE.md", rfid=0.2168, psnr=26.1489, ssim=0.7105, lpips=0.0802),
@@ -213,6 +217,7 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("llamagen/vq-16-t2i", SEED_256, IBQ_DOC, rfid=2.47, psnr=20.65, ssim=0.54),
     *_rows("llamagen/vq-16-t2i", "COCO, 256 px", IBQ_DOC, rfid=8.40, psnr=20.28, ssim=0.55),
     *_rows("magvit2/imagenet-256", SEED_256, MAGVIT2_DOC, rfid=1.17, psnr=21.90),
+    *_rows("magvit2/imagenet-256", FLOWMO_256, FLOWMO, rfid=1.17, psnr=21.63, ssim=0.640, lpips=0.111),
     *_rows("magvit2/imagenet-128", SEED_128, MAGVIT2_DOC, rfid=1.18, psnr=25.08),
     *_rows("magvit2/imagenet-128", SEED_256, MAGVIT2_DOC, rfid=0.34, psnr=26.19),
     *_rows("magvit2/pretrain-16384", SEED_256, MAGVIT2_DOC, rfid=2.55, psnr=22.21, ssim=0.62),
@@ -232,6 +237,7 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("cosmos/di16x16", SEED_256, IBQ_DOC, rfid=4.57, psnr=19.93, ssim=0.49),
     *_rows("cosmos/di16x16", "COCO, 256 px", IBQ_DOC, rfid=11.97, psnr=19.22, ssim=0.48),
     *_rows("cosmos/di16x16", SEED_LARGE, MAGVIT2_DOC, rfid=1.93, psnr=20.56, ssim=0.51),
+    *_rows("cosmos/di16x16", COCO_LARGE, MAGVIT2_DOC, rfid=7.51, psnr=20.45, ssim=0.52),
     *_rows("dalle/dvae", VAL_256, TAMING, rfid=32.01),
     *_rows("dalle/dvae", TRAIN_256, TAMING, rfid=33.88),
     *_rows("flowmo/lo", FLOWMO_256, FLOWMO, rfid=0.95, psnr=22.07, ssim=0.649, lpips=0.113),

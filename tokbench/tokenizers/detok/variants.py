@@ -10,7 +10,7 @@ BASE = ViTConfig(768, depth=12, heads=12, norm_eps=1e-6, norm="rms", mlp="swiglu
 """The two sides of the published networks, letter B."""
 
 
-def _published(name: str, summary: str, file: str) -> Variant:
+def _published(name: str, summary: str, file: str, *, figures: bool = False) -> Variant:
     return published_variant(
         "detok",
         name,
@@ -20,7 +20,7 @@ def _published(name: str, summary: str, file: str) -> Variant:
         licence="MIT (repository)",
         trained_with=("data:imagenet/train", "lpips-vgg", "convnext-small"),
         file=f"hf:jjiaweiyang/l-DeTok/{file}",
-        figures=False,
+        figures=figures,
     )
 
 
@@ -31,6 +31,8 @@ FAMILY = Family(
     default="bb-decoder",
     variants=(
         _published("bb", "published for ImageNet at 256 px", "detok-BB-gamm3.0-m0.7.pth"),
-        _published("bb-decoder", "the same encoder, with a decoder tuned on clean latents", "detok-BB-gamm3.0-m0.7-decoder_tuned.pth"),
+        _published(
+            "bb-decoder", "the same encoder, with a decoder tuned on clean latents", "detok-BB-gamm3.0-m0.7-decoder_tuned.pth", figures=True
+        ),
     ),
 )
