@@ -39,7 +39,7 @@ FAMILY = Family(
             "ibq",
             "emu3.5",
             ConvVQConfig(AutoencoderConfig(256, channels=256, num_res_blocks=4), IBQ(131072, 256)),
-            "f16, 131072 codes of 256 values, of Emu3.5; its decoder is taken to mirror the encoder, unverified",
+            "f16, 131072 codes of 256 values, of Emu3.5; encoder and decoder have one set of settings, as its code has it",
             source="BAAI/Emu3.5-VisionTokenizer",
             licence="Apache-2.0 (model card)",
             trained_with=("unknown",),
