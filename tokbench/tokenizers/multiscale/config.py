@@ -25,8 +25,8 @@ class MultiScaleConfig(ConvVQConfig):
         widths: Widths of the maps, where they are not square.
 
     Raises:
-        ValueError: If the network and its quantizer do not fit. If scales or widths do not rise from 1 or more, there are not as many of
-            both, or more blends than scales, or a share or a side is not one.
+        ValueError: If the network and its quantizer do not fit. If scales or widths do not rise from 1 or more, or are not as many. If there
+            are more blends than scales, or a share or a side is not one.
     """
 
     scales: tuple[int, ...]
