@@ -65,6 +65,13 @@ def test_tuples(value: object, expected: tuple[int, ...]) -> None:
     assert with_overrides(Outer(), {"inner.factors": value}).inner.factors == expected
 
 
+@pytest.mark.parametrize("value", [None, "none"])
+def test_an_optional_field_is_taken_back(value: object) -> None:
+    assert with_overrides(Outer(limit=3), {"limit": value}).limit is None
+    with pytest.raises(TokbenchError, match="rate takes a value of type float, got None"):
+        with_overrides(Outer(), {"rate": None})
+
+
 def test_several_fields_at_several_depths() -> None:
     base = Outer()
     changed = with_overrides(base, {"inner.width": "64", "inner.span": "0.1,0.9", "rate": 0.1})

@@ -46,7 +46,7 @@ def _replace(config: Any, overrides: dict[tuple[str, ...], tuple[str, object]]) 
             below[()] = below.pop(("kind",))
         if () in below:
             key, value = below.pop(())
-            if value != getattr(getattr(config, name), "kind", None):  # else it is of that kind already, and keeps its settings
+            if value is None or value != getattr(getattr(config, name), "kind", None):  # else it is of that kind, and keeps its settings
                 new[name] = _parse(value, get_type_hints(type(config))[name], key)
         if below:
             base = new.get(name, getattr(config, name))

@@ -9,8 +9,10 @@ import torch
 from safetensors.torch import save_file
 
 import tokbench
+from tokbench.configs import with_overrides
 from tokbench.errors import TokbenchError
 from tokbench.tokenizers import zoo
+from tokbench.tokenizers.wan.model import Wan
 from tokbench.tokenizers.zoo import save_tokenizer
 from tokbench.weights.checkpoints import save_weights
 from tokbench.weights.obtain import weights_path
@@ -45,6 +47,18 @@ def test_a_folder_says_what_it_was_made_from(folder: Path) -> None:
         "how": tokbench.load("vqgan/tiny").weights_how,
     }
     assert {path.name for path in folder.iterdir()} == {"config.json", "model.safetensors"}
+
+
+def test_a_setting_that_is_taken_back_comes_back(tmp_path: Path) -> None:
+    """Of a row that has it."""
+    row = zoo.resolve("wan/2.2")[1]
+    small = {"z_channels": 4, "channels": 8, "channel_multipliers": (1, 1), "temporal": (False,), "decoder_channels": None}
+    config = with_overrides(row.config, {f"network.{key}": value for key, value in small.items()})
+    model = Wan(config)  # type: ignore[arg-type]
+    model.name = "wan/2.2"
+    again = tokbench.load(str(save_tokenizer(model, tmp_path / "small")))
+    assert again.config == model.config
+    assert again.config.network.decoder_channels is None
 
 
 def test_a_changed_configuration_comes_back(tmp_path: Path) -> None:
