@@ -5,6 +5,9 @@ import pytest
 from PIL import Image
 
 from tokbench.bench.fitting import fit, judged
+from tokbench.bench.loader import load
+from tokbench.data.open import open_source
+from tokbench.images import UnreadableImage
 from tokbench.records.protocol import get_protocol
 
 SHAPES = [(97, 64), (64, 97), (131, 200), (333, 250), (40, 57), (64, 64), (65, 64)]
@@ -24,6 +27,18 @@ def test_presets_scale_and_cut_as_torchvision(preset, name, shape):
     image, protocol = picture(*shape), get_protocol(preset, {"size": 64})
     whole = transforms.Compose([transforms.Resize(64, transforms.InterpolationMode[name]), transforms.CenterCrop(64)])
     assert np.array_equal(fit(image, protocol), np.asarray(whole(image)))
+
+
+@pytest.mark.parametrize("preset", ["tokbench-256", "llamagen", "taming"])
+@pytest.mark.parametrize("shape", [(60_000, 1), (1, 60_000)])
+def test_lines_are_refused_before_they_take_gigabytes(preset, shape, tmp_path):
+    """Scaled to 256 px, a line of 60,000 pixels has four billion."""
+    line, protocol = Image.new("RGB", shape), get_protocol(preset)
+    with pytest.raises(UnreadableImage, match=r"so thin that they would be [0-9x]+ once scaled, more than 100000000"):
+        fit(line, protocol)
+    line.save(tmp_path / "line.png")
+    source = open_source(str(tmp_path), size=256)
+    assert "so thin" in load(source, protocol, 0).reason
 
 
 def by_halves(image, size):

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
+from tokbench.images import MAX_PIXELS, UnreadableImage
 from tokbench.records.protocol import HALVING, TORCHVISION, Protocol
 
 FILTERS = {
@@ -23,6 +24,9 @@ def fit(image: Image.Image, protocol: Protocol) -> np.ndarray:
 
     Returns:
         Bytes ``[height, width, 3]``.
+
+    Raises:
+        UnreadableImage: If it is so thin that all of it would be too many pixels once it is scaled.
     """
     height, width = protocol.shape
     if image.size == (width, height):
@@ -87,6 +91,10 @@ def _scaled(image: Image.Image, protocol: Protocol) -> Image.Image:
     across, down = max(across, width), max(down, height)  # a fraction lost by rounding leaves no pixel out
     if (across, down) == image.size:
         return image
+    if across * down > MAX_PIXELS:
+        raise UnreadableImage(
+            f"{image.width}x{image.height} pixels, so thin that they would be {across}x{down} once scaled, more than {MAX_PIXELS}"
+        )
     if protocol.antialias:
         return image.resize((across, down), FILTERS[protocol.resize])
     return _without_antialias(image, across, down, protocol.resize)

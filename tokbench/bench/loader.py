@@ -250,14 +250,13 @@ def load(source: ImageSource, protocol: Protocol | None, index: int, *, alone: b
     """
     try:
         image, raw = opened(source, protocol, index)
+        pixels = np.asarray(image) if protocol is None else fit(image, protocol)
     except UnreadableImage as error:
         if not alone and isinstance(error.__cause__, MemoryError):
             raise MemoryError(str(error)) from error
         return SkippedImage(source.ids[index], str(error))
-    if protocol is None:
-        return Loaded(source.ids[index], source.group(index), np.asarray(image), raw, False)
-    enlarged = source.ready_size is None and not covers(image, protocol)
-    return Loaded(source.ids[index], source.group(index), fit(image, protocol), raw, enlarged)
+    enlarged = protocol is not None and source.ready_size is None and not covers(image, protocol)
+    return Loaded(source.ids[index], source.group(index), pixels, raw, enlarged)
 
 
 def opened(source: ImageSource, protocol: Protocol | None, index: int) -> tuple[Image.Image, bytes]:

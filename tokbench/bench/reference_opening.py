@@ -138,9 +138,10 @@ def _look(source: ImageSource, protocol: Protocol | None, index: int) -> tuple[t
     """
     try:
         image, raw = opened(source, protocol, index)
+        pixels = np.asarray(image) if protocol is None else fit(image, protocol)
     except UnreadableImage as error:
         return SkippedImage(source.ids[index], str(error))
-    return image.size, key_of(np.asarray(image) if protocol is None else fit(image, protocol)), raw
+    return image.size, key_of(pixels), raw
 
 
 def _of_training(spec: str, *, adm: bool) -> tuple[str, ...]:
