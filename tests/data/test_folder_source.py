@@ -106,6 +106,16 @@ def test_ids_can_be_written_as_utf8(tmp_path: Path, picture: Callable[[int], byt
     assert level(source.read(0)) == 3
 
 
+def test_two_names_that_are_one_id_are_refused(tmp_path: Path, picture: Callable[[int], bytes], make_folder: Packer) -> None:
+    root = make_folder(tmp_path / "set", {"caf\\xe9.png": picture(3)})
+    try:
+        (root / os.fsdecode(b"caf\xe9.png")).write_bytes(picture(4))
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    with pytest.raises(TokbenchError, match=r"^two images of set have one id, caf\\xe9\.png; rename one of them$"):
+        FolderSource(root)
+
+
 def test_no_images(tmp_path: Path, make_folder: Packer) -> None:
     message = r"^no images in .*{}; images are files that end in jpg, .*, avif and are not hidden; check the path$"
     for name, files in (("empty", {}), ("texts", {"a.txt": b"a", ".b.png": b"b"})):

@@ -236,3 +236,14 @@ def test_damage_is_an_error_of_ours(
     for index in range(len(source)):
         with suppress(UnreadableImage):
             source.read(index)
+
+
+def test_samples_of_one_id_are_refused(tmp_path: Path, picture: Callable[[int], bytes], make_tar: Packer) -> None:
+    """A folder in one shard and another shard may have one name; and so may what is not UTF-8 once it is escaped."""
+    (tmp_path / "a").mkdir()
+    paths = [make_tar(tmp_path / "a.tar", {"b/c.png": picture(1)}), make_tar(tmp_path / "a" / "b.tar", {"c.png": picture(2)})]
+    with pytest.raises(TokbenchError, match=r"^two images of both have one id, a/b/c; rename one of them$"):
+        ShardSource(paths, "both")
+    path = make_tar(tmp_path / "s.tar", {"caf\\xe9.png": picture(3), "caf\udce9.png": picture(4)})
+    with pytest.raises(TokbenchError, match=r"^two images of s.tar have one id, caf\\xe9; rename one of them$"):
+        ShardSource([path], "s.tar")

@@ -90,7 +90,7 @@ class FolderSource(StoredImages):
         root: The folder.
 
     Raises:
-        TokbenchError: If it is not a folder, cannot be listed or holds no images.
+        TokbenchError: If it is not a folder, cannot be listed or holds no images, or two of them have one id.
     """
 
     def __init__(self, root: Path) -> None:
@@ -109,6 +109,7 @@ class FolderSource(StoredImages):
         if not self._files:
             raise no_images(str(root), self.passed_over)
         self.ids = tuple(printable(file) for file in self._files)
+        check_different(self.ids, self.name)
 
     def read_bytes(self, index: int) -> bytes:
         """The bytes of one file."""
@@ -280,6 +281,19 @@ def printable(path: str) -> str:
         The same text wherever it is valid Unicode.
     """
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def check_different(ids: Sequence[str], where: str) -> None:
+    """Refuse ids that are the same, as those of two files may be once what is not UTF-8 is escaped.
+
+    Raises:
+        TokbenchError: If two are.
+    """
+    seen = set[str]()
+    for one in ids if len(set(ids)) < len(ids) else ():
+        if one in seen:
+            raise TokbenchError(f"two images of {where} have one id, {one}; rename one of them")
+        seen.add(one)
 
 
 def read_file(path: Path) -> bytes:

@@ -19,7 +19,7 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
-from tokbench.data.folder import printable
+from tokbench.data.folder import check_different, printable
 from tokbench.data.names import Names
 from tokbench.data.tar_members import PARTS, samples_in
 from tokbench.errors import TokbenchError
@@ -68,7 +68,7 @@ def shard_index(path: Path) -> ShardIndex:
         path: The shard.
 
     Raises:
-        TokbenchError: If the shard is missing, compressed, truncated or damaged, or a key has two images.
+        TokbenchError: If the shard is missing, compressed, truncated or damaged, a key has two images, or two samples have one key.
     """
     kept = _kept_at(path)
     found = None if kept is None else _read(kept)
@@ -101,6 +101,7 @@ def _folder() -> Path:
 
 def _made(path: Path) -> ShardIndex:
     samples, lost = samples_in(path)
+    check_different([printable(key) for key in samples], path.name)
     by_key = {printable(key): place for key, place in samples.items()}
     keys = sorted(by_key)
     places = np.array([by_key[key] for key in keys], np.int64).reshape(len(keys), 2 * len(PARTS))

@@ -15,7 +15,7 @@ import numpy as np
 
 from tokbench.data.annotations import as_caption, as_label, json_fields
 from tokbench.data.columns import CAPTION_COLUMNS, LABEL_COLUMNS
-from tokbench.data.folder import MAX_NOTE_BYTES, StoredImages, no_images, printable, with_empty
+from tokbench.data.folder import MAX_NOTE_BYTES, StoredImages, check_different, no_images, printable, with_empty
 from tokbench.data.names import Names
 from tokbench.data.shard_index import remove_unused, shard_index
 from tokbench.data.tar_members import PARTS
@@ -43,7 +43,8 @@ class ShardSource(StoredImages):
         name: What to call them together.
 
     Raises:
-        TokbenchError: If a shard is named twice, missing, compressed, truncated or damaged, if a key has two images, or if there are none.
+        TokbenchError: If a shard is named twice, missing, compressed, truncated or damaged, if a key has two images or two samples have
+            one id, or if there are none.
     """
 
     def __init__(self, paths: Sequence[Path], name: str) -> None:
@@ -77,6 +78,7 @@ class ShardSource(StoredImages):
         self._empty = frozenset(folders)
         self._places = np.concatenate(tables)  # numbers, as there may be millions
         if not _ascending(self.ids):  # the name of a shard begins that of another
+            check_different(self.ids, name)
             rows = {name: row for row, name in enumerate(self.ids)}
             self._places = self._places[[rows[name] for name in sorted(rows)]]
             self.ids = Names.of(sorted(rows))
