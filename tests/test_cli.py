@@ -200,7 +200,7 @@ MISTAKES = [
     (["run", "-t", "flowmo", "--size", "66"], "--size 64"),
     (["run", "-t", "vqvae", "--size", "0"], "size"),
     (["run", "-t", "vqvae", "--size", "300"], "sizes 32 to 256"),
-    (["run", "-t", "pixel/rgb", "--limit", "0"], "samples must be at least 1"),
+    (["run", "-t", "pixel/rgb", "--limit", "0"], "--limit takes a whole number of at least 1, got '0'"),
     (["run", "-t", "vqvae", "--weights", "note.txt"], "note.txt holds no weights: it is text"),
     (["run", "-t", "vqvae", "--weights", "none.safetensors"], "no weights file at none.safetensors"),
     (["run", "-t", "vqvae", "--weights", "nan.safetensors"], "NaN or infinity in 1 tensors: decoder.conv_out.bias"),

@@ -169,6 +169,7 @@ def test_parts_have_no_figures(words, run):
     status, _, err = run("--part", "1/2", *words)
     assert status == 2
     assert f"{words[0]} needs the whole run, and --part 1/2 measures a part of it" in first_line(err)
+    assert ("tokbench merge" in err) == (words[0] != "--save-images")  # which merge does not take
 
 
 def stopped(monkeypatch, at):

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 from rich.console import Console
@@ -17,6 +17,8 @@ from tokbench.escapes import visible
 
 if TYPE_CHECKING:
     from tokbench.tokenizers.base import Tokenizer
+
+Loaded = TypeVar("Loaded")
 
 
 def _tokenizers() -> list[str]:
@@ -119,13 +121,15 @@ def settings(pairs: list[str] | None) -> dict[str, object]:
     """Read what ``--set`` was given.
 
     Raises:
-        TokbenchError: If one is not KEY=VALUE.
+        TokbenchError: If one is not KEY=VALUE, or a key is there twice.
     """
     values: dict[str, object] = {}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise TokbenchError(f"--set takes KEY=VALUE, got {pair!r}; tokbench show NAME lists the keys")
+        if key.strip() in values:
+            raise TokbenchError(f"--set gives {key.strip()} twice, {values[key.strip()]} and {value.strip()}; give it once")
         values[key.strip()] = value.strip()
     return values
 
@@ -138,6 +142,34 @@ def loading(weights: str | None, setting: list[str] | None, drop: list[str] | No
     """
     taken = None if averages is None else averages == "yes"
     return {"weights": weights, "drop": tuple(drop or ()), "averages": taken, "config": settings(setting)}
+
+
+def of_each(names: Sequence[str], load: Callable[[str], Iterable[Loaded]]) -> tuple[list[Loaded], bool]:
+    """Load tokenizers; of several, those whose own code fails are named and left out.
+
+    Args:
+        names: Names of the tokenizers.
+        load: Gives what there is to be worked on of one.
+
+    Returns:
+        What was loaded, and whether one was left out.
+
+    Raises:
+        Misbehaved: If none is left.
+    """
+    from tokbench.conduct import Misbehaved
+
+    found, failures = list[Loaded](), list[Misbehaved]()
+    for name in names:
+        try:
+            found += load(name)
+        except Misbehaved as error:
+            failures.append(error)
+    for failure in failures[: None if found else -1]:
+        say(f"tokbench: {failure}")
+    if not found:
+        raise failures[-1]
+    return found, bool(failures)
 
 
 def tiles(size: int | None, overlap: int | None) -> Cut:

@@ -37,7 +37,7 @@ TokenizerOption = Annotated[
 ]
 OutputOption = Annotated[Path, typer.Option("--output", "-o", help="Picture to write.")]
 CountOption = Annotated[int, whole("--count", "-n", low=1, help="How many to draw of each.")]
-SeedOption = Annotated[int, whole("--seed", help="Of all that is drawn.")]
+SeedOption = Annotated[int, whole("--seed", low=0, help="Of all that is drawn.")]
 TopKOption = Annotated[int, whole("--top-k", low=0, help="Choose from so many of the likeliest ids; 0 means all.")]
 TopPOption = Annotated[float, number("--top-p", help="Choose from the likeliest ids that hold this share of the probability.")]
 TemperatureOption = Annotated[

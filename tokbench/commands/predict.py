@@ -22,6 +22,7 @@ from tokbench.commands.console import (
     SettingsOption,
     WeightsOption,
     loading,
+    of_each,
     progress,
     say,
     tokenizer_names,
@@ -32,6 +33,7 @@ from tokbench.errors import TokbenchError
 
 if TYPE_CHECKING:
     from tokbench.feed.predict.run import Prediction
+    from tokbench.tokenizers.base import Tokenizer
 
 
 def predict(
@@ -43,7 +45,7 @@ def predict(
     averages: AveragesOption = None,
     setting: SettingsOption = None,
     data: DataOption = "photos",
-    limit: Annotated[int | None, whole("--limit", help="Images at most [default: 5000].")] = None,
+    limit: Annotated[int | None, whole("--limit", low=1, help="Images at most [default: 5000].")] = None,
     size: Annotated[Any, pixels("--size", help="Side of the images in pixels, or HxW [default: 64].")] = None,
     labels: LabelsOption = "source",
     figures: Annotated[
@@ -55,7 +57,7 @@ def predict(
     ] = None,
     nearest: Annotated[int | None, whole("--nearest", help="Nearest codes among which a wrong one is drawn [default: 100].")] = None,
     edits: Annotated[int | None, whole("--edits", help="Edits of drawn scenes for locality [default: 300].")] = None,
-    seed: Annotated[int | None, whole("--seed", help="Of the choice of images, of noise and of wrong tokens [default: 0].")] = None,
+    seed: Annotated[int | None, whole("--seed", low=0, help="Of the choice of images, of noise and of wrong tokens [default: 0].")] = None,
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
     out_dir: Annotated[Path, typer.Option("--out", help="Folder for the records.")] = Path("runs/predict"),
@@ -81,7 +83,7 @@ def predict(
             f"--weights, --drop and --averages belong to one tokenizer, {len(tokenizer)} are given; measure them one by one"
         )
 
-    from tokbench.conduct import Misbehaved
+    from tokbench.conduct import Misbehaved, layout_of
     from tokbench.data.open import open_source
     from tokbench.feed.predict.run import predict as run_prediction
     from tokbench.feed.predict.run import select_studies
@@ -91,9 +93,15 @@ def predict(
     from tokbench.tokenizers.zoo import load
 
     select_studies(chosen)
-    records, failed = [], False
+
+    def loaded(name: str) -> list[Tokenizer]:
+        model = load(name, device=device, **asked)
+        layout_of(model, *protocol.shape)  # refuses a size before anything is measured
+        return [model]
+
+    records = []
     with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
-        models = [load(name, device=device, **asked) for name in tokenizer]
+        models, failed = of_each(tokenizer, loaded)
         source = open_source(data, size=protocol.size)
         for model in models:
             try:

@@ -22,6 +22,7 @@ from tokbench.commands.console import (
     SettingsOption,
     WeightsOption,
     loading,
+    of_each,
     progress,
     say,
     tokenizer_names,
@@ -52,7 +53,7 @@ def probe(
     data: DataOption = "photos",
     held_out: Annotated[float | None, number("--held-out", help="Share of other data that is held out [default: 0.1].")] = None,
     held_out_data: Annotated[str | None, typer.Option(help="Images held out, if not a part of --data.")] = None,
-    limit: Annotated[int | None, whole("--limit", help="Images of each part at most.")] = None,
+    limit: Annotated[int | None, whole("--limit", low=1, help="Images of each part at most.")] = None,
     size: Annotated[Any, pixels("--size", help="Side of the images in pixels, or HxW [default: 64].")] = None,
     labels: LabelsOption = "source",
     condition: Annotated[
@@ -65,7 +66,7 @@ def probe(
     augment: Annotated[
         str | None, choice("--augment", among=("flip", "none"), help="Whether to add mirror images [default: the budget's].")
     ] = None,
-    seed: Annotated[int | None, whole("--seed", help="Of weights, order, split and samples [default: 0].")] = None,
+    seed: Annotated[int | None, whole("--seed", low=0, help="Of weights, order, split and samples [default: 0].")] = None,
     precision: Annotated[str | None, choice("--precision", among=("fp32", "bf16"), help="Of training [default: the budget's].")] = None,
     coded_images: Annotated[
         int | None, whole("--coded-images", low=1, help="Images for the arithmetic coder [default: by length].")
@@ -110,11 +111,16 @@ def probe(
 
     speaking = ranks_from_environment().rank == 0
     options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stages(chosen.precision, device) if speaking else quiet)
-    records, failed = [], False
+
+    def loaded(name: str) -> list[Tokenizer]:
+        model = load(name, device=own_device(device), **asked)
+        check_codes(model, protocol)
+        return [model]
+
+    records = []
     with joined(), redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
-        models = [load(name, device=own_device(device), **asked) for name in tokenizer]
-        for model in models:
-            check_codes(model, protocol)
+        several = processes() > 1  # of which none would know what the others leave out
+        models, failed = ([model for name in tokenizer for model in loaded(name)], False) if several else of_each(tokenizer, loaded)
         with options.stage("looking for repeats", 0) as advance:
             parts = open_parts(
                 data, size=protocol.size, share=chosen.held_out, seed=chosen.seed, held_out_data=held_out_data, progress=advance

@@ -29,7 +29,7 @@ def reconstruct(
     tile_overlap: TileOverlapOption = None,
     tile: Annotated[int, whole("--tile", low=32, high=1024, help="Side of a picture in the grid.")] = 192,
     device: DeviceOption = "cpu",
-    seed: Annotated[int, whole("--seed", help="Of stochastic tokenizers.")] = 0,
+    seed: Annotated[int, whole("--seed", low=0, help="Of stochastic tokenizers.")] = 0,
 ) -> None:
     """Draw originals, reconstructions and error maps side by side."""
     check_picture(output, "--output")

@@ -24,6 +24,7 @@ from tokbench.commands.console import (
     WeightsOption,
     WorkersOption,
     loading,
+    of_each,
     say,
     tiles,
     tokenizers_and_sets,
@@ -67,7 +68,7 @@ def run(
             help="How to measure, see tokbench protocols; may be repeated, for a record each [default: tokbench-256, of what comes ready photos-64].",
         ),
     ] = None,
-    limit: Annotated[int | None, whole("--limit", help="Images at most, chosen by --seed.")] = None,
+    limit: Annotated[int | None, whole("--limit", low=1, help="Images at most, chosen by --seed.")] = None,
     size: Annotated[
         Any,
         pixels("--size", help="Side of the images, or HxW [default: the protocol's; if none is named, what the tokenizer was made for]."),
@@ -80,7 +81,7 @@ def run(
     metrics: Annotated[str | None, typer.Option(help="Names separated by commas, or all.")] = None,
     batch_size: Annotated[int, whole("--batch-size", low=1, help="Images read ahead; changes no figure.")] = 64,
     device: DeviceOption = "cpu",
-    seed: Annotated[int | None, whole("--seed", help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
+    seed: Annotated[int | None, whole("--seed", low=0, help="Of --limit and of stochastic tokenizers [default: 0].")] = None,
     repeats: Annotated[
         int, whole("--repeats", low=1, high=MOST_PASSES, help="Passes over the same images, of tokenizers that draw noise; a record each.")
     ] = 1,
@@ -154,7 +155,9 @@ def run(
         raise TokbenchError(f"--save-images keeps the images of one protocol, {len(wanted.names)} are named; run them one by one")
     if repeats > 1 and save_images is not None:
         raise TokbenchError("--save-images keeps the images of one pass, and --repeats makes several; leave one of them out")
-    check_whole(asked, {"--fail-if": fail_if, "--gate-report": gate_report, "--json": as_json, "--save-images": save_images})
+    if save_images is not None and not asked.whole:
+        raise TokbenchError(f"--save-images needs the whole run, and --part {asked} measures a part of it; leave one of them out")
+    check_whole(asked, {"--fail-if": fail_if, "--gate-report": gate_report, "--json": as_json})
     check_folder(out_dir, "--out")
     check_gate_report(fail_if, gate_report)
     rounds = [tokenizer]
@@ -209,34 +212,24 @@ def _subjects(
     names: list[str], device: str, chosen: dict[str, Any], wanted: Wanted, places: list[str], lengths: tuple[int, ...], cut: Cut
 ) -> tuple[list[Tokenizer | Anchor], bool]:
     """Load what is to be measured, once for every length; those whose own code fails are named and left out, and so the second value."""
-    from tokbench.conduct import Misbehaved, layout_of
+    from tokbench.conduct import layout_of
 
-    subjects: list[Tokenizer | Anchor] = []
-    failures: list[Misbehaved] = []
-    for name in names:
-        try:
-            subject = _subject(name, device, chosen)
-            if not hasattr(subject, "layout"):  # codecs have none
-                if lengths:
-                    raise TokbenchError(f"{name} is a codec, without tokens to keep --lengths of; run it by itself")
-                if cut is not None:
-                    raise TokbenchError(f"{name} is a codec, which takes images whole; run it by itself, without --tile-size")
-                subjects.append(subject)
-                continue
-            subject = subject if cut is None else cut(subject)
-            found = [subject.keeping(length) for length in lengths] or [subject]
-            for one in found:
-                for shape in dict.fromkeys(protocol.shape for place in places for protocol in wanted.of(one, place)):
-                    layout_of(one, *shape)
-        except Misbehaved as error:
-            failures.append(error)
-        else:
-            subjects += found
-    for failure in failures[: None if subjects else -1]:
-        say(f"tokbench: {failure}")
-    if not subjects:
-        raise failures[-1]
-    return subjects, bool(failures)
+    def load(name: str) -> list[Tokenizer | Anchor]:
+        subject = _subject(name, device, chosen)
+        if not hasattr(subject, "layout"):  # codecs have none
+            if lengths:
+                raise TokbenchError(f"{name} is a codec, without tokens to keep --lengths of; run it by itself")
+            if cut is not None:
+                raise TokbenchError(f"{name} is a codec, which takes images whole; run it by itself, without --tile-size")
+            return [subject]
+        subject = subject if cut is None else cut(subject)
+        found = [subject.keeping(length) for length in lengths] or [subject]
+        for one in found:
+            for shape in dict.fromkeys(protocol.shape for place in places for protocol in wanted.of(one, place)):
+                layout_of(one, *shape)
+        return found
+
+    return of_each(names, load)
 
 
 def _subject(name: str, device: str, chosen: dict[str, Any]) -> Any:

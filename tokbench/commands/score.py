@@ -36,8 +36,8 @@ def score(
         ),
     ] = None,
     size: Annotated[Any, pixels("--size", help="Side of the images in pixels, or HxW [default: that of RECONSTRUCTIONS].")] = None,
-    limit: Annotated[int | None, whole("--limit", help="Images at most, chosen by --seed.")] = None,
-    seed: Annotated[int | None, whole("--seed", help="Of --limit [default: 0].")] = None,
+    limit: Annotated[int | None, whole("--limit", low=1, help="Images at most, chosen by --seed.")] = None,
+    seed: Annotated[int | None, whole("--seed", low=0, help="Of --limit [default: 0].")] = None,
     batch_size: Annotated[int, whole("--batch-size", low=1, help="Images read ahead; changes no figure.")] = 64,
     crop: Annotated[bool, typer.Option("--crop", help="Scale and cut originals as the protocol does; else sizes must be equal.")] = False,
     unpaired: Annotated[

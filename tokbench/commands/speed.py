@@ -24,6 +24,7 @@ from tokbench.commands.console import (
     WeightsOption,
     bar,
     loading,
+    of_each,
     say,
     tiles,
     tokenizers_and_sets,
@@ -128,23 +129,15 @@ def _turns() -> Iterator[Callable[[int, int], None]]:
 def _loaded(names: Sequence[str], device: str, chosen: dict[str, Any], cut: Cut) -> tuple[list[Tokenizer], bool]:
     """Load what is to be measured; of several, those whose own code fails are named and left out, and so the second value."""
     from tokbench.bench.anchors import parse_anchor
-    from tokbench.conduct import Misbehaved
     from tokbench.tokenizers.zoo import load
 
-    found, failures = list["Tokenizer"](), list[Misbehaved]()
-    for name in names:
+    def loaded(name: str) -> list[Tokenizer]:
         if parse_anchor(name) is not None:
             raise TokbenchError(f"{name} is a codec, whose speed tokbench run measures; tokbench speed takes tokenizers")
-        try:
-            model = load(name, device=device, **chosen)
-            found.append(model if cut is None else cut(model))
-        except Misbehaved as error:
-            failures.append(error)
-    for failure in failures[: None if found else -1]:
-        say(f"tokbench: {failure}")
-    if not found:
-        raise failures[-1]
-    return found, bool(failures)
+        model = load(name, device=device, **chosen)
+        return [model if cut is None else cut(model)]
+
+    return of_each(names, loaded)
 
 
 def _modes(given: str) -> tuple[Any, ...]:

@@ -186,11 +186,12 @@ class PredictionRecord:
         """Indented JSON, the rows of the correlations on one line each."""
         values = {"kind": self.kind, "schema": self.schema} | plain(self)
         values["figures"] = {key: slim(value) for key, value in values["figures"].items()}
-        values["correlation"] = [f"ROW_{number}" for number in range(len(self.correlation))]
-        text = json.dumps(values, indent=2, allow_nan=False)
-        for number, row in enumerate(self.correlation):
-            text = text.replace(f'"ROW_{number}"', json.dumps([round(value, 6) for value in row]), 1)
-        return text + "\n"
+        rows = ",\n    ".join(json.dumps([round(value, 6) for value in row]) for row in self.correlation)
+        values["correlation"] = []
+        text = json.dumps(values, indent=2, allow_nan=False) + "\n"
+        if rows:  # no text in JSON holds a line break, so that this is found nowhere else
+            text = text.replace('\n  "correlation": [],\n', f'\n  "correlation": [\n    {rows}\n  ],\n')
+        return text
 
 
 def prediction_record_from_dict(values: Any, *, origin: str) -> PredictionRecord:

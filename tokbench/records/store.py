@@ -207,19 +207,28 @@ def find_records(places: Iterable[Path], *, may_be_none: bool = False, below: bo
         TokbenchError: If a place is missing, a named file is no record, or nothing is found.
     """
     places = list(places)
-    records = [
-        (found.path, record_from_dict(found.values, origin=str(found.path)))
-        for found in read_places(places, below=below)
-        if found.named or found.kind == RUN
-    ]
+    records, others = [], dict[str, None]()
+    for found in read_places(places, below=below):
+        if found.named or found.kind == RUN:
+            records.append((found.path, record_from_dict(found.values, origin=str(found.path))))
+        elif found.kind is not None:
+            others[visible(found.kind[:40])] = None
     if not records and not may_be_none:
-        raise no_records(places)
+        raise no_records(places, others)
     return records
 
 
-def no_records(places: Iterable[Path]) -> TokbenchError:
-    """Build the error for places without any record, to be raised by the caller."""
-    return TokbenchError(f"no records in {', '.join(map(str, places))}; make some with: tokbench run --tokenizer NAME")
+def no_records(places: Iterable[Path], others: Iterable[str] = ()) -> TokbenchError:
+    """Build the error for places without any record of a run, to be raised by the caller.
+
+    Args:
+        places: Where they were looked for.
+        others: Kinds of the records that are there instead.
+    """
+    where, held = ", ".join(map(str, places)), " and a ".join(others)
+    if held:
+        return TokbenchError(f"no records in {where} are of runs, they are of a {held}; tokbench compare and tokbench report show those")
+    return TokbenchError(f"no records in {where}; make some with: tokbench run --tokenizer NAME")
 
 
 def _record_in(path: Path) -> Any:

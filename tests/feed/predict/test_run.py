@@ -16,7 +16,7 @@ from tokbench.records.prediction_figures import BY_KEY, PREDICTION_FIGURES, STUD
 from tokbench.records.prediction_record import PredictionProtocol, PredictionRecord, get_prediction_protocol, prediction_record_from_dict
 from tokbench.records.prediction_store import find_prediction_records, write_prediction_record
 from tokbench.records.read import read
-from tokbench.records.store import read_rows
+from tokbench.records.store import find_records, read_rows
 from tokbench.report.page.commands import prediction_command
 from tokbench.report.page.render import prediction_section
 from tokbench.report.prediction import prediction_tables
@@ -92,8 +92,18 @@ def test_records_come_back(made: Prediction, tmp_path: Path) -> None:
     assert replace(back, correlation=()) == replace(made.record, correlation=())
     assert read_rows(first) == made.rows
     assert [path for path, _ in find_prediction_records([tmp_path])] == sorted([first, second])
+    with pytest.raises(TokbenchError, match=r"^no records in .* are of runs, they are of a prediction; tokbench compare"):
+        find_records([tmp_path])
     everything = find_everything([tmp_path])
     assert (len(everything.predictions), everything.count) == (2, 2)
+
+
+def test_a_folder_of_any_name_leaves_the_correlations_where_they_are(made: Prediction) -> None:
+    named = replace(made.record, data=replace(made.record.data, name="ROW_0"))
+    assert json.loads(named.to_json())["data"]["name"] == "ROW_0"
+    assert json.loads(named.to_json())["correlation"] == json.loads(made.record.to_json())["correlation"] != []
+    none = json.loads(replace(made.record, correlation=()).to_json())
+    assert none["correlation"] == []
 
 
 def test_files_that_are_no_records_are_named(made: Prediction) -> None:
@@ -172,6 +182,10 @@ def test_the_command_writes_records_and_statistics(tokbench_cli: Callable, folde
     [
         (["--figures", "beauty"], "unknown figure 'beauty'"),
         (["--edits", "0"], "edits must be 1 to 100000, got 0"),
+        (["--limit", "0"], "--limit takes a whole number of at least 1, got '0'"),
+        (["--seed", "-1"], "--seed takes a whole number of at least 0, got '-1'"),
+        (["--set", "base=1", "--set", "base=2"], "--set gives base twice, 1 and 2; give it once"),
+        (["-t", "flowmo", "--size", "66"], "--size 64"),
         (["-t", "vqgan", "--drop", "x"], "--weights, --drop and --averages belong to one tokenizer, 2 are given; measure them one by one"),
     ],
 )
@@ -179,6 +193,16 @@ def test_the_command_refuses(tokbench_cli: Callable, words: list[str], message: 
     status, _, err = tokbench_cli("predict", "-t", "vae", *words)
     assert status == 2
     assert message in err
+
+
+def test_one_that_cannot_be_built_is_named_and_the_others_are_measured(tokbench_cli: Callable, folder: Path, tmp_path: Path) -> None:
+    methods = "def __init__(self): 1 / 0", *(f"def {name}(self, *_): ..." for name in ("layout", "_encode", "_decode"))
+    (tmp_path / "unbuilt.py").write_text("import tokbench\n\nclass Unbuilt(tokbench.Tokenizer):\n    " + "\n    ".join(methods))
+    words = ("--data", folder, "--size", 16, "--figures", "spectrum", "--json")
+    status, out, err = tokbench_cli("predict", "-t", "unbuilt:Unbuilt", "-t", "vae", *words)
+    assert status == 1
+    assert "unbuilt:Unbuilt fails in __init__ (ZeroDivisionError" in err
+    assert [record["tokenizer"]["name"] for record in json.loads(out)] == ["vae/tiny"]
 
 
 def test_what_a_tokenizer_does_wrong_is_named_and_other_figures_are_measured(
