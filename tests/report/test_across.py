@@ -222,6 +222,7 @@ def test_protocols_of_one_data_set_are_not_called_data_sets(on):
         items.append(replace(items[-1], record=replace(items[-1].record, protocol=other, protocol_label=other.label)))
     table, standing = tidy_tables(*apart(items))
     assert (table.title, standing.title) == ("2 tokenizers on 1 data set under 2 protocols", "Over the data sets and protocols")
+    assert wide_table(*apart(items), "psnr").title == "PSNR dB ↑ by data set and protocol"
     table, _ = tidy_tables(*apart([*items, on("a/b", "text"), on("c/d", "text")]))
     assert table.title == "2 tokenizers on 2 data sets under 2 protocols"
     table, _ = tidy_tables(*apart([on("a/b"), on("c/d"), on("a/b", size=32), on("c/d", size=32)]))
@@ -263,6 +264,8 @@ def test_one_figure_wide(folder, tokbench_cli):
             "--wide lpips is a table of one figure, and --columns is of others; leave one of them out",
         ),
         (("--wide", "lpips", "--mix"), "--mix is of others"),
+        (("--wide", "lpips", "--published"), "--published is of others"),
+        (("--wide", "lpips", "--bd-rate", "psnr"), "--bd-rate is of others"),
         (("--columns", "nothing"), "columns of these records are"),
     ],
 )

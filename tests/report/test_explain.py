@@ -306,6 +306,8 @@ def test_the_command_finds_records_by_file_name_and_tokenizer(tokbench_cli, writ
     found = json.loads(tokbench_cli("explain", plain, both, "--format", "json", "--metrics", "psnr")[1])
     assert [figure["figure"] for figure in found["figures"]] == ["psnr"]
     assert "| cause |" in tokbench_cli("explain", plain, both, "-f", "md")[1]
+    header = tokbench_cli("explain", plain, both, "-f", "csv")[1].partition("\n")[0].split(",")
+    assert len(header) == len(set(header))
 
 
 @pytest.mark.parametrize(
@@ -317,6 +319,8 @@ def test_the_command_finds_records_by_file_name_and_tokenizer(tokbench_cli, writ
         (("none.json", "c/d"), "none.json is neither a file nor a folder, and --results names none of that name"),
         (("c/d", "c/d", "--metrics", "psrn"), "unknown figure 'psrn'; did you mean psnr"),
         (("c/d", "c/d", "--metrics", ","), "--metrics needs some of "),
+        (("c/d", "c/d", "--out", "elsewhere"), "--out is for what is measured again; give --measure too, or leave it out"),
+        (("c/d", "c/d", "--device", "cuda"), "--device is for what is measured again"),
         (("c/d", "c/d", "--results", "nowhere"), "no record at nowhere"),
         (("c/d", "c/d", "--format", "txt"), "unknown --format 'txt'; did you mean text"),
     ],
@@ -371,6 +375,8 @@ def test_published_figures_stand_beside_a_record_with_all_that_keeps_them_apart(
         (("c/d",), "explain needs B (What to compare with it), got none; or give --published"),
         (("c/d", "--published"), "nothing published is known of c/d; name a tokenizer as B"),
         (("c/d", "vqgan/tiny", "--published"), "nothing published is known of vqgan/tiny"),
+        (("c/d", "llamagen/vq-16", "--published", "--metrics", "rfd"), "published of llamagen/vq-16 are "),
+        (("c/d", "llamagen/vq-16", "--published", "--metrics", ","), "published of llamagen/vq-16 are "),
         (("c/d", "--published", "--measure"), "--published compares with what cannot be measured again; leave --measure out"),
     ],
 )

@@ -51,7 +51,7 @@ def test_the_table_has_mean_and_variance(passes):
     assert float(row["passes"]) == 3
     assert float(row["psnr_mean"]) == pytest.approx(np.mean(VALUES))
     assert float(row["psnr_variance"]) == pytest.approx(np.var(VALUES, ddof=1))
-    assert (float(row["psnr_low"]), float(row["psnr_high"])) == (24.8, 25.5)
+    assert (float(row["psnr_least"]), float(row["psnr_most"])) == (24.8, 25.5)
     shown = {column.title: cell.text for column, cell in zip(table.columns, table.rows[0][1], strict=True)}
     assert shown["PSNR dB variance"] == f"{np.var(VALUES, ddof=1):.3g}"
     assert shown["usage % variance"] == f"{np.var([50.0, 51.0, 52.0], ddof=1):.3g}"  # in the units of the other cells

@@ -331,6 +331,15 @@ def test_all_formats_hold_the_same_numbers():
     assert "_" not in latex.replace("\\_", "").split("\\begin")[1].split("\\end")[0]
 
 
+def test_a_table_without_figures_says_why():
+    none = replace(RECORD, metrics={key: MetricResult(reason="a codec without tokens") for key in ("usage", "perplexity", "of:Others")})
+    (table,) = make_tables([none])
+    assert {"usage: a codec without tokens", "of:Others: a codec without tokens"} <= set(table.notes)
+    assert not [note for note in table.notes if note.startswith("perplexity")]
+    (table,) = make_tables([replace(none, metrics={**none.metrics, "psnr": MetricResult(20.0, "dB", True)})])
+    assert not [note for note in table.notes if "a codec without tokens" in note]
+
+
 def test_csv_of_several_tables_has_one_header():
     elsewhere = replace(LARGER, metrics={"text_accuracy": MetricResult(0.5, "share", True), "psnr": MetricResult(20.0, "dB", True)})
     tables = make_tables([elsewhere, RECORD], intervals=True)

@@ -92,7 +92,8 @@ def compare(
     from tokbench.report.tidy import tidy_tables, wide_table
     from tokbench.tokenizers.published import DATA_SETS
 
-    if wide is not None and (no := [name for name, given in (("--columns", columns), ("--mix", mix), ("--spread", spread)) if given]):
+    others = {"--columns": columns, "--mix": mix, "--spread": spread, "--published": published, "--bd-rate": bd_rate}
+    if wide is not None and (no := [name for name, given in others.items() if given]):
         raise TokbenchError(f"--wide {wide} is a table of one figure, and {no[0]} is of others; leave one of them out")
     everything = find_everything(places or [Path("runs")])
     checks = gate_records([record for _, record in everything.runs], fail_if, gate_report)
@@ -117,10 +118,10 @@ def compare(
         tables = tidy_tables(records, rows, intervals=intervals, bold=bold, columns=chosen)
     else:
         tables = make_tables(records, intervals=intervals, mix=mix, rows=rows if bold else None, columns=chosen) if records else []
-    others = published_tables(records, rows) if published or matching else []
-    if published and not others:
+    of_others = published_tables(records, rows) if published or matching else []
+    if published and not of_others:
         console.say("nothing published is known of these tokenizers")
-    tables += [table for table in others if published or table.title == BESIDE]
+    tables += [table for table in of_others if published or table.title == BESIDE]
     if bd_rate is not None:
         tables += bd_tables(records, bd_rate)
     if spread and rows is not None:

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 FORMATS = ("text", "terminal", "md", "csv", "latex", "json")
 """Sentences, and how tables are written."""
 
+OUT = Path("runs")
+"""Where records go unless it is told."""
+
 ResultsOption = Annotated[
     list[Path] | None,
     typer.Option(
@@ -53,7 +56,7 @@ def explain(
         typer.Option("--reference", help="With --measure: references of A or B, as run takes them; may be repeated."),
     ] = None,
     device: DeviceOption = "cpu",
-    out_dir: Annotated[Path, typer.Option("--out", help="With --measure: folder for the records that are made.")] = Path("runs"),
+    out_dir: Annotated[Path, typer.Option("--out", help="With --measure: folder for the records that are made.")] = OUT,
     form: Annotated[str, choice("--format", "-f", among=FORMATS, help="Sentences, or how to write tables.")] = "text",
 ) -> None:
     """Say why the figures of two records differ, and by how much each cause moved them.
@@ -64,7 +67,8 @@ def explain(
     from tokbench.report.explain.explanation import explain as explained
     from tokbench.report.explain.find import around, find_one
 
-    _belong(measure, {"--every-order": every_order, "--data": data, "--weights": weights, "--reference": reference})
+    elsewhere = {"--device": device != "cpu", "--out": out_dir != OUT}
+    _belong(measure, {"--every-order": every_order, "--data": data, "--weights": weights, "--reference": reference, **elsewhere})
     _belong(not (published and measure), {"--published": published}, "compares with what cannot be measured again; leave --measure out")
     places = results if results is not None else [Path("runs")] * Path("runs").is_dir()
     if published:
@@ -90,7 +94,7 @@ def _print_quoted(found: tuple[Path, Record], name: str | None, metrics: str | N
 
     path, record = found
     ids = {image for column in read_rows(path, images=record.data.count).values() for image in column}
-    rows = quoted(record, name, sorted(ids), None if metrics is None else [key.strip() for key in metrics.split(",")])
+    rows = quoted(record, name, sorted(ids), None if metrics is None else [key.strip() for key in metrics.split(",") if key.strip()])
     if form in ("text", "json"):
         print(text(record, rows) if form == "text" else as_json(record, rows), end="")
     else:

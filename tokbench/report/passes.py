@@ -14,7 +14,7 @@ from tokbench.report.table import Cell, Column, Table, metric_columns
 from tokbench.report.training import marks_of, training_notes
 from tokbench.report.words import counted
 
-SHOWN = {"mean": "mean", "variance": "variance", "low": "least", "high": "most"}
+SHOWN = {"mean": "mean", "variance": "variance", "least": "least", "most": "most"}
 """What is shown of a figure, by what follows its key, and what follows its title."""
 
 NOTE = "passes differ in the noise that a tokenizer draws; intervals in other tables are over images, and hold none of this variance"

@@ -162,7 +162,7 @@ def _csv(tables: Sequence[Table]) -> str:
     leads = dict.fromkeys(table.lead for table in tables)
     names = dict.fromkeys(name for key in keys for name in (key, *(f"{key}_{end}" for end in BESIDE)))
     columns = [name for name in names if name in keys or name in beside]
-    header = ["protocol and data", *leads, *columns]
+    header = list(dict.fromkeys(["protocol and data", *leads, *columns]))  # a table may have as a column what heads the names of another
     if tables:
         writer.writerow(map(_csv_text, header))
     for table in tables:

@@ -97,7 +97,10 @@ DERIVED, SPEED = tuple(map(_unjudged, RATES)), tuple(map(_unjudged, SPEEDS))
 TIMED = ("encode", "decode")
 """Columns of speeds."""
 
-EXPLAINED = tuple(info.key for info in FIGURES if info.kind == "quality" and info == figures_of(info.measured_by)[0])
+FIRST = tuple(info.key for info in FIGURES if info == figures_of(info.measured_by)[0])
+"""One figure of each metric."""
+
+EXPLAINED = tuple(key for key in FIRST if BY_KEY[key].kind == "quality")
 """Figures whose absence is explained below a table: one of each metric that judges reconstructions."""
 
 GROUPS_NOTE = "groups: what the images are samples of, such as the photos that crops were cut from; intervals and tests are over them"
@@ -343,8 +346,10 @@ def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list
         notes.append("anchors are codecs: bits are the mean size of the files, headers included")
     reasons: dict[str, set[str]] = {}
     for record in records:
+        nothing = not any(metric.measured for metric in record.metrics.values())  # then it is not clear from what is there
         for key, metric in record.metrics.items():
-            if keys is None and metric.reason is not None and key in EXPLAINED:
+            explained = key in EXPLAINED or (nothing and (key in FIRST or key not in BY_KEY))
+            if keys is None and metric.reason is not None and explained:
                 reasons.setdefault(f"{key}: {metric.reason}", set()).add(record.tokenizer.name)
     notes += sorted(reasons)
     skipped = max((len(record.data.skipped) for record in records), default=0)

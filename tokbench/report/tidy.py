@@ -152,7 +152,7 @@ def wide_table(records: Sequence[Record], rows: Sequence[Rows], key: str, *, int
     notes = [BOLD_NOTE] if any(best.values()) else []
     if over:
         notes += [f"mean and mean rank: over {', '.join(place.label for place in counted_places(places, records, key))}", RANK_NOTE]
-    title = f"{figure.title} {figure.arrow}".strip() + " by data set"
+    title = f"{figure.title} {figure.arrow}".strip() + " by data set" + " and protocol" * ("protocol" in _where(places, records))
     standing = [
         replace(column, key=column.key.removeprefix(f"{key}_"), title=column.title.removeprefix(f"{figure.title} "))
         for column in _standing_columns(figure)

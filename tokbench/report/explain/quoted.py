@@ -57,10 +57,14 @@ def quoted(record: Record, name: str | None = None, ids: Iterable[str] = (), key
         keys: Figures to take; None takes all.
 
     Raises:
-        TokbenchError: If nothing published is known of the tokenizer.
+        TokbenchError: If nothing published is known of the tokenizer, or not these figures.
     """
     variant = variant_of(record) if name is None else resolve(name)[1]
     figures = () if variant is None else published_figures(variant.published)
+    known = dict.fromkeys(figure.metric for figure in figures)
+    if known and keys is not None and (wrong := [key for key in keys if key not in known] or [""] * (not keys)):
+        of = name or visible(record.tokenizer.name)
+        raise TokbenchError(f"published of {of} are {', '.join(known)}; --metrics takes some of these, got {wrong[0]!r}")
     found = [_quoted(record, variant, figure, list(ids)) for figure in figures if variant and (keys is None or figure.metric in keys)]
     if not found:
         raise TokbenchError(
