@@ -148,6 +148,9 @@ def test_the_spread_of_a_code_is_the_unbiased_one() -> None:
     with pytest.raises(TokbenchError, match="image size 4x4 is one token, and this network needs the spread of several; use at least 4x8"):
         model.encode(torch.zeros(1, 3, 4, 4))
     assert model.decode(model.encode(torch.zeros(1, 3, 4, 8))).isfinite().all()
+    with pytest.raises(TokbenchError, match="image size 1x2 is one token, and this network needs the spread of several; use at least 1x8"):
+        model.encode(torch.zeros(1, 3, 1, 2))
+    assert model.decode(model.encode(torch.zeros(1, 3, 1, 8))).shape == (1, 3, 1, 8)
 
 
 @pytest.mark.parametrize(

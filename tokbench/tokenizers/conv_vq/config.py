@@ -51,7 +51,7 @@ class ConvVQConfig:
         layout = TokenLayout.strided(height, width, self.stride, codebook_sizes=self.quantizer.codebook_sizes)
         if self.autoencoder.design == "magvit2" and layout.positions < 2:
             raise TokbenchError(
-                f"image size {height}x{width} is one token, and this network needs the spread of several; use at least {height}x{2 * width}"
+                f"image size {height}x{width} is one token, and this network needs the spread of several; use at least {height}x{2 * self.stride}"
             )
         return layout
 
