@@ -182,6 +182,18 @@ def test_an_export_of_a_set_makes_a_folder_each(folder: Path, tokbench_cli: Cli)
     assert tokbench_cli("verify", "tokens/patch")[0] == 0
 
 
+def test_what_is_none_of_the_zoo_stands_in_a_file_for_a_run_alone(folder: Path, tokbench_cli: Cli) -> None:
+    """A codec, a class of one's own and a saved tokenizer: a list leaves them out and says so, and there is nothing to fetch of them."""
+    (folder / "saved").mkdir()
+    (folder / "mine.txt").write_text("vqvae/tiny\nanchor/webp-320\nmy:Class\nsaved\n")
+    status, out, err = tokbench_cli("list", "-t", "@mine.txt", "--json")
+    assert (status, [row["name"] for row in json.loads(out)]) == (0, ["vqvae/tiny"])
+    assert err == "not of the zoo, and so in no list: anchor/webp-320, my:Class, saved\n"
+    assert tokbench_cli("weights", "get", "@mine.txt") == (0, "", "0 files to fetch; 4 with nothing to fetch\n")
+    status, _, err = tokbench_cli("list", "-t", "anchor/webp-320")
+    assert (status, err.partition("'anchor")[0]) == (2, "tokbench: unknown tokenizer ")
+
+
 def test_sets_are_listed(tokbench_cli: Cli) -> None:
     status, out, _ = tokbench_cli("list", "--sets")
     assert status == 0

@@ -79,7 +79,8 @@ def _announced(asked: Plan) -> str:
 
 def _fetched(name: str, renew: bool) -> Path:
     """Bring one file here, with a bar as it comes."""
-    from tokbench.tokenizers.fetching import check_name, is_place
+    from tokbench.tokenizers.fetching import check_name
+    from tokbench.tokenizers.sets import is_place
     from tokbench.weights.assets import is_asset
 
     with bar() as shown:
@@ -106,7 +107,8 @@ def _fetched(name: str, renew: bool) -> Path:
 @weights_app.command("forget")
 def weights_forget(name: Annotated[str, typer.Argument(help="A tokenizer, or a URL or hf: place.")]) -> None:
     """Forget the digest noted at first use: the file that is here is taken at its next use."""
-    from tokbench.tokenizers.fetching import check_name, is_place
+    from tokbench.tokenizers.fetching import check_name
+    from tokbench.tokenizers.sets import is_place
     from tokbench.tokenizers.zoo import resolve
     from tokbench.weights.assets import TIMM, is_asset
     from tokbench.weights.obtain import forget_weights

@@ -37,7 +37,7 @@ def list_(
     """List the tokenizers of the zoo, with figures that others published."""
     from tokbench.commands.zoo_table import csv_of, print_sets, print_table
     from tokbench.tokenizers.listed import Filter, Listed, in_order, listed
-    from tokbench.tokenizers.sets import expand
+    from tokbench.tokenizers.sets import expand, is_outside
     from tokbench.tokenizers.zoo import resolve
 
     if sets:
@@ -45,7 +45,11 @@ def list_(
         return
     asked = Filter(tuple(family or ()), discrete, max_tokens, licence, local, f)
     every = listed()
-    chosen = every if tokenizer is None else [Listed(*resolve(name)) for name in expand(tokenizer)]
+    names = expand(tokenizer or [])
+    outside = [name for name in names if name not in (tokenizer or []) and is_outside(name)]
+    chosen = every if tokenizer is None else [Listed(*resolve(name)) for name in names if name not in outside]
+    if outside:
+        say(f"not of the zoo, and so in no list: {', '.join(outside)}")
     rows = [row for row in chosen if asked.takes(row)]
     if sort is not None:
         rows = in_order(rows, sort)

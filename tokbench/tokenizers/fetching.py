@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from tokbench.errors import unknown_name
 from tokbench.tokenizers.listed import Listed
-from tokbench.tokenizers.sets import expand, is_set
+from tokbench.tokenizers.sets import expand, is_outside, is_place, is_set
 from tokbench.tokenizers.zoo import families, names, resolve
 from tokbench.weights.assets import ASSETS, asset_path, get_asset, is_asset
 from tokbench.weights.obtain import twin_path
@@ -31,11 +31,6 @@ class Plan:
     bytes: int
     unknown: int
     needless: int
-
-
-def is_place(name: str) -> bool:
-    """Whether a name is a place of the web."""
-    return name.startswith("hf:") or name.lower().startswith(("http://", "https://"))
 
 
 def check_name(name: str) -> None:
@@ -97,7 +92,7 @@ def _row(name: str) -> Listed | None:
 
 
 def _has_nothing(name: str) -> bool:
-    """Whether a name of a set is that of a codec, a class of one's own, or a tokenizer that comes along or needs no weights."""
-    if name.startswith("anchor/") or (":" in name and not is_place(name)):
-        return True
+    """Whether a name of a set is none of the zoo and no place either, or that of a tokenizer that comes along or needs no weights."""
+    if is_outside(name):
+        return not is_place(name)
     return (name in names() or name in families()) and Listed(*resolve(name)).weights in ("embedded", "none needed")

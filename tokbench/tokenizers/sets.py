@@ -42,6 +42,18 @@ def is_set(name: str) -> bool:
     return name.startswith(SIGN)
 
 
+def is_place(name: str) -> bool:
+    """Whether a name is a place of the web."""
+    return name.startswith("hf:") or name.lower().startswith(("http://", "https://"))
+
+
+def is_outside(name: str) -> bool:
+    """Whether a name is none of the zoo: that of a codec, a class of one's own, or of what is saved in a folder or file, here or on the web."""
+    if name.startswith("anchor/") or ":" in name:
+        return True
+    return name.partition("/")[0] not in families() and Path(name).exists()
+
+
 def words_of(row: Listed) -> frozenset[str]:
     """The words of sets that hold for a tokenizer."""
     layout = row.layout
