@@ -48,7 +48,7 @@ def is_place(name: str) -> bool:
 
 
 def is_outside(name: str) -> bool:
-    """Whether a name is none of the zoo: that of a codec, a class of one's own, or of what is saved in a folder or file, here or on the web."""
+    """Whether a name is none of the zoo: that of a codec, of a class of one's own, or of what is saved here or on the web."""
     if name.startswith("anchor/") or ":" in name:
         return True
     return name.partition("/")[0] not in families() and Path(name).exists()
