@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,13 @@ import pytest
 import torch
 from torch import Tensor
 
+from tokbench.nn.configs import AutoencoderConfig
 from tokbench.plugins import import_class
+from tokbench.quantizers.configs import IBQ
 from tokbench.tokenizers import zoo
+from tokbench.tokenizers.conv_vq.config import ConvVQConfig
+from tokbench.tokenizers.ibq.model import IBQTokenizer
+from tokbench.tokens import DiscreteTokens
 from tokbench.weights.fitting.fit import fit
 from tokbench.weights.fitting.wanted import Wanted
 
@@ -94,7 +100,7 @@ def test_sizes(name: str, millions: float) -> None:
 
 
 def test_emu3_5_has_the_encoder_of_transformers() -> None:
-    """Of the library's class for its encoder: the same names, but for that of the codebook, and shapes."""
+    """Of the library's class for its encoder: the same shapes."""
     apertus = pytest.importorskip("transformers.models.apertus1p5.modeling_apertus1p5")
     with torch.device("meta"):
         theirs = apertus.Apertus1p5VisionTokenizerModel(apertus.Apertus1p5VisionTokenizerConfig())
@@ -102,3 +108,36 @@ def test_emu3_5_has_the_encoder_of_transformers() -> None:
     assert {shape for key, shape in ours.items() if key.startswith("quantize.")} == {theirs.quantize.embedding.weight.shape}
     shapes = [tuple(value.shape) for key, value in theirs.state_dict().items() if key.startswith(("encoder.", "quant_conv."))]
     assert sorted(shapes) == sorted(tuple(shape) for key, shape in ours.items() if key.startswith(("encoder.", "quant_conv.")))
+
+
+def by_taming(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Names of transformers' encoder of Emu3.5 as those of taming-transformers."""
+    renamed = {}
+    for key, value in state.items():
+        name = re.sub(r"stages\.(\d+)\.layers\.(\d+)\.resnet\.", r"down.\1.block.\2.", key)
+        name = re.sub(r"stages\.(\d+)\.layers\.(\d+)\.attention\.", r"down.\1.attn.\2.", name)
+        renamed[re.sub(r"stages\.(\d+)\.", r"down.\1.", name)] = value
+    return renamed
+
+
+@pytest.mark.parametrize("attended", [(), (64,), (256, 64)])
+@torch.no_grad()
+def test_emu3_5_gives_the_ids_of_transformers(attended: tuple[int, ...]) -> None:
+    apertus = pytest.importorskip("transformers.models.apertus1p5.modeling_apertus1p5")
+    torch.manual_seed(0)
+    shape = {"base_channels": 32, "channel_multiplier": (1, 2, 2), "num_res_blocks": 2, "attn_resolutions": attended}
+    config = apertus.Apertus1p5VisionTokenizerConfig(codebook_size=50, embed_dim=12, latent_channels=10, **shape)
+    theirs = apertus.Apertus1p5VisionTokenizerModel(config).eval()
+    for value in theirs.parameters():
+        value += 0.05 * torch.randn_like(value)
+    network = AutoencoderConfig(10, channels=32, channel_multipliers=(1, 2, 2), num_res_blocks=2, attn_resolutions=attended)
+    ours = IBQTokenizer(ConvVQConfig(network, IBQ(50, 12))).eval()
+    left = ours.load_state_dict(by_taming(theirs.state_dict()), strict=False)
+    assert not left.unexpected_keys
+    assert all(key.startswith(("decoder.", "post_quant_conv.")) for key in left.missing_keys)
+    images = torch.rand(2, 3, 24, 36, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    tokens, ids = ours.encode(images), theirs.encode(images).image_tokens
+    assert isinstance(tokens, DiscreteTokens)
+    assert tokens.grid == tuple(ids.shape[1:])
+    assert torch.equal(tokens.codes.flatten(), ids.flatten())
+    assert len(ids.unique()) > 10
