@@ -77,6 +77,23 @@ def test_compare_shows_the_first_pass_and_the_table_of_all(passes, tmp_path, tok
     assert "| 25.10 | 0.13 | 24.80 | 25.50 |" in second
 
 
+def test_the_page_and_plots_take_passes_for_no_other_data_sets(passes, tmp_path, tokbench_cli):
+    for record in passes:
+        write_record(record, {}, tmp_path / "runs")
+    status, _, err = tokbench_cli("report", tmp_path / "runs", "--images", 0)
+    assert status == 0, err
+    page = (tmp_path / "report.html").read_text()
+    assert "Passes of stochastic tokenizers" in page
+    assert "25.10" in page
+    assert "over 3 data sets" not in page
+    assert page.count('<section id="protocol-') == 1
+    assert "--repeats 3" in page
+    status, out, err = tokbench_cli("plot", tmp_path / "runs", "--format", "svg", "--kind", "rate")
+    assert status == 0, err
+    assert "leaves out 2 records of later ones" in err
+    assert "/1-" not in out
+
+
 def test_records_of_one_pass_are_as_they_were(make_record):
     values = make_record("vq/b").record.to_dict()
     assert "noise" not in values["protocol"]

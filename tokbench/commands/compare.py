@@ -81,7 +81,7 @@ def compare(
     from tokbench.records.store import read_rows
     from tokbench.report.bd import bd_tables
     from tokbench.report.lm import lm_tables
-    from tokbench.report.passes import later_passes, pass_tables
+    from tokbench.report.passes import pass_tables
     from tokbench.report.prediction import prediction_tables
     from tokbench.report.probe import probe_tables
     from tokbench.report.published import BESIDE, published_tables
@@ -99,8 +99,7 @@ def compare(
     checks = gate_records([record for _, record in everything.runs], fail_if, gate_report)
     found = _sorted(without_repeats(everything.runs), sort)
     passes = pass_tables([record for _, record in found])
-    further = later_passes([record for _, record in found])
-    found = [item for item, flag in zip(found, further, strict=True) if not flag]
+    found = first_passes(found)
     records = [record for _, record in found]
     matching = any(record.data.count in DATA_SETS.values() for record in records)
     several = not mix and len({place_of(record) for record in records}) > 1
@@ -166,7 +165,10 @@ def plot(
         raise TokbenchError(f"--format needs some of {', '.join(FORMATS)}, got {form!r}")
     places = places or [Path("runs")]
     everything = find_everything(places)
-    found, probes = without_repeats(everything.runs), everything.probes
+    every, probes = without_repeats(everything.runs), everything.probes
+    found = first_passes(every)
+    if len(found) < len(every):
+        console.say(f"plot draws the first of several passes, and leaves out {counted(len(every) - len(found), 'record')} of later ones")
     models, speeds = [record for _, record in everything.models], [record for _, record in everything.speeds]
     if not found and not models and not speeds:
         where, what = " ".join(map(str, places)), "probes" if probes else "predictions"
@@ -311,6 +313,14 @@ def without_repeats(found: list[tuple[Path, Record]]) -> list[tuple[Path, Record
     if any(flags):
         console.say(repeats_note(sum(flags)))
     return [item for item, flag in zip(found, flags, strict=True) if not flag]
+
+
+def first_passes(found: list[tuple[Path, Record]]) -> list[tuple[Path, Record]]:
+    """Leave out further passes beside the first one of the same tokenizer and images: they are no other data sets."""
+    from tokbench.report.passes import later_passes
+
+    flags = later_passes([record for _, record in found])
+    return [item for item, later in zip(found, flags, strict=True) if not later]
 
 
 def check_gate_report(conditions: Sequence[str] | None, report: Path | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokbench.commands.compare import without_repeats
+from tokbench.commands.compare import first_passes, without_repeats
 from tokbench.commands.console import say
 from tokbench.commands.destinations import check_file
 from tokbench.commands.values import whole
@@ -43,16 +43,19 @@ def report(
     from tokbench.records.everything import find_everything
     from tokbench.report.page.commands import Asked
     from tokbench.report.page.model import Measured, arrange
-    from tokbench.report.page.render import models_section, prediction_section, probe_section, render_page, speed_section
+    from tokbench.report.page.render import models_section, passes_section, prediction_section, probe_section, render_page, speed_section
 
     check_file(output, "--output")
     places = places or [Path("runs")]
     everything = find_everything(places)
     runs, probes = without_repeats(everything.runs), everything.probes
-    groups = arrange([Measured(path.name, record, *_rows(path, record.data.count)) for path, record in runs])
+    firsts = first_passes(runs)
+    groups = arrange([Measured(path.name, record, *_rows(path, record.data.count)) for path, record in firsts])
     sets = tuple(data or ())
     shown = [_pictures(group, images, sets) if images else None for group in groups]
-    extra = [probe_section([record for _, record in probes], groups)] if probes else []
+    extra = [passes_section([record for _, record in runs])] if len(firsts) < len(runs) else []
+    if probes:
+        extra.append(probe_section([record for _, record in probes], groups))
     if everything.models:
         extra.append(models_section([_evaluated(path, record, images) for path, record in everything.models], images))
     if everything.speeds:

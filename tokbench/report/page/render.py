@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokbench.report.page import facts, gallery, leaderboard, matrix, scatter, spread, tokens, usage
 from tokbench.report.page.answers import answers, leading_columns
-from tokbench.report.page.commands import Asked, anchor_command, commands, prediction_command, probe_command, speed_command
+from tokbench.report.page.commands import Asked, anchor_command, commands, prediction_command, probe_command, run_command, speed_command
 from tokbench.report.page.embed import script_json
 from tokbench.report.page.environment import environment, macros
 from tokbench.report.page.evaluate_command import evaluate_command
@@ -21,6 +21,7 @@ from tokbench.report.page.learned import learned_plots
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.page.models import Evaluated, models_body
 from tokbench.report.page.speeds import speed_curves
+from tokbench.report.passes import pass_tables, passes_of
 from tokbench.report.pictures import ChosenImage, Pictures
 from tokbench.report.prediction import prediction_tables
 from tokbench.report.probe import probe_tables
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from tokbench.records.prediction_record import PredictionRecord
     from tokbench.records.probe_record import ProbeRecord
+    from tokbench.records.record import Record
     from tokbench.records.speed_record import SpeedRecord
 
 PICTURE_BYTES = 11_000_000
@@ -186,6 +188,18 @@ def prediction_section(records: Sequence[PredictionRecord]) -> Extra:
     """
     tables = extra_tables("generation", "What may tell of generation", prediction_tables(records, intervals=True))
     return replace(tables, records=len(records), commands=tuple(dict.fromkeys(map(prediction_command, records))))
+
+
+def passes_section(records: Sequence[Record]) -> Extra:
+    """The section on tokenizers that were measured in several passes, of which the groups of the page have the first.
+
+    Args:
+        records: Records of all passes.
+    """
+    groups = [[records[i] for i in places] for places in passes_of(records)]
+    tables = extra_tables("passes", "Passes of stochastic tokenizers", pass_tables(records))
+    later = sum(len(group) - 1 for group in groups)
+    return replace(tables, records=later, commands=tuple(dict.fromkeys(run_command(group[-1]) for group in groups)))
 
 
 def _part(group: Group, shown: Shown | None, budget: int) -> tuple[dict[str, Any], int]:
