@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokbench.configs import canonical_json, plain, with_overrides
+from tokbench.configs import build, canonical_json, plain, with_overrides
 from tokbench.errors import TokbenchError
 
 
@@ -151,3 +151,10 @@ def test_plain_holds_what_json_cannot() -> None:
 
 def test_equal_values_have_equal_json() -> None:
     assert canonical_json({"b": 1, "a": (2, 3)}) == canonical_json({"a": [2, 3], "b": 1}) == '{"a":[2,3],"b":1}'
+
+
+@pytest.mark.parametrize("kind", [int | tuple[int, int], tuple[int, ...] | int])
+def test_null_is_refused_where_a_union_does_not_hold_it(kind: object) -> None:
+    with pytest.raises(ValueError, match=r"^size is null, not "):
+        build(kind, None, "size")
+    assert build(kind | None, None, "size") is None

@@ -210,7 +210,7 @@ def build(kind: Any, value: Any, where: str = "") -> Any:
             raise ValueError(f"{_below(where, 'kind')} is {str(name)[:40]!r}, not one of {', '.join(choices)}")
         return build(choices[name], value, where)
     if origin in (types.UnionType, Union):
-        return None if value is None else build(_member(args, listed=type(value) is list), value, where)
+        return None if value is None and type(None) in args else build(_member(args, listed=type(value) is list), value, where)
     if dataclasses.is_dataclass(kind) and isinstance(kind, type):
         return _build_dataclass(kind, _of_kind(dict, value, where), where)
     if origin is tuple:
