@@ -21,6 +21,7 @@ from tokbench.bench.chunks import Part, parse_part, spans
 from tokbench.bench.journal import INDEX, JournalIndex, open_journal, read_index
 from tokbench.bench.prepared import PreparedRun, RunOptions
 from tokbench.bench.sharing import _check_same_run
+from tokbench.data.folder import FolderSource
 from tokbench.errors import TokbenchError
 from tokbench.files import cannot_write, folder_lock
 from tokbench.records.protocol import get_protocol
@@ -252,6 +253,29 @@ def test_a_folder_that_has_grown_is_measured_where_it_is_new(run, pictures, monk
     status, _, err = run("--resume")
     assert status == 2
     assert "03.png of pictures is not the image it was when runs/" in first_line(err)
+
+
+def test_an_image_that_was_touched_since_is_looked_at(run, pictures, monkeypatch, tmp_path):
+    whole, measured = PreparedRun._chunk, []
+    monkeypatch.setattr(PreparedRun, "_chunk", lambda self, number, *rest: measured.append(number) or whole(self, number, *rest))
+    assert run("--resume")[0] == 0
+    measured.clear()
+    os.utime(pictures / "01.png")
+    assert run("--resume")[0] == 0
+    assert measured == []
+    before = (pictures / "01.png").read_bytes()
+    Image.new("RGB", (64, 64)).save(pictures / "01.png")  # neither is the first of its chunk
+    status, _, err = run("--resume")
+    assert status == 2
+    assert "01.png of pictures is not the image it was when runs/" in first_line(err)
+    (pictures / "01.png").write_bytes(before)
+    (pictures / "05a.png").write_bytes(before)  # it could not be read
+    status, _, err = run("--resume")
+    assert status == 0, err
+    assert measured == [2]
+    monkeypatch.setattr(FolderSource, "changed_since", lambda self, index, moment: False)
+    Image.new("RGB", (64, 64)).save(pictures / "01.png")
+    assert run("--resume")[0] == 0  # of a file that nobody touched nothing is read
 
 
 def test_another_run_is_not_gone_on_with(run, monkeypatch, tmp_path):

@@ -7,6 +7,7 @@ import pickle
 import random
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -116,6 +117,13 @@ def test_digests_are_of_the_stored_bytes(case: Case, source: ImageSource) -> Non
         if case.files[id_] != b"broken":
             image, digest = source.open(index)
             assert (image.tobytes(), digest) == (source.read(index).tobytes(), source.raw_digest(index))
+
+
+def test_a_file_that_was_touched_is_told(case: Case, source: ImageSource) -> None:
+    now, stored = time.time(), not case.spec.startswith("hf:")  # the library copies what it reads
+    for index in range(len(source)):
+        assert source.changed_since(index, now - 3600) is stored
+        assert source.changed_since(index, now + 3600) is False
 
 
 def test_threads_may_read_at_once(case: Case, source: ImageSource) -> None:

@@ -383,6 +383,10 @@ def test_images_that_changed_under_their_names_are_noticed(tmp_path):
     Image.fromarray(scene(100, 8)).save(root / "2.png")
     with pytest.raises(TokbenchError, match=r"2\.png of images is not the image it was when .*tokens-00001-of-00003"):
         export(Means(), root, tmp_path / "out", protocol=SMALL, options=options)
+    Image.fromarray(scene(2, 8)).save(root / "2.png")
+    Image.fromarray(scene(100, 8)).save(root / "3.png")  # not the first of its shard, but touched since
+    with pytest.raises(TokbenchError, match=r"3\.png of images is not the image it was"):
+        export(Means(), root, tmp_path / "out", protocol=SMALL, options=options)
     (root / "2.png").write_bytes(b"no")
     with pytest.raises(TokbenchError, match=r"2\.png of images is not the image it was"):
         export(Means(), root, tmp_path / "out", protocol=SMALL, options=options)

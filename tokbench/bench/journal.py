@@ -76,6 +76,14 @@ class Journal:
         """What is known of a chunk, see ``tokbench.bench.chunk_files.read_rows``."""
         return read_rows(self.folder, number)
 
+    def written(self, number: int) -> float:
+        """When a chunk was written, in seconds since 1970.
+
+        Raises:
+            FileNotFoundError: If it is not there.
+        """
+        return chunk_paths(self.folder, number)[1].stat().st_mtime
+
     def read(self, number: int) -> Chunk:
         """Read a chunk.
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 from tokbench.bench.chunk_files import is_whole
 from tokbench.bench.chunks import ChunkFacts, ImageRow
 from tokbench.bench.journal import Journal
+from tokbench.bench.loader import Loaded, load
 from tokbench.bench.prepared import PreparedRun
+from tokbench.data.source import READ_BEFORE
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
 
@@ -19,7 +21,8 @@ def kept_chunks(journal: Journal, prepared: PreparedRun, numbers: Collection[int
     """Look through a journal.
 
     A chunk is kept where its images and groups are those of today, as they stay where a folder has grown behind them, and the same
-    metrics apply. Of each, the first image that could be read is held against the source.
+    metrics apply. Of each, the first image that could be read is held against the source, and all whose files were touched since. One with
+    an image that could not be read and now can be is measured again.
 
     Args:
         journal: A journal of the same run.
@@ -54,7 +57,12 @@ def kept_chunks(journal: Journal, prepared: PreparedRun, numbers: Collection[int
         if not _fits(facts, rows, prepared) or not is_whole(journal.folder, number, digest):
             again += 1
             continue
-        _check_first(journal, prepared, rows, places)
+        moment = journal.written(number) - READ_BEFORE
+        touched = [row for row in rows if prepared.source.changed_since(prepared.indices[places[row.id]], moment)]
+        if any(row.source is None and _can_be_read(prepared, places[row.id]) for row in touched):
+            again += 1
+            continue
+        _check_images(journal, prepared, rows, touched, places)
         found.add(number)
     if first and again:
         logger.warning("%s: %d of its chunks are measured again, as their images or metrics are others now", journal.folder, again)
@@ -73,18 +81,26 @@ def _fits(facts: ChunkFacts, rows: tuple[ImageRow, ...], prepared: PreparedRun) 
     return same and (prepared.options.save_images is None or all(row.saved is not None for row in rows if row.source is not None))
 
 
-def _check_first(journal: Journal, prepared: PreparedRun, rows: tuple[ImageRow, ...], places: dict[str, int]) -> None:
+def _can_be_read(prepared: PreparedRun, place: int) -> bool:
+    return isinstance(load(prepared.source, prepared.protocol, prepared.indices[place]), Loaded)
+
+
+def _check_images(
+    journal: Journal, prepared: PreparedRun, rows: Sequence[ImageRow], touched: Sequence[ImageRow], places: dict[str, int]
+) -> None:
     broken = next((row for row in rows if row.source is None), None)
     if broken is not None and prepared.options.strict:
         raise TokbenchError(f"{broken.id} cannot be read ({broken.skipped}); leave --strict out to skip and count such images")
-    row = next((row for row in rows if row.source is not None), None)
-    if row is None:
-        return
-    try:
-        same = prepared.source.raw_digest(prepared.indices[places[row.id]]) == row.source
-    except UnreadableImage:
-        same = False
-    if not same:
+    first = next((row for row in rows if row.source is not None), None)
+    for row in dict.fromkeys([first, *touched]):
+        if row is None or row.source is None:
+            continue
+        try:
+            same = prepared.source.raw_digest(prepared.indices[places[row.id]]) == row.source
+        except UnreadableImage:
+            same = False
+        if same:
+            continue
         raise TokbenchError(
             f"{row.id} of {prepared.source.name} is not the image it was when {journal.folder} was written; "
             "bring it back, or leave --resume out to begin anew"

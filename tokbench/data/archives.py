@@ -23,6 +23,7 @@ from tokbench.data.folder import (
     no_images,
     printable,
     texts_of,
+    touched_since,
     with_empty,
 )
 from tokbench.data.names import Names
@@ -100,7 +101,7 @@ class ZipSource(StoredImages):
 
     def __init__(self, path: Path) -> None:
         """Read the central directory."""
-        self.name = path.name
+        self.name, self._path = path.name, path
         self._zip = PerProcess(partial(ZipFile, path))
         try:
             with self._zip.use() as archive:
@@ -134,6 +135,10 @@ class ZipSource(StoredImages):
     def release(self) -> None:
         """Close the zip, whose table of members takes half a kilobyte of each."""
         self._zip.close()
+
+    def changed_since(self, index: int, moment: float) -> bool:
+        """Whether the file with all of them was touched."""
+        return touched_since(self._path, moment)
 
     def read_bytes(self, index: int) -> bytes:
         """Decompress one member."""

@@ -11,6 +11,7 @@ from PIL import Image
 
 from tokbench.arrays import BadArray, open_array, open_member
 from tokbench.data.annotations import as_label
+from tokbench.data.folder import touched_since
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.images import MAX_PIXELS, UnreadableImage
@@ -31,7 +32,7 @@ class BatchSource(ImageSource):
 
     def __init__(self, path: Path) -> None:
         """Map or read the arrays."""
-        self.name = path.name
+        self.name, self._path = path.name, path
         try:
             images, labels = (open_array(path), None) if path.suffix.lower() == ".npy" else _arrays(path)
         except (BadArray, OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, MemoryError) as error:
@@ -56,6 +57,10 @@ class BatchSource(ImageSource):
     def raw_digest(self, index: int) -> bytes:
         """SHA-256 of its bytes."""
         return hashlib.sha256(self._images[index].tobytes()).digest()
+
+    def changed_since(self, index: int, moment: float) -> bool:
+        """Whether the file with all of them was touched."""
+        return touched_since(self._path, moment)
 
     @property
     def has_labels(self) -> bool:

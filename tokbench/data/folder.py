@@ -115,6 +115,10 @@ class FolderSource(StoredImages):
         """The bytes of one file."""
         return read_file(self._root / self._files[index])
 
+    def changed_since(self, index: int, moment: float) -> bool:
+        """Whether the file was touched."""
+        return touched_since(self._root / self._files[index], moment)
+
     @property
     def folders(self) -> tuple[str, ...]:
         """Folders with images, and empty ones as deep in the tree as one of these."""
@@ -281,6 +285,14 @@ def printable(path: str) -> str:
         The same text wherever it is valid Unicode.
     """
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def touched_since(path: Path, moment: float) -> bool:
+    """Whether a file, or a link to it, was written, moved or changed in another way after a moment, in seconds since 1970."""
+    try:
+        return any(max(status.st_mtime, status.st_ctime) > moment for status in (path.stat(), path.lstat()))
+    except OSError:
+        return True
 
 
 def check_different(ids: Sequence[str], where: str) -> None:

@@ -61,6 +61,11 @@ class PartsSource(StoredImages):
         part, inner = self._place(index)
         return part.read_bytes(inner)
 
+    def changed_since(self, index: int, moment: float) -> bool:
+        """Whether the part was touched."""
+        number = bisect_right(self._starts, index) - 1
+        return self._parts[number].changed_since(index - self._starts[number], moment)
+
     def release(self) -> None:
         """Let go of all parts."""
         with self._lock:

@@ -15,7 +15,7 @@ import numpy as np
 
 from tokbench.data.annotations import as_caption, as_label, json_fields
 from tokbench.data.columns import CAPTION_COLUMNS, LABEL_COLUMNS
-from tokbench.data.folder import MAX_NOTE_BYTES, StoredImages, check_different, no_images, printable, with_empty
+from tokbench.data.folder import MAX_NOTE_BYTES, StoredImages, check_different, no_images, printable, touched_since, with_empty
 from tokbench.data.names import Names
 from tokbench.data.shard_index import remove_unused, shard_index
 from tokbench.data.tar_members import PARTS
@@ -91,6 +91,10 @@ class ShardSource(StoredImages):
     def read_bytes(self, index: int) -> bytes:
         """Read one member."""
         return self._read(index, *self._place(index, "image"))
+
+    def changed_since(self, index: int, moment: float) -> bool:
+        """Whether the file with all of them was touched."""
+        return touched_since(self._paths[self._places[index, 0]], moment)
 
     @cached_property
     def has_labels(self) -> bool:

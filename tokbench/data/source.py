@@ -9,6 +9,9 @@ from PIL import Image
 
 from tokbench.image_size import Size
 
+READ_BEFORE = 3600.0
+"""Seconds at most between the reading of an image and the writing of what came of it, as far as changed files are looked for."""
+
 
 class ImageSource(ABC):
     """A fixed sequence of images, which may have labels and captions.
@@ -86,6 +89,18 @@ class ImageSource(ABC):
     @abstractmethod
     def raw_digest(self, index: int) -> bytes:
         """SHA-256 of the bytes one image is made from (and of the crop, for a source that cuts)."""
+
+    def changed_since(self, index: int, moment: float) -> bool:
+        """Whether the file that an image lies in was touched after a moment; then its digest tells whether it is another image.
+
+        Args:
+            index: 0 to ``len - 1``.
+            moment: In seconds since 1970.
+
+        Returns:
+            False where there is no such file.
+        """
+        return False
 
     @property
     def folders(self) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from tokbench.data.archives import PerProcess
 from tokbench.data.columns import AnnotatedRows, Classes, caption_column, class_names, label_column, unused_columns
-from tokbench.data.folder import no_images, printable, read_file
+from tokbench.data.folder import no_images, printable, read_file, touched_since
 from tokbench.data.names import Names
 from tokbench.errors import TokbenchError
 from tokbench.image_files import too_large
@@ -70,7 +70,7 @@ class TableSource(AnnotatedRows):
         if not metadata.num_rows:
             raise no_images(str(path))
         starts = [0, *accumulate(metadata.row_group(group).num_rows for group in range(metadata.num_row_groups))]
-        self._folder = path.parent
+        self._path, self._folder = path, path.parent
         self.unused_columns = tuple(name for name in unused_columns(schema) if name != self._column)
         if is_list(kind):
             logger.warning("column %s of %s holds lists of images; the first of each is taken", self._column, path.name)
@@ -87,6 +87,10 @@ class TableSource(AnnotatedRows):
                     cells.forget()
 
         self._file.close(forget)
+
+    def changed_since(self, index: int, moment: float) -> bool:
+        """Whether the file with all of them was touched."""
+        return touched_since(self._path, moment)
 
     def read_bytes(self, index: int) -> bytes:
         """Take one cell; its row group is kept until a cell of another one is read."""

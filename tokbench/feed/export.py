@@ -21,7 +21,7 @@ from tokbench.bench.loader import Loaded, LoadReport, choose, load, none_readabl
 from tokbench.conduct import layout_of
 from tokbench.configs import differences
 from tokbench.data.open import open_source
-from tokbench.data.source import ImageSource
+from tokbench.data.source import READ_BEFORE, ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import Encoded, identify, read_and_encode
 from tokbench.feed.formats.options import FormatOptions
@@ -347,10 +347,11 @@ class _Work:
         )
 
     def check_unchanged(self, kept: dict[int, ShardFacts]) -> None:
-        """Compare the first image of every shard that is kept, and all labels and captions, with the source."""
+        """Compare the first image of every shard that is kept, those whose files were touched since, and all labels and captions, with the source."""
         columns = [name for name in shard_schema(self.job).names if name != self.job.column]
         for number in kept:
             path = self.out / self.job.shard_name(number)
+            moment = path.stat().st_mtime - READ_BEFORE
             places = {self.source.ids[self.indices[row]]: self.indices[row] for row in self.job.span(number)}
             rows = (row for table in read_columns(path, columns) for row in check_rows(table, self.job, columns, path).to_pylist())
             for count, row in enumerate(rows):
@@ -358,7 +359,8 @@ class _Work:
                 if name not in places:
                     raise TokbenchError(f"{path} holds {name!r}, which is none of its images; delete it and run the export again")
                 index = places[name]
-                if count == 0 and not self._is_same_image(index, row[DIGEST]):
+                looked_at = count == 0 or self.source.changed_since(index, moment)
+                if looked_at and not self._is_same_image(index, row[DIGEST]):
                     raise TokbenchError(f"{name} of {self.source.name} is not the image it was when {path} was made; choose another --out")
                 here = {"label": self.annotations.label(index), "caption": self.annotations.caption(index)}
                 if changed := [what for what in ("label", "caption") if what in row and row[what] != here[what]]:

@@ -77,6 +77,10 @@ class Viewed(ImageSource):
         place, view = divmod(index, self._count)
         return view == 0 and self._recent(self._indices[place]).enlarged
 
+    def changed_since(self, index: int, moment: float) -> bool:
+        """Whether the file of its image was touched."""
+        return self._source.changed_since(self._image(index), moment)
+
     def raw_digest(self, index: int) -> bytes:
         """Digest of what the image was made from."""
         return self._source.raw_digest(self._image(index))
