@@ -315,6 +315,25 @@ def without_repeats(found: list[tuple[Path, Record]]) -> list[tuple[Path, Record
     return [item for item, flag in zip(found, flags, strict=True) if not flag]
 
 
+def check_conditions(conditions: Sequence[str] | None, metrics: str | None) -> None:
+    """Refuse, before anything is measured, what no record could answer.
+
+    Args:
+        conditions: What ``--fail-if`` was given.
+        metrics: What ``--metrics`` was given: figures of others have any names.
+
+    Raises:
+        TokbenchError: If a condition is none, or names an unknown metric.
+    """
+    from tokbench.report.gate import known_names, parse_conditions
+
+    asked = (metrics or "").split(",")
+    of_others = "all" in map(str.strip, asked) or any(":" in name for name in asked)
+    for condition in parse_conditions(conditions or []):
+        if not of_others and "[" not in condition.name:  # else the name holds what is known once networks are
+            parse_conditions([condition.text], known=known_names())
+
+
 def first_passes(found: list[tuple[Path, Record]]) -> list[tuple[Path, Record]]:
     """Leave out further passes beside the first one of the same tokenizer and images: they are no other data sets."""
     from tokbench.report.passes import later_passes

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate_report, print_measured
+from tokbench.commands.compare import FailIfOption, GateReportOption, check_conditions, check_gate_report, print_measured
 from tokbench.commands.console import ReferenceOption, say
 from tokbench.commands.destinations import check_folder
 
@@ -27,9 +27,7 @@ def merge(
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
 ) -> None:
     """Put the parts of runs together and write a record of each; the parts stay."""
-    from tokbench.report.gate import parse_conditions
-
-    parse_conditions(fail_if or [])  # before the work: mistakes show at once
+    check_conditions(fail_if, metrics)  # before the work: mistakes show at once
     check_gate_report(fail_if, gate_report)
     folder = places[0] if out_dir is None else out_dir
     check_folder(folder, "--out")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate_report, print_measured
+from tokbench.commands.compare import FailIfOption, GateReportOption, check_conditions, check_gate_report, print_measured
 from tokbench.commands.console import (
     AveragesOption,
     Cut,
@@ -126,10 +126,9 @@ def run(
     from tokbench.bench.reference_opening import References
     from tokbench.bench.team import gathered
     from tokbench.ranks import own_device
-    from tokbench.report.gate import parse_conditions
     from tokbench.tokenizers.sets import check_sizes, expand
 
-    parse_conditions(fail_if or [])  # before the run: mistakes show at once
+    check_conditions(fail_if, metrics)  # before the run: mistakes show at once
     given, tokenizer = tokenizer, expand(tokenizer, needs_weights=True)
     asked = Part() if part is None else parse_part(part)
     places = data or ["photos"]

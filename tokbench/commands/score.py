@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokbench.commands.compare import FailIfOption, GateReportOption, check_gate_report, print_measured
+from tokbench.commands.compare import FailIfOption, GateReportOption, check_conditions, check_gate_report, print_measured
 from tokbench.commands.console import DeviceOption, ReferenceOption, WorkersOption, say, unsaid
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.measuring import Bench, Setup, Wanted, check_whole
@@ -69,9 +69,8 @@ def score(
     from tokbench.bench.team import gathered
     from tokbench.data.open import open_source
     from tokbench.ranks import own_device
-    from tokbench.report.gate import parse_conditions
 
-    parse_conditions(fail_if or [])  # before the run: mistakes show at once
+    check_conditions(fail_if, metrics)  # before the run: mistakes show at once
     asked = Part() if part is None else parse_part(part)
     check_whole(asked, {"--fail-if": fail_if, "--gate-report": gate_report, "--json": as_json})
     if unpaired and (reference is not None or crop):
