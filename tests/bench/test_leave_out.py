@@ -65,6 +65,18 @@ def test_images_may_repeat_and_reconstructions_be_all_the_same() -> None:
     np.testing.assert_allclose(without, one_by_one(before, after, groups), rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("count", [10, 90])
+def test_images_that_are_all_the_same_have_one_distance_whoever_is_left_out(count: int) -> None:
+    before, after = np.full((count, DIM), 0.1), np.full((count, DIM), 0.3)
+    groups = [f"{i:04d}" for i in range(count)]
+    distance, without = found_at_once(before, after, groups)
+    assert distance == pytest.approx(DIM * 0.04)
+    np.testing.assert_allclose(without, distance)
+    fixed = distances_to_reference_without(moments(before), moments(after), after, groups, distance)
+    np.testing.assert_allclose(fixed, distance)
+
+
 def test_groups_need_not_be_equal_nor_in_order() -> None:
     before, after, _ = paired(60, 1)
     groups = [str(i) for i in np.random.default_rng(0).integers(9, size=60)]

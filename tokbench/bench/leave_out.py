@@ -28,6 +28,9 @@ MOST_TOGETHER = 24
 """Images of a group left out at once. Of a larger group parts are left out, and what they change is added: exact but for what two parts
 change together, when each weighs what it does among the images that are left without the group."""
 
+NOTHING = 1e-200
+"""Largest eigenvalue below which there is no root to lose anything of, as where all images of a side are the same."""
+
 IMAGES, ROWS = 512, 2048
 """Images, and products of their coordinates, held at once."""
 
@@ -191,6 +194,8 @@ def _about_the_mean_of_the_rest(rows: np.ndarray, rest: int) -> np.ndarray:
 
 def _change_of_trace(values: np.ndarray, a: np.ndarray, b: np.ndarray, count: int) -> np.ndarray:
     """What the trace of the root gains without each part, before the covariances are scaled to fewer images: ``[g]``, not above 0."""
+    if values[-1] < NOTHING:
+        return np.zeros(len(a))
     nodes, weights = _quadrature(values[-1])
     by_node = 1 / (values[:, None] + nodes)
     size = a.shape[1]
