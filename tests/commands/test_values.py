@@ -96,3 +96,9 @@ def test_other_values_are_refused_in_whole_words(option, word, message):
     with pytest.raises(Refused) as refused:
         option.parser(word)
     assert refused.value.message.strip() == message
+
+
+def test_the_last_value_of_a_setting_counts() -> None:
+    from tokbench.commands.console import settings
+
+    assert settings(["keep.psnr=22", "a=b=c", "keep.psnr = 0"]) == {"keep.psnr": "0", "a": "b=c"}

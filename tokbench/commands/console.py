@@ -118,18 +118,16 @@ def unsaid(text: str) -> None:
 
 
 def settings(pairs: list[str] | None) -> dict[str, object]:
-    """Read what ``--set`` was given.
+    """Read what ``--set`` was given; of a key that is there twice the last value counts, as of other options.
 
     Raises:
-        TokbenchError: If one is not KEY=VALUE, or a key is there twice.
+        TokbenchError: If one is not KEY=VALUE.
     """
     values: dict[str, object] = {}
     for pair in pairs or []:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise TokbenchError(f"--set takes KEY=VALUE, got {pair!r}; tokbench show NAME lists the keys")
-        if key.strip() in values:
-            raise TokbenchError(f"--set gives {key.strip()} twice, {values[key.strip()]} and {value.strip()}; give it once")
         values[key.strip()] = value.strip()
     return values
 

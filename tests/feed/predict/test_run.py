@@ -184,7 +184,6 @@ def test_the_command_writes_records_and_statistics(tokbench_cli: Callable, folde
         (["--edits", "0"], "edits must be 1 to 100000, got 0"),
         (["--limit", "0"], "--limit takes a whole number of at least 1, got '0'"),
         (["--seed", "-1"], "--seed takes a whole number of at least 0, got '-1'"),
-        (["--set", "base=1", "--set", "base=2"], "--set gives base twice, 1 and 2; give it once"),
         (["-t", "flowmo", "--size", "66"], "--size 64"),
         (["-t", "vqgan", "--drop", "x"], "--weights, --drop and --averages belong to one tokenizer, 2 are given; measure them one by one"),
     ],
