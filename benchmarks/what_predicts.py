@@ -15,12 +15,16 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
+from quantizer_ladder import RESULTS as LADDER
 from which_tokenizer import NOTHING, RESULTS, Tokenizer, beforehand, tokbench
 
 from tokbench.records.correlation import FEWEST, RankCorrelation, rank_correlation
+from tokbench.records.prediction_record import PredictionRecord
 from tokbench.records.prediction_store import find_prediction_records
+from tokbench.records.store import find_records
 from tokbench.report.prediction import prediction_tables
 from tokbench.report.render import render
 
@@ -39,13 +43,20 @@ def tables(results: Path = RESULTS, *, everything: bool = False) -> str:
         results: Folder of records.
         everything: Also pairs of figures whose sign is undetermined.
     """
+    rungs = {record.tokenizer.state_sha256: path.parent.name for path, record in find_records([LADDER])} if LADDER.is_dir() else {}
     parts: list[str] = []
     for folder in sorted(path for path in results.iterdir() if path.is_dir()) if results.is_dir() else []:
-        records = [record for _, record in find_prediction_records([folder])]
+        records = [_named(record, rungs) for _, record in find_prediction_records([folder])]
         if records:
             parts += [f"**{folder.name} px**", render(prediction_tables(records, intervals=True), "md").strip()]
             parts.append(_agreements(beforehand(folder), everything=everything))
     return "\n\n".join(parts) or NOTHING
+
+
+def _named(record: PredictionRecord, rungs: Mapping[str | None, str]) -> PredictionRecord:
+    """A record under the name of its rung, if it is of one of the ladder; they all are changed forms of one name of the zoo."""
+    rung = rungs.get(record.tokenizer.state_sha256)
+    return record if rung is None else replace(record, tokenizer=replace(record.tokenizer, name=rung, settings={}))
 
 
 def _agreements(known: Mapping[Tokenizer, Mapping[str, float]], *, everything: bool) -> str:
