@@ -98,7 +98,7 @@ def _curve(names: Sequence[str], records: Sequence[PredictionRecord], intervals:
         places = [(key, at.get(share)) for key in judged for share in shares]
         rows.append((name, tuple(_point(column, key, point, intervals) for column, (key, point) in zip(columns, places, strict=True))))
     notes = (
-        "at 0 the tokens are as they were encoded; else with this probability a code is replaced by one of its nearest, or a sign is flipped; "
+        "at 0 the tokens are as they were encoded; else with this probability a code is replaced by one of its nearest, or a sign is flipped",
         "latents get noise of so many standard deviations instead",
         "FD: Fréchet distance to the images on EfficientNet-Lite0, only comparable at equal N",
     )
