@@ -1,18 +1,21 @@
 """The trunk of a vision transformer: tokens in, tokens out. What the tokens are, and where they stand, is said by who uses it.
 
     tokens [B, N, W] -> norm -> blocks: + attention of norm, + MLP of norm -> tokens that are wanted -> norm -> tokens [B, M, W]
+                                            |                    |
+    condition [B, L, C], if any, ---- scale and shift of the last L normalised tokens
 
 Papers: Dosovitskiy et al., "An Image is Worth 16x16 Words", 2021. The normalisation before the blocks: Radford et al., "Learning
 Transferable Visual Models From Natural Language Supervision" (CLIP), 2021. Later kinds: Zhang and Sennrich, "Root Mean Square Layer
 Normalization", 2019; Shazeer, "GLU Variants Improve Transformer", 2020; Touvron et al., "Going deeper with Image Transformers", 2021
-(scaled blocks). Parameter names are those of openai/CLIP ``clip/model.py`` and its followers, whose attention packs its three projections
-into one matrix; ``tokbench.weights.key_maps.vit`` turns timm's into them.
+(scaled blocks). Conditions: Zheng et al., "MoVQ: Modulating Quantized Vectors for High-Fidelity Image Generation", 2022. Parameter names are
+those of openai/CLIP ``clip/model.py`` and its followers, whose attention packs its three projections into one matrix.
+``tokbench.weights.key_maps.vit`` turns timm's into them.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -26,10 +29,9 @@ Turn = Callable[[Tensor], Tensor]
 """Turns the channels of queries and of keys ``[B, heads, N, D]`` by the place of each token."""
 
 
-def _norm(config: ViTConfig) -> nn.Module:
-    if config.norm == "rms":
-        return nn.RMSNorm(config.width, eps=config.norm_eps)
-    return nn.LayerNorm(config.width, eps=config.norm_eps)
+def _norm(config: ViTConfig, condition: int = 0) -> nn.Module:
+    kind = nn.RMSNorm if config.norm == "rms" else nn.LayerNorm
+    return kind(config.width, eps=config.norm_eps, elementwise_affine=not condition)
 
 
 class Attention(nn.Module):
@@ -70,22 +72,40 @@ def _mlp(width: int, hidden: int) -> nn.Module:
 
 
 class Block(nn.Module):
-    """Attention, then an MLP, each of normalised tokens and added to them."""
+    """Attention, then an MLP, each of normalised tokens and added to them.
 
-    def __init__(self, config: ViTConfig) -> None:
+    Args:
+        config: Width and heads.
+        condition: Values of the condition that scales and shifts normalised tokens; 0 gives normalisations weights of their own.
+    """
+
+    def __init__(self, config: ViTConfig, condition: int = 0) -> None:
         super().__init__()
         width = config.width
-        self.ln_1 = _norm(config)
+        self.ln_1 = _norm(config, condition)
         self.attn = Attention(width, config.heads)
-        self.ln_2 = _norm(config)
+        self.ln_2 = _norm(config, condition)
         self.mlp = _mlp(width, config.hidden) if config.mlp == "gelu" else SwiGLU(width, config.hidden)
         self.ls_1 = nn.Parameter(torch.ones(width)) if config.layer_scale else None
         self.ls_2 = nn.Parameter(torch.ones(width)) if config.layer_scale else None
+        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(condition, 4 * width)) if condition else None
 
-    def forward(self, x: Float[Tensor, "b n w"], turn: Turn | None = None) -> Float[Tensor, "b n w"]:
-        """Transform tokens."""
-        x = x + _scaled(self.attn(self.ln_1(x), turn), self.ls_1)
-        return x + _scaled(self.mlp(self.ln_2(x)), self.ls_2)
+    def forward(
+        self, x: Float[Tensor, "b n w"], turn: Turn | None = None, condition: Float[Tensor, "b l c"] | None = None
+    ) -> Float[Tensor, "b n w"]:
+        """Transform tokens, the last of which have a condition where blocks take one."""
+        attended, bent = (None, None) if self.modulation is None else self.modulation(condition).chunk(2, dim=-1)
+        x = x + _scaled(self.attn(_modulated(self.ln_1(x), attended), turn), self.ls_1)
+        return x + _scaled(self.mlp(_modulated(self.ln_2(x), bent)), self.ls_2)
+
+
+def _modulated(x: Float[Tensor, "b n w"], by: Float[Tensor, "b l w2"] | None) -> Float[Tensor, "b n w"]:
+    """Scale and shift the last tokens, as many as there are shifts and scales."""
+    if by is None:
+        return x
+    shift, scale = by.chunk(2, dim=-1)
+    before, last = x.split([x.shape[1] - by.shape[1], by.shape[1]], dim=1)
+    return torch.cat([before, last * scale + shift], dim=1)
 
 
 def _scaled(x: Tensor, factors: Tensor | None) -> Tensor:
@@ -97,25 +117,34 @@ class ViT(nn.Module):
 
     Args:
         config: Width, depth and heads.
+        condition: As of ``Block``; the tokens that are wanted have none.
     """
 
-    def __init__(self, config: ViTConfig) -> None:
+    def __init__(self, config: ViTConfig, condition: int = 0) -> None:
         super().__init__()
         self.ln_pre = _norm(config) if config.norm_first else nn.Identity()
-        self.transformer = nn.ModuleList(Block(config) for _ in range(config.depth))
-        self.ln_post = _norm(config)
+        self.transformer = nn.ModuleList(Block(config, condition) for _ in range(config.depth))
+        self.ln_post = _norm(config, condition)
 
-    def transform(self, tokens: Float[Tensor, "b n w"], wanted: slice = slice(None), turn: Turn | None = None) -> Float[Tensor, "b m w"]:
+    def transform(
+        self,
+        tokens: Float[Tensor, "b n w"],
+        wanted: slice = slice(None),
+        turn: Turn | Sequence[Turn] | None = None,
+        condition: Float[Tensor, "b l c"] | None = None,
+    ) -> Float[Tensor, "b m w"]:
         """Run the blocks.
 
         Args:
             tokens: With their positions.
             wanted: Places of the tokens to return.
-            turn: Turns queries and keys by the places of their tokens, if any does.
+            turn: Turns queries and keys by the places of their tokens, if any does; one, or one a block.
+            condition: What scales and shifts the last tokens, where blocks take one.
         """
         x = self.ln_pre(tokens)
-        for block in self.transformer:
-            x = block(x, turn)
+        turns = turn if isinstance(turn, Sequence) else [turn] * len(self.transformer)
+        for block, own in zip(self.transformer, turns, strict=True):
+            x = block(x, own, condition)
         return self.ln_post(x[:, wanted])
 
 
