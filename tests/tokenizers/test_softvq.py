@@ -17,6 +17,7 @@ from tokbench.nn.configs import ViTConfig
 from tokbench.plugins import import_class
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.tokenizers.normalisation import Normalisation
 from tokbench.tokenizers.softvq.config import SoftVQConfig
 from tokbench.tokenizers.softvq.model import SoftVQ
 from tokbench.tokens import ContinuousTokens
@@ -59,12 +60,43 @@ def test_golden() -> None:
     assert len(torch.unique(tokens.latents)) == tokens.latents.numel()  # mixtures, no codes
 
 
-def test_published_size() -> None:
-    family, variant = zoo.resolve("softvq/l-64")
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("l-64", 608_136_992),
+        ("bl-64", 390_546_976),
+        ("b-64", 172_973_088),
+        ("l-32", 609_152_832),
+        ("bl-32", 391_571_008),
+        ("b-32", 173_997_120),
+        ("bl-64-512", 391_923_232),
+        ("l-32-512", 610_725_696),
+    ],
+)
+def test_published_sizes(name: str, parameters: int) -> None:
+    """The paper has 173 million parameters for letter B, 391 for BL and 608 for L."""
+    family, variant = zoo.resolve(f"softvq/{name}")
     with torch.device("meta"):
         model = import_class(family.model)(variant.config)
-    assert sum(value.numel() for value in model.state_dict().values()) == 608_136_992
-    assert variant.config.layout(256, 256) == TokenLayout((256, 256), (64,), channels=32)
+    assert sum(value.numel() for value in model.state_dict().values()) == parameters
+    length, size = int(name.split("-")[1]), variant.image_size
+    assert size == (512 if name.endswith("-512") else 256)
+    assert variant.config.layout(size, size) == TokenLayout((size, size), (length,), channels=2048 // length)
+    assert ("unverified" in variant.summary) == (name != "l-64")
+
+
+def test_settings_beside_weights(tmp_path: Path) -> None:
+    """Temperatures are refused unless set, and how latents are read is taken."""
+    save_file(load_file(GOLDEN / "state_dict.safetensors"), tmp_path / "model.safetensors")
+    settings = json.loads((GOLDEN / "config.json").read_text())["config"] | {"vq_mean": -0.5, "vq_std": 0.25}
+    (tmp_path / "config.json").write_text(json.dumps(settings))
+    assert loaded(tmp_path).normalisation == Normalisation((-0.5,), (0.25,))
+    assert loaded().normalisation == Normalisation((0.0009714666,), (0.07259091,))  # of the row
+    (tmp_path / "config.json").write_text(json.dumps(settings | {"tau": 0.1}))
+    with pytest.raises(
+        TokbenchError, match=r"config\.json sets tau to 0\.1, here it is 0\.07; load it as softvq with --set temperature=0\.1"
+    ):
+        loaded(tmp_path)
 
 
 def test_files_of_training_hold_more(tmp_path: Path) -> None:

@@ -94,8 +94,9 @@ def published_variant(
     sha256: str | None = None,
     figures: bool = True,
     normalisation: Normalisation | None = None,
+    image_size: int = 256,
 ) -> Variant:
-    """A row for weights of others, made for 256 px, which the user brings.
+    """A row for weights of others, which the user brings.
 
     Args:
         family: Its name.
@@ -109,11 +110,12 @@ def published_variant(
         sha256: Digest of that file, where it is known.
         figures: Whether there are published figures, see ``tokbench.tokenizers.published``.
         normalisation: How diffusion models read its latents.
+        image_size: Side of the images they were made for, in pixels.
     """
     return Variant(
         name=name,
         config=config,
-        image_size=256,
+        image_size=image_size,
         summary=summary,
         source=source,
         licence=licence,

@@ -141,6 +141,9 @@ TWO_RANGES = PublishedProtocol(
 )
 MASKBIT_256 = PublishedProtocol("ImageNet val, 256 px; network of LPIPS not named", "imagenet-val", 256, {"lpips": "network not named"})
 
+SOFTVQ_256 = PublishedProtocol(
+    "ImageNet val, 256 px; of a user, SSIM of images in [0, 1] with a data range of 2", "imagenet-val", 256, {"ssim": "data range of 2"}
+)
 LIGHTNING_256 = PublishedProtocol("ImageNet val, 256 px; samples of the posterior", "imagenet-val", 256)
 VTP_256 = PublishedProtocol("ImageNet val, 256 px; network of FID not named", "imagenet-val", 256, {"rfid": "network not named"})
 EQ_256 = PublishedProtocol(
@@ -188,6 +191,15 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vae/eq-ema", EQ_256, EQ_VAE, rfid=0.55, psnr=26.15, ssim=0.72, lpips=0.133),
     *_rows("detok/bb-decoder", IFID_256, IFID, ifid=17.51),
     *_rows("softvq/l-64", VAL_256, SOFTVQ, rfid=0.61),
+    *_rows("softvq/l-64", SOFTVQ_256, "Hhhhhhao/continuous_tokenizer, issue 13", psnr=22.97, ssim=0.74),
+    *_rows("softvq/l-64", IFID_256, IFID, ifid=26.91),
+    *_rows("softvq/bl-64", VAL_256, SOFTVQ, rfid=0.65),
+    *_rows("softvq/b-64", VAL_256, SOFTVQ, rfid=0.88),
+    *_rows("softvq/l-32", VAL_256, SOFTVQ, rfid=0.74),
+    *_rows("softvq/bl-32", VAL_256, SOFTVQ, rfid=0.68),
+    *_rows("softvq/b-32", VAL_256, SOFTVQ, rfid=0.89),
+    *_rows("softvq/bl-64-512", VAL_512, SOFTVQ, rfid=0.71),
+    *_rows("softvq/l-32-512", VAL_512, SOFTVQ, rfid=0.64),
     *_rows("vtp/s", VTP_256, VTP, rfid=0.98),
     *_rows("vtp/b", VTP_256, VTP, rfid=0.74),
     *_rows("vtp/l", VTP_256, VTP, rfid=0.36),
