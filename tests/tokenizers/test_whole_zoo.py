@@ -90,7 +90,7 @@ def test_every_one_takes_other_sizes_or_says_which_it_takes(built: dict[str, Tok
         assert f"{side}x{side} (--size {side}" in fixed.get(row.name, f"{side}x{side} (--size {side}"), row.name
     assert not padded & fixed.keys()
     assert len(padded) > 90
-    assert {name.partition("/")[0] for name in fixed} == {"bsq", "detok", "flowmo", "infinity", "rae", "softvq", "titok", "var"}
+    assert {name.partition("/")[0] for name in fixed} == {"bsq", "detok", "flowmo", "infinity", "maetok", "rae", "softvq", "titok", "var"}
 
 
 def test_every_one_is_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

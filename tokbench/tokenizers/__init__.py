@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tokbench.tokenizers.infinity.model import Infinity
     from tokbench.tokenizers.janus.model import Janus
     from tokbench.tokenizers.llamagen.model import LlamaGen
+    from tokbench.tokenizers.maetok.model import MAETok
     from tokbench.tokenizers.magvit2.model import MAGVIT2
     from tokbench.tokenizers.maskbit.model import MaskBit
     from tokbench.tokenizers.maskgit.model import MaskGIT
@@ -59,6 +60,7 @@ __all__ = [
     "Infinity",
     "Janus",
     "LlamaGen",
+    "MAETok",
     "MaskBit",
     "MaskGIT",
     "PatchKMeans",
@@ -98,6 +100,7 @@ __getattr__, __dir__ = lazy_exports(
         "Infinity": "tokbench.tokenizers.infinity.model",
         "Janus": "tokbench.tokenizers.janus.model",
         "LlamaGen": "tokbench.tokenizers.llamagen.model",
+        "MAETok": "tokbench.tokenizers.maetok.model",
         "MaskBit": "tokbench.tokenizers.maskbit.model",
         "MaskGIT": "tokbench.tokenizers.maskgit.model",
         "PatchKMeans": "tokbench.tokenizers.patch.model",
