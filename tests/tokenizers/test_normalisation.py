@@ -15,6 +15,7 @@ from tokbench.feed.export import _normalisation as exported
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.library.config import LibraryConfig, settings_of
 from tokbench.tokenizers.normalisation import Normalisation, from_settings
+from tokbench.tokenizers.vae.model import VAE
 
 
 def test_mean_scale_and_deviation_in_the_order_of_pipelines() -> None:
@@ -43,13 +44,17 @@ def test_what_is_none_is_refused(given: dict) -> None:
         ({"scaling_factor": 0.18215}, Normalisation(scale=0.18215)),
         ({"scaling_factor": 0.3611, "shift_factor": 0.1159}, Normalisation((0.1159,), scale=0.3611)),
         ({"scaling_factor": 0.5, "latents_mean": [1, 2.5], "latents_std": [3.0, 4.0]}, Normalisation((1.0, 2.5), (3.0, 4.0), 0.5)),
+        ({"latents_mean": [[[[1]], [[2.5]]]], "latents_std": [[[[3.0]], [[4.0]]]]}, Normalisation((1.0, 2.5), (3.0, 4.0))),
     ],
 )
 def test_settings_of_diffusers(values: dict, expected: Normalisation | None) -> None:
     assert from_settings(values) == expected
 
 
-@pytest.mark.parametrize("values", [{"scaling_factor": "1"}, {"scaling_factor": [1.0, 2.0]}, {"latents_mean": [True]}])
+@pytest.mark.parametrize(
+    "values",
+    [{"scaling_factor": "1"}, {"scaling_factor": [1.0, 2.0]}, {"latents_mean": [True]}, {"latents_mean": [[1.0, 2.0], [3.0, 4.0]]}],
+)
 def test_settings_that_are_no_numbers_are_refused(values: dict) -> None:
     with pytest.raises(ValueError, match="must be"):
         from_settings(values)
@@ -167,3 +172,50 @@ def test_settings_that_cannot_be_are_refused(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps(settings | {"scaling_factor": -1}))
     with pytest.raises(tokbench.TokbenchError, match=r"config\.json does not do: a normalisation has finite means, positive deviations"):
         tokbench.load("vae/sd", weights=tmp_path, config=KL_OURS)
+
+
+STATISTICS = {"mean": torch.tensor([0.1, 0.2, -0.3, 0.4]).view(1, 4, 1, 1), "std": torch.arange(1.0, 5.0).view(1, 4, 1, 1)}
+
+
+def small(name: str, folder: Path) -> tokbench.Tokenizer:
+    """A row of the family ``vae`` with few channels and random weights, read from a file in a folder."""
+    ours = {**KL_OURS, "autoencoder.z_channels": 4, "embed_dim": 4, "autoencoder.attn_resolutions": ()}
+    file = folder / "w.pt"
+    if not file.exists():
+        torch.save(VAE(with_overrides(zoo.resolve(name)[1].config, ours)).state_dict(), file)
+    return tokbench.load(name, weights=file, config=ours)
+
+
+def test_statistics_beside_weights_are_taken_where_the_row_says_nothing(tmp_path: Path) -> None:
+    torch.save(STATISTICS, tmp_path / "latents_stats.pt")
+    model = small("vae/va", tmp_path)
+    found = exported(model, model.layout(16, 16))
+    assert found == model.normalisation
+    torch.testing.assert_close(torch.tensor([found.mean, found.std]), torch.stack([part.flatten() for part in STATISTICS.values()]))
+    folder = zoo.save_tokenizer(model, tmp_path / "saved")
+    assert tokbench.load(str(folder)).normalisation == found
+    assert small("vae/sd", tmp_path).normalisation == zoo.resolve("vae/sd")[1].normalisation
+
+
+def test_statistics_of_other_latents_are_left_and_what_is_none_is_refused(tmp_path: Path) -> None:
+    torch.save({key: value[:, :3] for key, value in STATISTICS.items()}, tmp_path / "latents_stats.pt")
+    model = small("vae/va", tmp_path)
+    assert model.normalisation is None
+    with pytest.raises(tokbench.TokbenchError, match="nothing is known of how to normalise latents of vae/va"):
+        exported(model, model.layout(16, 16))
+    torch.save({"mean": 1.0}, tmp_path / "latents_stats.pt")
+    with pytest.raises(tokbench.TokbenchError, match=r"latents_stats\.pt does not do: it holds no tensors called mean and std"):
+        small("vae/va", tmp_path)
+
+
+@pytest.mark.parametrize(("name", "beside"), [("vae/va", "latents_stats.pt"), ("vae/e2e-sd", "config.json")])
+def test_an_export_names_the_file_that_is_still_to_be_fetched(
+    name: str, beside: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKBENCH_CACHE", str(tmp_path / "cache"))
+    model = small(name, tmp_path)
+    model.own_weights = True  # as if these were its own
+    with pytest.raises(
+        tokbench.TokbenchError, match=rf"^{beside}, which says .* of {name}, is not here; run: tokbench weights get {name}$"
+    ):
+        exported(model, model.layout(16, 16))

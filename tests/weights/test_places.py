@@ -18,6 +18,7 @@ import torch
 from tokbench.errors import TokbenchError
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.family import Variant
+from tokbench.tokenizers.fetching import plan
 from tokbench.weights import obtain, places
 from tokbench.weights.download import WrongDigest
 from tokbench.weights.places import HubPlace, WebPlace, check_pin, forget_pin, locate, parse_place
@@ -318,6 +319,55 @@ def test_weights_of_the_zoo_from_the_hub_lie_in_the_cache(hub: list[tuple], cach
     assert obtain.weights_state(family, variant) == "here"
     assert obtain.fetch_weights(family, variant) == path == obtain.own_weights(family, variant)
     assert len(hub) == 1
+
+
+def test_what_lies_beside_weights_is_fetched_along_and_alone_where_it_is_missing(hub: list[tuple], cache: Path) -> None:
+    family, variant = zoo.resolve("vae/e2e-sd")
+    beside = cache / "weights" / "vae" / "e2e-sd" / "config.json"
+    assert obtain.lacks_beside(family, variant)
+    assert obtain.fetch_weights(family, variant) == beside.with_name("diffusion_pytorch_model.safetensors")
+    assert [file for _, file, *_ in hub] == ["diffusion_pytorch_model.safetensors", "config.json"]
+    assert obtain.beside_path(family, variant) == beside
+    assert beside.is_file()
+    assert plan(["vae/e2e-sd"]).coming == ()
+    beside.unlink()
+    lacking = plan(["vae/e2e-sd"])
+    assert (lacking.coming, lacking.bytes, lacking.unknown) == (("vae/e2e-sd",), 0, 1)
+    obtain.fetch_weights(family, variant)
+    assert [file for _, file, *_ in hub[2:]] == ["config.json"]
+    beside.write_bytes(b"damaged")
+    for use in (obtain.own_weights, obtain.fetch_weights):
+        with pytest.raises(
+            TokbenchError, match=r"config\.json \(hf:REPA-E/e2e-sdvae-hf/config\.json\) has SHA-256 .* weights get vae/e2e-sd"
+        ):
+            use(family, variant)
+    assert obtain.forget_weights(variant)
+    assert obtain.own_weights(family, variant) is not None
+
+
+def test_weights_stay_where_what_lies_beside_them_cannot_be_fetched(hub: list[tuple], cache: Path) -> None:
+    family, variant = zoo.resolve("vae/e2e-sd")
+    row = replace(variant, file="hf:gone/gone/w.safetensors")
+    path = obtain.cache_path(family, row)
+    assert path is not None
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"weights")
+    with pytest.raises(
+        TokbenchError,
+        match=r"^cannot fetch hf:gone/gone/config\.json \(.*\), which says how latents are normalised; the weights are here and load without "
+        rf"it\. Fetch it by other means and put it at {path.with_name('config.json')}$",
+    ):
+        obtain.fetch_weights(family, row)
+    assert obtain.own_weights(family, row) == path
+
+
+def test_what_lies_beside_weights_is_on_the_hub_and_of_rows_that_say_nothing_themselves() -> None:
+    rows = {f"{family.name}/{row.name}": row for family in zoo.families().values() for row in family.variants if row.beside is not None}
+    assert rows.keys() >= {"vae/va", "qwen/e2e-image", *(f"vae/e2e-{name}" for name in ("sd", "in", "va", "flux", "sd3.5"))}
+    for row in rows.values():
+        assert row.file is not None
+        assert isinstance(parse_place(row.file), HubPlace)
+        assert row.normalisation is None
 
 
 def test_every_file_of_the_zoo_has_a_place_and_a_path_of_its_own(cache: Path) -> None:

@@ -55,6 +55,8 @@ from tokbench.records.protocol import Protocol, get_protocol
 from tokbench.records.record import SkippedImage
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.normalisation import Normalisation
+from tokbench.tokenizers.zoo import names, resolve
+from tokbench.weights.obtain import lacks_beside
 
 logger = logging.getLogger(__name__)
 
@@ -430,6 +432,9 @@ def _normalisation(tokenizer: Tokenizer, layout: TokenLayout) -> Normalisation:
     if layout.discrete:
         raise TokbenchError(f"{name} makes codes, which are not scaled; leave --latent-scale normalised out")
     if found is None:
+        beside = _to_fetch(tokenizer)
+        if beside:
+            raise TokbenchError(f"{beside}, which says how to normalise latents of {name}, is not here; run: tokbench weights get {name}")
         raise TokbenchError(
             f"nothing is known of how to normalise latents of {name}, or its configuration does so; use --latent-scale raw, "
             "or give the weights as a folder of diffusers, whose config.json says it"
@@ -439,6 +444,14 @@ def _normalisation(tokenizer: Tokenizer, layout: TokenLayout) -> Normalisation:
     if not (tokenizer.own_weights or tokenizer.normalisation_told):
         logger.warning("the normalisation is that of %s; see that it is also that of the weights given", name)
     return found
+
+
+def _to_fetch(tokenizer: Tokenizer) -> str | None:
+    """The file beside a tokenizer's own weights that says how latents are normalised, if it is not here."""
+    if not tokenizer.own_weights or tokenizer.name not in names():
+        return None
+    family, variant = resolve(tokenizer.name)
+    return variant.beside if lacks_beside(family, variant) else None
 
 
 def preparation(tokenizer: Tokenizer, protocol: Protocol) -> Preparation:

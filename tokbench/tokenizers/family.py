@@ -40,6 +40,7 @@ class Variant:
         needs_weights: Whether it is useless without weights.
         file: Where its published weights can be fetched, as ``tokbench.weights.places`` reads it.
         sha256: Digest of that file, in hex, where it is known; of a file in a zip, its own.
+        beside: Name of a file in the same folder that says how diffusion models read the latents; it is fetched along.
         source: Where architecture and weights come from.
         licence: Licence of the weights.
         trained_with: Networks and data its training used, e.g. ``lpips-vgg`` or ``data:photos/train``.
@@ -55,6 +56,7 @@ class Variant:
     needs_weights: bool = True
     file: str | None = None
     sha256: str | None = None
+    beside: str | None = None
     source: str = ""
     licence: str = ""
     trained_with: tuple[str, ...] = ()
@@ -92,6 +94,7 @@ def published_variant(
     trained_with: tuple[str, ...],
     file: str | None = None,
     sha256: str | None = None,
+    beside: str | None = None,
     figures: bool = True,
     normalisation: Normalisation | None = None,
     image_size: int = 256,
@@ -108,6 +111,7 @@ def published_variant(
         trained_with: Networks and data its training used.
         file: Where they can be fetched.
         sha256: Digest of that file, where it is known.
+        beside: Name of a file in the same folder that says how diffusion models read the latents.
         figures: Whether there are published figures, see ``tokbench.tokenizers.published``.
         normalisation: How diffusion models read its latents.
         image_size: Side of the images they were made for, in pixels.
@@ -121,6 +125,7 @@ def published_variant(
         licence=licence,
         file=file,
         sha256=sha256,
+        beside=beside,
         trained_with=trained_with,
         published=f"{family}/{name}" if figures else None,
         normalisation=normalisation,

@@ -10,7 +10,7 @@ from tokbench.tokenizers.listed import Listed
 from tokbench.tokenizers.sets import expand, is_outside, is_place, is_set
 from tokbench.tokenizers.zoo import families, names, resolve
 from tokbench.weights.assets import ASSETS, asset_path, get_asset, is_asset
-from tokbench.weights.obtain import twin_path
+from tokbench.weights.obtain import lacks_beside, twin_path
 from tokbench.weights.places import parse_place
 
 
@@ -72,16 +72,18 @@ def plan(asked: Iterable[str], *, renew: bool = False) -> Plan:
     coming, size, unknown, files = list[str](), 0, 0, set[tuple[str, str]]()
     for name in found:
         row = _row(name)
+        lacking = row is not None and lacks_beside(row.family, row.variant)
         if row is None:
             here = is_asset(name) and asset_path(name).is_file()
         else:
             file = (row.family.name, row.variant.file or "")
             here = row.local or row.variant.file is None or file in files or twin_path(row.family, row.variant) is not None
             files.add(file)
-        if here and not (renew and (row is None or row.weights == "here")):
+        again = renew and (row is None or row.weights == "here")
+        if here and not again and not lacking:
             continue
         coming.append(name)
-        known = None if row is None else row.size
+        known = None if row is None or (here and not again) else row.size  # what lies beside weights is small, and nobody says how much
         size, unknown = size + (0 if known is None else known.bytes), unknown + (known is None)
     return Plan(tuple(found), tuple(coming), size, unknown, needless)
 

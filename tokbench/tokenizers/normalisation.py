@@ -75,6 +75,27 @@ def from_settings(values: Mapping[str, Any]) -> Normalisation | None:
     return Normalisation(_numbers(mean if mean is not None else shift, 0.0), _numbers(std, 1.0), factors[0])
 
 
+STATISTICS = "latents_stats.pt"
+"""What LightningDiT calls the file of an autoencoder's statistics."""
+
+
+def from_statistics(values: object) -> Normalisation:
+    """Read what such a file holds: tensors ``mean`` and ``std`` with a number a channel.
+
+    Args:
+        values: As ``torch.load`` returns them.
+
+    Raises:
+        ValueError: If they are no such tensors.
+    """
+    from torch import Tensor
+
+    mean, std = (values.get(key) if isinstance(values, Mapping) else None for key in ("mean", "std"))
+    if not (isinstance(mean, Tensor) and isinstance(std, Tensor)) or mean.is_meta or std.is_meta:
+        raise ValueError("it holds no tensors called mean and std")
+    return Normalisation(tuple(mean.double().flatten().tolist()), tuple(std.double().flatten().tolist()))
+
+
 def from_batch_norm(statistics: BatchNorm2d) -> Normalisation:
     """Read the running statistics that FLUX.2 has among its weights.
 
@@ -89,7 +110,21 @@ def from_batch_norm(statistics: BatchNorm2d) -> Normalisation:
 
 def _numbers(value: Any, default: float) -> tuple[float, ...]:
     """One number or a list of them; ``default`` for none."""
-    listed = [default] if value is None else value if isinstance(value, list) else [value]
+    listed = [default] if value is None else _listed(value)
     if not all(type(number) in (int, float) for number in listed):
         raise ValueError(f"the normalisation of latents must be numbers, got {str(value)[:40]}")
     return tuple(float(number) for number in listed)
+
+
+def _listed(value: Any) -> list[Any]:
+    """Numbers one behind the other, also of a list with the shape ``[1, C, 1, 1]``."""
+    listed = value if isinstance(value, list) else [value]
+    while len(listed) == 1 and isinstance(listed[0], list):
+        listed = listed[0]
+    return [_alone(one) for one in listed]
+
+
+def _alone(value: Any) -> Any:
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Literal, Protocol, runtime_checkable
 
 from tokbench.errors import TokbenchError
@@ -59,6 +60,11 @@ class Row(Protocol):
         ...
 
     @property
+    def beside(self) -> str | None:
+        """Name of a file in the same folder that says how latents are normalised."""
+        ...
+
+    @property
     def source(self) -> str:
         """Where architecture and weights come from."""
         ...
@@ -92,6 +98,18 @@ def twin_path(family: Named, variant: Row) -> Path | None:
     return None
 
 
+def beside_path(family: Named, variant: Row) -> Path | None:
+    """Where the file lies, or would lie, that says how latents of published weights are normalised; None if there is none beside them."""
+    path = cache_path(family, variant)
+    return None if path is None or variant.beside is None else path.with_name(variant.beside)
+
+
+def lacks_beside(family: Named, variant: Row) -> bool:
+    """Whether the file that says how latents are normalised is still to be fetched."""
+    path = beside_path(family, variant)
+    return path is not None and not path.is_file()
+
+
 def weights_state(family: Named, variant: Row) -> State:
     """Whether a variant's weights are at hand."""
     if variant.weights is not None:
@@ -119,11 +137,14 @@ def own_weights(family: Named, variant: Row) -> Path | None:
     if not path.is_file():
         raise TokbenchError(f"the weights of {name} are not here; run: tokbench weights get {name} (or pass --weights FILE)")
     check_pin(str(_place(variant)), path, name=name, sha256=variant.sha256)
+    beside = beside_path(family, variant)
+    if beside is not None and beside.is_file():
+        check_pin(str(_beside(variant)), beside, name=name)
     return path
 
 
 def fetch_weights(family: Named, variant: Row, *, renew: bool = False, progress: Progress = lambda done, total: None) -> Path:
-    """Fetch the published weights of a variant into the user's cache, unless they are there.
+    """Fetch the published weights of a variant into the user's cache, and what lies beside them, unless they are there.
 
     Args:
         family: Family of the variant.
@@ -138,6 +159,21 @@ def fetch_weights(family: Named, variant: Row, *, renew: bool = False, progress:
     Raises:
         TokbenchError: If nobody publishes any, they cannot be had (says where to put them by hand), or what came is another file.
     """
+    path = _fetch_file(family, variant, renew=renew, progress=progress)
+    place, target = _beside(variant), beside_path(family, variant)
+    if place is not None and target is not None:
+        try:
+            fetch(place, target, name=f"{family.name}/{variant.name}", renew=renew, progress=progress)
+        except OSError as error:
+            raise TokbenchError(
+                f"cannot fetch {place} ({reason(error)}), which says how latents are normalised; the weights are here and load without it. "
+                f"Fetch it by other means and put it at {target}"
+            ) from error
+    return path
+
+
+def _fetch_file(family: Named, variant: Row, *, renew: bool, progress: Progress) -> Path:
+    """Fetch the weights alone."""
     name, place, path = f"{family.name}/{variant.name}", _place(variant), cache_path(family, variant)
     if place is None or path is None:
         if variant.weights is not None or not variant.needs_weights:
@@ -158,12 +194,20 @@ def fetch_weights(family: Named, variant: Row, *, renew: bool = False, progress:
 
 
 def forget_weights(variant: Row) -> bool:
-    """Forget the digest of a variant's weights noted at first use; returns whether one was noted."""
-    place = _place(variant)
-    return place is not None and forget_pin(str(place))
+    """Forget the digests of a variant's weights, and of what lies beside them, noted at first use; returns whether one was noted."""
+    known = [forget_pin(str(place)) for place in (_place(variant), _beside(variant)) if place is not None]
+    return any(known)
 
 
 def _place(variant: Row) -> HubPlace | WebPlace | None:
     place = None if variant.file is None else parse_place(variant.file)
     assert not isinstance(place, Path), f"{variant.file} is no place of the web"
     return place
+
+
+def _beside(variant: Row) -> HubPlace | None:
+    """Place of the file that lies beside the weights; such rows are of the hub."""
+    place = _place(variant)
+    if variant.beside is None or not isinstance(place, HubPlace):
+        return None
+    return replace(place, inside=str(PurePosixPath(place.inside).with_name(variant.beside)))

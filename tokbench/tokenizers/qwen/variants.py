@@ -34,6 +34,7 @@ FAMILY = Family(
             licence="Apache-2.0 (model card, unverified)",
             trained_with=("data:imagenet/train", "lpips-vgg", "dinov2"),
             file="hf:REPA-E/e2e-qwenimage-vae/diffusion_pytorch_model.safetensors",
+            beside="config.json",
             figures=False,
         ),
     ),

@@ -17,8 +17,10 @@ from tokbench.errors import TokbenchError
 from tokbench.nn.posterior import Posterior
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.normalisation import from_settings
+from tokbench.tokenizers.normalisation import STATISTICS, Normalisation, from_settings, from_statistics
 from tokbench.tokens import ContinuousTokens
+from tokbench.weights.checkpoints import Checkpoint
+from tokbench.weights.choice import DEFAULT, Choice
 
 
 class LatentTokenizer(Tokenizer):
@@ -90,5 +92,22 @@ class GaussianTokenizer(LatentTokenizer):
             found = from_settings(settings)
         except ValueError as error:
             raise TokbenchError(f"{place} does not do: {error}") from error
+        self._take(found)
+
+    def read_weights(self, path: Path, choice: Choice = DEFAULT) -> Checkpoint:
+        """Read weights, and the statistics of latents beside them where neither the row nor settings say how to normalise."""
+        from tokbench.weights.weight_files import open_file
+
+        found = super().read_weights(path, choice)
+        beside = (path if path.is_dir() else path.parent) / STATISTICS
+        if self.normalisation is None and beside.is_file() and beside != path:
+            try:
+                self._take(from_statistics(open_file(beside).content))
+            except ValueError as error:
+                raise TokbenchError(f"{beside} does not do: {error}") from error
+        return found
+
+    def _take(self, found: Normalisation | None) -> None:
+        """Take a normalisation that files say, if it is of as many channels."""
         if found is not None and found.fits(self.layout(self.stride, self.stride).channels):
             self.normalisation, self.normalisation_told = found, True

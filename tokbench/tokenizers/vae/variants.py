@@ -131,6 +131,7 @@ def _end_to_end(name: str, repository: str, config: VAEConfig, like: str, *, lic
         licence=licence,
         trained_with=ALIGNED_DATA,
         file=f"hf:{repository}/diffusion_pytorch_model.safetensors",
+        beside="config.json",
         figures=False,
     )
 
@@ -215,6 +216,7 @@ FAMILY = Family(
             licence="MIT (model card)",
             trained_with=ALIGNED_DATA,
             file="hf:hustvl/vavae-imagenet256-f16d32-dinov2/vavae-imagenet256-f16d32-dinov2.pt",
+            beside="latents_stats.pt",
         ),
         _tuned(
             "eq",
