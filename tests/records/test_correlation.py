@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test, spearmanr
 
-from tokbench.records.correlation import rank_correlation
+from tokbench.records.correlation import rank_correlation, rank_correlations
 
 ONE = [3.0, 1.0, 4.0, 1.5, 9.0, 2.6, 5.0, 3.5]
 OTHER = [2.0, 7.0, 1.0, 8.0, 2.8, 1.9, 2.2, 6.0]
@@ -78,3 +78,17 @@ def test_what_has_no_ranks_is_refused() -> None:
         rank_correlation([1.0, 2.0, np.nan], [1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="ranks need finite numbers"):
         rank_correlation([np.array([]), np.array([1.0]), np.array([2.0])], [1.0, 2.0, 3.0])
+
+
+@pytest.mark.parametrize("count", [5, 9])
+def test_several_figures_get_to_the_last_digit_what_each_gets_alone(count: int) -> None:
+    rng = np.random.default_rng(2)
+    figures = [rng.normal(size=count).tolist(), rng.integers(0, 2, size=count).astype(float).tolist(), [1.0] * count]
+    figures.append([rng.normal(size=7) + place for place in range(count)])
+    values = [rng.integers(0, 4, size=25) / 3 for _ in range(count)]
+    found = rank_correlations(figures, values, resamples=200)
+    assert found == [rank_correlation(one, values, resamples=200) for one in figures]
+    assert [one is None for one in found] == [False, False, True, False]
+    assert rank_correlations([], values) == []
+    with pytest.raises(ValueError, match="ranks need the same ones"):
+        rank_correlations([figures[0], [1.0]], values)

@@ -79,37 +79,100 @@ def rank_correlation(one: Values, other: Values, *, resamples: int = RESAMPLES, 
 
     Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 (intervals) and 15 (permutations).
     """
-    if len(one) != len(other):
-        raise ValueError(f"figures are of {len(one)} and {len(other)} tokenizers; ranks need the same ones")
-    sides = [[np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in values] for values in (one, other)]
-    if not all(len(value) and np.isfinite(value).all() for side in sides for value in side):
+    return rank_correlations([one], other, resamples=resamples, seed=seed)[0]
+
+
+def rank_correlations(
+    figures: Sequence[Values], other: Values, *, resamples: int = RESAMPLES, seed: int = 0
+) -> list[RankCorrelation | None]:
+    """Correlate several figures with one; draws are made once for all that are numbers, so that many take hardly longer than one.
+
+    Args:
+        figures: Numbers of each tokenizer, or arrays of the values behind them.
+        other: What they are correlated with, of the same tokenizers in the same order.
+        resamples: How many.
+        seed: Seed of the draws.
+
+    Returns:
+        What ``rank_correlation`` gives of each.
+
+    Raises:
+        ValueError: If the figures are not of equally many tokenizers, or a number is not finite.
+    """
+    judged, sides = _values(other), []
+    for one in figures:
+        if len(one) != len(other):
+            raise ValueError(f"figures are of {len(one)} and {len(other)} tokenizers; ranks need the same ones")
+        sides.append(_values(one))
+    if len(other) < FEWEST:
+        return [None] * len(sides)
+    whole, orders = _means(judged), _orders(len(other), resamples, seed)
+    shared: tuple[np.ndarray, np.ndarray] | None = None
+    found: list[RankCorrelation | None] = []
+    for side in sides:
+        means = _means(side)
+        value = _spearman(means, whole)
+        if value is None:
+            found.append(None)
+            continue
+        if any(len(own) > 1 for own in side):
+            drawn = _resamples([side, judged], resamples, seed)[1]
+        else:
+            shared = shared or _shared(judged, resamples, seed)
+            drawn = [means[shared[0]], shared[1]]
+        known = _spearmans(*drawn)
+        low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (math.nan, math.nan)
+        left = [_spearman(np.delete(means, place), np.delete(whole, place)) for place in range(len(means))]
+        ends = [one for one in left if one is not None] or [value]
+        chance = _chance(means, whole, orders)
+        found.append(RankCorrelation(value, float(low), float(high), min(ends), max(ends), len(means), chance))
+    return found
+
+
+def _values(figure: Values) -> list[np.ndarray]:
+    """The values behind a figure, of each tokenizer."""
+    side = [np.atleast_1d(np.asarray(value, dtype=np.float64)) for value in figure]
+    if not all(len(value) and np.isfinite(value).all() for value in side):
         raise ValueError("ranks need finite numbers, at least one of each tokenizer")
-    means = [np.array([float(value.mean()) for value in side]) for side in sides]
-    whole = _spearman(*means)
-    if len(one) < FEWEST or whole is None:
-        return None
-    chance, drawn = np.random.default_rng(seed), []
-    for _ in range(resamples):
-        chosen = chance.integers(len(one), size=len(one))
-        found = _spearman(*(_drawn(side, chosen, chance) for side in sides))
-        if found is not None:
-            drawn.append(found)
-    low, high = np.percentile(drawn, [2.5, 97.5]) if drawn else (math.nan, math.nan)
-    left = [_spearman(*(np.delete(mean, place) for mean in means)) for place in range(len(one))]
-    known = [value for value in left if value is not None] or [whole]
-    return RankCorrelation(whole, float(low), float(high), min(known), max(known), len(one), _chance(means[0], means[1], resamples, seed))
+    return side
 
 
-def _chance(one: np.ndarray, other: np.ndarray, resamples: int, seed: int) -> float:
-    """Share of orders with a correlation as far from 0: of all of them, or of drawn ones and the one that was found."""
+def _means(side: Sequence[np.ndarray]) -> np.ndarray:
+    return np.array([float(value.mean()) for value in side])
+
+
+def _orders(count: int, resamples: int, seed: int) -> np.ndarray:
+    """Orders of so many tokenizers: all of them, or drawn ones and the one that was found."""
+    if count <= EVERY_ORDER:
+        return np.array(list(itertools.permutations(range(count))))
+    chance = np.random.default_rng(seed)
+    return np.stack([np.arange(count), *(chance.permutation(count) for _ in range(resamples))])
+
+
+def _chance(one: np.ndarray, other: np.ndarray, orders: np.ndarray) -> float:
+    """Share of orders with a correlation as far from 0."""
     a, b = (ranks - ranks.mean() for ranks in (_ranks(one), _ranks(other)))
-    if len(a) <= EVERY_ORDER:
-        orders = np.array(list(itertools.permutations(range(len(a)))))
-    else:
-        chance = np.random.default_rng(seed)
-        orders = np.stack([np.arange(len(a)), *(chance.permutation(len(a)) for _ in range(resamples))])
     sizes = np.abs(a[orders] @ b)
     return float(np.mean(sizes >= abs(a @ b) * (1 - 1e-9)))  # as ranks have halves, sums may round
+
+
+def _shared(judged: Sequence[np.ndarray], resamples: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Which tokenizers each resample has, and what it has of the figure that others are correlated with."""
+    chosen, (drawn,) = _resamples([judged], resamples, seed)
+    return chosen, drawn
+
+
+def _resamples(sides: Sequence[Sequence[np.ndarray]], resamples: int, seed: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Tokenizers drawn again, a row a resample, and what each side has of them."""
+    count = len(sides[0])
+    chance = np.random.default_rng(seed)
+    chosen = np.empty((resamples, count), dtype=np.int64)
+    drawn = [np.empty((resamples, count)) for _ in sides]
+    for row in range(resamples):
+        chosen[row] = chance.integers(count, size=count)
+        for side, into in zip(sides, drawn, strict=True):
+            into[row] = _drawn(side, chosen[row], chance)
+    return chosen, drawn
 
 
 def _drawn(side: Sequence[np.ndarray], chosen: np.ndarray, chance: np.random.Generator) -> np.ndarray:
@@ -119,16 +182,29 @@ def _drawn(side: Sequence[np.ndarray], chosen: np.ndarray, chance: np.random.Gen
 
 def _spearman(one: np.ndarray, other: np.ndarray) -> float | None:
     """Pearson's correlation of mean ranks; None where one side has no order."""
-    if len(set(one)) < 2 or len(set(other)) < 2:
-        return None
-    a, b = (_ranks(side) for side in (one, other))
-    a, b = a - a.mean(), b - b.mean()
-    return float((a @ b) / math.sqrt(float(a @ a) * float(b @ b)))
+    found = _spearmans(one[None], other[None])
+    return float(found[0]) if len(found) else None
+
+
+def _spearmans(one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """That of every row; rows in which one side has no order are left out. Ranks have halves, so that their products sum without rounding."""
+    a, b = (ranks - ranks.mean(axis=1, keepdims=True) for ranks in (_ranks_of_rows(one), _ranks_of_rows(other)))
+    products, squares = (a * b).sum(axis=1), (a * a).sum(axis=1) * (b * b).sum(axis=1)
+    found: np.ndarray = products[squares > 0] / np.sqrt(squares[squares > 0])
+    return found
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
     """Ranks from 1; equal values share the mean of theirs."""
-    _, place, counts = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(counts)
-    found: np.ndarray = (last - (counts - 1) / 2)[place]
+    found: np.ndarray = _ranks_of_rows(values[None])[0]
+    return found
+
+
+def _ranks_of_rows(values: np.ndarray) -> np.ndarray:
+    """Those of every row: values below, and the middle of those that are equal."""
+    below, equal = np.zeros(values.shape), np.zeros(values.shape)
+    for column in values.T[..., None]:
+        below += column < values
+        equal += column == values
+    found: np.ndarray = below + (equal + 1) / 2
     return found
