@@ -14,17 +14,18 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from quantizer_ladder import RESULTS as LADDER
-from which_tokenizer import NOTHING, RESULTS, Tokenizer, beforehand, tokbench
+from which_tokenizer import NOTHING, RESULTS, beforehand, tokbench
 
 from tokbench.records.correlation import FEWEST, RankCorrelation, rank_correlation
 from tokbench.records.prediction_record import PredictionRecord
 from tokbench.records.prediction_store import find_prediction_records
 from tokbench.records.store import find_records
+from tokbench.report.beforehand import Known
 from tokbench.report.prediction import prediction_tables
 from tokbench.report.render import render
 
@@ -59,17 +60,17 @@ def _named(record: PredictionRecord, rungs: Mapping[str | None, str]) -> Predict
     return record if rung is None else replace(record, tokenizer=replace(record.tokenizer, name=rung, settings={}))
 
 
-def _agreements(known: Mapping[Tokenizer, Mapping[str, float]], *, everything: bool) -> str:
+def _agreements(known: Sequence[Known], *, everything: bool) -> str:
     """Rank correlations between every two figures, over the tokenizers that have both, drawn again; the surest first."""
-    keys = list(dict.fromkeys(key for figures in known.values() for key in figures))
+    subjects = dict.fromkeys(subject for one in known for subject in one.values)
     found: list[tuple[str, str, RankCorrelation]] = []
-    for one, other in itertools.combinations(keys, 2):
-        names = [name for name, figures in known.items() if one in figures and other in figures]
-        if len(names) < FEWEST:
+    for one, other in itertools.combinations(known, 2):
+        both = [subject for subject in subjects if subject in one.values and subject in other.values]
+        if len(both) < FEWEST:
             continue
-        ranks = rank_correlation([known[name][one] for name in names], [known[name][other] for name in names], resamples=2000)
+        ranks = rank_correlation([one.values[subject] for subject in both], [other.values[subject] for subject in both], resamples=2000)
         if ranks is not None:
-            found.append((one, other, ranks))
+            found.append((one.figure.key, other.figure.key, ranks))
     shown = [row for row in found if everything or row[2].determined]
     lines = [f"{len(found)} pairs of figures; the sign of {sum(row[2].determined for row in found)} is determined.", ""]
     lines += ["| figure | figure | tokenizers | rank correlation | with one left out |", "|---|---|---:|---:|---:|"]

@@ -24,25 +24,23 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from tokbench.files import write_bytes
 from tokbench.lm.recipes import NetworkSizes
-from tokbench.records.correlation import FEWEST, rank_correlation
+from tokbench.records.correlation import FEWEST
 from tokbench.records.everything import find_everything
 from tokbench.records.examples import read_examples
 from tokbench.records.lm_record import LanguageModelRecord
 from tokbench.records.lm_store import find_lm_records
-from tokbench.records.prediction_figures import PREDICTION_FIGURES
-from tokbench.records.prediction_record import PredictionRecord
-from tokbench.records.probe_record import ProbeRecord
-from tokbench.records.record import Record
 from tokbench.records.store import read_rows
+from tokbench.report.beforehand import Known, Subject, known_beforehand, subject_of
+from tokbench.report.telling import BUDGETS, OUTCOMES, Study, studies_of, told, written
 
 RESULTS = Path(__file__).parents[1] / "results" / "which-tokenizer"
 
@@ -79,15 +77,8 @@ TIMED = 40
 REFERENCE, UNIT = (8, 320), 0.5
 """Sequences and their ids of a step by which time is counted, and the seconds that the core of the equal time takes for it."""
 
-LEADING = tuple(info for info in PREDICTION_FIGURES if info.leading)
-
-OUTCOMES = ("prompt_attributes", "edit_change", "description_attributes")
-"""What a good tokenizer should be good for."""
-
 SHOWN = (*OUTCOMES, "ceiling_attributes", "chance_attributes", "image_bits", "kd_efflite0")
 """What the tables show of a model; chance is another prompt's scene, and the kernel distance that of its pictures to fresh scenes."""
-
-BUDGETS = {"images": "equal sequences", "time": "equal time"}
 
 
 def tokbench(*words: object) -> None:
@@ -201,7 +192,7 @@ def tables(results: Path = RESULTS) -> str:
         before = beforehand(folder)
         for budget, words in BUDGETS.items():
             place = folder / budget
-            found = {tokenizer_of(one): (path, one) for path, one in find_lm_records([place])} if place.is_dir() else {}
+            found = {subject_of(one): (path, one) for path, one in find_lm_records([place])} if place.is_dir() else {}
             if found:
                 parts += [f"**{folder.name} px, {words}**", _rows(before, found)]
             if len(found) >= FEWEST:
@@ -209,42 +200,22 @@ def tables(results: Path = RESULTS) -> str:
     return "\n\n".join(parts) or NOTHING
 
 
-class Tokenizer(NamedTuple):
-    """Which tokenizer a record is of. Rungs of a ladder share their name in the zoo, and their weights tell them apart."""
-
-    name: str
-    state: str | None
-
-
-def tokenizer_of(record: Record | ProbeRecord | PredictionRecord | LanguageModelRecord) -> Tokenizer:
-    """The tokenizer that a record is of."""
-    return Tokenizer(record.tokenizer.name, record.tokenizer.state_sha256)
+def telling(results: Path = RESULTS) -> str:
+    """What the package knows of the study, from records alone: the pairs that are determined, and among how many."""
+    found: list[Study] = []
+    for folder in sorted(path for path in results.iterdir() if path.is_dir()) if results.is_dir() else []:
+        everything = find_everything([folder])
+        found += studies_of([(record, read_rows(path)) for path, record in everything.models], everything.holders)
+    return written(found)
 
 
-def beforehand(folder: Path) -> dict[Tokenizer, dict[str, float]]:
+def beforehand(folder: Path) -> list[Known]:
     """What is known of each tokenizer before a model is trained on it: figures of its run, of the probe and of ``tokbench predict``.
 
     Args:
         folder: Records of one size of images.
     """
-    everything = find_everything([folder])
-    known: dict[Tokenizer, dict[str, float]] = {}
-    for _, run in everything.runs:
-        values = {key: run.metrics[key].value for key in run.metrics}
-        keys = ("fd_efflite0", "lpips", "psnr", "scene_accuracy", "usage", "entropy_bits")
-        own = known.setdefault(tokenizer_of(run), {})
-        own |= {key: value for key in keys if (value := values.get(key)) is not None}
-        own |= {"tokens": float(run.tokens.tokens_per_image or np.nan), "bits": float(run.tokens.bits_per_image or np.nan)}
-    for _, probe in everything.probes:
-        for key, name in (("bits_per_image", "probe_bits"), ("gap_bits_per_image", "probe_gap")):
-            value = probe.figures[key].value if key in probe.figures else None
-            if value is not None:
-                known.setdefault(tokenizer_of(probe), {})[name] = value
-    for _, prediction in everything.predictions:
-        own = known.setdefault(tokenizer_of(prediction), {})
-        figures = prediction.figures
-        own |= {info.key: value for info in LEADING if info.key in figures and (value := figures[info.key].value) is not None}
-    return known
+    return known_beforehand(find_everything([folder]).holders)
 
 
 def title_of(tokenizer: str) -> str:
@@ -262,7 +233,7 @@ def _label(record: LanguageModelRecord) -> str:
     return name if title in ("", name.replace("/", "-")) else title
 
 
-def _rows(before: Mapping[Tokenizer, Mapping[str, float]], found: Mapping[Tokenizer, tuple[Path, LanguageModelRecord]]) -> str:
+def _rows(before: Sequence[Known], found: Mapping[Subject, tuple[Path, LanguageModelRecord]]) -> str:
     """What the models do, and under it what was known of their tokenizers."""
     ordered = sorted(((_label(record), tokenizer, record) for tokenizer, (_, record) in found.items()), key=lambda one: one[0])
     lines = [f"| tokenizer | sequences | {' | '.join(SHOWN)} |", f"|---|---:|{'---:|' * len(SHOWN)}"]
@@ -274,29 +245,23 @@ def _rows(before: Mapping[Tokenizer, Mapping[str, float]], found: Mapping[Tokeni
             ends = f" [{figure.interval.low:.4g}, {figure.interval.high:.4g}]" if figure.interval else ""
             cells.append(f"{figure.value:.4g}{ends}")
         lines.append(f"| {label} | {' | '.join(cells)} |")
-    columns = list(dict.fromkeys(key for _, tokenizer, _ in ordered for key in before.get(tokenizer, {})))
-    if columns:
+    known = [one for one in before if any(tokenizer in one.values for tokenizer in found)]
+    if known:
         lines += ["", f"| known beforehand | {' | '.join(label for label, _, _ in ordered)} |", f"|---|{'---:|' * len(ordered)}"]
-    for key in columns:
-        values = [before.get(tokenizer, {}).get(key) for _, tokenizer, _ in ordered]
-        lines.append(f"| {key} | {' | '.join('-' if value is None else f'{value:.4g}' for value in values)} |")
+    for one in known:
+        values = [one.values.get(tokenizer) for _, tokenizer, _ in ordered]
+        lines.append(f"| {one.figure.key} | {' | '.join('-' if value is None else f'{value:.4g}' for value in values)} |")
     return "\n".join(lines)
 
 
-def _correlations(before: Mapping[Tokenizer, Mapping[str, float]], found: Mapping[Tokenizer, tuple[Path, LanguageModelRecord]]) -> str:
+def _correlations(before: Sequence[Known], found: Mapping[Subject, tuple[Path, LanguageModelRecord]]) -> str:
     """Spearman's rank correlation of every figure with every outcome, over tokenizers and prompts drawn again; then with one left out."""
-    names = list(found)
-    rows = {name: read_rows(found[name][0]) for name in names}
     lines = ["| rank correlation with | " + " | ".join(OUTCOMES) + " |", "|---|" + "---:|" * len(OUTCOMES)]
-    for key in dict.fromkeys(key for name in names for key in before.get(name, {})):
-        values = np.array([before.get(name, {}).get(key, np.nan) for name in names])
-        if np.isnan(values).any() or len(set(values)) < 2:
-            continue
-        cells = []
-        for outcome in OUTCOMES:
-            ranks = rank_correlation(values.tolist(), [np.array(list(rows[name][outcome].values())) for name in names])
-            cells.append("-" if ranks is None else f"{ranks.words}; {ranks.least:.2f} to {ranks.most:.2f}")
-        lines.append(f"| {key} | {' | '.join(cells)} |")
+    cells: dict[tuple[Any, ...], dict[str, str]] = {}
+    for pair in told(before, list(found), [read_rows(path) for path, _ in found.values()]):
+        ranks = pair.ranks
+        cells.setdefault((pair.figure, pair.source), {})[pair.outcome] = f"{ranks.words}; {ranks.least:.2f} to {ranks.most:.2f}"
+    lines += [f"| {key} | {' | '.join(own.get(outcome, '-') for outcome in OUTCOMES)} |" for (key, _), own in cells.items()]
     return "\n".join(lines)
 
 

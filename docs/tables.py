@@ -17,6 +17,7 @@ from tokbench.report.measures import measures_table
 from tokbench.report.probe import probe_tables
 from tokbench.report.render import render
 from tokbench.report.table import make_tables
+from tokbench.report.telling import FILE as TELLING
 
 ROOT = Path(__file__).parents[1]
 
@@ -80,6 +81,9 @@ TABLES: dict[tuple[str, str], Callable[[], str]] = {
 }
 """Document and name of the block to what writes it."""
 
+FILES: dict[str, Callable[[], str]] = {f"tokbench/records/{TELLING}": WHICH.telling}
+"""Files of the package that are made of records likewise."""
+
 
 def with_table(text: str, name: str, table: str) -> str:
     """A document with another table between ``<!-- name -->`` and ``<!-- /name -->``."""
@@ -88,10 +92,12 @@ def with_table(text: str, name: str, table: str) -> str:
 
 
 def main() -> None:
-    """Write every table."""
+    """Write every table, and every file."""
     for (document, name), make in TABLES.items():
         path = ROOT / document
         path.write_text(with_table(path.read_text(encoding="utf-8"), name, make()), encoding="utf-8")
+    for file, make in FILES.items():
+        (ROOT / file).write_text(make(), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -30,6 +30,11 @@ class Everything:
         """How many there are."""
         return len(self.runs) + len(self.probes) + len(self.models) + len(self.speeds) + len(self.predictions)
 
+    @property
+    def holders(self) -> list[Record | ProbeRecord | PredictionRecord]:
+        """Records of what is known of tokenizers without a model that was trained on them: runs, probes and predictions."""
+        return [record for found in (self.runs, self.probes, self.predictions) for _, record in found]
+
 
 def find_everything(places: Iterable[Path]) -> Everything:
     """Read the records of all kinds from files and folders.
