@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -42,8 +43,18 @@ def report(
     """
     from tokbench.records.everything import find_everything
     from tokbench.report.page.commands import Asked
+    from tokbench.report.page.leading import leading
     from tokbench.report.page.model import Measured, arrange
-    from tokbench.report.page.render import models_section, passes_section, prediction_section, probe_section, render_page, speed_section
+    from tokbench.report.page.render import (
+        models_section,
+        passes_section,
+        prediction_section,
+        probe_section,
+        render_page,
+        speed_section,
+        told_section,
+    )
+    from tokbench.report.telling import telling_of
 
     check_file(output, "--output")
     places = places or [Path("runs")]
@@ -53,16 +64,21 @@ def report(
     groups = arrange([Measured(path.name, record, *_rows(path, record.data.count)) for path, record in firsts])
     sets = tuple(data or ())
     shown = [_pictures(group, images, sets) if images else None for group in groups]
-    extra = [passes_section([record for _, record in runs])] if len(firsts) < len(runs) else []
+    evaluated = [_evaluated(path, record, images) for path, record in everything.models]
+    telling = telling_of([(one.record, one.rows) for one in evaluated], replace(everything, runs=firsts).holders)
+    extra = [] if telling.own else [told_section(telling)]
+    if len(firsts) < len(runs):
+        extra.append(passes_section([record for _, record in runs]))
     if probes:
         extra.append(probe_section([record for _, record in probes], groups))
-    if everything.models:
-        extra.append(models_section([_evaluated(path, record, images) for path, record in everything.models], images))
+    if evaluated:
+        extra.append(models_section(evaluated, images))
     if everything.speeds:
         extra.append(speed_section([record for _, record in everything.speeds], groups))
     if everything.predictions:
         extra.append(prediction_section([record for _, record in everything.predictions]))
-    page = render_page(groups, shown, extra=extra, asked=Asked(tuple(map(str, places)), str(output), images, sets))
+    first = leading(telling, everything.holders, groups)
+    page = render_page(groups, shown, extra=extra, leading=first, asked=Asked(tuple(map(str, places)), str(output), images, sets))
     write_text(output, page)
     for line in _lacking(groups, shown, bool(probes), images):
         say(line)

@@ -17,6 +17,7 @@ from tokbench.report.page.embed import script_json
 from tokbench.report.page.environment import environment, macros
 from tokbench.report.page.evaluate_command import evaluate_command
 from tokbench.report.page.headings import headings
+from tokbench.report.page.leading import Leading
 from tokbench.report.page.learned import learned_plots
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.page.models import Evaluated, models_body
@@ -27,6 +28,7 @@ from tokbench.report.prediction import prediction_tables
 from tokbench.report.probe import probe_tables
 from tokbench.report.speed import speed_tables
 from tokbench.report.table import Table
+from tokbench.report.told_tables import told_tables
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from tokbench.records.probe_record import ProbeRecord
     from tokbench.records.record import Record
     from tokbench.records.speed_record import SpeedRecord
+    from tokbench.report.telling import Telling
 
 PICTURE_BYTES = 11_000_000
 """Most that the galleries and token pictures of a page may take, with what is written in them."""
@@ -81,13 +84,21 @@ class Extra:
     commands: tuple[str, ...] = ()
 
 
-def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra: Sequence[Extra] = (), asked: Asked | None = None) -> str:
+def render_page(
+    groups: Sequence[Group],
+    shown: Sequence[Shown | None],
+    *,
+    extra: Sequence[Extra] = (),
+    leading: Leading | None = None,
+    asked: Asked | None = None,
+) -> str:
     """Write the page.
 
     Args:
         groups: From ``arrange``.
         shown: Pictures of every group; None where there are none.
         extra: Further sections, after the groups.
+        leading: The figure that is shown first; the further section that has it comes before the others.
         asked: What the page was asked for, for the command that makes it again.
 
     Returns:
@@ -98,6 +109,7 @@ def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra
     """
     if not (groups or extra) or len(groups) != len(shown):
         raise ValueError(f"{len(groups)} groups with {len(shown)} sets of pictures")
+    extra = sorted(extra, key=lambda section: leading is None or section.key != leading.section)
     parts: list[dict[str, Any]] = []
     left = PICTURE_BYTES
     for i, (group, heading, pictures) in enumerate(zip(groups, headings(groups), shown, strict=True)):
@@ -113,6 +125,7 @@ def render_page(groups: Sequence[Group], shown: Sequence[Shown | None], *, extra
         subjects=subjects,
         heading=_heading(subjects) if groups else extra[0].title,
         aside=0 < sum(entry.codec is not None for entry in subjects) < len(subjects),
+        leading=leading,
         answers=answers(groups),
         pictures=matrix.matrices(groups, leading_columns(groups)),
         extra=extra,
@@ -188,6 +201,15 @@ def prediction_section(records: Sequence[PredictionRecord]) -> Extra:
     """
     tables = extra_tables("generation", "What may tell of generation", prediction_tables(records, intervals=True))
     return replace(tables, records=len(records), commands=tuple(dict.fromkeys(map(prediction_command, records))))
+
+
+def told_section(telling: Telling) -> Extra:
+    """The section on which figures told beforehand how well the models among the records do.
+
+    Args:
+        telling: What told.
+    """
+    return extra_tables("told", "What told beforehand", told_tables(telling))
 
 
 def passes_section(records: Sequence[Record]) -> Extra:

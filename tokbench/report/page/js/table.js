@@ -23,7 +23,7 @@ function startFilter() {
   const chips = all(".chip"), rows = all(".figures tbody tr"), filter = $("filter"), says = $("filter-says");
   if (!filter) return;
   const codecs = $("codecs"), aside = new Set(codecs ? chips.filter((chip) => chip.matches(".of-codec")).map((chip) => chip.dataset.t) : []);
-  const compared = all(".matrix tbody tr");
+  const compared = all(".matrix tbody tr[data-t]");
   const marked = all("[data-e]").filter((element) => !element.matches(".figures tbody tr"));
   const columnsOf = new Map(all(".figures").map((table) => [table, all("thead th[data-key]", table).map(({ dataset }) => ({ key: dataset.key, title: dataset.title, scale: Number(dataset.scale) }))]));
   const columns = [...new Map([...columnsOf.values()].flat().map((column) => [column.key, column])).values()];
