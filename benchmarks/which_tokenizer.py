@@ -258,7 +258,7 @@ def _correlations(before: Sequence[Known], found: Mapping[Subject, tuple[Path, L
     """Spearman's rank correlation of every figure with every outcome, over tokenizers and prompts drawn again; then with one left out."""
     lines = ["| rank correlation with | " + " | ".join(OUTCOMES) + " |", "|---|" + "---:|" * len(OUTCOMES)]
     cells: dict[tuple[Any, ...], dict[str, str]] = {}
-    for pair in told(before, list(found), [read_rows(path) for path, _ in found.values()]):
+    for pair in told(before, [(record, read_rows(path)) for path, record in found.values()]):
         ranks = pair.ranks
         cells.setdefault((pair.figure, pair.source), {})[pair.outcome] = f"{ranks.words}; {ranks.least:.2f} to {ranks.most:.2f}"
     lines += [f"| {key} | {' | '.join(own.get(outcome, '-') for outcome in OUTCOMES)} |" for (key, _), own in cells.items()]

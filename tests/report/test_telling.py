@@ -15,6 +15,7 @@ import pytest
 from tokbench.records.correlation import rank_correlation
 from tokbench.records.record import MetricResult
 from tokbench.report.beforehand import BEFOREHAND, FIGURE, known_beforehand, subject_of
+from tokbench.report.page.leading import leading
 from tokbench.report.telling import OUTCOMES, Telling, own_studies, studies_of, telling_of, written
 from tokbench.report.told_tables import found_words, told_tables
 
@@ -45,7 +46,9 @@ def test_a_figure_is_held_against_every_outcome_over_the_same_tokenizers(models:
     (study,) = studies_of(made, [*reversed(probes), make_probe("family/untrained", 1.0)])
     assert (study.tried, study.asked, study.lacking) == (3, "40 prompts of scenes/test at 64 px", ())
     assert study.trained == "equal sequences (160 sequences each)"
-    assert [(pair.figure, pair.outcome) for pair in study.determined] == [("probe_bits", outcome) for outcome in OUTCOMES]
+    assert [(pair.figure, pair.outcome) for pair in study.determined] == [
+        ("probe_bits", outcome) for outcome in OUTCOMES if outcome in made[0][1]
+    ]
     for pair in study.pairs:
         values = [list(rows[pair.outcome].values()) for _, rows in made]
         assert pair.ranks == rank_correlation([1900.0 - 100 * place for place in range(6)], values)
@@ -136,6 +139,32 @@ def test_outcomes_that_a_model_was_not_asked_for_are_left_out(models: Callable, 
     (table,) = told_tables(Telling((study,), own=False))
     assert [column.title for column in table.columns] == ["from", "drawings", "one left out"]
     assert studies_of([(record, {}) for record, _ in made], probes) == []
+
+
+def test_of_the_distance_of_drawings_less_is_better(models: Callable, make_probe: Callable) -> None:
+    probes = [make_probe(name, 1900.0 - 100 * place) for place, name in enumerate(NAMES)]
+    made = models()
+    near = [replace(one.figures["kd_efflite0"], value=600.0 - place) for place, (one, _) in enumerate(made)]
+    made = [(replace(one, figures={**one.figures, "fd_efflite0": fd}), rows) for (one, rows), fd in zip(made, near, strict=True)]
+    (study,) = studies_of(made, probes)
+    assert {pair.outcome: (round(pair.ranks.value), pair.more_is_better) for pair in study.pairs} == {
+        "prompt_attributes": (-1, False),
+        "edit_change": (-1, False),
+        "description_attributes": (-1, False),
+        "fd_efflite0": (1, False),
+    }
+    ranks = study.pairs[-1].ranks
+    assert ranks == rank_correlation([1900.0 - 100 * place for place in range(6)], [600.0 - place for place in range(6)])
+    (table,) = told_tables(Telling((study,), own=False))
+    assert [column.title for column in table.columns][-2:] == ["distance of drawings", "one left out"]
+    assert any(note.startswith("distance of drawings: ") for note in table.notes)
+    block = leading(Telling((study,), own=True), probes)
+    assert block is not None
+    assert block.title.endswith("what told how well models draw, edit and describe")
+    assert block.meaning.endswith("the lower, the better")
+    made[2] = (replace(made[2][0], figures={**made[2][0].figures, "fd_efflite0": MetricResult(reason="too few images")}), made[2][1])
+    (study,) = studies_of(made, probes)
+    assert "fd_efflite0" not in {pair.outcome for pair in study.pairs}
 
 
 def test_figures_of_other_data_are_figures_of_their_own(models: Callable, make_probe: Callable) -> None:

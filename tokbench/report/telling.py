@@ -24,8 +24,16 @@ from tokbench.report.beforehand import BEFOREHAND, Holder, Known, Source, Subjec
 from tokbench.report.evaluated import row_names
 from tokbench.report.words import counted
 
-OUTCOMES = {"prompt_attributes": "drawings", "edit_change": "edits", "description_attributes": "descriptions"}
-"""What a good tokenizer should be good for, shares that are right each: their keys, and of what they are."""
+OUTCOMES = {
+    "prompt_attributes": "drawings",
+    "edit_change": "edits",
+    "description_attributes": "descriptions",
+    "fd_efflite0": "distance of drawings",
+}
+"""What a good tokenizer should be good for: keys of shares that are right, and of how far drawings are from fresh scenes; what they are of."""
+
+FALLING = frozenset({"fd_efflite0"})
+"""Outcomes of which less is better."""
 
 BUDGETS = {"images": "equal sequences", "time": "equal time"}
 """What models of one study have in common. Those whose names end in ``_time`` were stopped after a time, whatever steps that took."""
@@ -52,6 +60,11 @@ class Pair:
     source: Source
     outcome: str
     ranks: RankCorrelation
+
+    @property
+    def more_is_better(self) -> bool:
+        """Whether more of the figure went with better models."""
+        return (self.ranks.value > 0) is not (self.outcome in FALLING)
 
 
 @dataclass(frozen=True)
@@ -139,19 +152,19 @@ class Telling:
         return tuple(sorted(told, key=lambda key: (-len(sizes[key]), -sum(sizes[key]) / len(sizes[key]))))
 
 
-def told(known: Sequence[Known], subjects: Sequence[Subject], rows: Sequence[Rows]) -> list[Pair]:
-    """Correlate every figure with every outcome, over tokenizers and prompts drawn again.
+def told(known: Sequence[Known], models: Sequence[tuple[LanguageModelRecord, Rows]]) -> list[Pair]:
+    """Correlate every figure with every outcome, over tokenizers drawn again, and over prompts where an outcome has a value of each.
 
     Args:
         known: Figures; one that a tokenizer lacks, or that is the same for all, is left out.
-        subjects: Tokenizers of the models.
-        rows: Values by prompt of the models, in their order; an outcome that one lacks is left out.
+        models: Records of one model a tokenizer, with their values by prompt; an outcome that one lacks is left out.
     """
+    subjects = [subject_of(model) for model, _ in models]
     whole = [one for one in known if all(subject in one.values for subject in subjects)]
     figures = [[one.values[subject] for subject in subjects] for one in whole]
     pairs: dict[tuple[int, str], Pair] = {}
     for outcome in OUTCOMES:
-        values = [[value for value in own.get(outcome, {}).values() if _is_number(value)] for own in rows]
+        values = [_values(model, rows, outcome) for model, rows in models]
         if not all(values) or not figures:
             continue
         for place, ranks in enumerate(rank_correlations(figures, [np.array(own) for own in values])):
@@ -160,8 +173,11 @@ def told(known: Sequence[Known], subjects: Sequence[Subject], rows: Sequence[Row
     return [pairs[key] for key in sorted(pairs, key=lambda key: (key[0], [*OUTCOMES].index(key[1])))]
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+def _values(model: LanguageModelRecord, rows: Rows, outcome: str) -> list[float]:
+    """An outcome's values by prompt, or its one figure where it is of all drawings together; empty without either."""
+    figure = model.figures.get(outcome) if outcome in FALLING else None
+    found = [figure.value] if figure is not None else rows.get(outcome, {}).values()
+    return [value for value in found if isinstance(value, int | float) and math.isfinite(value)]
 
 
 def studies_of(models: Sequence[tuple[LanguageModelRecord, Rows]], records: Sequence[Holder]) -> list[Study]:
@@ -186,7 +202,7 @@ def studies_of(models: Sequence[tuple[LanguageModelRecord, Rows]], records: Sequ
         if len(subjects) < FEWEST:
             continue
         members = [models[place][0] for place in subjects.values()]
-        pairs = told(known, list(subjects), [models[place][1] for place in subjects.values()])
+        pairs = told(known, [models[place] for place in subjects.values()])
         if not pairs:
             continue
         protocol = members[0].protocol

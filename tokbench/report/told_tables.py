@@ -8,7 +8,7 @@ from tokbench.escapes import visible
 from tokbench.records.correlation import LEVEL, RankCorrelation
 from tokbench.report.beforehand import FIGURE, Source
 from tokbench.report.table import Cell, Column, Table
-from tokbench.report.telling import OUTCOMES, Pair, Study, Telling
+from tokbench.report.telling import FALLING, OUTCOMES, Pair, Study, Telling
 
 MADE_BY = {"run": "tokbench run", "probe": "tokbench probe", "prediction": "tokbench predict"}
 """Kinds of records that hold figures, and the commands that write them."""
@@ -72,6 +72,11 @@ def _notes(study: Study, telling: Telling) -> tuple[str, ...]:
         "largest correlation without one of the tokenizers",
         f"models, a tokenizer each, trained and asked alike: {', '.join(study.models)}",
     ]
+    if any(pair.outcome in FALLING for pair in study.pairs):
+        notes.append(
+            "distance of drawings: the Fréchet distance of what models draw to fresh scenes, where less is better; it is one figure, so of "
+            "it tokenizers alone are drawn again; figures that are distances on the same network share their judge with it"
+        )
     if study.lacking:
         counts = ", ".join(f"{title} ({count})" for title, count in study.lacking)
         notes.append(f"left out, as only some of the {len(study.models)} tokenizers have them: {counts}")

@@ -25,7 +25,7 @@ MOST_SHOWN = 8
 SECTIONS = {"probe": "learnability", "prediction": "generation"}
 """Anchors of the sections that hold the figures; those of runs are in parts of their own."""
 
-VERBS = {"prompt_attributes": "draw", "edit_change": "edit", "description_attributes": "describe"}
+VERBS = {"prompt_attributes": "draw", "edit_change": "edit", "description_attributes": "describe", "fd_efflite0": "draw"}
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ def leading(telling: Telling, records: Sequence[Holder], groups: Sequence[Group]
         if figure is None:
             continue
         pairs = [pair for pair in telling.determined if pair.figure == key]
-        more = max(pairs, key=lambda pair: abs(pair.ranks.value)).ranks.value > 0
+        more = max(pairs, key=lambda pair: abs(pair.ranks.value)).more_is_better
         found = _rankings(figure, more, [pair.source for pair in pairs], records, groups)
         if found:
             best = max(found, key=lambda one: (one.studied, len(one.shown) + len(one.folded)))
@@ -137,10 +137,10 @@ def leading(telling: Telling, records: Sequence[Holder], groups: Sequence[Group]
 
 def _block(telling: Telling, figure: Beforehand, more: bool, first: Ranking, others: Sequence[Ranking]) -> Leading:
     pairs = [pair for pair in telling.determined if pair.figure == figure.key]
-    verbs = [VERBS[outcome] for outcome in OUTCOMES if any(pair.outcome == outcome for pair in pairs)]
+    verbs = list(dict.fromkeys(VERBS[outcome] for outcome in OUTCOMES if any(pair.outcome == outcome for pair in pairs)))
     title, meaning = figure.info.title, figure.info.meaning
     studies = sorted(telling.studies, key=lambda study: not any(pair.figure == figure.key for pair in study.determined))
-    agreed = all((pair.ranks.value > 0) is more for pair in pairs)
+    agreed = all(pair.more_is_better is more for pair in pairs)
     end = f"the {'higher' if more else 'lower'}, the better" if agreed else "what goes with better models differs by outcome"
     return Leading(
         column=column_of(figure.info),
