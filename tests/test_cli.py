@@ -196,7 +196,7 @@ MISTAKES = [
     (["run", "-t", "pixel/rgb", "--data", "empty"], "empty"),
     (["run", "-t", "pixel/rgb", "--data", "note.txt"], "note.txt"),
     (["run", "-t", "pixel/rgb", "--data", "broken.zip"], "broken.zip"),
-    (["run", "-t", "pixel/rgb", "--data", "onlybroken"], "none of the 1 images"),
+    (["run", "-t", "pixel/rgb", "--data", "onlybroken"], "the only image of onlybroken cannot be read"),
     (["run", "-t", "flowmo", "--size", "66"], "--size 64"),
     (["run", "-t", "vqvae", "--size", "0"], "size"),
     (["run", "-t", "vqvae", "--size", "300"], "sizes 32 to 256"),

@@ -93,7 +93,7 @@ ENCODE = {  # name: body of _encode, words of the line
         "return ContinuousTokens(self.codes(images).float(), grid_of(images, 8))",
         "returns ContinuousTokens, its layout announces",
     ),
-    "one_for_all": ("return super()._encode(images[:1], seeds)", "tokens of 1 images for 16"),
+    "one_for_all": ("return super()._encode(images[:1], seeds)", "tokens of 1 image for 16"),
     "two_for_each": ("return super()._encode(torch.cat([images, images]), seeds)", "tokens of 32 images for 16"),
     "none": ("return None", "encode of Bad returns None"),
     "a_list": ("return super()._encode(images, seeds).codes.tolist()", "encode of Bad returns a list"),

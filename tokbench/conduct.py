@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError, brief, out_of_memory
 from tokbench.escapes import visible
 from tokbench.granted import require
@@ -142,7 +143,7 @@ def check_tokens(tokens: Any, layout: TokenLayout, images: Tensor, before: Tenso
             f"{layout.grid}, {layout.codebook_sizes} and {layout.channels}; mend one of them"
         )
     if len(tokens) != len(images):
-        raise Misbehaved(f"encode of {name} returns tokens of {len(tokens)} images for {len(images)}; it must encode every one")
+        raise Misbehaved(f"encode of {name} returns tokens of {counted(len(tokens), 'image')} for {len(images)}; it must encode every one")
     if isinstance(tokens, ContinuousTokens):
         latents = tokens.latents
         require(torch.isfinite(latents).all(), lambda: _not_finite(f"{name} encoded latents that are not finite", latents, ids))

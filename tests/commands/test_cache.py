@@ -38,7 +38,7 @@ def test_networks_and_their_room_are_shown(tokbench_cli: Cli, tmp_path: Path, mo
     _, out, _ = tokbench_cli("cache", "show")
     assert out.splitlines() == [
         "a-1      2.0 KB       2 segments  last used 2001-09-09",
-        "b-2      1.0 KB       1 segments  last used 2001-09-09",
+        "b-2      1.0 KB       1 segment   last used 2001-09-09",
         f"3.0 KB of 500.0 MB in {tmp_path}/cache/features",
     ]
     _, out, _ = tokbench_cli("cache", "show", "--json")
@@ -50,7 +50,7 @@ def test_networks_and_their_room_are_shown(tokbench_cli: Cli, tmp_path: Path, mo
 def test_prune_keeps_what_it_is_told(tokbench_cli: Cli, tmp_path: Path) -> None:
     paths = fill(tmp_path)
     assert tokbench_cli("cache", "prune")[2] == "removed 0 segments, 0 B; 3.0 KB stay\n"
-    assert tokbench_cli("cache", "prune", "--keep", "2.5kb")[2] == "removed 1 segments, 1.0 KB; 2.0 KB stay\n"
+    assert tokbench_cli("cache", "prune", "--keep", "2.5kb")[2] == "removed 1 segment, 1.0 KB; 2.0 KB stay\n"
     assert [path.exists() for path in paths] == [False, True, True]
     assert tokbench_cli("cache", "prune", "--keep", "0")[2] == "removed 2 segments, 2.0 KB; 0 B stay\n"
     assert not list((tmp_path / "cache" / "features").iterdir())

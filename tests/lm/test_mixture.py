@@ -272,7 +272,7 @@ def test_images_of_one_row_of_codes_are_not_completed(patch_tokenizer: Tokenizer
     [
         ("", "holds no edits; write a line of instruction and images for each"),
         ("nonsense\n", "line 1: Expecting value"),
-        ('\n{"instruction": "x", "images": ["p000"]}\n', "line 2: it has 1 images, an edit has 2 or 3"),
+        ('\n{"instruction": "x", "images": ["p000"]}\n', "line 2: it has 1 image, an edit has 2 or 3"),
         ('{"instruction": " ", "images": ["p000", "p001"]}\n', "line 1: its instruction is empty"),
         ('{"instruction": "x", "images": ["p000", "missing"]}\n', "has no image 'missing'; export the images of all edits"),
         ('{"images": ["p000", "p001"]}\n', "line 1: it has no instruction"),

@@ -13,6 +13,7 @@ from torch import Tensor
 from tokbench.app.uploads import read_upload
 from tokbench.bench.fitting import fit
 from tokbench.bench.reconstruct import Restored, restore
+from tokbench.counting import counted
 from tokbench.data.photos import PhotoCrops
 from tokbench.errors import TokbenchError
 from tokbench.image_size import Size, sides, size_text
@@ -136,7 +137,7 @@ def _rate(made: Restored) -> str:
     """Tokens and bits, or latents."""
     tokens = made.tokens
     if isinstance(tokens, DiscreteTokens) and made.bits is not None:
-        return f"{tokens.codes[0].numel():,} tokens, {made.bits:,.0f} bits"
+        return f"{counted(tokens.codes[0].numel(), 'token')}, {made.bits:,.0f} bits"
     return "continuous latents"
 
 

@@ -12,6 +12,7 @@ import torch
 from tokbench.bench.clocks import Clock, clock_of
 from tokbench.bench.encode import decode, encode, number_format, reproducible
 from tokbench.bench.memory import let_go
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError, out_of_memory
 from tokbench.granted import granting
 from tokbench.records.protocol import Protocol
@@ -44,7 +45,7 @@ class BatchChoice:
 
     def __str__(self) -> str:
         tried = ", ".join(f"{images}: {rate:.3g}/s" for images, rate in self.rates.items())
-        return f"{self.images} images at once, of {tried}"
+        return f"{counted(self.images, 'image')} at once, of {tried}"
 
 
 def choose_batch(tokenizer: Tokenizer, protocol: Protocol, *, clock: Clock | None = None) -> BatchChoice:

@@ -335,6 +335,8 @@ def readable(items: Iterable[Loaded | SkippedImage], report: LoadReport, *, stri
 def none_readable(name: str, report: LoadReport) -> TokbenchError:
     """Build the error for images of which none can be read, to be raised by the caller."""
     reason = f"the first: {report.skipped[0].id}: {report.skipped[0].reason}" if report.skipped else "there are none"
+    if report.requested == 1:
+        return TokbenchError(f"the only image of {name} cannot be read ({reason})")
     return TokbenchError(f"none of the {report.requested} images of {name} can be read ({reason})")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from tokbench.counting import counted
 from tokbench.data.folder import IMAGE_EXTENSIONS
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
@@ -36,7 +37,7 @@ def paired(originals: Sequence[str], reconstructions: Sequence[str], *, of: tupl
     for here, there, lacks, has in ((before, after, of[1], of[0]), (after, before, of[0], of[1])):
         if missing := [name for name in here if name not in there]:
             raise TokbenchError(
-                f"{lacks} lacks {len(missing)} of the {len(here)} images of {has}: {_some(missing)}; give pairs of one name, or --unpaired for sets"
+                f"{lacks} lacks {len(missing)} of the {counted(len(here), 'image')} of {has}: {_some(missing)}; give pairs of one name, or --unpaired for sets"
             )
     return {originals[place]: after[name] for name, place in before.items()}
 

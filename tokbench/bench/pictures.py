@@ -14,6 +14,7 @@ from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.observation import Listing
 from tokbench.bench.under_test import UnderTest
 from tokbench.configs import flat
+from tokbench.counting import counted
 from tokbench.data.face_package import ASSET as FACES_ASSET
 from tokbench.data.faces import FaceCrops
 from tokbench.data.open import FACES_SPEC, comes_with_the_package, open_source
@@ -110,7 +111,7 @@ def _measured(spec: str, record: Record) -> ImageSource:
     indices = choose(source, record.protocol)
     if len(indices) != record.data.requested:
         raise TokbenchError(
-            f"{source.name} gives {len(indices)} images, the record was measured on {record.data.requested}; name its images with --data"
+            f"{source.name} gives {counted(len(indices), 'image')}, the record was measured on {record.data.requested}; name its images with --data"
         )
     if len(indices) <= CHECKED_IMAGES:
         report = LoadReport()

@@ -15,6 +15,7 @@ from tokbench.bench.fitting import fit
 from tokbench.bench.loader import LoadReport, in_background, key_of, opened, readers, reading_order
 from tokbench.bench.references import AHEAD, ImagesReference, Reference, StatisticsReference
 from tokbench.bench.statistics_file import COVARIANCE, IMAGES, MEAN, members, read_statistics
+from tokbench.counting import counted
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -109,7 +110,7 @@ def _images(spec: str, source: ImageSource, protocol: Protocol, measured: int, *
         other = f"{others[0][1]}x{others[0][0]}" + " as they are decoded" * (protocol.jpeg_draft is not None and not whole)
         guards.append(f"{len(others)} of {len(indices)} files are not {wanted} px but such as {other}; {what}")
     if len(indices) != measured:
-        guards.append(f"it has {len(indices)} images, {measured} are measured; Fréchet distances compare at equal numbers only")
+        guards.append(f"it has {counted(len(indices), 'image')}, {measured} are measured; Fréchet distances compare at equal numbers only")
     if report.skipped:
         guards.append(f"{len(report.skipped)} of its files cannot be read and are left out, the first {visible(report.skipped[0].id)}")
     if source.passed_over:

@@ -17,6 +17,7 @@ from tokbench.bench.team import Team
 from tokbench.bench.together import measure_chunks
 from tokbench.conduct import Misbehaved
 from tokbench.configs import differences
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.signals import Ended
 
@@ -230,7 +231,7 @@ def _saying_how_to_go_on(journals: Sequence[Journal], count: int, *, first: bool
     except (Ended, Exception) as error:
         there = min(len(journal.numbers()) for journal in journals)
         more = f" and {len(journals) - 1} more beside it" if len(journals) > 1 else ""
-        note = f"{there} of {count} chunks are in {journals[0].folder}{more}; go on with the same command and --resume"
+        note = f"{there} of {counted(count, 'chunk')} are in {journals[0].folder}{more}; go on with the same command and --resume"
         if not there:
             raise
         if isinstance(error, Ended):

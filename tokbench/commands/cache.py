@@ -11,6 +11,7 @@ import typer
 
 from tokbench.commands import console
 from tokbench.commands.console import say
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 
@@ -38,7 +39,7 @@ def cache_show(as_json: Annotated[bool, typer.Option("--json", help="Print JSON.
         return
     width = max((len(name) for name, *_ in networks), default=0) + 2
     for name, count, size, used in networks:
-        _print(f"{name:<{width}}{in_words(size):>10}  {count:>6} segments  last used {_time(used)[:10]}")
+        _print(f"{name:<{width}}{in_words(size):>10}  {count:>6} {'segment ' if count == 1 else 'segments'}  last used {_time(used)[:10]}")
     _print(f"{in_words(taken)} of {in_words(most)} in {folder}")
 
 
@@ -65,7 +66,7 @@ def cache_prune(
 
     most = limit() if keep is None else _size(keep)
     pruned = prune(features_dir(), most)
-    say(f"removed {pruned.segments} segments, {in_words(pruned.size)}; {in_words(pruned.left)} stay")
+    say(f"removed {counted(pruned.segments, 'segment')}, {in_words(pruned.size)}; {in_words(pruned.left)} stay")
     if pruned.left > most:
         raise TokbenchError(f"{in_words(pruned.left)} in {features_dir()} cannot be removed; see who owns the files there")
 

@@ -24,6 +24,7 @@ from tokbench.commands.console import (
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.precision import remark_on
 from tokbench.commands.values import pixels, whole
+from tokbench.counting import counted
 from tokbench.signals import Ended
 
 
@@ -112,4 +113,4 @@ def train(
         note = f"stopped after step {result.steps} of {recipe.steps}, go on with the same command and --resume"
         raise Ended(result.signal or signal.SIGINT, note)
     if speaking:
-        say(f"done: {result.steps} steps, model {result.model}")
+        say(f"done: {counted(result.steps, 'step')}, model {result.model}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 from tokbench.commands.console import progress, say
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError, out_of_memory
 from tokbench.records.protocol import get_protocol
 
@@ -230,7 +231,7 @@ class Bench:
             return
         whole = len(self.setup.part.chunks(len(runs[0].spans)))
         for one in shared:
-            say(f"{subject.name}: part {self.setup.part}, {whole} of {len(runs[0].spans)} chunks, in {one.folder}")
+            say(f"{subject.name}: part {self.setup.part}, {whole} of {counted(len(runs[0].spans), 'chunk')}, in {one.folder}")
         say(f"when all parts are there: tokbench merge {self.setup.out}")
 
     def _said(self, subject: Tokenizer | Anchor | GivenImages, evaluation: Evaluation, path: Path | None) -> Evaluation:
@@ -296,7 +297,7 @@ def in_passes(groups: Sequence[Sequence[Protocol]]) -> str:
     together = "; ".join(", ".join(protocol.name for protocol in group) for group in groups)
     if len(groups) == 1:
         return f"one pass over the images for {together}, which give it the same pixels"
-    return f"{len(groups)} passes over the images, as size, filter, crop or number format differ: {together}"
+    return f"{counted(len(groups), 'pass', 'passes')} over the images, as size, filter, crop or number format differ: {together}"
 
 
 def _plain(protocol: Protocol) -> Protocol:

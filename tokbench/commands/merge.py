@@ -12,6 +12,7 @@ import typer
 from tokbench.commands.compare import FailIfOption, GateReportOption, check_conditions, check_gate_report, print_measured
 from tokbench.commands.console import ReferenceOption, say
 from tokbench.commands.destinations import check_folder
+from tokbench.counting import counted
 
 
 def merge(
@@ -41,7 +42,7 @@ def merge(
             evaluation = merge_parts(run, trusted=trusted, feature_weights=feature_weights, reference=reference)
             path = write_record(evaluation.record, evaluation.rows, folder)
             name = evaluation.record.tokenizer.name
-            say(f"{name}: {len(run.journals)} parts, {evaluation.record.data.count} images, record {path}")
+            say(f"{name}: {counted(len(run.journals), 'part')}, {counted(evaluation.record.data.count, 'image')}, record {path}")
             for failure in evaluation.failures:
                 say(f"tokbench: {name}: {failure}")
             failed = failed or bool(evaluation.failures)

@@ -13,6 +13,7 @@ from tokbench.commands.console import DataOption, DeviceOption, bar, err, out, s
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.precision import remark_on
 from tokbench.commands.values import pixels, whole
+from tokbench.counting import counted
 from tokbench.signals import Ended
 
 LINES = 20
@@ -83,7 +84,7 @@ def train(
         note = f"stopped after step {result.steps} of {chosen.steps}, go on with the same command and --resume"
         raise Ended(result.signal or signal.SIGINT, note, silent=not speaking)
     if speaking:
-        say(f"done: {result.steps} steps, weights {result.weights}")
+        say(f"done: {counted(result.steps, 'step')}, weights {result.weights}")
         say(f"measure them: tokbench run --tokenizer {result.weights.parent}")
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
+from tokbench.counting import counted
 from tokbench.data.face_package import load_face_detector
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -64,7 +65,7 @@ class FaceCrops(ImageSource):
         detector = load_face_detector()
         found = [cut for index in range(len(pictures)) for cut in _cuts(pictures, index, detector)]
         if not any(cut.box for cut in found):
-            raise TokbenchError(f"no face is found in the {len(pictures)} pictures of {pictures.name}; give others")
+            raise TokbenchError(f"no face is found in the {counted(len(pictures), 'picture')} of {pictures.name}; give others")
         self._found = [cut for cut in found if cut.box is None or cut.box[2] - cut.box[0] >= size]
         self.ids = tuple(cut.id for cut in self._found)
         self._open: tuple[int, Image.Image] | None = None

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 
 UNCHECKED = " (unchecked)"
@@ -123,11 +124,13 @@ def _problem(wanted: PublicSet, files: Sequence[str]) -> str | None:
     """What keeps files from being a set, the plainest reason first."""
     strange = [file for file in files if not re.fullmatch(wanted.pattern, file)]
     if len(strange) == len(files):
-        return f"it holds {len(files):,} images with names such as {strange[0]!r}, where those of the set are like {wanted.example!r}"
+        return (
+            f"it holds {counted(len(files), 'image')} with names such as {strange[0]!r}, where those of the set are like {wanted.example!r}"
+        )
     if strange:
-        return f"{len(strange):,} of its {len(files):,} images have other names, such as {strange[0]!r}"
+        return f"{len(strange):,} of its {counted(len(files), 'image')} have other names, such as {strange[0]!r}"
     if len(files) != wanted.count:
-        return f"it holds {len(files):,} images, the set {wanted.count:,}"
+        return f"it holds {counted(len(files), 'image')}, the set {wanted.count:,}"
     twice, times = Counter(files).most_common(1)[0]
     if times > 1:
         return f"{twice!r} is there {times} times"

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tokbench.configs import differences, plain
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.feed.compare import Kept
 from tokbench.feed.formats.record import refuse_format
@@ -79,7 +80,9 @@ class Audit:
             progress: Called after every shard with shards read and in all.
         """
         expected = [self.job.shard_name(number) for number in range(self.job.shards)]
-        self.problems += [f"{name} is not one of the {len(expected)} shards" for name in sorted(set(self._facts) - set(expected))]
+        self.problems += [
+            f"{name} is not one of the {counted(len(expected), 'shard')}" for name in sorted(set(self._facts) - set(expected))
+        ]
         count = sum(facts.rows for facts in self._facts.values())
         generator = np.random.Generator(np.random.PCG64(seed))
         chosen = set(generator.choice(count, min(sample, count), replace=False).tolist())
@@ -101,7 +104,7 @@ class Audit:
         if facts.number != number:
             yield f"{name} says it is shard {facts.number}"
         if facts.rows + len(facts.skipped) != len(job.span(number)):
-            yield f"{name} has {facts.rows} rows and {len(facts.skipped)} skipped images, of {len(job.span(number))} asked for"
+            yield f"{name} has {counted(facts.rows, 'row')} and {counted(len(facts.skipped), 'skipped image')}, of {len(job.span(number))} asked for"
         moments, found = [Moments.of(np.empty((0, job.width), np.float32))], dict[str, None]()
         asked = [image.id for image in facts.skipped]
         try:
@@ -127,7 +130,7 @@ class Audit:
         for image in sorted(asked, key=self._place):
             self._asked.update(image.encode() + b"\0")
         if self.rows - first != facts.rows:
-            yield f"{name} holds {self.rows - first} rows and announces {facts.rows}"
+            yield f"{name} holds {counted(self.rows - first, 'row')} and announces {facts.rows}"
         if facts.moments is not None and not _close(reduce(add, moments), facts.moments):
             yield f"{name} announces another mean or deviation than its latents have"
 
@@ -157,11 +160,11 @@ class Audit:
     def _against(self, summary: Summary, facts: list[ShardFacts]) -> Iterator[str]:
         skipped = [image for item in facts for image in item.skipped]
         if tuple(item.rows for item in facts) != summary.rows or self.rows != summary.count:
-            yield f"the shards hold {self.rows} rows, {SUMMARY} says {summary.count}"
+            yield f"the shards hold {counted(self.rows, 'row')}, {SUMMARY} says {summary.count}"
         if plain(skipped) != plain(summary.skipped):
-            yield f"the shards name {len(skipped)} skipped images, {SUMMARY} names {len(summary.skipped)} or others"
+            yield f"the shards name {counted(len(skipped), 'skipped image')}, {SUMMARY} names {len(summary.skipped)} or others"
         if self._asked.hexdigest() != self.job.data.ids_sha256:
-            yield f"ids of rows and skipped images are not those of the {self.job.data.count} images asked for"
+            yield f"ids of rows and skipped images are not those of the {counted(self.job.data.count, 'image')} asked for"
         if self._made.hexdigest() != summary.data_digest:
             yield f"ids and source digests of the rows do not give the data digest of {SUMMARY}"
         moments = [item.moments for item in facts if item.moments is not None]

@@ -20,6 +20,7 @@ from tokbench.bench.encode import reproducible
 from tokbench.bench.loader import Loaded, LoadReport, choose, load, none_readable, readable
 from tokbench.conduct import layout_of
 from tokbench.configs import differences
+from tokbench.counting import counted
 from tokbench.data.open import open_source
 from tokbench.data.source import READ_BEFORE, ImageSource
 from tokbench.errors import TokbenchError
@@ -199,7 +200,7 @@ def export(
             remove_abandoned(out, {SUMMARY, *(work.job.shard_name(number) for number in range(work.job.shards) if number not in there)})
         mine = range(work.ranks.rank, work.job.shards, work.ranks.world_size)
         if not mine:
-            only = "is only 1 shard" if work.job.shards == 1 else f"are only {work.job.shards} shards"
+            only = f"{'is' if work.job.shards == 1 else 'are'} only {counted(work.job.shards, 'shard')}"
             logger.warning("rank %d has nothing to do: there %s; lower rows_per_shard", work.ranks.rank, only)
         kept = {number: there[number] for number in mine if number in there}
         work.check_unchanged(kept)
@@ -271,9 +272,10 @@ def _finish(folder: Path, job: ExportJob) -> bool:
         shards = survey(folder, job)
         if not any(item.rows for item in shards.values()):
             first = next(image for number in range(job.shards) for image in shards[number].skipped)
-            raise TokbenchError(
-                f"none of the {job.data.count} images of {job.data.name} can be read (the first: {first.id}: {first.reason})"
-            )
+            reason = f"(the first: {first.id}: {first.reason})"
+            if job.data.count == 1:
+                raise TokbenchError(f"the only image of {job.data.name} cannot be read {reason}")
+            raise TokbenchError(f"none of the {job.data.count} images of {job.data.name} can be read {reason}")
         try:
             write_summary(summarise(folder, job, shards), folder)
         except Busy:

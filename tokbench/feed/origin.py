@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tokbench.bench.loader import choose
 from tokbench.configs import differences, flat, plain
+from tokbench.counting import counted
 from tokbench.data.open import TRAINING_PHOTOS, comes_with_the_package, open_source, open_training_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -115,7 +116,7 @@ def source_of(job: ExportJob) -> ImageSource:
         source = opened()
         if _identity(source, job) == job.data:
             return source
-        reason = f"{place} does not hold the {job.data.count} images asked for"
+        reason = f"{place} does not hold the {counted(job.data.count, 'image')} asked for"
     raise TokbenchError(reason)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.configs import build, plain
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.feed.job import ExportJob, job_from_dict
 from tokbench.feed.shards import DIGEST, ShardFacts, check_rows, read_columns
@@ -110,7 +111,7 @@ def read_summary(folder: Path) -> Summary:
         if not found:
             raise TokbenchError(f"{folder} holds no exported tokens; make some with tokbench export") from error
         raise TokbenchError(
-            f"the export in {folder} is not finished: it has {found} shard{'s' * (found > 1)} and no {SUMMARY}; run it again, it goes on "
+            f"the export in {folder} is not finished: it has {counted(found, 'shard')} and no {SUMMARY}; run it again, it goes on "
             "where it stopped"
         ) from error
     except (OSError, ValueError) as error:

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_file
 from tokbench.weights.torchfile.reader import read_torch_file
@@ -131,7 +132,7 @@ class Checkpointed:
         world = self.accelerator.num_processes
         if len(checkpoint.ranks) != world:
             raise TokbenchError(
-                f"{self.out} holds a run of {len(checkpoint.ranks)} processes, {world} were started; start as many, or choose another --out"
+                f"{self.out} holds a run of {counted(len(checkpoint.ranks), 'process', 'processes')}, {world} were started; start as many, or choose another --out"
             )
         self.resumed = checkpoint
         from transformers import TrainerState

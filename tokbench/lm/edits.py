@@ -18,6 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from tokbench.configs import build
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.json_files import parse_json
@@ -56,7 +57,7 @@ class Edit:
         self.instruction.encode()  # lone surrogates are no text
         allowed = [count + 1 for count in SHOWN["edit"]]
         if len(self.images) not in allowed:
-            raise ValueError(f"it has {len(self.images)} images, an edit has {' or '.join(map(str, allowed))}")
+            raise ValueError(f"it has {counted(len(self.images), 'image')}, an edit has {' or '.join(map(str, allowed))}")
 
 
 class Edits:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tokbench.arrays import open_array
 from tokbench.bench.fitting import fit
+from tokbench.counting import counted
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
@@ -113,7 +114,9 @@ def keep_rows(folder: Path, data: TokenDataset, keep: Filter, ranks: Ranks) -> K
     score, psnr = (_mean(column) for column in values.T)
     if not len(kept):
         measured = f"mean score {_words(score)}, mean PSNR {_words(psnr)}"
-        raise TokbenchError(f"none of the {len(data)} images of {data.folder} is good enough ({measured}); lower keep.score or keep.psnr")
+        raise TokbenchError(
+            f"none of the {counted(len(data), 'image')} of {data.folder} is good enough ({measured}); lower keep.score or keep.psnr"
+        )
     for number in range(ranks.world_size):
         _part(folder, number).unlink()
     return Kept(kept, score, psnr)

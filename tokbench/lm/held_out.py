@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.lm.image_model import Pixels
 from tokbench.lm.order import generator
@@ -103,7 +104,9 @@ def _check(most: int, prompts: int | None, name: str) -> None:
             f"{FEWEST} in each are the least"
         )
     if prompts is not None and prompts > most:
-        raise TokbenchError(f"--prompts {prompts} are more than the {most} images of {name} that can be asked for beside as many others")
+        raise TokbenchError(
+            f"--prompts {prompts} are more than the {counted(most, 'image')} of {name} that can be asked for beside as many others"
+        )
 
 
 def training_set(real: RealImages, count: int, *, seed: int) -> Pixels:

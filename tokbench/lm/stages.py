@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from tokbench.configs import flat, plain
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.files import folder_lock, make_folder, open_log, write_text
 from tokbench.lm.build import LoraOptions, with_lora
@@ -240,7 +241,9 @@ def _check_settings(checkpoint: Checkpoint, settings: Mapping[str, str], recipe:
             f"{out} holds a run with {words}; repeat the options it was started with (--steps may be more), or choose another --out"
         )
     if checkpoint.step > recipe.steps:
-        raise TokbenchError(f"{out} holds a run of {checkpoint.step} steps already; give --steps of at least that, or choose another --out")
+        raise TokbenchError(
+            f"{out} holds a run of {counted(checkpoint.step, 'step')} already; give --steps of at least that, or choose another --out"
+        )
 
 
 def _begin_log(path: Path, checkpoint: Checkpoint | None) -> None:

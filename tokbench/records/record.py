@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.configs import UNLESS_DEFAULT, build, plain
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.json_files import read_json
@@ -317,7 +318,7 @@ class Record:
         return f"<table><caption>{html.escape(self._title())}</caption><tr><th>figure</th><th>value</th><th>95 %</th></tr>{rows}</table>"
 
     def _title(self) -> str:
-        return visible(f"{self.tokenizer.name} on {self.data.count} images of {self.data.name}, {self.protocol_label}")
+        return visible(f"{self.tokenizer.name} on {counted(self.data.count, 'image')} of {self.data.name}, {self.protocol_label}")
 
     def _info(self, key: str) -> FigureInfo | None:
         return known_figure(key, [self.metrics[key].info] if key in self.metrics else [])

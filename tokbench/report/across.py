@@ -18,6 +18,7 @@ from tokbench.report.paired_sets import left_out, of_whole_set
 from tokbench.report.sections import place_of, told_apart
 from tokbench.report.significance import all_rejected, image_groups, numbers_of
 from tokbench.report.subjects import names_of
+from tokbench.report.words import counted
 
 BLOCK = 4_000_000
 """Numbers of one piece of the resamples, so that 50,000 images take little memory."""
@@ -99,26 +100,26 @@ def standings(places: Sequence[Place], records: Sequence[Record], rows: Sequence
         Standings by name; none if fewer than two tokenizers take part, or neither direction of the figure is better.
     """
     measured = [_measured(place, records, key) for place in places]
-    counted = [found for found in measured if len(found) > 1]
-    names = [name for name in subjects_of(places) if all(name in found for found in counted)] if counted else []
-    directions = {records[found[name]].metrics[key].higher_is_better for found in counted for name in found}
+    compared = [found for found in measured if len(found) > 1]
+    names = [name for name in subjects_of(places) if all(name in found for found in compared)] if compared else []
+    directions = {records[found[name]].metrics[key].higher_is_better for found in compared for name in found}
     if len(names) < 2 or len(directions) > 1 or None in directions:
         return {}
     sign = -1 if directions.pop() else 1
     ranks, drawn = np.zeros(len(names)), np.zeros((RESAMPLES, len(names)))
     certain = True
-    for found in counted:
+    for found in compared:
         members = [found[name] for name in names]
         values, resampled = _figures([records[i] for i in members], [rows[i] for i in members], key)
-        ranks += _ranks(sign * values) / len(counted)
+        ranks += _ranks(sign * values) / len(compared)
         if resampled is None:
             certain = False
         else:
-            drawn += _ranks(sign * resampled) / len(counted)
+            drawn += _ranks(sign * resampled) / len(compared)
     best = _best(ranks, drawn) if certain else None
     low, high = np.quantile(drawn, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=0)
-    method = f"{RESAMPLES} resamples of the images of each of {len(counted)} data sets, paired"
-    means = [[records[found[name]].metrics[key].reached for found in counted] for name in names]
+    method = f"{RESAMPLES} resamples of the images of each of {counted(len(compared), 'data set')}, paired"
+    means = [[records[found[name]].metrics[key].reached for found in compared] for name in names]
     return {
         name: Standing(_mean(means[i]), float(ranks[i]), Interval(float(low[i]), float(high[i]), method) if certain else None, i == best)
         for i, name in enumerate(names)

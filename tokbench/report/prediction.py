@@ -48,7 +48,7 @@ def _section(names: Sequence[str], records: Sequence[PredictionRecord], interval
 def _figures(names: Sequence[str], records: Sequence[PredictionRecord], intervals: bool) -> Table:
     first = records[0]
     columns = tuple(column for column in _columns(records) if any(_measured(record, column.key) for record in records))
-    data = f"{counted(first.data.count, 'image')} of {first.data.name} ({first.data.groups} groups, data {first.data.pixels_digest[:8]})"
+    data = f"{counted(first.data.count, 'image')} of {first.data.name} ({counted(first.data.groups, 'group')}, data {first.data.pixels_digest[:8]})"
     title = f"what may tell of generation, {first.prediction.label} v{first.prediction.version} on {first.protocol.label}: {data}"
     rows = []
     for name, record in zip(names, records, strict=True):

@@ -11,6 +11,7 @@ from tokbench.records.probe_record import ProbeRecord
 from tokbench.report.sections import told_apart
 from tokbench.report.subjects import names_of
 from tokbench.report.table import EXACT, Cell, Column, Table, column_of
+from tokbench.report.words import counted
 
 BITS = (
     Column("uniform", "uniform_bits_per_image"),
@@ -79,14 +80,14 @@ def _bits(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
     first = records[0]
     condition = "" if first.condition == "none" else f", {first.condition} given"
     title = (
-        f"probe {first.probe_label} v{first.probe.version} on {first.protocol.label}: bits per image of {first.held_out.count} held-out "
-        f"images of {first.held_out.name} ({first.held_out.groups} groups, data {first.held_out.digest[:8]}){condition}"
+        f"probe {first.probe_label} v{first.probe.version} on {first.protocol.label}: bits per image of "
+        f"{counted(first.held_out.count, 'held-out image')} of {first.held_out.name} ({counted(first.held_out.groups, 'group')}, data {first.held_out.digest[:8]}){condition}"
     )
     sizes = sorted({record.parameters.non_embedding for record in records})
     network = f"{' or '.join(f'{size:,}' for size in sizes)} parameters beside the embedding"
     probe = first.probe
     notes = [
-        f"the probe: Llama, {network}, {probe.images_seen} images seen of {first.train.name} ({first.train.count})",
+        f"the probe: Llama, {network}, {counted(probe.images_seen, 'image')} seen of {first.train.name} ({first.train.count})",
         "uniform: all codes equally likely; unigram: by their frequency in training; n-gram: by their neighbours, interpolated; "
         "in brackets 95 % intervals over groups",
         "bits pay for different quality: PSNR is that of what the tokens decode to, on the same images",
@@ -115,7 +116,7 @@ def _codes(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
         cells = (_cell(record, ENTROPY), *(_cell(record, column) for column in OTHER_CODES), Cell(f"{share * CODER.scale:.2f}", share))
         rows.append((name, cells))
         state = "read back without a difference" if coding.decoded else "NOT read back alike"
-        notes.append(f"{name}: {coding.images} images written by an arithmetic coder under the probe and {state}")
+        notes.append(f"{name}: {counted(coding.images, 'image')} written by an arithmetic coder under the probe and {state}")
     notes.append(
         "own entropy: of the held-out codes by their own frequencies; coder/probe: size of the files over the bits reported for them"
     )

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from tokbench.configs import plain
+from tokbench.counting import counted
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_file, folder_lock, make_folder, open_log, write_bytes
@@ -108,7 +109,9 @@ def _train(
     about = _about(recipe, source, options, objective, ranks)
     start = resume(settings, options, objective, averaged) if options.resume else begin(options)
     if start > recipe.steps:
-        raise TokbenchError(f"{options.out} holds a run of {start} steps already; give --steps of at least that, or choose another --out")
+        raise TokbenchError(
+            f"{options.out} holds a run of {counted(start, 'step')} already; give --steps of at least that, or choose another --out"
+        )
     crops = RandomCrops(source, size=size, scale=recipe.crop_scale, seed=recipe.seed)
 
     def keep(done: int) -> None:

@@ -120,6 +120,8 @@ def test_files_that_are_no_records_are_named(made: Prediction) -> None:
 
 
 def test_tables_the_page_and_the_command(made: Prediction) -> None:
+    alone = replace(made.record, data=replace(made.record.data, count=1, groups=1))
+    assert f"1 image of {made.record.data.name} (1 group, data " in prediction_tables([alone])[0].title
     tables = prediction_tables([made.record, made.record])
     text = render(tables, "md")
     assert "what may tell of generation, prediction+probabilities=0.1+edits=3 v1 on photos-64" in text

@@ -101,3 +101,17 @@ def test_the_gap_to_images_trained_on_stands_below_their_bits_by_quarter() -> No
     ]
     assert parts.notes[1].startswith("gap: what these bits are more than those of images that were trained on")
     assert len(probe_tables([record_of()])[2].notes) == 1
+
+
+def test_what_is_one_is_counted_as_one() -> None:
+    record = record_of()
+    alone = replace(
+        record,
+        held_out=replace(record.held_out, count=1, groups=1),
+        probe=replace(record.probe, images_seen=1),
+        coding=replace(record.coding, images=1),
+    )
+    bits, codes, *_ = probe_tables([alone])
+    assert "bits per image of 1 held-out image of photos/test (1 group, data 33333333)" in bits.title
+    assert any(note.endswith("1 image seen of photos/train (3910)") for note in bits.notes)
+    assert any("1 image written by an arithmetic coder" in note for note in codes.notes)

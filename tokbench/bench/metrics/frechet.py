@@ -20,6 +20,7 @@ from tokbench.bench.metrics.features import FeatureMetric
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.observation import Listing, Observation, Subject
 from tokbench.bench.torchmetric import Metric as TorchMetric
+from tokbench.counting import counted
 from tokbench.records.intervals import FEWEST_FOLDS, Interval, jackknife_interval
 
 MIN_IMAGES = 128
@@ -74,7 +75,7 @@ class FrechetMetric(FeatureMetric):
     def not_applicable(self, subject: Subject) -> str | None:
         """Few images give no meaningful covariance."""
         if subject.images < MIN_IMAGES:
-            return f"{subject.images} images; a Fréchet distance needs at least {MIN_IMAGES}"
+            return f"{counted(subject.images, 'image')}; a Fréchet distance needs at least {MIN_IMAGES}"
         return None
 
     def update(self, observation: Observation) -> None:

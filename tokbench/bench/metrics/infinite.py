@@ -21,6 +21,7 @@ from tokbench.bench.metrics.base import Figure
 from tokbench.bench.metrics.features import AllFeatures
 from tokbench.bench.metrics.frechet import MIN_IMAGES
 from tokbench.bench.observation import Subject
+from tokbench.counting import counted
 from tokbench.records.intervals import FEWEST_FOLDS, jackknife_interval
 from tokbench.records.left_out import Part, parts_of
 
@@ -42,7 +43,7 @@ class InfiniteFrechet(AllFeatures):
     def not_applicable(self, subject: Subject) -> str | None:
         """Few images give no meaningful covariance."""
         if subject.images < MIN_IMAGES:
-            return f"{subject.images} images; a Fréchet distance needs at least {MIN_IMAGES}"
+            return f"{counted(subject.images, 'image')}; a Fréchet distance needs at least {MIN_IMAGES}"
         return None
 
     def report(self) -> dict[str, Figure]:

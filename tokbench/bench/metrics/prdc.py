@@ -11,6 +11,7 @@ from tokbench.bench.metrics.base import Figure, mean_without, sum_exactly
 from tokbench.bench.metrics.features import AllFeatures
 from tokbench.bench.neighbours import overlap
 from tokbench.bench.observation import Subject
+from tokbench.counting import counted
 from tokbench.records.figures import figures_of
 from tokbench.records.intervals import Interval, group_bootstrap
 
@@ -50,7 +51,7 @@ class PRDC(AllFeatures):
 
     def not_applicable(self, subject: Subject) -> str | None:
         """There must be neighbours."""
-        return f"{subject.images} images; neighbours number {WIDE} need more" if subject.images <= WIDE else None
+        return f"{counted(subject.images, 'image')}; neighbours number {WIDE} need more" if subject.images <= WIDE else None
 
     def report(self) -> dict[str, Figure]:
         """Return the four figures and their intervals over groups."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.feed.formats.options import FormatOptions
 from tokbench.feed.formats.rows import ExportRows, RowGroup
@@ -115,7 +116,9 @@ class SequenceRows:
             return [f"the export of {self.rows.job.data.name} has neither captions nor labels: sequences are images alone"] * self._auto
         if not self.without_text:
             return []
-        return [f"{self.without_text} of {self.rows.summary.count} rows have no {self.condition}; their sequences are images alone"]
+        return [
+            f"{self.without_text} of {counted(self.rows.summary.count, 'row')} have no {self.condition}; their sequences are images alone"
+        ]
 
     def _group(self, group: RowGroup) -> list[RowSequence]:
         assert isinstance(group.tokens, DiscreteTokens)

@@ -17,6 +17,7 @@ import scipy.linalg
 from jaxtyping import Float, Int64
 from numpy import ndarray
 
+from tokbench.counting import counted
 from tokbench.feed.predict.results import NotApplicable, Results
 from tokbench.records.intervals import group_jackknife
 
@@ -53,7 +54,7 @@ def measure_linear(
     if len(classes) < 2:
         raise NotApplicable("all images are of one class")
     if len(set(names)) < folds:
-        raise NotApplicable(f"{len(set(names))} groups of images; {folds} parts need at least as many")
+        raise NotApplicable(f"{counted(len(set(names)), 'group')} of images; {folds} parts need at least as many")
     right = classified(products[np.ix_(kept, kept)], own, folds_of(names, folds)) == own
     about = {"classes": len(classes), "folds": folds, "map": "ridge regression to one number a class, penalty by leaving one out"}
     results.per_image("linear_accuracy", right.astype(np.float64), [ids[place] for place in kept], names, **about)

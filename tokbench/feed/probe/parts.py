@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
+from tokbench.counting import counted
 from tokbench.data.open import PHOTO_SPECS, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
@@ -83,7 +84,7 @@ def split(source: ImageSource, *, share: float, seed: int, progress: Progress = 
     out = [_fraction(group, seed) < share for group in groups]
     if all(out) or not any(out):
         raise TokbenchError(
-            f"holding out {share:g} of the {len(source)} images of {source.name} leaves none to {'train on' if all(out) else 'measure on'}; "
+            f"holding out {share:g} of the {counted(len(source), 'image')} of {source.name} leaves none to {'train on' if all(out) else 'measure on'}; "
             "choose another --held-out or --seed, or name images with --held-out-data"
         )
     train, held_out = ([index for index, is_out in enumerate(out) if is_out == part] for part in (False, True))

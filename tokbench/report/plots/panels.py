@@ -13,6 +13,7 @@ from tokbench.report.plots.speeds import BATCH, SpeedPlot
 from tokbench.report.plots.strips import Span, vertical_span
 from tokbench.report.plots.ticks import even_steps, labels_fit, log_ticks, plain
 from tokbench.report.table import HUGE
+from tokbench.report.words import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -131,9 +132,9 @@ def draw_boxes(
         colour = paper.look(one.name)["color"]
         mark = f"{SETTINGS_MARK} " if one.name in unlike else ""
         if one.beyond:
-            of = "all" if one.beyond == one.count else f"{one.beyond:,} of {one.count:,}"
+            of = "all images" if one.beyond == one.count else f"{one.beyond:,} of {counted(one.count, 'image')}"
             word = beyond_word([one.lowest if one.lowest < -HUGE else one.highest], axis.higher_is_better)
-            axes.text(0.98, i, f"{mark}{word} for {of} images", color=colour, ha="right", va="center", transform=axes.get_yaxis_transform())
+            axes.text(0.98, i, f"{mark}{word} for {of}", color=colour, ha="right", va="center", transform=axes.get_yaxis_transform())
             continue
         low, first, middle, third, high = one.quantiles
         axes.hlines(i, low, high, color=colour, linewidth=0.8)
