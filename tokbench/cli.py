@@ -16,7 +16,7 @@ from tokbench.commands.app import app as serve_app
 from tokbench.commands.cache import cache_app
 from tokbench.commands.compare import compare, diff, plot
 from tokbench.commands.console import say
-from tokbench.commands.errors import check_once, in_words, is_group, is_usage_error, usage_error
+from tokbench.commands.errors import check_once, check_paths, in_words, is_group, is_usage_error, usage_error
 from tokbench.commands.explain import explain
 from tokbench.commands.feed import export, verify
 from tokbench.commands.lm import lm_app
@@ -75,6 +75,7 @@ def _status() -> int:
         if not _shared(sys.argv[1:]) and leave_the_others():
             return 0
         check_once(root, sys.argv[1:])
+        check_paths(root, sys.argv[1:])
         with output():
             if is_group(root, sys.argv[1:]):  # its help is the answer
                 root([*sys.argv[1:], "--help"], standalone_mode=False)

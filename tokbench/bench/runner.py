@@ -14,6 +14,7 @@ from tokbench.bench.prepared import RunOptions, prepare_all
 from tokbench.bench.together import measure_chunks, same_pixels
 from tokbench.configs import with_overrides
 from tokbench.data.source import ImageSource
+from tokbench.errors import TokbenchError
 from tokbench.image_size import Size
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import Record
@@ -130,7 +131,16 @@ def run_all(
 
 
 def metric_names(metrics: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    """Names of metrics, from what a user may write; None are those measured by default."""
+    """Names of metrics, from what a user may write; None are those measured by default.
+
+    Raises:
+        TokbenchError: If a text names none: a record would hold no figure.
+    """
     if isinstance(metrics, str):
-        return tuple(part.strip() for part in metrics.split(",") if part.strip())
+        found = tuple(dict.fromkeys(part.strip() for part in metrics.split(",") if part.strip()))
+        if not found:
+            raise TokbenchError(
+                f"--metrics takes names separated by commas, or all, such as --metrics psnr,lpips; got {metrics!r}; tokbench metrics lists them"
+            )
+        return found
     return None if metrics is None else tuple(metrics)

@@ -323,10 +323,12 @@ def check_conditions(conditions: Sequence[str] | None, metrics: str | None) -> N
         metrics: What ``--metrics`` was given: figures of others have any names.
 
     Raises:
-        TokbenchError: If a condition is none, or names an unknown metric.
+        TokbenchError: If a condition is none, or names an unknown metric; or if ``--metrics`` names none.
     """
+    from tokbench.bench.runner import metric_names
     from tokbench.report.gate import known_names, parse_conditions
 
+    metric_names(metrics)
     asked = (metrics or "").split(",")
     of_others = "all" in map(str.strip, asked) or any(":" in name for name in asked)
     for condition in parse_conditions(conditions or []):

@@ -136,8 +136,10 @@ def loading(weights: str | None, setting: list[str] | None, drop: list[str] | No
     """Turn the options about weights and configuration into arguments of ``tokbench.load``.
 
     Raises:
-        TokbenchError: If a setting is not KEY=VALUE.
+        TokbenchError: If a setting is not KEY=VALUE, or there is nothing where weights are to be named.
     """
+    if weights is not None and not weights.strip():
+        raise TokbenchError(f"--weights takes a file or folder, hf:OWNER/REPO/FILE, or a URL; got {weights!r}")
     taken = None if averages is None else averages == "yes"
     return {"weights": weights, "drop": tuple(drop or ()), "averages": taken, "config": settings(setting)}
 
@@ -168,6 +170,23 @@ def of_each(names: Sequence[str], load: Callable[[str], Iterable[Loaded]]) -> tu
     if not found:
         raise failures[-1]
     return found, bool(failures)
+
+
+def once(names: Sequence[str]) -> list[str]:
+    """Take each tokenizer once, and say which was named again: the same work twice would give the same figures.
+
+    Args:
+        names: What ``-t`` was given.
+    """
+    from tokbench.ranks import ranks_from_environment
+    from tokbench.tokenizers.sets import each_once
+
+    found, left = each_once(names), list(names)
+    for name in found:
+        left.remove(name)
+    if left and ranks_from_environment().rank == 0:
+        say(f"--tokenizer names {', '.join(dict.fromkeys(left))} again, which counts once")
+    return found
 
 
 def tiles(size: int | None, overlap: int | None) -> Cut:

@@ -23,6 +23,10 @@ DEVICE = re.compile(r"(CUDA|HIP|cuDNN|CUBLAS|cuBLAS|NCCL|MPS)\b.*\b(error|failed
 """How PyTorch words that a device failed."""
 
 
+WRITTEN = {"--output", "--gate-report"}
+"""Options that take a file to write, of which ``tokbench.commands.destinations`` says that a folder is none."""
+
+
 def in_words(error: Exception, root: Any, words: Sequence[str]) -> TokbenchError | None:
     """Word an error that ended a command, so far as it is no mistake of this package.
 
@@ -135,19 +139,58 @@ def check_once(root: Any, words: Sequence[str]) -> None:
     for parameter in command.params:
         if parameter.param_type_name != "option" or parameter.multiple or parameter.is_flag:
             continue
-        values, at = [], 0
-        while at < len(given):
-            word = given[at]
-            name, equals, value = word.partition("=")
-            if word in parameter.opts:
-                at += 1
-                values.append(given[at] if at < len(given) else "")
-            elif equals and name.startswith("--") and name in parameter.opts:
-                values.append(value)
-            at += 1
+        values = _values(parameter, given)
         if len(values) > 1:
             name = max(parameter.opts, key=len)
             raise TokbenchError(f"{name} takes one value, and {len(values)} were given: {', '.join(values)}; give one of them")
+
+
+def check_paths(root: Any, words: Sequence[str]) -> None:
+    """Refuse nothing where a path is asked for, as an empty variable of a shell gives it: it would mean the current folder.
+
+    Args:
+        root: The command that was called.
+        words: What it was called with.
+
+    Raises:
+        TokbenchError: Naming the option or the argument.
+    """
+    path, command, given = _called(root, words)
+    own = given[: given.index("--")] if "--" in given else given
+    options = [parameter for parameter in command.params if parameter.param_type_name == "option" and not parameter.is_flag]
+    empty = given.count("") - sum(_values(parameter, own, joined=False).count("") for parameter in options)
+    for parameter in command.params:
+        nothing = "" in _values(parameter, own) if parameter in options else empty > 0
+        if nothing and _of_path(parameter) and not WRITTEN & {*parameter.opts}:
+            hint = f"See: {' '.join(path)} --help"
+            raise TokbenchError(f"{_name(parameter)} takes a path, got ''; write . for the current folder. {hint}")
+
+
+def _of_path(parameter: Any) -> bool:
+    """Whether an option or an argument takes paths: older versions of typer have a type of click's for that, newer ones the annotation."""
+    told = getattr(getattr(parameter, "type_descriptor", None), "annotation", "")
+    return getattr(getattr(parameter, "type", None), "name", "") == "path" or "Path" in str(told)
+
+
+def _values(option: Any, words: Sequence[str], *, joined: bool = True) -> list[str]:
+    """What an option was given.
+
+    Args:
+        option: One of a command that is no flag.
+        words: Words after the command.
+        joined: Whether those are looked at too that stand in one word with it, ``--out=runs``.
+    """
+    values, at = [], 0
+    while at < len(words):
+        word = words[at]
+        name, equals, value = word.partition("=")
+        if word in option.opts:
+            at += 1
+            values.append(words[at] if at < len(words) else "")
+        elif joined and equals and name.startswith("--") and name in option.opts:
+            values.append(value)
+        at += 1
+    return values
 
 
 def _name(parameter: Any) -> str:

@@ -23,6 +23,7 @@ from tokbench.commands.console import (
     WeightsOption,
     loading,
     of_each,
+    once,
     progress,
     say,
     tokenizer_names,
@@ -74,6 +75,7 @@ def predict(
 
     # Before torch and before the data: mistakes show at once.
     check_folder(out_dir, "--out")
+    tokenizer = once(tokenizer)
     settings = get_prediction_protocol({"nearest": nearest, "edits": edits})
     protocol = get_protocol(changes={"samples": limit, "size": size, "seed": seed, "precision": precision})
     chosen = None if figures is None else [name.strip() for name in figures.split(",") if name.strip()]

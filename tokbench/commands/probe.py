@@ -23,6 +23,7 @@ from tokbench.commands.console import (
     WeightsOption,
     loading,
     of_each,
+    once,
     progress,
     say,
     tokenizer_names,
@@ -30,6 +31,7 @@ from tokbench.commands.console import (
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.precision import remark_on
 from tokbench.commands.values import choice, number, pixels, whole
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.files import write_bytes
 
@@ -88,6 +90,7 @@ def probe(
 
     # Before torch and before the data: mistakes show at once.
     check_folder(out_dir, "--out")
+    tokenizer = once(tokenizer)
     changes = {"images_seen": images_seen, "augment": augment, "seed": seed, "precision": precision}
     chosen = get_probe_protocol(budget, {**changes, "held_out": held_out, "condition": condition})
     drawing = _drawing(samples, top_k, temperature, chosen.seed)
@@ -192,7 +195,7 @@ def _save(result: ProbeResult, folder: Path) -> None:
 def _drawn(result: ProbeResult, tokenizer: Tokenizer, protocol: Protocol, options: SampleOptions) -> bytes:
     from tokbench.feed.probe.drawing import decode_samples, draw_samples, sample
 
-    say(f"drawing {options.count} images, {options.label}")
+    say(f"drawing {counted(options.count, 'image')}, {options.label}")
     tokens = sample(result.model, result.vocabulary, result.record.tokens.grid, options, texts=result.texts)
     stream = io.BytesIO()
     draw_samples(decode_samples(tokenizer, tokens, protocol)).save(stream, "PNG")

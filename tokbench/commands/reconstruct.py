@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokbench.commands.console import DeviceOption, TileOverlapOption, TileSizeOption, tiles, tokenizer_names
+from tokbench.commands.console import DeviceOption, TileOverlapOption, TileSizeOption, once, tiles, tokenizer_names
 from tokbench.commands.pictures import check_picture, check_size, write_picture
 from tokbench.commands.values import pixels, whole
 
@@ -39,7 +39,7 @@ def reconstruct(
     from tokbench.report.grid import draw_grid, grid_size
     from tokbench.tokenizers.zoo import load
 
-    loaded = [load(name, None, device) for name in tokenizer]
+    loaded = [load(name, None, device) for name in once(tokenizer)]
     tokenizers: list[Tokenizer] = loaded if cut is None else [cut(model) for model in loaded]
     pictures, attribution = read_pictures(images, size)
     check_size(output, *grid_size(len(pictures), len(tokenizers), tile=tile, footer=attribution), smaller=SMALLER)

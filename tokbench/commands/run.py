@@ -25,6 +25,7 @@ from tokbench.commands.console import (
     WorkersOption,
     loading,
     of_each,
+    once,
     say,
     tiles,
     tokenizers_and_sets,
@@ -129,7 +130,8 @@ def run(
     from tokbench.tokenizers.sets import check_sizes, expand
 
     check_conditions(fail_if, metrics)  # before the run: mistakes show at once
-    given, tokenizer = tokenizer, expand(tokenizer, needs_weights=True)
+    given = once(tokenizer)
+    tokenizer = expand(given, needs_weights=True)
     asked = Part() if part is None else parse_part(part)
     places = data or ["photos"]
     if len(places) > 1 and save_images is not None:

@@ -69,8 +69,10 @@ def score(
     from tokbench.bench.team import gathered
     from tokbench.data.open import open_source
     from tokbench.ranks import own_device
+    from tokbench.tokenizers.zoo import usable_device
 
     check_conditions(fail_if, metrics)  # before the run: mistakes show at once
+    usable_device(own_device(device))
     asked = Part() if part is None else parse_part(part)
     check_whole(asked, {"--fail-if": fail_if, "--gate-report": gate_report, "--json": as_json})
     if unpaired and (reference is not None or crop):

@@ -25,6 +25,7 @@ from tokbench.commands.console import (
     bar,
     loading,
     of_each,
+    once,
     say,
     tiles,
     tokenizers_and_sets,
@@ -74,7 +75,7 @@ def speed(
     from tokbench.records.speed_record import LARGEST_BATCH, SpeedProtocol
     from tokbench.tokenizers.sets import expand
 
-    tokenizer = expand(tokenizer, needs_weights=True)
+    tokenizer = expand(once(tokenizer), needs_weights=True)
     check_folder(out_dir, "--out")
     protocol = SpeedProtocol(
         sizes=several_pixels("--sizes", sizes),

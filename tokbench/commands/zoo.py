@@ -12,6 +12,7 @@ import typer
 
 from tokbench.commands.console import out, say, tokenizer_names, tokenizers_and_sets
 from tokbench.commands.values import choice, whole
+from tokbench.errors import TokbenchError
 
 LIST_FORMATS = ("terminal", "csv", "json")
 SORT_KEYS = ("name", "tokens", "bits", "f", "size", "rfid", "psnr", "ssim", "lpips")
@@ -43,6 +44,8 @@ def list_(
     if sets:
         print_sets(out)
         return
+    if licence is not None and not licence.strip():
+        raise TokbenchError(f"--licence takes the beginning of a word, such as apache; got {licence!r}")
     asked = Filter(tuple(family or ()), discrete, max_tokens, licence, local, f)
     every = listed()
     names = expand(tokenizer or [])

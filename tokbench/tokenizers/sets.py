@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.image_size import Size, sides
 from tokbench.json_files import read_regular
@@ -118,6 +119,21 @@ def expand(names: Iterable[str], *, needs_weights: bool = False) -> list[str]:
     return found
 
 
+def each_once(names: Iterable[str]) -> list[str]:
+    """Leave out tokenizers that were named before, whether by their family alone, by their whole name, or by another form of a path.
+
+    Args:
+        names: Names of tokenizers and sets, in any order.
+
+    Returns:
+        The first name of each.
+    """
+    found: dict[str, str] = {}
+    for name in names:
+        found.setdefault(os.path.normpath(_whole(name)), name)
+    return list(found.values())
+
+
 def check_sizes(names: Iterable[str], size: Size) -> None:
     """See that tokenizers of the zoo take images of a size, before the first of them is loaded.
 
@@ -192,6 +208,6 @@ def _check_weights(name: str, inside: Sequence[str]) -> None:
     few = ", ".join(missing[:MOST_NAMED]) + (", ..." if len(missing) > MOST_NAMED else "")
     some = len(missing) < len(inside) and not _unknown_words(name)
     raise TokbenchError(
-        f"{len(missing)} of the {len(inside)} tokenizers of {name} have no weights here: {few}; "
+        f"{len(missing)} of the {counted(len(inside), 'tokenizer')} of {name} have no weights here: {few}; "
         f"run: tokbench weights get {name}" + (f", or take those that have: {name}-local" if some else "")
     )
