@@ -25,7 +25,7 @@ from tokbench.bench.saved_images import ImageSaver
 from tokbench.bench.together import measure_chunk, measure_chunks
 from tokbench.bench.under_test import UnderTest
 from tokbench.data.names import Names
-from tokbench.data.open import open_source
+from tokbench.data.open import open_source, spec_of
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.image_size import size_text
@@ -113,7 +113,7 @@ class PreparedRun:
             limit()  # a mistake in it would be a metric's reason later
         if isinstance(tokenizer, str):
             tokenizer = parse_anchor(tokenizer) or zoo.load(tokenizer)
-        source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size, scaled=not protocol.scales_all)
+        source = data if isinstance(data, ImageSource) else open_source(spec_of(data), size=protocol.size, scaled=not protocol.scales_all)
         if metrics is None:
             classes += select(source.metrics)
         if source.ready_size is not None and source.ready_size != protocol.size:
@@ -127,7 +127,7 @@ class PreparedRun:
         if source.name != protocol.data:
             protocol = replace(protocol, data=source.name)
         self.source, self.protocol, self.options = source, protocol, options
-        self.place = place or (source.name if isinstance(data, ImageSource) else str(data))
+        self.place = place or (source.name if isinstance(data, ImageSource) else spec_of(data))
         self.indices: Sequence[int] = choose(source, protocol) if beside is None else beside.indices
         self.spans = spans(len(self.indices), chunk_size(protocol))
         self.under_test: UnderTest = UnderTest(tokenizer, protocol) if beside is None else beside.under_test

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -51,13 +52,41 @@ class Screen(Console):
 
 out, err = Screen(), Screen(stderr=True)
 
+
+def told_apart(context: typer.Context, parameter: typer.CallbackParam, given: Any) -> Any:
+    """Say, of a name that is that of images of the package, that something here has it too; a callback of options and arguments."""
+    from tokbench.ranks import ranks_from_environment
+
+    source = context.get_parameter_source(parameter.name or "")
+    chosen = source is not None and source.name == "COMMANDLINE" and not context.resilient_parsing
+    words = [given] if isinstance(given, str) else given or []
+    for word in words if chosen else []:
+        place = word.removeprefix("raw:")
+        if os.path.lexists(place) and _comes_with_the_package(place) and ranks_from_environment().rank == 0:
+            say(f"{place} is taken as the images of that name that come with tokbench; what is called so in this folder is ./{place}")
+    return given
+
+
+def _comes_with_the_package(place: str) -> bool:
+    """Whether this names images of the package, or one of them."""
+    from tokbench.data.open import comes_with_the_package
+
+    return comes_with_the_package(place) or place.startswith(("photos/test/", "photos/train/"))
+
+
 DataOption = Annotated[
-    str, typer.Option("--data", help="photos, text, scenes, faces, kodak:PLACE, a folder, a zip, tar shards, a parquet file, or hf:NAME.")
+    str,
+    typer.Option(
+        "--data",
+        callback=told_apart,
+        help="photos, text, scenes, faces, kodak:PLACE, a folder, a zip, tar shards, a parquet file, or hf:NAME.",
+    ),
 ]
 DataSetsOption = Annotated[
     list[str] | None,
     typer.Option(
         "--data",
+        callback=told_apart,
         help="photos, text, scenes, faces, kodak:PLACE, a folder, a zip, tar shards, a parquet file, or hf:NAME; may be repeated [default: photos].",
     ),
 ]
@@ -88,6 +117,7 @@ ReferenceOption = Annotated[
     str | None,
     typer.Option(
         "--reference",
+        callback=told_apart,
         help="Compare with these too: statistics of others (.npz with mu and sigma), a folder, or images (.npz); raw:PLACE cuts none.",
     ),
 ]

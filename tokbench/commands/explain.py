@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokbench.commands.compare import print_all
-from tokbench.commands.console import DeviceOption, progress, say
+from tokbench.commands.console import DeviceOption, progress, say, told_apart
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.values import choice
 from tokbench.errors import TokbenchError, unknown_name
@@ -46,14 +46,15 @@ def explain(
         bool, typer.Option("--every-order", help="With --measure: measure all combinations, and average over all orders of the causes.")
     ] = False,
     data: Annotated[
-        list[str] | None, typer.Option("--data", help="With --measure: where the images are, as run takes them; may be repeated.")
+        list[str] | None,
+        typer.Option("--data", callback=told_apart, help="With --measure: where the images are, as run takes them; may be repeated."),
     ] = None,
     weights: Annotated[
         list[str] | None, typer.Option("--weights", help="With --measure: weights that are not the zoo's own; may be repeated.")
     ] = None,
     reference: Annotated[
         list[str] | None,
-        typer.Option("--reference", help="With --measure: references of A or B, as run takes them; may be repeated."),
+        typer.Option("--reference", callback=told_apart, help="With --measure: references of A or B, as run takes them; may be repeated."),
     ] = None,
     device: DeviceOption = "cpu",
     out_dir: Annotated[Path, typer.Option("--out", help="With --measure: folder for the records that are made.")] = OUT,

@@ -15,6 +15,7 @@ from tokbench.commands.console import (
     loading,
     progress,
     tokenizer_names,
+    told_apart,
 )
 from tokbench.commands.pictures import check_picture, check_size, write_picture
 from tokbench.commands.values import number, whole
@@ -93,7 +94,11 @@ def generate(
 def edit(
     images_and_instruction: Annotated[
         list[str],
-        typer.Argument(metavar="IMAGE... INSTRUCTION", help="The image, or one to be like and the image; then what to do, in words."),
+        typer.Argument(
+            metavar="IMAGE... INSTRUCTION",
+            callback=told_apart,
+            help="The image, or one to be like and the image; then what to do, in words.",
+        ),
     ],
     then: Annotated[
         list[str] | None,
@@ -142,7 +147,7 @@ def edit(
 
 
 def complete(
-    images: Annotated[list[str], typer.Argument(help="Image files, or photos/test/ID/NN for embedded crops.")],
+    images: Annotated[list[str], typer.Argument(callback=told_apart, help="Image files, or photos/test/ID/NN for embedded crops.")],
     text: Annotated[str, typer.Option("--text", help="What is in the images, in words.")] = "",
     count: CountOption = 1,
     output: OutputOption = Path("grid.png"),
@@ -176,7 +181,7 @@ def complete(
 
 
 def describe(
-    images: Annotated[list[str], typer.Argument(help="Image files, or photos/test/ID/NN for embedded crops.")],
+    images: Annotated[list[str], typer.Argument(callback=told_apart, help="Image files, or photos/test/ID/NN for embedded crops.")],
     model: ModelOption = None,
     tokenizer: TokenizerOption = None,
     weights: WeightsOption = None,

@@ -20,6 +20,7 @@ from tokbench.commands.console import (
     WeightsOption,
     progress,
     say,
+    told_apart,
 )
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.lm_draw import (
@@ -44,7 +45,11 @@ def evaluate(
     model: Annotated[Path | None, typer.Argument(help="Folder of a model [default: the one that comes with tokbench].")] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", help="Images with captions or classes, as tokbench run takes them, or an export of them [default: scenes]."),
+        typer.Option(
+            "--data",
+            callback=told_apart,
+            help="Images with captions or classes, as tokbench run takes them, or an export of them [default: scenes].",
+        ),
     ] = None,
     prompts: Annotated[
         int | None,
@@ -62,7 +67,8 @@ def evaluate(
     resize: ResizeOption = False,
     reward: Annotated[str | None, typer.Option("--reward", help="module:function of words and pixels, which judges images.")] = None,
     training: Annotated[
-        str | None, typer.Option("--training", help="Images the model learned from [default: those encoded in its folder].")
+        str | None,
+        typer.Option("--training", callback=told_apart, help="Images the model learned from [default: those encoded in its folder]."),
     ] = None,
     training_scenes: Annotated[
         int, whole("--training-scenes", low=1, help="Training scenes, or images, among which the nearest is sought.")
@@ -135,10 +141,12 @@ def _check(data: str | None, split: str | None, *, given: dict[str, object]) -> 
     Raises:
         TokbenchError: If one is given.
     """
+    from tokbench.data.scenes.images import is_scenes
+
     if data is None or data == SCENES:
         if wrong := [name for name, value in given.items() if value]:
             raise TokbenchError(f"{wrong[0]} is for images that are not scenes; name them with --data, or leave it out")
-    elif data.startswith(f"{SCENES}/"):
+    elif is_scenes(data):
         raise TokbenchError(f"--data {data}: scenes are chosen by --split and --prompts; leave --data out")
     elif split is not None:
         raise TokbenchError(f"--split chooses scenes, and --data {data} is all that is asked for; leave one of them out")

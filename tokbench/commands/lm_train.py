@@ -20,6 +20,7 @@ from tokbench.commands.console import (
     say,
     settings,
     tokenizer_names,
+    told_apart,
 )
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.precision import remark_on
@@ -32,7 +33,11 @@ def train(
     stage: Annotated[str | None, typer.Argument(help="Name of a stage, or module:NAME of your own; without one they are listed.")] = None,
     data: Annotated[
         str | None,
-        typer.Option("--data", help="An export, scenes, or images: photos, a folder, a zip, tar shards, a parquet file, hf:NAME."),
+        typer.Option(
+            "--data",
+            callback=told_apart,
+            help="An export, scenes, or images: photos, a folder, a zip, tar shards, a parquet file, hf:NAME.",
+        ),
     ] = None,
     model: Annotated[
         str | None,

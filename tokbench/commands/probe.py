@@ -27,6 +27,7 @@ from tokbench.commands.console import (
     progress,
     say,
     tokenizer_names,
+    told_apart,
 )
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.precision import remark_on
@@ -54,7 +55,7 @@ def probe(
     setting: SettingsOption = None,
     data: DataOption = "photos",
     held_out: Annotated[float | None, number("--held-out", help="Share of other data that is held out [default: 0.1].")] = None,
-    held_out_data: Annotated[str | None, typer.Option(help="Images held out, if not a part of --data.")] = None,
+    held_out_data: Annotated[str | None, typer.Option(callback=told_apart, help="Images held out, if not a part of --data.")] = None,
     limit: Annotated[int | None, whole("--limit", low=1, help="Images of each part at most.")] = None,
     size: Annotated[Any, pixels("--size", help="Side of the images in pixels, or HxW [default: 64].")] = None,
     labels: LabelsOption = "source",

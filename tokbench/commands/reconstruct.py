@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tokbench.commands.console import DeviceOption, TileOverlapOption, TileSizeOption, once, tiles, tokenizer_names
+from tokbench.commands.console import DeviceOption, TileOverlapOption, TileSizeOption, once, tiles, tokenizer_names, told_apart
 from tokbench.commands.pictures import check_picture, check_size, write_picture
 from tokbench.commands.values import pixels, whole
 
@@ -19,7 +19,7 @@ SMALLER = "fewer images, a smaller --tile"
 
 
 def reconstruct(
-    images: Annotated[list[str], typer.Argument(help="Image files, or photos/test/ID/NN for embedded crops.")],
+    images: Annotated[list[str], typer.Argument(callback=told_apart, help="Image files, or photos/test/ID/NN for embedded crops.")],
     tokenizer: Annotated[
         list[str], typer.Option("--tokenizer", "-t", autocompletion=tokenizer_names, help="Name or module:Class; may be repeated.")
     ],

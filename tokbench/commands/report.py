@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from tokbench.commands.compare import first_passes, without_repeats
-from tokbench.commands.console import say
+from tokbench.commands.console import say, told_apart
 from tokbench.commands.destinations import check_file
 from tokbench.commands.values import whole
 from tokbench.errors import TokbenchError
@@ -32,7 +32,9 @@ def report(
     data: Annotated[
         list[str] | None,
         typer.Option(
-            "--data", help="Where the images are that are neither the photos, the text nor the fetched faces; once for each data set."
+            "--data",
+            callback=told_apart,
+            help="Where the images are that are neither the photos, the text nor the fetched faces; once for each data set.",
         ),
     ] = None,
     open_page: Annotated[bool, typer.Option("--open", help="Show it in the browser.")] = False,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokbench.commands.compare import FailIfOption, GateReportOption, check_conditions, check_gate_report, print_measured
-from tokbench.commands.console import DeviceOption, ReferenceOption, WorkersOption, say, unsaid
+from tokbench.commands.console import DeviceOption, ReferenceOption, WorkersOption, say, told_apart, unsaid
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.measuring import Bench, Setup, Wanted, check_whole
 from tokbench.commands.values import completing, pixels, whole
@@ -23,8 +23,12 @@ if TYPE_CHECKING:
 
 
 def score(
-    originals: Annotated[str, typer.Argument(metavar="ORIGINALS", help="A folder, a zip, an .npz of images, or what --data takes.")],
-    reconstructions: Annotated[str, typer.Argument(metavar="RECONSTRUCTIONS", help="Images of the same names, made by any code.")],
+    originals: Annotated[
+        str, typer.Argument(metavar="ORIGINALS", callback=told_apart, help="A folder, a zip, an .npz of images, or what --data takes.")
+    ],
+    reconstructions: Annotated[
+        str, typer.Argument(metavar="RECONSTRUCTIONS", callback=told_apart, help="Images of the same names, made by any code.")
+    ],
     name: Annotated[str | None, typer.Option("--name", help="What to call what made them [default: the name of RECONSTRUCTIONS].")] = None,
     metrics: Annotated[str | None, typer.Option("--metrics", "--metric", help="Names separated by commas, or all.")] = None,
     protocol: Annotated[
@@ -68,6 +72,7 @@ def score(
     from tokbench.bench.runner import metric_names
     from tokbench.bench.team import gathered
     from tokbench.data.open import open_source
+    from tokbench.data.public import as_called
     from tokbench.ranks import own_device
     from tokbench.tokenizers.zoo import usable_device
 
@@ -98,7 +103,7 @@ def score(
         )
         chosen = None if names is None else ",".join(names)
         bench = Bench(Setup(wanted, chosen, options, out_dir, asked, resume, team), place, alone=True)
-        called, where = after.name if name is None else name, own_device(device)
+        called, where = as_called(after.name) if name is None else name, own_device(device)
         if unpaired:
             given = unpaired_images(after, rules, name=called, device=where)
         else:

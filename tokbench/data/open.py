@@ -13,7 +13,7 @@ from tokbench.data.folder import FolderSource, is_hidden, walk_images
 from tokbench.data.hub import DEFAULT_SPLITS, HubSource
 from tokbench.data.parts import PartsSource
 from tokbench.data.photos import PhotoCrops, WholePhotos
-from tokbench.data.public import PUBLIC, UNCHECKED, check_public, public_place
+from tokbench.data.public import OWN, PUBLIC, UNCHECKED, check_public, public_place
 from tokbench.data.scenes.images import TRAINED, is_scenes, open_scenes
 from tokbench.data.shards import ShardSource, expand_braces
 from tokbench.data.source import ImageSource
@@ -53,6 +53,12 @@ OF_FILES = re.compile(r"file:(?://(?=/))?(?=.)", re.IGNORECASE)
 def comes_with_the_package(name: str) -> bool:
     """Whether these are images that ``--data`` finds by their name anywhere; those of the faces may have to be fetched."""
     return name in (*PHOTO_SPECS, TEXT_SPEC, FACES_SPEC) or is_scenes(name)
+
+
+def spec_of(data: str | Path) -> str:
+    """How ``open_source`` takes images: a path that is no text is that of a folder or file, whatever set comes with the package."""
+    text = str(data)
+    return os.path.join(os.curdir, text) if isinstance(data, Path) and comes_with_the_package(text) else text
 
 
 def open_source(spec: str, *, size: Size, scaled: bool = True) -> ImageSource:
@@ -120,11 +126,14 @@ def _open_faces(place: str, size: int) -> ImageSource:
 
 
 def _open_given(spec: str, *, hub_splits: Sequence[str] = DEFAULT_SPLITS) -> ImageSource:
-    """Open images that do not come with the package; a public set is checked, and what is only called like one is told from it."""
+    """Open images that do not come with the package; a public set is checked, and what is only called like a set is told from it."""
     named = public_place(spec)
     if named is None:
         source = _open_unchecked(spec, hub_splits)
-        source.name += UNCHECKED * (source.name in PUBLIC)
+        if source.name in PUBLIC:
+            source.name += UNCHECKED
+        elif comes_with_the_package(source.name) or source.name.startswith(f"{FACES_SPEC}:"):
+            source.name += OWN
         return source
     name, place = named
     if not place:

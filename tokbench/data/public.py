@@ -14,6 +14,14 @@ from tokbench.errors import TokbenchError
 UNCHECKED = " (unchecked)"
 """Follows the name of other images that are called like a public set."""
 
+OWN = " (own images)"
+"""Follows the name of images of one's own that are called like a set that comes with the package."""
+
+
+def as_called(name: str) -> str:
+    """What images are called where they lie: their name without what tells them from sets of that name."""
+    return name.removesuffix(UNCHECKED).removesuffix(OWN)
+
 
 @dataclass(frozen=True)
 class PublicSet:

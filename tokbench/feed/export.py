@@ -21,7 +21,7 @@ from tokbench.bench.loader import Loaded, LoadReport, choose, load, none_readabl
 from tokbench.conduct import layout_of
 from tokbench.configs import differences
 from tokbench.counting import counted
-from tokbench.data.open import open_source
+from tokbench.data.open import open_source, spec_of
 from tokbench.data.source import READ_BEFORE, ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import Encoded, identify, read_and_encode
@@ -172,7 +172,7 @@ def export(
             folder of the memory map holds other tokens or cannot be written. If ``strict`` is set and an image cannot be read.
     """
     options, protocol, out = options or ExportOptions(), protocol or get_protocol(), Path(out)
-    source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size, scaled=not protocol.scales_all)
+    source = data if isinstance(data, ImageSource) else open_source(spec_of(data), size=protocol.size, scaled=not protocol.scales_all)
     if source.ready_size is not None and source.ready_size != protocol.size:
         raise TokbenchError(f"{source.name} yields {size_text(source.ready_size)} px images, the protocol asks for {protocol.size_text}")
     indices: Sequence[int] = choose(source, protocol)

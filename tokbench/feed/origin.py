@@ -11,6 +11,7 @@ from tokbench.bench.loader import choose
 from tokbench.configs import differences, flat, plain
 from tokbench.counting import counted
 from tokbench.data.open import TRAINING_PHOTOS, comes_with_the_package, open_source, open_training_source
+from tokbench.data.public import as_called
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import identify
@@ -103,24 +104,34 @@ def source_of(job: ExportJob) -> ImageSource:
     Raises:
         TokbenchError: If there is none, or it cannot be opened or has other images.
     """
-    name = job.data.name
+    name, called = job.data.name, as_called(job.data.name)
     places = [name] if comes_with_the_package(name) else []
-    if Path(name).name == name and Path(name).exists():
-        places.append(f"./{name}")
+    if Path(called).name == called and Path(called).exists():
+        places.append(f"./{called}")
     openings: list[tuple[str, Callable[[], ImageSource]]] = []
     if name == TRAINING_PHOTOS:  # whole, where they were encoded to be trained on
         openings.append((name, partial(open_training_source, name)))
     openings += [(place, partial(open_source, place, size=job.preparation.size, scaled=job.preparation.scaled)) for place in places]
     reason = f"its images, {name}, are not in this folder"
     for place, opened in openings:
-        source = opened()
-        if _identity(source, job) == job.data:
+        try:
+            source = opened()
+        except TokbenchError as error:  # another place may hold them
+            reason = str(error)
+            continue
+        if replace(identity_of(source, job), name=name) == job.data and (place != name or source.name == name):
             return source
         reason = f"{place} does not hold the {counted(job.data.count, 'image')} asked for"
     raise TokbenchError(reason)
 
 
-def _identity(source: ImageSource, job: ExportJob) -> DataIdentity:
+def identity_of(source: ImageSource, job: ExportJob) -> DataIdentity:
+    """Which images an export would be of, had it been made of a source.
+
+    Args:
+        source: The images.
+        job: Says how they are chosen.
+    """
     how = job.preparation
     chosen = choose(source, get_protocol(changes={"size": how.size, "samples": how.samples, "seed": how.seed}))
     ids = ViewIds(source.ids, chosen, job.views) if job.views > 1 else [source.ids[index] for index in chosen]

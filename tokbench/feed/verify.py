@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tokbench.configs import differences
-from tokbench.data.open import open_source
+from tokbench.data.open import open_source, spec_of
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.audit import Audit
@@ -91,7 +91,7 @@ def verify(
     comparison = None
     if tokenizer is not None and data is not None and audit.sample:
         how = audit.job.preparation
-        source = data if isinstance(data, ImageSource) else open_source(str(data), size=how.size, scaled=how.scaled)
+        source = data if isinstance(data, ImageSource) else open_source(spec_of(data), size=how.size, scaled=how.scaled)
         comparison = compare(audit.sample, audit.job, tokenizer, source)
     problems = (*audit.problems, *(comparison.problems if comparison else ()))
     return Verification(audit.shards, audit.rows, problems, comparison)

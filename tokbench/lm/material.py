@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.configs import plain
-from tokbench.data.open import open_training_source
+from tokbench.data.open import comes_with_the_package, open_training_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
@@ -148,7 +148,9 @@ def gather(
 
 
 def is_encoded(place: str) -> bool:
-    """Whether a user names tokens, an export or a memory map, and not images."""
+    """Whether a user names tokens, an export or a memory map, and not images. Names of what comes with the package are always those of images."""
+    if comes_with_the_package(place):
+        return False
     folder = Path(place).expanduser()
     return holds_export(folder) or holds_memmap(folder)
 

@@ -17,7 +17,7 @@ from tokbench.bench.about import tokenizer_info
 from tokbench.bench.encode import reproducible
 from tokbench.bench.environment import environment
 from tokbench.conduct import Misbehaved
-from tokbench.data.open import open_source
+from tokbench.data.open import open_source, spec_of
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.feed.label_rules import LabelRule
@@ -108,7 +108,7 @@ def predict(
     """
     studies = select_studies(figures)
     protocol, settings = protocol or get_protocol(), settings or PredictionProtocol()
-    source = data if isinstance(data, ImageSource) else open_source(str(data), size=protocol.size, scaled=not protocol.scales_all)
+    source = data if isinstance(data, ImageSource) else open_source(spec_of(data), size=protocol.size, scaled=not protocol.scales_all)
     if source.ready_size is not None and source.ready_size != protocol.size:
         raise TokbenchError(f"{source.name} yields {size_text(source.ready_size)} px images, the protocol asks for {protocol.size_text}")
     kept = {name: getattr(protocol, name) for name in CHANGEABLE}

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from tokbench.configs import flat, plain
-from tokbench.data.public import PUBLIC
+from tokbench.data.public import PUBLIC, as_called
 from tokbench.errors import TokbenchError
 from tokbench.image_size import size_text
 from tokbench.records.figures import BY_KEY, FIGURES
@@ -152,6 +152,7 @@ def _preset(record: Record) -> list[str]:
 
 def _data(name: str, remarks: list[str]) -> str:
     """What to give after ``--data`` for images of this name."""
+    name = placed(name)
     if PLACELESS.fullmatch(name):
         return "photos" if name == "photos/test" else name
     if name in PUBLIC:
@@ -163,6 +164,12 @@ def _data(name: str, remarks: list[str]) -> str:
         return clipped(f"{faces}hf:{place}")
     remarks.append("give the place of the data if it is another one")
     return clipped(name)
+
+
+def placed(name: str) -> str:
+    """The name of images; of those that are called like a set of the package or a public one, their place in the current folder."""
+    faces, place = ("faces:", name.removeprefix("faces:")) if name.startswith("faces:") else ("", name)
+    return name if as_called(place) == place else f"{faces}./{as_called(place)}"
 
 
 def _page_command(asked: Asked, places: Sequence[str], remark: str) -> str:
@@ -199,7 +206,7 @@ def probe_command(record: ProbeRecord) -> str:
     remarks: list[str] = []
     words = ["tokbench", "probe", *_subject(record.tokenizer, remarks)]
     if (record.train.name, record.held_out.name) != ("photos/train and mirror images", "photos/test"):
-        words += ["--data", clipped(record.train.name)]
+        words += ["--data", clipped(placed(record.train.name))]
         remarks.append(f"held out: {clipped(record.held_out.name)}; give the places of the data if they are others")
     words += _protocol(record.protocol, remarks)
     base = PROBES.get(record.probe.name)
@@ -254,7 +261,7 @@ def prediction_command(record: PredictionRecord) -> str:
     remarks: list[str] = []
     words = ["tokbench", "predict", *_subject(record.tokenizer, remarks)]
     if record.data.name != "photos/test":
-        words += ["--data", clipped(record.data.name)]
+        words += ["--data", clipped(placed(record.data.name))]
         if not PLACELESS.fullmatch(record.data.name):
             remarks.append(f"{clipped(record.data.name)} is the name of the images; give their place")
     words += _protocol(record.protocol, remarks)

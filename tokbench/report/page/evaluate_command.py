@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 
 from tokbench.records.lm_record import LanguageModelRecord
-from tokbench.report.page.commands import OUT
+from tokbench.report.page.commands import OUT, placed
 from tokbench.report.page.model import clipped
 
 TASKS = {"generate", "edit", "describe", "complete"}
@@ -26,7 +27,12 @@ def evaluate_command(record: LanguageModelRecord) -> str:
     scenes = protocol.data_sha256 is None
     if not scenes:
         place = protocol.data if protocol.split == "given" else f"{protocol.data}/{protocol.split}"
-        words += ["--data", clipped(place), *(word for text in protocol.captions for word in ("--captions", clipped(text)))]
+        drawn = re.fullmatch(r"scenes([/:].*)?", place) is not None  # which are given as an export: by name other scenes are asked for
+        words += [
+            "--data",
+            "EXPORT" if drawn else clipped(placed(place)),
+            *(word for text in protocol.captions for word in ("--captions", clipped(text))),
+        ]
     sampling = dict(protocol.sampling)
     if "edit_guidance" in sampling:  # nobody chose guidance: drawing has the model's own
         sampling.pop("guidance", None)
@@ -46,4 +52,5 @@ def evaluate_command(record: LanguageModelRecord) -> str:
         words += [word for task in protocol.tasks for word in ("--task", clipped(task))]
     digest = f" whose weights are {clipped(record.model.state_sha256[:8])}" if record.model.state_sha256 else ""
     images = "" if scenes else "; give the place of the data if it is another one"
+    images = f"; EXPORT is an export of {clipped(protocol.data)}" if "EXPORT" in words else images
     return f"{shlex.join([*words, '--out', OUT])}  # {name} is the folder of the model{digest}{images}"
