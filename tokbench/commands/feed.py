@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +26,7 @@ from tokbench.commands.console import (
     tiles,
     tokenizer_names,
     tokenizers_and_sets,
+    told_apart,
 )
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.formats import (
@@ -47,6 +48,10 @@ from tokbench.commands.values import choice, pixels, whole
 from tokbench.errors import TokbenchError
 from tokbench.ranks import leave_the_others, own_device
 from tokbench.report.words import counted
+
+if TYPE_CHECKING:
+    from tokbench.data.source import ImageSource
+    from tokbench.feed.job import ExportJob
 
 TOKENIZER, OUT = "Name, or module:Class", "Folder for the shards"
 """What is needed to encode: required, unless ``--from`` names an export."""
@@ -206,14 +211,16 @@ def verify(
     drop: DropOption = None,
     averages: AveragesOption = None,
     setting: SettingsOption = None,
-    data: Annotated[str | None, typer.Option("--data", help="Its images [default: those it names, where they are here].")] = None,
+    data: Annotated[
+        str | None, typer.Option("--data", callback=told_apart, help="Its images [default: those it names, where they are here].")
+    ] = None,
     device: DeviceOption = "cpu",
 ) -> None:
     """Check an export, also against its images; exit status 1 if something is wrong with it."""
     chosen = loading(weights, setting, drop, averages)
     from tokbench.data.open import open_source
     from tokbench.feed.audit import read_job
-    from tokbench.feed.origin import source_of, tokenizer_of
+    from tokbench.feed.origin import tokenizer_of
     from tokbench.feed.verify import VerifyOptions
     from tokbench.feed.verify import verify as verify_export
     from tokbench.tokenizers.zoo import load
@@ -228,7 +235,7 @@ def verify(
     missing = [option for option, given in (("-t", model), ("--data", source)) if given is None]
     try:
         model = tokenizer_of(job, device=device) if model is None else model
-        source = source_of(job) if source is None else source
+        source = _images(folder, job) if source is None else source
     except TokbenchError as error:
         say(f"not compared with images: {error}; give {' and '.join(missing)}")
     with progress(f"{folder}", 0) as advance:
@@ -245,3 +252,18 @@ def verify(
     )
     if not found.ok:
         raise typer.Exit(1)
+
+
+def _images(folder: Path, job: ExportJob) -> ImageSource:
+    """The images of an export by their name, and of a whole one also scenes that a stage of a language model drew."""
+    from tokbench.feed.dataset import TokenDataset
+    from tokbench.feed.origin import source_of
+    from tokbench.feed.summary import SUMMARY
+    from tokbench.lm.originals import originals_of
+
+    try:
+        return source_of(job)
+    except TokbenchError:
+        if not (folder / SUMMARY).is_file():
+            raise
+        return originals_of(TokenDataset(folder))

@@ -17,13 +17,13 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.label_rules import LabelRule
-from tokbench.feed.origin import source_of
 from tokbench.image_size import size_text
 from tokbench.images import UnreadableImage
 from tokbench.lm.image_model import Pixels
 from tokbench.lm.material import check_captions, is_encoded
 from tokbench.lm.mixture import check_data, words_of
 from tokbench.lm.model import LanguageModel
+from tokbench.lm.originals import originals_of
 from tokbench.lm.templates import Captioned, captioned, words_in
 from tokbench.records.protocol import Protocol, get_protocol
 
@@ -136,7 +136,7 @@ def _exported(data: TokenDataset, model: LanguageModel) -> RealImages:
     if data.job.views > 1:
         raise TokbenchError(f"{data.folder} holds views of images; give the images themselves")
     try:
-        source = source_of(data.job)
+        source = originals_of(data)
     except TokbenchError as error:
         raise TokbenchError(f"the images of {data.folder} are not at hand: {error}; run where they lie, or give them themselves") from error
     words = {item["id"]: words_of(item, data.label_names) for item in (data[row] for row in range(len(data)))}

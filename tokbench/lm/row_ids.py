@@ -7,7 +7,7 @@ from typing import Any
 
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.memmap import INDEX, open_rows
-from tokbench.feed.shards import read_columns
+from tokbench.feed.shards import DIGEST, read_columns
 
 
 def ids_of(data: TokenDataset) -> Iterator[str]:
@@ -18,6 +18,11 @@ def ids_of(data: TokenDataset) -> Iterator[str]:
 def captions_of(data: TokenDataset) -> Iterator[str | None]:
     """Read the captions of all rows, in order; nothing if the export has none."""
     return _column(data, "caption") if data.job.captions else iter(())
+
+
+def digests_of(data: TokenDataset) -> Iterator[bytes]:
+    """Read the digests of what all rows were made from, in order."""
+    return _column(data, DIGEST)
 
 
 def _column(data: TokenDataset, name: str) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
 
@@ -71,7 +71,11 @@ class StageScenes(ImageSource):
 
     def raw_digest(self, index: int) -> bytes:
         """Digest of the rule, the name and the rendering."""
-        return hashlib.sha256(f"{SCENE_RULE}:{self.ids[index]}:{self._bad(index)}".encode()).digest()
+        return _digest(self.ids[index], bad=self._bad(index))
+
+    def group(self, index: int) -> str:
+        """The images of an edit are alike."""
+        return _whole(self.ids[index])
 
     def caption(self, index: int) -> str:
         """One of the wordings of the scene."""
@@ -101,8 +105,7 @@ class StageScenes(ImageSource):
 
     def _bad(self, index: int) -> bool:
         """Whether an image is rendered badly; the images of an edit are alike in that."""
-        number, part = self._places[index]
-        return _chance(f"quality {_name(number, None if part is None else 0)}") < self._low_quality
+        return _quality(self.ids[index]) < self._low_quality
 
 
 _OURS = (
@@ -123,6 +126,67 @@ def are_scenes(name: str, first: str) -> bool:
     """
     stage, ids, split, numbers = _OURS
     return bool((stage.fullmatch(name) and ids.fullmatch(first)) or (split.fullmatch(name) and numbers.fullmatch(first)))
+
+
+def numbers_of(name: str, ids: Iterable[str]) -> tuple[int, int, int] | None:
+    """Say which of the scenes of stages images are.
+
+    Args:
+        name: What their source is called.
+        ids: Ids of all of them.
+
+    Returns:
+        The number of the first, how many scenes there are, and how many edits; None if an image is none of these.
+    """
+    scenes, edits = list[int](), set[int]()
+    if name != StageScenes.name:
+        return None
+    for one in ids:
+        if not _OURS[1].fullmatch(one):
+            return None
+        kind, number = one.split("-")[:2]
+        if kind == "scene":
+            scenes.append(int(number))
+        else:
+            edits.add(int(number))
+    first = min([*scenes, *edits], default=0)
+    return first, len(scenes), len(edits)
+
+
+def share_of_bad(images: Iterable[tuple[str, bytes]]) -> float | None:
+    """The share of bad renderings that scenes were drawn with, or one that gives the same ones.
+
+    Args:
+        images: Ids, and digests as ``StageScenes.raw_digest`` has them.
+
+    Returns:
+        The share; None if an image was drawn by another rule.
+    """
+    worst, best = -1.0, 1.0
+    for name, digest in images:
+        if digest == _digest(name, bad=True):
+            worst = max(worst, _quality(name))
+        elif digest == _digest(name, bad=False):
+            best = min(best, _quality(name))
+        else:
+            return None
+    if worst < 0:
+        return 0.0
+    return best if worst < best else None
+
+
+def _digest(name: str, *, bad: bool) -> bytes:
+    return hashlib.sha256(f"{SCENE_RULE}:{name}:{bad}".encode()).digest()
+
+
+def _quality(name: str) -> float:
+    """The number that decides how an image is rendered; the images of an edit are alike in that."""
+    return _chance(f"quality {_whole(name)}")
+
+
+def _whole(name: str) -> str:
+    """The id of the first image of an edit, or that of the scene itself."""
+    return f"{name[:-1]}0" if name.startswith("edit-") else name
 
 
 def _scenes(edit: Edit) -> tuple[Scene, ...]:

@@ -12,7 +12,6 @@ from typing import Any
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
 from tokbench.feed.label_rules import LabelRule
-from tokbench.feed.origin import source_of
 from tokbench.feed.text_file import FileText
 from tokbench.files import made_folder, make_folder, write_text
 from tokbench.image_size import Size, size_text
@@ -24,6 +23,7 @@ from tokbench.lm.material import APART, SCENES, Material, check_captions, gather
 from tokbench.lm.mixture import Mixture, words_of
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.order import Order
+from tokbench.lm.originals import originals_of
 from tokbench.lm.preferences import PAIRS, Pairs, prepare
 from tokbench.lm.ranking import merge, rank
 from tokbench.lm.recipes import StageRecipe
@@ -349,6 +349,6 @@ class _Run:
 def _originals(data: TokenDataset) -> Any:
     """The images of an export, if they are at hand."""
     try:
-        return source_of(data.job)
+        return originals_of(data)
     except TokbenchError:
         return None
