@@ -67,6 +67,7 @@ BEFORE = {
     "no_name": ("class Bad(Metric):\n figures = (MINE,)\n update = Plain.update\n report = Plain.report", "names itself or its figures"),
     "odd_name": ("class Bad(Plain): name = 'a b'", "names itself or its figures ('a b', 'mine')"),
     "taken": ("class Bad(Plain): name = 'psnr'", "gives a figure 'psnr', which is a metric of tokbench"),
+    "a_column": ("class Bad(Plain): name = 'data'", "gives a figure 'data', which is a column of every table"),
     "taken_figure": (
         "class Bad(Plain): figures = (MINE, FigureInfo('usage', 'usage', '1', True, 'mine'))",
         "gives a figure 'usage'",

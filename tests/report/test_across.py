@@ -16,6 +16,7 @@ from tokbench.records.protocol import get_protocol
 from tokbench.records.record import MetricResult
 from tokbench.records.store import write_record
 from tokbench.report.across import counted_places, places_of, standings, subjects_of
+from tokbench.report.render import render
 from tokbench.report.tidy import tidy_tables, wide_table
 
 DIGESTS = {"photos/test": "e" * 64, "text": "1" * 64, "birds": "2" * 64}
@@ -288,3 +289,39 @@ def test_tables_need_a_figure(on):
     assert [table.title for table in tidy_tables(records, rows)] == ["2 tokenizers on 2 data sets"]
     with pytest.raises(TokbenchError, match="unknown figure 'speed'"):
         wide_table(records, rows, "speed")
+
+
+@pytest.mark.parametrize("name", ["mean", "mean_rank", "mean rank", "tokenizer", "best", "protocol and data"])
+def test_data_called_like_another_column_have_one_of_their_own(on, name, monkeypatch):
+    monkeypatch.setitem(DIGESTS, name, "3" * 64)
+    records, rows = apart([on("a/b"), on("c/d", better=1), on("a/b", name), on("c/d", name, better=1)])
+    table = wide_table(records, rows, "psnr", intervals=True)
+    assert [column.title for column in table.columns] == ["photos/test", f"{name} (data)", "mean", "mean rank"]
+    of = records[2].metrics["psnr"].value
+    (line, _) = csv.DictReader(io.StringIO(render([table], "csv")))
+    assert (line["tokenizer"], float(line[f"{name} (data)"])) == ("a/b", of)
+    assert line["protocol and data"] == table.title
+    assert float(line["mean"]) == pytest.approx((records[0].metrics["psnr"].value + of) / 2)
+    (values, _) = json.loads(render([table], "json"))[0]["rows"]
+    assert (values["tokenizer"], values[f"{name} (data)"]) == ("a/b", of)
+
+
+def test_no_column_stands_for_what_is_beside_another(on, monkeypatch):
+    monkeypatch.setitem(DIGESTS, "text_low", "3" * 64)
+    names = ("text_low", "text")
+    records, rows = apart([on(tokenizer, name) for name in names for tokenizer in ("a/b", "c/d")])
+    (line, _) = csv.DictReader(io.StringIO(render([wide_table(records, rows, "psnr", intervals=True)], "csv")))
+    assert float(line["text_low"]) == records[0].metrics["psnr"].value
+    assert float(line["text_2"]) == records[2].metrics["psnr"].value
+    assert float(line["text_2_low"]) == records[2].metrics["psnr"].interval.low
+
+
+def test_figures_of_others_leave_tidy_columns_as_they_are(on):
+    own = MetricResult(0.25, "1", True)
+    items = [
+        replace(item, record=replace(item.record, metrics={**item.record.metrics, "data": own, "n": own}))
+        for item in (on("a/b"), on("a/b", "text"))
+    ]
+    table = tidy_tables(*apart(items))[0]
+    line = next(csv.DictReader(io.StringIO(render([table], "csv"))))
+    assert (line["data"], line["n"], line["data_2"], line["n_2"]) == ("photos/test", "60", "0.25", "0.25")

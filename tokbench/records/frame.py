@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokbench.image_size import Size, size_text
+from tokbench.records.distinct import distinct
 from tokbench.records.naming import subject_label
 from tokbench.records.record import Record
 from tokbench.records.store import find_records
@@ -20,7 +21,8 @@ def frame(records: Record | str | Path | Iterable[Record | str | Path]) -> pd.Da
 
     Columns are ``tokenizer`` (with what is set in it), ``data``, ``size`` (side in pixels, or ``HxW``), ``n`` (images measured), ``seed`` and ``protocol``.
     Then come all figures by their keys, in the units of the record. Each is followed by the ends of its 95 % interval, ``KEY_low`` and
-    ``KEY_high``, where a record has one. What a record does not have is NaN.
+    ``KEY_high``, where a record has one. What a record does not have is NaN. A figure of others that is called like another column has a
+    number behind its key.
 
     Args:
         records: Records, files of records, or folders with records of runs; one of these or several.
@@ -33,26 +35,27 @@ def frame(records: Record | str | Path | Iterable[Record | str | Path]) -> pd.Da
     given = [records] if isinstance(records, Record | str | Path) else records
     found = [record for item in given for record in ([item] if isinstance(item, Record) else _read(Path(item)))]
     keys = list(dict.fromkeys(key for record in found for key in record.figures()))
-    columns = [name for key in keys for name in (key, *_ends(key) * any(record.interval(key) for record in found))]
-    return pd.DataFrame([_row(record) for record in found], columns=[*_WHAT, *columns])
+    ends = {key: _ENDS * any(record.interval(key) for record in found) for key in keys}
+    names = dict(zip(keys, distinct(list(ends.items()), WHAT), strict=True))
+    columns = [f"{names[key]}{end}" for key in keys for end in ("", *ends[key])]
+    return pd.DataFrame([_row(record, names) for record in found], columns=[*WHAT, *columns])
 
 
-_WHAT = ("tokenizer", "data", "size", "n", "seed", "protocol")
+WHAT = ("tokenizer", "data", "size", "n", "seed", "protocol")
+"""Columns that say what was measured, on what and how."""
+
+_ENDS = ("_low", "_high")
 
 
 def _read(place: Path) -> list[Record]:
     return [record for _, record in find_records([place])]
 
 
-def _ends(key: str) -> tuple[str, str]:
-    return f"{key}_low", f"{key}_high"
-
-
 def _size(size: Size) -> int | str:
     return size if isinstance(size, int) else size_text(size)
 
 
-def _row(record: Record) -> dict[str, Any]:
+def _row(record: Record, names: Mapping[str, str]) -> dict[str, Any]:
     protocol = record.protocol
     about = (
         subject_label(record.tokenizer),
@@ -62,8 +65,9 @@ def _row(record: Record) -> dict[str, Any]:
         protocol.seed,
         record.protocol_label,
     )
-    row: dict[str, Any] = dict(zip(_WHAT, about, strict=True)) | record.figures()
-    for key in record.figures():
+    row: dict[str, Any] = dict(zip(WHAT, about, strict=True))
+    for key, value in record.figures().items():
+        row[names[key]] = value
         if (interval := record.interval(key)) is not None:
-            row |= dict(zip(_ends(key), (interval.low, interval.high), strict=True))
+            row |= {f"{names[key]}{end}": value for end, value in zip(_ENDS, (interval.low, interval.high), strict=True)}
     return row

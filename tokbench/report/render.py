@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tokbench.configs import plain
 from tokbench.errors import unknown_name
 from tokbench.escapes import visible
+from tokbench.records.distinct import distinct
 from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK
 from tokbench.report.table import Cell, Column, Table
 from tokbench.report.training import JUDGE_MARK, TRAINED_MARK, UNKNOWN_MARK
@@ -38,6 +39,9 @@ TEXT_LIMIT = 400
 
 FORMULA = ("=", "+", "-", "@")
 """What a formula of a spreadsheet begins with."""
+
+WHERE = "protocol and data"
+"""What the titles of tables stand under in CSV."""
 
 BESIDE = ("low", "high", "exact", "best", "note")
 """What follows a column's key in the names of what stands beside its values."""
@@ -153,7 +157,19 @@ def _marked_down(text: str) -> str:
     return html.escape(shortened(text, TEXT_LIMIT), quote=False).replace("|", "\\|")
 
 
+def _told_apart(table: Table) -> Table:
+    """The same table with keys that are no name of its rows, of the table, or of what stands beside the values of another column."""
+    cells = list(zip(*(cells for _, cells in table.rows), strict=True)) or [()] * len(table.columns)
+    beside = [
+        dict.fromkeys(name.removeprefix(column.key) for cell in own for name in _beside(column, cell))
+        for column, own in zip(table.columns, cells, strict=True)
+    ]
+    keys = distinct([(column.key, ends) for column, ends in zip(table.columns, beside, strict=True)], (table.lead, WHERE, "best"))
+    return replace(table, columns=tuple(replace(column, key=key) for column, key in zip(table.columns, keys, strict=True)))
+
+
 def _csv(tables: Sequence[Table]) -> str:
+    tables = [_told_apart(table) for table in tables]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     found = [(column, cells[i]) for table in tables for _, cells in table.rows for i, column in enumerate(table.columns)]
@@ -162,12 +178,12 @@ def _csv(tables: Sequence[Table]) -> str:
     leads = dict.fromkeys(table.lead for table in tables)
     names = dict.fromkeys(name for key in keys for name in (key, *(f"{key}_{end}" for end in BESIDE)))
     columns = [name for name in names if name in keys or name in beside]
-    header = list(dict.fromkeys(["protocol and data", *leads, *columns]))  # a table may have as a column what heads the names of another
+    header = list(dict.fromkeys([WHERE, *leads, *columns]))  # a table may have as a column what heads the names of another
     if tables:
         writer.writerow(map(_csv_text, header))
     for table in tables:
         for name, cells in table.rows:
-            row: dict[str, Any] = {"protocol and data": table.title, table.lead: name}
+            row: dict[str, Any] = {WHERE: table.title, table.lead: name}
             for column, cell in zip(table.columns, cells, strict=True):
                 row |= {column.key: _value(column, cell)} | _beside(column, cell)
             writer.writerow([_csv_text(row.get(key)) for key in header])
@@ -255,7 +271,7 @@ def _tex(text: str) -> str:
 
 def _json(tables: Sequence[Table]) -> str:
     values = []
-    for table in tables:
+    for table in map(_told_apart, tables):
         rows = []
         for name, cells in table.rows:
             row: dict[str, Any] = {table.lead: name}

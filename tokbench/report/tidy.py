@@ -37,6 +37,9 @@ WHAT = (
 )
 """Columns that say what a row was measured on and how, as ``tokbench.frame`` has them."""
 
+OTHER_HEADINGS = ("tokenizer", "mean", "mean rank", "mean_rank", "best", "protocol and data")
+"""What stands over other columns of a table of one figure, as people and as machines read them."""
+
 APART_NOTE = "rows of different data or protocols do not compare; bold and marks are among the rows of one"
 RANK_NOTE = (
     "mean rank: 1 is the best on every data set; its interval resamples the images of each, the same for all tokenizers; bold: the best by "
@@ -135,7 +138,10 @@ def wide_table(records: Sequence[Record], rows: Sequence[Rows], key: str, *, int
     places, figure = places_of(records), figure_column(key, _results(records, key))
     columns = [
         replace(
-            figure, title=place.label, key=place.label, ranged=intervals and any(records[i].interval(key) for i in place.members.values())
+            figure,
+            title=_heading(place),
+            key=_heading(place),
+            ranged=intervals and any(records[i].interval(key) for i in place.members.values()),
         )
         for place in places
     ]
@@ -163,6 +169,11 @@ def wide_table(records: Sequence[Record], rows: Sequence[Rows], key: str, *, int
         tuple(lines),
         (*notes, *training_notes(records, [key]), *one_by_names([record.tokenizer for record in records])),
     )
+
+
+def _heading(place: Place) -> str:
+    """What a data set is called over its column, where it has not the name of another one."""
+    return f"{place.label} (data)" if place.label in OTHER_HEADINGS else place.label
 
 
 def _where(places: Sequence[Place], records: Sequence[Record]) -> str:

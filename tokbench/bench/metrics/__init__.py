@@ -18,6 +18,7 @@ from tokbench.configs import build, plain
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.plugins import hint, import_class
 from tokbench.records.figure_info import FigureInfo
+from tokbench.records.frame import WHAT
 from tokbench.records.protocol import Protocol
 
 
@@ -122,6 +123,8 @@ def _of_others(reference: str, known: dict[str, type[Metric]]) -> type[Metric]:
     clash = next((name for name in (given.name, *given.figure_names()) if taken.get(name, given) is not given), None)
     if clash is not None:
         raise TokbenchError(f"{reference} gives a figure {clash!r}, which is a metric of tokbench; choose another name")
+    if column := next((name for name in (given.name, *given.figure_names()) if name in WHAT), None):
+        raise TokbenchError(f"{reference} gives a figure {column!r}, which is a column of every table; choose another name")
     return given
 
 
