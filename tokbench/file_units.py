@@ -161,7 +161,7 @@ def _locked_draft(draft: Path) -> Iterator[None]:
             stack.enter_context(locked(draft / _LOCK))
         except FileNotFoundError as error:  # whoever tidied up took it for abandoned
             raise Busy(f"another process has just written into {draft.parent}; start again") from error
-        except OSError:
+        except BaseException:
             with suppress(OSError):
                 draft.rmdir()
             raise

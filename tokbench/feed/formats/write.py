@@ -19,7 +19,7 @@ from tokbench.feed.formats.streams import MEGATRON_SMALL, write_bin, write_datat
 from tokbench.feed.job import ExportJob
 from tokbench.feed.summary import Summary, read_summary
 from tokbench.feed.vocabulary_json import vocabulary_to_json
-from tokbench.file_units import atomic_folder
+from tokbench.file_units import atomic_folder, remove_abandoned_units
 from tokbench.json_files import parse_json
 
 logger = logging.getLogger(__name__)
@@ -64,6 +64,7 @@ def write_format(folder: str | Path, name: str, out: str | Path | None = None, *
     plan = _plan(summary.job, name, options)
     record, vocabulary = _record(plan, summary)
     if check_place(place, record):
+        remove_abandoned_units(Path(os.path.realpath(place)).parent)  # of one that was killed as it tidied up
         return place
     with atomic_folder(place) as draft:
         notes = plan.format.write(plan, ExportRows(folder, summary), draft)
