@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,10 +145,22 @@ def test_images_of_another_size_are_refused(painter: ImageModel) -> None:
 
 
 def test_counts_that_differ_are_refused(painter: ImageModel) -> None:
-    with pytest.raises(TokbenchError, match="there are 1 texts for 2 images; give one an image"):
+    with pytest.raises(TokbenchError, match="there is 1 text for 2 images; give one an image"):
         painter.edit(pixels(2), ["red"])
-    with pytest.raises(TokbenchError, match="there are 2 texts for 1 images"):
+    with pytest.raises(TokbenchError, match="there are 2 texts for 1 image"):
         painter.edit(pixels(2), ["red", "red"], first=pixels(1))
+
+
+def test_a_vocabulary_of_smaller_codebooks_is_refused_before_anything_is_drawn(
+    tiny: LanguageModel, patch_tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    """The network may have more ids than the vocabulary, so that the sizes alone do not tell."""
+    tiny.save(tmp_path / "model")
+    values = json.loads((tmp_path / "model" / "vocabulary.json").read_text())
+    (tmp_path / "model" / "vocabulary.json").write_text(json.dumps({**values, "codebook_sizes": [512]}))
+    message = r"do not fit together: the vocabulary is of codebooks of \(512,\) codes, those of patch/kmeans-1024 have \(1024,\)"
+    with pytest.raises(TokbenchError, match=message):
+        ImageModel.load(tmp_path / "model", tokenizer=patch_tokenizer)
 
 
 def test_codes_of_another_grid_are_refused(tiny: LanguageModel) -> None:

@@ -18,6 +18,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from tokbench.bench.microbatch import padded
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import decode_batch, encode_batch
 from tokbench.feed.origin import check_same_tokenizer, tokenizer_called
@@ -56,14 +57,17 @@ class ImageModel:
 
     Raises:
         TokbenchError: If the model was trained on codes of another tokenizer.
-        ValueError: If the model's images are not of the grid that the tokenizer gives them.
+        ValueError: If the model's images are not of the grid that the tokenizer gives them, or its vocabulary has other codebooks.
     """
 
     def __init__(self, model: LanguageModel, tokenizer: Tokenizer, *, precision: str = "fp32") -> None:
         check_same_tokenizer(tokenizer, model.identity)
         height, width = model.image_size
-        if tokenizer.layout(height, width).grid != model.grid:
+        layout, sizes = tokenizer.layout(height, width), model.vocabulary.codebook_sizes
+        if layout.grid != model.grid:
             raise ValueError(f"{tokenizer.name} makes no images of grid {model.grid} at {height}x{width} px")
+        if layout.codebook_sizes != sizes:
+            raise ValueError(f"the vocabulary is of codebooks of {sizes} codes, those of {tokenizer.name} have {layout.codebook_sizes}")
         self.model, self.tokenizer, self.precision = model, tokenizer, precision
         self._protocol = get_protocol(changes={"size": model.size, "precision": precision})
 
@@ -280,4 +284,6 @@ class ImageModel:
     def _check_counts(self, texts: Sequence[str], *shown: DiscreteTokens) -> None:
         for tokens in shown:
             if len(tokens) != len(texts):
-                raise TokbenchError(f"there are {len(texts)} texts for {len(tokens)} images; give one an image")
+                raise TokbenchError(
+                    f"there {'is' if len(texts) == 1 else 'are'} {counted(len(texts), 'text')} for {counted(len(tokens), 'image')}; give one an image"
+                )
