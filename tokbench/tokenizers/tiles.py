@@ -23,6 +23,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tokbench.allocator import give_back
 from tokbench.conduct import Misbehaved, blamed, layout_of, name_of, values_of
 from tokbench.errors import TokbenchError
 from tokbench.nn.autoencoder import Norm
@@ -140,12 +141,14 @@ def decode_tiles(tokenizer: Tokenizer, tokens: Tokens, tiling: Tiling) -> Float[
 
 def _encoded(tokenizer: Tokenizer, image: Float[Tensor, "3 h w"], seeds: list[int], places: list[Place]) -> Tokens:
     """Tokens of parts of an image, all of one size."""
+    give_back()  # what is kept of a tile lies between it, so that it would grow from tile to tile
     parts = [image[:, _pixels(rows, tokenizer.stride), _pixels(columns, tokenizer.stride)] for rows, columns in places]
     return tokenizer._encode(torch.stack(parts), seeds * len(parts))
 
 
 def _decoded(tokenizer: Tokenizer, tokens: Tokens, own: Tensor, places: list[Place]) -> Float[Tensor, "b 3 h2 w2"]:
     """Pixels of parts of a grid ``[H, W, K]``, all of one size."""
+    give_back()
     parts = torch.stack([own[rows, columns] for rows, columns in places])
     decoded: Tensor = tokenizer._decode(_with_values(tokens, parts), [])
     return decoded
