@@ -11,12 +11,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tokbench.records.correlation import RankCorrelation
 from tokbench.records.examples import Example
 from tokbench.records.record import MetricResult
 from tokbench.records.store import find_records
+from tokbench.report.beforehand import Source
+from tokbench.report.page.leading import leading
 from tokbench.report.page.model import Measured, arrange
 from tokbench.report.page.models import Evaluated
 from tokbench.report.page.render import Shown, models_section, probe_section, render_page
+from tokbench.report.telling import Pair, Study, Telling
 
 CHROMIUM = Path("/usr/bin/chromium")
 SWITCHES = [
@@ -547,6 +551,38 @@ def test_one_button_opens_and_closes_all_sections(opened, plain):
     assert closed.count() == 0
     page.evaluate("dispatchEvent(new Event('afterprint'))")
     assert page.evaluate("document.documentElement.scrollHeight") == before
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_figure_that_told_fits_and_can_be_read(opened, folder, make_record, make_probe, width, theme):
+    ranks = RankCorrelation(-0.94, -0.99, -0.17, -1.0, -0.9, 6, 0.02)
+    pair = Pair("probe_bits", Source("probe", "another", "0" * 64), "prompt_attributes", ranks)
+    telling = Telling((Study("scenes", "test", 500, 64, "time", (9_920, 41_344), tuple("abcdef"), 100, (pair,)),), own=True)
+    groups = arrange([make_record(f"family/{number}") for number in range(3)])
+    probes = [make_probe(f"family/{number % 2 * number}", 1500.0 + number, quantizer=f"{number}" * 200) for number in range(20)]
+    path = folder / "leading.html"
+    first = leading(telling, probes, groups)
+    path.write_text(render_page(groups, [None], extra=[probe_section(probes, groups)], leading=first), encoding="utf-8")
+    page = opened(path, as_is=True, viewport={"width": width, "height": 900}, color_scheme=theme)
+    block = page.locator("#leading")
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    assert width < 1000 or block.bounding_box()["height"] < 560
+    assert block.locator("tbody tr:visible").count() == 8
+    for selector in ("caption", ".who", ".cell .faint", ".notes li", ".hint", "small"):
+        colour, on = block.locator(selector).first.evaluate(
+            """e => { let b = e; while (getComputedStyle(b).backgroundColor === 'rgba(0, 0, 0, 0)') b = b.parentElement;
+               return [getComputedStyle(e).color, getComputedStyle(b).backgroundColor]; }"""
+        )
+        assert contrast(colour, on) >= 4.5, selector
+    block.locator("details summary").first.click()
+    assert block.locator("tbody tr:visible").count() == 20
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+    page.fill("#filter", "no such name")
+    assert block.locator("tbody tr:visible").count() == 20, "no table of the page has these tokenizers"
+    page.fill("#filter", "")
+    block.locator("a").first.click()
+    assert page.locator("#learnability details.fold").first.evaluate("e => e.open")
 
 
 @pytest.mark.parametrize("width", [1280, 390])
