@@ -218,7 +218,7 @@ def test_the_summary_is_held_against_the_shards(copy):
     whole = json.loads((folder / SUMMARY).read_text())
     for change, expected in (
         ({"rows": [4, 5, 4]}, "the shards hold 12 rows, .export.json says 13"),
-        ({"skipped": []}, "the shards name 1 skipped images, .export.json names 0 or others"),
+        ({"skipped": []}, "the shards name 1 skipped image, .export.json names 0 or others"),
         ({"data_digest": "0"}, "do not give the data digest"),
     ):
         (folder / SUMMARY).write_text(json.dumps(whole | change))
