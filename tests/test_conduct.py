@@ -319,7 +319,7 @@ def test_one_alone_that_cannot_be_loaded_is_a_mistake_before_the_work(module, to
     status, out, err = tokbench_cli("run", "-t", "bad:Bad", "--data", "missing")
     one_line(err, words)
     assert (status, out) == (2, "")
-    status, _, err = tokbench_cli("run", "-t", "bad:Bad", "-t", "bad:Bad")
+    status, _, err = tokbench_cli("run", "-t", "bad:Bad", "-t", "bad:Worse")
     assert (status, err.count("tokbench: cannot import 'bad'")) == (2, 2)
 
 

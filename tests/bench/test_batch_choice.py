@@ -79,7 +79,7 @@ def test_the_fastest_that_fits_is_chosen(most, seconds, chosen, tried):
     choice = choose_batch(tokenizer, SMALL, clock=Paced(tokenizer, seconds))
     assert choice.images == chosen
     assert tuple(choice.rates) == tried
-    assert str(choice).startswith(f"{chosen} images at once, of {tried[0]}: ")
+    assert str(choice).startswith(f"{chosen} image{'s' * (chosen > 1)} at once, of {tried[0]}: ")
 
 
 def test_what_does_not_fit_at_all_is_said_and_mistakes_are_named():

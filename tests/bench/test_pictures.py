@@ -169,12 +169,12 @@ def test_a_folder_called_text_is_found_at_its_place(folder, tmp_path):
     (tmp_path / "text").symlink_to(folder)
     evaluation = run(tokbench.load("pixel/rgb"), str(tmp_path / "text"), metrics=("psnr",))
     record = evaluation.record
-    assert record.data.name == "text"
+    assert record.data.name == "text (own images)"
     assert make_pictures([record], ["00.png"], data=(str(tmp_path / "text"),)).missing == (None,)
     (reason,) = make_pictures([record], ["00.png"]).missing
-    assert reason == "text gives 128 images, the record was measured on 12; name its images with --data"
+    assert reason == "the images of text (own images) do not come with the package; name them with --data"
     (reason,) = make_pictures([record], ["00.png"], data=("nowhere",)).missing
-    assert "text gives 128 images" in reason
+    assert "the images of text (own images) do not come with the package" in reason
     assert "; of --data: --data nowhere does not exist" in reason
 
 
