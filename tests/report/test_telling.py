@@ -167,6 +167,17 @@ def test_of_the_distance_of_drawings_less_is_better(models: Callable, make_probe
     assert "fd_efflite0" not in {pair.outcome for pair in study.pairs}
 
 
+def test_a_figure_that_most_tokenizers_have_in_common_leads_nowhere(models: Callable, make_probe: Callable) -> None:
+    made = models()
+    for shared, expected in ((3, ("probe_bits",)), (4, ())):
+        bits = [1900.0 - 100 * max(0, place - shared + 1) for place in range(6)]
+        (study,) = studies_of(made, [make_probe(name, value) for name, value in zip(NAMES, bits, strict=True)])
+        assert {pair.alike for pair in study.pairs} == {shared}
+        sure = tuple(replace(pair, ranks=replace(pair.ranks, low=-1, high=-0.5, chance=0.01)) for pair in study.pairs)
+        telling = Telling((replace(study, pairs=sure),), own=False)
+        assert (telling.found, telling.leading) == (("probe_bits",), expected)
+
+
 def test_figures_of_other_data_are_figures_of_their_own(models: Callable, make_probe: Callable) -> None:
     probes = [make_probe(name, 1900.0 - 100 * place) for place, name in enumerate(NAMES)]
     others = [replace(one, held_out=replace(one.held_out, digest="9" * 64)) for one in reversed(probes)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -54,12 +55,14 @@ class Pair:
         source: Where it is from.
         outcome: Key of the outcome.
         ranks: How they go together.
+        alike: Tokenizers at most that have the figure in common, to the last digit.
     """
 
     figure: str
     source: Source
     outcome: str
     ranks: RankCorrelation
+    alike: int = 1
 
     @property
     def more_is_better(self) -> bool:
@@ -144,6 +147,12 @@ class Telling:
 
     @property
     def leading(self) -> tuple[str, ...]:
+        """Those of ``found`` that order tokenizers: no more than half have one value in common."""
+        held = {pair.figure for pair in self.determined if 2 * pair.alike > pair.ranks.count}
+        return tuple(key for key in self.found if key not in held)
+
+    @property
+    def found(self) -> tuple[str, ...]:
         """Keys of the figures that told something, from those that told most outcomes, then from the strongest correlations."""
         sizes: dict[str, list[float]] = {figure.key: [] for figure in BEFOREHAND}
         for pair in self.determined:
@@ -169,7 +178,8 @@ def told(known: Sequence[Known], models: Sequence[tuple[LanguageModelRecord, Row
             continue
         for place, ranks in enumerate(rank_correlations(figures, [np.array(own) for own in values])):
             if ranks is not None:
-                pairs[place, outcome] = Pair(whole[place].figure.key, whole[place].source, outcome, ranks)
+                alike = Counter(figures[place]).most_common(1)[0][1]
+                pairs[place, outcome] = Pair(whole[place].figure.key, whole[place].source, outcome, ranks, alike)
     return [pairs[key] for key in sorted(pairs, key=lambda key: (key[0], [*OUTCOMES].index(key[1])))]
 
 

@@ -169,7 +169,7 @@ def _caveats(telling: Telling, key: str) -> list[str]:
     where = "this project's own study (docs/which-tokenizer.md)" if telling.own else "the models among these records"
     size = f"over no more than {counted(models, 'tokenizer')} and {_listed(asked)}"
     said = [f"This is from {where}, {size}: {found_words(telling)}."]
-    other = [other for other in telling.leading if other != key]
+    other = [other for other in telling.found if other != key]
     if other:
         told = [f"{FIGURE[one].info.title} ({_listed(_words(telling.determined, one))})" for one in other if one in FIGURE]
         said.append(f"Determined too: {'; '.join(told)}.")
