@@ -133,9 +133,9 @@ class Tokenizer(nn.Module, ABC):
         Args:
             size: Side of a tile in pixels, a multiple of the stride; None works without tiles.
             overlap: Pixels that neighbours share at least, a multiple of the stride; None takes a quarter of the side.
-            windows: Windows along each axis, together as large as a tile, and at most; they and a first pass over all tiles say of the image
-                what such layers ask. With 0 they see one tile alone. None takes 4 where a network of this package has such layers; those of
-                libraries are never told.
+            windows: Windows along each axis, together as large as a tile; as many such sets as cover the image say of it what such layers
+                ask. With 0 they see one tile alone. None takes 4 where a network of this package has such layers; those of libraries are
+                never told.
 
         Raises:
             TokbenchError: If the tokenizer does not work in tiles (``tileable``, a grid of two axes, a decoder without noise), or not in such.

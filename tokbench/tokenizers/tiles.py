@@ -3,8 +3,7 @@
     image -> overlapping tiles -> encode each -> the tokens of each tile's middle -> one grid, as of the whole image
     tokens -> overlapping tiles -> decode each -> faded into each other -> image
 
-Before the tiles of an image come windows spread over it, and the tiles themselves for a first time. They tell layers that look at all of a map
-what a tile does not show, see ``tokbench.nn.whole``.
+Before the tiles of an image come windows spread over it, which tell layers that look at all of a map what a tile does not show.
 
 Memory follows the size of a tile: nothing else is as large as the image but the image itself and its tokens.
 """
@@ -23,11 +22,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tokbench.allocator import give_back
 from tokbench.conduct import Misbehaved, blamed, layout_of, name_of, values_of
 from tokbench.errors import TokbenchError
 from tokbench.nn.autoencoder import Norm
-from tokbench.nn.whole import Heard, Pair, sketched, sketching
+from tokbench.nn.whole import joined, sketched, sketching
 from tokbench.tokenizers.tiling import Span, Tiling
 from tokbench.tokens import DiscreteTokens, Tokens
 
@@ -122,7 +120,7 @@ def decode_tiles(tokenizer: Tokenizer, tokens: Tokens, tiling: Tiling) -> Float[
     stride = tokenizer.stride
     height, width = tokens.grid
     values = values_of(tokens).unflatten(1, (height, width))
-    dtype: torch.dtype | None = None
+    pixels: Tensor | None = None
     found: Tensor | None = None
     for image in range(len(tokens)):
         look = partial(_decoded, tokenizer, tokens, values[image])
@@ -130,25 +128,22 @@ def decode_tiles(tokenizer: Tokenizer, tokens: Tokens, tiling: Tiling) -> Float[
             with told:
                 pixels = look([_place(rows, columns)])
             if found is None:
-                dtype, shape = pixels.dtype, (len(tokens), 3, height * stride, width * stride)
-                found = pixels.new_zeros(shape, dtype=torch.promote_types(dtype, torch.float32))
+                shape = (len(tokens), 3, height * stride, width * stride)
+                found = pixels.new_zeros(shape, dtype=torch.promote_types(pixels.dtype, torch.float32))
             weights = _weights(rows, stride)[:, None] * _weights(columns, stride)
             down, right = (_pixels(part, stride) for part in _place(rows, columns))
-            found[image, :, down, right].addcmul_(pixels[0].to(found.dtype), weights.to(found))
-            del pixels  # before the next tile is worked on
-    return tokenizer._decode(tokens, []) if found is None else found.to(dtype)
+            found[image, :, down, right] += pixels[0] * weights.to(found)
+    return tokenizer._decode(tokens, []) if pixels is None or found is None else found.to(pixels.dtype)
 
 
 def _encoded(tokenizer: Tokenizer, image: Float[Tensor, "3 h w"], seeds: list[int], places: list[Place]) -> Tokens:
     """Tokens of parts of an image, all of one size."""
-    give_back()  # what is kept of a tile lies between it, so that it would grow from tile to tile
     parts = [image[:, _pixels(rows, tokenizer.stride), _pixels(columns, tokenizer.stride)] for rows, columns in places]
     return tokenizer._encode(torch.stack(parts), seeds * len(parts))
 
 
 def _decoded(tokenizer: Tokenizer, tokens: Tokens, own: Tensor, places: list[Place]) -> Float[Tensor, "b 3 h2 w2"]:
     """Pixels of parts of a grid ``[H, W, K]``, all of one size."""
-    give_back()
     parts = torch.stack([own[rows, columns] for rows, columns in places])
     decoded: Tensor = tokenizer._decode(_with_values(tokens, parts), [])
     return decoded
@@ -170,44 +165,18 @@ def _tiles(
     if len(tiles) == 1 or not tiling.windows:
         yield from ((rows, columns, nullcontext()) for rows, columns in tiles)
         return
-    sights = list(product(tiling.sights(height, stride), tiling.sights(width, stride)))
-    places = [(slice(rows.start, rows.stop), slice(columns.start, columns.stop)) for rows, columns in sights]
-    edges = [_edges(rows, columns, grid) for rows, columns in sights]
-    own: list[Pair] = []
-    with sketching(edges, own=own) as entries:
-        look(places)
-    if any(layer[0].ndim == 1 for layer in own):  # attention alone has no moments to be wrong
-        heard = Heard()
-        for rows, columns in tiles:
-            size = rows.stop - rows.start, columns.stop - columns.start
-            hear = partial(heard.add, part=(_owned(rows), _owned(columns)), size=size)
-            with _told(entries, sights, rows, columns, grid, hear=hear):
-                look([_place(rows, columns)])
-        anchors, own = heard.anchors(own), []
-        with sketching(edges, anchors=anchors) as entries:
-            look(places)
-    yield from ((rows, columns, _told(entries, sights, rows, columns, grid)) for rows, columns in tiles)
-
-
-def _told(
-    entries: list[Pair],
-    sights: list[tuple[range, range]],
-    rows: Span,
-    columns: Span,
-    grid: tuple[int, int],
-    *,
-    hear: Callable[[int, Tensor, int], None] | None = None,
-) -> AbstractContextManager[None]:
-    """Within it, a tile is worked on as one of the whole image."""
-    outside = [number for number, sight in enumerate(sights) if not (_within(sight[0], rows) and _within(sight[1], columns))]
+    sets = [list(product(down, right)) for down, right in product(tiling.sights(height, stride), tiling.sights(width, stride))]
+    sketches = []
+    for windows in sets:
+        with sketching([_edges(rows, columns, grid) for rows, columns in windows]) as sketch:
+            look([(slice(rows.start, rows.stop), slice(columns.start, columns.stop)) for rows, columns in windows])
+        sketches.append(sketch)
+    entries, sights = joined(sketches), sets[len(sets) // 2]
     area = len(sights[0][0]) * len(sights[0][1])
-    rest = grid[0] * grid[1] - (rows.stop - rows.start) * (columns.stop - columns.start)
-    return sketched(entries, outside=outside, weight=rest / (area * max(len(outside), 1)), hear=hear)
-
-
-def _owned(span: Span) -> slice:
-    """The positions whose tokens are a tile's, counted within it."""
-    return slice(span.first - span.start, span.end - span.start)
+    for rows, columns in tiles:
+        outside = [number for number, sight in enumerate(sights) if not (_within(sight[0], rows) and _within(sight[1], columns))]
+        rest = height * width - (rows.stop - rows.start) * (columns.stop - columns.start)
+        yield rows, columns, sketched(entries, outside=outside, weight=rest / (area * max(len(outside), 1)))
 
 
 def _edges(rows: range, columns: range, grid: tuple[int, int]) -> tuple[bool, bool, bool, bool]:
