@@ -39,7 +39,7 @@ def test_an_export_says_how_images_were_cut_and_is_verified_so(tokbench_cli: Cal
     status, _, err = tokbench_cli(*words, *CUT)
     assert status == 0, err
     job = read_job(Path("tokens"))
-    assert job.preparation.tiling == Tiling(32, 8, windows=4)
+    assert job.preparation.tiling == Tiling(32, 8, windows=4, halfway=True)
     assert "tiling" not in job.tokenizer.config
     status, out, err = tokbench_cli("verify", "tokens")
     assert status == 0, out + err

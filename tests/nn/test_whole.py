@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -87,25 +89,66 @@ def test_a_window_counts_as_many_times_as_it_stands_for_places() -> None:
     torch.testing.assert_close(told, block(x)[:, :, :2], atol=1e-5, rtol=1e-5)
 
 
-def test_several_sets_of_windows_make_one_sketch() -> None:
-    x, keys = random_windows(), torch.randn(2, 1, 3, 4)
-    sketches = []
-    for part in x.chunk(3):
-        with whole.sketching() as entries:
-            whole.moments(part, 4)
-            whole.attend(keys, keys, keys)
-        sketches.append(entries)
-    (mean, variance), kept = whole.joined(sketches)
-    parts = x.double().unflatten(1, (4, -1))
-    torch.testing.assert_close(mean.double(), parts.mean(dim=(0, 2, 3, 4)), atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(variance.double(), parts.var(dim=(0, 2, 3, 4), correction=0), atol=1e-5, rtol=1e-5)
-    assert torch.equal(kept[0], keys)
+TILES = [(slice(0, 8), slice(0, 5)), (slice(0, 8), slice(3, 8)), (slice(4, 12), slice(0, 5)), (slice(4, 12), slice(3, 8))]
+"""Overlapping ones, and what belongs to each, counted within it."""
+OWNED = [(slice(0, 6), slice(0, 4)), (slice(0, 6), slice(1, 5)), (slice(2, 8), slice(0, 4)), (slice(2, 8), slice(1, 5))]
 
 
-def random_windows() -> Tensor:
-    """Six of them, pairs of which are unlike."""
-    x = torch.randn(6, 8, 5, 5, generator=torch.Generator().manual_seed(3))
-    return x * torch.tensor([1.0, 1, 2, 2, 3, 3])[:, None, None, None] + torch.tensor([0.0, 0, 1, 1, 5, 5])[:, None, None, None]
+def heard_of(network: nn.Module, x: Tensor, entries: list[whole.Pair]) -> whole.Heard:
+    heard = whole.Heard()
+    for (rows, columns), part in zip(TILES, OWNED, strict=True):
+        with whole.sketched(entries, outside=[], weight=0.0, hear=partial(heard.add, part=part, size=(8, 5))):
+            network(x[:, :, rows, columns])
+    return heard
+
+
+@torch.no_grad()
+def test_tiles_have_the_moments_of_the_whole_map_together() -> None:
+    norm, x, own = random(Norm(2, 8)), large_map(), list[whole.Pair]()
+    with whole.sketching(own=own) as entries:
+        norm(windows_of(x)[::3])  # two corners, of four that are unlike
+    assert torch.equal(entries[0][0], own[0][0])
+    (anchor,) = heard_of(norm, x, entries).anchors(own)
+    assert anchor is not None
+    parts = x.double().unflatten(1, (2, -1))
+    torch.testing.assert_close(anchor.all[0], parts.mean(dim=(0, 2, 3, 4)), atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(anchor.all[1], parts.var(dim=(0, 2, 3, 4), correction=0), atol=1e-5, rtol=1e-6)
+    assert not torch.allclose(own[0][1], anchor.all[1], rtol=0.1)
+
+
+@torch.no_grad()
+def test_what_windows_miss_is_made_up_for_in_every_layer() -> None:
+    network = nn.Sequential(*(random(ResBlock(8, 8, 4, local=True)) for _ in range(3)))
+    x = large_map() + 3 * torch.randn(1, 8, 12, 8, generator=torch.Generator().manual_seed(4))
+    with whole.sketching() as exact:
+        network(x)
+    own = list[whole.Pair]()
+    with whole.sketching(own=own) as entries:
+        network(windows_of(x)[::3])
+    with whole.sketching(anchors=heard_of(network, x, entries).anchors(own)) as better:
+        network(windows_of(x)[::3])
+
+    def errors(sketch: list[whole.Pair]) -> Tensor:
+        return torch.stack(
+            [((mean - told) / variance.sqrt()).abs().mean() for (mean, variance), (told, _) in zip(exact, sketch, strict=True)]
+        )
+
+    assert errors(better)[0] < 1e-6  # nothing before it was told wrong
+    assert errors(better).mean() < 0.3 * errors(entries).mean()
+
+
+def test_moments_move_as_those_of_windows_and_never_below_nothing() -> None:
+    def pair(mean: float, variance: float) -> whole.Pair:
+        return torch.tensor([mean]), torch.tensor([variance])
+
+    alike = whole.Anchor(pair(1.0, 4.0), pair(2.0, 3.0))
+    assert [value.item() for value in alike.moved(pair(2.5, 3.5))] == [1.5, 4.5]
+    contrasty = whole.Anchor(pair(0.0, 1.0), pair(0.0, 10.0))
+    assert contrasty.moved(pair(0.0, 0.0))[1].item() == 0.0
+    flat = whole.Anchor(pair(0.0, 1.0), pair(0.0, 0.0))
+    assert flat.moved(pair(0.0, 0.5))[1].item() == 1.5
+    black = whole.Anchor(pair(0.0, 0.0), pair(0.0, 0.0))
+    assert black.moved(pair(0.0, 0.0))[1].item() == 0.0
 
 
 @torch.no_grad()

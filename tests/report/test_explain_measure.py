@@ -230,9 +230,10 @@ def test_causes_that_cannot_be_changed_alone_are_refused(measured):
         wanted(Between(first, second), [], first, every=False)
 
 
+@pytest.mark.parametrize("halfway", [False, True])
 @pytest.mark.parametrize("windows", [0, 2])
-def test_tiles_are_cut_again_with_the_windows_of_the_record(windows):
-    tiled = tokbench.load("vqgan/tiny").tiled(32, windows=windows)
+def test_tiles_are_cut_again_as_those_of_the_record(windows, halfway):
+    tiled = tokbench.load("vqgan/tiny").tiled(32, windows=windows, halfway=halfway)
     again = Workshop((), (), device="cpu")._tokenizer(tokenizer_info(tiled))
     assert again.tiling == tiled.tiling
 

@@ -18,8 +18,10 @@ from tokbench.conduct import values_of
 from tokbench.data.photos import WholePhotos
 from tokbench.errors import TokbenchError
 from tokbench.images import to_float
+from tokbench.nn.autoencoder import Norm
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.plugins import import_class
+from tokbench.tokenizers import tiles
 from tokbench.tokenizers.family import Variant
 from tokbench.tokenizers.tiling import Tiling
 from tokbench.tokenizers.vae.model import VAE
@@ -187,20 +189,69 @@ def test_windows_bring_photos_nearer_to_what_trained_networks_make_of_the_whole(
     assert errors[None] < 0.6 * errors[0]
 
 
+ATTENDING = AutoencoderConfig(4, 16, (1, 2), 1, attn_resolutions=(16,), resolution=32, double_z=True, norm="rms", norm_groups=4)
+"""Places know of each other by convolutions, and by the attention of the lowest level and the middle."""
+
+
+def attending(**settings: object) -> VAE:
+    torch.manual_seed(0)
+    return VAE(VAEConfig(ATTENDING, embed_dim=4, **settings)).eval()  # type: ignore[arg-type]
+
+
+def test_what_attends_sees_the_whole_image() -> None:
+    model, images = attending(), four_corners(128)
+    whole = model.encode(images)
+    for tiled, near in ((model.tiled(64, overlap=32), True), (model.tiled(64, overlap=32, halfway=False), False)):
+        assert tiled.tiling in (Tiling(64, 32, halfway=True), Tiling(64, 32))
+        tokens, pixels = tiled.encode(images), tiled.decode(whole)
+        assert torch.allclose(values_of(tokens), values_of(whole), atol=1e-5) == near
+        assert torch.allclose(pixels, model.decode(whole), atol=1e-4) == near
+
+
+def test_noise_is_that_of_the_whole_image_where_only_the_first_half_is_in_tiles() -> None:
+    model, images = attending(posterior="sample"), photo(96, 128, images=2)
+    whole = values_of(model.encode(images, seeds=[5, 6]))
+    torch.testing.assert_close(values_of(model.tiled(64, overlap=32).encode(images, seeds=[5, 6])), whole, rtol=0, atol=1e-5)
+
+
+def test_a_map_halfway_that_is_too_large_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, images = attending(), photo(128, 64)
+    tiled, without = model.tiled(64, overlap=32), model.tiled(64, overlap=32, halfway=False)
+    values = 16 * 128 * 64 // 4  # of the map halfway in the encoder; the decoder's is of twice the rows, columns and channels
+    for most, encodes, decodes in (
+        (8 * values, True, True),
+        (8 * values - 1, True, False),
+        (values, True, False),
+        (values - 1, False, False),
+    ):
+        monkeypatch.setattr(tiles, "MOST", most / 64**2)
+        tokens = tiled.encode(images)
+        assert torch.equal(values_of(tokens), values_of(without.encode(images))) != encodes
+        assert torch.equal(tiled.decode(tokens), without.decode(tokens)) != decodes
+
+
 @pytest.mark.parametrize("positions", [17, 32, 65, 200])
-def test_sets_of_windows_are_alike_and_cover_an_axis_together(positions: int) -> None:
-    for tile, count in ((16, 2), (32, 2), (64, 4), (100, 4)):
-        sets = Tiling(4 * tile, 0, windows=4).sights(positions, 4)
+def test_windows_are_alike_and_spread_over_an_axis(positions: int) -> None:
+    for tile, count in ((16, 2), (32, 2), (64, 2), (100, 3), (130, 4)):
+        windows = Tiling(4 * tile, 0, windows=4).sights(positions, 4)
         if positions <= tile:
-            assert sets == ((range(positions),),)
+            assert windows == (range(positions),)
             continue
-        assert {len(windows) for windows in sets} == {count}
-        assert {len(window) for windows in sets for window in windows} == {tile // count}
-        seen = {place for windows in sets for window in windows for place in window}
-        assert seen <= set(range(positions))
-        assert len(seen) > positions - 2 * count  # but for what does not divide
-        for windows in sets:
-            assert all(after.start - before.start in (positions // count, positions // count + 1) for before, after in pairwise(windows))
+        assert {len(window) for window in windows} == {tile // count}
+        assert len(windows) == count
+        for number, window in enumerate(windows):
+            part = range(number * positions // count, (number + 1) * positions // count)
+            assert part.start <= window.start < window.stop <= part.stop
+            assert abs(window.start + window.stop - part.start - part.stop) <= 1  # in the middle
+
+
+def test_windows_and_tiles_are_looked_at_twice(near: Near) -> None:
+    """Windows that say what they see, tiles that say what all is, windows again, and then the tiles."""
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), Norm(2, 8))
+    near.down = nn.Sequential(model, nn.Conv2d(8, 5, 12, stride=4, padding=4))  # type: ignore[assignment]
+    near.tiled(32, overlap=0).encode(photo(64, 64))
+    tile, windows = (1, 3, 32, 32), (4, 3, 16, 16)
+    assert near.sizes == [windows, *[tile] * 4, windows, *[tile] * 4]
 
 
 def test_no_call_is_larger_than_one_tile_of_one_image(near: Near) -> None:
@@ -245,9 +296,9 @@ def test_the_copy_shares_weights_and_says_how_it_cuts() -> None:
     model = tokbench.load("vae/tiny")
     tiled = model.tiled(128)
     assert all(own is other for own, other in zip(model.parameters(), tiled.parameters(), strict=True))
-    assert (tiled.tiling, model.tiling, tiled.tiled(None).tiling) == (Tiling(128, 32, windows=4), None, None)
-    assert identity_of(tiled).config["tiling"] == {"size": 128, "overlap": 32, "windows": 4}
-    assert identity_of(tiled).settings == {"tiling.size": "128", "tiling.overlap": "32", "tiling.windows": "4"}
+    assert (tiled.tiling, model.tiling, tiled.tiled(None).tiling) == (Tiling(128, 32, windows=4, halfway=True), None, None)
+    assert identity_of(tiled).config["tiling"] == {"size": 128, "overlap": 32, "windows": 4, "halfway": True}
+    assert identity_of(tiled).settings == {"tiling.size": "128", "tiling.overlap": "32", "tiling.windows": "4", "tiling.halfway": "True"}
     assert "tiling" not in identity_of(model).config
     assert identity_of(tiled).state_sha256 == identity_of(model).state_sha256
 

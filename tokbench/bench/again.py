@@ -128,7 +128,8 @@ class Workshop:
         if changes:
             loaded = zoo.load(info.name, weights=weights, device=self.device, config=changes)
         if (tiling := info.config.get(TILING)) is not None:
-            loaded = loaded.tiled(tiling["size"], overlap=tiling["overlap"], windows=tiling.get("windows", 0))
+            told = {"windows": tiling.get("windows", 0), "halfway": tiling.get("halfway", False)}  # neither was there in earlier versions
+            loaded = loaded.tiled(tiling["size"], overlap=tiling["overlap"], **told)
         return loaded if info.config.get(KEPT) is None else loaded.keeping(info.config[KEPT])
 
     def _source(self, data: Record, protocol: Protocol) -> ImageSource:

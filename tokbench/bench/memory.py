@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import re
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import torch
 
+from tokbench.allocator import give_back
 from tokbench.records.speed_record import PeakMemory
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
@@ -55,8 +54,7 @@ def let_go(device: torch.device) -> None:
 def _settle() -> None:
     """Give back what nobody uses: kept by the allocator, it would hide how much the work asks for."""
     gc.collect()
-    with suppress(AttributeError, OSError):  # glibc has it
-        ctypes.CDLL(None).malloc_trim(0)
+    give_back()
 
 
 def _reset_peak() -> bool:

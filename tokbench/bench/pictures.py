@@ -162,14 +162,14 @@ def _tokenizer(record: Record, device: str) -> Tokenizer | Anchor:
             f"{info.name} was measured after {', '.join(info.config[CHANGED])} of it had been changed; it cannot be made again"
         )
     settings = flat(info.config)
-    kept, size, overlap, windows = (
-        settings.pop(key, None) for key in (KEPT, *(f"{TILING}.{what}" for what in ("size", "overlap", "windows")))
+    kept, size, overlap, windows, halfway = (
+        settings.pop(key, None) for key in (KEPT, *(f"{TILING}.{what}" for what in ("size", "overlap", "windows", "halfway")))
     )
     tokenizer = load(info.name, None, device, config=settings)
     if isinstance(kept, int):
         tokenizer = tokenizer.keeping(kept)
     if isinstance(size, int):
-        tokenizer = tokenizer.tiled(size, overlap=overlap, windows=windows or 0)
+        tokenizer = tokenizer.tiled(size, overlap=overlap, windows=windows or 0, halfway=bool(halfway))
     if tokenizer.weights_sha256 != info.weights_sha256:
         here, there = ((digest or "none")[:8] for digest in (tokenizer.weights_sha256, info.weights_sha256))
         raise TokbenchError(f"{info.name} was measured with the weights {there}, those that load here are {here}")

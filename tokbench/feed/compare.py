@@ -74,7 +74,10 @@ def compare(rows: Sequence[Kept], job: ExportJob, tokenizer: Tokenizer, source: 
         )
     if tokenizer.tiling != how.tiling:
         tiles = how.tiling
-        tokenizer = tokenizer.tiled(None) if tiles is None else tokenizer.tiled(tiles.size, overlap=tiles.overlap, windows=tiles.windows)
+        if tiles is None:
+            tokenizer = tokenizer.tiled(None)
+        else:
+            tokenizer = tokenizer.tiled(tiles.size, overlap=tiles.overlap, windows=tiles.windows, halfway=tiles.halfway)
     settings = {"size": how.size, "seed": how.seed, "precision": how.precision, "micro_batch": how.micro_batch}
     cut: dict[str, Any] = {"resize": how.resize, "crop": how.crop, "antialias": how.antialias}  # perhaps of an earlier version
     protocol = replace(get_protocol(changes=settings), **cut)

@@ -20,7 +20,8 @@ bytedance/1d-tokenizer ``modeling/modules/maskgit_vqgan.py``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import takewhile
 
 import torch
 import torch.nn.functional as F
@@ -217,6 +218,17 @@ class Level(nn.Module):
         return doubling_conv(x, self.upsample.conv) if isinstance(self.upsample, Upsample) else x
 
 
+def through(parts: Iterable[nn.Module], x: Float[Tensor, "b c h w"], *, in_strips: bool = False) -> Float[Tensor, "b d h2 w2"]:
+    """Take features through levels or blocks, one after another; with ``in_strips`` through levels as large maps go, see ``strips``."""
+    for part in parts:
+        if in_strips:
+            assert isinstance(part, Level)
+            x = part.infer(x)
+        else:
+            x = part(x)
+    return x
+
+
 class Middle(nn.Module):
     """Residual blocks ``block_1`` and so on at the lowest resolution, with attention after the first."""
 
@@ -248,7 +260,7 @@ class Middle(nn.Module):
         return x
 
 
-class Encoder(nn.Module):
+class Encoder(whole.Halved, nn.Module):
     """Image to features; the output has ``2 * z_channels`` channels with ``double_z``."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -273,23 +285,23 @@ class Encoder(nn.Module):
         pixels = haar(images, self.patch)
         if _takes_strips(self, pixels, scale=1):
             return self._infer(pixels)
-        x = self.conv_in(pixels)
-        for level in self.down:
-            x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        x = whole.halfway(lambda: through(self._halves[0], self.conv_in(pixels)))
+        return self.conv_out(F.silu(self.norm_out(self.mid(through(self._halves[1], x)))))
+
+    @property
+    def _halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """Levels before the first that attends, and the others."""
+        return _split(self.down)
 
     def _infer(self, pixels: Tensor) -> Tensor:
-        x = self.conv_in(_channels_last(pixels))
-        for level in self.down:
-            assert isinstance(level, Level)
-            x = level.infer(x)
-        x = self.mid.infer(x)
+        x = whole.halfway(lambda: through(self._halves[0], self.conv_in(_channels_last(pixels)), in_strips=True))
+        x = self.mid.infer(through(self._halves[1], _channels_last(x), in_strips=True))
         if self.conv_out.kernel_size == (1, 1):  # strips convolve 3x3
             return self.conv_out(F.silu(self.norm_out(x.contiguous())))
         return normed_conv(x, self.norm_out, self.conv_out).contiguous()
 
 
-class Decoder(nn.Module):
+class Decoder(whole.Halved, nn.Module):
     """Features to image; ``up.0`` is the highest resolution, as in the published files."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -314,16 +326,18 @@ class Decoder(nn.Module):
         """Decode features; values may leave [-1, 1]."""
         if _takes_strips(self, features, scale=self.scale):
             return from_haar(self._infer(features), self.patch)
-        x = self.mid(self.conv_in(features))
-        for level in reversed(self.up):
-            x = level(x)
-        return from_haar(self.conv_out(F.silu(self.norm_out(x))), self.patch)
+        x = whole.halfway(lambda: through(self._halves[0], self.mid(self.conv_in(features))))
+        return from_haar(self.conv_out(F.silu(self.norm_out(through(self._halves[1], x)))), self.patch)
+
+    @property
+    def _halves(self) -> tuple[list[nn.Module], list[nn.Module]]:
+        """Levels up to the last that attends, lowest resolution first, and the others."""
+        high, low = _split(self.up)
+        return low[::-1], high[::-1]
 
     def _infer(self, features: Tensor) -> Tensor:
-        x = self.mid.infer(self.conv_in(_channels_last(features)))
-        for level in reversed(self.up):
-            assert isinstance(level, Level)
-            x = level.infer(x)
+        x = whole.halfway(lambda: through(self._halves[0], self.mid.infer(self.conv_in(_channels_last(features))), in_strips=True))
+        x = through(self._halves[1], _channels_last(x), in_strips=True)
         return normed_conv(x, self.norm_out, self.conv_out).contiguous()
 
     @property
@@ -338,6 +352,12 @@ _LAYERS = frozenset(
         *(nn.Conv2d, nn.AvgPool2d, nn.ModuleList, nn.Identity),
     }
 )
+
+
+def _split(levels: nn.ModuleList) -> tuple[list[nn.Module], list[nn.Module]]:
+    """The levels before the first that attends, and the others."""
+    first = list(takewhile(lambda level: not len(getattr(level, "attn", ())), levels))
+    return first, list(levels)[len(first) :]
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -21,7 +21,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.nn.autoencoder import Middle, Norm
+from tokbench.nn import whole
+from tokbench.nn.autoencoder import Middle, Norm, through
 from tokbench.nn.configs import HunyuanNetworkConfig
 from tokbench.nn.shortcuts import Level, averaged, repeated
 
@@ -53,7 +54,7 @@ class _StepUp(nn.Module):
         return _unpacked(self.conv(x) + repeated(x, self.conv.out_channels))
 
 
-class HunyuanEncoder(nn.Module):
+class HunyuanEncoder(whole.Halved, nn.Module):
     """Image to mean and log-variance."""
 
     def __init__(self, config: HunyuanNetworkConfig) -> None:
@@ -70,14 +71,11 @@ class HunyuanEncoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z h2 w2"]:
         """Encode images in [-1, 1]."""
-        x = self.conv_in(images)
-        for level in self.down:
-            x = level(x)
-        x = self.mid(x)
+        x = self.mid(whole.halfway(lambda: through(self.down, self.conv_in(images))))
         return self.conv_out(F.silu(self.norm_out(x))) + averaged(x, self.conv_out.out_channels)
 
 
-class HunyuanDecoder(nn.Module):
+class HunyuanDecoder(whole.Halved, nn.Module):
     """Latents to image; ``up.0`` is the lowest resolution, as in the published file."""
 
     def __init__(self, config: HunyuanNetworkConfig) -> None:
@@ -94,7 +92,5 @@ class HunyuanDecoder(nn.Module):
 
     def forward(self, features: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 h2 w2"]:
         """Decode features; values may leave [-1, 1]."""
-        x = self.mid(self.conv_in(features) + repeated(features, self.conv_in.out_channels))
-        for level in self.up:
-            x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        x = whole.halfway(lambda: self.mid(self.conv_in(features) + repeated(features, self.conv_in.out_channels)))
+        return self.conv_out(F.silu(self.norm_out(through(self.up, x))))

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.nn import whole
-from tokbench.nn.autoencoder import Level, Norm, ResBlock
+from tokbench.nn.autoencoder import Level, Norm, ResBlock, through
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.nn.haar import from_haar, haar
 
@@ -59,7 +59,7 @@ def _halving(channels: int) -> nn.Conv2d:
     return nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
 
-class Encoder(nn.Module):
+class Encoder(whole.Halved, nn.Module):
     """Image to features; the output has ``2 * z_channels`` channels with ``double_z``."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -78,13 +78,12 @@ class Encoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z h2 w2"]:
         """Encode images in [-1, 1]."""
-        x = self.conv_in(haar(images, self.patch))
-        for part in (*self.down, *self.mid_block):
-            x = part(x)
+        x = whole.halfway(lambda: through(self.down, self.conv_in(haar(images, self.patch))))
+        x = through(self.mid_block, x)
         return self.conv_out(F.silu(self.norm_out(x)))
 
 
-class Decoder(nn.Module):
+class Decoder(whole.Halved, nn.Module):
     """Code to image; ``up.0`` is the highest resolution, as in the published files."""
 
     def __init__(self, config: AutoencoderConfig) -> None:
@@ -106,9 +105,7 @@ class Decoder(nn.Module):
 
     def forward(self, code: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 h2 w2"]:
         """Decode a code; values may leave [-1, 1]."""
-        x = self.conv_in(code)
-        for block in self.mid_block:
-            x = block(x)
+        x = whole.halfway(lambda: through(self.mid_block, self.conv_in(code)))
         for adapt, level in zip(reversed(self.adaptive), reversed(self.up), strict=True):
             x = level(adapt(x, code))
         return from_haar(self.conv_out(F.silu(self.norm_out(x))), self.patch)

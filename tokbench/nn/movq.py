@@ -255,7 +255,7 @@ class UpBlock(nn.Module):
         return x
 
 
-class Encoder(nn.Module):
+class Encoder(whole.Halved, nn.Module):
     """Image to features.
 
     Args:
@@ -278,13 +278,13 @@ class Encoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z 1 h2 w2"]:
         """Encode images in [-1, 1]."""
-        x = self.middle_block(self.down_block(self.conv_in(images)))
+        x = self.middle_block(whole.halfway(lambda: self.down_block(self.conv_in(images))))
         x = self.conv_out(F.silu(self.norm_out(x)))
         clip = x.unsqueeze(2).expand(-1, -1, self.frames, -1, -1)
         return self.time_res_stack(self.time_conv(clip))
 
 
-class Decoder(nn.Module):
+class Decoder(whole.Halved, nn.Module):
     """Latents and code vectors to image.
 
     Args:
@@ -315,6 +315,7 @@ class Decoder(nn.Module):
             Images; values may leave [-1, 1].
         """
         clips = self.time_conv(self.time_res_stack(torch.cat([latents, vectors])))
-        x, condition = clips[:, :, 0].chunk(2)
-        x = self.up_block(self.middle_block(self.conv_in(x), condition), condition)
+        drawn, condition = clips[:, :, 0].chunk(2)
+        x = whole.halfway(lambda: self.middle_block(self.conv_in(drawn), condition))
+        x = self.up_block(x, condition)
         return self.conv_out(F.silu(self.norm_out(x, condition)))

@@ -25,7 +25,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.nn.autoencoder import UNIT, Downsample, Middle, UnitNorm, Upsample
+from tokbench.nn import whole
+from tokbench.nn.autoencoder import UNIT, Downsample, Middle, UnitNorm, Upsample, through
 from tokbench.nn.configs import WanNetworkConfig
 from tokbench.nn.shortcuts import Level, after_nothing, averaged, repeated
 
@@ -42,7 +43,7 @@ def _grown(x: Tensor, *, channels: int, twice: bool) -> Tensor:
     return F.pixel_shuffle(frames[:, :, -1].flatten(1, 2), 2)
 
 
-class WanEncoder(nn.Module):
+class WanEncoder(whole.Halved, nn.Module):
     """Image to mean and log-variance, before the 1x1 convolution."""
 
     def __init__(self, config: WanNetworkConfig) -> None:
@@ -64,13 +65,12 @@ class WanEncoder(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b z h2 w2"]:
         """Encode images in [-1, 1]."""
-        x = self.conv_in(rearrange(images, "b c (h p) (w q) -> b (c q p) h w", p=self.patch, q=self.patch))
-        for level in self.down:
-            x = level(x)
+        pixels = rearrange(images, "b c (h p) (w q) -> b (c q p) h w", p=self.patch, q=self.patch)
+        x = whole.halfway(lambda: through(self.down, self.conv_in(pixels)))
         return self.conv_out(F.silu(self.norm_out(self.mid(x))))
 
 
-class WanDecoder(nn.Module):
+class WanDecoder(whole.Halved, nn.Module):
     """Latents, after the 1x1 convolution, to image; ``up.0`` is the highest resolution, as in ``tokbench.nn.autoencoder``."""
 
     def __init__(self, config: WanNetworkConfig) -> None:
@@ -94,8 +94,6 @@ class WanDecoder(nn.Module):
 
     def forward(self, features: Float[Tensor, "b z h w"]) -> Float[Tensor, "b 3 h2 w2"]:
         """Decode features; values may leave [-1, 1]."""
-        x = self.mid(self.conv_in(features))
-        for level in reversed(self.up):
-            x = level(x)
-        pixels = self.conv_out(F.silu(self.norm_out(x)))
+        x = whole.halfway(lambda: self.mid(self.conv_in(features)))
+        pixels = self.conv_out(F.silu(self.norm_out(through(reversed(self.up), x))))
         return rearrange(pixels, "b (c q p) h w -> b c (h p) (w q)", p=self.patch, q=self.patch)

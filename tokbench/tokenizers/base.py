@@ -122,26 +122,28 @@ class Tokenizer(nn.Module, ABC):
         kept.kept_length = length
         return kept
 
-    def tiled(self, size: int | None, *, overlap: int | None = None, windows: int | None = None) -> Tokenizer:
+    def tiled(self, size: int | None, *, overlap: int | None = None, windows: int | None = None, halfway: bool | None = None) -> Tokenizer:
         """Copy the tokenizer, weights shared, with an encode and a decode that work through large images tile by tile.
 
         Tokens lie on the grid of the whole image, whose layout does not change. Each tile of each image runs by itself, so that memory
-        follows the size of a tile. What looks at all of a map, attention and group normalisation, sees one tile, and windows of the whole
-        image beforehand. Tokens and pixels are then near those without tiles, not equal. They are the same ones where an image is no
-        larger than a tile.
+        follows the size of a tile. Layers that work on a network's smallest maps see the whole image. What looks at all of a larger map
+        sees one tile, and windows of the whole image beforehand. Tokens and pixels are then near those without tiles, not equal. They are
+        the same ones where an image is no larger than a tile.
 
         Args:
             size: Side of a tile in pixels, a multiple of the stride; None works without tiles.
             overlap: Pixels that neighbours share at least, a multiple of the stride; None takes a quarter of the side.
-            windows: Windows along each axis, together as large as a tile; as many such sets as cover the image say of it what such layers
-                ask. With 0 they see one tile alone. None takes 4 where a network of this package has such layers; those of libraries are
-                never told.
+            windows: Windows along each axis, together as large as a tile, and at most; they and a first pass over all tiles say of the image
+                what such layers ask. With 0 they see one tile alone. None takes 4 where a network of this package has such layers; those of
+                libraries are never told.
+            halfway: Whether the half of a network that works on its smallest maps sees the whole image, where these maps are small enough
+                for the memory of a tile. None takes that where a network of this package has halves.
 
         Raises:
             TokbenchError: If the tokenizer does not work in tiles (``tileable``, a grid of two axes, a decoder without noise), or not in such.
         """
         tiled = copy.copy(self)
-        tiled.tiling = None if size is None else tiling_for(self, size, overlap, windows)
+        tiled.tiling = None if size is None else tiling_for(self, size, overlap, windows, halfway)
         return tiled
 
     @torch.no_grad()

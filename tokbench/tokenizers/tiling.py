@@ -15,7 +15,7 @@ from itertools import pairwise
 
 from tokbench.configs import UNLESS_DEFAULT
 
-LEAST = 16
+LEAST = 32
 """Positions of a window along an axis, where a tile has so many for two."""
 
 
@@ -27,8 +27,9 @@ class Tiling:
         size: Side of a tile in pixels.
         overlap: Pixels that a tile shares with the next one, at least. Over the middle half of them one fades into the other; what lies
             outside of that half is there for what a network sees around a pixel.
-        windows: Windows along each axis, together as large as a tile, by sets of which layers that look at all of a map know of the rest of
-            it. With 0 they see one tile alone, as before there were any.
+        windows: Windows along each axis, together as large as a tile, by which layers that look at all of a map know of the rest of it. With
+            0 they see one tile alone, as before there were any.
+        halfway: Whether a network's half that works on its smallest maps sees the whole image, where these maps are small enough.
 
     Raises:
         ValueError: If the side is not positive, the overlap is negative or more than half of it, or windows are negative.
@@ -37,6 +38,7 @@ class Tiling:
     size: int
     overlap: int
     windows: int = field(default=0, metadata=UNLESS_DEFAULT)
+    halfway: bool = field(default=False, metadata=UNLESS_DEFAULT)
 
     def __post_init__(self) -> None:
         if self.windows < 0:
@@ -63,10 +65,9 @@ class Tiling:
             for start, (first, end) in zip(starts, pairwise(borders), strict=True)
         )
 
-    def sights(self, positions: int, stride: int) -> tuple[tuple[range, ...], ...]:
-        """Sets of windows along one axis, which cover it together; a single one where the axis is no longer than a tile.
+    def sights(self, positions: int, stride: int) -> tuple[range, ...]:
+        """Windows along one axis, each in the middle of one of equal parts of it; a single one where the axis is no longer than a tile.
 
-        Every set has a window in each of equal parts of the axis, at the same place of the part.
         They are fewer than ``windows`` where each had less than ``LEAST`` positions, whose edges would say too much.
 
         Args:
@@ -75,14 +76,12 @@ class Tiling:
         """
         tile = self.size // stride
         if positions <= tile:
-            return ((range(positions),),)
+            return (range(positions),)
         count = min(self.windows, max(2, tile // LEAST), tile)
         side = tile // count
-        sets = -(-positions // (count * side))
-        firsts = [number * (positions // count - side) // max(sets - 1, 1) for number in range(sets)]
-        return tuple(
-            tuple(range(start, start + side) for start in (part * positions // count + first for part in range(count))) for first in firsts
-        )
+        borders = [part * positions // count for part in range(count + 1)]
+        starts = [(before + after - side) // 2 for before, after in pairwise(borders)]
+        return tuple(range(start, start + side) for start in starts)
 
 
 @dataclass(frozen=True)

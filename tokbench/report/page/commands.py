@@ -289,7 +289,7 @@ def _subject(info: TokenizerInfo, remarks: list[str]) -> list[str]:
     words = ["-t", clipped(info.name)]
     if info.codec is None:
         for key, value in _changed_settings(info).items():
-            if key == "tiling.windows":  # follows from the network
+            if key in ("tiling.windows", "tiling.halfway"):  # follow from the network
                 continue
             words += [SETTINGS[key], clipped(value)] if key in SETTINGS else ["--set", f"{clipped(key)}={clipped(value)}"]
         if "changed" in info.config:
