@@ -151,8 +151,21 @@ def test_parts_that_do_not_fit_are_refused(run, tokbench_cli, tmp_path):
     index["facts"]["versions"]["numpy"] = "0.1"
     (three / INDEX).write_text(json.dumps(index))
     assert "are of two runs: versions.numpy is " in refused()
-    for path in (one, two, three):
-        index = json.loads((path / INDEX).read_text())
+    held = [(path / INDEX).read_text() for path in (one, two, three)]
+    for change, says in (
+        (lambda index: index["data"].update(images=10**12), "lacks 111111111110 of its 111111111112 chunks (6, 9, 12, 15, 18 and "),
+        (lambda index: index["data"].update(images=10**20), "no journal that can be read"),
+        (lambda index: index["facts"]["metrics"]["psnr"].update(settings=[]), "by other metrics: metrics.psnr.settings."),
+    ):
+        for path, text in zip((one, two, three), held, strict=True):
+            index = json.loads(text)
+            index["facts"]["versions"] = json.loads(held[0])["facts"]["versions"]
+            change(index)
+            (path / INDEX).write_text(json.dumps(index))
+        assert says in refused()
+    for path, text in zip((one, two, three), held, strict=True):
+        (path / INDEX).write_text(text)
+        index = json.loads(text)
         index["facts"]["versions"]["numpy"] = "0.1"
         (path / INDEX).write_text(json.dumps(index))
     assert "was measured by other packages: versions.numpy is 0.1 there" in refused()
@@ -253,6 +266,18 @@ def test_a_folder_that_has_grown_is_measured_where_it_is_new(run, pictures, monk
     status, _, err = run("--resume")
     assert status == 2
     assert "03.png of pictures is not the image it was when runs/" in first_line(err)
+
+
+def test_what_is_refused_stays_as_it_is(run, pictures, tokbench_cli, tmp_path):
+    for part in ("1/2", "2/2"):
+        assert run("--part", part)[0] == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*.*") if path.is_file()}
+    (pictures / "00.png").rename(tmp_path / "away.png")
+    status, _, err = run("--part", "1/2", "--resume")
+    assert status == 2
+    assert "holds '00.png', which is not among the images of pictures asked for now" in first_line(err)
+    assert before == {path: path.read_bytes() for path in (tmp_path / "runs").rglob("*.*") if path.is_file()}
+    assert tokbench_cli("merge", "runs")[0] == 0  # the parts still fit together
 
 
 def test_an_image_that_was_touched_since_is_looked_at(run, pictures, monkeypatch, tmp_path):
@@ -375,6 +400,24 @@ def test_images_are_saved_by_whoever_measures_them(run, monkeypatch, tmp_path):
     assert len(list((tmp_path / "images").rglob("*.png"))) == 24
 
 
+def test_images_that_do_not_lie_where_they_are_wanted_are_made_again(run, monkeypatch, tmp_path):
+    assert run("--save-images", "images", "--resume")[0] == 0
+    whole, measured = PreparedRun._chunk, []
+    monkeypatch.setattr(PreparedRun, "_chunk", lambda self, number, *rest: measured.append(number) or whole(self, number, *rest))
+    assert run("--save-images", "images", "--resume")[0] == 0
+    assert measured == []
+    assert run("--save-images", "others", "--resume")[0] == 0
+    assert measured == [0, 1, 2, 3, 4]
+    pictures = {folder: sorted(path.name for path in (tmp_path / folder).rglob("*.png")) for folder in ("images", "others")}
+    assert len(pictures["others"]) == 24
+    assert pictures["images"] == pictures["others"]
+    measured.clear()
+    next((tmp_path / "others").rglob("04.png")).unlink()
+    assert run("--save-images", "others", "--resume")[0] == 0
+    assert measured == [1]
+    assert len(list((tmp_path / "others").rglob("*.png"))) == 24
+
+
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"journal": 2}', '{"journal": 1, "part": "1/1", "facts": {}, "data": 3}', "[" * 9999])
 def test_a_journal_of_others_is_refused(content, run, tmp_path):
     folder = tmp_path / "runs" / "pixel-palette-512_tokbench-256+data=pictures+size=32.journal"
@@ -438,11 +481,12 @@ def test_a_metric_that_fails_at_an_image_has_one_reason_for_any_parts(run, tokbe
     monkeypatch.syspath_prepend(tmp_path)
     metrics = "psnr,counting_fails:Counting"
     assert run(metrics=metrics)[0] == 1
-    for part in ("1/2", "2/2"):
-        assert run("--part", part, metrics=metrics, out="parts")[0] == 0
+    line = "tokbench: pixel/palette-512: metric counting fails in update (ValueError: no); the others go on"
+    for words, fails in ((["--part", "1/2"], False), (["--part", "2/2"], True), (["--part", "2/2", "--resume"], True)):
+        status, _, err = run(*words, metrics=metrics, out="parts")
+        assert (status, line in err.splitlines()) == (int(fails), fails)  # the image lies in the second
     status, _, err = tokbench_cli("merge", "parts", "--metrics", "counting_fails:Counting")
     assert status == 1
-    line = "tokbench: pixel/palette-512: metric counting fails in update (ValueError: no); the others go on"
     assert line in err.splitlines()
     assert {name: text for name, (text, _) in records(tmp_path / "runs").items()} == {
         name: text for name, (text, _) in records(tmp_path / "parts").items()

@@ -110,6 +110,10 @@ class Failure:
     what: str
     why: str
 
+    def line(self, name: str) -> str:
+        """Say so of a metric of this name, whose run goes on."""
+        return f"metric {name} fails in {self.what} ({self.why}); the others go on"
+
 
 @dataclass(frozen=True)
 class ChunkFacts:

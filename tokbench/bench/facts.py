@@ -66,7 +66,7 @@ class DataFacts:
         passed_over_names: The first of them.
 
     Raises:
-        ValueError: If there are none.
+        ValueError: If there are none, or more than can be.
     """
 
     place: str
@@ -76,8 +76,8 @@ class DataFacts:
     passed_over_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.images < 1:
-            raise ValueError(f"a run has at least 1 image, got {self.images}")
+        if not 1 <= self.images < 2**63:
+            raise ValueError(f"a run has at least 1 image and fewer than 2**63, got {self.images}")
 
 
 def versions() -> dict[str, str]:

@@ -96,6 +96,14 @@ class Journal:
             where = f"{self.folder} lacks chunk {number}"
             raise TokbenchError(f"{where}; run the same command again with --resume, in a folder that all processes share") from error
 
+    def write_index(self) -> None:
+        """Say what the chunks are of.
+
+        Raises:
+            TokbenchError: If that cannot be written.
+        """
+        write_text(self.folder / INDEX, json.dumps({"journal": VERSION, **_values(self.index)}, indent=1, allow_nan=False) + "\n")
+
     def write(self, chunk: Chunk) -> None:
         """Keep a chunk.
 
@@ -126,6 +134,8 @@ def run_name(facts: RunFacts) -> str:
 def open_journal(out: Path, index: JournalIndex, *, resume: bool) -> Iterator[Journal]:
     """Open the journal of a run, and keep others out of it. One without a chunk goes at the end, unless it is a whole part.
 
+    One that is gone on with keeps its index until ``write_index``, as the run may be refused when its chunks are looked at.
+
     Args:
         out: Folder of the records; made if missing.
         index: What the run is of.
@@ -145,7 +155,7 @@ def open_journal(out: Path, index: JournalIndex, *, resume: bool) -> Iterator[Jo
                 logger.warning("%s held %d chunks of an earlier run, which are measured again; --resume goes on with them", folder, before)
             if not resume or not (folder / INDEX).is_file():
                 journal.clear()
-            write_text(folder / INDEX, json.dumps({"journal": VERSION, **_values(index)}, indent=1, allow_nan=False) + "\n")
+                journal.write_index()
             remove_abandoned(folder, set())
             ended = False
             try:

@@ -180,7 +180,7 @@ class Panel:
 
     def _drop(self, metric: Metric | type[Metric], failure: Failure) -> None:
         cls = class_of(metric)
-        self.failures.append(f"metric {cls.name} fails in {failure.what} ({failure.why}); the others go on")
+        self.failures.append(failure.line(cls.name))
         self._without(metric, f"it failed in {failure.what} ({failure.why})")
         self._active = [other for other in self._active if type(other) is not cls]
 

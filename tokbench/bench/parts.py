@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +140,8 @@ def merge_parts(
 
 def _reference_of(metrics: Mapping[str, Any]) -> str | None:
     """Name of the reference that metrics of a run compare with; None if none does."""
-    given = (identity.get("settings", {}).get("reference") for identity in metrics.values())
+    settings = (identity.get("settings") for identity in metrics.values())
+    given = (one.get("reference") for one in settings if isinstance(one, Mapping))
     return next((visible(str(one.get("name"))) for one in given if isinstance(one, Mapping)), None)
 
 
@@ -181,14 +183,17 @@ def _checked(name: str, journals: Sequence[Journal]) -> PartedRun:
 
 def _check_chunks(journal: Journal, count: int) -> None:
     """See that a part has its chunks, and no other."""
-    wanted, there = list(journal.index.part.chunks(count)), journal.numbers()
-    lacking = [str(number) for number in wanted if number not in set(there)]
+    wanted, there = journal.index.part.chunks(count), journal.numbers()
+    held = set(there)
+    lacking = len(wanted) - sum(number in wanted for number in held)
     if lacking:
+        first = islice((str(number) for number in wanted if number not in held), min(lacking, SHOWN))
+        more = f" and {lacking - SHOWN} more" if lacking > SHOWN else ""
         raise TokbenchError(
-            f"{journal.folder} lacks {len(lacking)} of its {len(wanted)} chunks ({_some(lacking)}); "
+            f"{journal.folder} lacks {lacking} of its {len(wanted)} chunks ({', '.join(first)}{more}); "
             "run that part again with --resume, then merge again"
         )
-    foreign = [str(number) for number in there if number not in set(wanted)]
+    foreign = [str(number) for number in there if number not in wanted]
     if foreign:
         raise TokbenchError(f"{journal.folder} holds chunk {_some(foreign)}, of other parts; run that part again without --resume")
 

@@ -54,6 +54,9 @@ class RunOptions:
         progress: Called after every micro-batch with images done and images in all.
         reference: What reconstructions are compared with beside their originals: statistics, a folder or images, as ``open_reference`` takes
             them; ``References`` are opened once for several runs.
+
+    Raises:
+        ValueError: If ``batch_size`` or ``workers`` is no whole number from 1 on.
     """
 
     batch_size: int = 64
@@ -64,6 +67,11 @@ class RunOptions:
     cache: bool = True
     progress: Progress = field(default=lambda done, total: None)
     reference: str | Path | References | None = None
+
+    def __post_init__(self) -> None:
+        for name, given in {"batch_size": self.batch_size, "workers": 1 if self.workers is None else self.workers}.items():
+            if type(given) is not int or given < 1:
+                raise ValueError(f"{name} must be a whole number from 1 on, got {given!r}")
 
 
 def _listing(source: ImageSource, indices: Sequence[int]) -> Listing:
@@ -182,6 +190,12 @@ class PreparedRun:
         if self.options.save_images is not None:
             folder = Path(self.options.save_images)
             self._saver = ImageSaver(folder, self.facts.tokenizer, self.protocol, self.source.name, list(self.listing.ids))
+
+    def has_saved(self, row: ImageRow) -> bool:
+        """Whether nothing of an image is to be written as a file, or that was done before and lies there still."""
+        if self._saver is None or row.source is None:
+            return True
+        return row.saved is not None and self._saver.has(row.id)
 
     def close_saver(self, saved: dict[str, tuple[str, str]]) -> None:
         """Write the indexes of the images written.

@@ -78,7 +78,7 @@ def _fits(facts: ChunkFacts, rows: tuple[ImageRow, ...], prepared: PreparedRun) 
     same = [(row.id, row.group) for row in rows] == list(
         zip(listing.ids[span.start : span.stop], listing.groups[span.start : span.stop], strict=True)
     )
-    return same and (prepared.options.save_images is None or all(row.saved is not None for row in rows if row.source is not None))
+    return same and all(map(prepared.has_saved, rows))
 
 
 def _can_be_read(prepared: PreparedRun, place: int) -> bool:

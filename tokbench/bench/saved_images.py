@@ -95,6 +95,10 @@ class ImageSaver:
             digests[name] = digest, _digest(after)
         return digests
 
+    def has(self, name: str) -> bool:
+        """Whether both images of an id lie there, as far as names tell."""
+        return all((self.folder / folder / self._names[name]).is_file() for folder in (ORIGINALS, self.own))
+
     def finish(self, digests: Mapping[str, tuple[str, str]]) -> None:
         """Write the indexes, once all images are there.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tokbench.bench.chunks import Part
+from tokbench.bench.chunks import Failure, Part
 from tokbench.bench.journal import Journal, JournalIndex, open_journal, read_index
 from tokbench.bench.merging import Evaluation, Merging
 from tokbench.bench.prepared import PreparedRun
@@ -37,6 +37,7 @@ class Shared:
         kept: Chunks that it found measured.
         evaluation: The record and its rows, where this process made it; None of parts, and of all processes but the first.
         path: The record's file.
+        failures: One line for every metric that failed in a part, in the first process; those of a whole run are in the evaluation.
     """
 
     folder: Path
@@ -44,6 +45,7 @@ class Shared:
     kept: int
     evaluation: Evaluation | None = None
     path: Path | None = None
+    failures: tuple[str, ...] = ()
 
 
 def measure(
@@ -90,17 +92,15 @@ def measure_all(
     if team.first:
         runs[0].open_saver()
     with ExitStack() as stack:
-        journals = [_opened(stack, run, out, part, resume, team) for run in runs]
-        if not team.first:
-            runs[0].open_saver()
-        works = [_Work(run, journal, part, team, resume=resume) for run, journal in zip(runs, journals, strict=True)]
+        works = [_begun(stack, run, out, part, resume, team, saves=run is runs[0]) for run in runs]
+        journals = [work.journal for work in works]
         mergings = [Merging(run.facts, run.data, run.panel) for run in runs] if part.whole and team.first else []
         with _saying_how_to_go_on(journals, len(part.chunks(len(runs[0].spans))), first=team.first):
             _do(works, team, mergings if team.alone else [])
             if not mergings:
                 for run in runs:
                     run.panel.leave()
-                return [work.done() for work in works]
+                return [replace(work.done(), failures=work.failures() if team.first else ()) for work in works]
             done = []
             for work, merging in zip(works, mergings, strict=True):
                 if not team.alone:
@@ -115,17 +115,22 @@ def measure_all(
         return done
 
 
-def _opened(stack: ExitStack, run: PreparedRun, out: Path, part: Part, resume: bool, team: Team) -> Journal:
-    """The journal of a run, which the first process opens and the others are told of."""
+def _begun(stack: ExitStack, run: PreparedRun, out: Path, part: Part, resume: bool, team: Team, *, saves: bool) -> _Work:
+    """This process's chunks of a run, in a journal that the first process opens and the others are told of."""
     index = JournalIndex(run.facts, run.data, part)
-    opened = stack.enter_context(open_journal(out, index, resume=resume)) if team.first else None
-    folder = Path(team.told(str(opened.folder) if opened is not None else ""))
+    first: _Work | None = None
+    if team.first:
+        first = _Work(run, stack.enter_context(open_journal(out, index, resume=resume)), part, team, resume=resume)
+        if resume and read_index(first.journal.folder) != index:
+            first.journal.write_index()  # not before its chunks were looked at: what is refused stays as it is
+    folder = Path(team.told(str(first.journal.folder) if first is not None else ""))
     if not folder.name.startswith(index.name):
         raise TokbenchError("the processes of this run are at different tokenizers; start it again with --resume")
-    if opened is None:
+    if first is None:
         _check_same_run(folder, index)
-        return Journal(folder, index)
-    return opened
+        if saves:
+            run.open_saver()
+    return first or _Work(run, Journal(folder, index), part, team, resume=resume)
 
 
 def _check_same_run(folder: Path, index: JournalIndex) -> None:
@@ -156,10 +161,18 @@ class _Work:
     """This process's chunks."""
 
     def __init__(self, prepared: PreparedRun, journal: Journal, part: Part, team: Team, *, resume: bool) -> None:
-        self.prepared, self.journal, self.team = prepared, journal, team
+        self.prepared, self.journal, self.part, self.team = prepared, journal, part, team
         self.mine = list(part.chunks(len(prepared.spans)))[team.ranks.rank :: team.ranks.world_size]
         self.kept = kept_chunks(journal, prepared, self.mine, first=team.first) if resume else set[int]()
         self.own: set[int] = set()
+
+    def failures(self) -> tuple[str, ...]:
+        """One line for every metric that failed in the part, whoever measured the chunk."""
+        found: dict[str, Failure] = {}
+        for number in self.part.chunks(len(self.prepared.spans)):
+            with suppress(FileNotFoundError):  # a folder of another machine may not show it yet
+                found = self.journal.rows(number)[0].failures | found
+        return (*self.prepared.panel.failures, *(failure.line(name) for name, failure in found.items()))
 
     def forget(self) -> None:
         """Remove what this process measured."""

@@ -232,6 +232,9 @@ class Bench:
         whole = len(self.setup.part.chunks(len(runs[0].spans)))
         for one in shared:
             say(f"{subject.name}: part {self.setup.part}, {whole} of {counted(len(runs[0].spans), 'chunk')}, in {one.folder}")
+            for failure in one.failures:
+                say(f"tokbench: {subject.name}: {failure}")
+            self.failed = self.failed or bool(one.failures)
         say(f"when all parts are there: tokbench merge {self.setup.out}")
 
     def _said(self, subject: Tokenizer | Anchor | GivenImages, evaluation: Evaluation, path: Path | None) -> Evaluation:
