@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import tarfile
 
 import numpy as np
@@ -84,6 +85,10 @@ def test_crops_ids_groups_and_digests(eyes, pictures):
     raw = hashlib.sha256((pictures / "a.png").read_bytes()).digest()
     assert digest == hashlib.sha256(raw + b"face-squares-1:(195, 183, 325, 313)").digest()
     assert len({source.raw_digest(index) for index in range(len(source))}) == len(source)
+    moment = max(file.stat().st_ctime for file in pictures.iterdir())
+    assert not any(source.changed_since(index, moment) for index in range(len(source)))
+    os.utime(pictures / "b.png", (moment + 9, moment + 9))
+    assert [source.changed_since(index, moment + 5) for index in range(len(source))] == [False, False, True, False]
 
 
 def test_small_faces_are_left_out_and_broken_pictures_are_named(eyes, pictures):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,19 @@ def test_what_save_to_disk_wrote(whole: bool, tmp_path: Path, picture: Picture, 
     assert level(source.read(0)) == 4
     with pytest.raises(UnreadableImage, match="no bytes"):
         source.read(1)
+
+
+def test_images_that_changed_are_looked_at(make: Callable[..., Path], tmp_path: Path, picture: Picture) -> None:
+    folder = tmp_path / "pictures" / "train"
+    folder.mkdir(parents=True)
+    for number in range(3):
+        (folder / f"{number}.png").write_bytes(picture(number))
+    source, stored = HubSource(str(tmp_path / "pictures")), HubSource(str(make(test=3)))
+    moment = time.time() + 5
+    assert not any(one.changed_since(index, moment) for one in (source, stored) for index in range(3))
+    os.utime(folder / "1.png", (moment + 9, moment + 9))
+    assert [source.changed_since(index, moment) for index in range(3)] == [False, True, False]
+    assert all(stored.changed_since(index, 0.0) for index in range(3))  # what the library has written
 
 
 def test_broken_images_surface_when_they_are_read(tmp_path: Path) -> None:

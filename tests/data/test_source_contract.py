@@ -119,10 +119,10 @@ def test_digests_are_of_the_stored_bytes(case: Case, source: ImageSource) -> Non
             assert (image.tobytes(), digest) == (source.read(index).tobytes(), source.raw_digest(index))
 
 
-def test_a_file_that_was_touched_is_told(case: Case, source: ImageSource) -> None:
-    now, stored = time.time(), not case.spec.startswith("hf:")  # the library copies what it reads
+def test_a_file_that_was_touched_is_told(source: ImageSource) -> None:
+    now = time.time()
     for index in range(len(source)):
-        assert source.changed_since(index, now - 3600) is stored
+        assert source.changed_since(index, now - 3600) is True  # of a data set what the library has written of it
         assert source.changed_since(index, now + 3600) is False
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -160,6 +161,25 @@ def test_a_row_without_bytes_is_unreadable(path: Path, picture: Picture, level: 
         with pytest.raises(UnreadableImage, match="no bytes are stored in this row"):
             source.raw_digest(index)
     assert level(source.read(2)) == 3
+
+
+@pytest.mark.parametrize("kind", ["paths", "structs", "some structs"])
+def test_a_file_that_a_row_names_is_looked_at_too(kind: str, path: Path, tmp_path: Path, picture: Picture) -> None:
+    names = [f"{number}.png" for number in range(6)]
+    for number, name in enumerate(names):
+        (tmp_path / name).write_bytes(picture(number))
+    structs = [{"bytes": picture(0) if kind == "some structs" and name in names[:3] else None, "path": name} for name in names]
+    cells = pa.array(structs, pa.struct([("bytes", pa.binary()), ("path", pa.string())]))
+    source = TableSource(write(path, {"image": names if kind == "paths" else cells}, row_group_size=3))
+    moment = max(max(file.stat().st_ctime, file.stat().st_mtime) for file in tmp_path.iterdir())
+    assert [source.changed_since(index, moment) for index in range(6)] == [False] * 6
+    os.utime(tmp_path / "4.png", (moment + 9, moment + 9))
+    os.utime(tmp_path / "1.png", (moment + 9, moment + 9))  # beside bytes that are stored it does not matter
+    assert [source.changed_since(index, moment + 5) for index in range(6)] == [False, kind != "some structs", False, False, True, False]
+    (tmp_path / "5.png").unlink()
+    assert source.changed_since(5, moment + 5)
+    os.utime(path, (moment + 9, moment + 9))
+    assert all(source.changed_since(index, moment + 5) for index in range(6))
 
 
 def test_no_rows(path: Path) -> None:

@@ -88,6 +88,10 @@ class FaceCrops(ImageSource):
         """The picture a face was cut from."""
         return self._pictures.ids[self._found[index].picture]
 
+    def changed_since(self, index: int, moment: float) -> bool:
+        """Whether the file of its picture was touched."""
+        return self._pictures.changed_since(self._found[index].picture, moment)
+
     def raw_digest(self, index: int) -> bytes:
         """Digest of the picture's own, the box and the rule."""
         cut = self._found[index]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.data.columns import AnnotatedRows, Classes, caption_column, class_names, label_column, unused_columns
-from tokbench.data.folder import no_images, read_file
+from tokbench.data.folder import no_images, read_file, touched_since
 from tokbench.data.table import KEY_COLUMN, image_bytes, image_column, is_image_struct, is_list, row_ids
 from tokbench.errors import TokbenchError, missing_extra
 from tokbench.images import UnreadableImage
@@ -67,6 +67,8 @@ class HubSource(AnnotatedRows):
         is_image = isinstance(data.features[column], datasets.Image)
         self._rows = data.cast_column(column, datasets.Image(decode=False)) if is_image else data
         self._column = column
+        self._files = [Path(file["filename"]) for file in data.cache_files]
+        self._stored = self._rows.with_format("arrow") if is_image_struct(self._rows.features.arrow_schema.field(column).type) else None
 
     def read_bytes(self, index: int) -> bytes:
         """Take one cell, or read the file it points to."""
@@ -79,6 +81,18 @@ class HubSource(AnnotatedRows):
         if isinstance(cell, dict) and cell.get("bytes") is None and cell.get("path"):
             return read_file(Path(cell["path"]))  # where the library has put it
         return image_bytes(cell, None)
+
+    def changed_since(self, index: int, moment: float) -> bool:
+        """Whether the library has written the data set anew, or the file was touched that a row names instead of holding an image."""
+        if any(touched_since(file, moment) for file in self._files):
+            return True
+        if self._stored is None:
+            return False
+        cell = self._stored[index].column(self._column)[0]  # of Arrow, so that no image is copied
+        if not cell.is_valid or cell["bytes"].is_valid or "path" not in cell:
+            return False
+        path = cell["path"].as_py()
+        return bool(path) and touched_since(Path(path), moment)
 
     def _caption(self, index: int) -> object:
         (value,) = self._captions[index].values()

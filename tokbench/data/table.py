@@ -76,21 +76,28 @@ class TableSource(AnnotatedRows):
             logger.warning("column %s of %s holds lists of images; the first of each is taken", self._column, path.name)
         self._images = _Cells(self._file, starts, self._column)
         self._captions = _Cells(self._file, starts, self._captions_in) if self._captions_in else None
+        self._paths = _Paths.of(self._file, starts, self._column, kind)
         self.ids = Names.of(row_ids(stored, metadata.num_rows))
 
     def release(self) -> None:
         """Close the file, and let go of the row groups that are kept."""
 
         def forget() -> None:
-            for cells in (self._images, self._captions):
+            for cells in (self._images, self._captions, self._paths):
                 if cells is not None:
                     cells.forget()
 
         self._file.close(forget)
 
     def changed_since(self, index: int, moment: float) -> bool:
-        """Whether the file with all of them was touched."""
-        return touched_since(self._path, moment)
+        """Whether the file with all of them was touched, or the one that a row names instead of holding an image."""
+        if self._paths is None or touched_since(self._path, moment):
+            return touched_since(self._path, moment)
+        try:
+            path = self._paths[index]
+            return path is not None and touched_since(_file_at(path, self._folder), moment)
+        except Exception:  # as above: its digest tells
+            return True
 
     def read_bytes(self, index: int) -> bytes:
         """Take one cell; its row group is kept until a cell of another one is read."""
@@ -181,6 +188,39 @@ class _Cells:
         return {**self.__dict__, "_kept": [], "_batches": None, "_end": 0}
 
 
+class _Paths(_Cells):
+    """The paths of files in a column; None of rows in a group in which every row holds its image."""
+
+    def __init__(self, file: PerProcess[Any], starts: Sequence[int], column: str, whole: Sequence[bool]) -> None:
+        super().__init__(file, starts, column)
+        self._whole = whole
+
+    @staticmethod
+    def of(file: PerProcess[Any], starts: Sequence[int], column: str, kind: pa.DataType) -> _Paths | None:
+        """Those of a column of paths, or of structs that have one; None of others, and of lists."""
+        if is_path(kind):
+            return _Paths(file, starts, column, [False] * len(starts))
+        if is_list(kind) or not is_image_struct(kind) or kind.get_field_index("path") < 0:
+            return None
+        with file.use() as opened:
+            metadata = opened.metadata
+            leaf = next(leaf for leaf in range(metadata.num_columns) if metadata.schema.column(leaf).path == f"{column}.bytes")
+            groups = (metadata.row_group(group) for group in range(metadata.num_row_groups))
+            return _Paths(file, starts, f"{column}.path", [_has_no_null(group.column(leaf)) for group in groups])
+
+    def __getitem__(self, index: int) -> Any:
+        if self._whole[bisect_right(self._starts, index) - 1]:
+            return None
+        cell = super().__getitem__(index)
+        return (cell.get("path") if isinstance(cell, Mapping) else cell) or ""
+
+
+def _has_no_null(column: Any) -> bool:
+    """Whether a column of a row group says that all its values are there."""
+    statistics = column.statistics
+    return statistics is not None and statistics.has_null_count and statistics.null_count == 0
+
+
 def _column_bytes(group: Any, column: str) -> int:
     parts = (group.column(number) for number in range(group.num_columns))
     return sum(part.total_uncompressed_size for part in parts if part.path_in_schema.partition(".")[0] == column)
@@ -207,6 +247,15 @@ def image_bytes(cell: Any, folder: Path | None) -> bytes:
         return cell
     if not isinstance(path, str) or not path or folder is None:
         raise UnreadableImage("no bytes are stored in this row")
+    return read_file(_file_at(path, folder))
+
+
+def _file_at(path: str, folder: Path) -> Path:
+    """The file that a row names.
+
+    Raises:
+        UnreadableImage: If its path leaves the folder.
+    """
     if PurePosixPath(path).is_absolute() or PureWindowsPath(path).is_absolute():
         raise UnreadableImage("no bytes are stored in this row, and its path is one of some machine's")
     try:
@@ -215,7 +264,7 @@ def image_bytes(cell: Any, folder: Path | None) -> bytes:
         raise UnreadableImage("its path is none that a file can have") from error
     if not place.is_relative_to(os.path.realpath(folder)):
         raise UnreadableImage("its path leads out of the table's folder")
-    return read_file(place)
+    return place
 
 
 def image_column(schema: pa.Schema, given: str) -> str:
