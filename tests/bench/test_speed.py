@@ -328,6 +328,19 @@ def test_events_stand_behind_the_call_that_is_not_timed_and_behind_the_last(monk
     assert log[-1] == "wait"
 
 
+@pytest.mark.skipif(not hasattr(torch.backends.cuda.matmul, "fp32_precision"), reason="this torch has one word for all")
+def test_settings_of_which_torch_gives_no_one_word_are_recorded_one_by_one() -> None:
+    products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn.conv
+    before = [one.fp32_precision for one in (products, convolutions)]
+    products.fp32_precision, convolutions.fp32_precision = "tf32", "ieee"
+    try:
+        settings = bench_speed._machine(torch.device("cpu"), ProcessorClock()).settings
+    finally:
+        products.fp32_precision, convolutions.fp32_precision = before
+    assert settings["float32_matmul_precision"].startswith("cuda tf32, mkldnn ")
+    assert settings["cudnn_allow_tf32"].startswith("conv ieee, rnn ")
+
+
 def test_peak_memory_counts_what_was_let_go_of() -> None:
     found = peak_memory(torch.device("cpu"), lambda: b"x" * (64 << 20))
     if found.process is None:

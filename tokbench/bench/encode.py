@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -37,9 +37,38 @@ def untimed(action: Callable[[], Any]) -> Any:
 
 @contextmanager
 def reproducible() -> Iterator[None]:
-    """Keep cuDNN from choosing algorithms by their speed, or rounding to TF32, within."""
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    """Keep cuDNN from choosing algorithms by their speed, and all else from rounding otherwise than the protocol says, within.
+
+    Products and convolutions stay in single precision whatever the program or a plug-in has allowed, and judges out of an autocast that is
+    on around them.
+    """
+    cudnn: Any = torch.backends.cudnn
+    with ExitStack() as stack:
+        for name, value in {"enabled": True, "benchmark": False, "deterministic": True}.items():
+            _within(stack, cudnn, name, value)
+        operators = _operators()
+        for operator in operators:
+            _within(stack, operator, "fp32_precision", "ieee")
+        if not operators:  # before torch 2.9, when one word was for all
+            _within(stack, cudnn, "allow_tf32", False)
+            stack.callback(torch.set_float32_matmul_precision, torch.get_float32_matmul_precision())
+            torch.set_float32_matmul_precision("highest")
+        for kind in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
+            stack.enter_context(torch.autocast(kind, enabled=False))
         yield
+
+
+def _operators() -> list[Any]:
+    """What torch can be told, one by one, to round to TF32 or bfloat16."""
+    rooms: Any = (torch.backends.cuda, torch.backends.cudnn, torch.backends.mkldnn)
+    found = [getattr(room, name, None) for room in rooms for name in ("matmul", "conv", "rnn")]
+    return [one for one in found if hasattr(one, "fp32_precision")]
+
+
+def _within(stack: ExitStack, place: Any, name: str, value: object) -> None:
+    """Set something until a stack is left."""
+    stack.callback(setattr, place, name, getattr(place, name))
+    setattr(place, name, value)
 
 
 def encode(

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from tokbench.bench.anchors import Anchor, parse_anchor
+from tokbench.bench.encode import reproducible
 from tokbench.bench.identity import CHANGED, KEPT, TILING, weights_digest
 from tokbench.bench.loader import Batch, LoadReport, choose, load_batches
 from tokbench.bench.observation import Listing
@@ -139,7 +140,7 @@ def _pictures(record: Record, batches: Sequence[Batch], device: str) -> dict[str
     """What a record's tokenizer makes of batches of as many images as it sees at once."""
     under_test = UnderTest(_tokenizer(record, device), record.protocol)
     made = {}
-    with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+    with reproducible():
         for batch in batches:
             observation = under_test.observe(batch, Listing(batch.ids, batch.groups))
             before, after = observation.tokens, None

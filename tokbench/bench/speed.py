@@ -6,10 +6,11 @@ import math
 import random
 import statistics
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -270,8 +271,16 @@ def _weights_bytes(tokenizer: Tokenizer) -> int:
 def _machine(device: torch.device, clock: Clock) -> SpeedMachine:
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else None
     settings = {
-        "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "cudnn_allow_tf32": torch.backends.cudnn.allow_tf32,
+        "float32_matmul_precision": _said(torch.get_float32_matmul_precision, {"cuda": "cuda.matmul", "mkldnn": "mkldnn.matmul"}),
+        "cudnn_allow_tf32": _said(lambda: torch.backends.cudnn.allow_tf32, {"conv": "cudnn.conv", "rnn": "cudnn.rnn"}),
         "cudnn_benchmark": torch.backends.cudnn.benchmark,
     }
     return SpeedMachine(str(device), name, torch.get_num_threads(), clock.name, settings)
+
+
+def _said(setting: Callable[[], Any], parts: Mapping[str, str]) -> Any:
+    """A setting of torch, which refuses to give one word where its newer settings differ between backends or operators."""
+    try:
+        return setting()
+    except RuntimeError:
+        return ", ".join(f"{name} {attrgetter(place)(torch.backends).fp32_precision}" for name, place in parts.items())
