@@ -16,7 +16,7 @@ from tokbench.commands.app import app as serve_app
 from tokbench.commands.cache import cache_app
 from tokbench.commands.compare import compare, diff, plot
 from tokbench.commands.console import say
-from tokbench.commands.errors import check_once, check_paths, in_words, is_group, is_usage_error, usage_error
+from tokbench.commands.errors import at_home, check_once, check_paths, in_words, is_group, is_usage_error, usage_error
 from tokbench.commands.explain import explain
 from tokbench.commands.feed import export, verify
 from tokbench.commands.lm import lm_app
@@ -76,11 +76,12 @@ def _status() -> int:
             return 0
         check_once(root, sys.argv[1:])
         check_paths(root, sys.argv[1:])
+        words = at_home(root, sys.argv[1:])
         with output():
-            if is_group(root, sys.argv[1:]):  # its help is the answer
-                root([*sys.argv[1:], "--help"], standalone_mode=False)
+            if is_group(root, words):  # its help is the answer
+                root([*words, "--help"], standalone_mode=False)
                 return 2
-            status = root(standalone_mode=False)
+            status = root(args=words, standalone_mode=False)
         if status == exit_status(signal.SIGINT):  # newer versions of typer make this of KeyboardInterrupt
             say(farewell(signal.SIGINT))
         return status or 0

@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import torch
 
+import tokbench
 from tokbench import cli
 from tokbench.commands.errors import in_words
 from tokbench.errors import TokbenchError, out_of_memory
@@ -157,6 +159,30 @@ def test_lack_of_memory_is_seen_through_other_errors():
 )
 def test_what_the_machine_lacks_is_worded(error, expected):
     assert expected in str(in_words(error, cli.root_command(), ["run"]))
+
+
+def test_home_is_meant_by_its_sign_where_no_shell_saw_it(tokbench_cli, folder, monkeypatch, tmp_path):
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    run = ["run", "-t", "pixel", "--data", folder, "--limit", "2", "--size", "32", "--metrics", "psnr"]
+    for words in (["--out=~/runs"], ["--out", "~/parts", "--part", "1/1"]):
+        status, _, err = tokbench_cli(*run, *words)
+        assert status == 0, err
+    export = ["export", "-t", "pixel/palette-512", "--data", folder, "--limit", "2", "--size", "32", "--out=~/tokens", "--as", "bin=~/bin"]
+    for words in (export, ["compare", "~/runs"], ["verify", "~/tokens"], ["report", "~/runs", "--images", "0", "--output=~/page.html"]):
+        status, _, err = tokbench_cli(*words)
+        assert status == 0, err
+    assert sorted(path.name for path in home.iterdir()) == ["bin", "page.html", "parts", "runs", "tokens"]
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.mark.parametrize("name", ["runs:1", "s3:", "file:x", "~"])
+def test_a_folder_of_a_name_that_libraries_take_for_an_address(name, tokbench_cli, folder, tmp_path):
+    record = tokbench.evaluate("pixel/rgb", folder, limit=2, size=32, metrics="psnr")
+    path = tokbench.write_record(record, {"psnr": {"a": 1.0}}, name)
+    assert path.parent == Path(name)
+    assert sorted(file.suffix for file in (tmp_path / name).iterdir()) == [".json", ".parquet"]
+    assert tokbench.read_rows(path.absolute()) == {"psnr": {"a": 1.0}}
 
 
 @pytest.mark.parametrize("error", [RuntimeError("of ours"), KeyError("x"), FileNotFoundError(2, "No such file"), AssertionError()])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -164,6 +165,33 @@ def check_paths(root: Any, words: Sequence[str]) -> None:
         if nothing and _of_path(parameter) and not WRITTEN & {*parameter.opts}:
             hint = f"See: {' '.join(path)} --help"
             raise TokbenchError(f"{_name(parameter)} takes a path, got ''; write . for the current folder. {hint}")
+
+
+def at_home(root: Any, words: Sequence[str]) -> list[str]:
+    """Expand ``~`` where a path begins with it: a shell leaves it alone behind an equals sign, and so do those who start no shell.
+
+    Args:
+        root: The command that was called.
+        words: What it was called with.
+
+    Returns:
+        The words to call it with.
+    """
+    _, command, given = _called(root, words)
+    options = {name: own for own in command.params if own.param_type_name == "option" and not own.is_flag for name in own.opts}
+    paths = any(own.param_type_name == "argument" and _of_path(own) for own in command.params)
+    found, asks = list(words[: len(words) - len(given)]), None
+    for word in given:
+        name, equals, value = word.partition("=")
+        if asks is not None:
+            found.append(os.path.expanduser(word) if _of_path(asks) else word)
+            asks = None
+        elif equals and name in options:
+            found.append(f"{name}={os.path.expanduser(value)}" if _of_path(options[name]) else word)
+        else:
+            asks = options.get(word)
+            found.append(os.path.expanduser(word) if paths and not word.startswith("-") else word)
+    return found
 
 
 def _of_path(parameter: Any) -> bool:

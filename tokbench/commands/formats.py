@@ -64,9 +64,9 @@ def read_places(given: list[str] | None) -> dict[str, Path | None]:
             raise TokbenchError(f"--as takes FORMAT or FORMAT=DIR, got {word!r}; name a folder, or leave = out")
         if name in places:
             raise TokbenchError(f"--as names {name} twice; name every format once")
-        places[name] = Path(place) if place else None
-        if place:
-            check_folder(Path(place), f"--as {name}")
+        folder = places[name] = Path(place).expanduser() if place else None
+        if folder is not None:
+            check_folder(folder, f"--as {name}")
     return places
 
 

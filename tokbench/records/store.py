@@ -84,7 +84,7 @@ def _write_rows(rows: Rows, path: Path) -> None:
 
     ids = sorted({image for column in rows.values() for image in column})
     table = {"id": ids} | {name: [column.get(image) for image in ids] for name, column in sorted(rows.items())}
-    pq.write_table(pa.table(table), path)
+    pq.write_table(pa.table(table), path.absolute())  # Arrow takes the name runs:1 for an address, and ~ for a home
 
 
 def read_rows(record: str | Path, *, images: int | None = None) -> dict[str, dict[str, float]]:
