@@ -1,13 +1,15 @@
 """The pass over the data: calibration, independence of how it is run, and what happens to bad input."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
 
 import tokbench
-from tokbench.bench.encode import image_seed
+from tokbench.bench.encode import image_seed, reproducible
 from tokbench.bench.runner import RunOptions, run
 from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
@@ -272,6 +274,76 @@ def test_names_strings_and_single_metrics_do(folder, tmp_path):
         tokbench.evaluate("pixel/rgb", folder, size=0)
     with pytest.raises(TokbenchError, match="unknown tokenizer 'pixl'"):
         tokbench.evaluate("pixl", folder)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"tokenizer": None}, "or a name; got a NoneType"),
+        ({"tokenizer": Noisy}, "or a name; got the class Noisy"),
+        ({"tokenizer": Path("pixel")}, "or a name; got a PosixPath"),
+        ({"protocol": "photos-64"}, "write tokbench.get_protocol(NAME)"),
+        ({"options": {"workers": 2}}, "got a dict"),
+        ({"metrics": ["psnr", 3]}, "metrics are names, those of others as module:Class, got 3"),
+    ],
+)
+def test_what_is_of_another_kind_is_refused_before_anything_is_read(arguments, says):
+    with pytest.raises(TokbenchError, match=re.escape(says)):
+        tokbench.evaluate(**{"tokenizer": "pixel/rgb", "data": "nothing", **arguments})
+
+
+@pytest.mark.parametrize("options", [{"workers": 0}, {"workers": -1}, {"workers": "2"}, {"workers": True}, {"batch_size": 0}])
+def test_options_are_whole_numbers(options):
+    with pytest.raises(ValueError, match="must be a whole number from 1 on, got "):
+        RunOptions(**options)
+
+
+def test_height_and_width_may_come_as_a_list(folder):
+    assert tokbench.evaluate("pixel/rgb", folder, size=[32, 64], metrics="psnr").protocol.size == (32, 64)
+
+
+@pytest.fixture
+def allowed_to_round():
+    """Products and convolutions may round to bfloat16 or TF32, as plug-ins and programs allow it; put back afterwards."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("medium")
+    yield
+    torch.set_float32_matmul_precision(before)
+
+
+def test_what_a_program_allows_around_a_run_changes_no_figure(folder, allowed_to_round):
+    def figures():
+        return tokbench.evaluate("vqgan", folder, limit=3, size=64, metrics="psnr,lpips,codebook").metrics
+
+    with torch.autocast("cpu", torch.bfloat16):
+        loose = figures()
+    assert torch.get_float32_matmul_precision() == "medium"
+    torch.set_float32_matmul_precision("highest")
+    assert loose == figures()
+
+
+def test_single_precision_is_kept_by_every_setting_of_torch(allowed_to_round):
+    cudnn, products = torch.backends.cudnn, torch.backends.cuda.matmul
+
+    def settings():
+        newer = [getattr(one, "fp32_precision", None) for one in (products, cudnn, torch.backends.mkldnn)]
+        return torch.get_float32_matmul_precision(), cudnn.benchmark, cudnn.deterministic, cudnn.enabled, newer
+
+    cudnn.benchmark = True
+    try:
+        before = settings()
+        with torch.autocast("cpu", torch.bfloat16), reproducible():
+            assert not torch.is_autocast_enabled("cpu")
+            assert (cudnn.benchmark, cudnn.deterministic, cudnn.enabled) == (False, True, True)
+            if hasattr(products, "fp32_precision"):
+                operators = (products, cudnn.conv, cudnn.rnn, torch.backends.mkldnn.matmul, torch.backends.mkldnn.conv)
+                assert {operator.fp32_precision for operator in operators} == {"ieee"}
+            else:
+                assert torch.get_float32_matmul_precision() == "highest"
+                assert not cudnn.allow_tf32
+        assert settings() == before
+    finally:
+        cudnn.benchmark = False
 
 
 def test_what_a_run_gives_is_written_and_read_by_public_names(folder, tmp_path):

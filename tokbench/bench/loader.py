@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
@@ -130,7 +131,7 @@ def readers(asked: int | None = None) -> int:
         return asked
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     beside = os.environ.get("LOCAL_WORLD_SIZE", "")
-    sharing = max(1, int(beside)) if beside.isascii() and beside.isdecimal() else 1
+    sharing = max(1, int(beside)) if re.fullmatch(r"[0-9]{1,9}", beside) else 1
     return max(1, min(cores // sharing, MOST_READERS))
 
 

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from tokbench.bench.anchors import Anchor, parse_anchor
 from tokbench.bench.defaults import default_protocol, image_size_of
@@ -82,9 +83,10 @@ def run(
     Returns:
         What ``tokbench.write_record`` writes: the record and its rows; and a line for every metric that failed.
     """
-    changes = {"size": size, "samples": limit, "seed": seed}
+    changes = {"size": tuple(size) if isinstance(size, list) else size, "samples": limit, "seed": seed}
     if isinstance(tokenizer, str):
         tokenizer = parse_anchor(tokenizer) or zoo.load(tokenizer)
+    _check_kinds(tokenizer, protocol, options)
     if protocol is None:
         place = DEFAULT_PLACE if isinstance(data, ImageSource) else str(data)
         protocol = default_protocol(place, image_size_of(tokenizer), changes)
@@ -130,6 +132,21 @@ def run_all(
     return [done[protocol] for protocol in protocols]
 
 
+def _check_kinds(tokenizer: Any, protocol: Any, options: Any) -> None:
+    """Refuse what is easily taken for another thing, before anything is read.
+
+    Raises:
+        TokbenchError: Naming what was given.
+    """
+    if not isinstance(tokenizer, Tokenizer | Anchor):
+        kind = f"the class {tokenizer.__name__}" if isinstance(tokenizer, type) else f"a {type(tokenizer).__name__}"
+        raise TokbenchError(f"tokenizer is what tokbench.load returns, an object of your own Tokenizer, or a name; got {kind}")
+    if not isinstance(protocol, Protocol | None):
+        raise TokbenchError(f"protocol is what tokbench.get_protocol returns, got {protocol!r}; write tokbench.get_protocol(NAME)")
+    if not isinstance(options, RunOptions | None):
+        raise TokbenchError(f"options are tokbench.RunOptions(workers=2), got a {type(options).__name__}")
+
+
 def metric_names(metrics: str | Sequence[str] | None) -> tuple[str, ...] | None:
     """Names of metrics, from what a user may write; None are those measured by default.
 
@@ -143,4 +160,9 @@ def metric_names(metrics: str | Sequence[str] | None) -> tuple[str, ...] | None:
                 f"--metrics takes names separated by commas, or all, such as --metrics psnr,lpips; got {metrics!r}; tokbench metrics lists them"
             )
         return found
-    return None if metrics is None else tuple(metrics)
+    if metrics is None:
+        return None
+    names = tuple(metrics)
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise TokbenchError(f"metrics are names, those of others as module:Class, got {wrong[0]!r}; tokbench metrics lists them")
+    return names
