@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from tokbench import signals
-from tokbench.signals import Ended, asked_to_end, ending_at_signals
+from tokbench.signals import Ended, asked_to_end, ending_at_signals, farewell
 
 SIGNALS = {signal.SIGINT: (130, "interrupted"), signal.SIGTERM: (143, "ended by SIGTERM"), signal.SIGHUP: (129, "ended by SIGHUP")}
 
@@ -112,3 +112,42 @@ def test_an_interrupt_while_modules_load_is_one_line(tmp_path):
     (tmp_path / "interrupting.py").write_text(FINDER)
     done = subprocess.run([sys.executable, "-c", LOADING, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "tokbench: interrupted\n")
+
+
+LEAVING = """
+import atexit, os, signal, sys, threading, time
+from tokbench import entry
+number, moment = getattr(signal, sys.argv.pop(1)), sys.argv.pop(1)
+
+class Held:
+    def __del__(self):  # while the interpreter takes its modules down
+        os.kill(os.getpid(), number)
+
+def late():
+    os.kill(os.getpid(), number)
+    time.sleep(60)  # as libraries that do not come to an end
+
+if moment == "modules":
+    sys.modules["tokbench.held"] = held = Held()
+else:
+    register = atexit.register
+    def registered(function, *rest):
+        found = register(function, *rest)
+        atexit.register = register
+        register(late)  # called before what was registered first
+        return found
+    atexit.register = registered
+entry.main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("moment", ["modules", "libraries"])
+def test_a_signal_while_the_interpreter_goes_leaves_the_status_or_is_one_line(number, moment):
+    words = [sys.executable, "-c", LEAVING, signal.Signals(number).name, moment, "--version"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.startswith("tokbench ")
+    if moment == "modules":
+        assert (done.returncode, done.stderr) == (0, "")
+    else:
+        assert (done.returncode, done.stderr) == (128 + number, f"{farewell(number)}\n")

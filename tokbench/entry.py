@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tokbench.signals import ending_at_signals
+from tokbench.signals import ending_the_process
 
 
 def main() -> None:
     """Load the command line and run it."""
-    with ending_at_signals():
+    with ending_the_process():
         from tokbench.cli import main as run
 
         run()

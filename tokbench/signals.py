@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -75,6 +76,33 @@ def asked_to_end(*, patient: bool = False) -> Iterator[Callable[[], int | None]]
 
     with _handled(note) as restore:
         yield lambda: asked
+
+
+@contextmanager
+def ending_the_process() -> Iterator[None]:
+    """As ``ending_at_signals``, for all that a process does: once the work within is over, there is nothing to end in order.
+
+    While threads and libraries are waited for at the end, a signal ends the process at once. Then the interpreter takes its modules down,
+    where no handler runs any more: signals are ignored there, as the output is whole and the status known.
+    """
+    atexit.register(_ignore)  # the first that is registered is called last
+    try:
+        with ending_at_signals():
+            yield
+    finally:
+        _set(lambda number, frame: end_now(number))
+
+
+def _ignore() -> None:
+    _set(signal.SIG_IGN)
+
+
+def _set(handler: Any) -> None:
+    """Handle signals in this way, where they are not ignored."""
+    with suppress(ValueError):  # not in the main thread
+        for number in ENDING:
+            if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                signal.signal(number, handler)
 
 
 class _Handler:
