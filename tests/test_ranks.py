@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from tokbench.commands.console import own_place
 from tokbench.errors import TokbenchError
 from tokbench.ranks import leave_the_others, own_device
 
@@ -26,6 +27,21 @@ SECOND = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
 )
 def test_each_process_takes_its_own_device(device: str, environment: dict[str, str], own: str) -> None:
     assert own_device(device, environment) == own
+
+
+@pytest.mark.parametrize(("device", "environment", "current"), [("cuda", SECOND, ["cuda:1"]), ("cuda", {}, []), ("cpu", SECOND, [])])
+def test_the_own_device_is_the_current_one(
+    device: str, environment: dict[str, str], current: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found: list[str] = []
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "SLURM_LOCALID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("tokbench.tokenizers.zoo.usable_device", str)  # there may be none here
+    monkeypatch.setattr("torch.cuda.set_device", found.append)
+    assert own_place(device) == (current or [device])[0]
+    assert found == current
 
 
 def test_one_device_for_all_is_refused() -> None:

@@ -147,6 +147,27 @@ def unsaid(text: str) -> None:
     """Print nothing, where another process says it."""
 
 
+def own_place(device: str) -> str:
+    """Name the device of this process among several, and make it the current one: code of others that says ``cuda`` means that.
+
+    Args:
+        device: What was asked for.
+
+    Raises:
+        TokbenchError: If several processes were to share one accelerator, or there is none of that number.
+    """
+    from tokbench.ranks import own_device
+
+    named = own_device(device)
+    if named != device:
+        import torch
+
+        from tokbench.tokenizers.zoo import usable_device
+
+        torch.cuda.set_device(usable_device(named))
+    return named
+
+
 def settings(pairs: list[str] | None) -> dict[str, object]:
     """Read what ``--set`` was given; of a key that is there twice the last value counts, as of other options.
 

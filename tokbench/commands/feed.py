@@ -21,6 +21,7 @@ from tokbench.commands.console import (
     WeightsOption,
     WorkersOption,
     loading,
+    own_place,
     progress,
     say,
     tiles,
@@ -46,7 +47,7 @@ from tokbench.commands.formats import (
 )
 from tokbench.commands.values import choice, pixels, whole
 from tokbench.errors import TokbenchError
-from tokbench.ranks import leave_the_others, own_device
+from tokbench.ranks import leave_the_others
 from tokbench.report.words import counted
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ def export(
             check_sizes(folders, protocol.size)
     source = None
     for name, folder in folders.items():
-        model = load(name, device=own_device(device), **loading(weights, setting, drop, averages))
+        model = load(name, device=own_place(device), **loading(weights, setting, drop, averages))
         model = model if cut is None else cut(model)
         source = open_source(data, size=protocol.size) if source is None else source
         with progress(model.name, len(source)) as advance:

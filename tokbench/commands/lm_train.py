@@ -17,6 +17,7 @@ from tokbench.commands.console import (
     bar,
     err,
     out,
+    own_place,
     say,
     settings,
     tokenizer_names,
@@ -91,10 +92,10 @@ def train(
     from tokbench.lm.build import LoraOptions
     from tokbench.lm.stages import StageOptions
     from tokbench.lm.training import Inputs, run_stage
-    from tokbench.ranks import own_device, ranks_from_environment
+    from tokbench.ranks import ranks_from_environment
     from tokbench.tokenizers.zoo import load
 
-    loaded = None if tokenizer is None else load(tokenizer, device=own_device(device))
+    loaded = None if tokenizer is None else load(tokenizer, device=own_place(device))
     inputs = Inputs(data, model, loaded, text, edits, halves, preferences, reward, labels, tuple(captions or ()), size)
     adapters = None if lora is None else LoraOptions(rank=lora, alpha=2 * lora)
     options = StageOptions(folder, device, resume, adapters, micro_batch, log_every, save_every)

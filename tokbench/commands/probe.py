@@ -24,6 +24,7 @@ from tokbench.commands.console import (
     loading,
     of_each,
     once,
+    own_place,
     progress,
     say,
     tokenizer_names,
@@ -106,7 +107,7 @@ def probe(
     from tokbench.feed.probe.run import probe as run_probe
     from tokbench.feed.probe.tokens import check_codes
     from tokbench.launch import joined
-    from tokbench.ranks import own_device, ranks_from_environment
+    from tokbench.ranks import ranks_from_environment
     from tokbench.records.probe_store import write_probe_record
     from tokbench.report.probe import probe_tables
     from tokbench.report.render import print_tables
@@ -117,7 +118,7 @@ def probe(
     options = ProbeOptions(labels=labels, coded_images=coded_images, stage=_stages(chosen.precision, device) if speaking else quiet)
 
     def loaded(name: str) -> list[Tokenizer]:
-        model = load(name, device=own_device(device), **asked)
+        model = load(name, device=own_place(device), **asked)
         check_codes(model, protocol)
         return [model]
 

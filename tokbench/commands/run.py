@@ -26,6 +26,7 @@ from tokbench.commands.console import (
     loading,
     of_each,
     once,
+    own_place,
     say,
     tiles,
     tokenizers_and_sets,
@@ -126,7 +127,6 @@ def run(
     from tokbench.bench.prepared import RunOptions
     from tokbench.bench.reference_opening import References
     from tokbench.bench.team import gathered
-    from tokbench.ranks import own_device
     from tokbench.tokenizers.sets import check_sizes, expand
 
     check_conditions(fail_if, metrics)  # before the run: mistakes show at once
@@ -174,7 +174,7 @@ def run(
         benches, done, failed = list[Bench](), list["Evaluation"](), False
         for names in rounds:
             try:  # before the data: mistakes show at once
-                subjects, wrong = _subjects(names, own_device(device), chosen, wanted, places, kept, cut)
+                subjects, wrong = _subjects(names, own_place(device), chosen, wanted, places, kept, cut)
             except TokbenchError as error:
                 if len(rounds) == 1:
                     raise

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tokbench.commands.compare import FailIfOption, GateReportOption, check_conditions, check_gate_report, print_measured
-from tokbench.commands.console import DeviceOption, ReferenceOption, WorkersOption, say, told_apart, unsaid
+from tokbench.commands.console import DeviceOption, ReferenceOption, WorkersOption, own_place, say, told_apart, unsaid
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.measuring import Bench, Setup, Wanted, check_whole
 from tokbench.commands.values import completing, pixels, whole
@@ -103,7 +103,7 @@ def score(
         )
         chosen = None if names is None else ",".join(names)
         bench = Bench(Setup(wanted, chosen, options, out_dir, asked, resume, team), place, alone=True)
-        called, where = as_called(after.name) if name is None else name, own_device(device)
+        called, where = as_called(after.name) if name is None else name, own_place(device)
         if unpaired:
             given = unpaired_images(after, rules, name=called, device=where)
         else:
