@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tokbench
+from tokbench import Tokenizer, TokenLayout
 from tokbench.bench.identity import config_of, identity_of, source_digest, weights_digest
 from tokbench.quantizers.fsq import FiniteScalarQuantizer
 from tokbench.quantizers.vq import VectorQuantizer
@@ -221,3 +222,23 @@ def test_the_source_of_a_plugin_and_of_its_bases_counts_and_its_place_does_not(t
     assert digest("d", SOURCE, base + "# more") != first
     assert config_of(tokbench.load("mine_source:Mine", config={"levels": 4})) == {"levels": 4}
     assert identity_of(tokbench.load("mine_source:Mine", config={"levels": 4})).settings == {"levels": "4"}
+
+
+class Bare(Tokenizer):
+    """Nothing to set, and nothing to learn."""
+
+    trained_with = ()
+
+    def layout(self, height: int, width: int) -> TokenLayout:
+        return TokenLayout((height, width), (height, width), channels=3)
+
+    def _encode(self, images, seeds):
+        raise NotImplementedError
+
+    def _decode(self, tokens, seeds):
+        raise NotImplementedError
+
+
+def test_a_class_that_has_nothing_to_set_has_an_empty_configuration():
+    info = identity_of(Bare())
+    assert (info.config, info.settings) == ({}, {})

@@ -94,7 +94,8 @@ def config_of(tokenizer: Tokenizer) -> dict[str, Any]:
     Modules that its class builds otherwise for this configuration stand under ``changed``, by their path: class, and for quantizers all
     settings. A plug-in is not built again to compare, which might read gigabytes; all its quantizers stand under ``quantizers``.
     """
-    config = plain(getattr(tokenizer, "config", {}))
+    own: Any = getattr(tokenizer, "config", None)  # a class that has nothing to set has none
+    config = {} if own is None else plain(own)
     config = config if isinstance(config, dict) else {"config": config}
     if tokenizer.kept_length is not None:
         config |= {KEPT: tokenizer.kept_length}
