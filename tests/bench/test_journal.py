@@ -450,10 +450,13 @@ class Counting(Metric):
         {keeps}
     def update(self, observation):
         self.seen += len(observation)
-        if {fails} in observation.places:
+        if {fails} in (*observation.places,):
             raise ValueError("no")
     def report(self):
         return {{"counting": Figure(float(self.seen))}}
+    def finish(self):
+        if {fails} == "finish":
+            raise ValueError("no")
 """
 
 
@@ -491,6 +494,19 @@ def test_a_metric_that_fails_at_an_image_has_one_reason_for_any_parts(run, tokbe
     assert {name: text for name, (text, _) in records(tmp_path / "runs").items()} == {
         name: text for name, (text, _) in records(tmp_path / "parts").items()
     }
+
+
+def test_a_metric_that_fails_after_the_last_image_is_named_in_every_part(run, tokbench_cli, monkeypatch, tmp_path):
+    keeps = 'self.add_state("seen", default=torch.tensor(0), dist_reduce_fx="sum")'
+    (tmp_path / "counting_ends.py").write_text(COUNTING.format(keeps=keeps, fails='"finish"'))
+    monkeypatch.syspath_prepend(tmp_path)
+    metrics = "psnr,counting_ends:Counting"
+    line = "tokbench: pixel/palette-512: metric counting fails in finish (ValueError: no); the others go on"
+    for part in ("1/2", "2/2"):
+        status, _, err = run("--part", part, metrics=metrics, out="parts")
+        assert (status, err.splitlines().count(line)) == (1, 1)
+    status, _, err = tokbench_cli("merge", "parts", "--metrics", "counting_ends:Counting")
+    assert (status, err.splitlines().count(line)) == (1, 1)
 
 
 @pytest.fixture

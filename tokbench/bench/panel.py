@@ -156,10 +156,15 @@ class Panel:
             books += own_books
         return dict(sorted(self._results.items())), rows, tuple(books)
 
-    def leave(self) -> None:
-        """Let metrics write their caches, where others read them."""
+    def leave(self) -> Mapping[str, Failure]:
+        """Let metrics write their caches, where others read them.
+
+        Returns:
+            Which failed in this process, by then or now.
+        """
         for metric in tuple(self._measuring):
             self._measure(metric, "finish", metric.finish)
+        return dict(self._broken)
 
     def _measure(self, metric: Metric, what: str, action: Callable[[], Any]) -> Any:
         """Let a metric do something with a chunk; what one that fails keeps of it does not count, and None is returned."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -98,9 +98,9 @@ def measure_all(
         with _saying_how_to_go_on(journals, len(part.chunks(len(runs[0].spans))), first=team.first):
             _do(works, team, mergings if team.alone else [])
             if not mergings:
-                for run in runs:
-                    run.panel.leave()
-                return [replace(work.done(), failures=work.failures() if team.first else ()) for work in works]
+                broken = [run.panel.leave() for run in runs]
+                said = [work.failures(own) if team.first else () for work, own in zip(works, broken, strict=True)]
+                return [replace(work.done(), failures=lines) for work, lines in zip(works, said, strict=True)]
             done = []
             for work, merging in zip(works, mergings, strict=True):
                 if not team.alone:
@@ -166,13 +166,13 @@ class _Work:
         self.kept = kept_chunks(journal, prepared, self.mine, first=team.first) if resume else set[int]()
         self.own: set[int] = set()
 
-    def failures(self) -> tuple[str, ...]:
-        """One line for every metric that failed in the part, whoever measured the chunk."""
+    def failures(self, own: Mapping[str, Failure]) -> tuple[str, ...]:
+        """One line for every metric that failed in the part, whoever measured the chunk, or in this process after the last."""
         found: dict[str, Failure] = {}
         for number in self.part.chunks(len(self.prepared.spans)):
             with suppress(FileNotFoundError):  # a folder of another machine may not show it yet
                 found = self.journal.rows(number)[0].failures | found
-        return (*self.prepared.panel.failures, *(failure.line(name) for name, failure in found.items()))
+        return (*self.prepared.panel.failures, *(failure.line(name) for name, failure in {**own, **found}.items()))
 
     def forget(self) -> None:
         """Remove what this process measured."""
