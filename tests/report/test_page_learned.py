@@ -25,7 +25,7 @@ def points(curve):
 
 def test_curves_are_in_per_cent_of_uniform_codes(make_probe):
     few, many = make_probe("vqvae/tiny"), make_probe("pixel/palette-512", scale=16)
-    learning, along = learned_plots([few, many], {})
+    learning, along = learned_plots([few, many])
     assert [curve.name for curve in learning.curves] == ["vqvae/tiny", "pixel/palette-512"]
     assert learning.curves[0].path == learning.curves[1].path  # both learn the same share, of 2,560 and of 40,960 bits
     assert "101.0 % of uniform codes at first, 73.3 % at last" in learning.curves[0].tip
@@ -35,16 +35,38 @@ def test_curves_are_in_per_cent_of_uniform_codes(make_probe):
     assert heights[:8] == [heights[0]] * 8
 
 
-def test_tokenizers_keep_their_colours_and_others_take_free_ones(make_probe):
-    looks = {"vqvae/tiny": (3, 2), "other/one": (0, 0)}
-    learning, _ = learned_plots([make_probe("vqvae/tiny"), make_probe("a/b"), make_probe("c/d")], looks)
-    assert [(curve.colour, curve.dash) for curve in learning.curves] == [(3, 2), (1, 1), (2, 2)]
-    assert len({curve.colour for curve in learned_plots([make_probe(f"a/{i}") for i in range(8)], {})[0].curves}) == 8
+def test_tokenizers_keep_their_colours_and_others_take_free_ones(make_record, make_probe):
+    def of(probe, item):
+        return replace(probe, tokenizer=item.record.tokenizer)
+
+    items = [make_record(name) for name in ("other/one", "other/two", "other/three", "vqvae/tiny")]
+    groups = arrange(items)
+    learning, _ = learned_plots([of(make_probe("vqvae/tiny"), items[3]), make_probe("a/b"), make_probe("c/d")], groups)
+    assert [(curve.colour, curve.dash) for curve in learning.curves] == [(3, 3), (4, 4), (5, 0)]
+    assert len({curve.colour for curve in learned_plots([make_probe(f"a/{i}") for i in range(8)])[0].curves}) == 8
+    crowd = [make_probe(f"a/{i}") for i in range(36)]
+    learning, _ = learned_plots([of(make_probe("vqvae/tiny"), items[3]), *crowd], groups)
+    assert len({(curve.colour, curve.dash) for curve in learning.curves}) == 37, "40 looks, 3 of which others have"
+
+
+def test_rungs_of_one_name_have_colours_of_their_own(make_record, make_probe):
+    item = make_record("vqvae/tiny")
+
+    def rung(place):
+        return replace(make_probe("vqvae/tiny"), tokenizer=replace(item.record.tokenizer, state_sha256=f"{place}" * 64))
+
+    first = replace(item, record=replace(item.record, tokenizer=rung(0).tokenizer))
+    for groups in ((), arrange([first])):
+        for plot in learned_plots([rung(0), rung(1), rung(2)], groups):
+            assert [curve.colour for curve in plot.curves] == [0, 1, 2]
+    again = [rung(0), rung(1), replace(rung(1), created="2027-01-02T00:00:00+00:00"), rung(2)]
+    learning, _ = learned_plots(again)
+    assert [curve.colour for curve in learning.curves] == [0, 1, 1, 2], "what is one has one colour"
 
 
 def test_what_does_not_compare_has_plots_of_its_own(make_probe):
     larger = replace(make_probe(), protocol=get_protocol(changes={"size": 128}))
-    assert [plot.title for plot in learned_plots([make_probe(), larger], {})] == [
+    assert [plot.title for plot in learned_plots([make_probe(), larger])] == [
         "Bits of held-out tokens while the probe learns, photos-64",
         "Bits along the sequence, photos-64",
         "Bits of held-out tokens while the probe learns, photos-64+size=128",
@@ -54,10 +76,10 @@ def test_what_does_not_compare_has_plots_of_its_own(make_probe):
 
 def test_missing_and_infinite_figures_leave_curves_out(make_probe):
     bare = replace(make_probe(), figures={"uniform_bits_per_image": MetricResult(reason="none")})
-    assert learned_plots([bare], {}) == []
+    assert learned_plots([bare]) == []
     odd = replace(make_probe(), by_position=(), curve=(CurvePoint(0, None, math.nan), CurvePoint(8, None, math.inf)))
-    assert learned_plots([odd], {}) == []
-    (learning, _) = learned_plots([odd, make_probe("a/b")], {})
+    assert learned_plots([odd]) == []
+    (learning, _) = learned_plots([odd, make_probe("a/b")])
     assert [curve.name for curve in learning.curves] == ["a/b"]
 
 

@@ -106,6 +106,14 @@ def test_what_does_not_compare_is_apart() -> None:
     assert again[0].names == ("a", "a #2", "a steps=3")
 
 
+def test_rungs_of_one_name_have_colours_of_their_own() -> None:
+    def rung(place: int) -> SpeedRecord:
+        return replace(made_up(), tokenizer=replace(made_up().tokenizer, state_sha256=f"{place}" * 64))
+
+    for plot in speed_curves([rung(0), rung(1), rung(2)]):
+        assert len({curve.colour for curve in plot.curves}) == 3
+
+
 def test_memory_of_cuda_is_shown_where_there_is_one() -> None:
     (table, *_) = speed_tables([made_up(device="cuda:0")])
     assert table.title == "encoding at 64 px, cuda:0 (some GPU), fp32"
@@ -161,7 +169,7 @@ def test_figures_that_no_axis_holds_are_left_out() -> None:
     row = SpeedRow(64, 1, "warm", "encode", "measured", 0.0, 1e300, Interval(0.0, float("inf"), "x"), memory=PeakMemory(0, 0))
     (section,) = speed_sections([replace(made_up(), rows=(row,))])
     assert throughput_plots(section) == memory_plots(section) == []
-    assert speed_curves([replace(made_up(), rows=(row,))], {}) == []
+    assert speed_curves([replace(made_up(), rows=(row,))]) == []
     speed_tables([replace(made_up(), rows=(row,))])
 
 

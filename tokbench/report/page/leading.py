@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tokbench.configs import plain
 from tokbench.records.probe_record import ProbeRecord
-from tokbench.records.record import TokenizerInfo
 from tokbench.report.beforehand import FIGURE, Beforehand, Holder, Source, measured_alike, sections_of, source_of
 from tokbench.report.page.answers import plays
 from tokbench.report.page.axes import fit_scale
 from tokbench.report.page.headings import headings
+from tokbench.report.page.looks import Look, looks_of
 from tokbench.report.page.matrix import LEFT, RIGHT, Strip
-from tokbench.report.page.model import COLOURS, SHAPES, Group, clipped
+from tokbench.report.page.model import Group, clipped
 from tokbench.report.table import Column, column_of
 from tokbench.report.telling import OUTCOMES, Pair, Study, Telling
 from tokbench.report.told_tables import found_words
@@ -26,15 +25,6 @@ SECTIONS = {"probe": "learnability", "prediction": "generation"}
 """Anchors of the sections that hold the figures; those of runs are in parts of their own."""
 
 VERBS = {"prompt_attributes": "draw", "edit_change": "edit", "description_attributes": "describe", "fd_efflite0": "draw"}
-
-
-@dataclass(frozen=True)
-class Look:
-    """How a tokenizer is drawn: the numbers of its colour and shape, as those of an entry."""
-
-    colour: int
-    shape: int
-    codec: None = None
 
 
 @dataclass(frozen=True)
@@ -198,7 +188,7 @@ def _rankings(
     else:
         for names, members in sections_of(records):
             if source_of(members[0]).kind == figure.kind:
-                looks = _looks([record.tokenizer for record in members], groups)
+                looks = looks_of([record.tokenizer for record in members], groups)
                 found.append(_ranking(figure, more, _title(members[0]), SECTIONS[figure.kind], studied, members, names, looks))
     return [one for one in found if one is not None]
 
@@ -237,30 +227,3 @@ def _ranking(
         lines.append(Line(name, detail, look, subject, Strip(column.write(value), x, bar, False, tip), interval))
     same = source_of(members[0]) in studied
     return Ranking(title, anchor, same, tuple(lines[:MOST_SHOWN]), tuple(lines[MOST_SHOWN:]), len(members) - len(measured))
-
-
-def _looks(infos: Sequence[TokenizerInfo], groups: Sequence[Group]) -> list[tuple[Look, int | None]]:
-    """Colours and shapes: those of the page where it has the tokenizer, else the first that are free."""
-    known = {entry.subject: entry for group in groups for entry in group.entries}
-    used = {entry.colour for entry in known.values() if entry.codec is None}
-    free = [colour for colour in range(COLOURS) if colour not in used] or [*range(COLOURS)]
-    found: list[tuple[Look, int | None]] = []
-    others = 0
-    for info in infos:
-        entry = next((entry for entry in known.values() if _is_one(entry.record.tokenizer, info)), None)
-        if entry is None:
-            found.append((Look(free[others % len(free)], (free[others % len(free)] + others // len(free)) % SHAPES), None))
-            others += 1
-        else:
-            found.append((Look(entry.colour, entry.shape), entry.subject))
-    return found
-
-
-def _is_one(one: TokenizerInfo, other: TokenizerInfo) -> bool:
-    """Whether two records of one name are of one tokenizer: by a digest that both know, else by the configuration."""
-    if one.name != other.name:
-        return False
-    for first, second in ((one.state_sha256, other.state_sha256), (one.weights_sha256, other.weights_sha256)):
-        if first is not None and second is not None:
-            return first == second
-    return plain(one.config) == plain(other.config)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tokbench.records.probe_record import ProbeRecord
 from tokbench.report.page.axes import Tick, fit_scale
-from tokbench.report.page.model import COLOURS, SHAPES, clipped
+from tokbench.report.page.looks import looks_of
+from tokbench.report.page.model import Group, clipped
 from tokbench.report.page.scatter import BOTTOM, LEFT, RIGHT, TOP
 from tokbench.report.probe import probe_sections
 
@@ -57,31 +58,22 @@ class CurvePlot:
     y_label: str = "% of the bits of uniform codes"
 
 
-def learned_plots(records: Sequence[ProbeRecord], looks: Mapping[str, tuple[int, int]]) -> list[CurvePlot]:
+def learned_plots(records: Sequence[ProbeRecord], groups: Sequence[Group] = ()) -> list[CurvePlot]:
     """Two plots for every budget, protocol, condition and data set that records share; one without a place for a point is left out.
 
     Args:
         records: Records of probes.
-        looks: Numbers of colour and dashes of the tokenizers that the page shows elsewhere.
+        groups: Groups of the page, whose tokenizers keep their colours.
     """
     plots = []
     for names, members in probe_sections(records):
         where = f", {members[0].protocol.label}" if len(members) < len(records) else ""
         learning = [_while_learning(record) for record in members]
         along = [_along(record) for record in members]
-        plots.append(
-            _plot(f"Bits of held-out tokens while the probe learns{where}", "images seen", names, _looks(members, looks), learning)
-        )
-        plots.append(_plot(f"Bits along the sequence{where}", "place in the sequence, %", names, _looks(members, looks), along))
+        looks = [(look.colour, look.shape) for look, _ in looks_of([record.tokenizer for record in members], groups)]
+        plots.append(_plot(f"Bits of held-out tokens while the probe learns{where}", "images seen", names, looks, learning))
+        plots.append(_plot(f"Bits along the sequence{where}", "place in the sequence, %", names, looks, along))
     return [plot for plot in plots if plot is not None]
-
-
-def _looks(records: Sequence[ProbeRecord], known: Mapping[str, tuple[int, int]]) -> list[tuple[int, int]]:
-    """Those of the page, each once; others take the first colours that are free."""
-    free = [(colour, colour % SHAPES) for colour in range(COLOURS) if colour not in {colour for colour, _ in known.values()}]
-    free = free or [(colour, (colour + 1) % SHAPES) for colour in range(COLOURS)]
-    others = [record.tokenizer.name for record in records if record.tokenizer.name not in known]
-    return [known.get(record.tokenizer.name) or free[others.index(record.tokenizer.name) % len(free)] for record in records]
 
 
 def _while_learning(record: ProbeRecord) -> list[tuple[float, float]]:

@@ -163,8 +163,7 @@ def probe_section(records: Sequence[ProbeRecord], groups: Sequence[Group] = ()) 
         records: Records of probes.
         groups: Groups of the page, whose tokenizers keep their colours.
     """
-    looks = {entry.record.tokenizer.name: (entry.colour, entry.shape) for entry in _subjects(groups)}
-    curves: Markup = macros("_learned.html.j2").curves(learned_plots(records, looks), scatter)
+    curves: Markup = macros("_learned.html.j2").curves(learned_plots(records, groups), scatter)
     tables = extra_tables("learnability", "Learnability", probe_tables(records))
     return replace(tables, body=curves + tables.body, records=len(records), commands=tuple(dict.fromkeys(map(probe_command, records))))
 
@@ -187,8 +186,7 @@ def speed_section(records: Sequence[SpeedRecord], groups: Sequence[Group] = ()) 
         records: Records of speed tests.
         groups: Groups of the page, whose tokenizers keep their colours.
     """
-    looks = {entry.record.tokenizer.name: entry.colour for entry in _subjects(groups)}
-    curves: Markup = macros("_learned.html.j2").curves(speed_curves(records, looks), scatter)
+    curves: Markup = macros("_learned.html.j2").curves(speed_curves(records, groups), scatter)
     tables = extra_tables("speed", "Speed and memory", speed_tables(records))
     return replace(tables, body=curves + tables.body, records=len(records), commands=tuple(dict.fromkeys(map(speed_command, records))))
 

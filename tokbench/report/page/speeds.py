@@ -7,27 +7,25 @@ from collections.abc import Mapping, Sequence
 from tokbench.records.speed_record import MODES, SpeedRecord
 from tokbench.report.page.axes import fit_scale, short
 from tokbench.report.page.learned import Curve, CurvePlot
-from tokbench.report.page.model import COLOURS, SHAPES, clipped
+from tokbench.report.page.looks import looks_of
+from tokbench.report.page.model import SHAPES, Group, clipped
 from tokbench.report.page.scatter import BOTTOM, LEFT, RIGHT, TOP
 from tokbench.report.plots.speeds import BATCH, SpeedLine, SpeedPlot, memory_plots, throughput_plots
 from tokbench.report.speed import speed_sections
 
 
-def speed_curves(records: Sequence[SpeedRecord], looks: Mapping[str, int]) -> list[CurvePlot]:
+def speed_curves(records: Sequence[SpeedRecord], groups: Sequence[Group] = ()) -> list[CurvePlot]:
     """Plots of every machine, size and stage.
 
     Args:
         records: Records of speed tests.
-        looks: Numbers of colours of the tokenizers that the page shows elsewhere.
+        groups: Groups of the page, whose tokenizers keep their colours.
     """
     sections = speed_sections(records)
     found = []
     for section in sections:
-        free = [colour for colour in range(COLOURS) if colour not in looks.values()] or list(range(COLOURS))
-        colours: dict[str, int] = {}
-        for name, record in zip(section.names, section.records, strict=True):
-            known = looks.get(record.tokenizer.name)
-            colours[name] = free[len(colours) % len(free)] if known is None else known
+        looks = looks_of([record.tokenizer for record in section.records], groups)
+        colours = {name: look.colour for name, (look, _) in zip(section.names, looks, strict=True)}
         where = f", {section.title}" if len(sections) > 1 else ""
         found += [_placed(plot, colours, where) for plot in (*throughput_plots(section), *memory_plots(section))]
     return [plot for plot in found if plot is not None]
