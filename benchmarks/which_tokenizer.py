@@ -39,8 +39,9 @@ from tokbench.records.examples import read_examples
 from tokbench.records.lm_record import LanguageModelRecord
 from tokbench.records.lm_store import find_lm_records
 from tokbench.records.store import read_rows
+from tokbench.report.alike import BUDGETS
 from tokbench.report.beforehand import Known, Subject, known_beforehand, subject_of
-from tokbench.report.telling import BUDGETS, OUTCOMES, Study, studies_of, told, written
+from tokbench.report.telling import OUTCOMES, Study, studies_of, told, written
 
 RESULTS = Path(__file__).parents[1] / "results" / "which-tokenizer"
 

@@ -17,9 +17,12 @@ import pytest
 import torch
 
 from tests.lm.painted_rows import Rows, rows_of
+from tokbench.bench.environment import processor_name
+from tokbench.configs import plain
 from tokbench.errors import TokbenchError
 from tokbench.lm.build import LoraOptions
 from tokbench.lm.checkpoint import CHECKPOINT, read_checkpoint
+from tokbench.lm.clock import Clock, trained
 from tokbench.lm.model import ABOUT, LanguageModel
 from tokbench.lm.recipes import StageRecipe, adjusted, get_recipe
 from tokbench.lm.stages import LOG, StageOptions, dealt, train_stage
@@ -98,6 +101,61 @@ def test_a_killed_stage_goes_on_to_the_losses_of_an_uninterrupted_one(
     assert any(not torch.equal(first[name], before) for name, before in fresh().network.state_dict().items())
     done = LanguageModel.load(tmp_path / "killed").recipe["stages"][-1]
     assert (done["name"], done["steps"], done["data"]) == (stage, 5, "painted")
+
+
+def test_a_stage_says_how_long_it_trained_over_all_that_it_was_gone_on_with(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    first = run("pretrain", fresh, rows, out)
+    taken = first.trained
+    assert (taken.sequences, taken.processes, taken.device, taken.processor) == (20, 1, "cpu", processor_name())
+    assert taken.seconds > 0
+    assert taken.processor_seconds > 0
+    assert LanguageModel.load(out).recipe["stages"][-1]["trained"] == plain(taken)
+    longer = replace(recipe_of("pretrain"), steps=7)
+    second = run("pretrain", fresh, rows, out, recipe=longer, resume=True).trained
+    assert (second.sequences, second.device) == (28, "cpu")
+    assert second.seconds > taken.seconds
+    assert second.processor_seconds > taken.processor_seconds
+    assert run("pretrain", fresh, rows, out, recipe=longer, resume=True).trained == second, "nothing was left to do"
+
+
+def test_checkpoints_of_before_are_gone_on_from_and_leave_the_time_unsaid(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:
+    def kill(done: int, total: int, figures: Mapping[str, float]) -> None:
+        if done == 4:
+            raise Killed
+
+    with pytest.raises(Killed):
+        run("pretrain", fresh, rows, tmp_path, progress=kill)
+    checkpoint = read_checkpoint(tmp_path / CHECKPOINT)
+    for part in checkpoint.ranks:
+        assert part.pop("clock")["seconds"] > 0
+    checkpoint.write(tmp_path / CHECKPOINT)
+    done = run("pretrain", fresh, rows, tmp_path, resume=True)
+    assert (done.finished, done.trained) == (True, None)
+    assert "trained" not in LanguageModel.load(tmp_path).recipe["stages"][-1]
+
+
+def test_a_checkpoint_whose_time_is_damaged_is_refused(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:
+    recipe = replace(recipe_of("pretrain"), steps=1)
+    run("pretrain", fresh, rows, tmp_path, recipe=recipe)
+    checkpoint = read_checkpoint(tmp_path / CHECKPOINT)
+    checkpoint.ranks[0]["clock"] = {"seconds": "long", "processor_seconds": 1.0, "places": []}
+    checkpoint.write(tmp_path / CHECKPOINT)
+    with pytest.raises(TokbenchError, match="is not a readable checkpoint"):
+        run("pretrain", fresh, rows, tmp_path, resume=True)
+
+
+def test_a_clock_counts_on_top_of_what_was_counted_elsewhere() -> None:
+    clock = Clock()
+    assert clock.part() is None, "nothing has begun"
+    clock.start(torch.device("cpu"))
+    clock.go_on_from({"seconds": 100.0, "processor_seconds": 50.0, "places": [("cuda", "some GPU")]})
+    part = clock.part()
+    done = trained([part, {**part, "seconds": 300.0}], 64)
+    assert (done.sequences, done.seconds, done.processes) == (64, 300.0, 2)
+    assert done.processor_seconds == pytest.approx(100, abs=10)
+    assert (done.device, done.processor) == ("cuda, cpu", f"some GPU, {processor_name()}")
+    assert trained([part, None], 64) is trained([], 64) is trained([{"seconds": math.nan}], 64) is None
 
 
 def test_a_signal_ends_a_stage_with_a_checkpoint(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from tokbench.configs import build, plain
 from tokbench.records.correlation import rank_correlation
+from tokbench.records.lm_training import Trained
 from tokbench.records.record import MetricResult
 from tokbench.report.beforehand import BEFOREHAND, FIGURE, known_beforehand, subject_of
 from tokbench.report.page.leading import leading
-from tokbench.report.telling import OUTCOMES, Telling, own_studies, studies_of, telling_of, written
+from tokbench.report.telling import OUTCOMES, Study, Telling, own_studies, studies_of, telling_of, written
 from tokbench.report.told_tables import found_words, told_tables
 
 ROOT = Path(__file__).parents[2]
@@ -96,6 +98,17 @@ def test_recipes_that_say_nothing_break_nothing(models: Callable, make_probe: Ca
     probes = [make_probe(name, 1900.0 - 100 * place) for place, name in enumerate(NAMES)]
     made = [(replace(record, model=replace(record.model, recipe={"stages": stages})), rows) for record, rows in models()]
     assert all(study.sequences is None and study.trained == "equal sequences" for study in studies_of(made, probes))
+
+
+def test_minutes_are_said_where_records_say_them(models: Callable, make_probe: Callable) -> None:
+    probes = [make_probe(name, 1900.0 - 100 * place) for place, name in enumerate(NAMES[:3])]
+    timed = models(NAMES[:3], steps=[100, 90, 80])
+    for place, (record, _) in enumerate(timed):
+        taken = Trained(1600, 1800.0 + 30 * place, 1800.0, 1, "cpu", "a processor")
+        record.model.recipe["stages"][0]["trained"] = plain(taken)
+    (study,) = studies_of(timed, probes)
+    assert study.trained == "equal time (1,280 to 1,600 sequences each, 30 to 31 minutes)"
+    assert build(Study, json.loads(written([study]))[0]).minutes == study.minutes
 
 
 def test_rungs_of_one_name_are_joined_by_their_weights(models: Callable, make_probe: Callable) -> None:

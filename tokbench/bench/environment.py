@@ -23,12 +23,13 @@ def environment() -> Environment:
         tokbench=version("tokbench"),
         python=platform.python_version(),
         platform=f"{platform.system()} {platform.machine()}",
-        processor=_processor(),
+        processor=processor_name(),
         packages=found,
     )
 
 
-def _processor() -> str:
+def processor_name() -> str:
+    """What the processor of this machine is called."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(errors="replace").splitlines():

@@ -93,6 +93,7 @@ def train(
     from tokbench.lm.stages import StageOptions
     from tokbench.lm.training import Inputs, run_stage
     from tokbench.ranks import ranks_from_environment
+    from tokbench.records.lm_training import duration
     from tokbench.tokenizers.zoo import load
 
     loaded = None if tokenizer is None else load(tokenizer, device=own_place(device))
@@ -119,4 +120,5 @@ def train(
         note = f"stopped after step {result.steps} of {recipe.steps}, go on with the same command and --resume"
         raise Ended(result.signal or signal.SIGINT, note)
     if speaking:
-        say(f"done: {counted(result.steps, 'step')}, model {result.model}")
+        taken = "" if result.trained is None else f", trained for {duration(result.trained.seconds)}"
+        say(f"done: {counted(result.steps, 'step')}, model {result.model}{taken}")

@@ -14,6 +14,7 @@ from torch import Tensor
 from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_file
+from tokbench.lm.clock import Clock
 from tokbench.weights.torchfile.reader import read_torch_file
 from tokbench.weights.torchfile.words import Unreadable
 
@@ -32,7 +33,8 @@ class Checkpoint:
         settings: What it was started with, as text by name.
         weights: Those that are trained, by name.
         optimizer: State of the optimizer, by number of the weight.
-        ranks: What each process keeps: state of its generators, and what it has summed up since its last line in the log.
+        ranks: What each process keeps: state of its generators, what it has summed up since its last line in the log, and how long it has
+            trained.
     """
 
     step: int
@@ -107,11 +109,15 @@ class Checkpointed:
         out: Folder of the run.
         settings: What it was started with.
         resumed: What it goes on from, if anything.
+        clock: How long this process has trained.
+        parts: What each process kept last.
     """
 
     out: Path
     settings: Mapping[str, str]
     resumed: Checkpoint | None = None
+    clock: Clock
+    parts: list[dict[str, Any]]
     args: Any
     state: Any
     model: Any
@@ -126,6 +132,7 @@ class Checkpointed:
             TokbenchError: If the checkpoint is of other weights or processes.
         """
         trainer: Any = self
+        self.clock, self.parts = Clock(), []
         if checkpoint is None:
             trainer.train()
             return
@@ -134,7 +141,7 @@ class Checkpointed:
             raise TokbenchError(
                 f"{self.out} holds a run of {counted(len(checkpoint.ranks), 'process', 'processes')}, {world} were started; start as many, or choose another --out"
             )
-        self.resumed = checkpoint
+        self.resumed, self.parts = checkpoint, checkpoint.ranks
         from transformers import TrainerState
 
         with tempfile.TemporaryDirectory() as folder:
@@ -152,7 +159,7 @@ class Checkpointed:
                 f"the weights are not finite after step {self.state.global_step}: training diverged; lower the learning rate "
                 "(--set learning_rate=...). The last checkpoint is as it was"
             )
-        ranks = gather_object([self._own_part()])
+        self.parts = ranks = gather_object([self._own_part()])
         if self.accelerator.is_main_process:
             weights = {name: weight.detach().cpu() for name, weight in trained.items()}
             moments = {
@@ -172,6 +179,7 @@ class Checkpointed:
             "logged": trainer._globalstep_last_logged,
             "metrics": sums,
             "tokens": int(getattr(self, "_total_train_tokens", 0)),
+            "clock": self.clock.part(),
         }
         return part | ({"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {})
 
@@ -220,6 +228,7 @@ class Checkpointed:
             trainer._globalstep_last_logged = int(part["logged"])
             for name, values in part["metrics"].items():
                 trainer._metrics["train"][name] = list(map(float, values))
+            self.clock.go_on_from(part.get("clock"))
             if hasattr(self, "_total_train_tokens"):
                 trainer._total_train_tokens = int(part["tokens"])
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:  # whatever a part that does not fit leads to

@@ -19,10 +19,12 @@ from tokbench.errors import TokbenchError, missing_extra
 from tokbench.files import folder_lock, make_folder, open_log, write_text
 from tokbench.lm.build import LoraOptions, with_lora
 from tokbench.lm.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
+from tokbench.lm.clock import trained
 from tokbench.lm.model import ABOUT, LanguageModel
 from tokbench.lm.recipes import StageRecipe
 from tokbench.lm.trainers import Row, make_trainer
 from tokbench.ranks import Ranks, ranks_from_environment
+from tokbench.records.lm_training import TRAINED, Trained
 from tokbench.signals import asked_to_end
 from tokbench.tokenizers.zoo import usable_device
 
@@ -74,12 +76,14 @@ class StageResult:
         finished: Whether those are all.
         model: Folder of the model; it is there once the stage is finished.
         signal: Number of the signal that ended it before that.
+        trained: What the training took, with that before the stage was gone on with; None where its checkpoint did not say it.
     """
 
     steps: int
     finished: bool
     model: Path
     signal: int | None = None
+    trained: Trained | None = None
 
 
 def train_stage(
@@ -147,22 +151,24 @@ def train_stage(
         )
         trainer.out, trainer.settings = options.out, settings
         with asked_to_end() as signalled, open_log(options.out / LOG) as log:
-            watch = _watch(signalled, log if first else lambda line: None, progress if first else lambda *_: None)
-            trainer.add_callback(watch)
+            telling, shown = (log, progress) if first else (lambda line: None, lambda *_: None)
+            trainer.add_callback(_watch(signalled, telling, shown, started=lambda: trainer.clock.start(device)))
             trainer.go_on(checkpoint)
             number = signalled()
         steps = int(trainer.state.global_step)
         finished = steps >= recipe.steps
+        taken = trained([part.get("clock") for part in trainer.parts], steps * recipe.batch_size)
         if finished and first:
             network = trainer.accelerator.unwrap_model(trainer.model)
             network = network.merge_and_unload() if options.lora is not None else network
             done = {"name": recipe.name, "stage": recipe.stage, "steps": steps, "recipe": plain(recipe), **about}
             done |= {"measured": dict(measured)} if measured else {}
+            done |= {} if taken is None else {TRAINED: plain(taken)}
             stages = [*start.recipe.get("stages", []), done]
             facts = {**start.recipe, "stages": stages}
             LanguageModel(network.eval(), start.vocabulary, start.image_size, start.grid, facts).save(options.out)
         trainer.accelerator.wait_for_everyone()
-    return StageResult(steps, finished, options.out, number)
+    return StageResult(steps, finished, options.out, number, taken)
 
 
 def check(recipe: StageRecipe, options: StageOptions) -> tuple[torch.device, int, int]:
@@ -265,8 +271,8 @@ def _step_of(line: str) -> float:
     return step if isinstance(step, int) else math.inf
 
 
-def _watch(signalled: Callable[[], int | None], log: Callable[[str], None], progress: Progress) -> Any:
-    """What writes the log, shows progress, and stops with a checkpoint when a signal asks for it."""
+def _watch(signalled: Callable[[], int | None], log: Callable[[str], None], progress: Progress, *, started: Callable[[], None]) -> Any:
+    """What says when training begins, writes the log, shows progress, and stops with a checkpoint when a signal asks for it."""
     try:
         from transformers import TrainerCallback
     except ImportError as error:
@@ -274,6 +280,10 @@ def _watch(signalled: Callable[[], int | None], log: Callable[[str], None], prog
 
     class Watch(TrainerCallback):
         """Follows one training."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+            """Everything is ready."""
+            started()
 
         def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
             """Write a line, unless it is the summary at the end."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from tokbench.escapes import visible
 from tokbench.image_size import size_text
 from tokbench.records.intervals import Interval, group_bootstrap
 from tokbench.records.lm_record import GROUP, LanguageModelRecord
+from tokbench.records.lm_training import training_words
 from tokbench.records.store import Rows
 from tokbench.report.evaluated import row_names, sampling_words
 from tokbench.report.lineage import in_order, predecessors
@@ -205,7 +207,8 @@ def _difference(own: Rows, there: Rows, column: Column) -> Cell:
 def _about(name: str, record: LanguageModelRecord) -> str:
     seconds = record.timing.seconds_per_image
     speed = "" if seconds is None else f", {seconds:.3f} s an image"
-    return f"{name}: {record.model.parameters:,} parameters over {record.tokenizer.name}; {sampling_words(record)}{speed}"
+    training = "".join(f", {words}" for words in [visible(training_words(record))] if words)
+    return f"{name}: {record.model.parameters:,} parameters over {record.tokenizer.name}{training}; {sampling_words(record)}{speed}"
 
 
 def _cell(record: LanguageModelRecord, column: Column) -> Cell:

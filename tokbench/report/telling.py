@@ -9,19 +9,20 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib import resources
 
 import numpy as np
 
-from tokbench.configs import build, canonical_json, plain
+from tokbench.configs import UNLESS_DEFAULT, build, plain
 from tokbench.image_size import Size, size_text
-from tokbench.records.correlation import FEWEST, LEVEL, RankCorrelation, rank_correlations
+from tokbench.records.correlation import LEVEL, RankCorrelation, rank_correlations
 from tokbench.records.lm_record import LanguageModelRecord
 from tokbench.records.store import Rows
-from tokbench.report.beforehand import BEFOREHAND, Holder, Known, Source, Subject, known_beforehand, subject_of
+from tokbench.report.alike import BUDGETS, trained_alike
+from tokbench.report.beforehand import BEFOREHAND, Holder, Known, Source, known_beforehand, subject_of
 from tokbench.report.evaluated import row_names
 from tokbench.report.words import counted
 
@@ -35,9 +36,6 @@ OUTCOMES = {
 
 FALLING = frozenset({"fd_efflite0"})
 """Outcomes of which less is better."""
-
-BUDGETS = {"images": "equal sequences", "time": "equal time"}
-"""What models of one study have in common. Those whose names end in ``_time`` were stopped after a time, whatever steps that took."""
 
 FILE = "telling.json"
 """In ``tokbench.records``: what this project's own study found."""
@@ -85,6 +83,7 @@ class Study:
         tried: Pairs of figure and outcome that were correlated.
         pairs: These, or of a study that is kept those that are determined.
         lacking: Figures that only some tokenizers have, with how many.
+        minutes: The shortest and the longest training; None where a record does not say it.
     """
 
     data: str
@@ -97,6 +96,7 @@ class Study:
     tried: int
     pairs: tuple[Pair, ...]
     lacking: tuple[tuple[str, int], ...] = ()
+    minutes: tuple[float, float] | None = field(default=None, metadata=UNLESS_DEFAULT)
 
     @property
     def determined(self) -> tuple[Pair, ...]:
@@ -110,12 +110,14 @@ class Study:
 
     @property
     def trained(self) -> str:
-        """How much they were trained: ``equal time (9,920 to 41,344 sequences each)``."""
+        """How much they were trained: ``equal time (9,920 to 41,344 sequences each)``, and in how many minutes where records say it."""
+        parts = []
+        if self.sequences is not None:
+            parts.append(f"{_range(*map('{:,}'.format, self.sequences))} sequences each")
+        if self.minutes is not None:
+            parts.append(f"{_range(*map('{:,.3g}'.format, self.minutes))} minutes")
         words = BUDGETS.get(self.budget, self.budget)
-        if self.sequences is None:
-            return words
-        least, most = self.sequences
-        return f"{words} ({f'{least:,} to {most:,}' if least < most else f'{most:,}'} sequences each)"
+        return f"{words} ({', '.join(parts)})" if parts else words
 
 
 @dataclass(frozen=True)
@@ -201,18 +203,13 @@ def studies_of(models: Sequence[tuple[LanguageModelRecord, Rows]], records: Sequ
         One study for every recipe, budget and evaluation that models of at least three tokenizers share, where a figure could be held
         against an outcome.
     """
-    alike: dict[Hashable, dict[Subject, int]] = {}
-    for place, (model, _) in enumerate(models):
-        key = _training_of(model)
-        if key is not None:
-            alike.setdefault(key, {}).setdefault(subject_of(model), place)
-    known = known_beforehand(records) if any(len(places) >= FEWEST for places in alike.values()) else []
+    alike = trained_alike([model for model, _ in models])
+    known = known_beforehand(records) if alike else []
     found = []
-    for subjects in alike.values():
-        if len(subjects) < FEWEST:
-            continue
-        members = [models[place][0] for place in subjects.values()]
-        pairs = told(known, [models[place] for place in subjects.values()])
+    for group in alike:
+        members = [models[place][0] for place in group.places]
+        subjects = [subject_of(member) for member in members]
+        pairs = told(known, [models[place] for place in group.places])
         if not pairs:
             continue
         protocol = members[0].protocol
@@ -221,8 +218,8 @@ def studies_of(models: Sequence[tuple[LanguageModelRecord, Rows]], records: Sequ
         sequences = (min(shown), max(shown)) if len(shown) == len(counts) else None
         having = [(one, sum(subject in one.values for subject in subjects)) for one in known]
         lacking = tuple((one.figure.info.title, count) for one, count in having if 0 < count < len(subjects))
-        asked = (protocol.data, protocol.split, protocol.prompts, protocol.size, _budget(members[0]))
-        found.append(Study(*asked, sequences, tuple(row_names(members)), len(pairs), tuple(pairs), lacking))
+        asked = (protocol.data, protocol.split, protocol.prompts, protocol.size, group.budget)
+        found.append(Study(*asked, sequences, tuple(row_names(members)), len(pairs), tuple(pairs), lacking, group.minutes))
     return found
 
 
@@ -254,32 +251,14 @@ def written(studies: Sequence[Study]) -> str:
     return json.dumps(plain(kept), indent=1) + "\n"
 
 
+def _range(least: str, most: str) -> str:
+    return most if least == most else f"{least} to {most}"
+
+
 def _rounded(pair: Pair) -> Pair:
     ranks = pair.ranks
     values = {name: round(getattr(ranks, name), DIGITS) for name in ("value", "low", "high", "least", "most", "chance")}
     return replace(pair, ranks=replace(ranks, **values))
-
-
-def _budget(model: LanguageModelRecord) -> str:
-    return "time" if model.model.name.endswith("_time") else "images"
-
-
-def _training_of(model: LanguageModelRecord) -> str | None:
-    """Whatever must be the same for models to compare but for the tokenizer: recipe, budget and evaluation; None where no recipe is told."""
-    stages = model.model.recipe.get("stages")
-    if not isinstance(stages, list | tuple) or not stages or not all(isinstance(stage, Mapping) for stage in stages):
-        return None
-    budget = _budget(model)
-    parts = []
-    for stage in stages:
-        recipe, data = ({**stage[key]} if isinstance(stage.get(key), Mapping) else stage.get(key) for key in ("recipe", "data"))
-        steps = [stage.get("steps"), recipe.pop("steps", None) if isinstance(recipe, dict) else None]
-        if isinstance(data, dict):
-            data.pop("tokenizer", None)
-        parts.append([stage.get("name"), stage.get("stage"), recipe, data, None if budget == "time" else steps])
-    protocol = plain(model.protocol)
-    protocol["sampling"] = {key: value for key, value in protocol["sampling"].items() if key != "batch_size"}
-    return canonical_json([budget, model.model.architecture, parts, protocol])
 
 
 def _sequences(model: LanguageModelRecord) -> int | None:

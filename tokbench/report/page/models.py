@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from tokbench.records.examples import Example
 from tokbench.records.lm_record import LanguageModelRecord
+from tokbench.records.lm_training import training_words
 from tokbench.records.store import Rows
 from tokbench.report.evaluated import ModelGroup, ModelRow, model_groups, sampling_words
 from tokbench.report.lm import APART, DRAWING, EDITING, JUDGED, READING, difference_table, lm_tables
@@ -196,7 +197,7 @@ def _differences(found: Sequence[Evaluated], group: ModelGroup) -> list[Table]:
 def _about(records: Sequence[LanguageModelRecord]) -> str:
     record = records[0]
     seconds = [one.timing.seconds_per_image for one in records if one.timing.seconds_per_image is not None]
-    parts = [record.tokenizer.name, f"{record.model.parameters / 1e6:.2f} M parameters", sampling_words(record)]
+    parts = [record.tokenizer.name, f"{record.model.parameters / 1e6:.2f} M parameters", training_words(record), sampling_words(record)]
     return clipped(", ".join([*filter(None, parts), *[f"{seconds[0]:.3f} s an image" for _ in seconds[:1]]]), 300)
 
 
