@@ -11,6 +11,7 @@ import signal
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +28,7 @@ from tokbench.lm.model import ABOUT, LanguageModel
 from tokbench.lm.recipes import StageRecipe, adjusted, get_recipe
 from tokbench.lm.stages import LOG, StageOptions, dealt, train_stage
 from tokbench.lm.tasks import example_of
+from tokbench.lm.trainers import on_one_device
 
 pytest.importorskip("trl")
 AcceleratorState = pytest.importorskip("accelerate.state").AcceleratorState
@@ -156,6 +158,11 @@ def test_a_clock_counts_on_top_of_what_was_counted_elsewhere() -> None:
     assert done.processor_seconds == pytest.approx(100, abs=10)
     assert (done.device, done.processor) == ("cuda, cpu", f"some GPU, {processor_name()}")
     assert trained([part, None], 64) is trained([], 64) is trained([{"seconds": math.nan}], 64) is None
+
+
+@pytest.mark.parametrize(("there", "used"), [(0, 0), (1, 1), (8, 1)])
+def test_a_process_trains_on_one_of_several_devices(there: int, used: int) -> None:
+    assert on_one_device(SimpleNamespace(n_gpu=there))._n_gpu == used
 
 
 def test_a_signal_ends_a_stage_with_a_checkpoint(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:

@@ -124,7 +124,7 @@ def _made(
     if recipe.stage == "pretrain":  # without trl, which takes seconds to import
         return type("PretrainTrainer", (Checkpointed, Trainer), {})(
             model,
-            args=TrainingArguments(**settings),
+            args=on_one_device(TrainingArguments(**settings)),
             train_dataset=data,
             data_collator=DataCollatorForSeq2Seq(_ids_alone(vocabulary)),
             optimizers=optimizers,
@@ -137,8 +137,14 @@ def _made(
         return _preferring(trl)(
             model,
             reference,
-            args=trl.DPOConfig(
-                beta=recipe.preferences.beta, loss_type=losses, loss_weights=[weights[name] for name in losses], max_length=None, **settings
+            args=on_one_device(
+                trl.DPOConfig(
+                    beta=recipe.preferences.beta,
+                    loss_type=losses,
+                    loss_weights=[weights[name] for name in losses],
+                    max_length=None,
+                    **settings,
+                )
             ),
             train_dataset=data,
             processing_class=_ids_alone(vocabulary),
@@ -146,11 +152,21 @@ def _made(
         )
     return type("QualityTrainer", (Checkpointed, trl.SFTTrainer), {})(
         model,
-        args=trl.SFTConfig(max_length=None, dataset_kwargs={"skip_prepare_dataset": True}, **settings),
+        args=on_one_device(trl.SFTConfig(max_length=None, dataset_kwargs={"skip_prepare_dataset": True}, **settings)),
         train_dataset=data,
         processing_class=_ids_alone(vocabulary),
         optimizers=optimizers,
     )
+
+
+def on_one_device(settings: Any) -> Any:
+    """Keep a process to its own device: alone on a machine of several, the library would copy the model to all and give each a whole part.
+
+    Args:
+        settings: Arguments of a trainer, changed in place.
+    """
+    settings._n_gpu = min(settings.n_gpu, 1)
+    return settings
 
 
 class _Rows:
