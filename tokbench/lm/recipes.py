@@ -145,6 +145,8 @@ class Preferences:
             raise ValueError(f"there must be a prompt and two samples at least, got {self.prompts} and {self.samples}")
         if not (self.beta > 0 and self.margin >= 0 and self.temperature > 0 and self.top_k >= 0 and self.imitation >= 0):
             raise ValueError(f"beta and temperature are above 0, margin, top_k and imitation not below, got {self}")
+        if not all(map(math.isfinite, (self.beta, self.margin, self.temperature, self.imitation))):
+            raise ValueError(f"beta, margin, temperature and imitation are finite, got {self}")
 
 
 @dataclass(frozen=True)
@@ -220,6 +222,13 @@ class StageRecipe:
             raise ValueError(f"steps, batch_size, images and halves must be positive, got {given}")
         if not self.learning_rate > 0 or min(self.warmup, self.edits, self.seed) < 0:
             raise ValueError(f"learning_rate is above 0; warmup, edits and seed are not negative, got {self.learning_rate}, {self.warmup}")
+        if not (math.isfinite(self.learning_rate) and 0 <= self.weight_decay < math.inf and 0 <= self.grad_clip < math.inf):
+            given = f"{self.learning_rate}, {self.weight_decay} and {self.grad_clip}"
+            raise ValueError(f"learning_rate, weight_decay and grad_clip are finite, the last two not negative, got {given}")
+        if not all(0 <= beta < 1 for beta in self.betas):
+            raise ValueError(f"betas are at least 0 and below 1, got {self.betas}")
+        if self.seed >= 2**32:
+            raise ValueError(f"seed is below 2^32, got {self.seed}")
         if not 0 <= self.low_quality <= 1:
             raise ValueError(f"low_quality is a share of 0 to 1, got {self.low_quality}")
         if self.deepen is not None and self.deepen < 1:
