@@ -21,13 +21,14 @@ from tokbench.errors import TokbenchError
 from tokbench.feed import TokenDataset
 from tokbench.feed.export import export
 from tokbench.lm.beginning import tokenizer_of
+from tokbench.lm.checkpoint import CHECKPOINT, read_checkpoint
 from tokbench.lm.filtering import Kept, judge, keep_rows, read_rows
 from tokbench.lm.model import ABOUT, LanguageModel
 from tokbench.lm.preferences import PAIRS, Pairs, read_pairs
 from tokbench.lm.ranking import merge, rank
 from tokbench.lm.recipes import RECIPES, Filter, Preferences, StageRecipe, adjusted, get_recipe
 from tokbench.lm.reward import get_reward
-from tokbench.lm.stages import StageOptions
+from tokbench.lm.stages import LATER, StageOptions
 from tokbench.lm.tasks import example_of, prompt_of
 from tokbench.lm.training import Inputs, run_stage
 from tokbench.ranks import Ranks
@@ -463,6 +464,74 @@ def test_what_is_missing_or_too_much_is_said(painted: Path, pretrained: Path, tm
     status, _, line = tokbench_cli("lm", "train", "quality", "--data", "scenes", "-t", "patch", *model, "--out", pretrained)
     assert (status, "already holds a run; add --resume" in line, (pretrained / "tokens").exists()) == (2, True, False)
     assert "nothing to resume" in said("pretrain", "--data", painted, "--resume")
+
+
+@pytest.mark.parametrize(
+    ("stage", "given", "message"),
+    [
+        ("dpo", {"text": "words"}, "dpo learns from pairs of images that its model draws or is given; leave --text out"),
+        ("dpo", {"edits": "edits.jsonl"}, "leave --edits out"),
+        ("dpo", {"size": 32}, "leave --size out"),
+        ("dpo", {"pairs": "pairs.jsonl", "reward": "judges:redness"}, "a file of preferences says itself which images are better"),
+        ("dpo", {"pairs": "pairs.jsonl", "labels": "folder"}, "leave --labels out"),
+        (
+            "pretrain",
+            {"reward": "judges:redness"},
+            r"pretrain keeps all images \(keep=none\), so that nothing is judged; leave --reward out",
+        ),
+    ],
+)
+def test_what_a_stage_has_no_use_for_is_refused(
+    stage: str, given: dict[str, Any], message: str, painted: Path, pretrained: Path, tmp_path: Path
+) -> None:
+    inputs = Inputs(**{"data": None if "pairs" in given else painted, "model": pretrained, **given})
+    with pytest.raises(TokbenchError, match=message):
+        run_stage(recipe_of(stage), inputs, StageOptions(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("learning_rate", "inf"), ("weight_decay", "-1"), ("weight_decay", "nan"), ("grad_clip", "-0.5"), ("grad_clip", "inf"),
+        ("betas", "0.9,1.5"), ("betas", "nan,0.9"), ("seed", 2**32), ("preferences.beta", "inf"), ("preferences.temperature", "inf"),
+    ],
+)  # fmt: skip
+def test_numbers_that_no_optimiser_takes_are_refused_by_the_recipe(name: str, value: object) -> None:
+    with pytest.raises(TokbenchError, match=f"{re.escape(name)}=.* is refused"):
+        adjusted(get_recipe("pretrain"), {name: value})
+
+
+def test_in_python_places_may_be_paths_and_text(painted: Path, pretrained: Path, tmp_path: Path) -> None:
+    inputs = Inputs(painted, pretrained, edits=str(painted / "edits.jsonl"), text=tmp_path)
+    assert (inputs.data, inputs.model, inputs.edits, inputs.text) == (
+        *(str(painted), str(pretrained)),
+        *(painted / "edits.jsonl", str(tmp_path)),
+    )
+    assert StageOptions(str(tmp_path)).out == tmp_path
+    with pytest.raises(ValueError, match=r"captions are a tuple of texts, got one; write \('a photo of {class}',\)"):
+        Inputs("photos", captions="a photo of {class}")
+
+
+def test_a_run_goes_on_with_the_edits_and_the_text_tokenizer_it_began_with(painted: Path, tmp_path: Path) -> None:
+    out, edits = tmp_path / "run", tmp_path / "edits.jsonl"
+    edits.write_bytes((painted / "edits.jsonl").read_bytes())
+    out.mkdir()
+    (out / "measured.json").write_text('{"kept": 3}')  # left by a run that ended before its first checkpoint
+    recipe, longer = recipe_of("pretrain"), replace(recipe_of("pretrain"), steps=3)
+    run_stage(recipe, Inputs(painted, edits=edits), StageOptions(out))
+    assert "measured" not in LanguageModel.load(out).recipe["stages"][0]
+    first, *rest = edits.read_text().splitlines(keepends=True)
+    edits.write_text("".join([*rest, first]))
+    with pytest.raises(TokbenchError, match=r"holds a run with about.edits [0-9a-f]{40}, not [0-9a-f]{40}; repeat the options"):
+        run_stage(longer, Inputs(painted, edits=edits), StageOptions(out, resume=True))
+    with pytest.raises(TokbenchError, match=r"holds a run with about.text bytes, not [0-9a-f]{40}; repeat the options"):
+        run_stage(longer, Inputs(painted, edits=painted / "edits.jsonl", text="words"), StageOptions(out, resume=True))
+    checkpoint = read_checkpoint(out / CHECKPOINT)
+    before = {name: value for name, value in checkpoint.settings.items() if name not in LATER}
+    assert len(checkpoint.settings) - len(before) == 2
+    replace(checkpoint, settings=before).write(out / CHECKPOINT)  # as earlier versions wrote it
+    assert run_stage(longer, Inputs(painted, edits=edits), StageOptions(out, resume=True)).steps == 3
 
 
 def test_the_command_trains_and_lists(painted: Path, tmp_path: Path, tokbench_cli: Any) -> None:

@@ -30,6 +30,9 @@ from tokbench.tokenizers.zoo import usable_device
 
 LOG = "log.jsonl"
 
+LATER = ("about.edits", "about.text")
+"""Settings that checkpoints of earlier versions do not hold."""
+
 MOST_ON_CPU = 8
 """Rows that a process sees at once on a CPU, unless it is told."""
 
@@ -63,6 +66,7 @@ class StageOptions:
     save_every: int = 200
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "out", Path(self.out))
         if min(self.log_every, self.save_every) < 1 or (self.micro_batch is not None and self.micro_batch < 1):
             raise ValueError(f"log_every, save_every and micro_batch must be positive, got {self}")
 
@@ -239,7 +243,8 @@ def _refuse_other(out: Path) -> None:
 
 def _check_settings(checkpoint: Checkpoint, settings: Mapping[str, str], recipe: StageRecipe, out: Path) -> None:
     names = dict.fromkeys([*checkpoint.settings, *settings])
-    free = ("recipe.steps", "recipe.summary")
+    free = ["recipe.steps", "recipe.summary"]
+    free += [name for name in LATER if name not in checkpoint.settings]
     other = [name for name in names if name not in free and checkpoint.settings.get(name) != settings.get(name)]
     if other:
         words = "; ".join(f"{name} {str(checkpoint.settings.get(name))[:40]}, not {str(settings.get(name))[:40]}" for name in other[:4])

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import islice
+from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,9 @@ class Inputs:
         labels: Where labels of images come from.
         captions: Templates of captions that have the name of a class in them.
         size: Side of images in pixels, or height and width; None takes that of the model, or 64.
+
+    Raises:
+        ValueError: If ``captions`` is one text.
     """
 
     data: str | None = None
@@ -82,6 +86,16 @@ class Inputs:
     labels: LabelRule = "source"
     captions: tuple[str, ...] = ()
     size: Size | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.captions, str):
+            raise ValueError(f"captions are a tuple of texts, got one; write ({self.captions!r},)")
+        for name in ("data", "model", "text"):  # which may be given as paths
+            if isinstance(value := getattr(self, name), PathLike):
+                object.__setattr__(self, name, fspath(value))
+        for name in ("edits", "halves", "pairs"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, Path(value))
 
 
 def run_stage(
@@ -111,10 +125,32 @@ def run_stage(
     if options.resume and not (options.out / CHECKPOINT).is_file():
         raise TokbenchError(f"nothing to resume: no {CHECKPOINT} in {options.out}; leave --resume out to start there")
     check(recipe, options)
+    _refuse_unused(recipe, inputs)
     if inputs.reward is not None:
         get_reward(inputs.reward)  # one that there is not shows before anything is encoded
     with made_folder(options.out, alone=ranks_from_environment().world_size == 1):
+        if not options.resume and ranks_from_environment().rank == 0:
+            (options.out / MEASURED).unlink(missing_ok=True)  # of a run that ended before its first checkpoint
         return run.prefer() if recipe.stage == "dpo" else run.learn()
+
+
+def _refuse_unused(recipe: StageRecipe, inputs: Inputs) -> None:
+    """Refuse what a stage has no use for, which a user would believe to be heeded.
+
+    Raises:
+        TokbenchError: If some is given.
+    """
+    given: dict[str, bool] = {}
+    if recipe.stage == "dpo":
+        given = {f"--{name}": getattr(inputs, name) is not None for name in ("text", "edits", "halves", "size")}
+        why = f"{recipe.name} learns from pairs of images that its model draws or is given"
+        if inputs.pairs is not None and inputs.data is None:
+            given |= {"--reward": inputs.reward is not None, "--labels": inputs.labels != "source", "--captions": bool(inputs.captions)}
+            why = "a file of preferences says itself which images are better, and for which words"
+    elif recipe.keep is None:
+        given, why = {"--reward": inputs.reward is not None}, f"{recipe.name} keeps all images (keep=none), so that nothing is judged"
+    if unused := [name for name, there in given.items() if there]:
+        raise TokbenchError(f"{why}; leave {unused[0]} out")
 
 
 @dataclass(frozen=True)
@@ -174,6 +210,8 @@ class _Run:
             return asdict(mixture.example(mixture.arranged(place, recipe.batch_size)))
 
         about = {"data": material.about, "start": digest_of(inputs.model)}
+        about |= {} if material.edits is None else {"edits": sha256_of(material.edits.path)}
+        about |= {} if inputs.model is not None else {"text": _text_digest(start)}
         return train_stage(recipe, start, rows, options, about=about, measured=self.measured(), progress=self.progress)
 
     def mixture(self, material: Material, start: LanguageModel, *, kept: Any, longest: int | None) -> Mixture:
@@ -344,6 +382,12 @@ class _Run:
         except (OSError, ValueError) as error:
             raise TokbenchError(f"{path} is damaged ({error}); start again in another --out") from error
         return values if isinstance(values, dict) else {}
+
+
+def _text_digest(model: LanguageModel) -> str:
+    """What writes the words of a model from scratch: the digest of its file, or bytes."""
+    text = model.vocabulary.text
+    return text.sha256 if isinstance(text, FileText) else "bytes"
 
 
 def _originals(data: TokenDataset) -> Any:
