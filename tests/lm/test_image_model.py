@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tokbench.lm.image_model import ImageModel
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.options import SamplingOptions
 from tokbench.lm.sampling import sample
+from tokbench.lm.turns import edit_in_turns
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.zoo import save_tokenizer
 from tokbench.tokens import DiscreteTokens
@@ -142,6 +144,27 @@ def test_images_of_another_size_are_refused(painter: ImageModel) -> None:
     for ask in (painter.complete, painter.describe, lambda images: painter.edit(images, ["red"])):
         with pytest.raises(TokbenchError, match=message):
             ask(pixels(1, side=32))
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda one: one.generate("red"), r"one text is given where several are taken; write \['red'\]"),
+        (lambda one: one.complete(pixels(1), texts="red"), "one text is given where several are taken"),
+        (lambda one: one.edit(pixels(1), "make it red"), "one text is given where several are taken"),
+        (lambda one: edit_in_turns(one, pixels(1), "make it red"), "instructions are a list of at least one text, got 'make it red'"),
+        (lambda one: edit_in_turns(one, pixels(1), []), "instructions are a list of at least one text"),
+        (lambda one: one.generate(["red"], count=0), "count must be at least 1, got 0"),
+        (lambda one: one.complete(pixels(1), count=-1), "count must be at least 1, got -1"),
+        (lambda one: one.describe(pixels(1)[0]), r"images are bytes of RGB, torch.uint8 \[B, 3, H, W\], got torch.uint8 \[3, 16, 16\]"),
+        (lambda one: one.describe(pixels(1).float() / 255), r"got torch.float32 \[1, 3, 16, 16\]"),
+        (lambda one: one.complete(pixels(1).numpy()), "got ndarray"),
+        (lambda one: one.edit(pixels(1).expand(1, 3, 16, 16)[:, [0, 1, 2, 0]], ["red"]), r"got torch.uint8 \[1, 4, 16, 16\]"),
+    ],
+)  # fmt: skip
+def test_what_is_of_another_kind_is_refused_in_python(painter: ImageModel, ask: Callable[[ImageModel], object], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ask(painter)
 
 
 def test_counts_that_differ_are_refused(painter: ImageModel) -> None:

@@ -105,7 +105,7 @@ def evaluate_images(artist: ImageModel, folder: Path, options: ImageEvaluationOp
             learned a task, its text tokenizer cannot hold the words, or the reward fails. If a reward or training images are given and
             nothing is drawn.
     """
-    started = time.perf_counter()
+    started, folder = time.perf_counter(), Path(folder)
     tasks = tasks_of(artist.model, options.tasks)
     if "generate" not in tasks and (options.reward or options.training):
         name = "--reward" if options.reward else "--training"

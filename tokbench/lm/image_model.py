@@ -45,6 +45,29 @@ def _silent(done: int, total: int) -> None:
     """Show nothing."""
 
 
+def _check_texts(texts: Sequence[str], count: int) -> None:
+    """Refuse a text in place of several, whose letters would be taken for texts, and counts of nothing.
+
+    Raises:
+        ValueError: If one is given.
+    """
+    if isinstance(texts, str):
+        raise ValueError(f"one text is given where several are taken; write [{texts[:80]!r}]")
+    if count < 1:
+        raise ValueError(f"count must be at least 1, got {count}")
+
+
+def _check_pixels(images: object) -> None:
+    """Refuse what is no batch of pictures.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    if not isinstance(images, Tensor) or images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != 3:
+        given = f"{images.dtype} {list(images.shape)}" if isinstance(images, Tensor) else type(images).__name__
+        raise ValueError(f"images are bytes of RGB, torch.uint8 [B, 3, H, W], got {given}")
+
+
 class ImageModel:
     """Draws, edits, completes and describes images.
 
@@ -125,7 +148,9 @@ class ImageModel:
 
         Raises:
             TokbenchError: If the text tokenizer cannot hold a text, or one is too long.
+            ValueError: If one text is given in place of several, or ``count`` is not positive.
         """
+        _check_texts(texts, count)
         asked = [
             request_of(self.model, "generate", text=text, seed=seed, number=time * count + i)
             for text, time in zip(texts, times or [0] * len(texts), strict=True)
@@ -161,7 +186,9 @@ class ImageModel:
         Raises:
             TokbenchError: If images are of another size than the model's, there are not as many of them as of instructions, or the text
                 tokenizer cannot hold an instruction.
+            ValueError: As ``generate``, or if images are no bytes ``[B, 3, H, W]``.
         """
+        _check_texts(instructions, count)
         shown = [self.encode(part) for part in ([] if first is None else [first]) + [images]]
         self._check_counts(instructions, *shown)
         asked = [
@@ -196,7 +223,10 @@ class ImageModel:
 
         Raises:
             TokbenchError: As ``edit``.
+            ValueError: As ``edit``.
         """
+        _check_texts(texts or (), count)
+        _check_pixels(images)
         shown, words = self.encode(hide_lower(images, self.model.grid)), [""] * len(images) if texts is None else texts
         self._check_counts(words, shown)
         asked = [
@@ -229,6 +259,7 @@ class ImageModel:
 
         Raises:
             TokbenchError: If images are of another size than the model's.
+            ValueError: If they are no bytes ``[B, 3, H, W]``.
         """
         shown = self.encode(images)
         asked = [request_of(self.model, "describe", images=[shown[place]], seed=seed) for place in range(len(shown))]
@@ -240,7 +271,9 @@ class ImageModel:
 
         Raises:
             TokbenchError: If images are of another size than the model's.
+            ValueError: If they are no bytes ``[B, 3, H, W]``.
         """
+        _check_pixels(images)
         size, own = tuple(images.shape[2:]), self.model.image_size
         if size != own:
             raise TokbenchError(f"images of {size[0]}x{size[1]} px are given, the model was trained on {own[0]}x{own[1]}; resize them")

@@ -92,7 +92,10 @@ def edit_in_turns(
 
     Raises:
         TokbenchError: As ``turn_of`` and ``ImageModel.edit``; what words alone tell is refused before anything is drawn.
+        ValueError: As ``ImageModel.edit``, or if there are no instructions.
     """
+    if isinstance(instructions, str) or not instructions:
+        raise ValueError(f"instructions are a list of at least one text, got {instructions!r}")
     _check(artist.model, instructions, image[0])
     images: Pixels = image
     spoken: list[tuple[Spoken, ...]] = [()]
