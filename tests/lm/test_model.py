@@ -206,6 +206,13 @@ def test_weights_that_are_not_finite(tiny: LanguageModel, saved: Path) -> None:
         LanguageModel.load(saved)
 
 
+def test_adapters_without_their_model_are_named(tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text("{}")
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(TokbenchError, match="holds adapters of peft without their model; merge them into it, with merge_and_unload"):
+        read_network(tmp_path)
+
+
 def test_settings_that_fetch_or_run_code_are_not_read(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hostile(values: dict[str, Any]) -> None:
         values["attn_implementation"] = values["_attn_implementation"] = "somebody/kernel"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +14,7 @@ import torch
 from tokbench.errors import TokbenchError
 from tokbench.feed import ByteText, Vocabulary, parse
 from tokbench.layout import TokenLayout
+from tokbench.lm.choice import choose
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.options import SamplingOptions
 from tokbench.lm.reading import Reader
@@ -73,6 +75,21 @@ def test_images_of_other_forms_are_whole(tiny: LanguageModel, grid: tuple[int, .
     drawn = [read_image(model, *pair) for pair in zip(requests, sample(model, requests), strict=True)]
     assert {image.grid for image in drawn} == {grid}
     assert len({tuple(image.codes.flatten().tolist()) for image in drawn}) > 1
+
+
+@pytest.mark.parametrize("kind", ["mamba", "openai-gpt"])
+def test_networks_without_attention_or_without_keys_and_values(tiny: LanguageModel, kind: str, tmp_path: Path) -> None:
+    with_network(tiny, kind).save(tmp_path)
+    model = LanguageModel.load(tmp_path)
+    ids = torch.randint(model.vocabulary.size, (2, 12), generator=torch.Generator().manual_seed(0))
+    reader = Reader(model.network, ids[:, :7].tolist())
+    for done in (7, 8, 12):
+        with torch.no_grad():
+            anew = model.network(ids[:, :done], use_cache=False).logits[:, -1].double()
+            assert (reader.scores() - anew).abs().max() < 1e-4
+        reader.add(ids[:, done : 12 if done == 8 else done + 1])
+    (request,) = drawing(model, ["red"])
+    assert read_image(model, request, sample(model, [request])[0]).grid == model.grid
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "mixtral"])
@@ -218,6 +235,26 @@ def test_a_text_takes_the_room_that_there_is(tiny: LanguageModel) -> None:
     assert 1 <= len(answer) <= 512 - len(ids)
     with pytest.raises(TokbenchError, match="of up to 1 is longer than the 512 ids"):
         sample(tiny, [Request(prompt_of("text", tiny.vocabulary, text="a" * 511), 0)])
+
+
+def test_a_network_that_still_trains_drops_nothing_out(tiny: LanguageModel) -> None:
+    model = with_network(tiny, "gpt2")  # which has dropout
+    requests = drawing(model, WORDS[:2])
+    expected = sample(model, requests)
+    model.network.train()
+    assert sample(model, requests) == expected
+    assert model.network.training, "it is left as it was"
+
+
+def test_the_coldest_temperatures_take_the_likeliest(tiny: LanguageModel) -> None:
+    scores = torch.tensor([[-3.0, 5.0, 4.0], [1e6, 0.0, -1e6]], dtype=torch.float64)
+    for temperature in (1e-90, 1e-308, 5e-324):
+        assert choose(scores, torch.tensor([0.99, 0.99], dtype=torch.float64), SamplingOptions(temperature)).tolist() == [1, 0]
+
+
+def test_guidance_beyond_all_numbers_is_named(tiny: LanguageModel) -> None:
+    with pytest.raises(TokbenchError, match=r"a guidance of 1e\+308 leads to scores that are not finite; give one nearer to 1"):
+        sample(tiny, drawing(tiny, ["red"]), SamplingOptions(guidance=1e308))
 
 
 def test_scores_that_are_not_finite_are_named(tiny: LanguageModel) -> None:

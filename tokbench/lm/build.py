@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tokbench.errors import TokbenchError, missing_extra
+from tokbench.errors import TokbenchError, brief, missing_extra
 from tokbench.feed.text import TextTokenizer
 from tokbench.feed.text_file import FileText
 from tokbench.feed.vocabulary import Vocabulary
@@ -190,7 +190,7 @@ def with_lora(network: PreTrainedModel, options: LoraOptions, *, train_embedding
         A model of ``peft``; ``merge_and_unload`` makes it a plain network again.
 
     Raises:
-        TokbenchError: If ``peft`` is not installed.
+        TokbenchError: If ``peft`` is not installed, or cannot adapt such a network.
     """
     try:
         from peft import LoraConfig, get_peft_model
@@ -207,7 +207,10 @@ def with_lora(network: PreTrainedModel, options: LoraOptions, *, train_embedding
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        wrapped = get_peft_model(network, settings)
+        try:
+            wrapped = get_peft_model(network, settings)
+        except ValueError as error:
+            raise TokbenchError(f"peft has no adapters for a {type(network).__name__} ({brief(error)}); leave --lora out") from error
     if train_embedding:
         for part in (network.get_input_embeddings(), network.get_output_embeddings()):
             if part is not None:

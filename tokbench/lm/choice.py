@@ -8,6 +8,9 @@ from torch import Tensor
 
 from tokbench.lm.options import SamplingOptions
 
+COLDEST = 1e-100
+"""Temperatures below are divided by after the largest score has been taken from all."""
+
 
 def choose(scores: Float[Tensor, "b n"], draws: Float64[Tensor, "b"], options: SamplingOptions) -> Int64[Tensor, "b"]:
     """Choose one of n ids in every row.
@@ -22,7 +25,10 @@ def choose(scores: Float[Tensor, "b n"], draws: Float64[Tensor, "b"], options: S
     """
     if options.temperature == 0:
         return scores.argmax(dim=1)
-    scores = scores.double() / (1.0 if options.temperature is None else options.temperature)
+    temperature = 1.0 if options.temperature is None else options.temperature
+    if temperature < COLDEST:  # which divides to infinity
+        scores = scores - scores.amax(dim=1, keepdim=True)
+    scores = scores.double() / temperature
     if options.top_k is not None and options.top_k < scores.shape[1]:
         least = scores.topk(options.top_k, dim=1).values[:, -1:]
         scores = scores.masked_fill(scores < least, -torch.inf)

@@ -13,6 +13,7 @@ from torch import Tensor
 from tokbench.errors import TokbenchError
 from tokbench.feed.grammar import ImageGrammar
 from tokbench.lm.model import LanguageModel
+from tokbench.lm.reading import evaluating
 
 BATCH = 16
 """Sequences that are read at once; short batches are filled up, so that no rounding depends on what else is read."""
@@ -78,12 +79,13 @@ def _all_bits(model: LanguageModel, known: Sequence[Known], steps_of: Callable[[
             raise TokbenchError(f"{given}, the model takes {model.longest}; shorten the words")
         groups[len(one.ids), len(one.answer)].append(number)
     found = [0.0] * len(known)
-    for members in groups.values():
-        steps = steps_of(known[members[0]])
-        for start in range(0, len(members), BATCH):
-            some = members[start : start + BATCH]
-            for number, bits in zip(some, _bits(model, [known[number] for number in some], steps), strict=True):
-                found[number] = bits
+    with evaluating(model.network):
+        for members in groups.values():
+            steps = steps_of(known[members[0]])
+            for start in range(0, len(members), BATCH):
+                some = members[start : start + BATCH]
+                for number, bits in zip(some, _bits(model, [known[number] for number in some], steps), strict=True):
+                    found[number] = bits
     return found
 
 

@@ -22,11 +22,16 @@ from tokbench.weights.weight_files import CONFIG, open_weights, read_json
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-LARGEST = {"num_hidden_layers": 1024, "num_attention_heads": 1024, "hidden_size": 2**16, "vocab_size": 2**24}
+HEADS = "num_attention_heads"
+
+LARGEST = {"num_hidden_layers": 1024, HEADS: 1024, "hidden_size": 2**16, "vocab_size": 2**24}
 """Sizes a network may have, by the names that every configuration answers to."""
 
 MORE_SETTINGS = ("head_dim", "rope_theta", "rope_scaling", "partial_rotary_factor")
 """Settings that are read although the default configuration of an architecture does not list them."""
+
+ADAPTERS = "adapter_config.json"
+"""What ``save_pretrained`` of ``peft`` writes in place of a configuration."""
 
 WEIGHTS = ("*.safetensors", "*.safetensors.index*.json", "*.bin", "*.bin.index*.json")
 """Files that ``save_pretrained`` writes weights to."""
@@ -52,6 +57,10 @@ def read_network(folder: Path, *, dtype: torch.dtype | None = None) -> PreTraine
         import transformers
     except ImportError as error:
         raise missing_extra("transformers", "lm", "a language model") from error
+    if not (folder / CONFIG).is_file() and (folder / ADAPTERS).is_file():
+        raise TokbenchError(
+            f"{folder} holds adapters of peft without their model; merge them into it, with merge_and_unload and save_pretrained, and give that"
+        )
     if not (folder / CONFIG).is_file():
         raise TokbenchError(f"{folder} holds no language model, it has no {CONFIG}; give a folder that save_pretrained wrote")
     if not any(path for form in WEIGHTS for path in folder.glob(form)):  # a checkpoint of a training is none: it has more than weights
@@ -107,6 +116,8 @@ def _config(values: Mapping[str, Any]) -> PretrainedConfig:
     config = kind.from_dict(_harmless({key: value for key, value in values.items() if key in known}))
     main = config.get_text_config()
     for name, most in LARGEST.items():
+        if name == HEADS and getattr(main, name, None) is None:  # of a network without attention
+            continue
         size = build(int, getattr(main, name, None), name)
         if not 1 <= size <= most:
             raise ValueError(f"{name} is {size}, it must be 1 to {most}")

@@ -28,7 +28,7 @@ from tokbench.feed.vocabulary import Vocabulary
 from tokbench.lm.choice import choose
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.options import SamplingOptions
-from tokbench.lm.reading import Reader
+from tokbench.lm.reading import Reader, evaluating
 
 LONGEST_TEXT = 256
 """Ids of a text at most, its end included, unless it is told."""
@@ -101,14 +101,15 @@ def sample(
     for key, members in groups.items():  # all of them before any is answered
         _check_room(model, requests[members[0]], len(steps_of[key]))
     least = LEAST_ROWS if model.network.device.type == "cpu" else 1
-    for key, members in groups.items():
-        steps = steps_of[key]
-        for start in range(0, len(members), options.batch_size):
-            some = members[start : start + options.batch_size]
-            rows = [requests[number] for number in some]
-            filled = rows + rows[-1:] * (max(options.batch_size, least) - len(rows))
-            answers |= zip(some, _go_on(model, filled, steps, options)[: len(rows)], strict=True)
-            progress(len(answers), len(requests))
+    with evaluating(model.network):
+        for key, members in groups.items():
+            steps = steps_of[key]
+            for start in range(0, len(members), options.batch_size):
+                some = members[start : start + options.batch_size]
+                rows = [requests[number] for number in some]
+                filled = rows + rows[-1:] * (max(options.batch_size, least) - len(rows))
+                answers |= zip(some, _go_on(model, filled, steps, options)[: len(rows)], strict=True)
+                progress(len(answers), len(requests))
     return [answers[number] for number in range(len(requests))]
 
 
@@ -166,6 +167,8 @@ def _go_on(model: LanguageModel, rows: Sequence[Request], steps: Sequence[Int64[
             if untold is not None:
                 without = untold.scores()[:, allowed]
                 scores = without + guidance * (scores - without)
+                if not torch.isfinite(scores).all():
+                    raise TokbenchError(f"a guidance of {guidance:g} leads to scores that are not finite; give one nearer to 1")
             new = allowed[choose(scores, draws[:, step], options)][:, None]
         for reader in (told, untold):
             if reader is not None:
