@@ -14,6 +14,7 @@ from PIL import Image
 from tokbench.lm import shipped
 from tokbench.lm.image_model import ImageModel
 from tokbench.lm.model import LanguageModel
+from tokbench.lm.prompts import read_prompts
 
 Cli = Callable[..., tuple[int, str, str]]
 
@@ -60,6 +61,11 @@ def test_what_is_drawn_is_what_python_draws(tokbench_cli: Cli, folder: Path, tmp
     drawn = ImageModel.load(folder).generate(["red"], options=SamplingOptions(0.7, 20, 0.9, 2.0))
     with Image.open(tmp_path / "one.png") as picture:
         assert np.array_equal(np.asarray(picture), drawn[0].permute(1, 2, 0).numpy())
+
+
+def test_a_prompt_is_a_line_and_no_less(tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_bytes("\ufeffa red\u2028circle\r\n\r\n\x85a\x0bsquare \rlast\n".encode())
+    assert read_prompts(tmp_path / "prompts.txt") == ["a red\u2028circle", "a\x0bsquare", "last"]
 
 
 def test_prompts_from_a_file_have_a_row_each(tokbench_cli: Cli, folder: Path, tmp_path: Path) -> None:

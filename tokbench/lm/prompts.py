@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,7 +30,7 @@ def read_prompts(path: Path) -> list[str]:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise TokbenchError(f"{path} cannot be read ({reason}); give a text file with a prompt in each line") from error
-    prompts = [line.strip() for line in text.splitlines() if line.strip()]
+    prompts = [line.strip() for line in re.split(r"[\r\n]+", text) if line.strip()]  # other signs that end lines belong to a prompt
     if not prompts:
         raise TokbenchError(f"{path} holds no prompts; write one in each line")
     return prompts

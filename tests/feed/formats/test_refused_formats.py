@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,14 @@ def test_what_a_format_does_not_take_is_said_before_and_after_encoding(name, siz
     with pytest.raises(TokbenchError, match=problem):
         write_format(tokens, name, options=options)
     assert [path.name for path in tmp_path.iterdir()] == ["tokens"]
+
+
+def test_images_that_are_no_squares_are_refused_before_they_are_encoded(tokens: Path) -> None:
+    job = TokenDataset(tokens).job
+    wide = replace(job, preparation=replace(job.preparation, size=(8, 16)))
+    with pytest.raises(TokbenchError, match="images that LlamaGen's reader knows are square, got 8x16; give --size one number"):
+        FORMATS["llamagen"].plan(wide, FormatOptions())
+    assert FORMATS["bin"].plan(wide, FormatOptions()).id_type == FORMATS["bin"].plan(job, FormatOptions()).id_type
 
 
 def test_a_vocabulary_of_another_tokenizer_is_refused(tokens: Path) -> None:

@@ -33,7 +33,7 @@ def write_llamagen(plan: Plan, rows: ExportRows, folder: Path) -> list[str]:
     Source: ``extract_codes_c2i.py`` and ``dataset/imagenet.py`` of FoundationVision/LlamaGen. Its reader has ImageNet in the names of the
     folders and counts ImageNet's images.
     """
-    size = square_side(plan.job.preparation.size, "images that LlamaGen's reader knows are")
+    size = square_side(plan.job.preparation.size, plan.format.squares)
     folder = folder / PATHS[plan.job.preparation.views]
     codes, labels = folder / f"imagenet{size}_codes", folder / f"imagenet{size}_labels"
     codes.mkdir(parents=True)

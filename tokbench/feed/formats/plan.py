@@ -15,6 +15,7 @@ from tokbench.feed.formats.rows import ExportRows
 from tokbench.feed.formats.sequences import SequenceRows, condition_for, vocabulary_for
 from tokbench.feed.job import ExportJob
 from tokbench.feed.vocabulary import Vocabulary
+from tokbench.image_size import square_side
 
 
 @dataclass(frozen=True)
@@ -59,6 +60,7 @@ class Format:
         write: Writes the rows of an export into a folder.
         id_types: Types it holds ids in, the smallest first.
         small_below: Vocabularies of fewer ids are stored in the smallest type, others in the largest.
+        squares: What is square alone, for the error where other images were exported; empty takes any.
     """
 
     name: str
@@ -67,13 +69,17 @@ class Format:
     write: Callable[[Plan, ExportRows, Path], list[str]]
     id_types: tuple[str, ...] = ()
     small_below: int = 2**16 + 1
+    squares: str = ""
 
     def plan(self, job: ExportJob, options: FormatOptions) -> Plan:
         """Say how an export is written in this format.
 
         Raises:
-            TokbenchError: If it cannot be: latents where codes are taken, no labels, several codebooks, ids that do not fit.
+            TokbenchError: If it cannot be: latents where codes are taken, no labels, several codebooks, ids that do not fit, other images
+                than squares.
         """
+        if self.squares:
+            square_side(job.preparation.size, self.squares)
         if (self.takes == "latents") == job.layout.discrete:
             holds, wants = ("codes", "latents") if job.layout.discrete else ("latents", "codes")
             raise TokbenchError(f"{self.name} takes {wants}, and {job.tokenizer.name} makes {holds}; choose another format or tokenizer")

@@ -32,7 +32,7 @@ FORMATS = {
         Format("datatrove", "datatrove, nanotron", "sequences", write_datatrove, ("uint16", "uint32")),
         Format("bin", "nanoGPT and its relatives", "sequences", write_bin, ("uint16", "uint32")),
         Format("litdata", "litdata", "sequences", write_litdata, ("int32",)),
-        Format("llamagen", "LlamaGen", "codes", write_llamagen),
+        Format("llamagen", "LlamaGen", "codes", write_llamagen, squares="images that LlamaGen's reader knows are"),
         Format("rar", "RAR, 1d-tokenizer", "codes", write_rar),
         Format("latents", "LightningDiT", "latents", write_latents),
     )
