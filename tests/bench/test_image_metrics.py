@@ -2,6 +2,7 @@
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from tokbench.bench.metrics.dists import DISTS
 from tokbench.bench.metrics.lpips import LPIPS, LPIPSVGG
 from tokbench.bench.metrics.ms_ssim import MSSSIM, WEIGHTS, ms_ssim
 from tokbench.bench.metrics.psnr import PSNR, psnr
-from tokbench.bench.metrics.ssim import SSIM, ssim
+from tokbench.bench.metrics.ssim import SSIM, SSIMRule, ssim
 from tokbench.bench.observation import Subject
 from tokbench.errors import TokbenchError
 from tokbench.nn.dists import CHANNELS, build_dists, dists_rows
@@ -82,6 +83,30 @@ def test_ssim_of_flat_images_is_that_of_their_luminance(dark, bright):
 def test_ssim_and_psnr_of_an_image_do_not_depend_on_the_others(pairs):
     for measure in (ssim, psnr):
         assert torch.equal(torch.cat([measure(a[None], b[None]) for a, b in zip(*pairs, strict=True)]), measure(*pairs))
+
+
+RULES = [SSIMRule(), SSIMRule(uniform=True, sample=True), SSIMRule(mirrored=True, luminance=True), SSIMRule(data_range=2.0)]
+
+
+@pytest.fixture
+def as_on_a_device(monkeypatch):
+    """Images are compared many at once, in two pieces."""
+    for place in (sys.modules[ssim.__module__], sys.modules[ms_ssim.__module__]):
+        monkeypatch.setattr(place, "at_once", lambda images: True)
+    monkeypatch.setattr(sys.modules[ssim.__module__], "TOGETHER", 4 * 3 * 176 * 190 * 2)
+
+
+def test_many_images_at_once_are_as_similar_as_one_by_one(request):
+    a = torch.randint(0, 256, (3, 3, 176, 190), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    b = (a.float() * 0.7 + 40 * torch.rand(a.shape, generator=torch.Generator().manual_seed(1))).to(torch.uint8)
+    alone = [*(ssim(a, b, rule) for rule in RULES), ms_ssim(a, b)]
+    request.getfixturevalue("as_on_a_device")
+    together = [*(ssim(a, b, rule) for rule in RULES), ms_ssim(a, b)]
+    for one, other in zip(alone, together, strict=True):
+        assert torch.allclose(one, other, rtol=0, atol=1e-12)
+    pairs = [(a[i : i + 1], b[i : i + 1]) for i in (2, 0, 1)]
+    for measure, found in zip((ssim, ms_ssim), (together[0], together[-1]), strict=True):
+        assert torch.equal(torch.cat([measure(*pair) for pair in pairs]), found[[2, 0, 1]])  # no image knows of the others
 
 
 def test_ssim_needs_room_for_its_window():

@@ -8,12 +8,15 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import tokbench
 from tests.bench.gpu_stand_in import CUDA, asked, log, put_on_cuda, without_values
 from tokbench.bench.context import MetricContext
 from tokbench.bench.loader import Batch
 from tokbench.bench.metrics import select
+from tokbench.bench.metrics.ms_ssim import ms_ssim
+from tokbench.bench.metrics.ssim import ssim
 from tokbench.bench.observation import Listing, Subject
 from tokbench.bench.panel import Panel
 from tokbench.bench.prepared import RunOptions
@@ -56,6 +59,29 @@ def test_metrics_wait_for_nothing_within_a_chunk(asked, crops, tmp_path):
         assert not panel._broken
         assert waits.found == []
     assert asked == [CUDA, CUDA]
+
+
+class Calls(TorchDispatchMode):
+    """Counts what a device is given to do."""
+
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        self.count += not function.is_view
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize(("measure", "most"), [(ssim, 120), (ms_ssim, 800)])
+def test_a_device_is_given_few_pieces_of_work_for_a_micro_batch(measure, most):
+    """Sixteen images of 256 px; a product for each block of lines of each of them would be thousands."""
+    with without_values() as (_, waits):
+        images = torch.zeros((16, 3, 256, 256), dtype=torch.uint8, device=CUDA)
+        with Calls() as calls:
+            assert measure(images, images).shape == (16,)
+        assert waits.found == []
+    assert calls.count <= most
 
 
 def test_what_is_encoded_again_is_asked_for_a_micro_batch_later(asked, log, crops, tmp_path):

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tokbench.bench.metrics.base import PerImageMetric
-from tokbench.bench.metrics.ssim import DATA_RANGE, K1, K2, SIGMA, WINDOW, similarity_and_contrast, window_band
+from tokbench.bench.metrics.ssim import DATA_RANGE, K1, K2, SIGMA, WINDOW, at_once, pieces, similarity_and_contrast
 from tokbench.bench.observation import Observation, Subject
 from tokbench.bench.psnr import doubles
 from tokbench.records.figures import figures_of
@@ -44,20 +44,23 @@ def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
     """
     if min(a.shape[2:]) < MIN_SIZE:
         raise ValueError(f"images must have sides of at least {MIN_SIZE}, got {tuple(a.shape[2:])}")
-    band = window_band(a.device)
+    a, b = doubles(a), doubles(b)
+    if at_once(a):
+        return torch.cat([_ms_ssim(x, y).mean(dim=1) for x, y in pieces(a, b)])
     # One by one: a matrix product may round otherwise with other images beside it.
-    return torch.stack([_ms_ssim(x, y, band) for x, y in zip(doubles(a), doubles(b), strict=True)])
+    return torch.stack([_ms_ssim(x, y).mean() for x, y in zip(a, b, strict=True)])
 
 
-def _ms_ssim(a: Tensor, b: Tensor, band: Tensor) -> Tensor:
-    product = a.new_ones(len(a))
+def _ms_ssim(a: Tensor, b: Tensor) -> Tensor:
+    """Similarity of each channel of one pair ``[C, H, W]``, or of several on a device."""
+    product = a.new_ones(a.shape[:-2])
     for scale, weight in enumerate(WEIGHTS):
-        similarity, contrast = similarity_and_contrast(a, b, band)
+        similarity, contrast = similarity_and_contrast(a, b)
         coarsest = scale == len(WEIGHTS) - 1
         product *= (similarity if coarsest else contrast).clamp(min=0) ** weight
         if not coarsest:
-            a, b = (F.avg_pool2d(x, 2, padding=[side % 2 for side in x.shape[1:]]) for x in (a, b))
-    return product.mean()
+            a, b = (F.avg_pool2d(x, 2, padding=[side % 2 for side in x.shape[-2:]]) for x in (a, b))
+    return product
 
 
 class MSSSIM(PerImageMetric):

@@ -6,6 +6,8 @@ averaged over the positions where the window lies inside the image. A protocol t
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -31,6 +33,9 @@ LUMINANCE = (0.299, 0.587, 0.114)
 
 BLOCK = 24
 """Positions along a side that one product blurs: the band of weights in a larger one would be mostly zeros. Kernels like twelves."""
+
+TOGETHER = 1 << 24
+"""Numbers of a device's maps that are blurred together."""
 
 
 @dataclass(frozen=True)
@@ -69,39 +74,64 @@ def ssim(a: Tensor, b: Tensor, rule: SSIMRule | None = None) -> Tensor:
         Mean over positions and channels, ``[B]``, float64.
     """
     rule = rule or SSIMRule()
+    a, b = doubles(a), doubles(b)
+    if at_once(a):
+        pairs = ((_prepared(x, rule), _prepared(y, rule)) for x, y in pieces(a, b))
+        found = (_similarity(_moments_together(x, y, uniform=rule.uniform), rule) for x, y in pairs)
+        return torch.stack([image.mean() for similarity in found for image in similarity])
     band = window_band(a.device, uniform=rule.uniform)
     # One by one: a matrix product may round otherwise with other images beside it.
-    return torch.stack([_ssim(_prepared(x, rule), _prepared(y, rule), band, rule) for x, y in zip(doubles(a), doubles(b), strict=True)])
+    pairs = ((_prepared(x, rule), _prepared(y, rule)) for x, y in zip(a, b, strict=True))
+    return torch.stack([_similarity(_moments(x, y, band), rule).mean() for x, y in pairs])
 
 
-def _prepared(image: Tensor, rule: SSIMRule) -> Tensor:
-    """An image ``[C, H, W]`` as the window slides over it."""
+def _prepared(images: Tensor, rule: SSIMRule) -> Tensor:
+    """An image ``[C, H, W]`` as the window slides over it, or several ``[B, C, H, W]``."""
     if rule.luminance:
-        image = (image * image.new_tensor(LUMINANCE)[:, None, None]).sum(dim=0, keepdim=True)
-    return F.pad(image, [rule.window // 2] * 4, mode="reflect") if rule.mirrored else image
+        red, green, blue = (channel * weight for channel, weight in zip(images.split(1, dim=-3), LUMINANCE, strict=True))
+        images = red + green + blue
+    return F.pad(images, [rule.window // 2] * 4, mode="reflect") if rule.mirrored else images
 
 
-def similarity_and_contrast(a: Tensor, b: Tensor, band: Tensor) -> tuple[Tensor, Tensor]:
-    """Structural similarity of two images, and the part of it that luminance has no share in.
+def at_once(images: Tensor) -> bool:
+    """Whether images are where few large pieces of work take less time than many small ones."""
+    return images.device.type != "cpu"
+
+
+def pieces(a: Tensor, b: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Pairs of images that a device can be given at once."""
+    count = max(1, TOGETHER // (4 * a[0].numel()))
+    return zip(a.split(count), b.split(count), strict=True)
+
+
+def similarity_and_contrast(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Structural similarity of two images, or of several pairs on a device, and the part of it that luminance has no share in.
 
     Args:
-        a: ``[C, H, W]``, float64, values 0 to 255, sides of at least ``WINDOW``.
-        b: An image of the same shape.
-        band: What ``window_band`` returned.
+        a: ``[C, H, W]``, float64, values 0 to 255, sides of at least ``WINDOW``; on a device ``[B, C, H, W]``.
+        b: As many images of the same shape.
 
     Returns:
-        Both averaged over valid positions, ``[C]``.
+        Both averaged over valid positions, ``[C]`` or ``[B, C]``.
     """
-    mean_a, mean_b, products, squares = _moments(a, b, band)
-    c1, c2 = (K1 * DATA_RANGE) ** 2, (K2 * DATA_RANGE) ** 2
-    products_of_means, squared_means = mean_a * mean_b, mean_a.square() + mean_b.square()
-    contrast = (2 * (products - products_of_means) + c2) / (squares - squared_means + c2)
-    similarity = contrast * (2 * products_of_means + c1) / (squared_means + c1)
+    if at_once(a):
+        shared, contrasts = _shared_and_contrast(_moments_together(a, b))
+        return tuple(torch.stack([image.mean(dim=(1, 2)) for image in both]) for both in (shared, contrasts))  # type: ignore[return-value]
+    similarity, contrast = _shared_and_contrast(_moments(a, b, window_band(a.device)))
     return similarity.mean(dim=(0, 2)), contrast.mean(dim=(0, 2))
 
 
-def _ssim(a: Tensor, b: Tensor, band: Tensor, rule: SSIMRule) -> Tensor:
-    mean_a, mean_b, products, squares = _moments(a, b, band)
+def _shared_and_contrast(moments: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    mean_a, mean_b, products, squares = moments
+    c1, c2 = (K1 * DATA_RANGE) ** 2, (K2 * DATA_RANGE) ** 2
+    products_of_means, squared_means = mean_a * mean_b, mean_a.square() + mean_b.square()
+    contrast = (2 * (products - products_of_means) + c2) / (squares - squared_means + c2)
+    return contrast * (2 * products_of_means + c1) / (squared_means + c1), contrast
+
+
+def _similarity(moments: tuple[Tensor, ...], rule: SSIMRule) -> Tensor:
+    """Similarity at every position."""
+    mean_a, mean_b, products, squares = moments
     products_of_means = mean_a * mean_b
     squared_means = mean_a.square().addcmul_(mean_b, mean_b)
     c1, c2 = (K1 * rule.data_range) ** 2, (K2 * rule.data_range) ** 2
@@ -111,7 +141,24 @@ def _ssim(a: Tensor, b: Tensor, band: Tensor, rule: SSIMRule) -> Tensor:
         shared, spread = (found.mul_(positions / (positions - 1)) for found in (shared, spread))
     above = (2 * shared + c2).mul_(products_of_means.mul_(2).add_(c1))
     below = spread.add_(c2).mul_(squared_means.add_(c1))
-    return above.div_(below).mean()
+    return above.div_(below)
+
+
+def _moments_together(a: Tensor, b: Tensor, *, uniform: bool = False) -> tuple[Tensor, ...]:
+    """What ``_moments`` gives of one pair, of several ``[B, C, H, W]``: ``[B, C, lines, columns]`` each.
+
+    The window is a sum of shifted images. A device is given few large pieces of work so, where matrix products would be thousands of small
+    ones, and no image meets another.
+    """
+    maps = torch.stack([a, b, a * b, (a * a).addcmul_(b, b)])
+    weights = _weights(uniform=uniform)
+    for dim in (3, 4):
+        length = maps.shape[dim] - len(weights) + 1
+        blurred = maps.narrow(dim, 0, length) * weights[0]
+        for shift, weight in enumerate(weights[1:], start=1):
+            blurred.add_(maps.narrow(dim, shift, length), alpha=weight)
+        maps = blurred
+    return maps.unbind()
 
 
 def _moments(a: Tensor, b: Tensor, band: Tensor) -> tuple[Tensor, ...]:
@@ -155,6 +202,14 @@ def window_band(device: torch.device, *, uniform: bool = False) -> Tensor:
     for i in range(BLOCK):
         band[i, i : i + side] = window / window.sum()
     return band if device.type == "mps" else band.to(device)
+
+
+def _weights(*, uniform: bool) -> list[float]:
+    """The window as numbers, which no device has to be asked for."""
+    if uniform:
+        return [1 / UNIFORM] * UNIFORM
+    window = [math.exp(-0.5 * ((place - WINDOW // 2) / SIGMA) ** 2) for place in range(WINDOW)]
+    return [weight / math.fsum(window) for weight in window]
 
 
 class SSIM(PerImageMetric):
