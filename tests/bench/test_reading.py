@@ -14,10 +14,11 @@ import torch
 from PIL import Image
 
 from tokbench.bench.clocks import Lap
-from tokbench.bench.loader import Loaded, LoadReport, as_batch, in_background, key_of, load, load_keyed, read_in_background, readers
+from tokbench.bench.loader import Loaded, LoadReport, as_batch, in_background, key_of, load, load_keyed, read_in_background
 from tokbench.data.folder import FolderSource
 from tokbench.data.source import ImageSource
 from tokbench.images import UnreadableImage, load_rgb, to_float
+from tokbench.readers import readers
 from tokbench.records.protocol import PRESETS, get_protocol
 from tokbench.records.record import SkippedImage
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -12,6 +14,7 @@ from PIL import Image
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.image_size import Size
+from tokbench.images import UnreadableImage
 from tokbench.ranks import Ranks
 from tokbench.train.crops import RandomCrops
 
@@ -44,6 +47,59 @@ def test_what_was_found_unusable_does_not_change_later_batches(noise: MakeSource
     for step in range(10):
         warm.batch(step, 4)
     assert torch.equal(warm.batch(20, 6), cold.batch(20, 6))
+
+
+class Slow(ImageSource):
+    """Pictures of which the first to be asked for come last, and some are too small or broken; counts how many are read at once."""
+
+    name = "slow"
+
+    def __init__(self) -> None:
+        self.ids = tuple(f"{number:03d}" for number in range(40))
+        self.now, self.most, self.lock = 0, 0, threading.Lock()
+
+    def read(self, index: int) -> Image.Image:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+        time.sleep(0.002 * (index % 5))
+        with self.lock:
+            self.now -= 1
+        if index % 4 == 1:
+            raise UnreadableImage("broken")
+        side = 8 if index % 4 == 2 else 20 + index
+        return Image.fromarray(np.random.Generator(np.random.PCG64(index)).integers(0, 255, (side, side + 3, 3), np.uint8))
+
+    def raw_digest(self, index: int) -> bytes:
+        return bytes([index]) * 32
+
+
+def alone(source: ImageSource, step: int, count: int) -> np.ndarray:
+    """The batch as one thread draws it, picture by picture: what stands in the class, in the simplest way."""
+    rng, made = np.random.Generator(np.random.PCG64([0, step])), []
+    while len(made) < count:
+        index = int(rng.integers(len(source)))
+        if index % 4 in (1, 2):
+            continue
+        image, (along, across, down, mirror) = source.read(index), rng.random(4)
+        side = max(16.0, (0.3 + 0.6 * along) * min(image.size))
+        left, top = across * (image.width - side), down * (image.height - side)
+        crop = np.asarray(image.resize((16, 16), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side)))
+        made.append(crop[:, ::-1] if mirror < 0.5 else crop)
+    return np.stack(made).transpose(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_threads_draw_what_one_draws(workers: int) -> None:
+    source = Slow()
+    made = RandomCrops(source, size=16, scale=(0.3, 0.9), seed=0, workers=workers)
+    for step in (0, 1, 7):
+        assert np.array_equal(made.batch(step, 24).numpy(), alone(Slow(), step, 24))
+        shares = [
+            RandomCrops(Slow(), size=16, scale=(0.3, 0.9), seed=0, workers=workers).batch(step, 24, Ranks(rank, 3)) for rank in range(3)
+        ]
+        assert torch.equal(torch.cat(shares), made.batch(step, 24))
+    assert (source.most > 1) is (workers > 1)
 
 
 def test_steps_and_seeds_differ(noise: MakeSource) -> None:

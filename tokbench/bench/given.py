@@ -15,13 +15,14 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from tokbench.bench.loader import choose, in_background, readers
+from tokbench.bench.loader import choose, in_background
 from tokbench.bench.pairing import paired
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.image_size import Size, as_size
 from tokbench.images import UnreadableImage
+from tokbench.readers import readers
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import GIVEN, TokenizerInfo
 from tokbench.weights.training import UNKNOWN

@@ -46,7 +46,7 @@ class RunOptions:
 
     Args:
         batch_size: Images read ahead; the networks always see ``protocol.micro_batch``.
-        workers: Threads that read; None takes as many as there are cores, see ``tokbench.bench.loader.readers``.
+        workers: Threads that read; None takes as many as there are cores, see ``tokbench.readers``.
         strict: Stop at the first image that cannot be read, instead of skipping it.
         feature_weights: The Inception file for ``rfid``, if not the fetched one.
         save_images: Folder for reconstructions and originals as PNG files, see ``tokbench.bench.saved_images``; None writes none.

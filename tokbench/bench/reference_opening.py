@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from tokbench.bench.fitting import fit
-from tokbench.bench.loader import LoadReport, in_background, key_of, opened, readers, reading_order
+from tokbench.bench.loader import LoadReport, in_background, key_of, opened, reading_order
 from tokbench.bench.references import AHEAD, ImagesReference, Reference, StatisticsReference
 from tokbench.bench.statistics_file import COVARIANCE, IMAGES, MEAN, members, read_statistics
 from tokbench.counting import counted
@@ -21,6 +21,7 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 from tokbench.images import UnreadableImage
+from tokbench.readers import readers
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import SkippedImage
 from tokbench.weights.checkpoints import sha256

@@ -21,12 +21,13 @@ from tokbench.bench.cache import FeatureCache
 from tokbench.bench.feature_pass import features_by_key
 from tokbench.bench.frechet import FeatureMoments
 from tokbench.bench.inception_input import BACKENDS
-from tokbench.bench.loader import Loaded, in_background, load_keyed, readers, stacked
+from tokbench.bench.loader import Loaded, in_background, load_keyed, stacked
 from tokbench.bench.networks import FeatureNetwork
 from tokbench.bench.seen import seen_originals
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
+from tokbench.readers import readers
 from tokbench.records.protocol import Protocol
 from tokbench.records.references import SOURCE
 from tokbench.weights.assets import get_asset

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tokbench.commands.console import DataOption, DeviceOption, bar, err, out, say, settings
+from tokbench.commands.console import DataOption, DeviceOption, WorkersOption, bar, err, out, say, settings
 from tokbench.commands.destinations import check_folder
 from tokbench.commands.precision import remark_on
 from tokbench.commands.values import pixels, whole
@@ -40,6 +40,7 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out; --steps may be more than before.")] = False,
     log_every: Annotated[int, whole("--log-every", low=1, help="Steps between log lines.")] = 20,
     save_every: Annotated[int, whole("--save-every", low=1, help="Steps between checkpoints.")] = 500,
+    workers: WorkersOption = None,
 ) -> None:
     """Train a tokenizer by a recipe. Ctrl-C stops after the step, with a checkpoint. torchrun shares every step."""
     from tokbench.ranks import ranks_from_environment
@@ -68,6 +69,7 @@ def train(
         save_every=save_every,
         micro_batch=micro_batch,
         compiled=compiled,
+        workers=workers,
     )
     chosen = adjusted(chosen, settings(setting), steps=steps, batch_size=batch_size)
     source = open_training_source(data)

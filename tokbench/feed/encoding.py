@@ -15,11 +15,12 @@ from torch import Tensor, nn
 from tokbench import tokenizers
 from tokbench.bench.encode import decode, encode
 from tokbench.bench.identity import TILING, identity_of
-from tokbench.bench.loader import Loaded, in_background, readers, stacked
+from tokbench.bench.loader import Loaded, in_background, stacked
 from tokbench.bench.microbatch import padded
 from tokbench.configs import plain
 from tokbench.feed.job import SCHEMA, TokenizerIdentity
 from tokbench.images import to_float, to_uint8
+from tokbench.readers import readers
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import SkippedImage
 from tokbench.tokenizers.base import Tokenizer

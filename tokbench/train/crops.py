@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
 import numpy as np
 import torch
 from jaxtyping import UInt8
@@ -13,8 +18,12 @@ from tokbench.errors import TokbenchError
 from tokbench.image_size import Size, sides, size_text
 from tokbench.images import UnreadableImage
 from tokbench.ranks import Ranks
+from tokbench.readers import readers
 
 CACHE_BYTES = 1 << 30
+
+AHEAD = 2
+"""Crops that are being made or wait, a thread."""
 
 
 class RandomCrops:
@@ -25,10 +34,11 @@ class RandomCrops:
         size: Side of the crops in pixels, or height and width.
         scale: Smallest and largest side, as shares of those of the largest crop of this shape: of squares, of a picture's short side.
         seed: Seed of the choice.
+        workers: Threads that read and scale; None takes as many as there are cores. No crop depends on them.
     """
 
-    def __init__(self, source: ImageSource, *, size: Size, scale: tuple[float, float], seed: int) -> None:
-        self.source, self.size, self.scale, self.seed = source, size, scale, seed
+    def __init__(self, source: ImageSource, *, size: Size, scale: tuple[float, float], seed: int, workers: int | None = None) -> None:
+        self.source, self.size, self.scale, self.seed, self.workers = source, size, scale, seed, readers(workers)
         self._height, self._width = sides(size)
         self._cache: dict[int, Image.Image] = {}
         self._cached_bytes = 0
@@ -48,18 +58,50 @@ class RandomCrops:
             TokbenchError: If no picture of the source can be used.
         """
         rng = np.random.Generator(np.random.PCG64([self.seed, step]))
-        share = share or Ranks()
-        rows = batch_size // share.world_size
-        drawn = [self._crop(rng, wanted=row // rows == share.rank) for row in range(batch_size)]
-        crops = [crop for crop in drawn if crop is not None]
+        crops = list(self._drawn(rng, batch_size, share or Ranks()))
         return torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).contiguous()
 
-    def _crop(self, rng: np.random.Generator, *, wanted: bool) -> np.ndarray | None:
-        """Draw a crop; one that is not wanted is drawn all the same, so that the next is as it would be."""
-        image = self._pick(rng, wanted=wanted)
-        along, across, down, mirror = rng.random(4)
+    def _drawn(self, rng: np.random.Generator, count: int, share: Ranks) -> Iterator[np.ndarray]:
+        """Draw crops and make them in threads; one that is not wanted is drawn all the same, so that the next is as it would be.
+
+        Where a picture turns out not to be usable, what was drawn from there on is drawn again, as if that had been known.
+        """
+        waiting: deque[tuple[dict[str, Any], int, Future[np.ndarray | bool]]] = deque()
+        row, rows = 0, count // share.world_size
+        with ThreadPoolExecutor(self.workers, thread_name_prefix="tokbench-crop") as pool:
+            while row < count or waiting:
+                while row < count and len(waiting) < AHEAD * self.workers:
+                    state = rng.bit_generator.state
+                    index, place = self._pick(rng), rng.random(4)
+                    waiting.append((dict(state), row, pool.submit(self._made, index, place, wanted=row // rows == share.rank)))
+                    row += 1
+                state, first, future = waiting.popleft()
+                made = future.result()
+                if made is False:
+                    rng.bit_generator.state, row = state, first
+                    while waiting:
+                        waiting.pop()[2].cancel()
+                elif made is not True:
+                    yield made
+
+    def _pick(self, rng: np.random.Generator) -> int:
+        """Draw a picture that may be usable."""
+        while len(self._unusable) < len(self.source):
+            index = int(rng.integers(len(self.source)))
+            if index not in self._unusable:
+                return index
+        raise TokbenchError(
+            f"no image of {self.source.name} can be used for training at {size_text(self.size)} px: all are unreadable or smaller"
+        )
+
+    def _made(self, index: int, place: np.ndarray, *, wanted: bool) -> np.ndarray | bool:
+        """A crop; True of a picture that can be used and is not wanted, and False of one that cannot be used."""
+        if index in self._usable and not wanted:
+            return True
+        image = self._read(index)
         if image is None or not wanted:
-            return None
+            return image is not None
+        along, across, down, mirror = place
         low, high = self.scale
         share, tall, wide = low + (high - low) * along, self._height, self._width
         height = max(float(tall), share * min(image.height, image.width * tall / wide))
@@ -68,21 +110,6 @@ class RandomCrops:
         crop = image.resize((wide, tall), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
         pixels = np.asarray(crop)
         return pixels[:, ::-1] if mirror < 0.5 else pixels
-
-    def _pick(self, rng: np.random.Generator, *, wanted: bool) -> Image.Image | None:
-        """Draw a picture; None is one that can be used and is not wanted."""
-        while len(self._unusable) < len(self.source):
-            index = int(rng.integers(len(self.source)))
-            if index in self._unusable:
-                continue
-            if index in self._usable and not wanted:
-                return None
-            image = self._read(index)
-            if image is not None:
-                return image
-        raise TokbenchError(
-            f"no image of {self.source.name} can be used for training at {size_text(self.size)} px: all are unreadable or smaller"
-        )
 
     def _read(self, index: int) -> Image.Image | None:
         if index in self._cache:

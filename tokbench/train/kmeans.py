@@ -62,7 +62,7 @@ def _fit(
     recipe: KMeansRecipe, source: ImageSource, options: TrainOptions, progress: Callable[[int, int, dict[str, float]], None]
 ) -> TrainResult:
     _, variant = resolve(recipe.tokenizer)
-    crops = RandomCrops(source, size=options.size or variant.image_size, scale=recipe.crop_scale, seed=recipe.seed)
+    crops = RandomCrops(source, size=options.size or variant.image_size, scale=recipe.crop_scale, seed=recipe.seed, workers=options.workers)
     generator = torch.Generator().manual_seed(recipe.seed)
     device = take_device(usable_device(own_device(options.device)))  # before the vectors are drawn: a mistake shows at once
     vectors = own_rows(_sample(crops, recipe, generator)).to(device)

@@ -7,6 +7,7 @@ import json
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any
@@ -25,6 +26,7 @@ from tokbench.launch import by_the_first, joined, take_device
 from tokbench.layout import check_unpadded
 from tokbench.plugins import import_class
 from tokbench.ranks import Ranks, own_device, ranks_from_environment
+from tokbench.sending import moved
 from tokbench.signals import asked_to_end
 from tokbench.together import largest
 from tokbench.tokenizers.base import Tokenizer
@@ -112,7 +114,7 @@ def _train(
         raise TokbenchError(
             f"{options.out} holds a run of {counted(start, 'step')} already; give --steps of at least that, or choose another --out"
         )
-    crops = RandomCrops(source, size=size, scale=recipe.crop_scale, seed=recipe.seed)
+    crops = RandomCrops(source, size=size, scale=recipe.crop_scale, seed=recipe.seed, workers=options.workers)
 
     def keep(done: int) -> None:
         _samples(recipe, options, averaged, crops, done)  # first: weights that decode to nothing replace none
@@ -120,11 +122,18 @@ def _train(
 
     first = ranks.rank == 0
     done, stopped = start, None
-    with asked_to_end(patient=ranks.world_size > 1) as signalled, open_log(options.out / LOG) if first else nullcontext() as log:
+    with (
+        asked_to_end(patient=ranks.world_size > 1) as signalled,
+        open_log(options.out / LOG) if first else nullcontext() as log,
+        ThreadPoolExecutor(1, thread_name_prefix="tokbench-batch") as ahead,
+    ):
+        upcoming = ahead.submit(crops.batch, done, recipe.batch_size, ranks) if done < recipe.steps else Future()
         mark = (time.perf_counter(), done)
         while done < recipe.steps and stopped is None:
             _schedule(recipe, objective.optimizers, done)
-            images = to_float(crops.batch(done, recipe.batch_size, ranks).to(device))
+            images = to_float(moved(upcoming.result(), device))
+            if done + 1 < recipe.steps:
+                upcoming = ahead.submit(crops.batch, done + 1, recipe.batch_size, ranks)  # while the networks learn from this one
             figures = objective.step(images, done, torch.Generator().manual_seed(recipe.seed * 1_000_003 + done))
             _average(averaged, objective.model, min(recipe.ema_decay, (1 + done) / (10 + done)))
             done += 1

@@ -26,6 +26,7 @@ class TrainOptions:
         micro_batch: Images that the networks of one process see at once, see ``tokbench.train.parts``; losses do not depend on it. None
             takes the process's whole share of a batch. Quantizer and discriminator always see that.
         compiled: Whether the networks are compiled by ``torch.compile``.
+        workers: Threads that read; None takes as many as there are cores. Nothing else depends on it.
 
     Raises:
         ValueError: If a number is not positive, or there is no such size.
@@ -40,12 +41,14 @@ class TrainOptions:
     save_every: int = 500
     micro_batch: int | None = None
     compiled: bool = False
+    workers: int | None = None
 
     def __post_init__(self) -> None:
         if self.size is not None:
             check_size(self.size)
-        if min(self.log_every, self.save_every) < 1 or (self.micro_batch is not None and self.micro_batch < 1):
-            raise ValueError(f"log_every, save_every and micro_batch must be positive, got {self}")
+        positive = (self.log_every, self.save_every, *(one for one in (self.micro_batch, self.workers) if one is not None))
+        if min(positive) < 1:
+            raise ValueError(f"log_every, save_every, micro_batch and workers must be positive, got {self}")
 
 
 @dataclass(frozen=True)
