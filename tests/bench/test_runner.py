@@ -292,6 +292,42 @@ def test_what_is_of_another_kind_is_refused_before_anything_is_read(arguments, s
         tokbench.evaluate(**{"tokenizer": "pixel/rgb", "data": "nothing", **arguments})
 
 
+class Own(ImageSource):
+    """Pictures of the user's own."""
+
+    name = "own"
+
+    def __init__(self, ids=("0", "1", "2"), picture=None, digest=b"0" * 32, **changes):
+        self.ids, self.picture, self.digest = ids, picture or Image.new("RGB", (32, 32)), digest
+        self.__dict__.update(changes)
+
+    def read(self, index):
+        return self.picture
+
+    def raw_digest(self, index):
+        return self.digest
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        (Own((0, 1)), "own has an image of the id 0; ids are texts of UTF-8"),
+        (Own(("a", "b", "a")), "own has two images with the id a; give every image its own name"),
+        (Own(("a\udcff",)), "ids are texts of UTF-8"),
+        (Own(iter("ab")), "ids of Own must be a sequence of one text an image, got a "),
+        (Own("ab"), "ids of Own must be a sequence of one text an image, got a str"),
+        (Own(name=None), "the name of Own is None; give it a text"),
+        (Own(picture=Image.new("RGBA", (32, 32))), "0 of own comes as a picture of mode RGBA with a digest of type bytes; Own must give"),
+        (Own(picture=3), "0 of own comes as a int with"),
+        (Own(digest="abc"), "with a digest of type str; Own must give 8-bit RGB pictures and bytes"),
+        (Own(picture=Image.new("RGB", (0, 5))), "none of the 3 images of own can be read (the first: 0: 0x5 pixels)"),
+    ],
+)
+def test_a_source_of_ones_own_is_held_to_its_contract(source, says):
+    with pytest.raises(TokbenchError, match=re.escape(says)):
+        tokbench.evaluate("pixel/rgb", source, size=32, metrics="psnr")
+
+
 @pytest.mark.parametrize("options", [{"workers": 0}, {"workers": -1}, {"workers": "2"}, {"workers": True}, {"batch_size": 0}])
 def test_options_are_whole_numbers(options):
     with pytest.raises(ValueError, match="must be a whole number from 1 on, got "):
@@ -352,3 +388,7 @@ def test_what_a_run_gives_is_written_and_read_by_public_names(folder, tmp_path):
     assert tokbench.read_record(str(path)) == evaluation.record
     assert tokbench.read_rows(str(path)) == evaluation.rows
     assert len(evaluation.rows["psnr"]) == 12
+    for rows in ({"psnr": {}}, {"psnr": {"a": 1.0}, "ssim": {}}):
+        written = tokbench.read_rows(tokbench.write_record(evaluation.record, rows, tmp_path / "few"))
+        assert {name: column for name, column in written.items() if column} == {name: column for name, column in rows.items() if column}
+    assert tokbench.read_rows(".") == {}

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
-import re
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -21,16 +19,14 @@ from PIL import Image
 from torch import Tensor
 
 from tokbench.bench.fitting import covers, fit
-from tokbench.data.source import ImageSource
+from tokbench.data.source import ImageSource, check_source
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
+from tokbench.readers import readers
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import SkippedImage
 
 logger = logging.getLogger(__name__)
-
-MOST_READERS = 16
-"""Threads that read unless it is told: more would wait for each other, as Python runs one of them at a time between decoding and scaling."""
 
 Given = TypeVar("Given")
 Item = TypeVar("Item")
@@ -95,8 +91,9 @@ def choose(source: ImageSource, protocol: Protocol) -> Sequence[int]:
     """Choose which images are measured: all, or the first ``samples`` of a seeded permutation; in the order in which they are read.
 
     Raises:
-        TokbenchError: If there are none.
+        TokbenchError: If there are none, or a source of the user's own does not say what they are called.
     """
+    check_source(source)
     count = len(source)
     if not count:
         raise TokbenchError(f"{source.name} holds no image at {protocol.size_text} px; choose other data or another --size")
@@ -118,21 +115,6 @@ def _by_id(source: ImageSource) -> Sequence[int]:
     if all(one <= other for one, other in pairwise(source.ids)):
         return everything  # which takes no memory
     return sorted(everything, key=source.ids.__getitem__)
-
-
-def readers(asked: int | None = None) -> int:
-    """How many threads read.
-
-    Args:
-        asked: How many the user wants; None takes as many as this process has cores, ``MOST_READERS`` at most. Processes that a launcher
-            started on one machine share its cores.
-    """
-    if asked is not None:
-        return asked
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    beside = os.environ.get("LOCAL_WORLD_SIZE", "")
-    sharing = max(1, int(beside)) if re.fullmatch(r"[0-9]{1,9}", beside) else 1
-    return max(1, min(cores // sharing, MOST_READERS))
 
 
 def load_batches(
@@ -265,9 +247,20 @@ def opened(source: ImageSource, protocol: Protocol | None, index: int) -> tuple[
 
     Raises:
         UnreadableImage: If the image is broken.
+        TokbenchError: If a source of the user's own gives something else than a picture and its digest.
     """
     draft = None if protocol is None else protocol.jpeg_draft
-    return source.open(index) if protocol is None or draft is None else source.open_draft(index, draft * max(protocol.shape))
+    found: Any = source.open(index) if protocol is None or draft is None else source.open_draft(index, draft * max(protocol.shape))
+    image, raw = found
+    if not isinstance(image, Image.Image) or image.mode != "RGB" or not isinstance(raw, bytes):
+        what = f"a picture of mode {image.mode}" if isinstance(image, Image.Image) else f"a {type(image).__name__}"
+        raise TokbenchError(
+            f"{source.record(index)} comes as {what} with a digest of type {type(raw).__name__}; {type(source).__name__} must give "
+            "8-bit RGB pictures and bytes"
+        )
+    if 0 in image.size:
+        raise UnreadableImage(f"{image.width}x{image.height} pixels")
+    return image, raw
 
 
 def load_keyed(source: ImageSource, protocol: Protocol | None, index: int, *, alone: bool = True) -> Loaded | SkippedImage:

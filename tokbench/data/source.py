@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from typing import Any
 
 from PIL import Image
 
+from tokbench.errors import TokbenchError
 from tokbench.image_size import Size
 
 READ_BEFORE = 3600.0
@@ -153,3 +155,27 @@ class ImageSource(ABC):
     def record(self, index: int) -> str:
         """What to call an image in an error."""
         return f"{self.ids[index]} of {self.name}"
+
+
+def check_source(source: ImageSource) -> None:
+    """See that a source of the user's own says what its images are called; those of this package do.
+
+    Raises:
+        TokbenchError: If its name is no text, or its ids are not as many texts as there are images, all different and fit to be written.
+    """
+    cls = type(source)
+    if cls.__module__.partition(".")[0] == "tokbench":
+        return
+    name: Any = getattr(source, "name", None)
+    if not isinstance(name, str) or not name.strip():
+        raise TokbenchError(f"the name of {cls.__name__} is {name!r}; give it a text, by which records and tables tell data apart")
+    ids: Any = source.ids
+    if not isinstance(ids, Sequence) or isinstance(ids, str) or len(ids) != len(source):
+        raise TokbenchError(f"the ids of {cls.__name__} must be a sequence of one text an image, got a {type(ids).__name__}")
+    seen = set[str]()
+    for one in ids:
+        if not isinstance(one, str) or one != one.encode("utf-8", "replace").decode():
+            raise TokbenchError(f"{name} has an image of the id {one!r}; ids are texts of UTF-8")
+        if one in seen:
+            raise TokbenchError(f"{name} has two images with the id {one}; give every image its own name")
+        seen.add(one)

@@ -83,7 +83,8 @@ def _write_rows(rows: Rows, path: Path) -> None:
     import pyarrow.parquet as pq
 
     ids = sorted({image for column in rows.values() for image in column})
-    table = {"id": ids} | {name: [column.get(image) for image in ids] for name, column in sorted(rows.items())}
+    columns = {name: pa.array([column.get(image) for image in ids], pa.float64()) for name, column in sorted(rows.items())}
+    table = {"id": pa.array(ids, pa.string()), **columns}
     pq.write_table(pa.table(table), path.absolute())  # Arrow takes the name runs:1 for an address, and ~ for a home
 
 
@@ -102,7 +103,8 @@ def read_rows(record: str | Path, *, images: int | None = None) -> dict[str, dic
     """
     import pyarrow as pa
 
-    path = Path(record).with_suffix(".parquet")
+    path = Path(record)
+    path = path.with_suffix(".parquet") if path.name else path
     if not os.path.isfile(path):
         return {}
     try:
