@@ -155,6 +155,8 @@ def test_images_of_another_size_are_refused(painter: ImageModel) -> None:
         (lambda one: edit_in_turns(one, pixels(1), "make it red"), "instructions are a list of at least one text, got 'make it red'"),
         (lambda one: edit_in_turns(one, pixels(1), []), "instructions are a list of at least one text"),
         (lambda one: one.generate(["red"], count=0), "count must be at least 1, got 0"),
+        (lambda one: one.generate(["red", 3]), "texts are of type str, got int"),
+        (lambda one: one.generate(["red"], times=[0, 1]), "times are one a text, got 2 for 1"),
         (lambda one: one.complete(pixels(1), count=-1), "count must be at least 1, got -1"),
         (lambda one: one.describe(pixels(1)[0]), r"images are bytes of RGB, torch.uint8 \[B, 3, H, W\], got torch.uint8 \[3, 16, 16\]"),
         (lambda one: one.describe(pixels(1).float() / 255), r"got torch.float32 \[1, 3, 16, 16\]"),

@@ -53,6 +53,9 @@ def _check_texts(texts: Sequence[str], count: int) -> None:
     """
     if isinstance(texts, str):
         raise ValueError(f"one text is given where several are taken; write [{texts[:80]!r}]")
+    for text in texts:
+        if not isinstance(text, str):
+            raise ValueError(f"texts are of type str, got {type(text).__name__}")
     if count < 1:
         raise ValueError(f"count must be at least 1, got {count}")
 
@@ -148,9 +151,11 @@ class ImageModel:
 
         Raises:
             TokbenchError: If the text tokenizer cannot hold a text, or one is too long.
-            ValueError: If one text is given in place of several, or ``count`` is not positive.
+            ValueError: If one text is given in place of several, ``count`` is not positive, or there are not as many times as texts.
         """
         _check_texts(texts, count)
+        if times is not None and len(times) != len(texts):
+            raise ValueError(f"times are one a text, got {len(times)} for {len(texts)}")
         asked = [
             request_of(self.model, "generate", text=text, seed=seed, number=time * count + i)
             for text, time in zip(texts, times or [0] * len(texts), strict=True)
