@@ -340,6 +340,8 @@ def test_two_processes_learn_what_one_does(
         first, second = weights(tmp_path / stage), weights(tmp_path / "two" / stage)
         assert all(torch.allclose(first[name], second[name], atol=1e-4) for name in first), stage
         assert len(read_checkpoint(tmp_path / "two" / stage / CHECKPOINT).ranks) == 2
+        took = LanguageModel.load(tmp_path / "two" / stage).recipe["stages"][-1]["trained"]
+        assert (took["processes"], took["sequences"]) == (2, 20), stage
 
 
 @pytest.mark.parametrize(("batch_size", "micro", "processes"), [(32, 8, 2), (24, 4, 3), (8, 8, 1), (12, 2, 2), (6, 3, 2), (32, 16, 2)])

@@ -27,7 +27,7 @@ from tokbench.lm.model import ABOUT, LanguageModel
 from tokbench.lm.preferences import PAIRS, Pairs, read_pairs
 from tokbench.lm.ranking import merge, rank
 from tokbench.lm.recipes import RECIPES, Filter, Preferences, StageRecipe, adjusted, get_recipe
-from tokbench.lm.reward import get_reward
+from tokbench.lm.reward import get_reward, judge_of
 from tokbench.lm.stages import LATER, StageOptions
 from tokbench.lm.tasks import example_of, prompt_of
 from tokbench.lm.training import Inputs, run_stage
@@ -54,7 +54,7 @@ def _importable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lines += "def lost(words, pixels):\n    return float('nan')\nNOTHING = 3\n"
     lines += "def ending(words, pixels):\n    raise SystemExit(3)\ndef silent(words, pixels):\n    pass\n"
     lines += "def spread(words, pixels):\n    return pixels[..., 0]\ndef worded(words, pixels):\n    return '1.5'\n"
-    lines += "def writing(words, pixels):\n    pixels[:] = 0\n    return 0\n"
+    lines += "def writing(words, pixels):\n    pixels[:] = 0\n    return 0\ndef lowest(words, pixels):\n    return -1.7e308\n"
     (tmp_path / "judges.py").write_text(lines)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "judges", raising=False)
@@ -246,7 +246,7 @@ def test_rewards_see_drawn_images_without_what_was_padded(
     assert any(layout.padding)
     image = DiscreteTokens(torch.zeros(1, layout.positions, 1, dtype=torch.int64), layout.grid, layout.codebook_sizes)
     monkeypatch.setattr("tokbench.lm.ranking.draw", lambda model, asked, *rest, **others: [[image, image] for _ in asked])
-    model: Any = SimpleNamespace(image_size=(50, 50))
+    model: Any = SimpleNamespace(image_size=(50, 50), network=torch.nn.Linear(1, 1))
     seen = []
 
     def reward(words: str, pixels: np.ndarray) -> float:
@@ -278,6 +278,44 @@ def test_ranking_keeps_what_differs_whatever_the_number_of_processes(pretrained:
     assert merge(tmp_path / "far", Ranks())[0] == 0
     with pytest.raises(TokbenchError, match=r"holds no pairs; draw more images \(--set preferences.samples=N\), lower preferences.margin"):
         Pairs(tmp_path / "far" / PAIRS, model, seed=0)
+
+
+def test_what_was_ranked_before_a_kill_is_not_drawn_again(
+    pretrained: Path, patch_tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tokbench.lm.ranking.AT_ONCE", 2)
+    model, prompts = LanguageModel.load(pretrained), [f"picture {number}" for number in range(5)]
+    how, asked = Preferences(prompts=5, samples=2), list[str]()
+
+    def ranked(name: str, *, judge: str = "redness", killed_after: int | None = None) -> tuple[bytes, list[str]]:
+        def reward(words: str, pixels: Any) -> float:
+            if len(asked) == killed_after:
+                raise KeyboardInterrupt
+            asked.append(words)
+            return redness(words, pixels)
+
+        asked.clear()
+        (tmp_path / name).mkdir(exist_ok=True)
+        rank(model, patch_tokenizer, prompts, how, reward, tmp_path / name, judge=judge, seed=0, ranks=Ranks())
+        merge(tmp_path / name, Ranks())
+        assert [path.name for path in (tmp_path / name).iterdir()] == [PAIRS]
+        return (tmp_path / name / PAIRS).read_bytes(), sorted(set(asked))
+
+    for name in ("killed", "other"):
+        with pytest.raises(KeyboardInterrupt):
+            ranked(name, killed_after=6)
+    expected = ranked("whole")
+    assert expected[1] == prompts
+    assert ranked("killed") == (expected[0], prompts[2:]), "two prompts had been ranked"
+    assert ranked("other", judge="another")[1] == prompts
+
+
+def test_which_reward_a_name_stands_for_follows_its_file(tmp_path: Path) -> None:
+    assert judge_of("scenes") == "scenes scene-reader-1"
+    before = judge_of("judges:redness")
+    assert before.startswith("judges:redness ")
+    (tmp_path / "judges.py").write_text((tmp_path / "judges.py").read_text() + "# mended\n")
+    assert judge_of("judges:redness") != before
 
 
 def test_a_filter_keeps_what_its_measures_say(
@@ -377,6 +415,8 @@ def test_rewards_that_fail() -> None:
         get_reward("judges:broken")("red", pixels)
     with pytest.raises(TokbenchError, match=r"the reward judges:lost is nan for 'red'; it must be a finite number"):
         get_reward("judges:lost")("red", pixels)
+    with pytest.raises(TokbenchError, match=r"the reward judges:lowest is -1.7e\+308 for 'red'; it must be within 1e\+100"):
+        get_reward("judges:lowest")("red", pixels)
     with pytest.raises(TokbenchError, match=r"the reward judges:ending failed for 'red' \(SystemExit: 3\); mend it"):
         get_reward("judges:ending")("red", pixels)
     for name, what in (("spread", "of type ndarray and shape [4, 4]"), ("silent", "of type NoneType"), ("worded", "of type str")):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import heapq
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -9,6 +10,8 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
+from tokbench.bench.identity import weights_digest
+from tokbench.configs import canonical_json, plain
 from tokbench.files import atomic_file
 from tokbench.lm.asking import image_of, request_of
 from tokbench.lm.decoding import pixels_of
@@ -67,6 +70,7 @@ def rank(
     reward: Reward,
     folder: Path,
     *,
+    judge: str = "",
     seed: int,
     ranks: Ranks,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -74,7 +78,7 @@ def rank(
     """Write this process's share of the pairs, which ``merge`` then puts together.
 
     A pair is the image of the highest reward and the one of the lowest, where these differ by more than the margin. Rewards are taken after
-    decoding, so that they see what a person sees.
+    decoding, so that they see what a person sees. What was ranked before a kill is not drawn again.
 
     Args:
         model: What draws; ready to evaluate.
@@ -83,6 +87,7 @@ def rank(
         preferences: How many images, how they are sampled, and the margin.
         reward: Judges an image by its words.
         folder: Where the file goes.
+        judge: What the reward is, see ``judge_of``; ranks of another one do not count.
         seed: Seed of all images.
         ranks: Which process of how many this is.
         progress: Called with prompts done and in all.
@@ -92,26 +97,35 @@ def rank(
     """
     times = times_before(prompts)
     mine = range(ranks.rank, len(prompts), ranks.world_size)
-    size = tokenizer.layout(*model.image_size).cut_size
-    with atomic_file(_part(folder, ranks.rank)) as file:
+    size, part = tokenizer.layout(*model.image_size).cut_size, _part(folder, ranks.rank)
+    about = [weights_digest(model.network), list(prompts), plain(preferences), judge, seed, ranks.world_size]
+    key = hashlib.sha256(canonical_json(about).encode()).hexdigest()[:16]
+    with atomic_file(part) as file:
         for start in range(0, len(mine), AT_ONCE):
-            numbers = mine[start : start + AT_ONCE]
-            asked, before = [prompts[number] for number in numbers], [times[number] for number in numbers]
-            drawn = draw(model, asked, preferences, times=before, seed=seed)
-            pictures = pixels_of([replace(image, image_size=size) for images in drawn for image in images], tokenizer)
-            for number, images in zip(numbers, drawn, strict=True):
-                scores = [reward(prompts[number], next(pictures)) for _ in images]
-                best, worst = scores.index(max(scores)), scores.index(min(scores))
-                mean = sum(scores) / len(scores)
-                if scores[best] - scores[worst] > preferences.margin:
-                    sides = (images[best].codes.flatten().tolist(), images[worst].codes.flatten().tolist())
-                    line = line_of(
-                        prompts[number], *sides, chosen_score=scores[best], rejected_score=scores[worst], mean=mean, number=number
-                    )
-                else:
-                    line = json.dumps({"mean": mean, "number": number}) + "\n"
-                file.write(line.encode())
+            block = part.with_name(f"{part.name}.{start}.{key}")
+            if not block.is_file():
+                numbers = mine[start : start + AT_ONCE]
+                asked, before = [prompts[number] for number in numbers], [times[number] for number in numbers]
+                drawn = draw(model, asked, preferences, times=before, seed=seed)
+                pictures = pixels_of([replace(image, image_size=size) for images in drawn for image in images], tokenizer)
+                with atomic_file(block) as ranked:
+                    for number, images in zip(numbers, drawn, strict=True):
+                        scores = [reward(prompts[number], next(pictures)) for _ in images]
+                        ranked.write(_line(prompts[number], number, images, scores, preferences.margin).encode())
+            file.write(block.read_bytes())
             progress(min(start + AT_ONCE, len(mine)), len(mine))
+    for block in folder.glob(f"{part.name}.*"):
+        block.unlink()
+
+
+def _line(prompt: str, number: int, images: Sequence[DiscreteTokens], scores: Sequence[float], margin: float) -> str:
+    """The best and the worst image of a prompt; their mean reward alone where they do not differ by more than the margin."""
+    best, worst = scores.index(max(scores)), scores.index(min(scores))
+    mean = sum(scores) / len(scores)
+    if not scores[best] - scores[worst] > margin:
+        return json.dumps({"mean": mean, "number": number}) + "\n"
+    sides = (images[best].codes.flatten().tolist(), images[worst].codes.flatten().tolist())
+    return line_of(prompt, *sides, chosen_score=scores[best], rejected_score=scores[worst], mean=mean, number=number)
 
 
 def merge(folder: Path, ranks: Ranks) -> tuple[int, float]:
@@ -134,8 +148,8 @@ def merge(folder: Path, ranks: Ranks) -> tuple[int, float]:
             if "prompt" in values:
                 out.write(line)
                 count += 1
-    for rank_ in range(ranks.world_size):
-        _part(folder, rank_).unlink()
+    for part in folder.glob(f".{PAIRS}.*"):  # those of another number of processes, which were killed, among them
+        part.unlink()
     return count, total / max(1, prompts)
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,9 @@ Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
 Reward = Callable[[str, Pixels], float]
 """Takes the words and a picture, uint8 ``[H, W, 3]``; gives a finite number, larger for what is better."""
+
+LARGEST = 1e100
+"""How far from 0 a reward of others may be."""
 
 SCENES = "scenes"
 """The reward of scenes, by its name: what a reader finds of what was asked for, less what was not."""
@@ -49,9 +55,33 @@ def get_reward(name: str) -> Reward:
         if value is None or not math.isfinite(value):
             what = _kind(given) if value is None else value
             raise TokbenchError(f"the reward {name} is {what} for {words[:80]!r}; it must be a finite number")
+        if abs(value) > LARGEST:
+            raise TokbenchError(
+                f"the reward {name} is {value:g} for {words[:80]!r}; it must be within {LARGEST:g}, so that means can be taken"
+            )
         return value
 
     return reward
+
+
+def judge_of(name: str) -> str:
+    """Say which reward a name stands for: with the rule of the reader of scenes, or the digest of the file that a function of others is in.
+
+    Args:
+        name: As ``get_reward`` takes it.
+
+    Raises:
+        TokbenchError: If there is no such function.
+    """
+    if name == SCENES:
+        from tokbench.data.scenes.reader import READER_RULE
+
+        return f"{name} {READER_RULE}"
+    import_class(name, what="function")
+    place = getattr(sys.modules.get(name.partition(":")[0]), "__file__", None)
+    if place is None or not Path(place).is_file():
+        return name
+    return f"{name} {hashlib.sha256(Path(place).read_bytes()).hexdigest()}"
 
 
 def _number(given: Any) -> float | None:

@@ -28,7 +28,7 @@ from tokbench.lm.originals import originals_of
 from tokbench.lm.preferences import PAIRS, Pairs, prepare
 from tokbench.lm.ranking import merge, rank
 from tokbench.lm.recipes import StageRecipe
-from tokbench.lm.reward import Reward, get_reward, scene_reward
+from tokbench.lm.reward import Reward, get_reward, judge_of, scene_reward
 from tokbench.lm.scene_source import StageScenes, are_scenes
 from tokbench.lm.stages import Progress, StageOptions, StageResult, check, train_stage
 from tokbench.lm.templates import words_in
@@ -321,6 +321,7 @@ class _Run:
             self.recipe.preferences,
             reward,
             self.options.out,
+            judge=judge_of(self.inputs.reward or SCENES),
             seed=self.recipe.seed,
             ranks=ranks,
             progress=lambda done, total: self.preparing("drawing and ranking", done, total),
