@@ -20,13 +20,13 @@ from tokbench.data.scenes.words import captions
 from tokbench.errors import TokbenchError
 from tokbench.feed import TokenDataset
 from tokbench.feed.export import export
-from tokbench.lm.material import gather
+from tokbench.lm.material import APART, gather
 from tokbench.lm.model import LanguageModel
 from tokbench.lm.recipes import adjusted, get_recipe
 from tokbench.lm.reward import scene_reward
 from tokbench.lm.scene_source import StageScenes, are_scenes
 from tokbench.lm.stages import StageOptions
-from tokbench.lm.training import Inputs, run_stage
+from tokbench.lm.training import FIRST_PROMPT, Inputs, run_stage
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers.base import Tokenizer
 
@@ -82,6 +82,8 @@ def test_the_reward_of_scenes_is_what_is_read_right() -> None:
     [
         ("scenes", StageScenes(1, size=32).ids[0], True),
         ("scenes", StageScenes(0, edits=1, size=32).ids[0], True),
+        ("scenes", StageScenes(1, size=32, first=100 * APART).ids[0], True),  # of seed 100, whose numbers have ten digits
+        ("scenes", StageScenes(0, edits=1, size=32, first=FIRST_PROMPT + 50 * APART).ids[0], True),
         ("scenes/train:50", SceneImages("train", 32, 50).ids[0], True),
         (SceneImages("test", 32).name, "00000007", True),
         (SceneImages("held-out", 32).name, "00000007#1", False),  # a view: mirrored words would be wrong

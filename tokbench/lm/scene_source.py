@@ -110,7 +110,7 @@ class StageScenes(ImageSource):
 
 _OURS = (
     re.compile(r"scenes"),
-    re.compile(r"scene-\d{9}|edit-\d{9}-\d"),
+    re.compile(r"scene-\d{9,}|edit-\d{9,}-\d"),
     re.compile(rf"scenes/(?:{'|'.join(SPLITS)})(?::\d+)?"),
     re.compile(r"\d{8}"),
 )
