@@ -16,10 +16,12 @@ import torch
 from PIL import Image
 
 import tokbench
+from tokbench.data.open import open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed import TokenDataset
-from tokbench.feed.export import export
+from tokbench.feed.export import ExportOptions, export
+from tokbench.feed.views import Viewed
 from tokbench.lm.beginning import tokenizer_of
 from tokbench.lm.checkpoint import CHECKPOINT, read_checkpoint
 from tokbench.lm.filtering import Kept, judge, keep_rows, read_rows
@@ -355,6 +357,35 @@ def test_a_filter_keeps_what_its_measures_say(
         match=r"none of the 60 images of .* is good enough \(mean score not taken, mean PSNR .*\); lower keep.score or keep.psnr",
     ):
         kept(Filter(psnr=1e6), originals=painted_source)
+
+
+@pytest.mark.parametrize("views", ["flip", "ten-crop"])
+def test_views_are_judged_beside_the_same_views_of_their_images(views: Any, patch_tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8).repeat(5, 0).repeat(5, 1)
+        Image.fromarray(pixels).save(tmp_path / "mine" / f"{number}.png")
+    source, protocol = open_source(str(tmp_path / "mine"), size=16), get_protocol(changes={"size": 16})
+    export(patch_tokenizer, source, tmp_path / "views", protocol=protocol, options=ExportOptions(views=views))
+    data, tokens = TokenDataset(tmp_path / "views"), patch_tokenizer
+    judge(data, tokens, tmp_path, reward=None, originals=source, ranks=Ranks())
+    measured = np.load(tmp_path / ".judged.0.npy")[:, 1]
+    assert len(measured) == len(data) == 2 * data.job.views
+    viewed = Viewed(source, range(2), views, protocol)
+    for row, psnr in enumerate(measured):
+        codes = DiscreteTokens(data[row]["codes"][None], data.grid, data.codebook_sizes)
+        made = tokbench.to_uint8(tokens.decode(codes))[0].permute(1, 2, 0).numpy().astype(float)
+        error = ((np.asarray(viewed.read(row), dtype=float) - made) ** 2).mean()
+        assert psnr == pytest.approx(10 * np.log10(255**2 / error))
+    with pytest.raises(TokbenchError, match=r"none of the .* images of .* is good enough"):
+        keep_rows(tmp_path, data, Filter(psnr=99.0), Ranks())
+
+
+def test_images_of_which_nothing_could_be_judged_are_not_kept_in_silence(painted: Path, tmp_path: Path) -> None:
+    data = TokenDataset(painted)
+    np.save(tmp_path / ".judged.0.npy", np.full((len(data), 2), np.nan))
+    with pytest.raises(TokbenchError, match=r"none of the 60 images of .* could be judged: .*; keep all with --set keep=none"):
+        keep_rows(tmp_path, data, Filter(psnr=8.0), Ranks())
 
 
 def test_a_part_of_what_was_judged_that_is_missing_is_named(

@@ -16,6 +16,7 @@ from tokbench.counting import counted
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.dataset import TokenDataset
+from tokbench.feed.views import Viewed
 from tokbench.files import atomic_file
 from tokbench.lm.decoding import BATCH, Pixels, pixels_of
 from tokbench.lm.mixture import words_of
@@ -59,7 +60,7 @@ def judge(
         tokenizer: Decodes it.
         folder: Where the file goes.
         reward: Judges a reconstruction by its words; None leaves the score out. An image without words is not judged by them.
-        originals: The images that were exported, by their ids; None leaves the PSNR out.
+        originals: The images that were exported, by their ids, of which views are cut again; None leaves the PSNR out.
         ranks: Which process of how many this is.
         progress: Called with images done and in all.
 
@@ -71,10 +72,13 @@ def judge(
             f"there is nothing to judge the images of {data.folder} by: no reward, and the originals are not at hand; give "
             "--reward module:function, run where they lie, give --data of the images, or keep all with --set keep=none"
         )
-    places = {} if originals is None else {name: index for index, name in enumerate(originals.ids)}
     how = data.job.preparation
     settings: dict[str, Any] = {"crop": how.crop}
     protocol = replace(get_protocol(changes={"size": how.size, "resize": how.resize}), **settings)
+    if originals is not None and data.job.views > 1:
+        rule: Any = how.views
+        originals = Viewed(originals, range(len(originals)), rule, protocol)
+    places = {} if originals is None else {name: index for index, name in enumerate(originals.ids)}
     mine = _batches(len(data), ranks)
     values = np.full((sum(map(len, mine)), 2), np.nan)
     done = 0
@@ -103,7 +107,7 @@ def keep_rows(folder: Path, data: TokenDataset, keep: Filter, ranks: Ranks) -> K
         ranks: How many processes there were.
 
     Raises:
-        TokbenchError: If a part is missing, or no image is good enough.
+        TokbenchError: If a part is missing, no image could be judged, or none is good enough.
     """
     values = np.full((len(data), 2), np.nan)
     for number in range(ranks.world_size):
@@ -112,6 +116,11 @@ def keep_rows(folder: Path, data: TokenDataset, keep: Filter, ranks: Ranks) -> K
     least = np.array([keep.score, keep.psnr])
     kept = np.flatnonzero((np.isnan(values) | (values >= least)).all(axis=1))
     score, psnr = (_mean(column) for column in values.T)
+    if score is None and psnr is None:
+        raise TokbenchError(
+            f"none of the {counted(len(data), 'image')} of {data.folder} could be judged: none has words for the reward, and none is among the "
+            "originals; keep all with --set keep=none"
+        )
     if not len(kept):
         measured = f"mean score {_words(score)}, mean PSNR {_words(psnr)}"
         raise TokbenchError(
