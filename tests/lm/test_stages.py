@@ -26,9 +26,9 @@ from tokbench.lm.checkpoint import CHECKPOINT, read_checkpoint
 from tokbench.lm.clock import Clock, trained
 from tokbench.lm.model import ABOUT, LanguageModel
 from tokbench.lm.recipes import StageRecipe, adjusted, get_recipe
-from tokbench.lm.stages import LOG, StageOptions, dealt, train_stage
+from tokbench.lm.stages import LOG, StageOptions, check, dealt, train_stage
 from tokbench.lm.tasks import example_of
-from tokbench.lm.trainers import on_one_device
+from tokbench.lm.trainers import as_told
 
 pytest.importorskip("trl")
 AcceleratorState = pytest.importorskip("accelerate.state").AcceleratorState
@@ -162,7 +162,24 @@ def test_a_clock_counts_on_top_of_what_was_counted_elsewhere() -> None:
 
 @pytest.mark.parametrize(("there", "used"), [(0, 0), (1, 1), (8, 1)])
 def test_a_process_trains_on_one_of_several_devices(there: int, used: int) -> None:
-    assert on_one_device(SimpleNamespace(n_gpu=there))._n_gpu == used
+    assert as_told(SimpleNamespace(n_gpu=there), "fp32")._n_gpu == used
+
+
+def test_a_stage_has_the_precision_of_its_recipe_whatever_accelerate_is_configured_for(
+    fresh: Any, rows: dict[str, Rows], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = replace(recipe_of("pretrain"), steps=1)
+    run("pretrain", fresh, rows, tmp_path / "plain", recipe=recipe, log_every=1)
+    monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+    run("pretrain", fresh, rows, tmp_path / "configured", recipe=recipe, log_every=1)
+    assert log_of(tmp_path / "configured") == log_of(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("name", ["DEEPSPEED", "FSDP"])
+def test_processes_that_share_a_model_are_refused(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"ACCELERATE_USE_{name}", "true")
+    with pytest.raises(TokbenchError, match=r"accelerate is configured for .*, and processes here share steps but not the model; launch"):
+        check(recipe_of("pretrain"), StageOptions(tmp_path / "run"))
 
 
 def test_a_signal_ends_a_stage_with_a_checkpoint(fresh: Any, rows: dict[str, Rows], tmp_path: Path) -> None:

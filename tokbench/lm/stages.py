@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -32,6 +33,9 @@ LOG = "log.jsonl"
 
 LATER = ("about.edits", "about.text")
 """Settings that checkpoints of earlier versions do not hold."""
+
+ELSEWHERE = {"ACCELERATE_USE_DEEPSPEED": "DeepSpeed", "ACCELERATE_USE_FSDP": "FSDP", "ACCELERATE_USE_MEGATRON_LM": "Megatron-LM"}
+"""Ways to share a model that ``accelerate launch`` asks for, by the variables it sets. A checkpoint holds a whole model."""
 
 MOST_ON_CPU = 8
 """Rows that a process sees at once on a CPU, unless it is told."""
@@ -187,7 +191,14 @@ def check(recipe: StageRecipe, options: StageOptions) -> tuple[torch.device, int
 
     Raises:
         TokbenchError: If there is no such device, the batch does not divide among the processes, or ``out`` holds a run or a model already.
+            If processes were launched to share the model.
     """
+    for name, what in ELSEWHERE.items():
+        if os.environ.get(name, "").lower() in ("1", "true", "yes", "on", "y", "t"):
+            raise TokbenchError(
+                f"accelerate is configured for {what}, and processes here share steps but not the model; launch them by torchrun, or by "
+                "accelerate launch --multi_gpu"
+            )
     device = usable_device(options.device)
     if options.device not in ("cpu", device.type):
         raise TokbenchError(

@@ -124,7 +124,7 @@ def _made(
     if recipe.stage == "pretrain":  # without trl, which takes seconds to import
         return type("PretrainTrainer", (Checkpointed, Trainer), {})(
             model,
-            args=on_one_device(TrainingArguments(**settings)),
+            args=as_told(TrainingArguments(**settings), recipe.precision),
             train_dataset=data,
             data_collator=DataCollatorForSeq2Seq(_ids_alone(vocabulary)),
             optimizers=optimizers,
@@ -137,14 +137,15 @@ def _made(
         return _preferring(trl)(
             model,
             reference,
-            args=on_one_device(
+            args=as_told(
                 trl.DPOConfig(
                     beta=recipe.preferences.beta,
                     loss_type=losses,
                     loss_weights=[weights[name] for name in losses],
                     max_length=None,
                     **settings,
-                )
+                ),
+                recipe.precision,
             ),
             train_dataset=data,
             processing_class=_ids_alone(vocabulary),
@@ -152,20 +153,25 @@ def _made(
         )
     return type("QualityTrainer", (Checkpointed, trl.SFTTrainer), {})(
         model,
-        args=on_one_device(trl.SFTConfig(max_length=None, dataset_kwargs={"skip_prepare_dataset": True}, **settings)),
+        args=as_told(trl.SFTConfig(max_length=None, dataset_kwargs={"skip_prepare_dataset": True}, **settings), recipe.precision),
         train_dataset=data,
         processing_class=_ids_alone(vocabulary),
         optimizers=optimizers,
     )
 
 
-def on_one_device(settings: Any) -> Any:
-    """Keep a process to its own device: alone on a machine of several, the library would copy the model to all and give each a whole part.
+def as_told(settings: Any, precision: str) -> Any:
+    """Keep a process to its own device, and to the recipe's number format.
+
+    Alone on a machine of several devices, the library would copy the model to all and give each a whole part. And it would take the format
+    that ``accelerate`` is configured for, in the environment.
 
     Args:
         settings: Arguments of a trainer, changed in place.
+        precision: ``fp32`` or ``bf16``.
     """
     settings._n_gpu = min(settings.n_gpu, 1)
+    settings.mixed_precision = "bf16" if precision == "bf16" else "no"
     return settings
 
 
