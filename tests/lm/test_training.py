@@ -22,11 +22,11 @@ from tokbench.errors import TokbenchError
 from tokbench.feed import TokenDataset
 from tokbench.feed.export import ExportOptions, export
 from tokbench.feed.views import Viewed
-from tokbench.lm.beginning import tokenizer_of
+from tokbench.lm.beginning import encoder, tokenizer_of
 from tokbench.lm.checkpoint import CHECKPOINT, read_checkpoint
 from tokbench.lm.filtering import Kept, judge, keep_rows, read_rows
 from tokbench.lm.model import ABOUT, LanguageModel
-from tokbench.lm.preferences import PAIRS, Pairs, read_pairs
+from tokbench.lm.preferences import PAIRS, Pairs, prepare, read_pairs
 from tokbench.lm.ranking import merge, rank
 from tokbench.lm.recipes import RECIPES, Filter, Preferences, StageRecipe, adjusted, get_recipe
 from tokbench.lm.reward import get_reward, judge_of
@@ -194,6 +194,18 @@ def test_pairs_are_read_as_codes_and_as_images(pretrained: Path, patch_tokenizer
 
 
 CODES = list(range(16))
+
+
+def test_pairs_that_are_one_image_to_the_tokenizer_are_left_out_and_counted(
+    tiny: LanguageModel, patch_tokenizer: Tokenizer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name, shade in (("a", 100), ("b", 101), ("c", 240)):
+        Image.new("RGB", (16, 16), (shade, shade, shade)).save(tmp_path / f"{name}.png")
+    pairs = [{"prompt": "grey", "chosen": f"{one}.png", "rejected": f"{other}.png"} for one, other in ("ab", "ac")]
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    assert prepare(tmp_path / "pairs.jsonl", tmp_path / "out.jsonl", tiny, encoder(tiny, patch_tokenizer, "cpu")) == 1
+    assert "1 pair of" in caplog.text
+    assert "left out: both images are the same to the tokenizer" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 from einops import rearrange
 
 from tokbench.configs import build
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.files import atomic_file
 from tokbench.json_files import parse_json
@@ -27,6 +29,8 @@ from tokbench.lm.model import LanguageModel
 from tokbench.lm.order import Order
 from tokbench.lm.tasks import example_of, prompt_of
 from tokbench.tokens import DiscreteTokens
+
+logger = logging.getLogger(__name__)
 
 PAIRS = "preferences.jsonl"
 """Name of the file where the package writes one itself."""
@@ -84,7 +88,7 @@ def prepare(path: Path, out: Path, model: LanguageModel, encode: Encode | None) 
         TokbenchError: If a line is no pair, an image cannot be read, codes are not the model's, words are too long, or there is no pair. The
             line is named.
     """
-    count = 0
+    count, equal = 0, 0
     with atomic_file(out) as file:
         for number, _, line in lines(path, what="pairs of images"):
             try:
@@ -98,8 +102,12 @@ def prepare(path: Path, out: Path, model: LanguageModel, encode: Encode | None) 
             if sides["chosen"] != sides["rejected"]:  # two images may be the same to the tokenizer
                 file.write(line_of(pair.prompt, sides["chosen"], sides["rejected"]).encode())
                 count += 1
+            else:
+                equal += 1
         if not count:
             raise TokbenchError(f"{path} holds no pair of different images; write a line for each, like {EXAMPLE}")
+    if equal:
+        logger.warning("%s of %s left out: both images are the same to the tokenizer", counted(equal, "pair"), path)
     return count
 
 

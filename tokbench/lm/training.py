@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -36,6 +37,8 @@ from tokbench.lm.trainers import Row
 from tokbench.lm.words import WORDS, learn_words
 from tokbench.ranks import own_device, ranks_from_environment
 from tokbench.tokenizers.base import Tokenizer
+
+logger = logging.getLogger(__name__)
 
 KEPT = "kept.npy"
 """Rows that a filter kept, in the folder of a run."""
@@ -265,12 +268,17 @@ class _Run:
             ranks = ranks_from_environment()
             tokenizer = tokenizer_of(material.data.job.tokenizer, self.inputs.tokenizer, self.device)
             make_folder(self.options.out)
+            originals = material.originals or _originals(material.data)
+            if originals is None and self.recipe.keep.psnr > 0 and ranks.rank == 0:
+                logger.warning(
+                    "keep.psnr is not asked of the images of %s, as the originals are not at hand; run where they lie", material.data.folder
+                )
             judge(
                 material.data,
                 tokenizer,
                 self.options.out,
                 reward=self.reward(material.data.job.data.name, str(material.data[0]["id"])),
-                originals=material.originals or _originals(material.data),
+                originals=originals,
                 ranks=ranks,
                 progress=lambda done, total: self.preparing("judging", done, total),
             )
