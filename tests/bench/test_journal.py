@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -298,6 +299,13 @@ def test_an_image_that_was_touched_since_is_looked_at(run, pictures, monkeypatch
     status, _, err = run("--resume")
     assert status == 0, err
     assert measured == [2]
+    for chunk in (tmp_path / "runs").glob("*.journal/*.parquet"):
+        os.utime(chunk, (time.time() + 86400,) * 2)  # by a clock that was put back since
+    assert run("--resume")[0] == 0
+    good = (pictures / "01.png").read_bytes()
+    Image.new("RGB", (64, 64)).save(pictures / "01.png")
+    assert "01.png of pictures is not the image it was when runs/" in first_line(run("--resume")[2])
+    (pictures / "01.png").write_bytes(good)
     monkeypatch.setattr(FolderSource, "changed_since", lambda self, index, moment: False)
     Image.new("RGB", (64, 64)).save(pictures / "01.png")
     assert run("--resume")[0] == 0  # of a file that nobody touched nothing is read

@@ -172,7 +172,8 @@ def test_home_is_meant_by_its_sign_where_no_shell_saw_it(tokbench_cli, folder, m
     for words in (export, ["compare", "~/runs"], ["verify", "~/tokens"], ["report", "~/runs", "--images", "0", "--output=~/page.html"]):
         status, _, err = tokbench_cli(*words)
         assert status == 0, err
-    assert sorted(path.name for path in home.iterdir()) == ["bin", "page.html", "parts", "runs", "tokens"]
+    assert tokbench_cli("report", "~/runs", "--images", "0", "-o~/short.html")[0] == 0
+    assert sorted(path.name for path in home.iterdir()) == ["bin", "page.html", "parts", "runs", "short.html", "tokens"]
     assert not (tmp_path / "~").exists()
 
 

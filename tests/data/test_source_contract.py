@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from tokbench.data.open import open_source, open_training_source
-from tokbench.data.source import ImageSource
+from tokbench.data.source import READ_BEFORE, ImageSource, touched_from
 from tokbench.images import UnreadableImage
 
 Packer = Callable[[Path, Mapping[str, bytes]], Path]
@@ -181,3 +181,11 @@ def test_opening_imports_neither_torch_nor_datasets(tmp_path: Path, picture: Cal
     )
     run = subprocess.run([sys.executable, "-c", code, str(path)], check=False, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
+
+
+def test_what_was_written_ahead_of_the_clock_makes_all_files_count_as_touched() -> None:
+    now = time.time()
+    assert touched_from(now) == now - READ_BEFORE
+    assert touched_from(now, took=9000) == now - 9000 - READ_BEFORE  # a chunk may take hours
+    assert touched_from(now + 20) > 0  # the clock of a file server
+    assert touched_from(now + 9000) == 0

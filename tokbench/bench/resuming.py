@@ -10,7 +10,7 @@ from tokbench.bench.chunks import ChunkFacts, ImageRow
 from tokbench.bench.journal import Journal
 from tokbench.bench.loader import Loaded, load
 from tokbench.bench.prepared import PreparedRun
-from tokbench.data.source import READ_BEFORE
+from tokbench.data.source import touched_from
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
 
@@ -57,7 +57,7 @@ def kept_chunks(journal: Journal, prepared: PreparedRun, numbers: Collection[int
         if not _fits(facts, rows, prepared) or not is_whole(journal.folder, number, digest):
             again += 1
             continue
-        moment = journal.written(number) - READ_BEFORE
+        moment = touched_from(journal.written(number), took=facts.total_seconds)
         touched = [row for row in rows if prepared.source.changed_since(prepared.indices[places[row.id]], moment)]
         if any(row.source is None and _can_be_read(prepared, places[row.id]) for row in touched):
             again += 1

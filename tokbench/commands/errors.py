@@ -188,6 +188,8 @@ def at_home(root: Any, words: Sequence[str]) -> list[str]:
             asks = None
         elif equals and name in options:
             found.append(f"{name}={os.path.expanduser(value)}" if _of_path(options[name]) else word)
+        elif len(word) > 2 and not word.startswith("--") and word[:2] in options:  # as -o~/page.html
+            found.append(word[:2] + os.path.expanduser(word[2:]) if _of_path(options[word[:2]]) else word)
         else:
             asks = options.get(word)
             found.append(os.path.expanduser(word) if paths and not word.startswith("-") else word)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -13,6 +14,23 @@ from tokbench.image_size import Size
 
 READ_BEFORE = 3600.0
 """Seconds at most between the reading of an image and the writing of what came of it, as far as changed files are looked for."""
+
+
+AHEAD = 60.0
+"""Seconds that the clock of a file server may be ahead of this machine's."""
+
+
+def touched_from(written: float, *, took: float = 0.0) -> float:
+    """From which moment on a file counts as touched since what came of it was written.
+
+    Args:
+        written: When it was written, in seconds since 1970.
+        took: Seconds that it took to make, as far as that is known.
+
+    Returns:
+        The moment, likewise; where that lies ahead, as a clock that was put back has it, all files count.
+    """
+    return written - took - READ_BEFORE if written <= time.time() + AHEAD else 0.0
 
 
 class ImageSource(ABC):

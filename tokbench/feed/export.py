@@ -22,7 +22,7 @@ from tokbench.conduct import layout_of
 from tokbench.configs import differences
 from tokbench.counting import counted
 from tokbench.data.open import open_source, spec_of
-from tokbench.data.source import READ_BEFORE, ImageSource
+from tokbench.data.source import ImageSource, touched_from
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import Encoded, identify, read_and_encode
 from tokbench.feed.formats.options import FormatOptions
@@ -355,7 +355,7 @@ class _Work:
         columns = [name for name in shard_schema(self.job).names if name != self.job.column]
         for number in kept:
             path = self.out / self.job.shard_name(number)
-            moment = path.stat().st_mtime - READ_BEFORE
+            moment = touched_from(path.stat().st_mtime)
             places = {self.source.ids[self.indices[row]]: self.indices[row] for row in self.job.span(number)}
             rows = (row for table in read_columns(path, columns) for row in check_rows(table, self.job, columns, path).to_pylist())
             for count, row in enumerate(rows):
