@@ -219,3 +219,35 @@ def test_an_export_names_the_file_that_is_still_to_be_fetched(
         tokbench.TokbenchError, match=rf"^{beside}, which says .* of {name}, is not here; run: tokbench weights get {name}$"
     ):
         exported(model, model.layout(16, 16))
+
+
+@pytest.mark.parametrize(("name", "expected"), [("vae/e2e-sd", 1.0), ("vae/sd", 0.5)])
+def test_the_scaling_factor_beside_statistics_is_of_pipelines_and_not_of_repa_e(name: str, expected: float, tmp_path: Path) -> None:
+    """Its files keep the factor of the model they were tuned from, and its code divides by the deviations alone."""
+    numbers = NUMBERS | {"scaling_factor": 0.5, "shift_factor": 0.25}
+    pytest.importorskip("diffusers").AutoencoderKL(**KL, **numbers).save_pretrained(tmp_path / "given")
+    model = tokbench.load(name, weights=tmp_path / "given", config=KL_OURS)
+    assert model.normalisation == Normalisation((0.1, 0.2, -0.3, 0.4), (1, 2, 3, 4), expected)
+    folder = zoo.save_tokenizer(model, tmp_path / "saved")
+    assert tokbench.load(str(folder)).normalisation == model.normalisation
+
+
+def test_a_scaling_factor_alone_counts_for_repa_e_too(tmp_path: Path) -> None:
+    pytest.importorskip("diffusers").AutoencoderKL(**KL, scaling_factor=0.5).save_pretrained(tmp_path)
+    assert tokbench.load("vae/e2e-sd", weights=tmp_path, config=KL_OURS).normalisation == Normalisation(scale=0.5)
+
+
+def test_statistics_of_repa_e_beside_its_own_files(tmp_path: Path) -> None:
+    """``NAME-400k.pt`` with ``NAME-latents-stats.pt``, whose scale is one over the deviation; those of another name are left."""
+    ours = {**KL_OURS, "autoencoder.z_channels": 4, "embed_dim": 4, "autoencoder.attn_resolutions": ()}
+    torch.save(VAE(with_overrides(zoo.resolve("vae/e2e-sd")[1].config, ours)).state_dict(), tmp_path / "e2e-sdvae-400k.pt")
+    statistics = {"latents_bias": STATISTICS["mean"], "latents_scale": 1 / STATISTICS["std"]}
+    torch.save({key: value + 1 for key, value in statistics.items()}, tmp_path / "e2e-invae-latents-stats.pt")
+    torch.save(statistics, tmp_path / "e2e-sdvae-latents-stats.pt")
+    found = tokbench.load("vae/e2e-sd", weights=tmp_path / "e2e-sdvae-400k.pt", config=ours).normalisation
+    assert found is not None
+    torch.testing.assert_close(torch.tensor(found.mean), STATISTICS["mean"].flatten())
+    torch.testing.assert_close(torch.tensor(found.std), STATISTICS["std"].flatten())
+    assert found.scale == 1
+    (tmp_path / "e2e-sdvae-latents-stats.pt").unlink()
+    assert tokbench.load("vae/e2e-sd", weights=tmp_path / "e2e-sdvae-400k.pt", config=ours).normalisation is None

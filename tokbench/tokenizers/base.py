@@ -64,6 +64,7 @@ class Tokenizer(nn.Module, ABC):
         weights_sha256: Digest of the file its weights were loaded from, if any.
         weights_how: Which entry of that file was taken, under which prefix, and what was left out, in words.
         normalisation: How diffusion models read its latents, as its row or its weights say; None if nobody says, or if its tokens are so already.
+        statistics_alone: Whether a scaling factor beside means and deviations in settings does not count, see ``Variant``.
         normalisation_told: Whether that was said by the weights it has, or holds for all of its class; else it is that of the row's own weights.
         bundles: Parts of names under which files of a larger network hold this one.
     """
@@ -82,6 +83,7 @@ class Tokenizer(nn.Module, ABC):
     weights_how: str | None = None
     normalisation: Normalisation | None = None
     normalisation_told: bool = False
+    statistics_alone: bool = False
     bundles: ClassVar[tuple[str, ...]] = ()
 
     @property

@@ -46,6 +46,8 @@ class Variant:
         trained_with: Networks and data its training used, e.g. ``lpips-vgg`` or ``data:photos/train``.
         published: Key of its published figures, if any.
         normalisation: How diffusion models read its latents, where that is published; its tokens are not normalised.
+        statistics_alone: Whether means and deviations that settings beside its weights say are all of it: its publisher's code passes by the
+            scaling factor that stands with them.
     """
 
     name: str
@@ -62,6 +64,7 @@ class Variant:
     trained_with: tuple[str, ...] = ()
     published: str | None = None
     normalisation: Normalisation | None = None
+    statistics_alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,7 @@ def published_variant(
     beside: str | None = None,
     figures: bool = True,
     normalisation: Normalisation | None = None,
+    statistics_alone: bool = False,
     image_size: int = 256,
 ) -> Variant:
     """A row for weights of others, which the user brings.
@@ -114,6 +118,7 @@ def published_variant(
         beside: Name of a file in the same folder that says how diffusion models read the latents.
         figures: Whether there are published figures, see ``tokbench.tokenizers.published``.
         normalisation: How diffusion models read its latents.
+        statistics_alone: Whether a scaling factor beside means and deviations in settings does not count.
         image_size: Side of the images they were made for, in pixels.
     """
     return Variant(
@@ -129,4 +134,5 @@ def published_variant(
         trained_with=trained_with,
         published=f"{family}/{name}" if figures else None,
         normalisation=normalisation,
+        statistics_alone=statistics_alone,
     )

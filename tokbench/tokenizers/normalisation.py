@@ -53,11 +53,13 @@ class Normalisation:
         return latents * (latents.new_tensor(self.std) / self.scale) + latents.new_tensor(self.mean)
 
 
-def from_settings(values: Mapping[str, Any]) -> Normalisation | None:
+def from_settings(values: Mapping[str, Any], *, statistics_alone: bool = False) -> Normalisation | None:
     """Read what a ``config.json`` of diffusers says.
 
     Args:
         values: Settings of an autoencoder.
+        statistics_alone: Whether a scaling factor that stands with means and deviations does not count. Pipelines of diffusers apply both;
+            the code of REPA-E, whose files have both, takes the statistics alone (End2End-Diffusion/fuse-dit ``diffusion/trainers.py``).
 
     Returns:
         What they say; None if they say nothing of it.
@@ -69,6 +71,8 @@ def from_settings(values: Mapping[str, Any]) -> Normalisation | None:
     shift, scale = values.get("shift_factor"), values.get("scaling_factor")
     if all(value is None for value in (mean, std, shift, scale)):
         return None
+    if statistics_alone and mean is not None and std is not None:
+        scale = None
     factors = _numbers(scale, 1.0)
     if len(factors) != 1:
         raise ValueError(f"scaling_factor must be one number, got {scale!r}")
@@ -78,19 +82,46 @@ def from_settings(values: Mapping[str, Any]) -> Normalisation | None:
 STATISTICS = "latents_stats.pt"
 """What LightningDiT calls the file of an autoencoder's statistics."""
 
+REPA_E_STATISTICS = "-latents-stats.pt"
+"""What REPA-E puts behind the name of an autoencoder, ``NAME.pt`` or ``NAME-400k.pt``, for that file."""
 
-def from_statistics(values: object) -> Normalisation:
-    """Read what such a file holds: tensors ``mean`` and ``std`` with a number a channel.
+DETOK_STATISTICS = "stats.pkl"
+"""What l-DeTok calls a file of the statistics of several."""
+
+
+def from_statistics(values: object, name: str = "") -> Normalisation | None:
+    """Read what such a file holds, a number a channel.
+
+    LightningDiT's has tensors ``mean`` and ``std``. That of REPA-E has ``latents_bias``, the mean, and ``latents_scale``, one over the
+    deviation. In that of l-DeTok, each autoencoder has a pair ``channel`` by its name. Its tensors go on with the log-variance, which is
+    left out.
 
     Args:
-        values: As ``torch.load`` returns them.
+        values: As ``torch.load`` or ``pickle.load`` returns them.
+        name: That of the weights' file, by which one of several is chosen: the longest name that it begins with.
+
+    Returns:
+        What they say; None if all of several are of other autoencoders.
 
     Raises:
         ValueError: If they are no such tensors.
     """
     from torch import Tensor
 
-    mean, std = (values.get(key) if isinstance(values, Mapping) else None for key in ("mean", "std"))
+    content = values if isinstance(values, Mapping) else {}
+    mean, std = content.get("mean"), content.get("std")
+    if "latents_scale" in content:
+        mean, scale = content.get("latents_bias"), content["latents_scale"]
+        std = 1 / scale if isinstance(scale, Tensor) and not scale.is_meta else None
+    several = {key: one["channel"] for key, one in content.items() if isinstance(one, Mapping) and "channel" in one}
+    if several:
+        fitting = [key for key in several if isinstance(key, str) and name.startswith(key)]
+        if not fitting:
+            return None
+        pair = several[max(fitting, key=len)]
+        if not isinstance(pair, tuple) or len(pair) != 2 or not all(isinstance(one, Tensor) and one.ndim == 1 for one in pair):
+            raise ValueError("its statistics are no pairs of a mean and a deviation a channel")
+        mean, std = (one[: len(one) // 2] for one in pair)
     if not (isinstance(mean, Tensor) and isinstance(std, Tensor)) or mean.is_meta or std.is_meta:
         raise ValueError("it holds no tensors called mean and std")
     return Normalisation(tuple(mean.double().flatten().tolist()), tuple(std.double().flatten().tolist()))

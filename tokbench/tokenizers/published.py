@@ -174,6 +174,8 @@ FIGURES: tuple[PublishedFigure, ...] = (
     *_rows("vae/sd", SIMPLE, SIMPLE_VAE, psnr=28.10, lpips=0.147),
     *_rows("vae/sd-ft-ema", COCO_256, "stabilityai/sd-vae-ft-ema, model card", rfid=4.42, psnr=23.8, ssim=0.69, psim=0.96),
     *_rows("vae/sd-ft-mse", COCO_256, "stabilityai/sd-vae-ft-mse, model card", rfid=4.70, psnr=24.5, ssim=0.71, psim=0.92),
+    *_rows("vae/sd-ft-mse", IFID_256, IFID, ifid=59.91),
+    *_rows("vae/e2e-sd", IFID_256, IFID, ifid=36.70),
     *_rows("vae/sdxl", COCO_256, "stabilityai/sdxl-vae, model card", rfid=4.42, psnr=24.7, ssim=0.73, psim=0.88),
     *_rows("vae/sdxl", BSQ_256, BSQ, rfid=0.72, psnr=25.38, ssim=0.7276, lpips=0.0666),
     *_rows("vae/sdxl-fp16-fix", SIMPLE, SIMPLE_VAE, psnr=29.67, lpips=0.124),

@@ -130,6 +130,7 @@ def load(
     model: Tokenizer = build(own)
     if variant.normalisation is not None:
         model.normalisation, model.normalisation_told = variant.normalisation, _is_told(family, variant)
+    model.statistics_alone = variant.statistics_alone
     load_weights(model, path, choice)  # whose settings may say another
     model.name = f"{family.name}/{variant.name}"
     note_training(model, family, variant, path)

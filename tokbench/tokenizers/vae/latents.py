@@ -17,7 +17,7 @@ from tokbench.errors import TokbenchError
 from tokbench.nn.posterior import Posterior
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
-from tokbench.tokenizers.normalisation import STATISTICS, Normalisation, from_settings, from_statistics
+from tokbench.tokenizers.normalisation import REPA_E_STATISTICS, STATISTICS, Normalisation, from_settings, from_statistics
 from tokbench.tokens import ContinuousTokens
 from tokbench.weights.checkpoints import Checkpoint
 from tokbench.weights.choice import DEFAULT, Choice
@@ -89,25 +89,46 @@ class GaussianTokenizer(LatentTokenizer):
         if settings.get("_class_name") not in self.peers:
             return
         try:
-            found = from_settings(settings)
+            found = from_settings(settings, statistics_alone=self.statistics_alone)
         except ValueError as error:
             raise TokbenchError(f"{place} does not do: {error}") from error
         self._take(found)
 
     def read_weights(self, path: Path, choice: Choice = DEFAULT) -> Checkpoint:
         """Read weights, and the statistics of latents beside them where neither the row nor settings say how to normalise."""
+        found = super().read_weights(path, choice)
+        if self.normalisation is None:
+            self._take_statistics(path)
+        return found
+
+    def _take_statistics(self, path: Path) -> None:
+        """Take the normalisation that a file of statistics beside weights says, if there is one."""
+        from tokbench.weights.weight_files import SUFFIXES
+
+        folder, files = (path, sorted(path.iterdir())) if path.is_dir() else (path.parent, [path])
+        stems = [file.stem for file in files if file.suffix in SUFFIXES and not file.name.endswith((STATISTICS, REPA_E_STATISTICS))]
+        stem = stems[0] if len(stems) == 1 else ""
+        place = next((place for place in self._statistics(folder, stem) if place.is_file() and place != path), None)
+        if place is not None:
+            try:
+                self._take(from_statistics(self._read_statistics(place), stem))
+            except ValueError as error:
+                raise TokbenchError(f"{place} does not do: {error}") from error
+
+    def _statistics(self, folder: Path, stem: str) -> list[Path]:
+        """Places where statistics of latents may be beside weights, the first that is there counts."""
+        named = [
+            place for place in sorted(folder.glob(f"*{REPA_E_STATISTICS}")) if stem.startswith(place.name.removesuffix(REPA_E_STATISTICS))
+        ]
+        return [folder / STATISTICS, *named]
+
+    def _read_statistics(self, place: Path) -> object:
         from tokbench.weights.weight_files import open_file
 
-        found = super().read_weights(path, choice)
-        beside = (path if path.is_dir() else path.parent) / STATISTICS
-        if self.normalisation is None and beside.is_file() and beside != path:
-            try:
-                self._take(from_statistics(open_file(beside).content))
-            except ValueError as error:
-                raise TokbenchError(f"{beside} does not do: {error}") from error
-        return found
+        return open_file(place).content
 
     def _take(self, found: Normalisation | None) -> None:
         """Take a normalisation that files say, if it is of as many channels."""
-        if found is not None and found.fits(self.layout(self.stride, self.stride).channels):
+        side = getattr(self.config, "image_size", self.stride)  # some take images of one size
+        if found is not None and found.fits(self.layout(side, side).channels):
             self.normalisation, self.normalisation_told = found, True

@@ -121,7 +121,10 @@ def _tuned(
 
 
 def _end_to_end(name: str, repository: str, config: VAEConfig, like: str, *, licence: str = "MIT (repository)") -> Variant:
-    """REPA-E's: tuned on ImageNet together with a diffusion model, whose statistics are in the ``config.json`` beside the weights."""
+    """REPA-E's: tuned on ImageNet together with a diffusion model, whose statistics are in the ``config.json`` beside the weights.
+
+    Its scaling factor is that of the model it was tuned from; REPA-E's code divides by the deviations alone.
+    """
     return published_variant(
         "vae",
         name,
@@ -132,7 +135,8 @@ def _end_to_end(name: str, repository: str, config: VAEConfig, like: str, *, lic
         trained_with=ALIGNED_DATA,
         file=f"hf:{repository}/diffusion_pytorch_model.safetensors",
         beside="config.json",
-        figures=False,
+        figures=name == "e2e-sd",
+        statistics_alone=True,
     )
 
 
