@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,3 +125,48 @@ def test_impossible_settings_are_refused(changes: dict, problem: str) -> None:
         replace(SMALL, **changes)
     with pytest.raises(TokbenchError, match="norm is one of layer, rms; got 'group'"):
         with_overrides(SMALL, {"encoder.norm": "group"})
+
+
+def written(folder: Path, mean: torch.Tensor, std: torch.Tensor, *keys: str) -> None:
+    """``stats.pkl`` as ``collect_tokenizer_stats`` writes it: of means and log-variances, by the name of the tokenizer."""
+    moments = (torch.cat([mean, mean + 9]), torch.cat([std, std + 9]))
+    (folder / "stats.pkl").write_bytes(pickle.dumps({key: {"single": (mean.mean(), std.mean()), "channel": moments} for key in keys}))
+
+
+def test_statistics_in_a_pickle_beside_weights(tmp_path: Path) -> None:
+    """The decoder-tuned file has the encoder of the other, and its statistics."""
+    channels = int(str(fields()["channels"]))
+    mean, std = torch.linspace(-1, 1, channels), torch.linspace(0.5, 2, channels)
+    weights = tmp_path / "detok-BB-gamm3.0-m0.7-decoder_tuned.pth"
+    torch.save(load_file(GOLDEN / "state_dict.safetensors"), weights)
+    written(tmp_path, mean, std, "detok-SS", "detok-BB-gamm3.0-m0.7", "detok-BB")
+    for place in (weights, tmp_path):
+        found = loaded(place).normalisation
+        assert found is not None
+        torch.testing.assert_close(torch.tensor([found.mean, found.std]), torch.stack([mean, std]))
+        assert found.scale == 1
+    assert tokbench.load(str(zoo.save_tokenizer(loaded(weights), tmp_path / "saved"))).normalisation == found
+    written(tmp_path, mean, std, "detok-SS")
+    assert loaded(weights).normalisation is None
+    written(tmp_path, mean[:-1], std[:-1], "detok-BB")
+    assert loaded(weights).normalisation is None
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (
+            pickle.dumps({"detok-BB": {"channel": (1.0, 2.0)}}),
+            "does not do: its statistics are no pairs of a mean and a deviation a channel",
+        ),
+        (pickle.dumps([1, 2]), "does not do: it holds no tensors called mean and std"),
+        (b"no pickle", "is not a readable pickle of plain tensors"),
+        (b"cos\nsystem\n(S'true'\ntR.", "is not a readable pickle of plain tensors"),
+    ],
+)
+def test_a_pickle_of_something_else_is_refused_in_a_line(content: bytes, problem: str, tmp_path: Path) -> None:
+    weights = tmp_path / "detok-BB.pth"
+    torch.save(load_file(GOLDEN / "state_dict.safetensors"), weights)
+    (tmp_path / "stats.pkl").write_bytes(content)
+    with pytest.raises(TokbenchError, match=problem):
+        loaded(weights)

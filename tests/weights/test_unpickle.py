@@ -27,6 +27,7 @@ from tokbench.errors import TokbenchError
 from tokbench.weights.checkpoints import read_state
 from tokbench.weights.torchfile import machine
 from tokbench.weights.torchfile.machine import read_pickle
+from tokbench.weights.torchfile.plain import MAX_SIZE, read_plain_pickle
 from tokbench.weights.torchfile.reader import read_torch_file
 from tokbench.weights.torchfile.tensors import detach
 from tokbench.weights.torchfile.words import Global, Inert, Unreadable, printable
@@ -775,3 +776,60 @@ def test_noise_of_instructions() -> None:
         with pytest.MonkeyPatch.context() as patch, contextlib.suppress(Unreadable):
             patch.setattr(machine, "MAX_STEPS", 10_000)
             plain(program + b".")
+
+
+@pytest.mark.parametrize("protocol", [2, 4, 5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.int64])
+def test_pickles_of_python_hold_tensors(protocol: int, dtype: torch.dtype, tmp_path: Path) -> None:
+    """Each storage is a file of ``torch.save`` in bytes; views share one, as they do for torch."""
+    whole = torch.arange(12).to(dtype)
+    content = {"a": (whole, whole[2:8].view(2, 3).T), "b": [torch.tensor(3.5).to(dtype), "words", None, True]}
+    path = tmp_path / "stats.pkl"
+    path.write_bytes(pickle.dumps(content, protocol=protocol))
+    read: Any = read_plain_pickle(path)
+    assert torch.equal(read["a"][0], content["a"][0])
+    assert torch.equal(read["a"][1], content["a"][1])
+    assert torch.equal(read["b"][0], content["b"][0])
+    assert read["b"][1:] == content["b"][1:]
+    assert read["a"][0].dtype == dtype
+
+
+class _Bytes:
+    """What a tensor's storage is pickled as, with other bytes."""
+
+    def __init__(self, held: object) -> None:
+        self.held = held
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return torch.storage._load_from_bytes, (self.held,)
+
+
+def nested() -> bytes:
+    """A file of ``torch.save`` whose content asks for another to be read."""
+    buffer = io.BytesIO()
+    torch.save([_Bytes(b"x")], buffer, _use_new_zipfile_serialization=False)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (pickle.dumps(_Bytes(b"no file")), "neither a zip archive nor a stream of torch.save"),
+        (pickle.dumps(_Bytes(b"")), "neither a zip archive nor a stream of torch.save"),
+        (pickle.dumps(_Bytes(7)), "its tensors are no bytes"),
+        (b"\x80\x02cposix\nsystem\n(U\x04truetR.", "posix.system"),
+        (pickle.dumps([1.0])[:-3], "ends early|damaged"),
+        (bytes(MAX_SIZE + 1), f"it has {MAX_SIZE + 1} bytes"),
+    ],
+)
+def test_hostile_pickles_of_python_are_refused(content: bytes, problem: str, tmp_path: Path) -> None:
+    path = tmp_path / "stats.pkl"
+    path.write_bytes(content)
+    with pytest.raises(Unreadable, match=problem):
+        read_plain_pickle(path)
+
+
+def test_a_file_within_a_pickle_opens_no_other(tmp_path: Path) -> None:
+    path = tmp_path / "stats.pkl"
+    path.write_bytes(pickle.dumps(_Bytes(nested())))
+    assert type(read_plain_pickle(path)) is Inert

@@ -24,6 +24,7 @@ from torch import Tensor
 from tokbench.errors import TokbenchError
 from tokbench.json_files import read_json as read_any_json
 from tokbench.weights.not_weights import MERGE, what_it_is
+from tokbench.weights.torchfile.plain import read_plain_pickle
 from tokbench.weights.torchfile.reader import read_torch_file
 from tokbench.weights.torchfile.words import Unreadable, printable
 
@@ -168,6 +169,21 @@ def open_file(path: Path) -> Opened:
             f"{path} is not a readable PyTorch file of plain tensors ({_reason(error)}); convert it to safetensors"
         ) from error
     return Opened(content, kind, (path,))
+
+
+def open_pickle(path: Path) -> object:
+    """Read a pickle of Python itself, whose content is no weights.
+
+    Args:
+        path: The file.
+
+    Raises:
+        TokbenchError: If it cannot be read safely.
+    """
+    try:
+        return read_plain_pickle(path)
+    except Exception as error:  # Unreadable; or what the system says of the file
+        raise TokbenchError(f"{path} is not a readable pickle of plain tensors ({_reason(error)})") from error
 
 
 def _open_shards(index: Path, bundles: tuple[str, ...]) -> Opened:
@@ -315,7 +331,7 @@ def _is_autoencoder(folder: Path) -> bool:
     if not (folder / CONFIG).is_file():
         return False
     name = read_json(folder / CONFIG).get("_class_name")
-    return isinstance(name, str) and name.startswith(("Autoencoder", "VQ"))
+    return isinstance(name, str) and name.startswith(("Autoencoder", "VQ", "Kandinsky6SRVAE"))
 
 
 def _refuse_other_folders(folder: Path) -> None:

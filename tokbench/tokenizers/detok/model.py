@@ -9,6 +9,7 @@ Jiawei-Yang/DeTok ``models/detok.py``, but for the layers of blocks, which have 
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import torch
 from einops import rearrange
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from tokbench.nn.configs import ViTConfig
 from tokbench.nn.vit import ViT, learned
 from tokbench.tokenizers.detok.config import DeTokConfig
+from tokbench.tokenizers.normalisation import DETOK_STATISTICS
 from tokbench.tokenizers.vae.latents import GaussianTokenizer
 from tokbench.weights.key_maps.vit import from_timm
 
@@ -95,6 +97,14 @@ class DeTok(GaussianTokenizer):
         """Those of DeTok, but for blocks; without what stands for masked patches."""
         named = {key.replace("decoder.ffn.1.", "decoder.ffn."): value for key, value in state.items() if key != MASK}
         return from_timm(named)
+
+    def _statistics(self, folder: Path, stem: str) -> list[Path]:
+        return [folder / DETOK_STATISTICS]
+
+    def _read_statistics(self, place: Path) -> object:
+        from tokbench.weights.weight_files import open_pickle
+
+        return open_pickle(place)
 
 
 def angles_of(side: int, channels: int, device: torch.device | None = None) -> Float[Tensor, "n d"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tokbench.nn.configs import ViTConfig
 from tokbench.tokenizers.detok.config import DeTokConfig
 from tokbench.tokenizers.family import Family, Variant, published_variant
+from tokbench.tokenizers.normalisation import DETOK_STATISTICS
 
 BASE = ViTConfig(768, depth=12, heads=12, norm_eps=1e-6, norm="rms", mlp="swiglu")
 """The two sides of the published networks, letter B."""
@@ -20,6 +21,7 @@ def _published(name: str, summary: str, file: str, *, figures: bool = False) -> 
         licence="MIT (repository)",
         trained_with=("data:imagenet/train", "lpips-vgg", "convnext-small"),
         file=f"hf:jjiaweiyang/l-DeTok/{file}",
+        beside=DETOK_STATISTICS,
         figures=figures,
     )
 

@@ -16,7 +16,7 @@ MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 PROTOCOL_VERSION = 1001
 
 
-def read_legacy(data: mmap) -> object:
+def read_legacy(data: bytearray | mmap) -> object:
     """Read the content of a stream; its tensors are copies.
 
     Args:
@@ -36,7 +36,7 @@ def read_legacy(data: mmap) -> object:
     return content
 
 
-def _read_head(data: mmap) -> int:
+def _read_head(data: bytearray | mmap) -> int:
     position, head = 0, []
     try:
         for _ in range(3):
@@ -75,7 +75,7 @@ class _Storages:
             raise Unreadable(f"its storage {printable(key)} is claimed in two ways")
         return Storage(_part(raw if kind.dtype is None else raw.view(kind.dtype), part))
 
-    def fill(self, key: str, data: mmap, position: int) -> int:
+    def fill(self, key: str, data: bytearray | mmap, position: int) -> int:
         raw, kind = self.claims[key]
         count, start = int.from_bytes(data[position : position + 8], "little"), position + 8
         if count * kind.itemsize != len(raw) or start + len(raw) > len(data):

@@ -35,7 +35,7 @@ MAX_STEPS = 5_000_000
 """Instructions a pickle may have: a tensor takes some 35, one with its optimizer's state 130."""
 
 
-def read_pickle(data: bytes | mmap, start: int, end: int, words: Vocabulary = PLAIN) -> tuple[Any, int]:
+def read_pickle(data: bytes | bytearray | mmap, start: int, end: int, words: Vocabulary = PLAIN) -> tuple[Any, int]:
     """Read one pickle of protocol 2 to 5.
 
     Args:
@@ -60,7 +60,7 @@ def read_pickle(data: bytes | mmap, start: int, end: int, words: Vocabulary = PL
 
 
 class _Machine:
-    def __init__(self, data: bytes | mmap, start: int, end: int, words: Vocabulary) -> None:
+    def __init__(self, data: bytes | bytearray | mmap, start: int, end: int, words: Vocabulary) -> None:
         self.data, self.position, self.end, self.words = data, start, end, words
         self.stack: list[Any] = []
         self.marks: list[list[Any]] = []
@@ -87,7 +87,7 @@ class _Machine:
         start, self.position = self.position, self.position + count
         if self.position > self.end:
             raise Unreadable("its pickle ends early")
-        return self.data[start : self.position]
+        return bytes(self.data[start : self.position])
 
     def push(self, value: object) -> None:
         self.stack.append(value)
