@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.errors import TokbenchError
 from tokbench.nn.autoencoder import Norm
 from tokbench.tokenizers.normalisation import Normalisation
 from tokbench.tokenizers.taesd.config import TAESDConfig
 from tokbench.tokenizers.vae.latents import LatentTokenizer
 from tokbench.tokens import ContinuousTokens
 from tokbench.weights.key_maps.diffusers import check_same
+from tokbench.weights.weight_files import SUFFIXES, Opened, open_file
+
+HALVES = ("encoder", "decoder")
+"""How the names of a pair of files end: ``taesd_encoder.pth``, ``taesd_decoder.pth``."""
 
 _UPSTREAM = re.compile(r"(encoder|decoder)\.(\d+)\.(.+)")
 
@@ -68,16 +74,31 @@ class TAESD(LatentTokenizer):
         self.config = config
         width, last = config.widths[0], len(config.widths) - 1
         down: list[nn.Module] = []
+        for inputs, outputs in pairwise((3, *config.stem)):
+            down += [nn.Conv2d(inputs, outputs, 3, 2, 1), nn.ReLU()]
         for level, blocks in enumerate(config.blocks):
-            down.append(nn.Conv2d(width, width, 3, 2, 1, bias=False) if level else nn.Conv2d(3, width, 3, padding=1))
+            if level or not config.stem:
+                down.append(nn.Conv2d(width, width, 3, 2, 1, bias=False) if level else nn.Conv2d(3, width, 3, padding=1))
             down += [_Block(width, pooled=config.pooled and level == last) for _ in range(blocks)]
-        up: list[nn.Module] = [nn.Conv2d(config.z_channels, width, 3, padding=1), nn.ReLU()]
+        ups = config.decoder_widths
+        up: list[nn.Module] = [nn.Conv2d(config.z_channels, ups[0], 3, padding=1), nn.ReLU()]
         for level, blocks in enumerate(config.decoder_blocks):
-            up += [_Block(width, pooled=config.pooled and level == 0) for _ in range(blocks)]
-            up += [nn.Upsample(scale_factor=2.0), nn.Conv2d(width, width, 3, padding=1, bias=False)] if level < last else []
+            up += [_Block(ups[level], pooled=config.pooled and level == 0) for _ in range(blocks)]
+            if level + 1 < len(ups):
+                up += [nn.Upsample(scale_factor=2.0), nn.Conv2d(ups[level], ups[level + 1], 3, padding=1, bias=False)]
         self.encoder = _Coder([*down, nn.Conv2d(width, config.z_channels, 3, padding=1)])
-        self.decoder = _Coder([*up, nn.Conv2d(width, 3, 3, padding=1)])
+        self.decoder = _Coder([*up, nn.Conv2d(ups[-1], 3, 3, padding=1)])
         self.quant_conv, self.post_quant_conv = nn.Identity(), nn.Identity()
+
+    @classmethod
+    def open_place(cls, place: Path, averages: bool | None) -> Opened:
+        """Open weights: a file or folder of both halves, or the two files that madebyollin/taesd has for them, of which either is named."""
+        found = _halves(place)
+        if not found:
+            return super().open_place(place, averages)
+        opened = [open_file(part) for part in found]
+        content = {half: part.values(part.content) for half, part in zip(HALVES, opened, strict=True)}
+        return Opened(content, opened[0].format, tuple(found))
 
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -101,3 +122,23 @@ class TAESD(LatentTokenizer):
 
     def _decode(self, tokens: ContinuousTokens, seeds: list[int]) -> Tensor:
         return super()._decode(tokens, seeds) * 2 - 1
+
+
+def _halves(place: Path) -> list[Path]:
+    """The two files of a pair, the encoder's first; none if the place is no pair.
+
+    Raises:
+        TokbenchError: If a folder holds several pairs.
+    """
+    folder, names = (place, place.iterdir()) if place.is_dir() else (place.parent, [place] if place.is_file() else [])
+    pairs = set()
+    for path in names:
+        for half in HALVES:
+            if path.stem.endswith(f"_{half}") and path.suffix in SUFFIXES:
+                both = [folder / f"{path.stem.removesuffix(half)}{one}{path.suffix}" for one in HALVES]
+                if all(one.is_file() for one in both):
+                    pairs.add(tuple(both))
+    if len(pairs) > 1:
+        listed = ", ".join(sorted(pair[0].name for pair in pairs))
+        raise TokbenchError(f"{place} holds several pairs of an encoder and a decoder: {listed}; give one of these files")
+    return list(pairs.pop()) if pairs else []

@@ -32,6 +32,16 @@ FAMILY = Family(
         _variant("sdxl", "taesdxl", 4, "Stable Diffusion XL"),
         _variant("sd3", "taesd3", 16, "Stable Diffusion 3 and 3.5"),
         _variant("flux", "taef1", 16, "FLUX.1"),
+        published_variant(
+            "taesd",
+            "sana",
+            TAESDConfig(32, stem=(32, 64), up_widths=(256, 128, 64, 64, 64, 64), up_blocks=(3, 3, 3, 3, 3, 1)),
+            "f32, 32 latent channels, those that SANA reads; give the folder of both files",
+            source="madebyollin/taesd: taesana_encoder.pth and taesana_decoder.pth; its training data are not published",
+            licence="MIT (repository)",
+            trained_with=(),
+            figures=False,
+        ),
         _variant("flux2", "taef2", 32, "FLUX.2 in its squares", "taef2.safetensors", pooled=True),
     ),
 )
