@@ -197,6 +197,8 @@ class TestRefusals:
                 "is of UNet2DModel, not of AutoencoderKL; there are tokenizers for AsymmetricAutoencoderKL, AutoencoderDC, AutoencoderKL, ",
             ),
             ({"a": 1}, "is of no class, not of AutoencoderKL; there are tokenizers for"),
+            ({"_class_name": "AutoencoderVidTok"}, "is of AutoencoderVidTok, .*; it takes clips of several frames, and an image is none; "),
+            ({"_class_name": "AutoencoderKLMiniMaxH3"}, "take the autoencoder of an image model"),
             ([1], "config.json holds a list, not an object of settings"),
             ("{", "config.json is not readable JSON"),
         ],

@@ -394,3 +394,31 @@ class TestImageGPT:
         shutil.rmtree(tmp_path)
         with pytest.raises(TokbenchError, match="no weights file at"):
             self.load(tmp_path)
+
+
+@pytest.mark.parametrize("within", [False, True], ids=["alone", "in its language model"])
+def test_janus_is_what_the_library_computes(tmp_path: Path, within: bool) -> None:
+    """Codes are compared as they are, decoded at length 1, and of any size, where the library's own decode takes one."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.JanusVQVAEConfig(
+        num_embeddings=48, embed_dim=4, latent_channels=6, num_patches=4, base_channels=32, channel_multiplier=[1, 2], num_res_blocks=1
+    )
+    torch.manual_seed(0)
+    theirs = transformers.JanusVQVAE(config).eval()
+    theirs.quantize.embedding.weight.data = torch.randn(48, 4) * torch.rand(48, 1)
+    theirs.save_pretrained(tmp_path)
+    if within:
+        state = {f"model.vqmodel.{key}": value.contiguous() for key, value in theirs.state_dict().items()}
+        save_file(state | {"model.language_model.norm.weight": torch.ones(3)}, tmp_path / "model.safetensors")
+        settings = json.loads((tmp_path / "config.json").read_text())
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": "janus", "vq_config": settings}))
+    ours = tokbench.load("transformers/janus", weights=tmp_path)
+    images = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(1)) * 2 - 1
+    tokens = ours.encode(images)
+    with torch.no_grad():
+        expected = theirs.encode(images).image_tokens
+        assert torch.equal(tokens.codes.flatten(), expected.flatten())  # type: ignore[union-attr]
+        torch.testing.assert_close(ours.decode(tokens), theirs.decode(expected.reshape(2, -1)), atol=1e-5, rtol=0)
+    wide = ours.encode(torch.zeros(1, 3, 8, 12))
+    assert ours.decode(wide).shape == (1, 3, 8, 12)
+    torch.testing.assert_close(ours.embed(tokens).norm(dim=-1), torch.ones(2, 16))

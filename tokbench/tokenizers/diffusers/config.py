@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from typing import Literal
 
 from tokbench.tokenizers.library.config import LibraryConfig
@@ -161,6 +162,9 @@ FRAMES = (
     "AutoencoderKLMagvit",
     "AutoencoderKLHunyuanImageRefiner",
     "AutoencoderKLKVAEVideo",
+    "AutoencoderKLLTX2Video",
+    "AutoencoderKLMochi",
+    "Kandinsky6SRVAE",
 )
 """Classes of video, which take an image for a clip of one frame."""
 
@@ -194,6 +198,10 @@ class GaussianConfig(PosteriorConfig):
         "AutoencoderKLHunyuanImageRefiner",
         "AutoencoderKLKVAE",
         "AutoencoderKLKVAEVideo",
+        "AutoencoderKLLTX2Video",
+        "AutoencoderKLMochi",
+        "Kandinsky6SRVAE",
+        "AutoencoderKLTemporalDecoder",
     ]
 
     def __post_init__(self) -> None:
@@ -209,9 +217,16 @@ class GaussianConfig(PosteriorConfig):
                 return self.patch * self.halved("dim_mult")
             case "AutoencoderKLLTXVideo":
                 return self.patch * 2 ** sum(map(bool, self.values.get("spatio_temporal_scaling", ())))
+            case "AutoencoderKLLTX2Video":
+                kinds = zip(self.values.get("spatio_temporal_scaling", ()), self.values.get("downsample_type", ()), strict=False)
+                return self.patch * 2 ** sum(bool(halves) and kind != "temporal" for halves, kind in kinds)
+            case "AutoencoderKLMochi":
+                return prod(self.listed("spatial_expansions"))
+            case "Kandinsky6SRVAE":
+                return self.halved("encoder_block_out_channels")
             case "AutoencoderKLFlux2":
                 return self.patch * self.halved("block_out_channels")
-            case "AutoencoderKLCogVideoX" | "AutoencoderKLMagvit":
+            case "AutoencoderKLCogVideoX" | "AutoencoderKLMagvit" | "AutoencoderKLTemporalDecoder":
                 return self.halved("block_out_channels")
             case "AutoencoderKLKVAE" | "AutoencoderKLKVAEVideo":
                 return self.halved("ch_mult")
@@ -243,6 +258,11 @@ class GaussianConfig(PosteriorConfig):
         channels = 4 if self.library_class == "AutoencoderKLQwenImage21" else 3
         squared = self.library_class in ("AutoencoderKLWan", "AutoencoderKLQwenImage21")
         return channels * self.patch**2 if squared else channels
+
+    @property
+    def input_channels(self) -> int:
+        """Mochi's encoder adds two frequencies of each colour to images itself, as sines and cosines."""
+        return self.image_channels * (5 if self.library_class == "AutoencoderKLMochi" else 1)
 
 
 def _dc_stride(layers: list[int]) -> int:

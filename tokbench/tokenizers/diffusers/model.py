@@ -104,6 +104,9 @@ class DiffusersTokenizer(LibraryTokenizer):
             lambda tokenizer, latents, generators: _decoded(tokenizer, F.pixel_shuffle(latents, tokenizer.config.patch), generators),
         ),
         **dict.fromkeys(FRAMES, Calls(_clips, _first_frames)),
+        "AutoencoderKLTemporalDecoder": Calls(
+            _gaussian, lambda tokenizer, latents, _: tokenizer.network.decode(latents, num_frames=1).sample
+        ),
         "AutoencoderKLHunyuanVideo15": Calls(_one_by_one(_clips), _one_by_one(_first_frames)),  # its masks are not of batches
     }
     config: Any

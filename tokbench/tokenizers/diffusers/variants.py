@@ -175,5 +175,26 @@ FAMILY = Family(
         ),
         _gaussian("kvae", "AutoencoderKLKVAE", {"z_channels": 16, "ch_mult": (1, 2, 4, 8)}, None),
         _gaussian("kvae-video", "AutoencoderKLKVAEVideo", {"z_channels": 16, "ch_mult": (1, 2, 4, 8)}, None),
+        _gaussian(
+            "ltx-2",
+            "AutoencoderKLLTX2Video",
+            {"latent_channels": 128, "patch_size": 4, "spatio_temporal_scaling": (True,) * 4}
+            | {"downsample_type": ("spatial", "temporal", "spatiotemporal", "spatiotemporal")},
+            "Lightricks/LTX-2/vae",
+        ),
+        _gaussian("mochi", "AutoencoderKLMochi", {"latent_channels": 12, "spatial_expansions": (2, 2, 2)}, "genmo/mochi-1-preview/vae"),
+        _gaussian(
+            "kandinsky-sr",
+            "Kandinsky6SRVAE",
+            {"latent_channels": 64, "encoder_block_out_channels": (16, 128, 256, 512, 1024), "scaling_factor": 0.910344004631042},
+            None,
+        ),
+        _gaussian(
+            "temporal-decoder",
+            "AutoencoderKLTemporalDecoder",
+            {"block_out_channels": _STABLE_DIFFUSION, "down_block_types": ["DownEncoderBlock2D"] * 4, "layers_per_block": 2}
+            | {"latent_channels": 4},
+            "stabilityai/stable-video-diffusion-img2vid/vae",
+        ),
     ),
 )

@@ -37,8 +37,9 @@ class LibraryConfig:
             raise ValueError(f"settings of {self.library_class} name an {key[:40]}, which its library may fetch and run; leave it out")
         from_settings(self.values)
         for key in ("in_channels", "out_channels", "encoder_in_channels", "input_channels"):
-            if self.values.get(key, self.image_channels) != self.image_channels:
-                what = "images have 3 channels" if self.image_channels == 3 else f"here images make {self.image_channels} channels"
+            channels = self.image_channels if key == "out_channels" else self.input_channels
+            if self.values.get(key, channels) != channels:
+                what = "images have 3 channels" if channels == 3 else f"here images make {channels} channels"
                 raise ValueError(f"{what}, {self.library_class} is set to {key} {self.values[key]}")
 
     @property
@@ -98,6 +99,11 @@ class LibraryConfig:
     def image_channels(self) -> int:
         """Channels of what its network takes and gives for an image."""
         return 3
+
+    @property
+    def input_channels(self) -> int:
+        """What its settings call the channels that its network takes."""
+        return self.image_channels
 
     def layout(self, height: int, width: int) -> TokenLayout:
         """One token or latent vector per ``stride`` x ``stride`` pixels."""

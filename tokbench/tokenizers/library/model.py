@@ -31,6 +31,9 @@ NETWORK = "network."
 ELSEWHERE = {"Emu3VisionVQ": "emu3/vision, with its model.safetensors as weights"}
 """Models that no library of the zoo builds, and what reads them."""
 
+CLIPS = ("AutoencoderKLAllegro", "AutoencoderVidTok", "AutoencoderKLMiniMaxH3")
+"""Models of video whose networks do not take a clip of one frame."""
+
 Generators = list[torch.Generator]
 """One an image; empty where no noise is drawn."""
 
@@ -76,6 +79,8 @@ class LibraryTokenizer(Tokenizer):
         except Exception as error:  # whatever the library's own checks raise
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise TokbenchError(f"{config.library_class} of {self.library} cannot be built from these settings ({reason})") from error
+        if any(value.is_meta for value in self.network.parameters()):
+            self.network.to("meta")  # some classes make a few values without asking where
         quantizer = getattr(self.network, "quantize", None)
         if isinstance(quantizer, nn.Module):
             quantizer.register_forward_pre_hook(_check_features)
@@ -221,4 +226,6 @@ def _advice(name: str) -> str:
     read = ELSEWHERE | {
         variant.config.library_class: f"{family}/{variant.name}" for family, variant in rows if isinstance(variant.config, LibraryConfig)
     }
+    if name in CLIPS:
+        return "it takes clips of several frames, and an image is none; take the autoencoder of an image model"
     return f"load it as {read[name]}" if name in read else f"there are tokenizers for {', '.join(sorted(read.keys() - ELSEWHERE))}"

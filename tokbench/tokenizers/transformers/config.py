@@ -67,3 +67,25 @@ class ChameleonVQVAEConfig(LibraryConfig):
             resolution=self.number("resolution"),
             mid_attention=attention,
         )
+
+
+@dataclass(frozen=True)
+class JanusVQVAEConfig(LibraryConfig):
+    """One codebook.
+
+    Args:
+        settings: Settings of the class.
+        library_class: The class.
+    """
+
+    library_class: Literal["JanusVQVAE"] = "JanusVQVAE"
+
+    @property
+    def stride(self) -> int:
+        """Pixels a token covers along each axis."""
+        return self.halved("channel_multiplier")
+
+    @property
+    def codebook_size(self) -> int:
+        """Entries of the codebook."""
+        return self.number("num_embeddings")

@@ -1,9 +1,12 @@
 """Image tokenizers of transformers behind this package's interface.
 
 Papers: Wang et al. 2024, "Emu3: Next-Token Prediction is All You Need". Chameleon Team 2024, "Chameleon: Mixed-Modal Early-Fusion
-Foundation Models", whose tokenizer is that of Gafni et al. 2022, "Make-A-Scene".
+Foundation Models", whose tokenizer is that of Gafni et al. 2022, "Make-A-Scene". Wu et al. 2024, "Janus".
 
     images -> network.encode -> nearest of K codes -> network.decode, or for Chameleon post_quant_conv and a decoder of VQGAN -> images
+
+The library's Janus compares vectors with codes as they are and decodes codes of length 1; that of its authors, ``janus/vq-16``, compares
+directions.
 
 A folder may be that of the whole language model: then only its tokenizer's tensors are read.
 """
@@ -16,6 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor, nn
 
@@ -28,10 +32,10 @@ from tokbench.tokenizers.transformers.config import ChameleonVQVAEConfig
 from tokbench.weights.entries import find_entry
 from tokbench.weights.weight_files import model_folder, open_weights
 
-MODEL_TYPES = {"emu3_vqgan": "Emu3VQVAE", "chameleon_vqgan": "ChameleonVQVAE"}
+MODEL_TYPES = {"emu3_vqgan": "Emu3VQVAE", "chameleon_vqgan": "ChameleonVQVAE", "janus_vqgan": "JanusVQVAE"}
 """What a ``config.json`` calls the classes."""
 
-LANGUAGE_MODELS = {"emu3": "Emu3VQVAE", "chameleon": "ChameleonVQVAE"}
+LANGUAGE_MODELS = {"emu3": "Emu3VQVAE", "chameleon": "ChameleonVQVAE", "janus": "JanusVQVAE"}
 """What it calls language models that hold one; its settings are under ``vq_config``."""
 
 
@@ -61,6 +65,18 @@ def _chameleon_images(tokenizer: TransformersTokenizer, codes: Tensor, generator
     return network.decoder(network.post_quant_conv(rearrange(network.quantize.embedding(codes), "b h w d -> b d h w")))
 
 
+def _janus_codes(tokenizer: TransformersTokenizer, images: Tensor, generators: Generators) -> Tensor:
+    indices = tokenizer.network.encode(images).image_tokens
+    return indices.reshape(len(images), *(side // tokenizer.stride for side in images.shape[2:]))
+
+
+def _janus_images(tokenizer: TransformersTokenizer, codes: Tensor, generators: Generators) -> Tensor:
+    """As its ``decode`` does, which takes one number of codes alone."""
+    network = tokenizer.network
+    vectors = F.normalize(network.quantize.embedding(codes), dim=-1)
+    return network.decoder(network.post_quant_conv(rearrange(vectors, "b h w d -> b d h w").contiguous()))
+
+
 class TransformersTokenizer(LibraryTokenizer):
     """An image tokenizer of transformers, with one codebook and a 2D grid."""
 
@@ -69,6 +85,7 @@ class TransformersTokenizer(LibraryTokenizer):
     calls: ClassVar[Mapping[str, Calls]] = {
         "Emu3VQVAE": Calls(_emu3_codes, _emu3_images),
         "ChameleonVQVAE": Calls(_chameleon_codes, _chameleon_images),
+        "JanusVQVAE": Calls(_janus_codes, _janus_images),
     }
     config: Any
     network: Any
@@ -106,3 +123,7 @@ class TransformersTokenizer(LibraryTokenizer):
         """Settings that the row has too, with the library's defaults; those of every model, such as a data type, are left out."""
         default = library_class.config_class()
         return plain({key: values.get(key, getattr(default, key)) for key in row})
+
+    def _embed(self, codes: Tensor) -> Tensor:
+        rows = super()._embed(codes)
+        return F.normalize(rows, dim=-1) if self.config.library_class == "JanusVQVAE" else rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tokbench.tokenizers.family import Family, Variant
 from tokbench.tokenizers.library.config import settings_of
-from tokbench.tokenizers.transformers.config import ChameleonVQVAEConfig, Emu3VQVAEConfig
+from tokbench.tokenizers.transformers.config import ChameleonVQVAEConfig, Emu3VQVAEConfig, JanusVQVAEConfig
 
 FAMILY = Family(
     name="transformers",
@@ -60,6 +60,29 @@ FAMILY = Family(
             image_size=512,
             summary="any ChameleonVQVAE, also within its language model; decodes if the weights have a decoder",
             source="a folder of transformers, e.g. hf:facebook/chameleon-7b, or Chameleon's own vqgan.ckpt",
+            licence="its own (of the model given)",
+        ),
+        Variant(
+            name="janus",
+            config=JanusVQVAEConfig(
+                settings_of(
+                    {
+                        "num_embeddings": 16384,
+                        "embed_dim": 8,
+                        "latent_channels": 256,
+                        "double_latent": False,
+                        "num_patches": 24,
+                        "in_channels": 3,
+                        "out_channels": 3,
+                        "base_channels": 128,
+                        "channel_multiplier": (1, 1, 2, 2, 4),
+                        "num_res_blocks": 2,
+                    }
+                )
+            ),
+            image_size=384,
+            summary="any JanusVQVAE, also within its language model; codes are the nearest, where those of janus/vq-16 are of the nearest direction",
+            source="a folder of transformers, e.g. hf:deepseek-community/Janus-Pro-1B",
             licence="its own (of the model given)",
         ),
     ),
