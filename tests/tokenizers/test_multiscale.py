@@ -13,11 +13,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import tokbench
+from tokbench.configs import build, plain, with_overrides
 from tokbench.errors import TokbenchError
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.plugins import import_class
 from tokbench.quantizers.configs import BSQ, VQ
 from tokbench.tokenizers import zoo
+from tokbench.tokenizers.infinity.config import RATIOS, InfinityConfig
 from tokbench.tokenizers.infinity.model import Infinity
 from tokbench.tokenizers.multiscale.config import MultiScaleConfig
 from tokbench.tokenizers.var.model import VAR
@@ -253,3 +255,44 @@ def test_own_files_load_by_name(infinity: Infinity, tmp_path: Path) -> None:
 def test_impossible_settings_are_refused(changes: dict, problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         MultiScaleConfig(**(vars(SMALL) | changes))
+
+
+def infinity_at(**settings: object) -> InfinityConfig:
+    config = with_overrides(zoo.resolve("infinity/d32reg")[1].config, settings)
+    assert isinstance(config, InfinityConfig)
+    return config
+
+
+@pytest.mark.parametrize("ratio", sorted(RATIOS))
+@pytest.mark.parametrize("name", ["infinity/d32reg", "infinity/d32reg-512", "infinity/d32reg-1024"])
+def test_scales_of_images_that_are_not_square_follow_from_their_ratio(name: str, ratio: float) -> None:
+    """The last map is of the ratio that names it, and of about as many pixels as that of the square."""
+    square = zoo.resolve(name)[1].config
+    config = with_overrides(square, {"ratio": ratio})
+    assert isinstance(square, InfinityConfig)
+    assert isinstance(config, InfinityConfig)
+    height, width = config.grid
+    assert abs(height / width - ratio) < 0.01
+    assert 0.8 < height * width / square.grid[0] ** 2 < 1.35
+    assert len(config.scales) == len(square.scales)
+    layout = config.layout(16 * height, 16 * width)
+    assert layout.image_size == (16 * height, 16 * width)
+    assert layout.lengths[-1] == sum(h * w for h, w in zip(config.scales, config.widths or config.scales, strict=True))
+    assert build(type(config), plain(config)) == config
+    assert RATIOS[1 / 2] == RATIOS[2][::-1]
+
+
+def test_a_published_size_that_is_not_set_says_its_ratio() -> None:
+    assert infinity_at(ratio=1.5).layout(336, 224).lengths[:4] == (1, 5, 11, 35)
+    with pytest.raises(
+        TokbenchError, match=r"^image size 224x336 does not fit: these scales are for 256x256; for it, take --set ratio=0\.666$"
+    ):
+        infinity_at().layout(224, 336)
+    with pytest.raises(TokbenchError, match=r"image size 256x256 does not fit: these scales are for 336x224; for it, take --set ratio=1$"):
+        infinity_at(ratio=1.5).layout(256, 256)
+    with pytest.raises(TokbenchError, match=r"image size 100x100 does not fit: these scales are for 256x256 \(--size 256"):
+        infinity_at().layout(100, 100)
+    with pytest.raises(TokbenchError, match=r"ratio is one of 0\.333, 0\.4, .*, 2\.5, 3, got 1\.1"):
+        infinity_at(ratio=1.1)
+    with pytest.raises(TokbenchError, match=r"ratio=2 has 13 scales, got 14"):
+        infinity_at(scales=tuple(range(1, 15)), ratio=2.0)

@@ -3,8 +3,8 @@
     images -> encoder -> signs on a sphere, scale by scale -> decoder -> images
 
 The network is latent diffusion's without attention, and nothing lies between it and the signs. A code has the first channel for its
-highest bit; many bits of a position are several codes, runs of its channels. No outputs of the published code were at hand to compare
-with: layers and names are as its source has them, and unverified.
+highest bit; many bits of a position are several codes, runs of its channels. Outputs equal those of the published code under random
+weights. Whether the published files have its names, or those of its 2D layers alone, is unverified; both are read.
 """
 
 from __future__ import annotations

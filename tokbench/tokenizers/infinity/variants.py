@@ -5,10 +5,7 @@ from __future__ import annotations
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.quantizers.configs import BSQ
 from tokbench.tokenizers.family import Family, Variant
-from tokbench.tokenizers.multiscale.config import MultiScaleConfig
-
-SCALES = (1, 2, 4, 6, 8, 12, 16, 20, 24, 32, 40, 48, 64)
-"""Sides of the maps for square images of 1024 px; smaller images have the first 7 or 10."""
+from tokbench.tokenizers.infinity.config import SCALES, InfinityConfig
 
 FILES = {"d16": 16, "d24": 24, "d32": 32, "d32reg": 32, "d64": 64}
 """Bits of a position by the published file, ``infinity_vae_NAME.pth``."""
@@ -21,9 +18,9 @@ def _published(file: str, size: int, scales: int) -> Variant:
     signs = BSQ(bits, codes, entropy_form="analytical", temperature=0.01)
     return Variant(
         name=name,
-        config=MultiScaleConfig(network, signs, quant_convs=False, scales=SCALES[:scales], enlarge="bilinear"),
+        config=InfinityConfig(network, signs, quant_convs=False, scales=SCALES[:scales], enlarge="bilinear"),
         image_size=size,
-        summary=f"f16, {scales} scales to {SCALES[scales - 1]}, {bits} bits a position in {codes} codes, for {size} px; network and names unverified",
+        summary=f"f16, {scales} scales to {SCALES[scales - 1]}, {bits} bits a position in {codes} codes, for {size} px; names of its file unverified",
         source=f"FoundationVision/Infinity, infinity_vae_{file}.pth",
         licence="MIT (repository)",
         file=f"hf:FoundationVision/infinity/infinity_vae_{file}.pth",
