@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -84,15 +86,22 @@ class HubSource(AnnotatedRows):
 
     def changed_since(self, index: int, moment: float) -> bool:
         """Whether the library has written the data set anew, or the file was touched that a row names instead of holding an image."""
-        if any(touched_since(file, moment) for file in self._files):
-            return True
-        if self._stored is None:
-            return False
+        if self._written > moment or self._stored is None:
+            return self._written > moment
         cell = self._stored[index].column(self._column)[0]  # of Arrow, so that no image is copied
         if not cell.is_valid or cell["bytes"].is_valid or "path" not in cell:
             return False
         path = cell["path"].as_py()
         return bool(path) and touched_since(Path(path), moment)
+
+    @cached_property
+    def _written(self) -> float:
+        """When the library last wrote one of the files that hold the rows, which may be hundreds; they do not change while they are open."""
+        try:
+            statuses = [file.stat() for file in self._files]
+        except OSError:
+            return math.inf
+        return max((max(status.st_mtime, status.st_ctime) for status in statuses), default=0.0)
 
     def _caption(self, index: int) -> object:
         (value,) = self._captions[index].values()

@@ -91,8 +91,8 @@ class TableSource(AnnotatedRows):
 
     def changed_since(self, index: int, moment: float) -> bool:
         """Whether the file with all of them was touched, or the one that a row names instead of holding an image."""
-        if self._paths is None or touched_since(self._path, moment):
-            return touched_since(self._path, moment)
+        if (touched := touched_since(self._path, moment)) or self._paths is None:
+            return touched
         try:
             path = self._paths[index]
             return path is not None and touched_since(_file_at(path, self._folder), moment)
