@@ -514,6 +514,9 @@ def test_what_is_missing_or_too_much_is_said(painted: Path, pretrained: Path, tm
     assert "module 'judges' has no 'missing'" in said("quality", *model, *own, "--reward", "judges:missing")
     assert "has its own text tokenizer; leave --text out" in said("quality", *model, *own, "--text", "words")
     assert "reads images of 16 px, and --size 32 was given; leave --size out" in said("quality", *model, *own, "--size", 32)
+    for started in (("pretrain",), ("quality", *model)):
+        other = said(*started, "--data", painted, "--edits", painted / "edits.jsonl", "-t", "pixel")
+        assert "the codes are those of patch/kmeans-1024, and pixel/palette-512 is another tokenizer" in other
     other = said("quality", *model, "--data", "photos", "-t", "vqvae", "--set", "tasks.edit=0")
     assert "the codes are those of patch/kmeans-1024, and vqvae/tiny is another tokenizer" in other
     assert "give theirs with -t" in other

@@ -193,6 +193,8 @@ class _Run:
             wait=self.wait,
             progress=lambda done, total: self.preparing("encoding", done, total),
         )
+        if inputs.tokenizer is not None and is_encoded(inputs.data):  # which needs none, so that another one would go unnoticed
+            tokenizer_of(material.data.job.tokenizer, inputs.tokenizer, self.device)
         text = self.text(material)
         start = begin(
             recipe,
