@@ -16,6 +16,8 @@ from tokbench.records.lm_training import Trained, trained_stages, training_words
 from tokbench.report.alike import trained_alike
 from tokbench.report.lm import lm_tables
 
+LONG = plain(Trained(16, 1.0, 1.0, 1, "cpu", "a processor")) | {"seconds": 1e300}
+
 Made = Callable[..., list[LanguageModelRecord]]
 STEPS = [100, 90, 80, 70, 60, 50]
 
@@ -68,7 +70,7 @@ def test_time_on_other_machines_and_records_of_before_go_by_names(made: Made) ->
     assert found(made(STEPS, [1800] * 6, device="cuda", processor_seconds=1.0)) == [("time", "abcdef")], "there the clock counts"
 
 
-@pytest.mark.parametrize("trained", [None, 3, {}, {"seconds": "long"}, {"sequences": 1, "seconds": math.inf}])
+@pytest.mark.parametrize("trained", [None, 3, {}, {"seconds": "long"}, {"sequences": 1, "seconds": math.inf}, LONG])
 def test_times_that_say_nothing_break_nothing(made: Made, trained: object) -> None:
     records = made([10] * 3)
     for record in records:
@@ -80,6 +82,8 @@ def test_times_that_say_nothing_break_nothing(made: Made, trained: object) -> No
 def test_tables_say_how_long_a_model_was_trained(made: Made) -> None:
     (record,) = made([2000], [7500])
     assert training_words(record) == "trained on 32,000 sequences in 2 h 5 min on a processor"
+    (named,) = made([2000], [45], processor="long " * 10_000, processes=2)
+    assert len(training_words(named)) < 150
     again = lm_record_from_dict(json.loads(record.to_json()), origin="it")
     (table, *_) = lm_tables([again])
     assert any("trained on 32,000 sequences in 2 h 5 min on a processor; temperature 1" in note for note in table.notes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,12 @@ from typing import Any
 from tokbench.configs import build
 from tokbench.counting import counted
 from tokbench.records.lm_record import LanguageModelRecord
+
+LONGEST = 1e10
+"""Seconds, three hundred years of them; what says more says nothing."""
+
+NAMED = 60
+"""Characters of the name of a processor that are shown."""
 
 TRAINED = "trained"
 """Where a stage says it; stages that were trained before there was such an entry have none."""
@@ -28,7 +33,7 @@ class Trained:
         processor: Name of the processor, or of the accelerator; of several, one after the other.
 
     Raises:
-        ValueError: If a number is negative or not finite.
+        ValueError: If a number is negative, or beyond ``LONGEST`` seconds.
     """
 
     sequences: int
@@ -40,7 +45,7 @@ class Trained:
 
     def __post_init__(self) -> None:
         times = (self.seconds, self.processor_seconds)
-        if self.sequences < 0 or self.processes < 1 or not all(math.isfinite(time) and time >= 0 for time in times):
+        if self.sequences < 0 or self.processes < 1 or not all(0 <= time <= LONGEST for time in times):
             raise ValueError(f"sequences and seconds are not negative, and processes at least 1; got {self}")
 
     @property
@@ -76,7 +81,7 @@ def training_words(record: LanguageModelRecord) -> str:
 
 
 def _place(stage: Trained) -> str:
-    return f"{stage.processes} x {stage.processor}" if stage.processes > 1 else stage.processor
+    return f"{stage.processes} x {stage.processor[:NAMED]}" if stage.processes > 1 else stage.processor[:NAMED]
 
 
 def duration(seconds: float) -> str:
