@@ -324,6 +324,30 @@ def test_what_was_ranked_before_a_kill_is_not_drawn_again(
     assert ranked("other", judge="another")[1] == prompts
 
 
+def test_pairs_are_not_drawn_again_where_training_was_killed_before_its_first_checkpoint(
+    painted: Path, pretrained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = recipe_of("dpo", **{"preferences.prompts": 3, "preferences.samples": 2})
+    inputs, options = Inputs(painted, pretrained, reward="judges:redness"), StageOptions(tmp_path / "run", log_every=1)
+
+    def kill(done: int, total: int, figures: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(recipe, inputs, options, progress=kill)
+    before = (tmp_path / "run" / PAIRS).read_bytes()
+    with monkeypatch.context() as context:
+        context.setattr("tokbench.lm.ranking.draw", None)  # would fail
+        assert run_stage(recipe, inputs, options).finished
+    assert (tmp_path / "run" / PAIRS).read_bytes() == before
+    assert LanguageModel.load(tmp_path / "run").recipe["stages"][-1]["measured"]["prompts"] == 3
+    other = replace(options, out=tmp_path / "other")
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(recipe, inputs, other, progress=kill)
+    run_stage(replace(recipe, seed=1), inputs, other)
+    assert (tmp_path / "other" / PAIRS).read_bytes() != before
+
+
 def test_which_reward_a_name_stands_for_follows_its_file(tmp_path: Path) -> None:
     assert judge_of("scenes") == "scenes scene-reader-1"
     before = judge_of("judges:redness")

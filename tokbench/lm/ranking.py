@@ -98,11 +98,10 @@ def rank(
     times = times_before(prompts)
     mine = range(ranks.rank, len(prompts), ranks.world_size)
     size, part = tokenizer.layout(*model.image_size).cut_size, _part(folder, ranks.rank)
-    about = [weights_digest(model.network), list(prompts), plain(preferences), judge, seed, ranks.world_size]
-    key = hashlib.sha256(canonical_json(about).encode()).hexdigest()[:16]
+    key = ranked_by(model, prompts, preferences, judge=judge, seed=seed)[:16]
     with atomic_file(part) as file:
         for start in range(0, len(mine), AT_ONCE):
-            block = part.with_name(f"{part.name}.{start}.{key}")
+            block = part.with_name(f"{part.name}.{start}.{ranks.world_size}.{key}")
             if not block.is_file():
                 numbers = mine[start : start + AT_ONCE]
                 asked, before = [prompts[number] for number in numbers], [times[number] for number in numbers]
@@ -116,6 +115,12 @@ def rank(
             progress(min(start + AT_ONCE, len(mine)), len(mine))
     for block in folder.glob(f"{part.name}.*"):
         block.unlink()
+
+
+def ranked_by(model: LanguageModel, prompts: Sequence[str], preferences: Preferences, *, judge: str, seed: int) -> str:
+    """Digest whatever ranks follow from; arguments are those of ``rank``."""
+    about = [weights_digest(model.network), list(prompts), plain(preferences), judge, seed]
+    return hashlib.sha256(canonical_json(about).encode()).hexdigest()
 
 
 def _line(prompt: str, number: int, images: Sequence[DiscreteTokens], scores: Sequence[float], margin: float) -> str:

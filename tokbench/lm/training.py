@@ -27,7 +27,7 @@ from tokbench.lm.model import LanguageModel
 from tokbench.lm.order import Order
 from tokbench.lm.originals import originals_of
 from tokbench.lm.preferences import PAIRS, Pairs, prepare
-from tokbench.lm.ranking import merge, rank
+from tokbench.lm.ranking import merge, rank, ranked_by
 from tokbench.lm.recipes import StageRecipe
 from tokbench.lm.reward import Reward, get_reward, judge_of, scene_reward
 from tokbench.lm.scene_source import StageScenes, are_scenes
@@ -48,6 +48,9 @@ LEARNED = "words.json"
 
 MEASURED = "measured.json"
 """What was measured before training, in the folder of a run."""
+
+RANKED = ".ranked.json"
+"""What pairs in the folder of a run were ranked by."""
 
 FIRST_PROMPT = 500_000_000
 """Number of the first scene whose words are drawn and ranked, far from those that are learned from."""
@@ -323,23 +326,39 @@ class _Run:
                 count = prepare(self.inputs.pairs, pairs, start, encoder(start, tokenizer, self.device))
                 self.measure(pairs=count)
             return
-        reward, words = self.prompts()
-        rank(
-            start,
-            tokenizer_of(start.identity, tokenizer, self.device),
-            words,
-            self.recipe.preferences,
-            reward,
-            self.options.out,
-            judge=judge_of(self.inputs.reward or SCENES),
-            seed=self.recipe.seed,
-            ranks=ranks,
-            progress=lambda done, total: self.preparing("drawing and ranking", done, total),
-        )
-        self.wait()
-        if ranks.rank == 0:
-            count, mean = merge(self.options.out, ranks)
-            self.measure(prompts=len(words), pairs=count, mean_reward=mean)
+        (reward, words), how, seed = self.prompts(), self.recipe.preferences, self.recipe.seed
+        judge = judge_of(self.inputs.reward or SCENES)
+        key = ranked_by(start, words, how, judge=judge, seed=seed)
+        if (figures := self.ranked(key, pairs)) is None:
+            rank(
+                start,
+                tokenizer_of(start.identity, tokenizer, self.device),
+                words,
+                how,
+                reward,
+                self.options.out,
+                judge=judge,
+                seed=seed,
+                ranks=ranks,
+                progress=lambda done, total: self.preparing("drawing and ranking", done, total),
+            )
+            self.wait()
+            if ranks.rank == 0:
+                count, mean = merge(self.options.out, ranks)
+                figures = {"prompts": len(words), "pairs": count, "mean_reward": mean}
+                told = {"key": key, "sha256": sha256_of(pairs), "figures": figures}
+                write_text(self.options.out / RANKED, json.dumps(told) + "\n")
+        if ranks.rank == 0 and figures is not None:
+            self.measure(**figures)
+
+    def ranked(self, key: str, pairs: Path) -> dict[str, Any] | None:
+        """What was measured of the same pairs by a run that was killed before its first checkpoint; None if there was none."""
+        try:
+            told = read_json(self.options.out / RANKED)
+            same = told["key"] == key and told["sha256"] == sha256_of(pairs)
+            return dict(told["figures"]) if same else None
+        except (OSError, ValueError, LookupError, TypeError):  # none, or none of this package
+            return None
 
     def prompts(self) -> tuple[Reward, list[str]]:
         """What judges, and the words that are drawn."""
