@@ -57,7 +57,7 @@ def test_images_are_decoded_once_and_judged_once_where_they_are_the_same(folder,
     monkeypatch.setattr(LPIPS, "per_image", lambda self, seen: (judged.append(self.rules.name), per_image(self, seen))[1])
     run_all(tokbench.load("pixel/palette-512"), FolderSource(folder), protocols, metrics="lpips", options=RunOptions(cache=False))
     assert len(decoded) == 1  # twelve images are one micro-batch
-    assert judged == ["llamagen", "seed-voken", "vtbench"]  # others have the bytes, or the floats, of one of these
+    assert judged == ["llamagen", "rae", "seed-voken", "vtbench"]  # others have the bytes, or the floats, of one of these
 
 
 def test_other_pixels_have_their_own_pass(protocols):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tokbench.records.figures import BY_KEY
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import MetricResult
 from tokbench.records.store import write_record
@@ -69,6 +70,15 @@ def test_one_cause_is_one_step_and_figures_it_cannot_move_are_equal(pair):
     assert psnr.apart == ("uint8",)
     usage = split_of(found, "usage")
     assert (usage.causes, usage.apart, usage.steps, usage.how) == ((), (), (), "equal")
+
+
+def test_what_judges_ssim_says_nothing_of_its_form_in_five_scales(pair):
+    """Its window, border, range and colours are fixed; only what it sees is the protocol's."""
+    info, five = BY_KEY["ssim"], BY_KEY["ms_ssim"]
+    for row in protocol_fields():
+        if row.name.startswith("ssim_"):
+            assert (row.matters_to("ssim", info), row.matters_to("ms_ssim", five)) == (True, False)
+    assert BY_NAME["pixels"].matters_to("ms_ssim", five)
 
 
 def test_the_tokenizer_alone_keeps_no_figure_from_comparing(pair):

@@ -65,9 +65,11 @@ def observed(
     with granting() if restored.tokens is not None else nullcontext():  # what a tokenizer decoded was asked for before
         made = restored.images if floats is None else to_uint8(floats, rule=protocol.uint8)
     reencode = partial(restored.reencode, made, restored.ids)
+    reference = _compared(read, protocol)
     if protocol.seen_at != protocol.shape:
-        read, made, floats = _judged(read, protocol.seen_at), _judged(made, protocol.seen_at), None
-    reference = read if protocol.originals == "as read" else to_uint8(to_float(read), rule="truncate")
+        same, floats = reference is read, None
+        read, made = _judged(read, protocol.seen_at), _judged(made, protocol.seen_at)
+        reference = read if same else _judged(reference, protocol.seen_at)
     read_keys = restored.keys if read is restored.originals else _keys(read)
     return Observation(
         listing=listing,
@@ -100,9 +102,15 @@ def seen_originals(images: UInt8[Tensor, "b 3 h w"], protocol: Protocol, pixels:
         protocol: Its ``originals`` and ``judged_size``.
         pixels: What the metric sees of reconstructions.
     """
-    read = images if protocol.seen_at == protocol.shape else _judged(images, protocol.seen_at)
-    seen = read if pixels != "bytes" or protocol.originals == "as read" else to_uint8(to_float(read), rule="truncate")
+    seen = images if pixels != "bytes" else _compared(images, protocol)
+    if protocol.seen_at != protocol.shape:
+        seen = _judged(seen, protocol.seen_at)
     return seen, _keys(seen)
+
+
+def _compared(images: Tensor, protocol: Protocol) -> Tensor:
+    """The originals that reconstructions are compared with, before both are scaled to the size they are judged at."""
+    return images if protocol.originals == "as read" else to_uint8(to_float(images), rule="truncate")
 
 
 def _judged(images: Tensor, shape: tuple[int, int]) -> Tensor:

@@ -66,6 +66,7 @@ class PresetInfo:
 
 
 TRUNCATED = "cutting off lowers 95 of the 256 grey levels by one, even of an untouched image"
+RECONSTRUCTIONS_TRUNCATED = "cutting off darkens reconstructions, by half a grey level on average"
 NO_BYTES = "Inception sees floats that no image file holds"
 TORCHMETRICS_BORDER = "torchmetrics counts positions at the border since 2024 (pull request 2721); before, it left them out"
 PADDED = "DistributedSampler shows some images twice where their number is no multiple of the processes; here each is seen once"
@@ -92,7 +93,12 @@ PRESET_INFOS: dict[str, PresetInfo] = {
         ),
         {"ssim_range": "pixels are in [0, 1] and the range is given as 2, which raises SSIM"},
         ("psnr", "ssim", "rfid"),
-        (PADDED, SAMPLES_POSTERIOR, "usage is of the last 65,536 codes of training; here it is of all codes measured"),
+        (
+            PADDED,
+            SAMPLES_POSTERIOR,
+            "what runs at 384 or 512 px is scaled to 256 px as floats, by F.interpolate's bicubic filter; here it is judged at its own size",
+            "usage is of the last 65,536 codes of training; here it is of all codes measured",
+        ),
     ),
     "seed-voken": PresetInfo(
         "figures as Open-MAGVIT2 and IBQ report them",
@@ -123,6 +129,7 @@ PRESET_INFOS: dict[str, PresetInfo] = {
         ("psnr", "ssim", "lpips", "lpips_vgg", "rfid"),
         (
             SAMPLES_POSTERIOR,
+            "of others only Cosmos and FLUX.1 run in bfloat16 there; --precision fp32 measures the rest as it does",
             "it refuses data whose number is no multiple of processes and batch; here the last batch may be smaller",
         ),
     ),
@@ -175,12 +182,14 @@ PRESET_INFOS: dict[str, PresetInfo] = {
         "bytetriper/RAE@a4d18c4db766",
         (
             Origin(INPUT, "pack_images.py, center_crop_arr"),
-            Origin((*BYTES, *PSNR, *LPIPS), "src/eval/ref_iqa.py, src/eval/utils.py"),
+            Origin(BYTES, "src/stage1_sample_ddp.py; src/eval/__init__.py, evaluate_reconstruction_distributed"),
+            Origin((*PSNR, *LPIPS), "src/eval/ref_iqa.py, src/eval/utils.py"),
             Origin(SSIM, "src/eval/ref_iqa.py", verified=False, why=TORCHMETRICS_BORDER),
             Origin(FID, "src/eval/fid.py, calculate_rfid"),
         ),
-        reports=("psnr", "ssim", "lpips_vgg", "rfid"),
-        not_repeated=("files are taken in the order of a walk through folders; here in the order of their ids",),
+        {"uint8": RECONSTRUCTIONS_TRUNCATED},
+        ("psnr", "ssim", "lpips_vgg", "rfid"),
+        ("products of matrices may be rounded to TensorFloat-32 there, on GPUs that have it; here they are of single precision",),
     ),
     "dcae-512": PresetInfo(
         "figures as DC-AE reports them at 512 px",
@@ -218,6 +227,7 @@ PRESET_INFOS: dict[str, PresetInfo] = {
         ),
         {
             "uint8": TRUNCATED,
+            "originals": TRUNCATED,
             "judged_size": "what runs at 1024 px is judged at 256 px, which hides its errors and its tokens",
             "psnr_averaging": "one error of all images, whose decibels are below the mean of theirs",
             "ssim_range": "the range is that of each batch, and changes with the images in it",
@@ -227,6 +237,8 @@ PRESET_INFOS: dict[str, PresetInfo] = {
         (
             "the repository is a fork; the original cannot be read",
             "tokenizers run at sizes of their own, 256 to 1024 px; here --size says at which, and they are judged at 256 px all the same",
+            "originals of those that take [0, 1], such as TiTok, BSQ-ViT and MaskBit, come back whole; here those of all are cut off",
+            "images are padded with black to a square for Janus, VAR, Infinity, SD3.5 and FLUX.1; here the centre is cut for all",
         ),
     ),
     "taming": PresetInfo(

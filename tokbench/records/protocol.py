@@ -64,7 +64,7 @@ class Protocol:
         judged_size: Side to which originals and reconstructions are scaled, as bytes by ``bilinear`` with antialias, before anything
             judges them; None judges them at ``size``.
         batch: Images of a batch, where a figure is taken over batches; 1 where none is.
-        pixels: What PSNR and SSIM see of a reconstruction: its bytes, or what the tokenizer gave, clamped or not.
+        pixels: What PSNR, SSIM and MS-SSIM see of a reconstruction: its bytes, or what the tokenizer gave, clamped or not.
         psnr_averaging: What is averaged: decibels of images, errors of all images, or decibels of the errors of batches.
         psnr_range: What the peak is: 255, or the largest value of the originals.
         psnr_ceiling: Decibels that an image counts as at most, also one that came back exactly; None counts such images apart.
@@ -266,6 +266,40 @@ _SEED_VOKEN = _published(
     lpips_pixels="floats",
     fid_pixels="floats",
 )
+_MASKBIT = _published(
+    "maskbit",
+    **_TORCHVISION,
+    uint8="truncate",
+    pixels="floats",
+    psnr_ceiling=100.0,
+    ssim_border="mirrored",
+    lpips_nets=("vgg",),
+    lpips_pixels="floats",
+)
+_BSQ = _published(
+    "bsq-lanczos",
+    resize="lanczos",
+    crop="scale all, cut as torchvision",
+    **_PYTORCH_FID,
+    pixels="unclamped floats",
+    lpips_pixels="unclamped floats",
+    fid_pixels="unclamped floats",
+)
+_RAE = _published("rae", **_ADM, psnr_ceiling=100.0, ssim_border="mirrored", lpips_nets=("vgg",))
+_VTBENCH = _published(
+    "vtbench",
+    resize="lanczos",
+    crop="scale all, cut on whole pixels",
+    uint8="truncate",
+    judged_size=256,
+    batch=8,
+    psnr_averaging="all pixels",
+    psnr_range="largest original",
+    ssim_border="mirrored",
+    ssim_range=None,
+    lpips_range="[0, 1]",
+    fid_resize="bilinear antialias to 299",
+)
 _TAMING = _published("taming", resize="bilinear", antialias=False, crop="scale all, cut on whole pixels", uint8="truncate", lpips_nets=())
 
 PRESETS = {
@@ -278,49 +312,21 @@ PRESETS = {
         _SEED_VOKEN,
         replace(_SEED_VOKEN, name="flowmo", precision="bf16", batch=5, psnr_averaging="batches"),
         _published("titok", resize="bicubic", crop="scale all, cut as torchvision", lpips_nets=()),
-        _published(
-            "maskbit",
-            **_TORCHVISION,
-            uint8="truncate",
-            pixels="floats",
-            psnr_ceiling=100.0,
-            ssim_border="mirrored",
-            lpips_nets=("vgg",),
-            lpips_pixels="floats",
-        ),
-        _published(
-            "bsq-lanczos",
-            resize="lanczos",
-            crop="scale all, cut as torchvision",
-            **_PYTORCH_FID,
-            pixels="unclamped floats",
-            lpips_pixels="unclamped floats",
-            fid_pixels="unclamped floats",
-        ),
-        _published("rae", **_ADM, psnr_ceiling=100.0, ssim_border="mirrored", lpips_nets=("vgg",)),
+        replace(_MASKBIT, version=2),
+        replace(_BSQ, version=2),
+        replace(_RAE, version=2, uint8="truncate"),
         _published("dcae-512", 512, **_ADM, **_PYTORCH_FID, uint8="half up", ssim_border="mirrored"),
-        _published(
-            "vtbench",
-            resize="lanczos",
-            crop="scale all, cut on whole pixels",
-            uint8="truncate",
-            judged_size=256,
-            batch=8,
-            psnr_averaging="all pixels",
-            psnr_range="largest original",
-            ssim_border="mirrored",
-            ssim_range=None,
-            lpips_range="[0, 1]",
-            fid_resize="bilinear antialias to 299",
-        ),
+        replace(_VTBENCH, version=2, originals="truncated"),
         _TAMING,
         replace(_TAMING, name="ldm", lpips_nets=("vgg",)),
     )
 }
 """Protocols by name; the first is the default."""
 
-EARLIER = {("photos-64", 1): replace(PRESETS["photos-64"], version=1, crop="centre")}
-"""Earlier versions of presets, under which records were measured."""
+EARLIER = {
+    (protocol.name, protocol.version): protocol for protocol in (replace(PRESETS["photos-64"], version=1, crop="centre"), _RAE, _VTBENCH)
+}
+"""Earlier versions of presets, under which records were measured; one whose settings are those of today is not among them."""
 
 CHANGEABLE = (
     *("size", "resize", "uint8", "samples", "seed", "precision", "micro_batch", "noise", "tokenizer_batch", "compiled"),

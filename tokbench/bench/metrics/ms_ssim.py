@@ -13,11 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import PerImageMetric
 from tokbench.bench.metrics.ssim import DATA_RANGE, K1, K2, SIGMA, WINDOW, at_once, pieces, similarity_and_contrast
 from tokbench.bench.observation import Observation, Subject
 from tokbench.bench.psnr import doubles
 from tokbench.records.figures import figures_of
+from tokbench.records.protocol import Protocol, get_protocol
 
 WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Of the scales, the finest first. Source: the paper, section 3.2."""
@@ -27,13 +29,13 @@ MIN_SIZE = (WINDOW - 1) * 2 ** (len(WEIGHTS) - 1) + 1
 
 
 def ms_ssim(a: Tensor, b: Tensor) -> Tensor:
-    """Structural similarity of two batches of bytes in five scales.
+    """Structural similarity of two batches of images in five scales.
 
     Each scale is half of the one before, by means of 2x2 pixels. A side that is odd gets a black line on both ends first, as in the
     package ``pytorch-msssim``. Contrasts below 0 count as 0.
 
     Args:
-        a: ``[B, C, H, W]``, values 0 to 255, sides of at least ``MIN_SIZE``.
+        a: ``[B, C, H, W]``, bytes or floats from 0 to 255, sides of at least ``MIN_SIZE``.
         b: Images of the same shape.
 
     Returns:
@@ -64,20 +66,35 @@ def _ms_ssim(a: Tensor, b: Tensor) -> Tensor:
 
 
 class MSSSIM(PerImageMetric):
-    """Mean structural similarity of bytes in five scales, over channels and images."""
+    """Mean structural similarity of bytes in five scales, over channels and images.
+
+    Args:
+        protocol: Its ``pixels``; None is ``photos-64``.
+    """
 
     name = "ms_ssim"
     figures = figures_of(name)
 
+    def __init__(self, protocol: Protocol | None = None) -> None:
+        super().__init__()
+        self.pixels = (protocol or get_protocol()).pixels
+
+    @classmethod
+    def create(cls, context: MetricContext) -> MSSSIM:
+        """Build it as the protocol has it."""
+        return cls(context.rules)
+
     @property
     def settings(self) -> dict[str, Any]:
-        """Window, scales, constants and range."""
+        """Window, scales, constants, range and what it sees."""
+        pixels = {} if self.pixels == "bytes" else {"pixels": self.pixels}
         return {
             "window": f"gaussian {WINDOW}x{WINDOW}, sigma {SIGMA}, valid",
             "scales": "means of 2x2 pixels, weights " + ", ".join(map(str, WEIGHTS)),
             "k1": K1,
             "k2": K2,
             "data_range": int(DATA_RANGE),
+            **pixels,
         }
 
     def not_applicable(self, subject: Subject) -> str | None:
@@ -88,4 +105,4 @@ class MSSSIM(PerImageMetric):
 
     def per_image(self, observation: Observation) -> Tensor:
         """Similarity of each image."""
-        return ms_ssim(observation.reference, observation.reconstruction)
+        return ms_ssim(*observation.levels(self.pixels))
