@@ -9,11 +9,23 @@ from dataclasses import replace
 
 import pytest
 
+from tokbench.configs import plain
+from tokbench.records.frame import frame
 from tokbench.records.same import digests, same_weights
 from tokbench.records.store import write_record
+from tokbench.report.explain.quoted import as_json, quoted
+from tokbench.report.explain.quoted import tables as quoted_tables
+from tokbench.report.explain.quoted import text as quoted_text
 from tokbench.report.page.matrix import matrices
 from tokbench.report.page.model import arrange
+from tokbench.report.page.scatter import rate_plots
+from tokbench.report.page.spread import spreads
+from tokbench.report.plots.sheets import draw_plots
+from tokbench.report.published import published_tables
+from tokbench.report.render import render
 from tokbench.report.subjects import names_of, one_by_names
+from tokbench.report.tidy import tidy_tables, wide_table
+from tokbench.tokenizers.zoo import resolve
 
 ONE, OTHER = "1a" * 32, "2b" * 32
 
@@ -112,3 +124,74 @@ def test_the_page_marks_figures_on_data_trained_on_and_says_what_is_one(tokbench
     assert "<sup>§</sup>" in page
     assert SAME in page
     assert "§ measured on images that the tokenizer was trained on: c/d" in page
+
+
+def elsewhere(item, name):
+    """A record on another data set, which the tokenizer was not trained on."""
+    data = replace(item.record.data, name=name, digest="f" * 64, pixels_digest="f" * 64)
+    return replace(item, record=replace(item.record, data=data, trained_on=False))
+
+
+def test_what_is_made_of_such_figures_over_data_sets_is_marked_too(of):
+    items = [of("a/b", state_sha256=ONE), of("c/d", state_sha256=OTHER, seed=1, trained_on=True)]
+    items += [elsewhere(item, "birds") for item in items]
+    records, rows = [item.record for item in items], [item.rows for item in items]
+    _, over = tidy_tables(records, rows, columns=["psnr", "lpips"])
+    wide = wide_table(records, rows, "psnr")
+    note = "§ measured on images that the tokenizer was trained on: c/d"
+    for table, cells in ((over, 4), (wide, 2)):
+        marks = {name: [cell.mark for cell in own[-cells:]] for name, own in table.rows}
+        assert marks == {"a/b": [""] * cells, "c/d": ["§"] * cells}
+        assert note in table.notes
+    clean = [replace(record, trained_on=False) for record in records]
+    assert not [cell for table in tidy_tables(clean, rows) for _, own in table.rows for cell in own if cell.mark]
+
+
+def test_plots_mark_them_beside_the_point_and_say_why(of):
+    items = [of("a/b", state_sha256=ONE), of("c/d", state_sha256=OTHER, seed=1, trained_on=True)]
+    records, rows, names = [item.record for item in items], [item.rows for item in items], ["a/b", "c/d"]
+    plots = {plot.name: plot for plot in draw_plots(records, rows, names)}
+    for name in ("rate-psnr", "images-psnr"):
+        figure = plots[name].figure
+        assert [text.get_text() for text in figure.axes[0].texts] == ["§"]
+        assert "trained on these images" in [text.get_text() for legend in figure.legends for text in legend.texts]
+    (group,) = arrange(items)
+    for tips in (
+        [mark.tip for plot in rate_plots(group) for mark in plot.marks],
+        [row.tip for spread in spreads(group) for row in spread.rows],
+    ):
+        assert {tip.partition("\n")[0]: "trained on" in tip for tip in tips} == {"a/b": False, "c/d": True}
+    unmarked = [replace(record, trained_on=None) for record in records]
+    plot = next(plot for plot in draw_plots(unmarked, rows, names) if plot.name == "rate-psnr")
+    assert not plot.figure.axes[0].texts
+
+
+def test_figures_beside_published_ones_are_marked(of):
+    name = "vqgan/imagenet-f16-16384"
+    record = of(name, trained_on=True, config=plain(resolve(name)[1].config)).record
+    metrics = record.metrics | {"rfid": replace(record.metrics["psnr"], value=5.25)}
+    record = replace(record, metrics=metrics)
+    note = f"§ measured on images that the tokenizer was trained on: {name}"
+    found = quoted(record)
+    assert note in quoted_text(record, found)
+    assert "rfid: 5.250§ -> " in quoted_text(record, found)
+    assert all(one["trained_on"] is True for one in json.loads(as_json(record, found))["figures"])
+    for form in ("md", "csv"):
+        assert ("§" if form == "md" else NOTE) in render(quoted_tables(record, found), form)
+    whole = replace(record.data, name="imagenet-val", requested=50_000, count=50_000)
+    protocol = replace(record.protocol, size=256)
+    beside, _ = published_tables([replace(record, data=whole, protocol=protocol)])
+    assert [cells[1].text for _, cells in beside.rows] == ["5.250§"]
+    assert note in beside.notes
+
+
+def test_a_record_and_a_frame_say_it_too(of):
+    known, unknown = of("a/b", trained_on=True).record, of("c/d", seed=1).record
+    assert "images of photos/test, trained on them, photos-64" in repr(known)
+    assert "trained" not in repr(unknown)
+    table = frame([known, unknown])
+    assert table.columns[-1] == "trained_on"
+    assert table["trained_on"].tolist() == [True, None]
+    assert "trained_on" not in frame(unknown).columns
+    own = replace(known, metrics={"trained_on": replace(known.metrics["psnr"], value=3.0, info=None)})
+    assert frame(own).loc[0, ["trained_on_2", "trained_on"]].tolist() == [3.0, True]

@@ -318,7 +318,8 @@ class Record:
         return f"<table><caption>{html.escape(self._title())}</caption><tr><th>figure</th><th>value</th><th>95 %</th></tr>{rows}</table>"
 
     def _title(self) -> str:
-        return visible(f"{self.tokenizer.name} on {counted(self.data.count, 'image')} of {self.data.name}, {self.protocol_label}")
+        trained = ", trained on them" * bool(self.trained_on)
+        return visible(f"{self.tokenizer.name} on {counted(self.data.count, 'image')} of {self.data.name}{trained}, {self.protocol_label}")
 
     def _info(self, key: str) -> FigureInfo | None:
         return known_figure(key, [self.metrics[key].info] if key in self.metrics else [])

@@ -13,6 +13,7 @@ from tokbench.records.protocol import Protocol
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
 from tokbench.report.table import Cell, Column, Table, column_of, make_sections
+from tokbench.report.training import marks_of, training_notes
 from tokbench.tokenizers.family import Variant
 from tokbench.tokenizers.published import DATA_SETS, PublishedFigure, published_figures
 from tokbench.tokenizers.zoo import families, names, resolve
@@ -22,6 +23,7 @@ BESIDE, APART = "measured beside published, under protocols that match", "publis
 SETTINGS = {
     "psnr": ("pixels", "psnr_"),
     "ssim": ("pixels", "ssim_"),
+    "ms_ssim": ("pixels",),
     "lpips": ("lpips_",),
     "lpips_vgg": ("lpips_",),
     "rfid": ("fid_",),
@@ -64,8 +66,10 @@ def published_tables(records: Sequence[Record], rows: Sequence[Rows] | None = No
             else:
                 apart.setdefault((record.tokenizer.name, figure), _apart(figure, why))
     differences = [Column(title, title) for title in ("measured", "published", "difference")]
+    measured = [record for i, record in enumerate(records) if section is not None and any(section.names[i] == name for name, _ in beside)]
+    notes = training_notes(measured, [figure.metric for _, figure in beside])
     tables = [
-        _table(BESIDE, [_TEXT["metric"], *differences, _TEXT["protocol"], _TEXT["source"]], beside),
+        _table(BESIDE, [_TEXT["metric"], *differences, _TEXT["protocol"], _TEXT["source"]], beside, notes),
         _table(
             APART,
             [_TEXT["metric"], Column("published", "published"), _TEXT["protocol"], Column("why", "why", align="left"), _TEXT["source"]],
@@ -155,7 +159,7 @@ def _beside(record: Record, figure: PublishedFigure) -> tuple[Cell, ...]:
     sign = "+" if change > 0 else ""
     return (
         Cell(column.title),
-        Cell(column.write(value), value),
+        Cell(column.write(value), value, mark=marks_of(record, record.metrics[figure.metric])),
         Cell(f"{figure.value:g}", figure.value),
         Cell(sign + column.write(change), change),
         Cell(figure.protocol),
@@ -174,5 +178,7 @@ def _source(figure: PublishedFigure) -> str:
     return figure.source if figure.verified else f"{figure.source} (second hand)"
 
 
-def _table(title: str, columns: Sequence[Column], found: dict[tuple[str, PublishedFigure], tuple[Cell, ...]]) -> Table:
-    return Table(title, tuple(columns), tuple((name, cells) for (name, _), cells in found.items()), ())
+def _table(
+    title: str, columns: Sequence[Column], found: dict[tuple[str, PublishedFigure], tuple[Cell, ...]], notes: Sequence[str] = ()
+) -> Table:
+    return Table(title, tuple(columns), tuple((name, cells) for (name, _), cells in found.items()), tuple(notes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from tokbench.errors import unknown_name
@@ -25,7 +25,7 @@ from tokbench.report.table import (
     make_tables,
     metric_columns,
 )
-from tokbench.report.training import training_notes
+from tokbench.report.training import marks_of, training_notes
 from tokbench.report.words import counted
 
 WHAT = (
@@ -109,15 +109,19 @@ def standing_table(places: Sequence[Place], records: Sequence[Record], rows: Seq
     if not names:
         return None
     columns = [column for key in found for column in _standing_columns(figure_column(key, _results(records, key)))]
-    lines = tuple(
-        (name, tuple(cell for key, own in found.items() for cell in _standing_cells(key, own.get(name), records))) for name in names
-    )
-    over = {key: tuple(place.label for place in counted_places(places, records, key)) for key in found}
+    counted_in = {key: counted_places(places, records, key) for key in found}
+
+    def cells(key: str, own: Mapping[str, Standing], name: str) -> tuple[Cell, Cell]:
+        return _standing_cells(key, own.get(name), records, _standing_mark(counted_in[key], records, key, name))
+
+    lines = tuple((name, tuple(cell for key, own in found.items() for cell in cells(key, own, name))) for name in names)
+    over = {key: tuple(place.label for place in counted_in[key]) for key in found}
     notes = [
         f"{', '.join(key for key in over if over[key] == labels)}: over {', '.join(labels)}" for labels in dict.fromkeys(over.values())
     ]
     title = "Over the data sets" + (" and protocols" if "protocol" in _where(places, records) else "")
-    return Table(title, tuple(columns), lines, (*notes, RANK_NOTE))
+    taking_part = [records[place.members[name]] for place in places for name in names if name in place.members]
+    return Table(title, tuple(columns), lines, (*notes, RANK_NOTE, *training_notes(taking_part, list(found))))
 
 
 def wide_table(records: Sequence[Record], rows: Sequence[Rows], key: str, *, intervals: bool = False) -> Table:
@@ -146,18 +150,19 @@ def wide_table(records: Sequence[Record], rows: Sequence[Rows], key: str, *, int
         for place in places
     ]
     best = {place.label: _best(place, records, rows, key) for place in places}
-    over = standings(places, records, rows, key)
+    over, counted_in = standings(places, records, rows, key), counted_places(places, records, key)
     lines = []
     for name in subjects_of(places):
         cells = [
             figure_cell(column, records[place.members[name]], key, name in best[place.label]) if name in place.members else Cell("-")
             for place, column in zip(places, columns, strict=True)
         ]
-        lines.append((name, (*cells, *(_standing_cells(key, over.get(name), records, among=figure) if over else ()))))
+        mark = _standing_mark(counted_in, records, key, name)
+        lines.append((name, (*cells, *(_standing_cells(key, over.get(name), records, mark, among=figure) if over else ()))))
     judged = [replace(column, tested=bool(figure.arrow)) for column in columns]
     notes = [BOLD_NOTE] if any(best.values()) else []
     if over:
-        notes += [f"mean and mean rank: over {', '.join(place.label for place in counted_places(places, records, key))}", RANK_NOTE]
+        notes += [f"mean and mean rank: over {', '.join(place.label for place in counted_in)}", RANK_NOTE]
     title = f"{figure.title} {figure.arrow}".strip() + " by data set" + " and protocol" * ("protocol" in _where(places, records))
     standing = [
         replace(column, key=column.key.removeprefix(f"{key}_"), title=column.title.removeprefix(f"{figure.title} "))
@@ -223,7 +228,15 @@ def _standing_columns(figure: Column) -> list[Column]:
     return [mean, Column(f"{figure.title} mean rank", f"{figure.key}_mean_rank", 2, arrow="↓", ranged=True, tested=True)]
 
 
-def _standing_cells(key: str, standing: Standing | None, records: Sequence[Record], among: Column | None = None) -> tuple[Cell, Cell]:
+def _standing_mark(places: Sequence[Place], records: Sequence[Record], key: str, name: str) -> str:
+    """What follows a tokenizer's mean and mean rank: the marks of the figures that they are made of."""
+    members = [records[place.members[name]] for place in places if name in place.members]
+    return "".join(dict.fromkeys("".join(marks_of(record, record.metrics.get(key)) for record in members)))
+
+
+def _standing_cells(
+    key: str, standing: Standing | None, records: Sequence[Record], mark: str, among: Column | None = None
+) -> tuple[Cell, Cell]:
     if standing is None:
         return Cell("-"), Cell("-")
     figure = among or figure_column(key, _results(records, key))
@@ -231,11 +244,11 @@ def _standing_cells(key: str, standing: Standing | None, records: Sequence[Recor
         mean = Cell("-")
     else:
         mean = (
-            Cell(infinite_word(standing.mean, figure.higher_is_better))
+            Cell(infinite_word(standing.mean, figure.higher_is_better), mark=mark)
             if math.isinf(standing.mean)
-            else Cell(figure.write(standing.mean), standing.mean)
+            else Cell(figure.write(standing.mean), standing.mean, mark=mark)
         )
     interval = standing.interval
     ends = None if interval is None else (interval.low, interval.high)
     text = None if ends is None else (f"{ends[0]:.2f}", f"{ends[1]:.2f}")
-    return mean, Cell(f"{standing.rank:.2f}", standing.rank, text, ends, bold=standing.best)
+    return mean, Cell(f"{standing.rank:.2f}", standing.rank, text, ends, mark, standing.best)

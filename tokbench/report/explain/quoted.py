@@ -13,6 +13,7 @@ from tokbench.records.record import Record
 from tokbench.report.diff_tables import signed, unscaled_column
 from tokbench.report.published import reasons_apart, variant_of
 from tokbench.report.table import Cell, Column, Table, figure_column
+from tokbench.report.training import marks_of, training_notes
 from tokbench.tokenizers.family import Variant
 from tokbench.tokenizers.published import PublishedFigure, published_figures
 from tokbench.tokenizers.zoo import resolve
@@ -32,6 +33,8 @@ class Quoted:
         protocol: What is known of how it was measured.
         apart: What is known to keep the two from comparing.
         source: Where it is printed.
+        mark: What follows the measured figure for the sake of the tokenizer's training.
+        trained_on: Whether the tokenizer was trained on images it was measured on.
     """
 
     figure: str
@@ -40,6 +43,8 @@ class Quoted:
     protocol: str
     apart: tuple[str, ...]
     source: str
+    mark: str = ""
+    trained_on: bool = False
 
     @property
     def change(self) -> float | None:
@@ -77,7 +82,8 @@ def _quoted(record: Record, variant: Variant, figure: PublishedFigure, ids: Sequ
     metric = record.metrics.get(figure.metric)
     source = figure.source if figure.verified else f"{figure.source} (second hand)"
     apart = tuple(dict.fromkeys(reasons_apart(record, variant, figure, ids)))
-    return Quoted(figure.metric, None if metric is None else metric.value, figure.value, figure.protocol, apart, source)
+    value, mark = None if metric is None else metric.value, marks_of(record, metric)
+    return Quoted(figure.metric, value, figure.value, figure.protocol, apart, source, mark, bool(record.trained_on))
 
 
 def text(record: Record, found: Sequence[Quoted]) -> str:
@@ -88,9 +94,11 @@ def text(record: Record, found: Sequence[Quoted]) -> str:
 def _lines(record: Record, found: Sequence[Quoted]) -> Iterator[str]:
     yield f"first:  {record.tokenizer.name} under {record.protocol_label} v{record.protocol.version}, as measured"
     yield "second: what others published"
+    for note in _notes(record, found):
+        yield f"  note: {note}"
     for one in found:
         column = unscaled_column(one.figure, figure_column(one.figure).info)
-        measured = "-" if one.measured is None else column.write(one.measured)
+        measured = "-" if one.measured is None else column.write(one.measured) + one.mark
         change = "" if one.change is None else f", {signed(column, one.change)}"
         yield ""
         yield f"{one.figure}: {measured} -> {one.published:g}{change}"
@@ -109,15 +117,25 @@ def tables(record: Record, found: Sequence[Quoted]) -> list[Table]:
     for one in found:
         column = unscaled_column(one.figure, figure_column(one.figure).info)
         measured, change = (
-            Cell("-") if value is None else Cell(write(value), value)
-            for value, write in ((one.measured, column.write), (one.change, lambda value, column=column: signed(column, value)))
+            Cell("-") if value is None else Cell(write(value), value, mark=mark)
+            for value, write, mark in (
+                (one.measured, column.write, one.mark),
+                (one.change, lambda value, column=column: signed(column, value), ""),
+            )
         )
         texts = (Cell(one.protocol), Cell("; ".join(one.apart) or "nothing known"), Cell(one.source))
         rows.append((one.figure, (measured, Cell(f"{one.published:g}", one.published), change, *texts)))
-    return [Table(f"{record.tokenizer.name}: measured, and published by others", columns, tuple(rows), (), "figure")]
+    return [Table(f"{record.tokenizer.name}: measured, and published by others", columns, tuple(rows), _notes(record, found), "figure")]
+
+
+def _notes(record: Record, found: Sequence[Quoted]) -> tuple[str, ...]:
+    """What there is to say of the training of what was measured."""
+    return tuple(training_notes([record], [one.figure for one in found]))
 
 
 def as_json(record: Record, found: Sequence[Quoted]) -> str:
     """Published figures as JSON."""
-    values = [plain(one) | {"change": one.change, "compares": not one.apart} for one in found]
+    values = [{**plain(one), "change": one.change, "compares": not one.apart} for one in found]
+    for one in values:
+        del one["mark"]  # which is for people
     return json.dumps({"first": record.tokenizer.name, "second": "published", "figures": values}, indent=2, allow_nan=False) + "\n"

@@ -15,6 +15,7 @@ from tokbench.report.page.model import Entry, Group
 from tokbench.report.plots.data import Axis, Point, Scatter, quality
 from tokbench.report.plots.scatters import rate_scatter, speed_scatter
 from tokbench.report.table import Column, infinite_word
+from tokbench.report.training import TRAINED_NOTE
 
 WIDTH, HEIGHT = 420, 312
 LEFT, RIGHT, TOP, BOTTOM = 54, 404, 14, 262
@@ -148,6 +149,8 @@ def _mark(group: Group, point: Point, x: Scale, y: Scale, column: Column, across
         written += f"  [{_written(ends[0], column)}, {_written(ends[1], column)}]"
     if point.unlike:
         written += f" {SETTINGS_MARK} measured with other settings"
+    if point.trained:
+        written += f" {TRAINED_NOTE}"
     if point.off:
         written += " (no place on this axis)"
     steady = point.x_interval

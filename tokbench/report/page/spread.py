@@ -12,6 +12,7 @@ from tokbench.report.page.labels import CHARACTER
 from tokbench.report.page.model import Entry, Group
 from tokbench.report.plots.data import QUANTILES
 from tokbench.report.table import EXACT, Column, infinite_word
+from tokbench.report.training import TRAINED_MARK, TRAINED_NOTE
 from tokbench.report.words import counted
 
 WIDTH, LEFT, RIGHT = 420, 10, 410
@@ -91,10 +92,12 @@ def _spread(group: Group, column: Column) -> Spread | None:
             f"median {middle:.{digits}f}, quartiles {first:.{digits}f} and {third:.{digits}f}",
             f"5 % below {five:.{digits}f}, 5 % above {rest:.{digits}f}",
             counted(len(finite), "image") + more_of_them,
+            *[TRAINED_NOTE] * bool(entry.record.trained_on),
         ]
         quartiles = (scale(first), scale(middle), scale(third))
         hill = _hill(np.histogram(finite, edges)[0], scale(scale.low), scale(scale.high))
         text = f"{middle:.{digits}f}" if abs(middle) < 1e7 else short(middle)
+        text += TRAINED_MARK * bool(entry.record.trained_on)
         label = _cut(entry.label, int((RIGHT - LEFT) / CHARACTER) - len(text) - 2)
         rows.append(SpreadRow(entry, hill, quartiles, (scale(five), scale(rest)), "\n".join(tip), label, text))
     title = f"{column.title} {column.arrow}".strip()

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from tokbench.records.record import CodebookUse, Record
 from tokbench.report.comparable import SETTINGS_MARK, differing_settings, machine_of, unlike_most, with_other_settings
 from tokbench.report.table import HUGE, Column, infinite_word
+from tokbench.report.training import TRAINED_MARK
 
 TINY = 1e-15
 """The least that a logarithmic axis can hold; the most that any can is ``HUGE``."""
@@ -64,6 +65,7 @@ class Point:
             the axis' end.
         unlike: Whether its figure was measured with other settings than most in the plot.
         beaten_by: Places of the records whose points beat it; empty for codecs, which take no part.
+        trained: Whether the tokenizer was trained on the images measured.
     """
 
     record: int
@@ -77,6 +79,12 @@ class Point:
     off: bool = False
     unlike: bool = False
     beaten_by: tuple[int, ...] = ()
+    trained: bool = False
+
+    @property
+    def signs(self) -> str:
+        """The marks that stand beside it, as in tables."""
+        return SETTINGS_MARK * self.unlike + TRAINED_MARK * self.trained
 
 
 @dataclass(frozen=True)

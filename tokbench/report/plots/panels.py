@@ -13,6 +13,7 @@ from tokbench.report.plots.speeds import BATCH, SpeedPlot
 from tokbench.report.plots.strips import Span, vertical_span
 from tokbench.report.plots.ticks import even_steps, labels_fit, log_ticks, plain
 from tokbench.report.table import HUGE
+from tokbench.report.training import TRAINED_MARK
 from tokbench.report.words import counted
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ RANK, SHARE = Axis("rank of the code", True, None), Axis("share of tokens", True
 USE, CODES = Axis("use of a code / equal use", True, None), Axis("codes %", False, None)
 
 FRONT, EQUAL_USE, HOLLOW = "Pareto front", "equal use", "hollow: trained with the judge"
-UNLIKE = "measured otherwise than most"
+UNLIKE, TRAINED = "measured otherwise than most", "trained on these images"
 """Entries of the legend beside the records."""
 
 STRIP_ROOM = 0.28
@@ -35,7 +36,7 @@ NAME_LIMIT = 26
 
 def draw_scatter(axes: Axes, data: Scatter, paper: Paper) -> None:
     """Points with intervals, hollow where the judge trained. The Pareto front is dashed steps, and one codec's anchors are joined by
-    dots. A mark stands beside those that were measured with other settings than most.
+    dots. Marks stand beside those that were measured with other settings than most, or on images the tokenizer was trained on.
 
     Figures that have no place on the axis stand in a grey strip at its end, whose label is what they are.
     """
@@ -73,12 +74,14 @@ def draw_scatter(axes: Axes, data: Scatter, paper: Paper) -> None:
         )
         label = point.name if point.codec is None else None
         axes.plot([point.x], [height], label=label, linestyle="none", markersize=5.5, zorder=3, **look, **faces)
-        if point.unlike:
-            _mark_unlike(axes, point.x, height, look["color"])
+        if point.signs:
+            _sign(axes, point.signs, point.x, height, look["color"])
     if any(point.judged for point in data.points):
         axes.plot([], [], label=HOLLOW, linestyle="none", marker="o", markersize=5.5, color=GREY, markerfacecolor="white")
     if data.note:
         _explain_unlike(axes)
+    if any(point.trained for point in data.points):
+        _explain_trained(axes)
     places = {point.x for point in data.points}
     if len(places) == 1 and data.x.log:
         axes.set_xlim(min(places) / 2, min(places) * 2)
@@ -121,16 +124,18 @@ def draw_boxes(
     *,
     named: bool = True,
     unlike: Collection[str] = (),
+    trained: Collection[str] = (),
 ) -> None:
     """One row a record: a line from 5 to 95 % of the images, a box from 25 to 75 %, a bar at the median, a ring at the mean.
 
     Where values are infinite, or beyond what an axis can hold, words say of how many images. Names in ``unlike``, measured with other
-    settings than most, have a mark.
+    settings than most, have a mark, and so have those in ``trained``, of tokenizers that were trained on the images.
     """
     for one in found:
         i = names.index(one.name)
         colour = paper.look(one.name)["color"]
-        mark = f"{SETTINGS_MARK} " if one.name in unlike else ""
+        signs = SETTINGS_MARK * (one.name in unlike) + TRAINED_MARK * (one.name in trained)
+        mark = f"{signs} " if signs else ""
         if one.beyond:
             of = "all images" if one.beyond == one.count else f"{one.beyond:,} of {counted(one.count, 'image')}"
             word = beyond_word([one.lowest if one.lowest < -HUGE else one.highest], axis.higher_is_better)
@@ -141,10 +146,12 @@ def draw_boxes(
         axes.barh(i, third - first, left=first, height=0.55, color=colour, alpha=0.35, linewidth=0)
         axes.vlines(middle, i - 0.3, i + 0.3, color=colour, linewidth=1.6)
         axes.plot([one.mean], [i], marker="o", markersize=3, markerfacecolor="white", color=colour, clip_on=False)
-        if mark:
-            _mark_unlike(axes, high, i, colour)
+        if signs:
+            _sign(axes, signs, high, i, colour)
     if unlike:
         _explain_unlike(axes)
+    if trained:
+        _explain_trained(axes)
     axes.use_sticky_edges = False  # values at an end of the scale keep their distance from the frame
     axes.set_yticks(range(len(names)), fitted(names, NAME_LIMIT) if named else [""] * len(names))
     axes.set_ylim(len(names) - 0.5, -0.5)
@@ -174,14 +181,18 @@ def draw_speeds(axes: Axes, data: SpeedPlot, paper: Paper) -> None:
         _fix(axes.xaxis, data.batches, labels)
 
 
-def _mark_unlike(axes: Axes, x: float, y: float, colour: str) -> None:
-    """Beside what stands here."""
-    axes.annotate(SETTINGS_MARK, (x, y), xytext=(4, 0), textcoords="offset points", va="center", color=colour)
+def _sign(axes: Axes, signs: str, x: float, y: float, colour: str) -> None:
+    """Marks beside what stands here."""
+    axes.annotate(signs, (x, y), xytext=(4, 0), textcoords="offset points", va="center", color=colour)
 
 
 def _explain_unlike(axes: Axes) -> None:
     """What the mark means, for the legend."""
     axes.plot([], [], label=UNLIKE, linestyle="none", marker=r"$\neq$", markersize=7, markeredgewidth=0, color=GREY)
+
+
+def _explain_trained(axes: Axes) -> None:
+    axes.plot([], [], label=TRAINED, linestyle="none", marker=r"$\S$", markersize=7, markeredgewidth=0, color=GREY)
 
 
 def _scale(axes: Axes, x: Axis, y: Axis) -> None:

@@ -12,7 +12,18 @@ from tokbench.records.store import Rows
 from tokbench.report.plots.codebooks import rank_curves, use_histograms
 from tokbench.report.plots.data import NOTE_NAME, Axis, Distribution, Scatter, measured_otherwise, metric_axis, quality
 from tokbench.report.plots.images import distributions
-from tokbench.report.plots.panels import EQUAL_USE, FRONT, HOLLOW, NAME_LIMIT, UNLIKE, draw_boxes, draw_histogram, draw_ranks, draw_scatter
+from tokbench.report.plots.panels import (
+    EQUAL_USE,
+    FRONT,
+    HOLLOW,
+    NAME_LIMIT,
+    TRAINED,
+    UNLIKE,
+    draw_boxes,
+    draw_histogram,
+    draw_ranks,
+    draw_scatter,
+)
 from tokbench.report.plots.paper import Paper, codec_label, fitted
 from tokbench.report.plots.scatters import rate_scatter, speed_scatter
 from tokbench.report.plots.sheets import Panel
@@ -58,6 +69,7 @@ def _scatter_panels(records: Sequence[Record], paper: Paper, scatter: Callable[[
             names = dict.fromkeys(point.name if point.codec is None else codec_label(point.codec) for point in data.points)
             labels = (*([FRONT] if len(data.front) > 1 else []), *names)
             labels += (HOLLOW,) * any(point.judged for point in data.points) + (UNLIKE,) * bool(data.note)
+            labels += (TRAINED,) * any(point.trained for point in data.points)
             panels.append(Panel(column.key, partial(_points, data=data, paper=paper), labels, data.left_out, note=data.note))
     return panels
 
@@ -75,9 +87,11 @@ def image_panels(records: Sequence[Record], rows: Sequence[Rows], paper: Paper, 
         drawn = {box.name for box in boxes}
         unlike, note = measured_otherwise([record for name, record in zip(paper.names, records, strict=True) if name in drawn], column)
         marked = [box.name for box, other in zip(boxes, unlike, strict=True) if other]
-        draw = partial(_boxes, boxes=boxes, names=names, axis=metric_axis(column), paper=paper, unlike=marked)
+        trained = [name for name, record in zip(paper.names, records, strict=True) if name in drawn and record.trained_on]
+        draw = partial(_boxes, boxes=boxes, names=names, axis=metric_axis(column), paper=paper, unlike=marked, trained=trained)
         left_out = tuple(f"{shortened(name, NOTE_NAME)}: not a number" for name in broken)
-        panels.append(Panel(column.key, draw, (UNLIKE,) * bool(note), left_out, _height(names), note))
+        labels = (UNLIKE,) * bool(note) + (TRAINED,) * bool(trained)
+        panels.append(Panel(column.key, draw, labels, left_out, _height(names), note))
     return panels
 
 
@@ -99,6 +113,14 @@ def _points(axes: Axes, first: bool, *, data: Scatter, paper: Paper) -> None:
 
 
 def _boxes(
-    axes: Axes, first: bool, *, boxes: Sequence[Distribution], names: Sequence[str], axis: Axis, paper: Paper, unlike: Collection[str]
+    axes: Axes,
+    first: bool,
+    *,
+    boxes: Sequence[Distribution],
+    names: Sequence[str],
+    axis: Axis,
+    paper: Paper,
+    unlike: Collection[str],
+    trained: Collection[str],
 ) -> None:
-    draw_boxes(axes, boxes, names, axis, paper, named=first, unlike=unlike)
+    draw_boxes(axes, boxes, names, axis, paper, named=first, unlike=unlike, trained=trained)

@@ -89,7 +89,8 @@ def _scatter(
             off = abs(value) > HUGE or (y.log and value <= nearly_zero)
             interval = _held(metric.interval, column.scale, -HUGE) if metric.interval and not off else None
             across = _held(steady, 1.0, TINY) if steady and steady.low > 0 else None
-            points.append(Point(i, name, at, value, interval, record.tokenizer.codec, bool(metric.judged_by_training_network), across, off))
+            point = Point(i, name, at, value, interval, record.tokenizer.codec, bool(metric.judged_by_training_network), across, off)
+            points.append(replace(point, trained=bool(record.trained_on)))
     if all(point.off for point in points):
         return Scatter(x, y, (), (), (*left_out, *(f"{shortened(p.name, NOTE_NAME)}: {column.title} is {p.y:g}" for p in points)))
     unlike, note = measured_otherwise([records[point.record] for point in points], column)

@@ -14,7 +14,7 @@ from tokbench.records.protocol import without_rounding
 from tokbench.records.record import Record
 from tokbench.records.store import Rows
 from tokbench.report.plots.kinds import RUN_KINDS
-from tokbench.report.plots.panels import EQUAL_USE, FRONT, HOLLOW, UNLIKE
+from tokbench.report.plots.panels import EQUAL_USE, FRONT, HOLLOW, TRAINED, UNLIKE
 from tokbench.report.plots.paper import (
     FORMATS,
     WIDTHS,
@@ -171,7 +171,7 @@ def drawn_panels(panels: Sequence[Panel], names: Sequence[str], width: float, ac
         A figure with one legend for all panels.
     """
     found = dict.fromkeys(label for panel in panels for label in panel.labels)
-    last = [label for label in (EQUAL_USE, HOLLOW, UNLIKE) if label in found]
+    last = [label for label in (EQUAL_USE, HOLLOW, UNLIKE, TRAINED) if label in found]
     labels = [label for label in (FRONT, *names) if label in found]
     labels += [label for label in found if label not in (*labels, *last)] + last
     with paper_style():
