@@ -114,6 +114,8 @@ def predict(
                 continue
             path = write_prediction_record(found.record, found.rows, out_dir, files=_files(found))
             say(f"wrote {path}")
+            if found.record.trained_on:
+                say(f"{found.record.tokenizer.name} was trained on images of {found.record.data.name}; its figures are marked")
             for failure in found.failures:
                 say(f"tokbench: {failure}; figures that do not need it are in the record")
             failed = failed or bool(found.failures)

@@ -14,7 +14,8 @@ from tokbench.records.intervals import Interval
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import DataInfo, Environment, MetricResult, TokenizerInfo, TokensInfo, built_record, slim
 
-SCHEMA = 1
+SCHEMA = 2
+"""Version 2 says whether the tokenizer was trained on the images; records of version 1 do not know."""
 
 KIND = "prediction"
 """What tells these records from those of a run."""
@@ -155,6 +156,7 @@ class PredictionRecord:
         threads: CPU threads.
         environment: Versions.
         created: When.
+        trained_on: Whether the tokenizer was trained on images that are among these, as in a record of a run; None is not known.
         kind: Kind of the record.
         schema: Schema of the record.
     """
@@ -174,6 +176,7 @@ class PredictionRecord:
     threads: int
     environment: Environment
     created: str
+    trained_on: bool | None = None
     kind: str = KIND
     schema: int = SCHEMA
 

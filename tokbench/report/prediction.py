@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from tokbench.escapes import visible
 from tokbench.records.intervals import Interval
@@ -11,6 +12,7 @@ from tokbench.records.prediction_figures import PREDICTION_FIGURES
 from tokbench.records.prediction_record import PredictionRecord, SensitivityPoint
 from tokbench.report.sections import told_apart
 from tokbench.report.table import Cell, Column, Table, column_of
+from tokbench.report.training import JUDGE_NOTE, TRAINED_MARK, TRAINED_NOTE, UNKNOWN_NOTE, judge_mark
 from tokbench.report.words import counted
 
 STAND_INS = {"interpolation_kd": "interpolation_fd", "sensitivity_kd": "sensitivity_fd"}
@@ -57,6 +59,7 @@ def _figures(names: Sequence[str], records: Sequence[PredictionRecord], interval
     notes = (
         "no figure here was measured on a model that generates; which of them say how well one does is for a study of such models to say",
         "seconds: on the machine of each record, all studies together, images read and encoded once",
+        *_trained(names, records, [column.key for column in columns]),
         *_reasons(names, records),
     )
     return Table(visible(title), (*columns, SECONDS), tuple(rows), notes)
@@ -96,11 +99,13 @@ def _curve(names: Sequence[str], records: Sequence[PredictionRecord], intervals:
     for name, record in zip(names, records, strict=True):
         at = {point.probability: point for point in record.sensitivity}
         places = [(key, at.get(share)) for key in judged for share in shares]
-        rows.append((name, tuple(_point(column, key, point, intervals) for column, (key, point) in zip(columns, places, strict=True))))
+        cells = (_point(column, key, point, intervals) for column, (key, point) in zip(columns, places, strict=True))
+        rows.append((name, tuple(_marked(record, cell) for cell in cells)))
     notes = (
         "at 0 the tokens are as they were encoded; else with this probability a code is replaced by one of its nearest, or a sign is flipped",
         "latents get noise of so many standard deviations instead",
         "FD: Fréchet distance to the images on EfficientNet-Lite0, only comparable at equal N",
+        *_trained(names, records),
     )
     return Table("what is decoded when tokens are wrong, by probability", columns, tuple(rows), notes)
 
@@ -118,7 +123,27 @@ def _cell(record: PredictionRecord, column: Column, intervals: bool) -> Cell:
     figure = record.figures.get(column.key)
     if figure is None or figure.value is None:
         return Cell("-")
-    return _ranged(column, figure.value, figure.interval if intervals else None)
+    cell = _ranged(column, figure.value, figure.interval if intervals else None)
+    return _marked(record, cell, figure.judged_by_training_network)
+
+
+def _marked(record: PredictionRecord, cell: Cell, judged: bool | None = False) -> Cell:
+    """A figure with the marks of its tokenizer's training."""
+    return cell if cell.value is None else replace(cell, mark=judge_mark(judged) + TRAINED_MARK * bool(record.trained_on))
+
+
+def _trained(names: Sequence[str], records: Sequence[PredictionRecord], keys: Sequence[str] = ()) -> list[str]:
+    """What the marks mean, and of whom; nothing where nobody has them.
+
+    Args:
+        names: Names of the rows.
+        records: What they are of.
+        keys: Keys of the figures that are shown.
+    """
+    judged = [record.figures[key].judged_by_training_network for record in records for key in keys if _measured(record, key)]
+    trained = [name for name, record in zip(names, records, strict=True) if record.trained_on]
+    notes = [JUDGE_NOTE] * any(judged) + [UNKNOWN_NOTE] * (None in judged)
+    return notes + [f"{TRAINED_NOTE}: {', '.join(trained)}"] * bool(trained)
 
 
 def _ranged(column: Column, value: float, interval: Interval | None) -> Cell:

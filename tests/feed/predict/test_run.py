@@ -109,7 +109,7 @@ def test_a_folder_of_any_name_leaves_the_correlations_where_they_are(made: Predi
 def test_files_that_are_no_records_are_named(made: Prediction) -> None:
     values = json.loads(made.record.to_json())
     for wrong, problem in (
-        ({**values, "schema": 2}, "has schema 2, this tokbench reads up to 1"),
+        ({**values, "schema": 3}, "has schema 3, this tokbench reads up to 2"),
         ({**values, "kind": "run"}, "is not the record of a prediction; tokbench predict writes them"),
         ({**values, "prediction": {**values["prediction"], "folds": 0}}, "folds must be 2 to 100"),
         ({key: item for key, item in values.items() if key != "seconds"}, "seconds"),
@@ -225,3 +225,36 @@ def test_what_a_tokenizer_does_wrong_is_named_and_other_figures_are_measured(
     status, _, err = tokbench_cli("predict", "-t", "patch", "--data", str(folder), "--size", "16", "--figures", "statistics")
     assert status == 1
     assert f"tokbench: {vectors}; figures that do not need it are in the record" in err
+
+
+def test_figures_of_images_trained_on_are_marked(made: Prediction, pictures, protocol, small_vqvae) -> None:
+    assert made.record.trained_on is None  # nothing is known of its training
+    small_vqvae.trained_with = (f"data:{pictures.name}",)
+    record = predict(small_vqvae, pictures, protocol=protocol, settings=QUICK, figures=["statistics", "sensitivity"]).record
+    assert record.trained_on is True
+    assert prediction_record_from_dict(json.loads(record.to_json()), origin="it").trained_on is True
+    figures, _, curve = prediction_tables([record])
+    for table in (figures, curve):
+        assert any(note.startswith("§ measured on images that the tokenizer was trained on: ") for note in table.notes)
+        marked = {column.key: cell.mark for (_, cells) in table.rows for column, cell in zip(table.columns, cells, strict=True)}
+        assert {mark for key, mark in marked.items() if key != "seconds"} == {"§"}
+    assert "§" not in render(prediction_tables([made.record]), "md")
+    older = {key: value for key, value in json.loads(record.to_json()).items() if key != "trained_on"} | {"schema": 1}
+    assert prediction_record_from_dict(older, origin="it").trained_on is None
+
+
+def test_marks_of_judges_and_reasons_of_one_image(made: Prediction, pictures, protocol, small_vqvae) -> None:
+    judged = replace(made.record.figures["interpolation_kd"], judged_by_training_network=True)
+    unknown = replace(judged, judged_by_training_network=None)
+    tables = [
+        prediction_tables([replace(made.record, figures={**made.record.figures, "interpolation_kd": one})]) for one in (judged, unknown)
+    ]
+    for table, sign, note in ((tables[0][0], "†", "the network that judges here"), (tables[1][0], "?", "is not known")):
+        place = [column.key for column in table.columns].index("interpolation_kd")
+        assert table.rows[0][1][place].mark == sign
+        assert any(one.startswith(sign) and note in one for one in table.notes)
+    alone = predict(small_vqvae, pictures, protocol=replace(protocol, samples=1), settings=QUICK, figures=["sensitivity"]).record
+    assert {key: alone.figures[key].reason for key in ("sensitivity_fd", "sensitivity_kd")} == {
+        "sensitivity_fd": "1 image; a Fréchet distance needs at least 128",
+        "sensitivity_kd": "one image; a kernel distance needs at least 2",
+    }

@@ -11,9 +11,11 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from tokbench.bench.encode import image_seed
+from tokbench.bench.identity import training_of_tokenizer
 from tokbench.bench.loader import LoadReport, choose, load_batches
 from tokbench.bench.microbatch import padded
 from tokbench.conduct import layout_of
+from tokbench.data.open import PHOTO_SPECS
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import decode_batch, encode_batch
@@ -47,6 +49,7 @@ class Encoded:
         groups: What each image is a sample of; groups with an image in common are one.
         labels: Class of each, None of one that has none; empty if the source has no classes.
         data: What the record says of them.
+        trained_on: Whether the tokenizer was trained on some of them; None if that is not known.
     """
 
     tokenizer: Tokenizer
@@ -58,6 +61,7 @@ class Encoded:
     groups: tuple[str, ...]
     labels: tuple[int | None, ...]
     data: DataInfo
+    trained_on: bool | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -112,7 +116,10 @@ def read_and_encode_all(
         passed_over=len(source.passed_over),
     )
     found = tuple(annotations.label(place_of[name]) for name in ids) if annotations.has_labels else ()
-    return Encoded(tokenizer, protocol, layout, torch.cat(pixels), joined(parts), tuple(ids), tuple(merged(groups, keys)), found, info)
+    training = training_of_tokenizer(tokenizer)
+    trained_on = training.includes(source.name, report.raw.values(), by_name=source.name in PHOTO_SPECS)
+    whole, tokens, samples = torch.cat(pixels), joined(parts), tuple(merged(groups, keys))
+    return Encoded(tokenizer, protocol, layout, whole, tokens, tuple(ids), samples, found, info, trained_on)
 
 
 def encode_all(tokenizer: Tokenizer, images: UInt8[Tensor, "b 3 h w"], ids: tuple[str, ...], protocol: Protocol) -> Tokens:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,10 +58,10 @@ class Results:
         """Add a figure of all images together."""
         self.figures[key] = self._result(BY_KEY[key], float(value), interval, settings)
 
-    def lacking(self, study: str, reason: str) -> None:
-        """Say why figures of a study are not there; those that are stay."""
+    def lacking(self, study: str, reason: Callable[[str], str]) -> None:
+        """Say why figures of a study are not there, by key; those that are stay."""
         for key in keys_of_study(study):
-            self.figures.setdefault(key, MetricResult(reason=reason))
+            self.figures.setdefault(key, MetricResult(reason=reason(key)))
 
     def fail(self, failure: Misbehaved) -> str:
         """Note what the tokenizer did wrong, which is the reason of figures; others are still measured."""

@@ -16,7 +16,9 @@ import torch
 from tokbench.bench.about import tokenizer_info
 from tokbench.bench.encode import reproducible
 from tokbench.bench.environment import environment
+from tokbench.bench.metrics.frechet import MIN_IMAGES
 from tokbench.conduct import Misbehaved
+from tokbench.counting import counted
 from tokbench.data.open import open_source, spec_of
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError, unknown_name
@@ -39,8 +41,6 @@ from tokbench.records.prediction_record import Band, Channel, PredictionProtocol
 from tokbench.records.protocol import CHANGEABLE, Protocol, get_protocol
 from tokbench.records.record import TokensInfo
 from tokbench.tokenizers.base import Tokenizer
-
-FEW = "images; a Fréchet distance needs at least 128"
 
 
 @dataclass(frozen=True)
@@ -200,7 +200,7 @@ class _Work:
             "linear": self._linear,
             "locality": self._locality,
         }
-        reason = f"{len(self.encoded)} {FEW}"
+        reason: str | None = None
         with self.stage(name, 0), self._timed(name):
             try:
                 studies[name]()
@@ -208,7 +208,13 @@ class _Work:
                 reason = self.results.fail(error)
             except NotApplicable as error:
                 reason = str(error)
-        self.results.lacking(name, reason)
+        self.results.lacking(name, self._too_few if reason is None else lambda key: reason)
+
+    def _too_few(self, key: str) -> str:
+        """Why there is no distance between so few images."""
+        if key.endswith("_kd"):
+            return "one image; a kernel distance needs at least 2"
+        return f"{counted(len(self.encoded), 'image')}; a Fréchet distance needs at least {MIN_IMAGES}"
 
     def _interpolation(self) -> None:
         measure_interpolation(self.encoded, self.codes(), self.judge, self.products, self.results)
@@ -265,5 +271,6 @@ class _Work:
             threads=torch.get_num_threads(),
             environment=environment(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
+            trained_on=self.encoded.trained_on,
         )
         return Prediction(record, self.results.rows, tuple(self.results.failures))
