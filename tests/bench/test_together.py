@@ -15,6 +15,7 @@ from tokbench.bench.prepared import RunOptions
 from tokbench.bench.runner import run, run_all
 from tokbench.bench.together import same_pixels
 from tokbench.data.folder import FolderSource
+from tokbench.data.open import open_source
 from tokbench.records.protocol import PRESETS, get_protocol
 from tokbench.tokenizers.base import Tokenizer
 
@@ -58,6 +59,18 @@ def test_images_are_decoded_once_and_judged_once_where_they_are_the_same(folder,
     run_all(tokbench.load("pixel/palette-512"), FolderSource(folder), protocols, metrics="lpips", options=RunOptions(cache=False))
     assert len(decoded) == 1  # twelve images are one micro-batch
     assert judged == ["llamagen", "rae", "seed-voken", "vtbench"]  # others have the bytes, or the floats, of one of these
+
+
+def test_what_is_kept_beside_values_is_kept_under_every_protocol():
+    """Protocols that see the same bytes share values; the figures beside them were missing under all but the first."""
+    source = open_source("scenes", size=32, scaled=False)
+    protocols = [replace(PRESETS[name], size=32, samples=4) for name in ("taming", "ldm")]
+    metrics, options = ("scene_accuracy",), RunOptions(cache=False)
+    found = run_all(tokbench.load("pixel/palette-512"), source, protocols, metrics=metrics, options=options)
+    assert not [failure for evaluation in found for failure in evaluation.failures]
+    alone = run(tokbench.load("pixel/palette-512"), source, metrics=metrics, protocol=protocols[1], options=options)
+    assert told(found[1]) == told(alone)
+    assert found[1].rows.keys() == {"scene_accuracy", "scene_whole", "scene_whole_original"}
 
 
 def test_other_pixels_have_their_own_pass(protocols):

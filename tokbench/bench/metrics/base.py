@@ -226,11 +226,17 @@ class PerImageMetric(ByImage):
         self.note(observation)
 
     def _shared_values(self, observation: Observation) -> Tensor:
+        """The values, and in ``self`` whatever ``per_image`` keeps beside them, as the first of those protocols computed both."""
         key = canonical_json([self.name, self.settings, observation.seen(self.pixels)])
         if key not in observation.shared:
-            observation.shared[key] = doubles(self.per_image(observation))
-        found: Tensor = observation.shared[key]
-        return found
+            before = {name: len(getattr(self, name)) for name in self._empty}
+            values = doubles(self.per_image(observation))
+            observation.shared[key] = values, {name: getattr(self, name)[count:] for name, count in before.items()}
+            return values
+        found: tuple[Tensor, dict[str, list[Tensor]]] = observation.shared[key]
+        for name, rows in found[1].items():
+            getattr(self, name).extend(rows)
+        return found[0]
 
     def report(self) -> dict[str, Figure]:
         """Return the mean and its interval over groups."""
