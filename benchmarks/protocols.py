@@ -8,7 +8,8 @@ Run by hand, and the tables at the end::
 
 Of the embedded photos 144 are taken whole, so that filter and crop are the protocol's. Tokenizers are those whose weights ship with the
 package, and two synthetic checkpoints, whose weights are drawn. All run at 64 px, for which they were made; one runs at the presets' own
-sizes too. It takes about 14 minutes of one core. What lies in the folder already is not measured again.
+sizes too. It takes about 14 minutes of one core. What lies in the folder already is not measured again,
+unless it is of another version of its preset.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def drawn(name: str, folder: Path) -> Tokenizer:
 
 def measure(folder: Path, tokenizer: Tokenizer, source: ImageSource, protocols: dict[str, Protocol], metrics: Sequence[str]) -> None:
     """Measure a tokenizer under protocols, by the names of their folders, as far as that is not done."""
-    missing = {name: protocol for name, protocol in protocols.items() if not _there(folder / name, tokenizer)}
+    missing = {name: protocol for name, protocol in protocols.items() if not _there(folder / name, tokenizer, protocol)}
     if not missing:
         return
     print(f"{tokenizer.name}: {', '.join(missing)}", flush=True)
@@ -141,14 +142,19 @@ def measure(folder: Path, tokenizer: Tokenizer, source: ImageSource, protocols: 
         write_record(evaluation.record, evaluation.rows if name == "clean" else {}, folder / name)
 
 
-def _there(folder: Path, tokenizer: Tokenizer) -> bool:
+def _there(folder: Path, tokenizer: Tokenizer, protocol: Protocol) -> bool:
+    """Whether a record lies there; one of another version of its preset goes."""
     if not folder.is_dir():
         return False
-    sampled = str(getattr(tokenizer.config, "posterior", ""))
-    return any(
-        record.tokenizer.name == tokenizer.name and str(record.tokenizer.config.get("posterior", "")) == sampled
-        for _, record in find_records([folder], may_be_none=True)
-    )
+    sampled, found = str(getattr(tokenizer.config, "posterior", "")), False
+    for path, record in find_records([folder], may_be_none=True):
+        if record.tokenizer.name == tokenizer.name and str(record.tokenizer.config.get("posterior", "")) == sampled:
+            if record.protocol.version == protocol.version:
+                found = True
+            else:
+                path.unlink()
+                path.with_suffix(".parquet").unlink(missing_ok=True)
+    return found
 
 
 def reference_sets(tokenizer: Tokenizer, source: ImageSource) -> dict[str, float]:
