@@ -2,9 +2,10 @@
 
 Memory is that of a child process of its own: what encoding and decoding one image holds at most beyond the loaded network, whose weights are
 random. Quality is that of trained tokenizers on two kinds of large images, as the embedded test photos have sides of 512 px at most: ``stitched``
-ones are four of them beside each other, and ``enlarged`` ones are single ones scaled up. Seams are where tiles fade into each other.
+ones are four of them beside each other, and ``enlarged`` ones are single ones scaled to the size. Seams are where tiles fade into each other.
 
-Run by hand: ``python benchmarks/tiling.py``, which rewrites a block of ``benchmarks/README.md``. A quick try that writes nothing:
+Run by hand: ``python benchmarks/tiling.py --what memory``, and ``--what quality --size 512 --tiles 256 128``, which rewrite blocks of
+``benchmarks/README.md``. Quality at 1024 px takes an hour and a half of a core, as attention sees all positions. A quick try that writes nothing:
 ``python benchmarks/tiling.py --size 128 --tiles 64 --images 2 --memory vqgan/tiny --print``.
 """
 
@@ -157,7 +158,8 @@ def main() -> None:
     )
     parser.add_argument("--memory", default=PUBLISHED, help="tokenizer whose memory is measured, with random weights")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--print", action="store_true", help="print the block, and write nothing")
+    parser.add_argument("--what", nargs="+", choices=("memory", "quality"), default=["memory", "quality"], help="which blocks")
+    parser.add_argument("--print", action="store_true", help="print the blocks, and write nothing")
     parser.add_argument("--child", nargs=3, metavar=("NAME", "SIZE", "TILE"), help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -165,28 +167,39 @@ def main() -> None:
         name, size, tile = options.child
         measure_memory(name, int(size), int(tile))
         return
-    lines = [
-        f"{machine()}. Memory is resident bytes beyond those before the call; tiles overlap by a quarter.",
-        "",
-        *memory_rows(options.memory, options.size, options.tiles),
-        "",
-        f"{options.images} images of each kind, of {options.size} px. PSNR against the original without tiles, and what tiles add to it:",
-        "everywhere, along the seams alone, and inside of tiles alone. Tokens and bytes inside of tiles are compared with those without tiles.",
-        "",
-        "| tokenizer | images | tile | PSNR, dB | tiles add | seams, dB | tiles add | inside, dB | tiles add | tokens inside | equal bytes |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    if "memory" in options.what:
+        lines = [
+            f"{machine()}. Memory is resident bytes beyond those before the call; tiles overlap by a quarter.",
+            "",
+            *memory_rows(options.memory, options.size, options.tiles),
+        ]
+        _say("tiling", "Large images in tiles", lines, write=not options.print)
+    if "quality" in options.what:
+        lines = [f"{machine()}.", "", *quality_rows(options.size, options.images, options.tiles)]
+        _say("tiling-quality", "What tiles change", lines, write=not options.print)
+
+
+def quality_rows(size: int, images: int, tiles: list[int]) -> Iterator[str]:
+    """Lines of a table, of every tokenizer and kind of image."""
+    yield f"{images} images of each kind, of {size} px. PSNR against the original without tiles, and what tiles add to it:"
+    yield "everywhere, along the seams alone, and inside of tiles alone. Tokens and bytes inside of tiles are compared with those without tiles."
+    yield ""
+    yield "| tokenizer | images | tile | PSNR, dB | tiles add | seams, dB | tiles add | inside, dB | tiles add | tokens inside | equal bytes |"
+    yield "|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|"
     models = [tokbench.load(name) for name in TOKENIZERS]
     for kind in ("stitched", "enlarged"):
-        originals = large_images(kind, options.size, options.images)
+        originals = large_images(kind, size, images)
         for model in models:
             whole = passed(model, originals)
-            lines += [quality_row(model, kind, originals, whole, tile) for tile in options.tiles]
+            yield from (quality_row(model, kind, originals, whole, tile) for tile in tiles)
+
+
+def _say(name: str, title: str, lines: list[str], *, write: bool) -> None:
     text = "\n".join(lines)
-    if options.print:
-        print(text)
+    if write:
+        write_block(name, title, text)
     else:
-        write_block("tiling", "Large images in tiles", text)
+        print(text)
 
 
 if __name__ == "__main__":

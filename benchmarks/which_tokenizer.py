@@ -54,8 +54,8 @@ IMAGES, EDITS, HALVES = 8_000, 3_000, 1_000
 POSITIONS = 8192
 """Ids of the longest sequence; it adds no weights to the network."""
 
-SEQUENCES = 16_000
-"""Sequences of the runs that see equally much."""
+SEQUENCES = {32: 4_000, 64: 16_000}
+"""Sequences of the runs that see equally much, by size: at 32 px one of the tokenizers has 1,024 tokens an image."""
 
 RECIPE = {
     "halves": HALVES,
@@ -162,7 +162,7 @@ def row(options: argparse.Namespace) -> None:
     later = once(runs, "rate", lambda: seconds_of(*shared, *again, "--steps", 1 + TIMED, "--out", runs / "some"))
     unit = once(runs, "reference", reference_seconds)
     seconds = (later - start) / TIMED * UNIT / unit
-    steps = {"images": options.sequences // BATCH, "time": max(1, round(60 * options.minutes / seconds))}
+    steps = {"images": (options.sequences or SEQUENCES[size]) // BATCH, "time": max(1, round(60 * options.minutes / seconds))}
     before: Path | None = None
     for budget in sorted(steps, key=steps.__getitem__):
         stopped = runs / f"{title}_{budget}"
@@ -312,7 +312,7 @@ def main() -> None:
         default=30,
         help=f"training time of the runs of equal time, of a core that takes {UNIT} s for the reference step",
     )
-    one.add_argument("--sequences", type=int, default=SEQUENCES, help="sequences of the runs that see equally much")
+    one.add_argument("--sequences", type=int, help="sequences of the runs that see equally much; by default those of the study")
     one.add_argument("--prompts", type=int, default=500)
     one.add_argument("--probed", type=int, default=4_000, help="images that the probe is trained on")
     one.add_argument("--runs", default="runs/which-tokenizer")
