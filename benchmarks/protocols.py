@@ -51,7 +51,7 @@ RESULTS = Path(__file__).parents[1] / "results" / "protocols"
 SIDE = 64
 """Pixels that the embedded tokenizers were made for."""
 
-ZOO = ("pixel/rgb", "pixel/palette-512", "patch/kmeans-1024", "vqvae/tiny", "vqgan/tiny", "vae/tiny")
+ZOO = ("pixel/rgb", "pixel/palette-512", "patch/kmeans-1024", "vqvae/tiny", "vqvae/scenes", "vqgan/tiny", "vae/tiny")
 SLOW = ("flowmo/tiny",)
 """Tokenizers of the zoo; a slow one sees the first ``FEW`` of the images."""
 
