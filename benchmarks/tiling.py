@@ -4,8 +4,13 @@ Memory is that of a child process of its own: what encoding and decoding one ima
 random. Quality is that of trained tokenizers on two kinds of large images, as the embedded test photos have sides of 512 px at most: ``stitched``
 ones are four of them beside each other, and ``enlarged`` ones are single ones scaled to the size. Seams are where tiles fade into each other.
 
-Run by hand: ``python benchmarks/tiling.py --what memory``, and ``--what quality --size 512 --tiles 256 128``, which rewrite blocks of
-``benchmarks/README.md``. Quality at 1024 px takes an hour and a half of a core, as attention sees all positions. A quick try that writes nothing:
+Run by hand, each of which rewrites a block of ``benchmarks/README.md``::
+
+    python benchmarks/tiling.py --what memory --tiles 512 384 256
+    python benchmarks/tiling.py --what quality --size 512 --tiles 256 128
+    python benchmarks/tiling.py --what quality --tiles 512 384
+
+Quality at 1024 px takes more than an hour of a core, as attention sees all positions. A quick try that writes nothing:
 ``python benchmarks/tiling.py --size 128 --tiles 64 --images 2 --memory vqgan/tiny --print``.
 """
 
@@ -16,13 +21,13 @@ import json
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from PIL import Image
-from readme import machine, write_block
+from readme import Block, machine
 from torch import Tensor
 
 import tokbench
@@ -167,16 +172,17 @@ def main() -> None:
         name, size, tile = options.child
         measure_memory(name, int(size), int(tile))
         return
+    write = not options.print
     if "memory" in options.what:
-        lines = [
-            f"{machine()}. Memory is resident bytes beyond those before the call; tiles overlap by a quarter.",
-            "",
-            *memory_rows(options.memory, options.size, options.tiles),
-        ]
-        _say("tiling", "Large images in tiles", lines, write=not options.print)
+        block = Block("tiling", "Large images in tiles", write=write)
+        block.say(f"{machine()}. Memory is resident bytes beyond those before the call; tiles overlap by a quarter.")
+        block.say()
+        _say_all(block, memory_rows(options.memory, options.size, options.tiles))
     if "quality" in options.what:
-        lines = [f"{machine()}.", "", *quality_rows(options.size, options.images, options.tiles)]
-        _say("tiling-quality", "What tiles change", lines, write=not options.print)
+        block = Block(f"tiling-quality-{options.size}", f"What tiles change at {options.size} px", write=write)
+        block.say(f"{machine()}.")
+        block.say()
+        _say_all(block, quality_rows(options.size, options.images, options.tiles))
 
 
 def quality_rows(size: int, images: int, tiles: list[int]) -> Iterator[str]:
@@ -194,12 +200,10 @@ def quality_rows(size: int, images: int, tiles: list[int]) -> Iterator[str]:
             yield from (quality_row(model, kind, originals, whole, tile) for tile in tiles)
 
 
-def _say(name: str, title: str, lines: list[str], *, write: bool) -> None:
-    text = "\n".join(lines)
-    if write:
-        write_block(name, title, text)
-    else:
-        print(text)
+def _say_all(block: Block, lines: Iterable[str]) -> None:
+    for line in lines:
+        block.say(line)
+    block.end()
 
 
 if __name__ == "__main__":
