@@ -120,6 +120,21 @@ def test_there_may_be_more_parts_than_chunks(run, reference, tokbench_cli, tmp_p
     assert records(tmp_path / "runs") == reference
 
 
+def test_an_array_of_one_job_merges_like_any_other(run, reference, tokbench_cli, tmp_path):
+    status, out, err = run("--part", "1/1")
+    assert (status, out) == (0, ""), err
+    assert "part 1/1, 5 of 5 chunks, in runs/" in err
+    assert list(journals(tmp_path / "runs")) == ["pixel-palette-512_tokbench-256+data=pictures+size=32.part-1-of-1.journal"]
+    assert records(tmp_path / "runs") == {}
+    assert run("--resume", name="pixel/rgb")[0] == 0  # a whole run beside it is none of its parts
+    alone = set(records(tmp_path / "runs"))
+    status, _, err = tokbench_cli("merge", "runs", "--out", "merged")
+    assert status == 0, err
+    assert "1 part, 12 images" in err
+    assert records(tmp_path / "merged") == reference
+    assert set(records(tmp_path / "runs")) == alone
+
+
 def test_parts_that_do_not_fit_are_refused(run, tokbench_cli, tmp_path):
     def refused():
         status, out, err = tokbench_cli("merge", "runs")
@@ -582,6 +597,8 @@ def test_parts_and_spans():
     assert spans(10, 4) == [range(0, 4), range(4, 8), range(8, 10)]
     assert [list(Part(k, 3).chunks(7)) for k in (1, 2, 3)] == [[0, 3, 6], [1, 4], [2, 5]]
     assert list(parse_part("5/5").chunks(3)) == []
+    assert list(parse_part("1/1").chunks(3)) == list(Part().chunks(3)) == [0, 1, 2]
+    assert (parse_part("1/1").whole, Part().whole) == (False, True)
     assert str(parse_part(" 3/16 ")) == "3/16"
     with pytest.raises(ValueError, match="a part is K/N"):
         Part(2, 1)

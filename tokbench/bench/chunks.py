@@ -17,6 +17,9 @@ MICRO_BATCHES = 16
 MOST_PARTS = 100_000
 """Parts at most that a run is divided into."""
 
+WHOLE = "whole"
+"""What a journal calls a run that nobody divides."""
+
 
 def chunk_size(protocol: Protocol) -> int:
     """Images asked for in every chunk but the last: whole micro-batches of the metrics and of the tokenizer."""
@@ -35,34 +38,34 @@ def spans(images: int, size: int) -> list[range]:
 
 @dataclass(frozen=True)
 class Part:
-    """One of several parts of a run that do not know each other: chunks ``number - 1``, ``number - 1 + of`` and so on.
+    """One of the parts of a run that do not know each other: chunks ``number - 1``, ``number - 1 + of`` and so on.
 
     Args:
         number: From 1.
-        of: How many parts there are.
+        of: How many parts there are, which may be one; None is a run that nobody divides.
 
     Raises:
         ValueError: If there is no such part.
     """
 
     number: int = 1
-    of: int = 1
+    of: int | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= self.number <= self.of <= MOST_PARTS:
+        if not 1 <= self.number <= (1 if self.of is None else self.of) <= MOST_PARTS:
             raise ValueError(f"a part is K/N with K from 1 to N, and N up to {MOST_PARTS:,}")
 
     def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
+        return WHOLE if self.of is None else f"{self.number}/{self.of}"
 
     @property
     def whole(self) -> bool:
-        """Whether it is all of the run."""
-        return self.of == 1
+        """Whether it is a run that nobody divides; the only part of one is a part, which ``merge`` makes a record of."""
+        return self.of is None
 
     def chunks(self, count: int) -> range:
         """Numbers of its chunks, of so many that there are."""
-        return range(self.number - 1, count, self.of)
+        return range(self.number - 1, count, self.of or 1)
 
 
 def parse_part(text: str) -> Part:

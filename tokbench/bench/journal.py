@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tokbench.bench.chunk_files import chunk_paths, read_chunk, read_rows, write_chunk
-from tokbench.bench.chunks import Chunk, ChunkFacts, ImageRow, Part, parse_part
+from tokbench.bench.chunks import WHOLE, Chunk, ChunkFacts, ImageRow, Part, parse_part
 from tokbench.bench.facts import DataFacts, RunFacts
 from tokbench.configs import build, differences, plain
 from tokbench.errors import TokbenchError
@@ -187,9 +187,8 @@ def read_index(folder: Path) -> JournalIndex:
             raise ValueError("it was not written by tokbench run")
         if values["journal"] != VERSION:
             raise ValueError(f"it is of version {str(values['journal'])[:20]}, this tokbench reads version {VERSION}")
-        return JournalIndex(
-            build(RunFacts, values.get("facts"), "facts"), build(DataFacts, values.get("data"), "data"), parse_part(str(values.get("part")))
-        )
+        part = Part() if values.get("part") == WHOLE else parse_part(str(values.get("part")))
+        return JournalIndex(build(RunFacts, values.get("facts"), "facts"), build(DataFacts, values.get("data"), "data"), part)
     except (FileNotFoundError, NotADirectoryError):
         raise
     except (OSError, ValueError, TokbenchError) as error:

@@ -171,7 +171,7 @@ def _checked(name: str, journals: Sequence[Journal]) -> PartedRun:
             raise TokbenchError(
                 f"part {journal.index.part} of {name} is there twice, in {twin.folder} and {journal.folder}; keep one of them"
             )
-    of = first.index.part.of
+    of = first.index.part.of or 1
     missing = [str(Part(number, of)) for number in range(1, of + 1) if number not in by_number]
     if missing:
         raise TokbenchError(f"{name} lacks part {_some(missing)}; run it with --part, then merge again")
