@@ -238,6 +238,40 @@ def test_an_ended_run_is_gone_on_with(run, reference, monkeypatch, caplog, tmp_p
     assert journals(tmp_path / "runs") == {}
 
 
+def test_a_record_of_which_nothing_is_new_is_not_written_again(run, pictures, tmp_path, crops):
+    runs = tmp_path / "runs"
+    assert run("--resume")[0] == 0
+    before = {path: path.read_bytes() for path in runs.glob("*.*") if path.is_file()}
+    for _ in range(2):
+        status, out, err = run("--resume", "--json")
+        assert status == 0, err
+        (record,) = runs.glob("*.json")
+        assert f"pixel/palette-512: nothing is new, record runs/{record.name} is there and complete; leave --resume out to measure" in err
+        assert json.loads(out) == [json.loads(record.read_text())]  # when it was written, too
+        assert {path: path.read_bytes() for path in runs.glob("*.*") if path.is_file()} == before
+    record.with_suffix(".parquet").unlink()  # it is not whole any more
+    assert run("--resume")[0] == 0
+    assert len(list(runs.glob("*.json"))) == 2
+    Image.fromarray(crops[12].permute(1, 2, 0).numpy()).save(pictures / "later.png")
+    for _ in range(2):
+        assert run("--resume")[0] == 0
+        assert len(list(runs.glob("*.json"))) == 3
+    assert run()[0] == 0  # measured again
+    assert len(list(runs.glob("*.json"))) == 4
+
+
+def test_parts_are_merged_into_one_record(run, tokbench_cli, tmp_path):
+    for part in ("1/2", "2/2"):
+        assert run("--part", part)[0] == 0
+    assert tokbench_cli("merge", "runs")[0] == 0
+    before = records(tmp_path / "runs")
+    status, _, err = tokbench_cli("merge", "runs")
+    assert status == 0
+    assert "2 parts, 12 images, record runs/" in err
+    assert "json is there and complete; nothing is new" in err
+    assert records(tmp_path / "runs") == before
+
+
 def test_a_run_ended_before_its_first_chunk_leaves_nothing(run, monkeypatch, tmp_path):
     stopped(monkeypatch, 0)
     status, _, err = run()

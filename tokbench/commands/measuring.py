@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
@@ -196,9 +197,8 @@ class Bench:
         from tokbench.bench.runner import metric_names
         from tokbench.bench.sharing import measure_all
         from tokbench.conduct import Misbehaved
-        from tokbench.records.store import write_record
 
-        setup, source = self.setup, self.source(protocols[0])
+        setup, source, standing = self.setup, self.source(protocols[0]), set[Path]()
         try:
             with progress(subject.name, len(source)) if setup.team.first else nullcontext(_silent) as advance:
                 options = replace(setup.options, progress=advance)
@@ -206,7 +206,7 @@ class Bench:
                 shared = measure_all(
                     runs,
                     setup.out,
-                    lambda evaluation: write_record(evaluation.record, evaluation.rows, setup.out),
+                    partial(write_once, folder=setup.out, standing=standing if setup.resume else None),
                     part=setup.part,
                     resume=setup.resume,
                     team=setup.team,
@@ -224,7 +224,8 @@ class Bench:
             self.failed = True
             return []
         self._say_parts(subject, runs, shared)
-        return [self._said(subject, one.evaluation, one.path) for one in shared if one.evaluation is not None]
+        made = [(one.evaluation, one.path) for one in shared if one.evaluation is not None]
+        return [self._said(subject, evaluation, path, new=path not in standing) for evaluation, path in made]
 
     def _say_parts(self, subject: Tokenizer | Anchor | GivenImages, runs: Sequence[PreparedRun], shared: Sequence[Shared]) -> None:
         if self.setup.part.whole or not self.setup.team.first:
@@ -237,17 +238,23 @@ class Bench:
             self.failed = self.failed or bool(one.failures)
         say(f"when all parts are there: tokbench merge {self.setup.out}")
 
-    def _said(self, subject: Tokenizer | Anchor | GivenImages, evaluation: Evaluation, path: Path | None) -> Evaluation:
+    def _said(self, subject: Tokenizer | Anchor | GivenImages, evaluation: Evaluation, path: Path | None, *, new: bool) -> Evaluation:
         """Say what came of a run."""
+        from tokbench.records.record import read_record
+
         record = evaluation.record
         on = "" if self.alone else f" on {record.data.name}"
-        say(f"{subject.name}{on}: {record.timing.total_seconds:.1f} s, record {path}")
+        if new or path is None:
+            say(f"{subject.name}{on}: {record.timing.total_seconds:.1f} s, record {path}")
+        else:
+            record = read_record(path)
+            say(f"{subject.name}{on}: nothing is new, record {path} is there and complete; leave --resume out to measure again")
         if record.trained_on:
             say(f"{subject.name} was trained on images of {record.data.name}, which it is measured on; its figures are marked")
         for failure in evaluation.failures:
             say(f"tokbench: {subject.name}: {failure}")
         self.failed = self.failed or bool(evaluation.failures)
-        return evaluation
+        return replace(evaluation, record=record)
 
 
 def open_benches(setup: Setup, places: Sequence[str]) -> list[Bench]:
@@ -268,6 +275,26 @@ def open_benches(setup: Setup, places: Sequence[str]) -> list[Bench]:
             )
         called[source.name] = bench.place
     return benches
+
+
+def write_once(evaluation: Evaluation, folder: Path, standing: set[Path] | None) -> Path:
+    """Write a record of chunks, unless it is there and says the same.
+
+    Args:
+        evaluation: The record and its rows.
+        folder: Made if missing.
+        standing: Takes the file of a record that is there; None writes in any case, as after measuring anew.
+
+    Returns:
+        Its file.
+    """
+    from tokbench.records.standing import standing_record
+    from tokbench.records.store import write_record
+
+    if standing is not None and (path := standing_record(evaluation.record, folder, rows=bool(evaluation.rows))):
+        standing.add(path)
+        return path
+    return write_record(evaluation.record, evaluation.rows, folder)
 
 
 def check_whole(part: Part, options: Mapping[str, object]) -> None:

@@ -12,6 +12,7 @@ import typer
 from tokbench.commands.compare import FailIfOption, GateReportOption, check_conditions, check_gate_report, print_measured
 from tokbench.commands.console import ReferenceOption, say
 from tokbench.commands.destinations import check_folder
+from tokbench.commands.measuring import write_once
 from tokbench.counting import counted
 
 
@@ -34,15 +35,15 @@ def merge(
     check_folder(folder, "--out")
     with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
         from tokbench.bench.parts import find_parts, merge_parts
-        from tokbench.records.store import write_record
 
         trusted = [name.strip() for name in (metrics or "").split(",")]
-        made, failed = [], False
+        made, standing, failed = [], set[Path](), False
         for run in find_parts(places):
             evaluation = merge_parts(run, trusted=trusted, feature_weights=feature_weights, reference=reference)
-            path = write_record(evaluation.record, evaluation.rows, folder)
+            path = write_once(evaluation, folder, standing)
             name = evaluation.record.tokenizer.name
-            say(f"{name}: {counted(len(run.journals), 'part')}, {counted(evaluation.record.data.count, 'image')}, record {path}")
+            what = f"{counted(len(run.journals), 'part')}, {counted(evaluation.record.data.count, 'image')}"
+            say(f"{name}: {what}, record {path}{' is there and complete; nothing is new' if path in standing else ''}")
             for failure in evaluation.failures:
                 say(f"tokbench: {name}: {failure}")
             failed = failed or bool(evaluation.failures)
