@@ -33,7 +33,8 @@ from tokbench.commands.speed import speed
 from tokbench.commands.train import train
 from tokbench.commands.weights import convert, published, weights_app
 from tokbench.commands.zoo import list_, show
-from tokbench.ranks import Elsewhere, leave_the_others
+from tokbench.files import Busy
+from tokbench.ranks import Elsewhere, asks_for_a_part, join_tasks, leave_the_others
 from tokbench.signals import Ended, ending_at_signals, exit_status, farewell
 from tokbench.streams import CLOSED_PIPE, ClosedPipe, abandon_output, output, take_any_text
 
@@ -70,8 +71,11 @@ def root_command() -> Any:
 
 def _status() -> int:
     """Run the command that was asked for, and say in one line what kept it from its end."""
-    root = root_command()
+    root, tasks = root_command(), join_tasks(sys.argv[1:])
+    advice = "" if tasks is None else tasks.advice(in_parts=_words(sys.argv[1:])[:1] in (["run"], ["score"]))
     try:
+        if tasks is not None and tasks.rank == 0 and _shared(sys.argv[1:]) and not asks_for_a_part(sys.argv[1:]):
+            say(f"each task of {tasks.launcher} does all of this; {advice}")
         if not _shared(sys.argv[1:]) and leave_the_others():
             return 0
         check_once(root, sys.argv[1:])
@@ -95,7 +99,7 @@ def _status() -> int:
             return 2
         problem = (usage_error if is_usage_error(error) else in_words)(error, root, sys.argv[1:])
         if problem is not None:
-            say(f"tokbench: {problem}")
+            say(f"tokbench: {problem}{f'; {advice}' if advice and isinstance(error, Busy) else ''}")
             return 2
         traceback.print_exc()
         say("tokbench: this is a mistake of tokbench; please report it, with the lines above")
@@ -104,10 +108,15 @@ def _status() -> int:
 
 def _shared(words: list[str]) -> bool:
     """Whether processes of ``torchrun`` share what the command line asks for; the first of them does anything else alone."""
-    command = [word for word in words if not word.startswith("-")]
+    command = _words(words)
     if "--help" in words or command == ["lm", "train"]:  # which lists the stages
         return False
     return command[:1] in (["export"], ["probe"], ["run"], ["score"], ["train"]) or command[:2] == ["lm", "train"]
+
+
+def _words(words: list[str]) -> list[str]:
+    """The words that name a command, and arguments after them."""
+    return [word for word in words if not word.startswith("-")]
 
 
 def _version(asked: bool) -> bool:

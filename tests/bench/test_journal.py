@@ -408,6 +408,8 @@ def test_processes_that_measure_different_runs_are_refused(pictures, tmp_path):
         _check_same_run(journal.folder, index)
         with pytest.raises(TokbenchError, match=r"measures another run than the first: versions\.tokbench is .* there and 9 here"):
             _check_same_run(journal.folder, replace(index, facts=replace(index.facts, versions={"tokbench": "9"})))
+        with pytest.raises(TokbenchError, match=r"asked for 2/3, the first for whole; give all the same --part, or unset RANK and WORLD_"):
+            _check_same_run(journal.folder, replace(index, part=Part(2, 3)))
         with pytest.raises(TokbenchError, match="measures another run than the first: images is "):
             _check_same_run(journal.folder, replace(index, data=replace(index.data, ids_sha256="0" * 64)))
     with pytest.raises(TokbenchError, match="of the first process is not seen by this one; give an --out that all processes share"):
@@ -600,6 +602,62 @@ def test_several_processes_make_the_record_of_one(count, command_in_processes, r
     for part in ("1/2", "2/2"):
         assert command_in_processes(count, *words[:-1], "parts", "--part", part) == [0] * count
     assert len(journals(tmp_path / "parts")) == 4
+
+
+@pytest.fixture
+def task(monkeypatch):
+    """Makes this process a task of srun."""
+    for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+
+    def task(rank, count):
+        values = {"SLURM_PROCID": rank, "SLURM_STEP_NUM_TASKS": count, "SLURM_NTASKS": count, "SLURM_LOCALID": rank}
+        for name, value in values.items():
+            monkeypatch.setenv(name, str(value))
+
+    return task
+
+
+def test_tasks_of_srun_that_are_told_where_to_meet_share_the_work(in_processes, reference, pictures, task, tmp_path):
+    def work(rank):
+        for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK"):
+            del os.environ[name]
+        task(rank, 2)
+        sys.argv = ["tokbench", "run", "-t", "pixel/palette-512", "--data", str(pictures), "--metrics", METRICS, "--size", "32"]
+        sys.exit(cli.main())
+
+    assert in_processes(2, work) == [0, 0]
+    assert records(tmp_path / "runs") == reference
+
+
+def test_tasks_of_srun_that_know_of_no_place_to_meet_are_told_how_to_share(run, reference, task, tokbench_cli, tmp_path):
+    how = (
+        "to share the work among the 2 tasks of srun, export MASTER_ADDR and MASTER_PORT, or give each "
+        "--part $((SLURM_PROCID+1))/$SLURM_STEP_NUM_TASKS, then tokbench merge"
+    )
+    task(0, 2)
+    status, _, err = run("--resume")
+    assert status == 0
+    assert f"each task of srun does all of this; {how}" in err.splitlines()
+    task(1, 2)
+    (folder,) = (tmp_path / "runs").glob("*.journal")
+    with folder_lock(folder, "run"):
+        status, _, err = run("--resume")
+    assert status == 2
+    assert first_line(err).endswith(f"wait for it to end, or choose another --out; {how}")
+    assert "does all of this" not in err  # once is enough
+    for rank in range(2):
+        task(rank, 2)
+        status, _, err = run("--part", f"{rank + 1}/2", out="parts")
+        assert status == 0
+        assert "of srun" not in err
+    task(0, 1)  # a script of sbatch, or a shell in an allocation
+    status, _, err = tokbench_cli("merge", "parts")
+    assert status == 0
+    assert records(tmp_path / "parts") == reference
+    status, _, err = run(out="alone")
+    assert (status, "of srun" in err) == (0, False)
+    assert records(tmp_path / "alone") == reference
 
 
 @pytest.mark.slow

@@ -143,6 +143,11 @@ def _check_same_run(folder: Path, index: JournalIndex) -> None:
         there = read_index(folder)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise TokbenchError(f"{folder} of the first process is not seen by this one; give an --out that all processes share") from error
+    if there.part != index.part:
+        raise TokbenchError(
+            f"the processes share one part, and this one is asked for {index.part}, the first for {there.part}; give all the same --part, "
+            "or unset RANK and WORLD_SIZE"
+        )
     different = differences(there.facts, index.facts) or differences({"images": there.data.ids_sha256}, {"images": index.data.ids_sha256})
     if different:
         raise TokbenchError(f"this process measures another run than the first: {different}; give all the same data, weights and packages")
