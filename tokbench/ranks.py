@@ -135,8 +135,8 @@ def join_tasks(words: Sequence[str], environment: MutableMapping[str, str] | Non
         return tasks
     local = _local_rank(tasks.local_name, environment)
     given = {"LOCAL_RANK": local, "LOCAL_WORLD_SIZE": environment.get(tasks.local_count_name)}
-    environment |= {"RANK": str(tasks.rank), "WORLD_SIZE": str(tasks.count)}
-    environment |= {name: value for name, value in given.items() if value is not None and name not in environment}
+    environment.update({"RANK": str(tasks.rank), "WORLD_SIZE": str(tasks.count)})
+    environment.update({name: value for name, value in given.items() if value is not None and name not in environment})
     return None
 
 
