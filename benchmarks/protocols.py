@@ -8,8 +8,8 @@ Run by hand, and the tables at the end::
 
 Of the embedded photos 144 are taken whole, so that filter and crop are the protocol's. Tokenizers are those whose weights ship with the
 package, and two synthetic checkpoints, whose weights are drawn. All run at 64 px, for which they were made; one runs at the presets' own
-sizes too. It takes about 14 minutes of one core. What lies in the folder already is not measured again,
-unless it is of another version of its preset.
+sizes too. It takes about half an hour of one core. What lies in the folder already is not measured again,
+unless it is of another version of its preset, of fewer images or of fewer figures.
 """
 
 from __future__ import annotations
@@ -51,21 +51,20 @@ RESULTS = Path(__file__).parents[1] / "results" / "protocols"
 SIDE = 64
 """Pixels that the embedded tokenizers were made for."""
 
-ZOO = ("pixel/rgb", "pixel/palette-512", "patch/kmeans-1024", "vqvae/tiny", "vqvae/scenes", "vqgan/tiny", "vae/tiny")
-SLOW = ("flowmo/tiny",)
-"""Tokenizers of the zoo; a slow one sees the first ``FEW`` of the images."""
+ZOO = ("pixel/rgb", "pixel/palette-512", "patch/kmeans-1024", "vqvae/tiny", "vqvae/scenes", "vqgan/tiny", "vae/tiny", "flowmo/tiny")
+"""Tokenizers of the zoo whose weights ship with the package."""
 
-IMAGES, FEW = 144, 16
+IMAGES = 144
 """Photos that are measured; whole micro-batches, and enough for a Fréchet distance."""
 
 DRAWN: dict[str, dict[str, object]] = {"llamagen/vq-16": {"autoencoder.channels": 32}, "vae/sd": {"autoencoder.channels": 32}}
 """Published networks, narrower, whose weights are drawn from a seed: what they make is noise, and leaves [-1, 1]."""
 
-JUDGED, CHANGED = ("vqgan/tiny",), ("vqgan/tiny", "llamagen/vq-16", "pixel/rgb")
-"""Those whose Fréchet distances are measured, which takes longest, and those that are measured with one setting changed."""
+CHANGED = ("vqgan/tiny", "llamagen/vq-16", "pixel/rgb")
+"""Those that are measured with one setting changed."""
 
-QUICK, DISTANCES = ("psnr", "ssim", "lpips", "lpips_vgg"), ("rfid", "fd_efflite0_299")
-"""What is measured of all, and of those that are judged by Fréchet distances, as far as the networks are here."""
+METRICS = ("psnr", "ssim", "lpips", "lpips_vgg", "rfid", "fd_efflite0_299")
+"""What is measured, as far as the networks are here."""
 
 CLEAN = replace(PRESETS["tokbench-256"], size=SIDE)
 
@@ -131,7 +130,7 @@ def drawn(name: str, folder: Path) -> Tokenizer:
 
 def measure(folder: Path, tokenizer: Tokenizer, source: ImageSource, protocols: dict[str, Protocol], metrics: Sequence[str]) -> None:
     """Measure a tokenizer under protocols, by the names of their folders, as far as that is not done."""
-    missing = {name: protocol for name, protocol in protocols.items() if not _there(folder / name, tokenizer, protocol)}
+    missing = {name: protocol for name, protocol in protocols.items() if not _there(folder / name, tokenizer, source, protocol, metrics)}
     if not missing:
         return
     print(f"{tokenizer.name}: {', '.join(missing)}", flush=True)
@@ -142,14 +141,15 @@ def measure(folder: Path, tokenizer: Tokenizer, source: ImageSource, protocols: 
         write_record(evaluation.record, evaluation.rows if name == "clean" else {}, folder / name)
 
 
-def _there(folder: Path, tokenizer: Tokenizer, protocol: Protocol) -> bool:
-    """Whether a record lies there; one of another version of its preset goes."""
+def _there(folder: Path, tokenizer: Tokenizer, source: ImageSource, protocol: Protocol, metrics: Sequence[str]) -> bool:
+    """Whether a record lies there; one of another version of its preset, of fewer images or of fewer figures goes."""
     if not folder.is_dir():
         return False
     sampled, found = str(getattr(tokenizer.config, "posterior", "")), False
     for path, record in find_records([folder], may_be_none=True):
         if record.tokenizer.name == tokenizer.name and str(record.tokenizer.config.get("posterior", "")) == sampled:
-            if record.protocol.version == protocol.version:
+            whole = record.data.count == len(source) and set(metrics) <= set(record.metrics)
+            if whole and record.protocol.version == protocol.version:
                 found = True
             else:
                 path.unlink()
@@ -229,20 +229,18 @@ def here(*metrics: str) -> tuple[str, ...]:
 
 def everything(out: Path, images: int) -> None:
     """Make all records."""
-    source, few = WholeSet(images), WholeSet(min(images, FEW))
+    source, metrics = WholeSet(images), here(*METRICS)
     presets = {name: replace(protocol, size=SIDE, judged_size=None) for name, protocol in PRESETS.items()}
     changed = {"clean": CLEAN} | {name: replace(CLEAN, **changes) for name, changes in CHANGES.items()}
     with tempfile.TemporaryDirectory() as folder:
-        for name in (*ZOO, *SLOW, *DRAWN):
+        for name in (*ZOO, *DRAWN):
             tokenizer = drawn(name, Path(folder)) if name in DRAWN else load(name)
-            shown = few if name in SLOW else source
-            metrics = here(*QUICK, *(DISTANCES if name in JUDGED else ()))
-            measure(out / "presets", tokenizer, shown, presets, metrics)
+            measure(out / "presets", tokenizer, source, presets, metrics)
             if name in CHANGED:
-                measure(out / "disagreements", tokenizer, shown, changed, metrics)
-        measure(out / "disagreements", load("vae/tiny"), source, {"clean": CLEAN}, here(*QUICK))
+                measure(out / "disagreements", tokenizer, source, changed, metrics)
+        measure(out / "disagreements", load("vae/tiny"), source, {"clean": CLEAN}, metrics)
         sampled = load("vae/tiny", config={"posterior": "sample"})
-        measure(out / "disagreements", sampled, source, {"posterior-sample": CLEAN}, here(*QUICK))
+        measure(out / "disagreements", sampled, source, {"posterior-sample": CLEAN}, metrics)
         measure(out / "sizes", load("patch/kmeans-1024"), source, dict(PRESETS), ("psnr", "ssim"))
     kept(out / "reference-sets.json", lambda: reference_sets(load("vqgan/tiny"), source))
     kept(out / "usage.json", lambda: usages(load("vqgan/tiny"), source))
