@@ -29,9 +29,9 @@ from tokbench.bench.merging import Evaluation
 from tokbench.bench.parts import find_parts, merge_parts
 from tokbench.bench.prepared import PreparedRun, RunOptions
 from tokbench.bench.sharing import measure
-from tokbench.data.names import Names
 from tokbench.data.source import ImageSource
 from tokbench.layout import TokenLayout
+from tokbench.names import Names
 from tokbench.records.protocol import get_protocol
 from tokbench.records.store import write_record
 from tokbench.tokenizers.base import Tokenizer

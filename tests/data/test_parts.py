@@ -14,7 +14,6 @@ import pytest
 from PIL import Image
 
 from tokbench.data.archives import PerProcess, ZipSource
-from tokbench.data.names import Names
 from tokbench.data.open import open_source
 from tokbench.data.parts import KEPT_OPEN, PartsSource
 from tokbench.data.shards import ShardSource
@@ -178,19 +177,3 @@ def test_two_images_with_one_id_are_refused(tmp_path: Path, picture: Callable[[i
     with pytest.raises(TokbenchError, match=r"^images of two parts of x\.zip::x-1\.zip::a\.zip have one id, x/a/b\.png; rename"):
         open_source(f"{spec}/a.zip", size=64)
     assert open_source(f"{spec}/d.zip", size=64).ids == ("x/a/b.png", "x/c.png", "x-1/b.png", "x/d/b.png")
-
-
-def test_names_are_a_sequence_that_equals_lists_and_tuples() -> None:
-    texts = ["a", "", "Grüße", "日本/語", "a"]
-    names = Names.of(iter(texts))
-    assert names == texts == list(names)
-    assert names == tuple(texts)
-    assert names != texts[:-1]
-    assert names != "a"
-    assert (len(names), names[-1], names[1:3], names.index("日本/語")) == (5, "a", ("", "Grüße"), 3)
-    assert "Grüße" in names
-    assert list(Names.of([])) == []
-    assert repr(names) == "Names('a', '', 'Grüße', ...; 5)"
-    for index in (5, -6):
-        with pytest.raises(IndexError):
-            print(names[index])

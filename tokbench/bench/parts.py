@@ -21,11 +21,11 @@ from tokbench.bench.observation import Listing, Subject
 from tokbench.bench.panel import Panel
 from tokbench.bench.reference_opening import open_reference
 from tokbench.configs import differences
-from tokbench.data.names import Names
 from tokbench.data.open import comes_with_the_package, open_source
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
+from tokbench.names import Gathered
 from tokbench.records.protocol import Protocol
 
 SHOWN = 5
@@ -62,13 +62,16 @@ class PartedRun:
         Raises:
             TokbenchError: If a chunk is damaged.
         """
-        ids, groups = list[Names](), list[Names]()
+        ids, groups = Gathered(), None
         for number in range(self.count):
-            rows = self.journal(number).rows(number)[1]
-            ids.append(Names.of(row.id for row in rows))
-            groups.append(Names.of(row.group for row in rows))
-        joined = Names.joined(ids)
-        return Listing(joined, joined if ids == groups else Names.joined(groups))
+            for row in self.journal(number).rows(number)[1]:
+                if groups is None and row.group != row.id:
+                    groups = ids.copy()
+                ids.add(row.id)
+                if groups is not None:
+                    groups.add(row.group)
+        names = ids.names()
+        return Listing(names, names if groups is None else groups.names())
 
 
 def find_parts(places: Iterable[Path]) -> list[PartedRun]:

@@ -24,11 +24,11 @@ from tokbench.bench.references import Reference
 from tokbench.bench.saved_images import ImageSaver
 from tokbench.bench.together import measure_chunk, measure_chunks
 from tokbench.bench.under_test import UnderTest
-from tokbench.data.names import Names
 from tokbench.data.open import open_source, spec_of
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.image_size import size_text
+from tokbench.names import Names
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import SkippedImage
 from tokbench.tokenizers import zoo

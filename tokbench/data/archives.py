@@ -26,10 +26,10 @@ from tokbench.data.folder import (
     touched_since,
     with_empty,
 )
-from tokbench.data.names import Names
 from tokbench.errors import TokbenchError
 from tokbench.image_files import one_large_at_a_time, too_large
 from tokbench.images import MAX_FILE_BYTES, UnreadableImage
+from tokbench.names import Names
 
 Handle = TypeVar("Handle")
 

@@ -11,9 +11,9 @@ from itertools import accumulate, pairwise
 from pathlib import Path
 
 from tokbench.data.folder import StoredImages
-from tokbench.data.names import Names
 from tokbench.data.shards import shard_names
 from tokbench.errors import TokbenchError
+from tokbench.names import Names
 
 KEPT_OPEN = 4
 """Parts at most that keep files and rows open. More than one, as threads that read ahead reach the next part before others leave theirs."""

@@ -20,10 +20,10 @@ import safetensors.numpy
 from safetensors import SafetensorError
 
 from tokbench.data.folder import check_different, printable
-from tokbench.data.names import Names
 from tokbench.data.tar_members import PARTS, samples_in
 from tokbench.errors import TokbenchError
 from tokbench.files import remove_abandoned, write_bytes
+from tokbench.names import Names
 from tokbench.regular import NotRegular, open_regular
 from tokbench.weights.assets import cache_dir
 

@@ -16,12 +16,12 @@ import numpy as np
 from tokbench.data.annotations import as_caption, as_label, json_fields
 from tokbench.data.columns import CAPTION_COLUMNS, LABEL_COLUMNS
 from tokbench.data.folder import MAX_NOTE_BYTES, StoredImages, check_different, no_images, printable, touched_since, with_empty
-from tokbench.data.names import Names
 from tokbench.data.shard_index import remove_unused, shard_index
 from tokbench.data.tar_members import PARTS
 from tokbench.errors import TokbenchError
 from tokbench.image_files import one_large_at_a_time, too_large
 from tokbench.images import MAX_FILE_BYTES, UnreadableImage
+from tokbench.names import Names
 
 logger = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from tokbench.data.archives import PerProcess
 from tokbench.data.columns import AnnotatedRows, Classes, caption_column, class_names, label_column, unused_columns
 from tokbench.data.folder import no_images, printable, read_file, touched_since
-from tokbench.data.names import Names
 from tokbench.errors import TokbenchError
 from tokbench.image_files import too_large
 from tokbench.images import MAX_FILE_BYTES, UnreadableImage
+from tokbench.names import Names
 
 logger = logging.getLogger(__name__)
 

@@ -17,7 +17,7 @@ from tokbench.bench.observation import Listing, Observation, Subject
 from tokbench.bench.psnr import doubles
 from tokbench.bench.torchmetric import Metric as TorchMetric
 from tokbench.configs import canonical_json
-from tokbench.data.names import Names
+from tokbench.names import Names
 from tokbench.records.figure_info import FigureInfo
 from tokbench.records.intervals import FEWEST_FOLDS, Interval, group_bootstrap
 from tokbench.records.left_out import Part
