@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import statistics
 import time
-from collections.abc import Sequence
+from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -19,12 +20,10 @@ from tokbench.bench.observation import Subject
 from tokbench.bench.panel import Panel
 from tokbench.errors import TokbenchError
 from tokbench.layout import TokenLayout
+from tokbench.records.image_values import ImageValues
 from tokbench.records.intervals import Interval, group_bootstrap, median_interval
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import DataInfo, Record, SkippedImage, Timing, TokensInfo
-
-GROUP = 16
-"""Bytes of the digest by which groups are told apart when they are counted; their names would take ten times as much memory."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class Evaluation:
     """
 
     record: Record
-    rows: dict[str, dict[str, float]]
+    rows: Mapping[str, Mapping[str, float]]
     failures: tuple[str, ...] = ()
 
 
@@ -54,12 +53,11 @@ class Merging:
     def __init__(self, facts: RunFacts, data: DataFacts, panel: Panel) -> None:
         self.facts, self.data, self.panel = facts, data, panel
         self.skipped: list[SkippedImage] = []
+        self._skipped_places: list[int] = []
         self.saved: dict[str, tuple[str, str]] = {}
         self._next = self._enlarged = 0
         self._requested = 0
-        self._seen = bytearray()  # digests of the groups of images that could be read
-        self._count = 0
-        self._coded: list[tuple[str, int, str]] = []
+        self._coded, self._coded_places = array("d"), array("q")  # bytes that a codec made of an image, and which one it is
         self._source, self._pixels = hashlib.sha256(), hashlib.sha256()
         self._encode: list[float] = []
         self._decode: list[float] = []
@@ -84,19 +82,19 @@ class Merging:
             raise TokbenchError(f"chunk {facts.number} was measured with other metrics than the run; measure the run again")
         self._next += 1
         self.panel.merge(chunk.states, facts.failures, own=own)
-        self._requested += len(chunk.rows)
-        for row in chunk.rows:
+        for place, row in enumerate(chunk.rows, self._requested):
             if row.source is None or row.pixels is None:
                 self.skipped.append(SkippedImage(row.id, row.skipped or "it cannot be read"))
+                self._skipped_places.append(place)
                 continue
-            self._count += 1
-            self._seen += hashlib.blake2b(row.group.encode("utf-8", "surrogateescape"), digest_size=GROUP).digest()
             self._source.update(row.id.encode() + b"\0" + row.source)
             self._pixels.update(row.id.encode() + b"\0" + row.pixels)
             if row.coded is not None:
-                self._coded.append((row.id, row.coded, row.group))
+                self._coded.append(row.coded)
+                self._coded_places.append(place)
             if row.saved is not None:
                 self.saved[row.id] = row.saved
+        self._requested += len(chunk.rows)
         self._where = self._where if facts.number else (facts.device, facts.threads)
         self._encode += facts.encode_seconds
         self._decode += facts.decode_seconds
@@ -111,14 +109,17 @@ class Merging:
             TokbenchError: If no image can be read.
         """
         started, facts, protocol = time.perf_counter(), self.facts, self.facts.protocol
-        if not self._count:
+        count = self._requested - len(self.skipped)
+        if not count:
             raise none_readable(facts.data, LoadReport(requested=self._requested, skipped=self.skipped))
-        measured = Subject(facts.layout, self._count, protocol.seen_at)
+        measured = Subject(facts.layout, count, protocol.seen_at)
         results, rows, codebooks = self.panel.finish(measured, facts.tokenizer.trained_with)
         skipped = {image.id for image in self.skipped}
-        rows = {column: {image: value for image, value in values.items() if image not in skipped} for column, values in rows.items()}
+        rows = {column: values.leaving_out(skipped) for column, values in rows.items()}
+        listing = self.panel.listing
+        bits, places = 8.0 * np.array(self._coded), np.array(self._coded_places)
         if self._coded:
-            rows = {"bits_per_image": {image: 8.0 * size for image, size, _ in self._coded}} | rows
+            rows = {"bits_per_image": ImageValues.at(listing.names, places, bits)} | rows
         seconds = self._seconds + time.perf_counter() - started
         record = Record(
             tokenizer=facts.tokenizer,
@@ -126,7 +127,7 @@ class Merging:
             protocol=protocol,
             protocol_label=protocol.label,
             metrics=results,
-            tokens=_tokens_info(facts.layout, protocol, self._coded),
+            tokens=_tokens_info(facts.layout, protocol, bits, listing.numbers[places] if self._coded else places),
             timing=_timing(self._encode, self._decode, protocol, *self._where, seconds),
             environment=environment(),
             created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -135,14 +136,21 @@ class Merging:
         )
         return Evaluation(record, rows, tuple(self.panel.failures))
 
+    def _groups(self) -> int:
+        """Different groups of the images that could be read."""
+        numbers = self.panel.listing.numbers
+        there = np.ones(len(numbers), bool)
+        there[self._skipped_places] = False
+        return int(np.count_nonzero(np.bincount(numbers[there])))
+
     def _data_info(self) -> DataInfo:
         return DataInfo(
             name=self.facts.data,
             digest=self._source.hexdigest(),
             pixels_digest=self._pixels.hexdigest(),
             requested=self._requested,
-            count=self._count,
-            groups=_different(self._seen),
+            count=self._requested - len(self.skipped),
+            groups=self._groups(),
             enlarged=self._enlarged,
             skipped=tuple(self.skipped),
             passed_over=self.data.passed_over,
@@ -150,21 +158,13 @@ class Merging:
         )
 
 
-def _different(digests: bytearray) -> int:
-    """How many different ones there are."""
-    halves = np.frombuffer(digests, np.uint64).reshape(-1, GROUP // 8)
-    ordered = halves[np.lexsort(halves.T)]
-    return 1 + int((ordered[1:] != ordered[:-1]).any(axis=1).sum())
-
-
-def _tokens_info(layout: TokenLayout | None, protocol: Protocol, coded: Sequence[tuple[str, int, str]]) -> TokensInfo:
+def _tokens_info(layout: TokenLayout | None, protocol: Protocol, sizes: np.ndarray, groups: np.ndarray) -> TokensInfo:
     """Derived from the layout, or measured for a codec; of images that other code made nothing is known."""
-    if layout is None and not coded:
+    if layout is None and not len(sizes):
         return TokensInfo(None, None, None, None, (), (), bits_are="not known: other code made the images")
     if layout is None:
-        sizes = [8.0 * size for _, size, _ in coded]
-        bits = sum(sizes) / len(sizes)
-        interval = group_bootstrap(sizes, [group for _, _, group in coded])
+        bits = sum(sizes.data) / len(sizes)
+        interval = group_bootstrap(sizes, groups)
         return TokensInfo(
             None, None, bits, bits / protocol.pixels_per_image, (), (), bits_are="mean file size measured", bits_interval=interval
         )

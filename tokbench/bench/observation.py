@@ -7,11 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 from jaxtyping import Float32, UInt8
 from torch import Tensor
 
 from tokbench.images import to_float
 from tokbench.layout import TokenLayout
+from tokbench.names import Names
 from tokbench.records.protocol import Pixels
 from tokbench.tokens import Tokens
 
@@ -33,12 +35,18 @@ class Listing:
         return hash((len(self.ids), *self.ids[:1]))
 
     @cached_property
-    def _places(self) -> dict[str, int]:
-        return {name: place for place, name in enumerate(self.ids)}
+    def names(self) -> Names:
+        """The ids in one piece."""
+        return Names.of(self.ids)
+
+    @cached_property
+    def numbers(self) -> np.ndarray:
+        """Number of the group of each image, from 0 in the order of their names; int32 ``[n]``."""
+        return (self.names if self.groups is self.ids else Names.of(self.groups)).ranks
 
     def places(self, ids: Iterable[str]) -> tuple[int, ...]:
         """Where images stand."""
-        return tuple(self._places[name] for name in ids)
+        return tuple(self.names.places[name] for name in ids)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from tokbench.bench.readout import class_of, create, identity_of_metric, is_ours
 from tokbench.bench.states import kept, put_back, taken
 from tokbench.conduct import Misbehaved
 from tokbench.errors import TokbenchError, brief, out_of_memory
+from tokbench.records.image_values import ImageValues
 from tokbench.records.record import CodebookUse, MetricResult
 from tokbench.signals import Ended
 
@@ -37,13 +38,14 @@ class Panel:
         listing: All images of the run.
 
     Attributes:
+        listing: All images of the run.
         failures: One line for every metric whose code failed, or that gave what is no figure.
     """
 
     def __init__(self, classes: Sequence[type[Metric]], subject: Subject, context: MetricContext, listing: Listing) -> None:
         """Create the metrics that apply."""
         self.failures: list[str] = []
-        self._listing = listing
+        self.listing = listing
         self._results: dict[str, MetricResult] = {}
         self._active: list[Metric] = []
         for cls in classes:
@@ -132,7 +134,7 @@ class Panel:
 
     def finish(
         self, measured: Subject, trained_with: Sequence[str]
-    ) -> tuple[dict[str, MetricResult], dict[str, dict[str, float]], tuple[CodebookUse, ...]]:
+    ) -> tuple[dict[str, MetricResult], dict[str, ImageValues], tuple[CodebookUse, ...]]:
         """Read the metrics.
 
         Args:
@@ -142,12 +144,12 @@ class Panel:
         Returns:
             Figures or reasons by key, per-image values by column and image, and how often codes occur.
         """
-        rows: dict[str, dict[str, float]] = {}
+        rows: dict[str, ImageValues] = {}
         books: list[CodebookUse] = []
         for metric in tuple(self._active):
             for name, value in self._merged.pop(metric.name, {"states": {}})["states"].items():
                 setattr(metric, name, value)
-            found = self._attempt(metric, "finish", lambda metric=metric: read_metric(metric, measured, trained_with, self._listing))  # type: ignore[misc]
+            found = self._attempt(metric, "finish", lambda metric=metric: read_metric(metric, measured, trained_with, self.listing))  # type: ignore[misc]
             if found is None:
                 continue
             results, own_rows, own_books = found

@@ -10,14 +10,17 @@ from numbers import Real
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import Figure, Metric
 from tokbench.bench.observation import Listing, Subject
 from tokbench.configs import canonical_json, plain
 from tokbench.records.figure_info import FigureInfo
 from tokbench.records.figures import BY_KEY
+from tokbench.records.image_values import ImageValues
 from tokbench.records.intervals import Interval
-from tokbench.records.left_out import WITHOUT, parts_of
+from tokbench.records.left_out import WITHOUT, cluster_of
 from tokbench.records.record import CodebookUse, MetricResult
 from tokbench.weights.training import UNKNOWN
 
@@ -90,7 +93,7 @@ def _source_digest(cls: type) -> str | None:
 
 def read_metric(
     metric: Metric, measured: Subject, trained_with: Sequence[str], listing: Listing
-) -> tuple[dict[str, MetricResult], dict[str, dict[str, float]], tuple[CodebookUse, ...]]:
+) -> tuple[dict[str, MetricResult], dict[str, ImageValues], tuple[CodebookUse, ...]]:
     """Everything a metric has to say.
 
     Args:
@@ -114,21 +117,29 @@ def read_metric(
         given = sorted(map(str, report)) if isinstance(report, Mapping) else type(report).__name__
         raise ValueError(f"report gives {given}, announced are {', '.join(keys_of(metric))}")
     results = {info.key: _result(info, report[info.key], settings, trained_with) for info in _infos(metric)}
-    rows = {str(column): _numbers(column, values) for column, values in metric.rows().items()}
+    rows = {str(column): _numbers(column, values, listing) for column, values in metric.rows().items()}
     return results, rows | _without(listing, report), tuple(metric.codebooks())
 
 
-def _without(listing: Listing, report: Mapping[str, Figure]) -> dict[str, dict[str, float]]:
+def _without(listing: Listing, report: Mapping[str, Figure]) -> dict[str, ImageValues]:
     """What figures of the whole set are without the part of each image, as columns of rows."""
-    found = {}
+    found: dict[str, ImageValues] = {}
+    of_images: dict[tuple[bool, tuple[str, ...]], np.ndarray] = {}  # which part an image is in, which figures have in common
     for key, figure in report.items():
         if figure.without is not None:
-            known = (
-                parts_of("cluster", listing.groups) if figure.part == "cluster" else dict(zip(listing.groups, listing.groups, strict=True))
-            )
-            of_images = ((image, known[group]) for image, group in zip(listing.ids, listing.groups, strict=True))
-            found[f"{key}{WITHOUT[figure.part]}"] = {image: figure.without[name] for image, name in of_images if name in figure.without}
+            clustered, names = figure.part == "cluster", tuple(figure.without)
+            if (clustered, names) not in of_images:
+                of_images[clustered, names] = _part_of_each(listing, names, clustered=clustered)
+            numbers = np.fromiter(figure.without.values(), np.float64, len(names))
+            found[f"{key}{WITHOUT[figure.part]}"] = ImageValues(listing.names, numbers, of_images[clustered, names])
     return found
+
+
+def _part_of_each(listing: Listing, names: Sequence[str], *, clustered: bool) -> np.ndarray:
+    """Which of some groups, or of some clusters of groups, each image is in, ``[n]``; -1 if it is in none."""
+    places = {name: place for place, name in enumerate(names)}
+    parts = (f"{cluster_of(group):02d}" for group in listing.groups) if clustered else listing.groups
+    return np.fromiter((places.get(part, -1) for part in parts), np.int8 if len(places) < 128 else np.int32, len(listing.ids))
 
 
 def judged(networks: Sequence[str], trained_with: Sequence[str]) -> bool | None:
@@ -161,7 +172,9 @@ def _result(info: FigureInfo, figure: Any, settings: dict[str, Any], trained_wit
     )
 
 
-def _numbers(column: object, values: Any) -> dict[str, float]:
+def _numbers(column: object, values: Any, listing: Listing) -> ImageValues:
+    if isinstance(values, ImageValues):
+        return values
     if not isinstance(values, Mapping) or not all(isinstance(value, Real) for value in values.values()):
         raise TypeError(f"rows gives {type(values).__name__} for {column}, not a number for every image")
-    return {str(image): float(value) for image, value in values.items()}
+    return ImageValues.of({str(image): float(value) for image, value in values.items()}, listing.names)

@@ -37,27 +37,29 @@ class Interval:
         return (low, high) if math.isfinite(low) and math.isfinite(high) else None
 
 
-def group_bootstrap(values: Sequence[float], groups: Sequence[str]) -> Interval | None:
+def group_bootstrap(values: Sequence[float] | np.ndarray, groups: Sequence[str] | np.ndarray) -> Interval | None:
     """Percentile bootstrap of a mean, resampling whole groups.
 
     Args:
         values: One per image.
-        groups: The group of each.
+        groups: The group of each: names, or numbers from 0 on that sort as the names do.
 
     Returns:
         The interval; None with fewer than two groups or with infinite values.
     """
-    names = sorted(set(groups))
-    if len(names) < 2 or not all(map(math.isfinite, values)):
+    numbers = np.asarray(values, dtype=np.float64)
+    if not isinstance(groups, np.ndarray):
+        number = {name: i for i, name in enumerate(sorted(set(groups)))}
+        groups = np.fromiter((number[group] for group in groups), np.int64, len(groups))
+    counts = np.bincount(groups)
+    there = counts > 0
+    sums, counts = np.bincount(groups, weights=numbers)[there], counts[there]
+    if len(counts) < 2 or not np.isfinite(numbers).all():
         return None
-    number = {name: i for i, name in enumerate(names)}
-    index = np.array([number[group] for group in groups])
-    sums = np.bincount(index, weights=np.asarray(values, dtype=np.float64), minlength=len(names))
-    counts = np.bincount(index, minlength=len(names))
-    draw, rows = np.random.Generator(np.random.PCG64(SEED)), max(1, PICKS // len(names))
+    draw, rows = np.random.Generator(np.random.PCG64(SEED)), max(1, PICKS // len(counts))
     means = np.concatenate([_resampled(draw, sums, counts, min(rows, RESAMPLES - done)) for done in range(0, RESAMPLES, rows)])
     low, high = np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high), f"bootstrap of {len(names)} groups, {RESAMPLES} resamples")
+    return Interval(float(low), float(high), f"bootstrap of {len(counts)} groups, {RESAMPLES} resamples")
 
 
 def _resampled(draw: np.random.Generator, sums: np.ndarray, counts: np.ndarray, rows: int) -> np.ndarray:

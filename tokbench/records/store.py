@@ -24,6 +24,9 @@ logger = logging.getLogger(__name__)
 Rows = Mapping[str, Mapping[str, float]]
 """Column to image id to value."""
 
+ROW_GROUP = 65_536
+"""Rows that are put into a file at once, however many there are."""
+
 MOST_ROWS = 20_000_000
 """Images that the rows beside a record may be of, where the record does not say."""
 
@@ -79,13 +82,24 @@ def write_named(text: str, rows: Rows, folder: Path, name: str, *, beside: Calla
 
 
 def _write_rows(rows: Rows, path: Path) -> None:
+    import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    ids = sorted({image for column in rows.values() for image in column})
-    columns = {name: pa.array([column.get(image) for image in ids], pa.float64()) for name, column in sorted(rows.items())}
-    table = {"id": pa.array(ids, pa.string()), **columns}
-    pq.write_table(pa.table(table), path.absolute())  # Arrow takes the name runs:1 for an address, and ~ for a home
+    from tokbench.records.image_values import on_common_ids
+
+    ids, columns = on_common_ids(rows)
+    places = np.arange(len(ids)) if ids.order is None else ids.order
+    places = places[np.any([column.there for column in columns.values()], axis=0)[places]]
+    schema = pa.schema([("id", pa.string()), *((name, pa.float64()) for name in sorted(columns))])
+    with pq.ParquetWriter(path.absolute(), schema) as writer:  # Arrow takes the name runs:1 for an address, and ~ for a home
+        for start in range(0, max(1, len(places)), ROW_GROUP):
+            some = places[start : start + ROW_GROUP]
+            table = {"id": pa.array([ids[place] for place in some.data], pa.string())}
+            for name, column in sorted(columns.items()):
+                numbers, there = column.taken(some)
+                table[name] = pa.array(numbers, pa.float64(), mask=~there)
+            writer.write_table(pa.table(table))
 
 
 def read_rows(record: str | Path, *, images: int | None = None) -> dict[str, dict[str, float]]:

@@ -19,6 +19,7 @@ from tokbench.bench.torchmetric import Metric as TorchMetric
 from tokbench.configs import canonical_json
 from tokbench.names import Names
 from tokbench.records.figure_info import FigureInfo
+from tokbench.records.image_values import ImageValues
 from tokbench.records.intervals import FEWEST_FOLDS, Interval, group_bootstrap
 from tokbench.records.left_out import Part
 from tokbench.records.protocol import Pixels
@@ -104,7 +105,7 @@ class Metric(TorchMetric):
         """Return the numbers alone."""
         return {key: figure.value for key, figure in self.report().items()}
 
-    def rows(self) -> dict[str, dict[str, float]]:
+    def rows(self) -> Mapping[str, Mapping[str, float]]:
         """Per-image values: column to image id to value; empty if the metric has none."""
         return {}
 
@@ -160,8 +161,9 @@ class ByImage(Metric):
 
     def all_rows(self, name: str) -> Tensor:
         """One tensor of all rows of a state, whatever became of its list on the way."""
-        rows = getattr(self, name)
-        return torch.cat([self._empty[name], *(part.cpu() for part in ([rows] if isinstance(rows, Tensor) else rows))])
+        rows, empty = getattr(self, name), self._empty[name]
+        parts = [part.cpu() for part in ([rows] if isinstance(rows, Tensor) else rows)]
+        return parts[0] if len(parts) == 1 and parts[0].dtype == empty.dtype else torch.cat([empty, *parts])
 
     def note(self, observation: Observation) -> None:
         """Keep which images these are."""
@@ -171,11 +173,27 @@ class ByImage(Metric):
     def seen(self) -> Listing:
         """The images seen, in the order of the rows."""
         assert self.listing is not None  # or nothing was seen
-        places = self.all_rows("images").tolist()
-        ids = Names.of(self.listing.ids[place] for place in places)
+        places = self.all_rows("images").numpy()
+        if np.array_equal(places, np.arange(len(self.listing.ids))):
+            return self.listing
+        ids = Names.of(self.listing.ids[place] for place in places.data)
         if self.listing.groups is self.listing.ids:
             return Listing(ids, ids)
-        return Listing(ids, Names.of(self.listing.groups[place] for place in places))
+        return Listing(ids, Names.of(self.listing.groups[place] for place in places.data))
+
+    def in_order(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """The rows of a state and the numbers of their images' groups (``Listing.numbers``), both in the order of the listing."""
+        assert self.listing is not None  # or nothing was seen
+        rows, places = self.all_rows(name).numpy(), self.all_rows("images").numpy()
+        if (places[1:] < places[:-1]).any():
+            order = places.argsort(kind="stable")
+            rows, places = rows[order], places[order]
+        return rows, self.listing.numbers[places]
+
+    def by_image(self, name: str) -> ImageValues:
+        """The numbers of a state as a column of rows."""
+        assert self.listing is not None  # or nothing was seen
+        return ImageValues.at(self.listing.names, self.all_rows("images").numpy(), self.all_rows(name).numpy())
 
     def sync(self, *args: Any, **kwargs: Any) -> None:
         """Gather the states of all processes; one that has no rows of a kind sends none, of their shape."""
@@ -241,26 +259,19 @@ class PerImageMetric(ByImage):
     def report(self) -> dict[str, Figure]:
         """Return the mean and its interval over groups."""
         everything, all_groups = self.in_order("values")
-        kept = [(value, group) for value, group in zip(everything, all_groups, strict=True) if value != self.exact_value]
-        values, groups = [value for value, _ in kept], [group for _, group in kept]
-        exact = len(everything) - len(values)
-        key = self.figures[0].key
-        if exact and not values:
-            return {key: Figure(everything[0], exact=exact)}
+        kept = np.ones(len(everything), bool) if self.exact_value is None else everything != self.exact_value
+        values, groups = everything[kept], all_groups[kept]
+        exact, key = len(everything) - len(values), self.figures[0].key
+        if exact and not len(values):
+            return {key: Figure(float(everything[0]), exact=exact)}
         return {key: Figure(sum_exactly(values) / len(values), group_bootstrap(values, groups), exact=exact)}
 
-    def rows(self) -> dict[str, dict[str, float]]:
+    def rows(self) -> Mapping[str, Mapping[str, float]]:
         """One column, named like the figure."""
-        return {self.figures[0].key: dict(zip(self.seen().ids, self.all_rows("values").tolist(), strict=True))}
-
-    def in_order(self, name: str) -> tuple[list[float], list[str]]:
-        """The values of a state and the groups of their images, both in the order of the listing."""
-        values, groups = self.all_rows(name).tolist(), self.seen().groups
-        order = self.all_rows("images").argsort().tolist()
-        return [values[i] for i in order], [groups[i] for i in order]
+        return {self.figures[0].key: self.by_image("values")}
 
 
-def mean_without(values: Sequence[float], groups: Sequence[str]) -> dict[str, float] | None:
+def mean_without(values: Sequence[float] | np.ndarray, groups: Sequence[str]) -> ImageValues | None:
     """What a mean of values of images is without each group, as ``Figure.without`` has it.
 
     Args:
@@ -270,14 +281,17 @@ def mean_without(values: Sequence[float], groups: Sequence[str]) -> dict[str, fl
     Returns:
         Group to the mean of the others; None with fewer than five groups.
     """
-    names = {name: number for number, name in enumerate(sorted(set(groups)))}
-    if len(names) < FEWEST_FOLDS:
+    named = Names.of(groups)
+    numbers = named.ranks
+    sums, counts = np.bincount(numbers, weights=np.asarray(values, dtype=np.float64)), np.bincount(numbers)
+    if len(counts) < FEWEST_FOLDS:
         return None
-    places = np.array([names[group] for group in groups])
-    sums, counts = np.bincount(places, weights=np.asarray(values, dtype=np.float64)), np.bincount(places)
-    return dict(zip(names, ((sums.sum() - sums) / (len(values) - counts)).tolist(), strict=True))
+    first = np.unique(numbers, return_index=True)[1]
+    return ImageValues(Names.of(named[place] for place in first.data), (sums.sum() - sums) / (len(values) - counts))
 
 
-def sum_exactly(values: list[float]) -> float:
+def sum_exactly(values: Sequence[float] | np.ndarray) -> float:
     """Sum without rounding on the way (infinities allowed)."""
-    return math.fsum(values) if all(map(math.isfinite, values)) else sum(values)
+    numbers = np.asarray(values, dtype=np.float64)
+    one_by_one = numbers.data
+    return math.fsum(one_by_one) if np.isfinite(numbers).all() else sum(one_by_one)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from tokbench.data.face_package import EMBEDDER, PACKAGE_SHA256, load_face_embed
 from tokbench.data.faces import MARGIN
 from tokbench.nn.face_embedding import as_input
 from tokbench.records.figures import figures_of
+from tokbench.records.image_values import ImageValues
 from tokbench.records.intervals import group_bootstrap
 
 MATCH = "face_match"
@@ -71,14 +74,14 @@ class FaceSimilarity(PerImageMetric):
     def report(self) -> dict[str, Figure]:
         """Return both figures and their intervals over groups."""
         distances, groups = self.in_order("values")
-        matches = [float(distance <= THRESHOLD) for distance in distances]
+        matches = (distances <= THRESHOLD).astype(np.float64)
         return {**super().report(), MATCH: Figure(sum_exactly(matches) / len(matches), group_bootstrap(matches, groups))}
 
-    def rows(self) -> dict[str, dict[str, float]]:
+    def rows(self) -> Mapping[str, Mapping[str, float]]:
         """One column a figure."""
-        rows = super().rows()
-        (distances,) = rows.values()
-        return {**rows, MATCH: {name: float(distance <= THRESHOLD) for name, distance in distances.items()}}
+        distances = self.by_image("values")
+        matches = (distances.numbers <= THRESHOLD).astype(np.float64)
+        return {**super().rows(), MATCH: ImageValues(distances.ids, matches, distances.which)}
 
 
 def _centre(images: Tensor) -> Tensor:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable
 from functools import lru_cache
+from heapq import nsmallest
 from typing import Any, ClassVar
 
 import numpy as np
@@ -162,10 +162,11 @@ class FrechetMetric(FeatureMetric):
 @lru_cache(maxsize=4)
 def _chosen(listing: Listing) -> frozenset[str]:
     """Groups whose images are kept: in the order of their digests, as long as ``KEPT`` images hold them."""
-    sizes = Counter(listing.groups)
+    sizes, firsts = np.bincount(listing.numbers), np.unique(listing.numbers, return_index=True)[1]
+    named = ((listing.groups[place], sizes[number]) for number, place in enumerate(firsts.data))
     chosen, images = set(), 0
-    for group in sorted(sizes, key=lambda name: hashlib.sha256(name.encode()).digest()):
-        images += sizes[group]
+    for group, size in nsmallest(KEPT + 1, named, key=lambda one: hashlib.sha256(one[0].encode()).digest()):
+        images += size
         if images > KEPT:
             break
         chosen.add(group)

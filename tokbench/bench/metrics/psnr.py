@@ -6,13 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import Figure, PerImageMetric, mean_without, sum_exactly
 from tokbench.bench.observation import Observation
 from tokbench.bench.psnr import doubles, psnr
+from tokbench.names import Names
 from tokbench.records.figures import figures_of
+from tokbench.records.image_values import ImageValues
 from tokbench.records.intervals import FEWEST_FOLDS, Interval, group_bootstrap
 from tokbench.records.protocol import Protocol, get_protocol
 
@@ -78,24 +81,33 @@ class PSNR(PerImageMetric):
         """Return the figure and its interval over groups, or over batches."""
         if self.rules.psnr_averaging == "images":
             return super().report()
-        decibels, groups = self.in_order("values")
-        errors = [10 ** (-value / 10) for value in decibels]
-        found = self._pooled(errors, groups) if self.rules.psnr_averaging == "all pixels" else self._batched(errors, groups)
+        decibels, numbers = self.in_order("values")
+        errors = np.fromiter((10 ** (-value / 10) for value in decibels.data), np.float64, len(decibels))
+        pooled = self.rules.psnr_averaging == "all pixels"
+        found = self._pooled(errors, numbers) if pooled else self._batched(errors.tolist(), list(self._groups_in_order()))
         return {self.figures[0].key: found}
 
-    def _pooled(self, errors: Sequence[float], groups: Sequence[str]) -> Figure:
+    def _groups_in_order(self) -> Sequence[str]:
+        """The groups of the images seen, in the order of the listing."""
+        seen, places = self.seen(), self.all_rows("images").numpy()
+        return seen.groups if seen is self.listing else Names.of(seen.groups[place] for place in places.argsort().data)
+
+    def _pooled(self, errors: np.ndarray, numbers: np.ndarray) -> Figure:
         """Decibels of the error of all images."""
-        exact, error = errors.count(0.0), sum_exactly(list(errors)) / len(errors)
+        exact, error = int((errors == 0.0).sum()), sum_exactly(errors) / len(errors)
         if not error:
             return Figure(math.inf, exact=exact)
-        peak = 255.0 if self.rules.psnr_range == "255" else max(self.in_order("peaks")[0], default=0.0)
-        ends = group_bootstrap(errors, groups)
+        peak = 255.0 if self.rules.psnr_range == "255" else float(self.all_rows("peaks").max())
+        ends = group_bootstrap(errors, numbers)
         above = _decibels(peak / 255.0) * 2
         interval = None
         if ends is not None and ends.low > 0:
             interval = Interval(above - _decibels(ends.high), above - _decibels(ends.low), ends.method)
-        without = mean_without(errors, groups) or {}
-        return Figure(above - _decibels(error), interval, without={name: above - _decibels(mean) for name, mean in without.items()} or None)
+        without = mean_without(errors, self._groups_in_order())
+        if without is not None:
+            decibels = (above - _decibels(mean) for mean in without.values())
+            without = ImageValues(without.ids, np.fromiter(decibels, np.float64, len(without)))
+        return Figure(above - _decibels(error), interval, without=without)
 
     def _batched(self, errors: Sequence[float], groups: Sequence[str]) -> Figure:
         """Mean of the decibels of batches; those that came back exactly are counted, and left out."""

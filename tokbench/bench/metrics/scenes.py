@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -80,11 +81,10 @@ class SceneAccuracy(PerImageMetric):
             found[key] = Figure(sum_exactly(values) / len(values), group_bootstrap(values, groups))
         return found
 
-    def rows(self) -> dict[str, dict[str, float]]:
+    def rows(self) -> Mapping[str, Mapping[str, float]]:
         """One column a figure."""
-        ids = self.seen().ids
         columns = ((WHOLE, "whole"), (ORIGINAL, "originals"))
-        return {**super().rows(), **{key: dict(zip(ids, self.all_rows(name).tolist(), strict=True)) for key, name in columns}}
+        return {**super().rows(), **{key: self.by_image(name) for key, name in columns}}
 
 
 def _read(image: Tensor) -> Reading:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -97,11 +97,10 @@ class TextAccuracy(PerImageMetric):
             found[key] = Figure(sum_exactly(values) / len(values), group_bootstrap(values, groups))
         return found
 
-    def rows(self) -> dict[str, dict[str, float]]:
+    def rows(self) -> Mapping[str, Mapping[str, float]]:
         """One column a figure."""
-        ids = self.seen().ids
         columns = ((NED, "neds"), (ORIGINAL, "originals"))
-        return {**super().rows(), **{key: dict(zip(ids, self.all_rows(name).tolist(), strict=True)) for key, name in columns}}
+        return {**super().rows(), **{key: self.by_image(name) for key, name in columns}}
 
 
 def normalised_similarity(before: Sequence[str], after: Sequence[str]) -> float:
