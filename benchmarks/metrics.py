@@ -33,6 +33,7 @@ from tokbench.bench.metrics.ssim import SSIM, ssim
 from tokbench.bench.networks import inception
 from tokbench.bench.observation import Listing, Observation
 from tokbench.data.photos import PhotoCrops
+from tokbench.nn.packed import packed
 from tokbench.nn.perceptual import build_lpips
 from tokbench.weights.judges import read_judge
 
@@ -237,6 +238,7 @@ def pass_part(rounds: int) -> str:
         network, peer = inception(path, CPU), peer_inception(path)
         warm = FeatureCache(Path(folder) / "cache", network)
         judge = build_lpips("alex", state)
+        packed(judge.get_submodule("net"))  # as the metric does
 
         def tokbench(cache: FeatureCache | None) -> list[Any]:
             metrics = RFID(network, cache, micro_batch=MICRO_BATCH), LPIPS(judge, digest, micro_batch=MICRO_BATCH), PSNR(), SSIM()

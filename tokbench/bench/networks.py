@@ -16,10 +16,12 @@ import torch.nn.functional as F
 from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
+from tokbench.bench.inception_blocks import lean
 from tokbench.bench.inception_input import InceptionInput, fid_resized
 from tokbench.configs import canonical_json
 from tokbench.errors import TokbenchError
 from tokbench.nn.folding import frozen
+from tokbench.nn.packed import by_few
 from tokbench.put_off import import_part, put_off
 from tokbench.records.protocol import FidResize, FidScaling, Pixels
 from tokbench.weights.assets import get_asset
@@ -28,6 +30,10 @@ from tokbench.weights.checkpoints import load_strictly, read_state, sha256
 EFFLITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 EFFLITE0_SIZE = 128
 COMPUTED = "normalisation folded, {device}"
+COMPUTED_INCEPTION = "normalisation folded, convolved before averaging, {device}"
+
+INCEPTION_IMAGES, EFFLITE0_PIXELS = 4, 2 * 299 * 299
+"""What a processor works on at once in Inception, and in EfficientNet-Lite0; features do not depend on it."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +156,7 @@ class Inception:
             "scaling": given.scaling,
         }
         features = partial(_inception_features, self.trunk, given)
-        computed = COMPUTED.format(device=self.device.type)
+        computed = COMPUTED_INCEPTION.format(device=self.device.type)
         return FeatureNetwork("inception", 2048, settings, features, computed, self.classes, given=given)
 
 
@@ -205,7 +211,7 @@ def read_inception(path: Path, device: torch.device) -> Inception:
     load_strictly(model, state, origin=path.name)  # refuses values that are not finite
     # Its layers lie in the order they run in; the last one makes logits of the features.
     *layers, last = model.children()
-    return Inception(frozen(nn.Sequential(*layers), device), last.weight.detach().cpu(), digest, device)
+    return Inception(frozen(lean(layers), device), last.weight.detach().cpu(), digest, device)
 
 
 def _words(resize: FidResize) -> str:
@@ -220,11 +226,18 @@ def _efflite0_features(model: Any, resize: FidResize | None, images: Tensor) -> 
         x = F.interpolate(images.float(), size=side, mode="bilinear", antialias=True, align_corners=False)
     else:
         x = fid_resized(images.float(), resize)
-    x = ((x - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
-    return model.forward_head(model.forward_features(x), pre_logits=True).float()
+
+    def pooled(part: Tensor) -> Tensor:
+        scaled = ((part - 127.0) / 128.0).contiguous(memory_format=torch.channels_last)
+        found: Tensor = model.forward_head(model.forward_features(scaled), pre_logits=True).float()
+        return found
+
+    return by_few(pooled, x, count=max(1, EFFLITE0_PIXELS // (x.shape[2] * x.shape[3])))
 
 
 @torch.no_grad()
 def _inception_features(trunk: nn.Module, given: InceptionInput, images: Tensor) -> Tensor:
-    found: Tensor = trunk(given(images).contiguous(memory_format=torch.channels_last)).flatten(1).float()
-    return found
+    def pooled(part: Tensor) -> Tensor:
+        return trunk(given(part).contiguous(memory_format=torch.channels_last)).flatten(1).float()
+
+    return by_few(pooled, images, count=INCEPTION_IMAGES)

@@ -53,7 +53,7 @@ class Dists(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> list[Tensor]:
         """The images, in [0, 1], and their five maps."""
-        x, maps, level = (images - self.mean) / self.std, [images], 1
+        x, maps, level = ((images - self.mean) / self.std).contiguous(memory_format=torch.channels_last), [images], 1
         for (part, _), convolution in zip(CONVOLUTIONS["vgg"], self.convolutions, strict=True):
             if part != level:
                 maps.append(x)
@@ -74,7 +74,7 @@ class Dists(nn.Module):
 
 
 def build_dists(vgg: dict[str, Tensor], alpha: Tensor, beta: Tensor) -> Dists:
-    """Build the network around given weights, frozen and in evaluation mode.
+    """Build the network around given weights, frozen, in evaluation mode and laid out channels last.
 
     Args:
         vgg: What ``build_lpips`` takes for VGG16, whose convolutions are the same.
@@ -89,7 +89,7 @@ def build_dists(vgg: dict[str, Tensor], alpha: Tensor, beta: Tensor) -> Dists:
     module = Dists(alpha, beta)
     for convolution, (part, layer) in zip(module.convolutions, CONVOLUTIONS["vgg"], strict=True):
         convolution.load_state_dict({kind: vgg[f"net.slice{part}.{layer}.{kind}"].float() for kind in ("weight", "bias")})
-    return module.eval().requires_grad_(False)
+    return module.to(memory_format=torch.channels_last).eval().requires_grad_(False)
 
 
 @torch.no_grad()
@@ -104,6 +104,8 @@ def dists_rows(module: Dists, a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Distances ``[B]``, float64; exactly 0 of an image and itself.
     """
+    if len(a) > 1 and a.device.type == "cpu":  # its maps are large: no two pairs beside each other
+        return torch.cat([dists_rows(module, *pair) for pair in zip(a.split(1), b.split(1), strict=True)])
     maps_a, maps_b = module(a), module(b)
     rows = []
     for i in range(len(a)):

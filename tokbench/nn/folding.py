@@ -1,4 +1,4 @@
-"""Frozen convolutional networks as they run fastest: normalisation folded into the convolutions before it, channels last."""
+"""Frozen convolutional networks as they run fastest: normalisation folded into the convolutions before it, channels last, packed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import torch
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from tokbench.nn.packed import packed
+
 
 def frozen(model: nn.Module, device: torch.device) -> nn.Module:
-    """Prepare a network for evaluation alone; its outputs stay the same but for rounding.
+    """Prepare a network for evaluation alone, on its device for good; its outputs stay the same but for rounding.
 
     Every ``BatchNorm2d`` must run on the output of the convolution that its parent holds right before it, as networks of ``timm`` and
     ``torchvision`` do.
@@ -20,7 +22,7 @@ def frozen(model: nn.Module, device: torch.device) -> nn.Module:
         device: Where it will run.
     """
     fold_norms(model.eval())
-    return model.to(device).to(memory_format=torch.channels_last).requires_grad_(False)
+    return packed(model.to(device).to(memory_format=torch.channels_last).requires_grad_(False))
 
 
 def fold_norms(model: nn.Module) -> None:

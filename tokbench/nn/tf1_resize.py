@@ -15,8 +15,9 @@ def tf1_bilinear(images: Float32[Tensor, "b c h w"], size: int) -> Float32[Tenso
         size: Side of the results in pixels.
     """
     left, right, share = _taps(images.shape[3], size, images.device)
-    near, far = images.index_select(3, left), images.index_select(3, right)
-    rows = near + (far - near) * share
+    turned = images.transpose(2, 3).contiguous()  # whole rows are copied at once
+    near, far = turned.index_select(2, left), turned.index_select(2, right)
+    rows = (near + (far - near) * share[:, None]).transpose(2, 3).contiguous()
     upper, lower, share = _taps(images.shape[2], size, images.device)
     near, far = rows.index_select(2, upper), rows.index_select(2, lower)
     return near + (far - near) * share[:, None]

@@ -15,6 +15,7 @@ from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.observation import Observation, Subject
 from tokbench.errors import TokbenchError
 from tokbench.nn.dists import Dists, build_dists, dists_rows
+from tokbench.nn.packed import packed
 from tokbench.records.figures import figures_of
 from tokbench.weights.checkpoints import read_state, sha256
 from tokbench.weights.judges import read_judge
@@ -53,7 +54,9 @@ class DISTS(PerImageMetric):
         """
         vgg, digest = read_judge("lpips-vgg")
         learned = read_learned()
-        return cls(build_dists(vgg, learned["alpha"], learned["beta"]).to(context.device), digest, micro_batch=context.micro_batch)
+        module = build_dists(vgg, learned["alpha"], learned["beta"]).to(context.device)
+        packed(module.convolutions)
+        return cls(module, digest, micro_batch=context.micro_batch)
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import PerImageMetric
 from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.observation import Observation, Subject
+from tokbench.nn.packed import packed
 from tokbench.nn.perceptual import LpipsNet, build_lpips, lpips_rows
 from tokbench.records.figures import figures_of
 from tokbench.records.protocol import Protocol, get_protocol
@@ -45,6 +46,7 @@ class LPIPS(PerImageMetric):
         """Build it with the weights of this package or those fetched."""
         state, digest = read_judge(f"lpips-{cls.net}")
         module = build_lpips(cls.net, state).to(context.device)
+        packed(module.get_submodule("net"))
         return cls(module, digest, micro_batch=context.micro_batch, protocol=context.rules)
 
     @property
