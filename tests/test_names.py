@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from tokbench.names import Gathered, Names
+from tokbench.names import Gathered, Names, first_repeated
 
 
 def test_names_are_a_sequence_that_equals_lists_and_tuples() -> None:
@@ -55,6 +55,17 @@ def test_texts_are_ordered_and_ranked_as_python_sorts_them(texts: list[str]) -> 
         ranks = {text: rank for rank, text in enumerate(sorted(set(given)))}
         assert names.ranks.tolist() == [ranks[text] for text in given]
     assert Names.of(sorted(texts)).order is None
+
+
+def test_the_first_text_that_was_there_before_is_found() -> None:
+    assert [first_repeated(texts) for texts in ([], ["a"], ["b", "a"], ["c", "a", "b", "a", "c"], ["a", "a"])] == [
+        None,
+        None,
+        None,
+        "a",
+        "a",
+    ]
+    assert first_repeated(Names.of(["b", "a", "b"])) == "b"
 
 
 def test_a_text_is_found_at_its_place() -> None:

@@ -123,6 +123,16 @@ class Gathered:
         return Names(np.frombuffer(self._text, np.uint8), np.frombuffer(self._ends, np.int64))
 
 
+def first_repeated(texts: Sequence[str]) -> str | None:
+    """The first text that was there before; None where all are different."""
+    if all(one < other for one, other in pairwise(texts)):
+        return None
+    if int(Names.of(texts).ranks.max()) + 1 == len(texts):
+        return None
+    seen = set[str]()
+    return next((one for one in texts if one in seen or seen.add(one)), None)  # type: ignore[func-returns-value]
+
+
 def _are_text(names: Names) -> bool:
     try:
         for one in names:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tarfile
 import time
+import tracemalloc
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -32,6 +34,23 @@ def scans(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     own = module.samples_in
     monkeypatch.setattr(module, "samples_in", lambda path: (found.append(path), own(path))[1])
     return found
+
+
+def test_headers_of_many_members_take_few_bytes_each(tmp_path: Path) -> None:
+    most = []
+    for count in (4000, 12_000):
+        with tarfile.open(tmp_path / f"{count}.tar", "w") as tar:
+            for number in range(count):
+                for ending in (".png", ".cls"):
+                    tar.addfile(tarfile.TarInfo(f"{number:06d}{ending}"))
+        tracemalloc.start()
+        found = module._made(tmp_path / f"{count}.tar")
+        most.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(found.keys) == count
+        assert (found.places[:, 4:] == -1).all()
+        assert (found.places[:, :4] >= 0).all()
+    assert (most[1] - most[0]) / 8000 < 300
 
 
 def shard(make_tar: Packer, path: Path, picture: Callable[[int], bytes], first: int = 0) -> Path:

@@ -17,6 +17,7 @@ from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.image_files import read_regular
 from tokbench.images import MAX_FILE_BYTES, UnreadableImage, load_rgb
+from tokbench.names import first_repeated
 
 IMAGE_EXTENSIONS = (
     *("jpg", "jpeg", "jpe", "jfif", "mpo", "png", "apng", "webp", "bmp", "dib", "tif", "tiff", "gif", "ico"),
@@ -301,11 +302,8 @@ def check_different(ids: Sequence[str], where: str) -> None:
     Raises:
         TokbenchError: If two are.
     """
-    seen = set[str]()
-    for one in ids if len(set(ids)) < len(ids) else ():
-        if one in seen:
-            raise TokbenchError(f"two images of {where} have one id, {one}; rename one of them")
-        seen.add(one)
+    if (one := first_repeated(ids)) is not None:
+        raise TokbenchError(f"two images of {where} have one id, {one}; rename one of them")
 
 
 def read_file(path: Path) -> bytes:

@@ -100,13 +100,13 @@ def _folder() -> Path:
 
 
 def _made(path: Path) -> ShardIndex:
-    samples, lost = samples_in(path)
-    check_different([printable(key) for key in samples], path.name)
-    by_key = {printable(key): place for key, place in samples.items()}
-    keys = sorted(by_key)
-    places = np.array([by_key[key] for key in keys], np.int64).reshape(len(keys), 2 * len(PARTS))
+    samples, places, lost = samples_in(path)
+    keys = Names.of(map(printable, samples))
+    check_different(keys, path.name)
+    if keys.order is not None:
+        places, keys = places[keys.order], Names.of(keys[place] for place in keys.order.data)
     notes, passed_over, empty = (tuple(map(printable, names)) for names in (lost.notes, lost.passed_over, sorted(lost.empty)))
-    return ShardIndex(Names.of(keys), places, passed_over, notes, empty)
+    return ShardIndex(keys, places, passed_over, notes, empty)
 
 
 def _kept_at(path: Path) -> Path | None:

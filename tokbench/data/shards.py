@@ -56,6 +56,7 @@ class ShardSource(StoredImages):
             raise TokbenchError(f"{twice} is there twice among the parts of {name}; give each once")
         self._paths = [path for _, path in named]
         tables: list[np.ndarray] = []
+        numbers: list[np.ndarray] = []
         folders = set[str]()
 
         def gathered() -> Iterator[str]:
@@ -68,7 +69,8 @@ class ShardSource(StoredImages):
                         *(len(index.lost_notes), path.name, index.lost_notes[0]),
                     )
                 folders.update(f"{shard}/{folder}" if folder else shard for folder in index.empty)
-                tables.append(np.insert(index.places, 0, number, axis=1))
+                tables.append(index.places)
+                numbers.append(np.full(len(index.keys), number, np.int32))
                 yield from (f"{shard}/{key}" for key in index.keys)
 
         self.ids: Names = Names.of(gathered())
@@ -76,12 +78,12 @@ class ShardSource(StoredImages):
         if not self.ids:
             raise no_images(str(paths[0]) if len(paths) == 1 else f"the {len(paths)} tar files of {name}", self.passed_over)
         self._empty = frozenset(folders)
-        self._places = np.concatenate(tables)  # numbers, as there may be millions
-        if not _ascending(self.ids):  # the name of a shard begins that of another
-            check_different(self.ids, name)
-            rows = {name: row for row, name in enumerate(self.ids)}
-            self._places = self._places[[rows[name] for name in sorted(rows)]]
-            self.ids = Names.of(sorted(rows))
+        self._shards, self._places = np.concatenate(numbers), tables[0] if len(tables) == 1 else np.concatenate(tables)
+        tables.clear()  # there may be millions
+        check_different(self.ids, name)
+        if (order := self.ids.order) is not None:  # the name of a shard begins that of another
+            self._shards, self._places = self._shards[order], self._places[order]
+            self.ids = Names.of(self.ids[row] for row in order.data)
 
     @property
     def folders(self) -> tuple[str, ...]:
@@ -94,7 +96,7 @@ class ShardSource(StoredImages):
 
     def changed_since(self, index: int, moment: float) -> bool:
         """Whether the file with all of them was touched."""
-        return touched_since(self._paths[self._places[index, 0]], moment)
+        return touched_since(self._paths[self._shards[index]], moment)
 
     @cached_property
     def has_labels(self) -> bool:
@@ -150,7 +152,7 @@ class ShardSource(StoredImages):
     def _read(self, index: int, offset: int, size: int) -> bytes:
         if size > MAX_FILE_BYTES:
             raise too_large(size, MAX_FILE_BYTES)
-        path = self._paths[self._places[index, 0]]
+        path = self._paths[self._shards[index]]
         try:
             with one_large_at_a_time(size), path.open("rb") as file:  # for each read: there may be more shards than descriptors
                 file.seek(offset)
@@ -200,10 +202,6 @@ def shard_names(paths: Sequence[Path]) -> list[str]:
     return [printable(name[: -len(path.suffix)] if path.suffix else name) for name, path in zip(names, paths, strict=True)]
 
 
-def _ascending(names: Names) -> bool:
-    return all(one < other for one, other in pairwise(names))
-
-
 def _column(part: str) -> int:
-    """Where the offset of a part stands in a row of places, before its size; the shard's number comes first."""
-    return 1 + 2 * PARTS.index(part)
+    """Where the offset of a part stands in a row of places, before its size."""
+    return 2 * PARTS.index(part)

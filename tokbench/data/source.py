@@ -11,6 +11,7 @@ from PIL import Image
 
 from tokbench.errors import TokbenchError
 from tokbench.image_size import Size
+from tokbench.names import first_repeated
 
 READ_BEFORE = 3600.0
 """Seconds at most between the reading of an image and the writing of what came of it, as far as changed files are looked for."""
@@ -190,10 +191,8 @@ def check_source(source: ImageSource) -> None:
     ids: Any = source.ids
     if not isinstance(ids, Sequence) or isinstance(ids, str) or len(ids) != len(source):
         raise TokbenchError(f"the ids of {cls.__name__} must be a sequence of one text an image, got a {type(ids).__name__}")
-    seen = set[str]()
     for one in ids:
         if not isinstance(one, str) or one != one.encode("utf-8", "replace").decode():
             raise TokbenchError(f"{name} has an image of the id {one!r}; ids are texts of UTF-8")
-        if one in seen:
-            raise TokbenchError(f"{name} has two images with the id {one}; give every image its own name")
-        seen.add(one)
+    if (one := first_repeated(ids)) is not None:
+        raise TokbenchError(f"{name} has two images with the id {one}; give every image its own name")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tarfile
-from collections import defaultdict
+from array import array
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
+
 from tokbench.data.folder import IMAGE_EXTENSIONS, is_hidden, is_image_name, is_other_image
 from tokbench.errors import TokbenchError
+from tokbench.names import Gathered, Names
 from tokbench.regular import open_regular
 
 COMPRESSED_EXTENSIONS = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz", ".tar.zst", ".tar.lz4")
@@ -76,32 +80,42 @@ class Lost:
     empty: set[str]
 
 
-def samples_in(path: Path) -> tuple[dict[str, tuple[int, ...]], Lost]:
-    """Offset and size of each of ``PARTS`` of every sample, -1 where it has none; and what is in no sample."""
-    members, lost = _members(path)
-    notes: dict[tuple[str, str], str] = {}
-    for member in sorted(members, key=_plainest):
-        stem, kind = _note_of(member)
-        if kind:
-            notes.setdefault((stem, kind), member)
-    groups: dict[str, list[str]] = defaultdict(list)
-    for member in members:
-        if is_image_name(member):
-            folder, slash, file = member.rpartition("/")
-            groups[folder + slash + file.split(".")[0]].append(member)
-    samples, used = {}, set[str]()
-    for key, group in groups.items():
-        images = [member for member in group if member[len(key) + 1 :].lower() in IMAGE_EXTENSIONS]
+def samples_in(path: Path) -> tuple[Names, np.ndarray, Lost]:
+    """Keys of samples; offset and size of each of ``PARTS`` of every one, -1 where it has none, int64 ``[n, 8]``; what is in no sample.
+
+    Members are gone through in the order of their names, where those of one key follow each other: there may be millions.
+    """
+    names, offsets, sizes, lost = _members(path)
+    keys, places = Gathered(), array("q")
+    in_order = range(len(names)) if names.order is None else names.order.data
+    for key, group in groupby(in_order, lambda number: _key_of(names[number])):
+        members = {names[number]: (offsets[number], sizes[number]) for number in sorted(group)}  # of two with one name the later
+        notes: dict[tuple[str, str], str] = {}
+        for member in sorted(members, key=_plainest):
+            stem, kind = _note_of(member)
+            if kind:
+                notes.setdefault((stem, kind), member)
+        pictures = [member for member in members if is_image_name(member)]
+        images = [member for member in pictures if member[len(key) + 1 :].lower() in IMAGE_EXTENSIONS]
         if len(images) > 1:
             raise TokbenchError(f"the sample {key} of {path} has several images: {', '.join(images)}; one is allowed: rename the others")
-        for member in images or group:
+        used = set[str]()
+        for member in images or pictures:
             stems = (key,) if images else (member.rpartition(".")[0], key)
             found = [next((notes[stem, kind] for stem in stems if (stem, kind) in notes), None) for kind in NOTES]
             used |= {note for note in found if note is not None}
-            places = [members[member], *((-1, -1) if note is None else members[note] for note in found)]
-            samples[key if images else member] = tuple(number for place in places for number in place)
-    lost.notes = [member for member in notes.values() if member not in used]
-    return samples, lost
+            keys.add(key if images else member)
+            for part in (member, *found):
+                places.extend((-1, -1) if part is None else members[part])
+        lost.notes += [member for member in notes.values() if member not in used]
+    lost.notes.sort(key=_plainest)
+    return keys.names(), np.frombuffer(places, np.int64).reshape(-1, 2 * len(PARTS)), lost
+
+
+def _key_of(member: str) -> str:
+    """A path up to the first dot of its file name."""
+    folder, slash, file = member.rpartition("/")
+    return folder + slash + file.split(".")[0]
 
 
 def _note_of(member: str) -> tuple[str, str | None]:
@@ -115,9 +129,9 @@ def _plainest(member: str) -> tuple[bool, str]:
     return member.rpartition(".")[2] not in NOTES, member
 
 
-def _members(path: Path) -> tuple[dict[str, tuple[int, int]], Lost]:
-    """Offset and size of the images and notes in a tar; of two with one name the later. And what is passed over."""
-    members: dict[str, tuple[int, int]] = {}
+def _members(path: Path) -> tuple[Names, array[int], array[int], Lost]:
+    """Names, offsets and sizes of the images and notes in a tar, as they come; and what is passed over."""
+    names, offsets, sizes = Gathered(), array("q"), array("q")
     lost, folders, filled = Lost([], [], set()), set[str](), set[str]()
     try:
         file, _ = open_regular(path)
@@ -140,7 +154,9 @@ def _members(path: Path) -> tuple[dict[str, tuple[int, int]], Lost]:
                     elif member.isreg() and (is_image_name(name) or _note_of(name)[1]):
                         if member.issparse():
                             raise TokbenchError(f"{path} holds {name} as a sparse file, which is not read; pack it again without --sparse")
-                        members[name] = (member.offset_data, member.size)
+                        names.add(name)
+                        offsets.append(member.offset_data)
+                        sizes.append(member.size)
                 fault = _fault_after(file, tar.offset)
     except TokbenchError:
         raise
@@ -151,7 +167,7 @@ def _members(path: Path) -> tuple[dict[str, tuple[int, int]], Lost]:
     if fault:
         raise TokbenchError(f"{path} is not a whole tar file ({fault}); copy, download or pack it again")
     lost.empty = {folder for folder in folders - filled if folder}
-    return members, lost
+    return names.names(), offsets, sizes, lost
 
 
 class _Bounded:
