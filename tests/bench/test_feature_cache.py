@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -103,6 +104,29 @@ def test_features_are_written_as_the_run_goes_and_memory_does_not_hold_them(tmp_
     assert again.get(b"0" * 32) is None
 
 
+def test_images_whose_digests_begin_alike_are_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache_module, "SEGMENT", 3)
+    cache = FeatureCache(tmp_path, network())
+    given = [(bytes(8) + hashlib.sha256(bytes([i])).digest()[:24], np.full(4, i, np.float32)) for i in range(9)]
+    for key, value in given:
+        cache.put(key, value)
+    for found in (cache, FeatureCache(tmp_path, network())):
+        for key, value in given:
+            assert np.array_equal(found.get(key), value)
+        assert found.get(bytes(32)) is None
+
+
+def test_where_features_lie_takes_few_bytes_an_image(tmp_path: Path) -> None:
+    cache = FeatureCache(tmp_path, network())
+    tracemalloc.start()
+    for number in range(10):
+        cache._known.add(tmp_path / f"{number}", np.random.default_rng(number).integers(0, 256, (1000, 32), dtype=np.uint8))
+    assert cache._known.find(bytes(32)) == []
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert held < 20 * 10_000
+
+
 def test_a_segment_that_goes_while_it_is_read_is_computed_again(tmp_path: Path) -> None:
     segment = filled(tmp_path)
     cache = FeatureCache(tmp_path, network())
@@ -129,7 +153,7 @@ def aged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         cache.put(key, value)
     paths = []
     for age, key in enumerate((many(30)[0][0], many(30)[10][0], many(30)[20][0])):
-        path = cache._known[key][0]
+        path = cache._known.find(key)[0][0]
         os.utime(path, (1e9 + age, 1e9 + age))
         paths.append(path)
     return paths

@@ -3,7 +3,7 @@
 A segment is named by the digest of its network and of its own bytes. One that does not have the digest it is named by is damaged: it is
 removed, and its features are computed again. Segments of older versions have other names, and are left alone.
 
-Memory holds where features lie, not the features. They are written a thousand at a time, and read where they are wanted.
+Memory holds where features lie, sixteen bytes an image, not the features. They are written a thousand at a time, and read where they are wanted.
 """
 
 from __future__ import annotations
@@ -33,6 +33,9 @@ SEGMENT = 1024
 KEY = 32
 """Bytes of an image's digest."""
 
+START_OF_KEY = 8
+"""How many of them are held in memory; all are read where the features are."""
+
 
 class FeatureCache:
     """Features by image digest, in segments that are written once and never changed.
@@ -51,7 +54,7 @@ class FeatureCache:
         self._place, self._limit = folder, limit()
         self.folder = folder / f"{network.name}-{self._identity[:16]}"
         self.dim = network.dim
-        self._known: dict[bytes, tuple[Path, int]] = {}
+        self._known = _Places()
         self._fresh: dict[bytes, np.ndarray] = {}
         self._used: set[Path] = set()  # segments that this process wrote, or found to be whole
         self._writes = self._limit > 0
@@ -62,18 +65,19 @@ class FeatureCache:
         """Features of an image, or None if they are not known."""
         if key in self._fresh:
             return self._fresh[key]
-        if key not in self._known:
-            return None
-        path, place = self._known[key]
-        if path in self._used or self._is_whole(path):
-            with suppress(OSError, ValueError):  # another process may have removed it
-                file, size = open_regular(path)
-                with file:
-                    file.seek(size - place)
-                    found = file.read(4 * self.dim)
-                if len(found) == 4 * self.dim:
-                    return np.frombuffer(found, dtype=np.float32)
-        self._forget(path)
+        for path, row, rows in self._known.find(key):
+            if path in self._used or self._is_whole(path):
+                with suppress(OSError, ValueError):  # another process may have removed it
+                    file, size = open_regular(path)
+                    with file:
+                        file.seek(size - (rows - row) * KEY)
+                        if file.read(KEY) != key:
+                            continue  # that of an image whose digest begins alike
+                        file.seek(size - rows * KEY - (rows - row) * 4 * self.dim)
+                        found = file.read(4 * self.dim)
+                    if len(found) == 4 * self.dim:
+                        return np.frombuffer(found, dtype=np.float32)
+            self._known.forget(path)
         return None
 
     def put(self, key: bytes, features: np.ndarray) -> None:
@@ -102,19 +106,11 @@ class FeatureCache:
             self._writes = False
             return
         self._used.add(path)
-        self._add(path, keys)
+        self._known.add(path, tensors["keys"])
         self._writes = prune(self._place, self._limit, spared=self._used).left <= self._limit
 
     def _name(self, data: bytes) -> str:
         return hashlib.sha256(self._identity.encode() + hashlib.sha256(data).digest()).hexdigest()[:NAME_LENGTH]
-
-    def _add(self, path: Path, keys: list[bytes]) -> None:
-        """Note where the features of images begin, counted from the end of the file: those of all images, and then their keys."""
-        end = len(keys) * (4 * self.dim + KEY)
-        self._known.update((key, (path, end - 4 * self.dim * row)) for row, key in enumerate(keys))
-
-    def _forget(self, path: Path) -> None:
-        self._known = {key: found for key, found in self._known.items() if found[0] != path}
 
     def _index(self, path: Path) -> None:
         """Read which images a segment is of; whether it is whole shows when it is used."""
@@ -127,7 +123,7 @@ class FeatureCache:
             self._is_whole(path)  # or it is removed
             return
         if keys.dtype == np.uint8 and keys.ndim == 2 and keys.shape[1] == KEY and shape == (len(keys), self.dim):
-            self._add(path, [key.tobytes() for key in keys])
+            self._known.add(path, keys)
         else:
             self._is_whole(path)
 
@@ -148,3 +144,42 @@ class FeatureCache:
             with suppress(OSError):
                 os.utime(path)  # the limit removes first what was not used for longest
         return whole
+
+
+class _Places:
+    """In which row of which segment the features of an image lie, by the first bytes of its digest: there may be millions.
+
+    At the end of a segment are the features of all its images, and then their keys.
+    """
+
+    def __init__(self) -> None:
+        self._segments: list[tuple[Path, int]] = []  # and how many rows each has
+        self._found: tuple[np.ndarray, ...] = np.empty(0, np.uint64), np.empty(0, np.int32), np.empty(0, np.int32)
+        self._fresh: list[tuple[np.ndarray, ...]] = []  # of segments that were added since anything was looked for
+
+    def add(self, path: Path, keys: np.ndarray) -> None:
+        """Note a segment; ``keys`` are the digests of its images, uint8 ``[n, 32]``."""
+        starts = np.ascontiguousarray(keys[:, :START_OF_KEY]).view(np.uint64)[:, 0]
+        self._fresh.append((starts, np.full(len(keys), len(self._segments), np.int32), np.arange(len(keys), dtype=np.int32)))
+        self._segments.append((path, len(keys)))
+
+    def find(self, key: bytes) -> list[tuple[Path, int, int]]:
+        """Segments that may hold an image, the latest first, with its row in each and how many rows that has."""
+        if self._fresh:
+            fresh = [np.concatenate(columns) for columns in zip(*self._fresh, strict=True)]
+            order = fresh[0].argsort(kind="stable")
+            places = np.searchsorted(self._found[0], fresh[0][order], side="right")
+            self._found = tuple(np.insert(old, places, new[order]) for old, new in zip(self._found, fresh, strict=True))
+            self._fresh = []
+        starts, segments, rows = self._found
+        wanted = np.frombuffer(key, np.uint64, 1)[0]
+        first, end = np.searchsorted(starts, wanted, side="left"), np.searchsorted(starts, wanted, side="right")
+        found = zip(segments[first:end].tolist(), rows[first:end].tolist(), strict=True)
+        return [(self._segments[segment][0], row, self._segments[segment][1]) for segment, row in found][::-1]
+
+    def forget(self, path: Path) -> None:
+        """Leave a segment out from now on."""
+        gone = [number for number, (own, _) in enumerate(self._segments) if own == path]
+        kept = ~np.isin(self._found[1], gone)
+        starts, segments, rows = self._found
+        self._found = starts[kept], segments[kept], rows[kept]
