@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from tokbench.bench.chunk_files import is_whole
 from tokbench.bench.chunks import ChunkFacts, ImageRow
@@ -36,7 +36,6 @@ def kept_chunks(journal: Journal, prepared: PreparedRun, numbers: Collection[int
     Raises:
         TokbenchError: If an image is gone or is another one, or cannot be read and ``strict`` is set.
     """
-    places = {name: place for place, name in enumerate(prepared.listing.ids)}
     found, again = set[int](), 0
     for number in journal.numbers():
         try:
@@ -46,6 +45,7 @@ def kept_chunks(journal: Journal, prepared: PreparedRun, numbers: Collection[int
         except TokbenchError as error:
             logger.warning("%s; it is measured again", str(error).partition(";")[0])
             continue
+        places = _places(number, rows, prepared)
         gone = next((row.id for row in rows if row.id not in places), None)
         if gone is not None:
             raise TokbenchError(
@@ -69,6 +69,14 @@ def kept_chunks(journal: Journal, prepared: PreparedRun, numbers: Collection[int
     return found
 
 
+def _places(number: int, rows: tuple[ImageRow, ...], prepared: PreparedRun) -> Mapping[str, int]:
+    """Places of the images of a chunk, by their ids; those of all images where the chunk would hold others now."""
+    span = prepared.spans[number] if number < len(prepared.spans) else range(0)
+    ids = prepared.listing.ids[span.start : span.stop]
+    same = [row.id for row in rows] == list(ids)
+    return dict(zip(ids, span, strict=True)) if same else prepared.listing.names.places
+
+
 def _fits(facts: ChunkFacts, rows: tuple[ImageRow, ...], prepared: PreparedRun) -> bool:
     """Whether a chunk is what measuring it now would give."""
     if facts.number >= len(prepared.spans) or set(facts.metrics) != set(prepared.panel.names):
@@ -86,7 +94,7 @@ def _can_be_read(prepared: PreparedRun, place: int) -> bool:
 
 
 def _check_images(
-    journal: Journal, prepared: PreparedRun, rows: Sequence[ImageRow], touched: Sequence[ImageRow], places: dict[str, int]
+    journal: Journal, prepared: PreparedRun, rows: Sequence[ImageRow], touched: Sequence[ImageRow], places: Mapping[str, int]
 ) -> None:
     broken = next((row for row in rows if row.source is None), None)
     if broken is not None and prepared.options.strict:
