@@ -99,7 +99,7 @@ def find_parts(places: Iterable[Path]) -> list[PartedRun]:
                 by_name.setdefault(journal.index.name, []).append(journal)
     if not by_name:
         raise TokbenchError(f"no parts of runs in {', '.join(map(str, places))}; tokbench run --part K/N makes them")
-    return [_checked(name, journals) for name, journals in sorted(by_name.items())]
+    return [_checked(name, journals, by_name) for name, journals in sorted(by_name.items())]
 
 
 def merge_parts(
@@ -156,7 +156,7 @@ def _source(place: str, protocol: Protocol) -> ImageSource | None:
     return None
 
 
-def _checked(name: str, journals: Sequence[Journal]) -> PartedRun:
+def _checked(name: str, journals: Sequence[Journal], by_name: Mapping[str, Sequence[Journal]]) -> PartedRun:
     first = journals[0]
     for other in journals[1:]:
         if other.index.part.of != first.index.part.of:
@@ -177,11 +177,24 @@ def _checked(name: str, journals: Sequence[Journal]) -> PartedRun:
     of = first.index.part.of or 1
     missing = [str(Part(number, of)) for number in range(1, of + 1) if number not in by_number]
     if missing:
-        raise TokbenchError(f"{name} lacks part {_some(missing)}; run it with --part, then merge again")
+        meant = _instead(first, missing, by_name.values())
+        raise TokbenchError(f"{name} lacks part {_some(missing)}{meant}; run it with --part, then merge again")
     run = PartedRun(tuple(by_number[number] for number in range(1, of + 1)))
     for journal in run.journals:
         _check_chunks(journal, run.count)
     return run
+
+
+def _instead(journal: Journal, missing: Sequence[str], runs: Iterable[Sequence[Journal]]) -> str:
+    """What differs of a part that may have been meant for a missing one: of the same tokenizer, in a run that lacks parts too; or empty."""
+    own = journal.index.facts
+    for journals in runs:
+        parts = {str(other.index.part): other for other in journals}
+        meant = next((parts[part] for part in missing if part in parts), None)
+        if meant is None or len(parts) == meant.index.part.of or meant.index.facts.tokenizer.name != own.tokenizer.name:
+            continue
+        return f"; {meant.folder} is of another run: {differences(meant.index.facts, own)}"
+    return ""
 
 
 def _check_chunks(journal: Journal, count: int) -> None:
