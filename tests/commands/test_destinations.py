@@ -97,6 +97,18 @@ def test_what_cannot_be_written_is_refused_first(command, tokbench_cli, tmp_path
     refused(tokbench_cli, tmp_path, places, [*(FILES | FOLDERS)[command], "new/name.png"], "lies in '.', which cannot be written")
 
 
+@pytest.mark.parametrize("command", [*FILES, *FOLDERS])
+@pytest.mark.parametrize(("number", "advice"), [(errno.ENOSPC, "make room or choose another place"), (errno.EACCES, "; choose another")])
+def test_what_says_no_only_when_it_is_written_is_refused_first(command, number, advice, tokbench_cli, tmp_path, places, monkeypatch):
+    def full(**options):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("tempfile.TemporaryFile", full)
+    expected = f"lies in '.', which cannot be written ({os.strerror(number)})"
+    refused(tokbench_cli, tmp_path, places, [*(FILES | FOLDERS)[command], "new/name.png"], expected)
+    assert advice in tokbench_cli(*(FILES | FOLDERS)[command], "new/name.png")[2]
+
+
 OUT_OF_MEMORY = [
     MemoryError(),
     np._core._exceptions._ArrayMemoryError((1 << 40,), np.dtype(np.float64)),

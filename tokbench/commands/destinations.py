@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+import tempfile
 from pathlib import Path
 
 from tokbench.errors import TokbenchError
+
+TRIAL = 64 * 1024
+"""Bytes that are written to see whether any can be: the smallest record takes as many with its rows."""
 
 
 def check_file(path: Path, option: str) -> None:
@@ -76,4 +81,17 @@ def _check_above(folder: Path, what: str) -> None:
             raise TokbenchError(f"{what} lies in a folder that was deleted; go to another one, or give a whole path")
         if not os.access(place, os.W_OK | os.X_OK):
             raise TokbenchError(f"{what} lies in {str(place)!r}, which cannot be written; choose another place")
+        _try(place, what)
         return
+
+
+def _try(folder: Path, what: str) -> None:
+    """Write a little: some file systems say no only then, and a disk that is full."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(TRIAL))
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise TokbenchError(
+            f"{what} lies in {str(folder)!r}, which cannot be written ({error.strerror}); {'make room or ' if full else ''}choose another place"
+        ) from error
