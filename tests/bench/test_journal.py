@@ -187,6 +187,17 @@ def test_parts_that_do_not_fit_are_refused(run, tokbench_cli, tmp_path):
     assert "was measured by other packages: versions.numpy is 0.1 there" in refused()
 
 
+def test_a_part_of_another_run_in_place_of_a_missing_one_is_named(run, tokbench_cli):
+    assert run("--part", "1/2")[0] == 0
+    assert run("--part", "2/2", "--seed", "1")[0] == 0
+    status, _, err = tokbench_cli("merge", "runs")
+    assert status == 2
+    assert "size=32 lacks part 2/2; runs/pixel-palette-512_" in first_line(err)
+    assert "part-2-of-2.journal is of another run: protocol.seed is 1 there and 0 here; run it with --part, then merge" in first_line(err)
+    assert run("--part", "1/2", "--seed", "1")[0] == 0  # that run has all of its parts now
+    assert "another run" not in first_line(tokbench_cli("merge", "runs")[2])
+
+
 @pytest.mark.parametrize("text", ["0/3", "4/3", "1", "1/0", "a/b", "-1/3", "1/3/5", "1/9999999", ""])
 def test_what_is_no_part_is_refused(text, run):
     status, _, err = run("--part", text)
@@ -658,6 +669,60 @@ def test_tasks_of_srun_that_know_of_no_place_to_meet_are_told_how_to_share(run, 
     status, _, err = run(out="alone")
     assert (status, "of srun" in err) == (0, False)
     assert records(tmp_path / "alone") == reference
+
+
+IN_ONE = """
+import os, torch, tokbench
+class Fine(tokbench.Tokenizer):
+    trained_with, stride = (), 1
+    def layout(self, height, width):
+        return tokbench.TokenLayout.strided(height, width, 1, channels=3)
+    def _encode(self, images, seeds):
+        return tokbench.ContinuousTokens(images.flatten(2).transpose(1, 2).contiguous(), tuple(images.shape[2:]))
+    def _decode(self, tokens, seeds):
+        return tokens.latents.transpose(1, 2).unflatten(2, tokens.grid)
+class Loading(Fine):
+    def __init__(self):
+        super().__init__()
+        if os.environ["RANK"] == "1":
+            raise ValueError("not here")
+class Memory(Fine):
+    def _encode(self, images, seeds):
+        if os.environ["RANK"] == "1":
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        return super()._encode(images, seeds)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "second"),
+    [
+        ("Loading", "in_one:Loading could not be loaded by another process of this run; what it", "in_one:Loading fails in __init__ "),
+        (
+            "Memory",
+            "in_one:Memory could not be measured by process 1",
+            "in_one:Memory ran out of memory in process 1, counted from 0; lower",
+        ),
+    ],
+)
+def test_what_fails_in_one_process_is_named_and_the_others_are_measured(
+    name, first, second, command_in_processes, pictures, monkeypatch, tmp_path
+):
+    (tmp_path / "in_one.py").write_text(IN_ONE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [str(tmp_path), *sys.path])
+    words = ["run", "-t", f"in_one:{name}", "-t", "in_one:Fine", "--data", pictures, "--metrics", "psnr", "--size", "32"]
+
+    def said(rank, text):
+        with (tmp_path / f"said-{rank}").open("a") as file:
+            file.write(text)
+
+    monkeypatch.setattr("tokbench.commands.measuring.say", lambda text: said(os.environ["RANK"], f"{text}\n"))
+    monkeypatch.setattr("tokbench.commands.console.say", lambda text: said(os.environ["RANK"], f"{text}\n"))
+    assert command_in_processes(2, *words) == [1, 1]
+    assert f"tokbench: {first}" in (tmp_path / "said-0").read_text()
+    assert f"tokbench: {second}" in (tmp_path / "said-1").read_text()
+    assert [path.name for path in (tmp_path / "runs").glob("*.json")] == ["in_one-Fine_tokbench-256+data=pictures+size=32.json"]
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from tokbench.bench.together import measure_chunks
 from tokbench.conduct import Misbehaved
 from tokbench.configs import differences
 from tokbench.counting import counted
-from tokbench.errors import TokbenchError
+from tokbench.errors import TokbenchError, out_of_memory
 from tokbench.signals import Ended
 
 logger = logging.getLogger(__name__)
@@ -203,6 +203,11 @@ def _do(works: Sequence[_Work], team: Team, mergings: Sequence[Merging]) -> None
         _check_unchanged(works)
     except Misbehaved as error:
         problem = error
+    except Exception as error:
+        if team.alone or not out_of_memory(error):
+            raise
+        name = works[0].prepared.facts.tokenizer.name  # the others would wait, and it may be that another tokenizer fits
+        problem = Misbehaved(f"{name} ran out of memory in process {team.ranks.rank}, counted from 0; lower --micro-batch or --size")
     failed = team.failed(problem is not None)
     if problem is not None:
         raise problem

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from tokbench.errors import TokbenchError
-from tokbench.launch import joined
+from tokbench.errors import TokbenchError, brief
+from tokbench.launch import ENDED, joined
 from tokbench.ranks import Ranks, ranks_from_environment
 
 
@@ -94,7 +94,5 @@ def _others_alive() -> Iterator[None]:
     try:
         yield
     except (RuntimeError, ValueError) as error:
-        why = next(iter(str(error).splitlines()), "")[:200]
-        raise TokbenchError(
-            f"another process of this run has ended or cannot be reached ({why}); what it said tells why, and --resume goes on"
-        ) from error
+        how = "has ended" if any(words in str(error) for words in ENDED) else f"cannot be reached ({brief(error)})"
+        raise TokbenchError(f"another process of this run {how}; what it said tells why, and --resume goes on") from error

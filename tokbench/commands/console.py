@@ -195,12 +195,15 @@ def loading(weights: str | None, setting: list[str] | None, drop: list[str] | No
     return {"weights": weights, "drop": tuple(drop or ()), "averages": taken, "config": settings(setting)}
 
 
-def of_each(names: Sequence[str], load: Callable[[str], Iterable[Loaded]]) -> tuple[list[Loaded], bool]:
+def of_each(
+    names: Sequence[str], load: Callable[[str], Iterable[Loaded]], *, anywhere: Callable[[bool], bool] = bool
+) -> tuple[list[Loaded], bool]:
     """Load tokenizers; of several, those whose own code fails are named and left out.
 
     Args:
         names: Names of the tokenizers.
         load: Gives what there is to be worked on of one.
+        anywhere: Tells whether one failed in any of the processes that share the work, from whether it failed here.
 
     Returns:
         What was loaded, and whether one was left out.
@@ -212,10 +215,18 @@ def of_each(names: Sequence[str], load: Callable[[str], Iterable[Loaded]]) -> tu
 
     found, failures = list[Loaded](), list[Misbehaved]()
     for name in names:
+        problem, loaded = None, list[Loaded]()
         try:
-            found += load(name)
+            loaded = list(load(name))
         except Misbehaved as error:
-            failures.append(error)
+            problem = error
+        except TokbenchError:
+            anywhere(True)
+            raise
+        if not anywhere(problem is not None):
+            found += loaded
+        else:
+            failures.append(problem or Misbehaved(f"{name} could not be loaded by another process of this run; what it said tells why"))
     for failure in failures[: None if found else -1]:
         say(f"tokbench: {failure}")
     if not found:

@@ -41,6 +41,7 @@ from tokbench.records.protocol import MOST_DRAFT, MOST_PASSES, PRESETS
 if TYPE_CHECKING:
     from tokbench.bench.anchors import Anchor
     from tokbench.bench.merging import Evaluation
+    from tokbench.bench.team import Team
     from tokbench.tokenizers.base import Tokenizer
 
 LONGEST_SEQUENCE = 999_999
@@ -174,7 +175,7 @@ def run(
         benches, done, failed = list[Bench](), list["Evaluation"](), False
         for names in rounds:
             try:  # before the data: mistakes show at once
-                subjects, wrong = _subjects(names, own_place(device), chosen, wanted, places, kept, cut)
+                subjects, wrong = _subjects(names, own_place(device), chosen, wanted, places, kept, cut, team)
             except TokbenchError as error:
                 if len(rounds) == 1:
                     raise
@@ -210,7 +211,7 @@ def _passes(subject: Tokenizer | Anchor, repeats: int) -> int:
 
 
 def _subjects(
-    names: list[str], device: str, chosen: dict[str, Any], wanted: Wanted, places: list[str], lengths: tuple[int, ...], cut: Cut
+    names: list[str], device: str, chosen: dict[str, Any], wanted: Wanted, places: list[str], lengths: tuple[int, ...], cut: Cut, team: Team
 ) -> tuple[list[Tokenizer | Anchor], bool]:
     """Load what is to be measured, once for every length; those whose own code fails are named and left out, and so the second value."""
     from tokbench.conduct import layout_of
@@ -230,7 +231,7 @@ def _subjects(
                 layout_of(one, *shape)
         return found
 
-    return of_each(names, load)
+    return of_each(names, load, anywhere=lambda here: bool(team.failed(here)))
 
 
 def _subject(name: str, device: str, chosen: dict[str, Any]) -> Any:
