@@ -16,6 +16,7 @@ import io
 import os
 import shutil
 import stat
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,9 @@ LONGEST_NAME = 255
 DRAFT = ".draft"
 """Ending of the hidden folder that several files lie in until they are whole."""
 
+TRIAL = 64 * 1024
+"""Bytes that are written to see whether any can be: a small record takes as many with its rows."""
+
 _PARTIAL = ".partial"
 _ADVICE = {
     errno.ENOSPC: "make room or choose another place",
@@ -46,6 +50,16 @@ _ADVICE = {
 
 class Busy(TokbenchError):
     """Another process is writing the same file."""
+
+
+def try_writing(folder: Path) -> None:
+    """Write a little into a folder, which is gone at once.
+
+    Raises:
+        OSError: If that cannot be.
+    """
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(bytes(TRIAL))
 
 
 @contextmanager

@@ -5,13 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import stat
-import tempfile
 from pathlib import Path
 
 from tokbench.errors import TokbenchError
-
-TRIAL = 64 * 1024
-"""Bytes that are written to see whether any can be: the smallest record takes as many with its rows."""
+from tokbench.files import try_writing
 
 
 def check_file(path: Path, option: str) -> None:
@@ -88,8 +85,7 @@ def _check_above(folder: Path, what: str) -> None:
 def _try(folder: Path, what: str) -> None:
     """Write a little: some file systems say no only then, and a disk that is full."""
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(TRIAL))
+        try_writing(folder)
     except OSError as error:
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise TokbenchError(

@@ -189,7 +189,7 @@ def run(
                     batch_size, workers, strict=strict, feature_weights=feature_weights, save_images=save_images, reference=there
                 )
                 benches = open_benches(Setup(wanted, metrics, options, out_dir, asked, resume, team, auto, several), places)
-            passes = [(subject, range(_passes(subject, repeats))) for subject in subjects]
+            passes = [(subject, range(_passes(subject, repeats, aloud=team.first))) for subject in subjects]
             every = ((bench, subject, noise) for subject, noises in passes for bench in benches for noise in noises)
             done += [
                 evaluation for bench, subject, noise in every for evaluation in bench.measure(subject, noise, beside=size_of(subjects))
@@ -202,10 +202,10 @@ def run(
         raise typer.Exit(1)
 
 
-def _passes(subject: Tokenizer | Anchor, repeats: int) -> int:
-    """How often something is measured: once, if it draws no noise."""
+def _passes(subject: Tokenizer | Anchor, repeats: int, *, aloud: bool) -> int:
+    """How often something is measured: once, if it draws no noise; that is said ``aloud``, by one process."""
     if repeats > 1 and not (getattr(subject, "encode_is_stochastic", False) or getattr(subject, "decode_is_stochastic", False)):
-        say(f"{subject.name} draws no noise: every pass gives the same figures, so it is measured once")
+        (say if aloud else unsaid)(f"{subject.name} draws no noise: every pass gives the same figures, so it is measured once")
         return 1
     return repeats
 
