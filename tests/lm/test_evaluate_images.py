@@ -33,6 +33,7 @@ from tokbench.records.protocol import get_protocol
 from tokbench.records.store import read_rows
 from tokbench.report.lm import lm_tables
 from tokbench.tokenizers.base import Tokenizer
+from tokbench.weights.training import DIGITS, TrainingSet
 
 transformers = pytest.importorskip("transformers")
 
@@ -111,6 +112,20 @@ def test_a_record_of_ones_own_images_says_what_they_were(evaluated: Evaluated, t
     assert path.name == "tiny_pets-given_N=6_seed=0.json"
     assert find_lm_records([tmp_path]) == [(path, record)]
     assert read_rows(path) == rows
+
+
+def test_a_record_says_whether_the_tokenizer_was_trained_on_these_images(
+    place: Path, artist: ImageModel, evaluated: Evaluated, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = ImageEvaluationOptions(str(place / "pets"), labels="folder", prompts=2, tasks=("describe",))
+    for used, expected in (((), False), (("data:pets",), True), (("unknown",), None)):
+        monkeypatch.setattr(artist.tokenizer, "trained_with", used)
+        assert evaluate_images(artist, Path("tiny"), options).record.trained_on is expected
+    real = open_real(str(place / "pets"), artist.model, labels="folder")
+    seen = TrainingSet("elsewhere", 1, "0" * 64, (hold_out(real, 2, seed=0).digests[-1].hex()[:DIGITS],))
+    monkeypatch.setattr(artist.tokenizer, "trained_with", ("data:elsewhere",))
+    monkeypatch.setattr(artist.tokenizer, "training_sets", (seen,))
+    assert evaluate_images(artist, Path("tiny"), options).record.trained_on is True
 
 
 def test_records_of_scenes_are_what_they_were(evaluated: Evaluated) -> None:

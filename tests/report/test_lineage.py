@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +11,14 @@ from pathlib import Path
 import pytest
 
 from tokbench.errors import TokbenchError
-from tokbench.records.lm_record import LanguageModelRecord
+from tokbench.records.lm_record import LanguageModelRecord, lm_record_from_dict
 from tokbench.records.lm_store import write_lm_record
+from tokbench.report.evaluated import model_groups
 from tokbench.report.lineage import in_order, predecessors
-from tokbench.report.lm import lm_tables
+from tokbench.report.lm import OF_ORIGINALS, lm_tables
+from tokbench.report.page.models import Evaluated, models_body
+from tokbench.report.plots.dots import stage_plots
+from tokbench.report.render import render
 
 ROOT = Path(__file__).parents[2]
 
@@ -50,6 +56,30 @@ def test_tables_have_stages_in_order_and_compare_each_with_what_it_began_from(ma
     tables = lm_tables([record for record, _ in made], [rows for _, rows in made])
     assert [name for name, _ in tables[0].rows] == ["b-first", "c-branch", "a-last"]
     assert [name for name, _ in tables[-1].rows] == ["c-branch less b-first", "a-last less c-branch"]
+
+
+def test_figures_of_images_that_the_tokenizer_was_trained_on_are_marked(make_model: Callable) -> None:
+    (first, rows), (second, others) = (make_model(name, stages=count) for name, count in (("first", 1), ("second", 2)))
+    second = replace(second, trained_on=True)
+    assert lm_record_from_dict(json.loads(second.to_json()), origin="it").trained_on is True
+    assert "trained_on" not in json.loads(first.to_json())
+    note = "§ measured on images that the tokenizer was trained on: second"
+    *tables, differences = lm_tables([first, second], [rows, others])
+    for table in tables:
+        marked = {
+            column.key: cell.mark for column, cell in zip(table.columns, dict(table.rows)["second"], strict=True) if cell.value is not None
+        }
+        assert marked == {key: "" if key in OF_ORIGINALS else "§" for key in marked}
+        assert {cell.mark for cell in dict(table.rows)["first"]} == {""}
+        assert note in table.notes
+    assert {cell.mark for _, cells in differences.rows for cell in cells if cell.value is not None} == {"§"}
+    assert note in differences.notes
+    assert "§" not in render(lm_tables([first], [rows]), "md")
+    page = models_body([Evaluated("second.json", second, others), Evaluated("first.json", first, rows)], 0)
+    assert re.search(r"\d§", page)
+    assert note in page
+    group = model_groups([second])[0]
+    assert {row.name for plot in stage_plots([second], group) for row in plot.rows} == {"second§"}
 
 
 def test_the_document_has_the_models_of_a_folder_and_nothing_without_it(script: Callable, make_model: Callable, tmp_path: Path) -> None:

@@ -67,6 +67,16 @@ def test_the_figure_that_told_comes_first_with_what_it_told(make_record: Callabl
     assert 'href="#told"' not in text
 
 
+def test_figures_of_images_that_a_tokenizer_was_trained_on_are_marked(make_probe: Callable) -> None:
+    probes = [replace(make_probe("family/a", 2000.0), trained_on=True), make_probe("family/b", 1500.0)]
+    found = leading(told("probe_bits"), probes)
+    page = html.unescape(block(render_page([], [], extra=[probe_section(probes)], leading=found)))
+    assert '<span class="number">2000§</span>' in page
+    assert '<span class="number">1500</span>' in page
+    assert "<li>§ measured on images that the tokenizer was trained on</li>" in page
+    assert not [text for text in leading(told("probe_bits"), probes[1:]).caveats if "§" in text]
+
+
 def test_more_found_than_by_chance_is_not_called_chance(make_probe: Callable) -> None:
     found = leading(told("probe_bits", tried=19), [make_probe()])
     assert "so what is found here may be chance" not in " ".join(found.caveats)

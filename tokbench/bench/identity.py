@@ -6,6 +6,7 @@ import hashlib
 import inspect
 import sys
 import sysconfig
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import packages_distributions, version
 from pathlib import Path
@@ -16,6 +17,8 @@ from torch import nn
 
 from tokbench.conduct import blamed, name_of
 from tokbench.configs import flat, plain
+from tokbench.data.open import PHOTO_SPECS
+from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.quantizers.base import Quantizer
 from tokbench.shapes import shapes_only
@@ -112,6 +115,20 @@ def config_of(tokenizer: Tokenizer) -> dict[str, Any]:
 def training_of_tokenizer(tokenizer: Tokenizer) -> Training:
     """What is known of a tokenizer's training."""
     return Training(tuple(map(str, tokenizer.trained_with)), tuple(tokenizer.training_sets))
+
+
+def trained_on(training: Training, source: ImageSource, digests: Iterable[bytes]) -> bool | None:
+    """Whether a tokenizer was trained on images that are looked at.
+
+    Args:
+        training: What is known of its training.
+        source: Where the images are from.
+        digests: SHA-256 of what each of them was made from.
+
+    Returns:
+        Yes, no, or None if that is not known.
+    """
+    return training.includes(source.name, digests, by_name=source.name in PHOTO_SPECS)
 
 
 def number_formats(tokenizer: Tokenizer) -> str:

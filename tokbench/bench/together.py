@@ -16,11 +16,11 @@ import torch
 from tokbench.bench.chunks import Chunk, ChunkFacts
 from tokbench.bench.compiling import many_graphs
 from tokbench.bench.encode import reproducible
+from tokbench.bench.identity import trained_on
 from tokbench.bench.loader import Batch, Loaded, LoadReport, as_batch, in_background, micro_batches, read_in_background
 from tokbench.bench.queues import Sent
 from tokbench.bench.regroup import regrouped
 from tokbench.bench.seen import observed
-from tokbench.data.open import PHOTO_SPECS
 from tokbench.records.protocol import Protocol
 from tokbench.records.record import SkippedImage
 
@@ -114,7 +114,7 @@ def measure_chunk(
             done += len(restored.ids)
             first.options.progress(done, total)
     cost = first.under_test.cost()
-    trained_on = first.under_test.training.includes(first.source.name, report.raw.values(), by_name=first.source.name in PHOTO_SPECS)
+    among = trained_on(first.under_test.training, first.source, report.raw.values())
     common = time.perf_counter() - started - sum(own)
     found: list[Chunk | None] = []
     for place, run in enumerate(runs):
@@ -131,7 +131,7 @@ def measure_chunk(
             total_seconds=common + own[place],
             device=str(first.under_test.device),
             threads=torch.get_num_threads(),
-            trained_on=trained_on,
+            trained_on=among,
             failures=failures,
         )
         found.append(Chunk(facts, run.rows_of(number, report, cost.coded, saved[place]), states))

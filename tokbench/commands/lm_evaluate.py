@@ -129,6 +129,8 @@ def evaluate(
         done = evaluate_images(artist, folder, images)
     path = write_lm_record(done.record, done.rows, out_dir, pictures=lambda place: write_examples(done.examples, place))
     say(f"wrote {path} and pictures {path.with_suffix('')}")
+    if done.record.trained_on:
+        say(f"{done.record.tokenizer.name} was trained on images that are asked for here; figures are marked")
     if as_json:
         print(json.dumps(json.loads(done.record.to_json()), indent=2, allow_nan=False))
     else:

@@ -150,6 +150,9 @@ def probe(
 
             path = write_probe_record(result.record, result.rows, out_dir, model=save)
             say(f"wrote {path} and the model {path.with_suffix('')}")
+            if result.record.trained_on:
+                name, images = result.record.tokenizer.name, result.record.held_out.name
+                say(f"{name} was trained on images of {images}, which the probe is measured on; its figures are marked")
             records.append(result.record)
     if as_json and speaking:
         print(json.dumps([json.loads(record.to_json()) for record in records], indent=2, allow_nan=False))

@@ -6,6 +6,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
+from tokbench.bench.identity import training_of_tokenizer
 from tokbench.bench.networks import efficientnet_lite0
 from tokbench.data.scenes.drawing import SCENE_SIZES
 from tokbench.data.scenes.random_scenes import scene_of
@@ -151,7 +152,8 @@ def evaluate(artist: ImageModel, name: str, options: EvaluationOptions | None = 
         training_scenes=options.training_scenes,
         precision=artist.precision,
     )
-    record = record_of(artist, name, protocol, figures, seconds=seconds, started=started)
+    among = training_of_tokenizer(artist.tokenizer).includes(f"scenes/{options.split}", (), by_name=False)  # by name: they are drawn anew
+    record = record_of(artist, name, protocol, figures, seconds=seconds, started=started, trained_on=among)
     return Evaluated(record, rows, images, edits, tuple(examples))
 
 

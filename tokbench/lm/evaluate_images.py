@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tokbench.bench.identity import trained_on, training_of_tokenizer
 from tokbench.bench.networks import efficientnet_lite0
 from tokbench.data.open import PHOTO_SPECS
 from tokbench.errors import TokbenchError, unknown_name
@@ -167,7 +168,8 @@ def evaluate_images(artist: ImageModel, folder: Path, options: ImageEvaluationOp
         reward=options.reward,
     )
     name = folder.resolve().name
-    record = record_of(artist, name, protocol, figures, seconds=seconds, started=started)
+    among = trained_on(training_of_tokenizer(artist.tokenizer), real.source, held.digests)
+    record = record_of(artist, name, protocol, figures, seconds=seconds, started=started, trained_on=among)
     examples = real_examples(held, drawn=images, completed=completed, texts=texts)
     return Evaluated(record, rows, images, None, tuple(examples))
 

@@ -89,6 +89,7 @@ def record_of(
     *,
     seconds: float | None,
     started: float,
+    trained_on: bool | None = None,
 ) -> LanguageModelRecord:
     """Write down an evaluation.
 
@@ -99,6 +100,7 @@ def record_of(
         figures: What was measured.
         seconds: Seconds of a drawn image, if any were drawn.
         started: When it began, by ``time.perf_counter``.
+        trained_on: Whether the tokenizer was trained on the images; None is not known.
     """
     model = artist.model
     layout = artist.tokenizer.layout(*model.image_size)
@@ -119,6 +121,7 @@ def record_of(
         timing=EvaluationTiming(str(model.device), torch.get_num_threads(), seconds, round(time.perf_counter() - started, 3)),
         environment=replace(here, packages=here.packages | {key: value for key, value in found.items() if value is not None}),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        trained_on=trained_on,
     )
 
 

@@ -29,6 +29,7 @@ class HeldOut:
         images: Their pixels.
         reference: As many others.
         sha256: Digest of ids, words and pixels.
+        digests: SHA-256 of what each image of both sets was made from.
     """
 
     ids: tuple[str, ...]
@@ -37,6 +38,7 @@ class HeldOut:
     images: Pixels
     reference: Pixels
     sha256: str
+    digests: tuple[bytes, ...]
 
 
 def hold_out(real: RealImages, prompts: int | None, *, seed: int) -> HeldOut:
@@ -76,6 +78,7 @@ def hold_out(real: RealImages, prompts: int | None, *, seed: int) -> HeldOut:
         images,
         reference,
         digest.hexdigest(),
+        tuple(source.raw_digest(index) for index in [*first, *second[:count]]),
     )
 
 

@@ -121,6 +121,8 @@ class LanguageModelRecord:
         timing: How long it took.
         environment: Versions.
         created: When.
+        trained_on: Whether the tokenizer was trained on images that are asked for or compared with, as in a record of a run; None,
+            which is not written, is not known.
         kind: Kind of the record.
         schema: Schema of the record.
     """
@@ -133,6 +135,7 @@ class LanguageModelRecord:
     timing: EvaluationTiming
     environment: Environment
     created: str
+    trained_on: bool | None = field(default=None, metadata=UNLESS_DEFAULT)
     kind: str = KIND
     schema: int = SCHEMA
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
-from tokbench.configs import plain
+from tokbench.configs import UNLESS_DEFAULT, plain
 from tokbench.errors import TokbenchError
 from tokbench.records.probe_protocol import ProbeProtocol
 from tokbench.records.protocol import Protocol
@@ -111,6 +111,8 @@ class ProbeRecord:
         environment: Versions.
         created: When.
         train_by_position: Such bits of images that were trained on, as many as are held out; empty in earlier records.
+        trained_on: Whether the tokenizer was trained on images that are held out here, as in a record of a run; None, which is not
+            written, is not known.
         kind: Kind of the record.
         schema: Schema of the record.
     """
@@ -132,6 +134,7 @@ class ProbeRecord:
     environment: Environment
     created: str
     train_by_position: tuple[float, ...] = ()
+    trained_on: bool | None = field(default=None, metadata=UNLESS_DEFAULT)
     kind: str = KIND
     schema: int = SCHEMA
 

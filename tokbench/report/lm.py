@@ -14,6 +14,7 @@ from tokbench.records.store import Rows
 from tokbench.report.evaluated import row_names, sampling_words
 from tokbench.report.lineage import in_order, predecessors
 from tokbench.report.table import Cell, Column, Table
+from tokbench.report.training import trained_mark, trained_notes
 
 DRAWING = (
     Column("parts right %", "prompt_attributes", 1, 100.0, "↑"),
@@ -114,6 +115,19 @@ OF_IMAGES = (
 """The same of images that are not scenes."""
 
 
+OF_ORIGINALS = frozenset(
+    {
+        "chance_attributes",
+        "original_all_right",
+        "unedited_edit_change",
+        "original_reward",
+        "kd_efflite0_floor",
+        "fd_efflite0_floor",
+        "nearest_training_floor",
+    }
+)
+"""Figures of images that no tokenizer has touched, whatever it was trained on."""
+
 PAIRED = (
     Column("parts right %", "prompt_attributes", 1, 100.0, "↑"),
     Column("all right %", "prompt_all_right", 1, 100.0, "↑"),
@@ -150,7 +164,8 @@ def lm_tables(records: Sequence[LanguageModelRecord], rows: Sequence[Rows] = ())
             if not shown:
                 continue
             lines = [(name, tuple(_cell(record, column) for column in shown)) for name, record in zip(names, members, strict=True)]
-            notes = (note, *_reasons(shown, members), *(_about(name, record) for name, record in zip(names, members, strict=True)))
+            marked = trained_notes(names, [record.trained_on for record in members])
+            notes = (note, *marked, *_reasons(shown, members), *(_about(name, record) for name, record in zip(names, members, strict=True)))
             tables.append(Table(f"{title}: {label.replace('_', ', ')}", shown, tuple(lines), notes, lead="model"))
         if rows and len(members) > 1 and measured(PAIRED, members):
             tables.append(difference_table(label, names, members, [rows[place] for place in places]))
@@ -184,16 +199,26 @@ def difference_table(label: str, names: Sequence[str], records: Sequence[Languag
         rows: Values by prompt of each.
     """
     columns = measured(PAIRED, records)
+    pairs = [(place, other) for place, other in enumerate(predecessors(records)) if other is not None]
+    among = [bool(record.trained_on) for record in records]
     lines = [
-        (f"{names[place]} less {names[other]}", tuple(_difference(rows[place], rows[other], column) for column in columns))
-        for place, other in enumerate(predecessors(records))
-        if other is not None
+        (
+            f"{names[place]} less {names[other]}",
+            tuple(_difference(rows[place], rows[other], column, trained_mark(among[place] or among[other])) for column in columns),
+        )
+        for place, other in pairs
     ]
     note = "means of differences over the prompts that both were asked, with 95 % intervals over prompts; without 0 in it, beyond chance"
-    return Table(f"differences, paired over prompts: {label.replace('_', ', ')}", tuple(columns), tuple(lines), (note,), lead="models")
+    return Table(
+        f"differences, paired over prompts: {label.replace('_', ', ')}",
+        tuple(columns),
+        tuple(lines),
+        (note, *trained_notes(names, among)),
+        lead="models",
+    )
 
 
-def _difference(own: Rows, there: Rows, column: Column) -> Cell:
+def _difference(own: Rows, there: Rows, column: Column, mark: str) -> Cell:
     one, other = own.get(column.key, {}), there.get(column.key, {})
     prompts = sorted(one.keys() & other.keys())
     if not prompts:
@@ -201,7 +226,7 @@ def _difference(own: Rows, there: Rows, column: Column) -> Cell:
     values = [one[prompt] - other[prompt] for prompt in prompts]
     groups = own.get(GROUP, {})
     apart = [str(groups.get(prompt, prompt)) for prompt in prompts]
-    return _written(math.fsum(values) / len(values), group_bootstrap(values, apart), column)
+    return _written(math.fsum(values) / len(values), group_bootstrap(values, apart), column, mark)
 
 
 def _about(name: str, record: LanguageModelRecord) -> str:
@@ -215,10 +240,10 @@ def _cell(record: LanguageModelRecord, column: Column) -> Cell:
     figure = record.figures.get(column.key)
     if figure is None or figure.value is None:
         return Cell("-")
-    return _written(figure.value, figure.interval, column)
+    return _written(figure.value, figure.interval, column, trained_mark(record.trained_on) * (column.key not in OF_ORIGINALS))
 
 
-def _written(value: float, interval: Interval | None, column: Column) -> Cell:
+def _written(value: float, interval: Interval | None, column: Column, mark: str) -> Cell:
     ends = None if interval is None else interval.ends()
     shown = None if ends is None else (column.write(ends[0]), column.write(ends[1]))
-    return Cell(column.write(value), value, ends=shown, interval=ends)
+    return Cell(column.write(value), value, ends=shown, interval=ends, mark=mark)

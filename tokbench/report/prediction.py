@@ -12,7 +12,7 @@ from tokbench.records.prediction_figures import PREDICTION_FIGURES
 from tokbench.records.prediction_record import PredictionRecord, SensitivityPoint
 from tokbench.report.sections import told_apart
 from tokbench.report.table import Cell, Column, Table, column_of
-from tokbench.report.training import JUDGE_NOTE, TRAINED_MARK, TRAINED_NOTE, UNKNOWN_NOTE, judge_mark
+from tokbench.report.training import JUDGE_NOTE, UNKNOWN_NOTE, judge_mark, trained_mark, trained_notes
 from tokbench.report.words import counted
 
 STAND_INS = {"interpolation_kd": "interpolation_fd", "sensitivity_kd": "sensitivity_fd"}
@@ -129,7 +129,7 @@ def _cell(record: PredictionRecord, column: Column, intervals: bool) -> Cell:
 
 def _marked(record: PredictionRecord, cell: Cell, judged: bool | None = False) -> Cell:
     """A figure with the marks of its tokenizer's training."""
-    return cell if cell.value is None else replace(cell, mark=judge_mark(judged) + TRAINED_MARK * bool(record.trained_on))
+    return cell if cell.value is None else replace(cell, mark=judge_mark(judged) + trained_mark(record.trained_on))
 
 
 def _trained(names: Sequence[str], records: Sequence[PredictionRecord], keys: Sequence[str] = ()) -> list[str]:
@@ -141,9 +141,8 @@ def _trained(names: Sequence[str], records: Sequence[PredictionRecord], keys: Se
         keys: Keys of the figures that are shown.
     """
     judged = [record.figures[key].judged_by_training_network for record in records for key in keys if _measured(record, key)]
-    trained = [name for name, record in zip(names, records, strict=True) if record.trained_on]
     notes = [JUDGE_NOTE] * any(judged) + [UNKNOWN_NOTE] * (None in judged)
-    return notes + [f"{TRAINED_NOTE}: {', '.join(trained)}"] * bool(trained)
+    return notes + trained_notes(names, [record.trained_on for record in records])
 
 
 def _ranged(column: Column, value: float, interval: Interval | None) -> Cell:

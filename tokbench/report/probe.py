@@ -11,6 +11,7 @@ from tokbench.records.probe_record import ProbeRecord
 from tokbench.report.sections import told_apart
 from tokbench.report.subjects import names_of
 from tokbench.report.table import EXACT, Cell, Column, Table, column_of
+from tokbench.report.training import trained_mark, trained_notes
 from tokbench.report.words import counted
 
 BITS = (
@@ -99,6 +100,7 @@ def _bits(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
             f"the original pixels without loss: PNG {png.value:.0f} bits per image ({png.value / area:.2f} per pixel), "
             f"WebP {webp.value:.0f} ({webp.value / area:.2f})"
         )
+    notes += _trained_on(names, records)
     tokens = Column("tokens", "tokens_per_image")
     rows = []
     for name, record in zip(names, records, strict=True):
@@ -113,13 +115,18 @@ def _codes(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
     for name, record in zip(names, records, strict=True):
         coding = record.coding
         share = coding.coded_bits_per_image / coding.reported_bits_per_image
-        cells = (_cell(record, ENTROPY), *(_cell(record, column) for column in OTHER_CODES), Cell(f"{share * CODER.scale:.2f}", share))
+        cells = (
+            _cell(record, ENTROPY),
+            *(_cell(record, column) for column in OTHER_CODES),
+            _marked(record, f"{share * CODER.scale:.2f}", share),
+        )
         rows.append((name, cells))
         state = "read back without a difference" if coding.decoded else "NOT read back alike"
         notes.append(f"{name}: {counted(coding.images, 'image')} written by an arithmetic coder under the probe and {state}")
     notes.append(
         "own entropy: of the held-out codes by their own frequencies; coder/probe: size of the files over the bits reported for them"
     )
+    notes += _trained_on(names, records)
     return Table("bits per image by other codes of the same tokens", (ENTROPY, *OTHER_CODES, CODER), tuple(rows), tuple(notes))
 
 
@@ -129,14 +136,15 @@ def _parts(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
     for name, record in zip(names, records, strict=True):
         count = len(record.by_position)
         ends = [count * i // 4 for i in range(5)]
-        rows.append((name, tuple(_mean(record.by_position[start:stop]) for start, stop in pairwise(ends))))
+        rows.append((name, tuple(_mean(record, record.by_position[start:stop]) for start, stop in pairwise(ends))))
         if len(record.train_by_position) == count:
             gap = [held_out - trained for held_out, trained in zip(record.by_position, record.train_by_position, strict=True)]
-            rows.append((f"{name}, {GAP}", tuple(_mean(gap[start:stop]) for start, stop in pairwise(ends))))
+            rows.append((f"{name}, {GAP}", tuple(_mean(record, gap[start:stop]) for start, stop in pairwise(ends))))
     columns = tuple(Column(quarter, f"quarter_{i}", 3) for i, quarter in enumerate(QUARTERS, start=1))
     notes = ["on a 2D grid from top to bottom; on a 1D grid in the order of the sequence"]
     if any(record.train_by_position for record in records):
         notes.append(f"{GAP}: what these bits are more than those of images that were trained on, as many as are held out")
+    notes += _trained_on(names, records)
     return Table("bits per position, all codebooks together, by quarter of the sequence", columns, tuple(rows), tuple(notes))
 
 
@@ -145,7 +153,7 @@ def _curve(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
     rows = []
     for name, record in zip(names, records, strict=True):
         at = {point.images_seen: point.held_out for point in record.curve}
-        rows.append((name, tuple(Cell(f"{at[count]:.3f}", at[count]) if count in at else Cell("-") for count in seen)))
+        rows.append((name, tuple(_marked(record, f"{at[count]:.3f}", at[count]) if count in at else Cell("-") for count in seen)))
         last = record.curve[-1]
         if last.train is not None:
             rows.append((f"{name}, training", tuple(_trained(record, count) for count in seen)))
@@ -153,7 +161,7 @@ def _curve(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
     first = records[0].probe
     count = min(first.curve_images, records[0].held_out.count)
     note = f"measured on {count} of the held-out images, evenly chosen; training: the mean since the column before"
-    return Table("bits per token by images seen", columns, tuple(rows), (note,))
+    return Table("bits per token by images seen", columns, tuple(rows), (note, *_trained_on(names, records)))
 
 
 def _trained(record: ProbeRecord, count: int) -> Cell:
@@ -161,21 +169,31 @@ def _trained(record: ProbeRecord, count: int) -> Cell:
     return Cell("-") if value is None else Cell(f"{value:.3f}", value)
 
 
-def _mean(values: Sequence[float]) -> Cell:
+def _mean(record: ProbeRecord, values: Sequence[float]) -> Cell:
     if not values:
         return Cell("-")
     mean = sum(values) / len(values)
-    return Cell(f"{mean:.3f}", mean)
+    return _marked(record, f"{mean:.3f}", mean)
+
+
+def _marked(record: ProbeRecord, text: str, value: float) -> Cell:
+    """A figure of held-out images, marked where the tokenizer was trained on them."""
+    return Cell(text, value, mark=trained_mark(record.trained_on))
+
+
+def _trained_on(names: Sequence[str], records: Sequence[ProbeRecord]) -> list[str]:
+    return trained_notes(names, [record.trained_on for record in records])
 
 
 def _cell(record: ProbeRecord, column: Column, *, interval: bool = False) -> Cell:
     figure = record.figures.get(column.key)
     if figure is not None and figure.wholly_exact:
-        return Cell(EXACT, exact=figure.exact)
+        return Cell(EXACT, exact=figure.exact, mark=trained_mark(record.trained_on))
     if figure is None or figure.value is None:
         return Cell("-")
     write: Callable[[float], str] = lambda value: f"{value * column.scale:.{column.digits}f}"  # noqa: E731
     text = write(figure.value)
     if interval and figure.interval is not None:
         text += f" [{write(figure.interval.low)}, {write(figure.interval.high)}]"
-    return Cell(text, figure.value, exact=figure.exact)
+    constant = column.key == "uniform_bits_per_image"  # of the codebook, and of no image
+    return Cell(text, figure.value, exact=figure.exact, mark=trained_mark(record.trained_on) * (not constant))

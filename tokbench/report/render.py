@@ -16,7 +16,7 @@ from tokbench.escapes import visible
 from tokbench.records.distinct import distinct
 from tokbench.report.comparable import SETTINGS_MARK, SPEED_MARK
 from tokbench.report.table import Cell, Column, Table
-from tokbench.report.training import JUDGE_MARK, TRAINED_MARK, UNKNOWN_MARK
+from tokbench.report.training import MARK_WORDS as TRAINING_WORDS
 from tokbench.report.words import shortened
 
 if TYPE_CHECKING:
@@ -26,9 +26,7 @@ if TYPE_CHECKING:
 FORMATS = ("terminal", "md", "csv", "latex", "json")
 
 MARK_WORDS = {
-    JUDGE_MARK: "trained with the network that judges",
-    UNKNOWN_MARK: "not known whether trained with the network that judges",
-    TRAINED_MARK: "trained on the images measured",
+    **TRAINING_WORDS,
     SETTINGS_MARK: "measured otherwise than most of this table",
     SPEED_MARK: "measured on different machines, devices, threads or micro-batches",
 }

@@ -15,6 +15,16 @@ UNKNOWN_NOTE = f"{UNKNOWN_MARK} what the tokenizer was trained with is not known
 TRAINED_MARK = "§"
 TRAINED_NOTE = f"{TRAINED_MARK} measured on images that the tokenizer was trained on"
 
+MARK_NOTES = {JUDGE_MARK: JUDGE_NOTE, UNKNOWN_MARK: UNKNOWN_NOTE, TRAINED_MARK: TRAINED_NOTE}
+"""Marks, and what is said of each where it is not said of whom."""
+
+MARK_WORDS = {
+    JUDGE_MARK: "trained with the network that judges",
+    UNKNOWN_MARK: "not known whether trained with the network that judges",
+    TRAINED_MARK: "trained on the images measured",
+}
+"""The same for machines, which have a field of words for marks."""
+
 UNKNOWN = "unknown"
 """What records say of trainings of which not all is known."""
 
@@ -27,11 +37,21 @@ def judge_mark(judged: bool | None) -> str:
     return UNKNOWN_MARK if judged is None else JUDGE_MARK * judged
 
 
+def trained_mark(trained_on: bool | None) -> str:
+    """The mark of a figure, by whether the tokenizer was trained on the images measured; None is not known, and has none."""
+    return TRAINED_MARK * bool(trained_on)
+
+
+def mark_words(marks: str) -> str:
+    """Marks in words."""
+    return "; ".join(MARK_WORDS[mark] for mark in marks)
+
+
 def marks_of(record: Record, metric: MetricResult | None) -> str:
     """What follows a figure of a record for the sake of the tokenizer's training."""
     if metric is None or not metric.measured:
         return ""
-    return judge_mark(metric.judged_by_training_network) + TRAINED_MARK * bool(record.trained_on)
+    return judge_mark(metric.judged_by_training_network) + trained_mark(record.trained_on)
 
 
 def training_notes(records: Sequence[Record], keys: Sequence[str] | None) -> list[str]:
@@ -50,16 +70,25 @@ def training_notes(records: Sequence[Record], keys: Sequence[str] | None) -> lis
     notes = [JUDGE_NOTE] if any(judged) else []
     if None in judged:
         notes.append(UNKNOWN_NOTE)
-    trained = [record for record in records if record.trained_on]
-    if trained:
-        notes.append(f"{TRAINED_NOTE}: {_names(trained)}")
-    unsaid = [record for record in records if record.trained_on is None and UNKNOWN in record.tokenizer.trained_with]
+    notes += trained_notes([record.tokenizer.name for record in records], [record.trained_on for record in records])
+    unsaid = [record.tokenizer.name for record in records if record.trained_on is None and UNKNOWN in record.tokenizer.trained_with]
     if unsaid:
         notes.append(f"not known whether trained on these images: {_names(unsaid)}")
     return notes
 
 
-def _names(records: Sequence[Record]) -> str:
-    names = list(dict.fromkeys(visible(record.tokenizer.name) for record in records))
+def trained_notes(names: Sequence[str], trained_on: Sequence[bool | None]) -> list[str]:
+    """What ``TRAINED_MARK`` means, and of whom; nothing where nobody has it.
+
+    Args:
+        names: Names of the rows.
+        trained_on: Whether the tokenizer of each was trained on the images measured.
+    """
+    trained = [name for name, own in zip(names, trained_on, strict=True) if own]
+    return [f"{TRAINED_NOTE}: {_names(trained)}"] * bool(trained)
+
+
+def _names(names: Sequence[str]) -> str:
+    names = list(dict.fromkeys(map(visible, names)))
     more = len(names) - NAMED
     return ", ".join(names[:NAMED]) + (f" and {counted(more, 'other')}" if more > 0 else "")

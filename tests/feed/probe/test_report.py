@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 
 from tokbench.records.intervals import Interval
 from tokbench.records.probe_protocol import get_probe_protocol
-from tokbench.records.probe_record import Coding, CurvePoint, Parameters, ProbeRecord, ProbeTiming, TokenSetInfo
+from tokbench.records.probe_record import Coding, CurvePoint, Parameters, ProbeRecord, ProbeTiming, TokenSetInfo, probe_record_from_dict
 from tokbench.records.protocol import get_protocol
 from tokbench.records.record import Environment, MetricResult, TokenizerInfo, TokensInfo
+from tokbench.report.page.learned import learned_plots
 from tokbench.report.probe import probe_tables
 from tokbench.report.render import render
 
@@ -115,3 +117,38 @@ def test_what_is_one_is_counted_as_one() -> None:
     assert "bits per image of 1 held-out image of photos/test (1 group, data 33333333)" in bits.title
     assert any(note.endswith("1 image seen of photos/train (3910)") for note in bits.notes)
     assert any("1 image written by an arithmetic coder" in note for note in codes.notes)
+
+
+def test_figures_of_held_out_images_that_the_tokenizer_was_trained_on_are_marked_in_every_format() -> None:
+    known = replace(record_of(), trained_on=True, train_by_position=(7.5,) * 64 + (6.0,) * 192)
+    tables = probe_tables([known, record_of("vqgan/tiny")])
+    note = "§ measured on images that the tokenizer was trained on: vqvae/tiny"
+    for table in tables:
+        assert note in table.notes
+        unmarked = {"tokens_per_image", "uniform_bits_per_image"}
+        for name, cells in table.rows:
+            trained = name in ("vqvae/tiny", "vqvae/tiny, gap")  # bits of images that the probe was trained on are no held-out ones
+            for column, cell in zip(table.columns, cells, strict=True):
+                expected = "§" if trained and cell.value is not None and column.key not in unmarked else ""
+                assert cell.mark == expected, (table.title, name, column.key)
+    for form in ("md", "csv", "latex", "json"):
+        text = render(tables, form)
+        assert (
+            "trained on the images measured" if form in ("csv", "json") else "\\S{}" if form == "latex" else "1877 [1847, 1907]§"
+        ) in text
+    assert "§" not in render(probe_tables([record_of()]), "md")
+
+
+def test_plots_of_probes_mark_them_too() -> None:
+    names = {
+        curve.name for plot in learned_plots([replace(record_of(), trained_on=True), record_of("vqgan/tiny")]) for curve in plot.curves
+    }
+    assert names == {"vqvae/tiny§", "vqgan/tiny"}
+
+
+def test_earlier_records_do_not_know_whether_the_tokenizer_was_trained_on_the_images() -> None:
+    values = json.loads(replace(record_of(), trained_on=True).to_json())
+    assert probe_record_from_dict(values, origin="it").trained_on is True
+    del values["trained_on"]
+    assert probe_record_from_dict(values, origin="it").trained_on is None
+    assert values.keys() == json.loads(record_of().to_json()).keys()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 
 from tokbench.errors import TokbenchError
 from tokbench.feed.probe.codecs import file_bits
-from tokbench.feed.probe.parts import Parts
+from tokbench.feed.probe.parts import Parts, split
 from tokbench.feed.probe.run import ProbeOptions, ProbeResult, probe
 from tokbench.feed.probe.saved import ProbeForm, load_probe, read_probe_form, save_probe
 from tokbench.feed.probe.sequences import Sequences
@@ -22,6 +23,7 @@ from tokbench.records.probe_record import ProbeRecord, probe_record_from_dict
 from tokbench.records.probe_store import find_probe_records, write_probe_record
 from tokbench.records.read import read
 from tokbench.records.store import find_records, read_rows
+from tokbench.weights.training import DIGITS, TrainingSet
 
 
 @pytest.fixture(scope="module")
@@ -248,3 +250,24 @@ def test_bits_of_files_are_those_of_whole_files(tmp_path: Path) -> None:
             np.testing.assert_array_equal(np.asarray(Image.open(path).convert("RGB")), pixels)
     with pytest.raises(ValueError, match="codecs are png, webp"):
         file_bits(images, "gif")
+
+
+def test_a_probe_says_whether_the_tokenizer_was_trained_on_the_held_out_images(
+    made, ramps, blocks, small, budget, tmp_path, monkeypatch
+) -> None:
+    assert made.record.trained_on is None  # nothing is known of its training
+    monkeypatch.setattr(ramps, "raw_digest", lambda self, index: hashlib.sha256(f"{self.first + index}".encode()).digest())
+    quick = replace(budget, images_seen=8, curve_points=1)
+    halves = split(ramps(60), share=0.3, seed=0)
+
+    def trained_on(*used: str, sets: tuple[TrainingSet, ...] = ()) -> bool | None:
+        tokenizer = blocks()
+        tokenizer.trained_with, tokenizer.training_sets = used, sets
+        return probe(tokenizer, halves, tmp_path, protocol=small, budget=quick, options=ProbeOptions(coded_images=1)).record.trained_on
+
+    assert trained_on() is False
+    assert trained_on("data:ramps") is True  # the data set whose part is held out
+    own = tuple(halves.held_out.raw_digest(index).hex()[:DIGITS] for index in range(2))
+    other = tuple(halves.train.raw_digest(index).hex()[:DIGITS] for index in range(2))
+    assert trained_on("data:elsewhere", sets=(TrainingSet("elsewhere", 2, "0" * 64, own),)) is True
+    assert trained_on("data:elsewhere", sets=(TrainingSet("elsewhere", 2, "0" * 64, other),)) is False  # the probe's training images

@@ -11,11 +11,10 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from tokbench.bench.encode import image_seed
-from tokbench.bench.identity import training_of_tokenizer
+from tokbench.bench.identity import trained_on, training_of_tokenizer
 from tokbench.bench.loader import LoadReport, choose, load_batches
 from tokbench.bench.microbatch import padded
 from tokbench.conduct import layout_of
-from tokbench.data.open import PHOTO_SPECS
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.feed.encoding import decode_batch, encode_batch
@@ -116,10 +115,9 @@ def read_and_encode_all(
         passed_over=len(source.passed_over),
     )
     found = tuple(annotations.label(place_of[name]) for name in ids) if annotations.has_labels else ()
-    training = training_of_tokenizer(tokenizer)
-    trained_on = training.includes(source.name, report.raw.values(), by_name=source.name in PHOTO_SPECS)
+    among = trained_on(training_of_tokenizer(tokenizer), source, report.raw.values())
     whole, tokens, samples = torch.cat(pixels), joined(parts), tuple(merged(groups, keys))
-    return Encoded(tokenizer, protocol, layout, whole, tokens, tuple(ids), samples, found, info, trained_on)
+    return Encoded(tokenizer, protocol, layout, whole, tokens, tuple(ids), samples, found, info, among)
 
 
 def encode_all(tokenizer: Tokenizer, images: UInt8[Tensor, "b 3 h w"], ids: tuple[str, ...], protocol: Protocol) -> Tokens:

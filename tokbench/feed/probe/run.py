@@ -17,6 +17,7 @@ import torch
 from tokbench.bench.about import tokenizer_info
 from tokbench.bench.encode import reproducible
 from tokbench.bench.environment import environment
+from tokbench.bench.identity import trained_on, training_of_tokenizer
 from tokbench.errors import TokbenchError
 from tokbench.feed.label_rules import LabelRule
 from tokbench.feed.probe.codecs import SETTINGS, measure_pixels
@@ -24,7 +25,7 @@ from tokbench.feed.probe.coding import decode_images, encode_images, zlib_bits
 from tokbench.feed.probe.counts import ngram_bits, unigram_bits
 from tokbench.feed.probe.figures import DECIBELS, Figures
 from tokbench.feed.probe.network import count_parameters, make_network
-from tokbench.feed.probe.parts import Parts, WithMirrorImages
+from tokbench.feed.probe.parts import Part, Parts, WithMirrorImages
 from tokbench.feed.probe.sequences import Sequences, check_condition, choose_condition, probe_vocabulary
 from tokbench.feed.probe.tokens import TokenSet, check_codes, describe, export_tokens, read_codes
 from tokbench.feed.probe.training import measure_bits, train
@@ -284,6 +285,7 @@ class _Work:
             figures=self.figures.results,
             by_position=self._by_position(self.bits),
             train_by_position=self._by_position(self.train_bits),
+            trained_on=self._trained_on(),
             curve=self.curve,
             coding=coding,
             timing=ProbeTiming(
@@ -297,6 +299,12 @@ class _Work:
         )
         texts = () if self.condition == "none" else tuple(self.held_out.text(row) for row in range(len(self.ids)))
         return ProbeResult(record, self.figures.rows, self.model, self.vocabulary, texts)
+
+    def _trained_on(self) -> bool | None:
+        """Whether the tokenizer was trained on the held-out images; a part of a source is of the whole one's name."""
+        source = self.held_out_tokens.source
+        whole = source.source if isinstance(source, Part) else source
+        return trained_on(training_of_tokenizer(self.tokenizer), whole, self.held_out_tokens.digests())
 
     def _by_position(self, bits: np.ndarray) -> tuple[float, ...]:
         books = len(self.layout.codebook_sizes)

@@ -16,6 +16,7 @@ from tokbench.report.page.model import Group, clipped
 from tokbench.report.table import Column, column_of
 from tokbench.report.telling import OUTCOMES, Pair, Study, Telling
 from tokbench.report.told_tables import found_words
+from tokbench.report.training import MARK_NOTES, judge_mark, trained_mark
 from tokbench.report.words import counted
 
 MOST_SHOWN = 8
@@ -130,6 +131,8 @@ def _block(telling: Telling, figure: Beforehand, more: bool, first: Ranking, oth
     verbs = list(dict.fromkeys(VERBS[outcome] for outcome in OUTCOMES if any(pair.outcome == outcome for pair in pairs)))
     title, meaning = figure.info.title, figure.info.meaning
     studies = sorted(telling.studies, key=lambda study: not any(pair.figure == figure.key for pair in study.determined))
+    written = [line.strip.text for one in (first, *others) for line in (*one.shown, *one.folded)]
+    marked = [note for mark, note in MARK_NOTES.items() if any(mark in text for text in written)]
     agreed = all(pair.more_is_better is more for pair in pairs)
     end = f"the {'higher' if more else 'lower'}, the better" if agreed else "what goes with better models differs by outcome"
     return Leading(
@@ -137,7 +140,7 @@ def _block(telling: Telling, figure: Beforehand, more: bool, first: Ranking, oth
         title=f"{title[0].upper()}{title[1:]}: what told how well models {_listed(verbs)}",
         meaning=f"{meaning[0].upper()}{meaning[1:]}; {end}",
         told=tuple(_told(study, figure.key) for study in studies),
-        caveats=tuple(_caveats(telling, figure.key)),
+        caveats=(*_caveats(telling, figure.key), *marked),
         first=first,
         others=tuple(others),
         section=SECTIONS.get(figure.kind, ""),
@@ -217,13 +220,14 @@ def _ranking(
     ends_too = [*values, *(end for ends in intervals for end in ends or ())]
     scale = fit_scale(ends_too, *((LEFT, RIGHT) if more else (RIGHT, LEFT)), log=figure.info.axis == "log")
     lines = []
-    for (place, _), value, ends in zip(measured, values, intervals, strict=True):
+    for (place, result), value, ends in zip(measured, values, intervals, strict=True):
         told, (look, subject) = members[place].tokenizer.name, looks[place]
         name, detail = clipped(told) or "(no name)", clipped(names[place].removeprefix(told).strip())
         interval = f"[{column.write(ends[0])}, {column.write(ends[1])}]" if ends else ""
         tip = f"{name} {detail}\n{column.title} {column.write(value)} {interval}\n{title}"
+        text = column.write(value) + judge_mark(result.judged_by_training_network) + trained_mark(members[place].trained_on)
         drawn = scale is not None and scale.holds(value)
         x, bar = (scale(value), (scale(ends[0]), scale(ends[1])) if ends else None) if scale is not None and drawn else (None, None)
-        lines.append(Line(name, detail, look, subject, Strip(column.write(value), x, bar, False, tip), interval))
+        lines.append(Line(name, detail, look, subject, Strip(text, x, bar, False, tip), interval))
     same = source_of(members[0]) in studied
     return Ranking(title, anchor, same, tuple(lines[:MOST_SHOWN]), tuple(lines[MOST_SHOWN:]), len(members) - len(measured))

@@ -13,6 +13,7 @@ from tokbench.report.page.looks import looks_of
 from tokbench.report.page.model import Group, clipped
 from tokbench.report.page.scatter import BOTTOM, LEFT, RIGHT, TOP
 from tokbench.report.probe import probe_sections
+from tokbench.report.training import trained_mark
 
 STRETCHES = 32
 """Parts of the sequence at most that a curve along it has."""
@@ -70,6 +71,7 @@ def learned_plots(records: Sequence[ProbeRecord], groups: Sequence[Group] = ()) 
         where = f", {members[0].protocol.label}" if len(members) < len(records) else ""
         learning = [_while_learning(record) for record in members]
         along = [_along(record) for record in members]
+        names = [f"{name}{trained_mark(record.trained_on)}" for name, record in zip(names, members, strict=True)]
         looks = [(look.colour, look.shape) for look, _ in looks_of([record.tokenizer for record in members], groups)]
         plots.append(_plot(f"Bits of held-out tokens while the probe learns{where}", "images seen", names, looks, learning))
         plots.append(_plot(f"Bits along the sequence{where}", "place in the sequence, %", names, looks, along))

@@ -18,6 +18,7 @@ from tokbench.report.page.environment import macros
 from tokbench.report.page.model import TEXT_LIMIT, clipped
 from tokbench.report.plots.dots import DotPlot, part_plots, stage_plots
 from tokbench.report.table import Table
+from tokbench.report.training import trained_mark
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -210,4 +211,5 @@ def _figure(record: LanguageModelRecord | None, key: str, beside: Sequence[tuple
     ends = None if figure.interval is None else figure.interval.ends()
     interval = "" if ends is None else f"[{column.write(ends[0])}, {column.write(ends[1])}]"
     told = [(name, other.value) for name, own in beside if (other := record.figures.get(own)) is not None]
-    return Figure(column.write(figure.value), interval, tuple(f"{name} {column.write(value)}" for name, value in told if value is not None))
+    text = column.write(figure.value) + trained_mark(record.trained_on)
+    return Figure(text, interval, tuple(f"{name} {column.write(value)}" for name, value in told if value is not None))

@@ -11,6 +11,7 @@ from tokbench.report.evaluated import ModelGroup
 from tokbench.report.lm import BY_PART, DRAWING, EDITING, READING
 from tokbench.report.plots.data import Axis
 from tokbench.report.table import HUGE, Column
+from tokbench.report.training import trained_mark
 
 COLUMNS = {column.key: column for column in (*DRAWING, *EDITING, *READING)}
 """Columns of tables by their keys."""
@@ -91,7 +92,8 @@ def stage_plots(records: Sequence[LanguageModelRecord], group: ModelGroup) -> li
         for row in group.rows:
             places = [(number, row.places[split]) for number, split in enumerate(group.splits) if split in row.places]
             keys = tuple(other for _, other in beside)
-            rows.append(DotRow(row.name, _dots([(number, records[place], key, keys) for number, place in places])))
+            marked = row.name + trained_mark(any(records[place].trained_on for _, place in places))
+            rows.append(DotRow(marked, _dots([(number, records[place], key, keys) for number, place in places])))
         names = tuple(name for name, _ in beside)
         plots.append(_plot(f"stages-{key}", title, COLUMNS[key], group.splits, rows, names))
     return [plot for plot in plots if plot.rows]
