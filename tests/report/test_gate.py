@@ -2,12 +2,15 @@
 
 import json
 import math
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 
 from tokbench.errors import TokbenchError
-from tokbench.report.gate import check, checks_json, junit, known_names, parse_conditions, record_values, write_checks
+from tokbench.records.store import write_record
+from tokbench.report.diff import diff_records
+from tokbench.report.gate import check, checks_json, junit, known_names, parse_conditions, record_marks, record_values, write_checks
 
 KNOWN = ("lpips", "psnr", "fd_efflite0")
 
@@ -111,3 +114,36 @@ def test_a_number_beyond_all_figures_is_refused():
     with pytest.raises(TokbenchError, match="'lpips>1e999' has a number too large for a figure"):
         parse_conditions(["lpips>1e999"])
     assert parse_conditions(["psnr<inf"])[0].bound == float("inf")
+
+
+def test_a_gate_says_what_tables_mark(make_record):
+    made = make_record("a/b").record
+    record = replace(made, trained_on=True, metrics=made.metrics | {"psnr": replace(made.metrics["psnr"], judged_by_training_network=True)})
+    conditions = parse_conditions(["psnr<1e3", "ssim<-1", "bits_per_image<0"])
+    failed, passed, rate = check(conditions, [("a/b", record_values(record))], [record_marks(record)])
+    words = "trained with the network that judges; trained on the images measured"
+    assert failed.note == words
+    assert failed.said == f"{failed.message} ({words})"
+    assert passed.note == "trained on the images measured"
+    assert rate.note == ""  # no image has a part in it
+    cases = ElementTree.fromstring(junit([failed, passed, rate])).findall("testsuite/testcase")
+    assert cases[0].find("failure").get("message") == failed.said
+    assert [case.findtext("system-out") for case in cases] == [words, passed.note, None]
+    assert [one.get("note", "") for one in json.loads(checks_json([failed, passed, rate]))["checks"]] == [words, passed.note, ""]
+
+
+def test_a_gate_on_changes_says_of_either_side_what_it_was_trained_on(make_record, tokbench_cli, tmp_path):
+    before, after = make_record("a/b"), make_record("a/b", seed=1)
+    for trained, name in ((before, "first"), (after, "second")):
+        pair = [replace(item.record, trained_on=item is trained) for item in (before, after)]
+        found = diff_records(*pair, before.rows, after.rows).marks()
+        assert found["psnr"] == ("§" if name == "second" else "")
+        assert {found["psnr.change"], found["psnr.change.low"], found["psnr.change.high"]} == {"§"}
+        assert found["bits_per_image.change"] == ""
+    for item, folder in ((before, "first"), (after, "second")):
+        write_record(replace(item.record, trained_on=True), item.rows, tmp_path / folder)
+    command = ("diff", "first", "second", "--fail-if", "psnr.change>-100", "--gate-report", "gate.json")
+    status, _, err = tokbench_cli(*command)
+    assert status == 1
+    assert "(trained on the images measured)" in err
+    assert json.loads((tmp_path / "gate.json").read_text())["checks"][0]["note"] == "trained on the images measured"

@@ -226,7 +226,7 @@ def diff(
         console.say(line)
     conditions = parse_conditions(fail_if or [], known=known_names(record for pair in pairs for _, record in pair), changes=True)
     differences = [diff_records(a[1], b[1], *(read_rows(path, images=record.data.count) for path, record in (a, b))) for a, b in pairs]
-    checks = check(conditions, [(one.title, one.values()) for one in differences])
+    checks = check(conditions, [(one.title, one.values()) for one in differences], [one.marks() for one in differences])
     if gate_report is not None:
         write_checks(checks, gate_report)
     print_all([table for one in differences for table in diff_tables(one)], form)
@@ -290,7 +290,7 @@ def gate_records(records: Sequence[Record], conditions: Sequence[str] | None, re
     Raises:
         TokbenchError: If a condition is none, or names an unknown metric.
     """
-    from tokbench.report.gate import check, known_names, parse_conditions, record_values, write_checks
+    from tokbench.report.gate import check, known_names, parse_conditions, record_marks, record_values, write_checks
     from tokbench.report.sections import make_sections
 
     parsed = parse_conditions(conditions or [], known=known_names(records))
@@ -299,7 +299,7 @@ def gate_records(records: Sequence[Record], conditions: Sequence[str] | None, re
     if len(sections) > 1:
         sections = make_sections(records, mix=True)
     names = {i: name for section in sections for i, name in zip(section.members, section.names, strict=True)}
-    checks = check(parsed, [(names[i], record_values(record)) for i, record in enumerate(records)])
+    checks = check(parsed, [(names[i], record_values(record)) for i, record in enumerate(records)], [*map(record_marks, records)])
     if report is not None:
         write_checks(checks, report)
     return checks
@@ -364,7 +364,7 @@ def finish_gate(checks: Sequence[Check]) -> None:
     """Name what failed on stderr and end with status 1, if anything did."""
     failed = [one for one in checks if one.failed]
     for one in failed:
-        console.say(f"failed {one.condition}: {one.subject}, {one.message}")
+        console.say(f"failed {one.condition}: {one.subject}, {one.said}")
     if failed:
         raise typer.Exit(1)
 

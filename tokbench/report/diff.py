@@ -24,6 +24,7 @@ from tokbench.report.rates import OF_LAYOUT, rate_columns, rate_result
 from tokbench.report.significance import PairedDifference, image_groups, interval_of_difference, paired_difference, too_few
 from tokbench.report.subjects import one_by_names
 from tokbench.report.table import DERIVED, SPEED, TIMED
+from tokbench.report.training import judge_mark, trained_mark
 from tokbench.report.words import counted
 
 Verdict = Literal["better", "worse", "same", "unjudged"]
@@ -115,6 +116,15 @@ class Difference:
             for end, name in ((LOW, "low"), (HIGH, "high")):
                 changes[one.key + CHANGE + end] = none or float(getattr(one.interval, name))
         return figures | changes  # no figure of a record may stand for a change
+
+    def marks(self) -> dict[str, str]:
+        """What tables mark such values with for the sake of training: figures of the second record, and changes by either side's."""
+        found: dict[str, str] = {}
+        for one in self.changes:
+            sides = [judge_mark(judged) + trained_mark(trained) for judged, trained in zip(one.judged, one.trained_on, strict=True)]
+            change = "".join(dict.fromkeys("".join(sides)))
+            found |= {one.key: sides[1]} | dict.fromkeys((one.key + CHANGE + end for end in ("", LOW, HIGH)), change)
+        return found
 
 
 def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: Rows) -> Difference:

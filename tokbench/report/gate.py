@@ -6,16 +6,17 @@ import json
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from xml.etree import ElementTree
 
-from tokbench.configs import plain
+from tokbench.configs import UNLESS_DEFAULT, plain
 from tokbench.errors import TokbenchError, unknown_name
 from tokbench.escapes import visible
 from tokbench.files import write_text
 from tokbench.records.figures import BY_KEY, RATES, SPEEDS
 from tokbench.records.record import Record
+from tokbench.report.training import mark_words, marks_of
 
 CHANGE = ".change"
 """Ends the name of a metric's change from one record to another."""
@@ -65,6 +66,7 @@ class Check:
         value: The figure; None if there is none.
         failed: Whether the condition holds, or cannot be checked.
         message: What was found, in one line.
+        note: What is to be known of the tokenizer's training, where tables mark the figure.
     """
 
     subject: str
@@ -72,6 +74,12 @@ class Check:
     value: float | None
     failed: bool
     message: str
+    note: str = field(default="", metadata=UNLESS_DEFAULT)
+
+    @property
+    def said(self) -> str:
+        """The message with the note."""
+        return f"{self.message} ({self.note})" if self.note else self.message
 
 
 def parse_conditions(texts: Sequence[str], *, known: Iterable[str] | None = None, changes: bool = False) -> list[Condition]:
@@ -116,15 +124,23 @@ def record_values(record: Record) -> dict[str, float | str]:
     return missing | record.figures()
 
 
-def check(conditions: Sequence[Condition], subjects: Sequence[tuple[str, Values]]) -> list[Check]:
+def record_marks(record: Record) -> dict[str, str]:
+    """Marks that tables give the figures of a record for the sake of the tokenizer's training."""
+    return {key: marks_of(record, metric) for key, metric in record.metrics.items()}
+
+
+def check(
+    conditions: Sequence[Condition], subjects: Sequence[tuple[str, Values]], marks: Sequence[Mapping[str, str]] | None = None
+) -> list[Check]:
     """Check every condition on every subject; a figure that is missing or no number fails, with its reason.
 
     Args:
         conditions: What fails.
         subjects: Names with values.
+        marks: Marks of the values of each subject, by name; None where there are none.
     """
     checks = []
-    for subject, values in subjects:
+    for (subject, values), own in zip(subjects, marks or [{}] * len(subjects), strict=True):
         for condition in conditions:
             value = values.get(condition.name, "it was not measured")
             if isinstance(value, str):
@@ -133,7 +149,8 @@ def check(conditions: Sequence[Condition], subjects: Sequence[tuple[str, Values]
                 checks.append(Check(subject, condition.text, None, True, f"{condition.name} is not a number"))
             else:
                 failed = condition.holds(value)
-                checks.append(Check(subject, condition.text, value, failed, f"{visible(condition.name)} is {value:.6g}"))
+                message = f"{visible(condition.name)} is {value:.6g}"
+                checks.append(Check(subject, condition.text, value, failed, message, mark_words(own.get(condition.name, ""))))
     return checks
 
 
@@ -163,14 +180,16 @@ def check_format(path: Path) -> None:
 
 
 def junit(checks: Sequence[Check]) -> str:
-    """Checks as JUnit XML: one test case a record and condition."""
+    """Checks as JUnit XML: one test case a record and condition, with the note as what it printed."""
     failures = str(sum(one.failed for one in checks))
     suites = ElementTree.Element("testsuites", tests=str(len(checks)), failures=failures)
     suite = ElementTree.SubElement(suites, "testsuite", name="tokbench", tests=str(len(checks)), failures=failures)
     for one in checks:
         case = ElementTree.SubElement(suite, "testcase", classname=_clean(one.subject), name=f"not {_clean(one.condition)}")
         if one.failed:
-            ElementTree.SubElement(case, "failure", message=_clean(one.message), type="gate").text = _clean(one.message)
+            ElementTree.SubElement(case, "failure", message=_clean(one.said), type="gate").text = _clean(one.said)
+        if one.note:
+            ElementTree.SubElement(case, "system-out").text = _clean(one.note)
     ElementTree.indent(suites)
     return '<?xml version="1.0" encoding="utf-8"?>\n' + ElementTree.tostring(suites, encoding="unicode") + "\n"
 
