@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -62,7 +61,9 @@ def rank_correlation(one: Values, other: Values, *, resamples: int = RESAMPLES, 
     """Correlate the ranks of two figures, over tokenizers drawn again, and over the values behind a figure.
 
     A resample draws as many tokenizers as there are, with repeats; of a figure that comes with values it takes the mean of as many of these,
-    drawn likewise. Resamples in which a figure is the same for all say nothing, and are left out.
+    drawn likewise. A resample in which a figure is the same for all has no correlation. The interval is what holds whatever it would have been:
+    for the lower end it counts as -1, and for the upper as 1. Where one in forty is such, nothing is left but -1 to 1. So it is of a figure that
+    nearly all tokenizers have in common, whose correlation rests on the few that are often not drawn.
 
     Args:
         one: A number of each tokenizer, or an array of the values behind it.
@@ -77,7 +78,8 @@ def rank_correlation(one: Values, other: Values, *, resamples: int = RESAMPLES, 
     Raises:
         ValueError: If the figures are not of equally many tokenizers, or a number is not finite.
 
-    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 (intervals) and 15 (permutations).
+    Source: Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapters 13 (intervals) and 15 (permutations). Bounds of quantiles
+    where values are missing: Horowitz and Manski, "Identification and Robustness with Contaminated and Corrupted Data", Econometrica 63, 1995.
     """
     return rank_correlations([one], other, resamples=resamples, seed=seed)[0]
 
@@ -120,13 +122,19 @@ def rank_correlations(
         else:
             shared = shared or _shared(judged, resamples, seed)
             drawn = [means[shared[0]], shared[1]]
-        known = _spearmans(*drawn)
-        low, high = np.percentile(known, [2.5, 97.5]) if len(known) else (math.nan, math.nan)
+        low, high = _interval(_spearmans(*drawn), resamples)
         left = [_spearman(np.delete(means, place), np.delete(whole, place)) for place in range(len(means))]
         ends = [one for one in left if one is not None] or [value]
         chance = _chance(means, whole, orders)
-        found.append(RankCorrelation(value, float(low), float(high), min(ends), max(ends), len(means), chance))
+        found.append(RankCorrelation(value, low, high, min(ends), max(ends), len(means), chance))
     return found
+
+
+def _interval(known: np.ndarray, resamples: int) -> tuple[float, float]:
+    """The percentile interval of resamples, of which those that have no correlation are missing: as low and as high as these could make it."""
+    lacking = np.ones(resamples - len(known))
+    low, high = (np.percentile([*known, *side * lacking], end) for side, end in ((-1, 2.5), (1, 97.5)))
+    return float(low), float(high)
 
 
 def _values(figure: Values) -> list[np.ndarray]:

@@ -68,8 +68,8 @@ def _notes(study: Study, telling: Telling) -> tuple[str, ...]:
         "bold: determined, which is an interval without 0 and at most one order of the tokenizers in twenty that would do as well; all "
         "else is undetermined",
         ("" if len(telling.studies) == 1 else "over all tables here, ") + found_words(telling),
-        "Spearman's rank correlation; intervals of 95 % are over tokenizers and prompts drawn again; one left out: the smallest and the "
-        "largest correlation without one of the tokenizers",
+        "Spearman's rank correlation; intervals of 95 % are over tokenizers and prompts drawn again, and reach from -1 to 1 where one draw in "
+        "forty has a single value of the figure; one left out: the smallest and the largest correlation without one of the tokenizers",
         f"models, a tokenizer each, trained and asked alike: {', '.join(study.models)}",
     ]
     if any(pair.outcome in FALLING for pair in study.pairs):
