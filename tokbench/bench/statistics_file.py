@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from tokbench.arrays import open_member
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.escapes import visible
 
@@ -75,8 +76,9 @@ def read_statistics(path: Path) -> Statistics:
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, MemoryError) as error:
         why = " ".join(str(error).split()) or type(error).__name__
         raise TokbenchError(f"{path} holds no statistics that can be read ({visible(why)}); write them anew") from error
-    if mean.ndim != 1 or not 1 <= len(mean) <= MOST_FEATURES or covariance.shape != (len(mean), len(mean)) or mean.dtype.kind != "f":
-        shapes = f"{MEAN} {list(mean.shape)} and {COVARIANCE} {list(covariance.shape)}"
+    floats = mean.dtype.kind == covariance.dtype.kind == "f"
+    if not floats or mean.ndim != 1 or not 1 <= len(mean) <= MOST_FEATURES or covariance.shape != (len(mean), len(mean)):
+        shapes = f"{MEAN} {mean.dtype} {list(mean.shape)} and {COVARIANCE} {covariance.dtype} {list(covariance.shape)}"
         raise TokbenchError(f"{path} holds {shapes}; statistics are floats [d] and [d, d], of {MOST_FEATURES} features at most")
     guards = [f"{COVARIANCE} is of {covariance.dtype}, which keeps fewer digits"] if covariance.dtype.itemsize < 8 else []
     mean, covariance = np.array(mean, dtype=np.float64), np.array(covariance, dtype=np.float64)
@@ -90,7 +92,8 @@ def _checked(path: Path, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.n
     """The covariance made symmetric, and what is to be known of it."""
     for name, values in ((MEAN, mean), (COVARIANCE, covariance)):
         if not np.isfinite(values).all():
-            raise TokbenchError(f"{path}: {name} holds {int((~np.isfinite(values)).sum())} values that are not finite; write it anew")
+            wrong = int((~np.isfinite(values)).sum())
+            raise TokbenchError(f"{path}: {name} holds {counted(wrong, 'value')} that {'is' if wrong == 1 else 'are'} not finite; write it anew")
     largest = float(np.abs(covariance).max())
     apart = float(np.abs(covariance - covariance.T).max()) / largest if largest else 0.0
     if apart > TOO_FAR or float(covariance.diagonal().min()) < 0:
