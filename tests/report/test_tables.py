@@ -340,6 +340,12 @@ def test_a_table_without_figures_says_why():
     assert not [note for note in table.notes if "a codec without tokens" in note]
 
 
+def test_figures_on_weights_of_others_say_why_they_are_not_there():
+    lacking = {f"{key}[inception:759bc475]": MetricResult(reason="1 image; it needs more") for key in ("precision", "recall")}
+    (table,) = make_tables([replace(RECORD, metrics={**RECORD.metrics, **lacking})])
+    assert "precision[inception:759bc475], recall[inception:759bc475]: 1 image; it needs more" in table.notes
+
+
 def test_csv_of_several_tables_has_one_header():
     elsewhere = replace(LARGER, metrics={"text_accuracy": MetricResult(0.5, "share", True), "psnr": MetricResult(20.0, "dB", True)})
     tables = make_tables([elsewhere, RECORD], intervals=True)

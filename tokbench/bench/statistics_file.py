@@ -93,7 +93,9 @@ def _checked(path: Path, mean: np.ndarray, covariance: np.ndarray) -> tuple[np.n
     for name, values in ((MEAN, mean), (COVARIANCE, covariance)):
         if not np.isfinite(values).all():
             wrong = int((~np.isfinite(values)).sum())
-            raise TokbenchError(f"{path}: {name} holds {counted(wrong, 'value')} that {'is' if wrong == 1 else 'are'} not finite; write it anew")
+            raise TokbenchError(
+                f"{path}: {name} holds {counted(wrong, 'value')} that {'is' if wrong == 1 else 'are'} not finite; write it anew"
+            )
     largest = float(np.abs(covariance).max())
     apart = float(np.abs(covariance - covariance.T).max()) / largest if largest else 0.0
     if apart > TOO_FAR or float(covariance.diagonal().min()) < 0:

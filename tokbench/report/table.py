@@ -324,6 +324,21 @@ def _unlike_notes(records: Sequence[Record], keys: Sequence[str] | None) -> list
     return notes
 
 
+def _reasons(records: Sequence[Record]) -> list[str]:
+    """Why figures are not there: one of each metric that judges, and all on weights of others, whose keys tell of these; each reason once."""
+    known, others = set[str](), dict[str, dict[str, None]]()
+    for record in records:
+        nothing = not any(metric.measured for metric in record.metrics.values())  # then it is not clear from what is there
+        for key, metric in record.metrics.items():
+            if metric.reason is None:
+                continue
+            if "[" in key:
+                others.setdefault(metric.reason, {})[key] = None
+            elif key in EXPLAINED or (nothing and (key in FIRST or key not in BY_KEY)):
+                known.add(f"{key}: {metric.reason}")
+    return sorted([*known, *(f"{', '.join(found)}: {reason}" for reason, found in others.items())])
+
+
 def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list[str]:
     """What there is to say of the columns ``keys``; None means all."""
     notes = [*training_notes(records, keys), *one_by_names([record.tokenizer for record in records])]
@@ -344,14 +359,8 @@ def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list
         notes.append("continuous latents have no bits; what they take to store is in the record")
     if rates and any(record.tokenizer.codec for record in records):
         notes.append("anchors are codecs: bits are the mean size of the files, headers included")
-    reasons: dict[str, set[str]] = {}
-    for record in records:
-        nothing = not any(metric.measured for metric in record.metrics.values())  # then it is not clear from what is there
-        for key, metric in record.metrics.items():
-            explained = key in EXPLAINED or (nothing and (key in FIRST or key not in BY_KEY))
-            if keys is None and metric.reason is not None and explained:
-                reasons.setdefault(f"{key}: {metric.reason}", set()).add(record.tokenizer.name)
-    notes += sorted(reasons)
+    if keys is None:
+        notes += _reasons(records)
     skipped = max((len(record.data.skipped) for record in records), default=0)
     if skipped:
         notes.append(f"{counted(skipped, 'image')} could not be read, and left out; the records name {'it' if skipped == 1 else 'them'}")
