@@ -147,3 +147,17 @@ def test_a_gate_on_changes_says_of_either_side_what_it_was_trained_on(make_recor
     assert status == 1
     assert "(trained on the images measured)" in err
     assert json.loads((tmp_path / "gate.json").read_text())["checks"][0]["note"] == "trained on the images measured"
+
+
+def test_pairs_of_one_tokenizer_are_told_apart_where_they_are_named(make_record, tokbench_cli, tmp_path):
+    for folder, seed in (("first", 0), ("second", 1)):
+        for name in ("photos", "birds"):
+            item = make_record("a/b", seed=seed)
+            data = replace(item.record.data, name=name, digest=name[0] * 64, pixels_digest=name[1] * 64)
+            write_record(replace(item.record, data=data, protocol_label=f"photos-64+data={name}"), item.rows, tmp_path / folder)
+    status, out, _ = tokbench_cli("diff", "first", "second", "--fail-if", "psnr.change<100", "--gate-report", "gate.xml", "--format", "md")
+    assert status == 1
+    subjects = [case.get("classname") for case in ElementTree.parse("gate.xml").getroot().iter("testcase")]
+    assert sorted(name.partition(", N=")[0] for name in subjects) == ["a/b [photos-64+data=birds v2", "a/b [photos-64+data=photos v2"]
+    for name in subjects:
+        assert f"**{name}: figures**" in out

@@ -216,7 +216,7 @@ def diff(
     Two records, or records of one tokenizer in two folders.
     """
     from tokbench.records.store import find_records, read_rows
-    from tokbench.report.diff import diff_records, match_records
+    from tokbench.report.diff import diff_records, match_records, told_apart_by_place
     from tokbench.report.diff_tables import diff_tables
     from tokbench.report.gate import check, known_names, parse_conditions, write_checks
 
@@ -226,6 +226,7 @@ def diff(
         console.say(line)
     conditions = parse_conditions(fail_if or [], known=known_names(record for pair in pairs for _, record in pair), changes=True)
     differences = [diff_records(a[1], b[1], *(read_rows(path, images=record.data.count) for path, record in (a, b))) for a, b in pairs]
+    differences = told_apart_by_place(differences, [after[1] for _, after in pairs])
     checks = check(conditions, [(one.title, one.values()) for one in differences], [one.marks() for one in differences])
     if gate_report is not None:
         write_checks(checks, gate_report)

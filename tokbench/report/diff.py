@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from tokbench.report.comparable import machine_of, plain_settings
 from tokbench.report.gate import CHANGE, HIGH, LOW
 from tokbench.report.paired_sets import SetDifference, set_difference
 from tokbench.report.rates import OF_LAYOUT, rate_columns, rate_result
+from tokbench.report.sections import make_sections
 from tokbench.report.significance import PairedDifference, image_groups, interval_of_difference, paired_difference, too_few
 from tokbench.report.subjects import one_by_names
 from tokbench.report.table import DERIVED, SPEED, TIMED
@@ -96,11 +98,12 @@ class Difference:
     settings: tuple[Setting, ...]
     changes: tuple[Change, ...]
     warnings: tuple[str, ...] = ()
+    apart: str = ""
 
     @property
     def title(self) -> str:
-        """The tokenizers' names; one if they are the same."""
-        return self.before if self.before == self.after else f"{self.before} -> {self.after}"
+        """The tokenizers' names, one if they are the same; or what tells it from other differences of that name."""
+        return self.apart or self.before if self.before == self.after else f"{self.before} -> {self.after}"
 
     def values(self) -> dict[str, float | str]:
         """Figures of the second record and, as ``KEY.change``, changes; reasons where there are none. For gates.
@@ -125,6 +128,18 @@ class Difference:
             change = "".join(dict.fromkeys("".join(sides)))
             found |= {one.key: sides[1]} | dict.fromkeys((one.key + CHANGE + end for end in ("", LOW, HIGH)), change)
         return found
+
+
+def told_apart_by_place(differences: Sequence[Difference], after: Sequence[Record]) -> list[Difference]:
+    """Give differences of one title a title each: the tokenizer with what else tells it apart, protocol and data.
+
+    Args:
+        differences: What differs in pairs of records.
+        after: The second record of each.
+    """
+    titles = Counter(one.title for one in differences)
+    names = make_sections(after, mix=True)[0].names if after else ()
+    return [replace(one, apart=name) if titles[one.title] > 1 else one for one, name in zip(differences, names, strict=True)]
 
 
 def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: Rows) -> Difference:
