@@ -24,7 +24,7 @@ class MetricContext:
         cache: Folder for the features of reference images; None keeps none.
         feature_weights: The Inception file, if not the fetched one.
         source: The images, for metrics that need to know more of them than their pixels.
-        layout: Layout of the tokens of one image; None of a codec without tokens.
+        layout: Layout of the tokens of one image; None of a codec, or images alone, without tokens.
         protocol: How figures are computed; None is as ``photos-64`` has it.
         reference: What reconstructions are compared with beside their originals; None if nothing was given.
         built: What a metric has built that others need too, such as the weights of a network, by name.

@@ -162,7 +162,7 @@ class Subject:
     """What is known of the tokenizer under test and the data before the first image.
 
     Args:
-        layout: Its token layout at this size; None for a codec without tokens.
+        layout: Its token layout at this size; None for a codec, or images alone, without tokens.
         images: How many images there are.
         image_size: Height and width in pixels.
     """

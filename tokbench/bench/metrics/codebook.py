@@ -70,7 +70,7 @@ class Codebook(Metric):
     def not_applicable(self, subject: Subject) -> str | None:
         """Only codes have a codebook."""
         if subject.layout is None:
-            return "a codec without tokens"
+            return "a codec, or images alone, without tokens"
         return None if subject.layout.discrete else "continuous latents have no codebook"
 
     def update(self, observation: Observation) -> None:

@@ -27,7 +27,7 @@ class Stability(PerImageMetric):
     def not_applicable(self, subject: Subject) -> str | None:
         """Only codes can be equal."""
         if subject.layout is None:
-            return "a codec without tokens"
+            return "a codec, or images alone, without tokens"
         return None if subject.layout.discrete else "continuous latents have no codes to compare"
 
     def update(self, observation: Observation) -> None:
