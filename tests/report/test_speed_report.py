@@ -94,6 +94,11 @@ def test_tables_are_written_in_every_format() -> None:
     assert "outcome" not in render(speed_tables([whole]), "csv")
 
 
+def test_the_same_weights_under_two_names_are_said_to_be_one() -> None:
+    one, other = (replace(made_up(name), tokenizer=TokenizerInfo(name, {}, None, 1, state_sha256="1a" * 32)) for name in ("a", "c"))
+    assert all("a and c are one tokenizer: the same weights 1a1a1a1a" in table.notes for table in speed_tables([one, other]))
+
+
 def test_what_does_not_compare_is_apart() -> None:
     other = replace(made_up(), machine=replace(made_up().machine, threads=4))
     fast = replace(made_up(), machine=replace(made_up().machine, settings={"cudnn_allow_tf32": True}))

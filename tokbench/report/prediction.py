@@ -10,7 +10,9 @@ from tokbench.records.intervals import Interval
 from tokbench.records.naming import subject_label
 from tokbench.records.prediction_figures import PREDICTION_FIGURES
 from tokbench.records.prediction_record import PredictionRecord, SensitivityPoint
+from tokbench.records.record import TokenizerInfo
 from tokbench.report.sections import told_apart
+from tokbench.report.subjects import names_of, one_by_names
 from tokbench.report.table import Cell, Column, Table, column_of
 from tokbench.report.training import JUDGE_NOTE, UNKNOWN_NOTE, judge_mark, trained_mark, trained_notes
 from tokbench.report.words import counted
@@ -39,7 +41,14 @@ def prediction_sections(records: Sequence[PredictionRecord]) -> list[tuple[list[
     sections: dict[tuple[object, ...], list[PredictionRecord]] = {}
     for record in records:
         sections.setdefault((record.protocol.figures_from, record.prediction, record.data.pixels_digest), []).append(record)
-    return [(told_apart([visible(subject_label(record.tokenizer)) for record in section]), section) for section in sections.values()]
+    return [(_names([record.tokenizer for record in section]), section) for section in sections.values()]
+
+
+def _names(infos: Sequence[TokenizerInfo]) -> list[str]:
+    """Tokenizers with what is set otherwise; those that this leaves alike by the digests that tell them apart."""
+    labels = [visible(subject_label(info)) for info in infos]
+    whole = [name if labels.count(label) > 1 else label for label, name in zip(labels, names_of(infos), strict=True)]
+    return told_apart(whole)
 
 
 def _section(names: Sequence[str], records: Sequence[PredictionRecord], intervals: bool) -> list[Table]:
@@ -60,6 +69,7 @@ def _figures(names: Sequence[str], records: Sequence[PredictionRecord], interval
         "no figure here was measured on a model that generates; which of them say how well one does is for a study of such models to say",
         "seconds: on the machine of each record, all studies together, images read and encoded once",
         *_trained(names, records, [column.key for column in columns]),
+        *one_by_names([record.tokenizer for record in records]),
         *_reasons(names, records),
     )
     return Table(visible(title), (*columns, SECONDS), tuple(rows), notes)

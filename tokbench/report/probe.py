@@ -9,7 +9,7 @@ from itertools import pairwise
 from tokbench.records.figures import BY_KEY
 from tokbench.records.probe_record import ProbeRecord
 from tokbench.report.sections import told_apart
-from tokbench.report.subjects import names_of
+from tokbench.report.subjects import names_of, one_by_names
 from tokbench.report.table import EXACT, Cell, Column, Table, column_of
 from tokbench.report.training import trained_mark, trained_notes
 from tokbench.report.words import counted
@@ -100,7 +100,7 @@ def _bits(names: Sequence[str], records: Sequence[ProbeRecord]) -> Table:
             f"the original pixels without loss: PNG {png.value:.0f} bits per image ({png.value / area:.2f} per pixel), "
             f"WebP {webp.value:.0f} ({webp.value / area:.2f})"
         )
-    notes += _trained_on(names, records)
+    notes += [*_trained_on(names, records), *one_by_names([record.tokenizer for record in records])]
     tokens = Column("tokens", "tokens_per_image")
     rows = []
     for name, record in zip(names, records, strict=True):

@@ -11,6 +11,7 @@ from tokbench.escapes import visible
 from tokbench.image_size import Size, sides, size_text
 from tokbench.records.speed_record import STAGES, SpeedRecord, SpeedRow, Stage
 from tokbench.report.sections import told_apart
+from tokbench.report.subjects import one_by_names
 from tokbench.report.table import Cell, Column, Table
 from tokbench.report.words import counted
 
@@ -101,6 +102,7 @@ def _table(section: SpeedSection, size: Size, stage: Stage) -> Table:
         "adds: resident memory of the process beyond what it held before, at most; process: all of it, other tokenizers included",
         *("CUDA: the tokenizer's weights, and the most that its allocator held beyond what it held before" for _ in cuda),
         *_reasons(found),
+        *one_by_names([record.tokenizer for record in section.records]),
     )
     return Table(f"{WORDS[stage]} at {size_text(size)} px, {section.title}", columns, rows, notes)
 

@@ -243,6 +243,15 @@ def test_figures_of_images_trained_on_are_marked(made: Prediction, pictures, pro
     assert prediction_record_from_dict(older, origin="it").trained_on is None
 
 
+def test_two_digests_under_one_name_are_told_apart_and_one_under_two_is_said_to_be_one(made: Prediction) -> None:
+    def of(name: str, digest: str) -> PredictionRecord:
+        return replace(made.record, tokenizer=replace(made.record.tokenizer, name=name, settings={}, state_sha256=digest * 32))
+
+    (figures, *_) = prediction_tables([of("a/b", "1a"), of("a/b", "2b"), of("c/d", "2b")])
+    assert [name for name, _ in figures.rows] == ["a/b weights=1a1a1a1a", "a/b weights=2b2b2b2b", "c/d"]
+    assert "a/b and c/d are one tokenizer: the same weights 2b2b2b2b" in figures.notes
+
+
 def test_marks_of_judges_and_reasons_of_one_image(made: Prediction, pictures, protocol, small_vqvae) -> None:
     judged = replace(made.record.figures["interpolation_kd"], judged_by_training_network=True)
     unknown = replace(judged, judged_by_training_network=None)

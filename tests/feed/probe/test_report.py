@@ -88,6 +88,12 @@ def test_rows_of_one_tokenizer_are_told_apart() -> None:
     assert names == ["vqvae/tiny levels=5", "vqvae/tiny levels=8"]
 
 
+def test_the_same_weights_under_two_names_are_said_to_be_one() -> None:
+    note = "vqgan/tiny and vqvae/tiny are one tokenizer: the same weights abababab"
+    assert note in probe_tables([record_of("vqgan/tiny"), record_of()])[0].notes
+    assert not [text for text in probe_tables([record_of()])[0].notes if "one tokenizer" in text]
+
+
 def test_a_failed_check_cannot_be_missed() -> None:
     failed = replace(record_of(), coding=Coding(3, 100.0, 101.0, False))
     assert any("NOT read back alike" in note for note in probe_tables([failed])[1].notes)
