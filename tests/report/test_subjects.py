@@ -11,6 +11,7 @@ import pytest
 
 from tokbench.configs import plain
 from tokbench.records.frame import frame
+from tokbench.records.record import MetricResult
 from tokbench.records.same import digests, same_weights
 from tokbench.records.store import write_record
 from tokbench.report.explain.quoted import as_json, quoted
@@ -24,6 +25,7 @@ from tokbench.report.plots.sheets import draw_plots
 from tokbench.report.published import published_tables
 from tokbench.report.render import render
 from tokbench.report.subjects import names_of, one_by_names
+from tokbench.report.table import make_tables
 from tokbench.report.tidy import tidy_tables, wide_table
 from tokbench.tokenizers.zoo import resolve
 
@@ -195,3 +197,51 @@ def test_a_record_and_a_frame_say_it_too(of):
     assert "trained_on" not in frame(unknown).columns
     own = replace(known, metrics={"trained_on": replace(known.metrics["psnr"], value=3.0, info=None)})
     assert frame(own).loc[0, ["trained_on_2", "trained_on"]].tolist() == [3.0, True]
+
+
+GUARDS = ("its name says that it is of training images", "it has 500 images, 60 are measured")
+
+
+@pytest.fixture
+def guarded(of, tmp_path):
+    """Records of two tokenizers with a figure against the same reference, of which something is to be known."""
+    given = {"name": "train.npz", "kind": "statistics", "sha256": "7c" * 32, "images": 500, "guards": list(GUARDS)}
+    for name, seed in (("a/b", 0), ("c/d", 1)):
+        item = of(name, seed=seed)
+        figure = MetricResult(90.0 + seed, "squared feature distance", False, {"reference": given})
+        record = replace(item.record, metrics={**item.record.metrics, "fd_efflite0_reference": figure})
+        write_record(record, item.rows, tmp_path / "runs")
+    return "runs/a-b_photos-64.json", "runs/c-d_photos-64.json"
+
+
+@pytest.mark.parametrize("command", ["compare", "diff", "explain"])
+def test_what_guards_a_reference_is_said_wherever_the_figure_is_shown(tokbench_cli, guarded, command):
+    note = f"FD-EffLite0 to reference: train.npz (500 images, 7c7c7c7c): {'; '.join(GUARDS)}"
+    arguments = ["runs"] if command == "compare" else guarded
+    for form in ("md", "json"):
+        status, out, err = tokbench_cli(command, *arguments, "--format", form)
+        assert status == 0, err
+        assert out.count(note) == 1
+    others = ("--columns", "psnr") if command == "compare" else ("--metrics", "psnr") if command == "explain" else None
+    if others is not None:
+        assert "train.npz" not in tokbench_cli(command, *arguments, *others, "--format", "md")[1]
+    if command == "compare":
+        assert note in tokbench_cli(command, "runs", "--wide", "fd_efflite0_reference", "--format", "md")[1]
+
+
+def test_the_page_warns_of_what_guards_a_reference(tokbench_cli, guarded, tmp_path):
+    assert tokbench_cli("report", "runs", "--images", "0", "-o", "page.html")[0] == 0
+    assert f"train.npz (500 images, 7c7c7c7c): {'; '.join(GUARDS)}." in (tmp_path / "page.html").read_text()
+
+
+def test_other_references_are_named_and_not_listed_setting_by_setting(of):
+    records = []
+    for place, name in enumerate(("train.npz", "val.npz")):
+        given = {"name": name, "kind": "statistics", "sha256": str(place) * 64, "images": 500 + place, "guards": [f"guard {place}"]}
+        item = of(f"a/{place}")
+        figure = MetricResult(90.0, "squared feature distance", False, {"reference": given})
+        records.append(replace(item.record, metrics={"fd_efflite0_reference": figure}))
+    (table,) = make_tables(records)
+    expected = "FD-EffLite0 to reference with other settings than most of this table: reference train.npz (500 images, 00000000) or val.npz (501 ima"
+    assert any(note.removeprefix("≠ ").startswith(expected[:90]) for note in table.notes)
+    assert not [note for note in table.notes if "reference.sha256" in note]

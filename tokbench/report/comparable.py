@@ -9,6 +9,7 @@ from tokbench.configs import canonical_json, flat, plain
 from tokbench.records.protocol import ROUNDING
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.references import REFERENCE, identity_of
+from tokbench.report.guards import named_reference
 from tokbench.report.words import shortened
 
 SETTINGS_MARK, SPEED_MARK = "≠", "‡"
@@ -75,7 +76,9 @@ def differing_settings(metrics: Sequence[MetricResult | None]) -> str:
     values: dict[str, dict[str, None]] = {}
     for metric in metrics:
         if metric is not None and metric.measured:
-            for name, value in flat(plain(metric.settings)).items():
+            given = metric.settings.get(REFERENCE)
+            named = {REFERENCE: named_reference(given)} if isinstance(given, Mapping) else {}
+            for name, value in flat(plain(metric.settings | named)).items():
                 if name not in COUNTED:
                     values.setdefault(name, {})[shortened(str(value), 40)] = None
     differing = [f"{shortened(name, 40)} {' or '.join(options)}" for name, options in values.items() if len(options) > 1]

@@ -20,6 +20,7 @@ from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
 from tokbench.report.comparable import machine_of, plain_settings
 from tokbench.report.gate import CHANGE, HIGH, LOW
+from tokbench.report.guards import guard_notes
 from tokbench.report.paired_sets import SetDifference, set_difference
 from tokbench.report.rates import OF_LAYOUT, rate_columns, rate_result
 from tokbench.report.sections import make_sections
@@ -177,7 +178,7 @@ def diff_records(before: Record, after: Record, rows_before: Rows, rows_after: R
     ]
     few = dict.fromkeys(too_few(record.data.count, record.data.groups) for record in (before, after))
     trained = [f"{which} tokenizer was trained on images it is measured on" for which, record in sides if record.trained_on]
-    trained += one_by_names([before.tokenizer, after.tokenizer])
+    trained += [*guard_notes([before, after], None), *one_by_names([before.tokenizer, after.tokenizer])]
     return Difference(
         visible(before.tokenizer.name),
         visible(after.tokenizer.name),

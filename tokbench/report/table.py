@@ -22,6 +22,7 @@ from tokbench.report.comparable import (
     settings_of,
     unlike_most,
 )
+from tokbench.report.guards import guard_notes
 from tokbench.report.sections import Section, make_sections, place_of
 from tokbench.report.significance import significantly_best, too_few
 from tokbench.report.subjects import one_by_names
@@ -341,7 +342,7 @@ def _reasons(records: Sequence[Record]) -> list[str]:
 
 def _notes(records: Sequence[Record], keys: Sequence[str] | None = None) -> list[str]:
     """What there is to say of the columns ``keys``; None means all."""
-    notes = [*training_notes(records, keys), *one_by_names([record.tokenizer for record in records])]
+    notes = [*training_notes(records, keys), *guard_notes(records, keys), *one_by_names([record.tokenizer for record in records])]
     if any(metric.exact and (keys is None or key in keys) for record in records for key, metric in record.metrics.items()):
         notes.append(EXACT_NOTE)
     notes += [*_unlike_notes(records, keys), *rounding_notes(records)]

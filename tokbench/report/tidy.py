@@ -10,6 +10,7 @@ from tokbench.errors import unknown_name
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
 from tokbench.report.across import Place, Standing, counted_places, places_of, standings, subjects_of
+from tokbench.report.guards import guard_notes
 from tokbench.report.significance import significantly_best
 from tokbench.report.subjects import one_by_names
 from tokbench.report.table import (
@@ -121,7 +122,9 @@ def standing_table(places: Sequence[Place], records: Sequence[Record], rows: Seq
     ]
     title = "Over the data sets" + (" and protocols" if "protocol" in _where(places, records) else "")
     taking_part = [records[place.members[name]] for place in places for name in names if name in place.members]
-    return Table(title, tuple(columns), lines, (*notes, RANK_NOTE, *training_notes(taking_part, list(found))))
+    return Table(
+        title, tuple(columns), lines, (*notes, RANK_NOTE, *training_notes(taking_part, list(found)), *guard_notes(taking_part, list(found)))
+    )
 
 
 def wide_table(records: Sequence[Record], rows: Sequence[Rows], key: str, *, intervals: bool = False) -> Table:
@@ -172,7 +175,7 @@ def wide_table(records: Sequence[Record], rows: Sequence[Rows], key: str, *, int
         title,
         (*judged, *(standing if over else ())),
         tuple(lines),
-        (*notes, *training_notes(records, [key]), *one_by_names([record.tokenizer for record in records])),
+        (*notes, *training_notes(records, [key]), *guard_notes(records, [key]), *one_by_names([record.tokenizer for record in records])),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from tokbench.records.record import Record
 from tokbench.records.references import REFERENCE, against_reference, identity_of, reference_of
 from tokbench.records.same import digests, identity, same_weights
 from tokbench.report.explain.fields import BY_NAME, STAGES, FieldWords, in_order, protocol_fields
+from tokbench.report.guards import named_reference
 from tokbench.report.words import counted, shortened
 
 CHOOSERS = ("samples", "seed", "size")
@@ -166,14 +167,6 @@ def _reference(first: Record, second: Record) -> Iterator[Axis]:
         return identity_of(reference_of(record) or one)
 
     yield Axis(Cause(REFERENCE, "data", row, named_reference(one), named_reference(other)), value)
-
-
-def named_reference(given: Mapping[str, Any]) -> str:
-    """What a reference is called, with its number of images and the beginning of its digest."""
-    count = given.get("images")
-    images = counted(count, "image") if isinstance(count, int) else "images not counted"
-    images += ", whole" if str(given.get("kind")).endswith("whole") else ""
-    return f"{shortened(str(given.get('name')), 40)} ({images}, {identity_of(given)[:8]})"
 
 
 def _protocol(first: Record, second: Record) -> Iterator[Axis]:

@@ -17,6 +17,7 @@ from tokbench.report.explain.fields import WEIGHTS
 from tokbench.report.explain.judges import AREA, JudgeAxis, judge_axes
 from tokbench.report.explain.split import FIRST, SECOND, Corner, Share, shares
 from tokbench.report.explain.sure import Sides, interval_of_share
+from tokbench.report.guards import guard_notes
 from tokbench.report.subjects import one_by_names
 from tokbench.report.words import counted
 
@@ -130,7 +131,7 @@ def explain(first: Item, second: Item, others: Sequence[Item] = (), keys: Sequen
         visible(_name(second[0])),
         tuple(sorted((*between.causes, *judged.values()), key=lambda cause: WEIGHTS.index(cause.row.weight))),
         tuple(splits if keys is not None else [split for split in splits if split.key not in RATES or split.change != 0.0]),
-        tuple(_notes(first[0], second[0])),
+        tuple(_notes(first[0], second[0], [split.key for split in splits])),
         len(places),
         bool(first[0].trained_on or second[0].trained_on),
     )
@@ -264,7 +265,7 @@ def _name(record: Record) -> str:
     return f"{record.tokenizer.name} under {record.protocol_label} v{record.protocol.version}, {counted(record.data.count, 'image')} of {record.data.name}"
 
 
-def _notes(first: Record, second: Record) -> list[str]:
+def _notes(first: Record, second: Record, keys: Sequence[str]) -> list[str]:
     notes = one_by_names([first.tokenizer, second.tokenizer])
     if first.data.name != second.data.name and first.data.digest == second.data.digest:
         notes.append(f"{first.data.name} and {second.data.name} are the same images under two names")
@@ -273,4 +274,4 @@ def _notes(first: Record, second: Record) -> list[str]:
     for which, record in (("first", first), ("second", second)):
         if record.trained_on:
             notes.append(f"the tokenizer of the {which} was trained on images it is measured on")
-    return notes
+    return notes + guard_notes([first, second], keys)

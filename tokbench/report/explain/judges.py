@@ -10,8 +10,9 @@ from tokbench.records.figure_info import FigureInfo
 from tokbench.records.record import MetricResult
 from tokbench.records.references import REFERENCE, identity_of
 from tokbench.report.comparable import COUNTED
-from tokbench.report.explain.causes import Between, Cause, named_reference
+from tokbench.report.explain.causes import Between, Cause
 from tokbench.report.explain.fields import BY_NAME, SETS, FieldWords
+from tokbench.report.guards import named_reference
 from tokbench.report.words import shortened
 
 SETTINGS = "settings"

@@ -8,6 +8,7 @@ from dataclasses import dataclass, fields
 
 from tokbench.configs import plain
 from tokbench.records.protocol import Protocol, value_text
+from tokbench.report.guards import guard_notes
 from tokbench.report.page.headings import headings
 from tokbench.report.page.model import TEXT_LIMIT, Entry, Group, clipped
 from tokbench.report.published import published_tables
@@ -150,6 +151,7 @@ def _record_warnings(entry: Entry) -> list[str]:
     bad = [key for key, metric in record.metrics.items() if metric.value is not None and math.isnan(metric.value)]
     if bad:
         found.append(f"Not a number: {', '.join(clipped(key) for key in bad)}.")
+    found += [f"{clipped(text, 300)}." for text in guard_notes([record], None)]
     if record.trained_on or f"data:{record.data.name}" in record.tokenizer.trained_with:
         found.append(f"Trained on {clipped(record.data.name)}, the data it is measured on.")
     return found
