@@ -9,6 +9,7 @@ every image anew in each call. Run by hand:
 from __future__ import annotations
 
 import argparse
+import copy
 import statistics
 import time
 from collections.abc import Callable
@@ -17,11 +18,12 @@ from itertools import pairwise
 import numpy as np
 import torch
 from readme import Block, machine
-from torch import Tensor
+from torch import Tensor, nn
 
 from tokbench.data.photos import PhotoCrops
 from tokbench.images import to_float
 from tokbench.nn.configs import MMDiTConfig
+from tokbench.nn.linear import Linear
 from tokbench.nn.mmdit import code_positions, patchify, rotation, unpatchify
 from tokbench.nn.schedules import schedule_times, time_of_sigma
 from tokbench.tokenizers.flowmo.config import FlowMoConfig
@@ -73,6 +75,15 @@ def published(model: FlowMo, vectors: Tensor, noise: Tensor) -> Tensor:
     return state
 
 
+def with_plain_layers(model: FlowMo) -> FlowMo:
+    """A copy whose linear layers are those of PyTorch, as the published code's are."""
+    model = copy.deepcopy(model)
+    for layer in model.modules():
+        if isinstance(layer, Linear):
+            layer.__class__ = nn.Linear
+    return model
+
+
 def ours(model: FlowMo, vectors: Tensor, noise: Tensor) -> Tensor:
     """What ``decode`` does."""
     return model.walk(vectors, noise)[-1]
@@ -111,10 +122,11 @@ def measure(block: Block, name: str, model: FlowMo, images: Tensor) -> None:
     ways = {"published": published, "ours": ours, "ours, bf16": half(ours)}
     seconds: dict[str, list[float]] = {key: [] for key in ways}
     out: dict[str, Tensor] = {}
+    plain = with_plain_layers(model)
     for _ in range(RUNS + 1):
         for key, way in ways.items():
             start = time.perf_counter()
-            out[key] = way(model, vectors, noise)
+            out[key] = way(plain if key == "published" else model, vectors, noise)
             seconds[key].append(time.perf_counter() - start)
     median = {key: statistics.median(values[1:]) for key, values in seconds.items()}
     apart = float((out["ours"] - out["published"]).abs().max())

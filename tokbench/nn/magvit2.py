@@ -21,6 +21,7 @@ from tokbench.nn import whole
 from tokbench.nn.autoencoder import Level, Norm, ResBlock, through
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.nn.haar import from_haar, haar
+from tokbench.nn.linear import Linear
 
 
 class AdaptiveNorm(nn.Module):
@@ -32,8 +33,8 @@ class AdaptiveNorm(nn.Module):
     def __init__(self, channels: int, z_channels: int, groups: int) -> None:
         super().__init__()
         self.norm = Norm(groups, channels, eps=1e-6, affine=False)
-        self.gamma = nn.Linear(z_channels, channels)
-        self.beta = nn.Linear(z_channels, channels)
+        self.gamma = Linear(z_channels, channels)
+        self.beta = Linear(z_channels, channels)
 
     def forward(self, x: Float[Tensor, "b c h w"], code: Float[Tensor, "b z h2 w2"]) -> Float[Tensor, "b c h w"]:
         """Normalise features, keeping their size."""

@@ -23,6 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.nn.configs import MMDiTConfig, Places
+from tokbench.nn.linear import Linear
 from tokbench.sending import moved
 
 TIME_DIM = 256
@@ -102,8 +103,8 @@ def _norm(x: Tensor) -> Tensor:
 class _TimeIn(nn.Module):
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.in_layer = nn.Linear(TIME_DIM, hidden)
-        self.out_layer = nn.Linear(hidden, hidden)
+        self.in_layer = Linear(TIME_DIM, hidden)
+        self.out_layer = Linear(hidden, hidden)
 
     def forward(self, times: Tensor) -> Tensor:
         return self.out_layer(F.silu(self.in_layer(time_features(times).to(self.in_layer.weight.dtype))))
@@ -114,7 +115,7 @@ class _Modulation(nn.Module):
 
     def __init__(self, hidden: int) -> None:
         super().__init__()
-        self.lin = nn.Linear(hidden, 6 * hidden)
+        self.lin = Linear(hidden, 6 * hidden)
         with torch.no_grad():
             for tensor in (self.lin.weight, self.lin.bias):
                 for gate in (2, 5):
@@ -148,9 +149,9 @@ class _Attention(nn.Module):
     def __init__(self, config: MMDiTConfig) -> None:
         super().__init__()
         self.heads = config.heads
-        self.qkv = nn.Linear(config.hidden, 3 * config.hidden)
+        self.qkv = Linear(config.hidden, 3 * config.hidden)
         self.norm = _QKNorm(config.head_dim)
-        self.proj = nn.Linear(config.hidden, config.hidden)
+        self.proj = Linear(config.hidden, config.hidden)
 
     def project(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = rearrange(self.qkv(x), "b n (three heads d) -> three b heads n d", three=3, heads=self.heads)
@@ -159,7 +160,7 @@ class _Attention(nn.Module):
 
 def _mlp(config: MMDiTConfig) -> nn.Sequential:
     inner = int(config.hidden * config.mlp_ratio)
-    return nn.Sequential(nn.Linear(config.hidden, inner), nn.GELU(approximate="tanh"), nn.Linear(inner, config.hidden))
+    return nn.Sequential(Linear(config.hidden, inner), nn.GELU(approximate="tanh"), Linear(inner, config.hidden))
 
 
 class DoubleBlock(nn.Module):
@@ -234,9 +235,9 @@ class FinalLayer(nn.Module):
 
     def __init__(self, hidden: int, outputs: int, *, modulated: bool) -> None:
         super().__init__()
-        self.linear = nn.Linear(hidden, outputs)
+        self.linear = Linear(hidden, outputs)
         if modulated:
-            self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(hidden, 2 * hidden))
+            self.adaLN_modulation = nn.Sequential(nn.SiLU(), Linear(hidden, 2 * hidden))
 
     def forward(self, x: Float[Tensor, "b n d"], vec: Float[Tensor, "#b d"] | None) -> Float[Tensor, "b n o"]:
         """Project features to outputs."""
@@ -260,8 +261,8 @@ class MMDiT(nn.Module):
     def __init__(self, config: MMDiTConfig, *, patch_dim: int, context_dim: int, out: Stream, timed: bool) -> None:
         super().__init__()
         self.config, self.out, self.timed = config, out, timed
-        self.img_in = nn.Linear(patch_dim, config.hidden)
-        self.txt_in = nn.Linear(context_dim, config.hidden)
+        self.img_in = Linear(patch_dim, config.hidden)
+        self.txt_in = Linear(context_dim, config.hidden)
         modulated = timed or config.published
         if modulated:
             self.time_in = _TimeIn(config.hidden)

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from tokbench.nn import whole
 from tokbench.nn.autoencoder import Downsample, Norm, Upsample
 from tokbench.nn.configs import AutoencoderConfig
+from tokbench.nn.linear import Linear
 
 
 class CausalConv3d(nn.Module):
@@ -151,10 +152,10 @@ class Attention(nn.Module):
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.k_proj = nn.Linear(channels, channels)
-        self.v_proj = nn.Linear(channels, channels)
-        self.q_proj = nn.Linear(channels, channels)
-        self.out_proj = nn.Linear(channels, channels)
+        self.k_proj = Linear(channels, channels)
+        self.v_proj = Linear(channels, channels)
+        self.q_proj = Linear(channels, channels)
+        self.out_proj = Linear(channels, channels)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Mix places, keeping size and width."""

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.nn.configs import ViTConfig
+from tokbench.nn.linear import Linear
 
 Turn = Callable[[Tensor], Tensor]
 """Turns the channels of queries and of keys ``[B, heads, N, D]`` by the place of each token."""
@@ -42,7 +43,7 @@ class Attention(nn.Module):
         self.heads = heads
         self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * width, width)))
         self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
-        self.out_proj = nn.Linear(width, width)
+        self.out_proj = Linear(width, width)
 
     def forward(self, x: Float[Tensor, "b n w"], turn: Turn | None = None) -> Float[Tensor, "b n w"]:
         """Mix tokens, whose queries and keys are turned where ``turn`` is given."""
@@ -58,8 +59,8 @@ class SwiGLU(nn.Module):
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.w12 = nn.Linear(width, 2 * hidden)
-        self.w3 = nn.Linear(hidden, width)
+        self.w12 = Linear(width, 2 * hidden)
+        self.w3 = Linear(hidden, width)
 
     def forward(self, x: Float[Tensor, "b n w"]) -> Float[Tensor, "b n w"]:
         """Transform every token by itself."""
@@ -68,7 +69,7 @@ class SwiGLU(nn.Module):
 
 
 def _mlp(width: int, hidden: int) -> nn.Module:
-    return nn.Sequential(OrderedDict(c_fc=nn.Linear(width, hidden), gelu=nn.GELU(), c_proj=nn.Linear(hidden, width)))
+    return nn.Sequential(OrderedDict(c_fc=Linear(width, hidden), gelu=nn.GELU(), c_proj=Linear(hidden, width)))
 
 
 class Block(nn.Module):
@@ -88,7 +89,7 @@ class Block(nn.Module):
         self.mlp = _mlp(width, config.hidden) if config.mlp == "gelu" else SwiGLU(width, config.hidden)
         self.ls_1 = nn.Parameter(torch.ones(width)) if config.layer_scale else None
         self.ls_2 = nn.Parameter(torch.ones(width)) if config.layer_scale else None
-        self.modulation = nn.Sequential(nn.SiLU(), nn.Linear(condition, 4 * width)) if condition else None
+        self.modulation = nn.Sequential(nn.SiLU(), Linear(condition, 4 * width)) if condition else None
 
     def forward(
         self, x: Float[Tensor, "b n w"], turn: Turn | None = None, condition: Float[Tensor, "b l c"] | None = None

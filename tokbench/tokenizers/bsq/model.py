@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.nn.configs import ViTConfig
+from tokbench.nn.linear import Linear
 from tokbench.nn.vit import ViT, learned
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.bsq.config import BSQViTConfig
@@ -28,7 +29,7 @@ class Encoder(ViT):
     def __init__(self, config: ViTConfig, grid: int) -> None:
         super().__init__(config)
         self.patch = config.patch_size
-        self.conv1 = nn.Linear(3 * self.patch**2, config.width, bias=False)
+        self.conv1 = Linear(3 * self.patch**2, config.width, bias=False)
         self.positional_embedding = learned(grid**2, config.width)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b n d"]:
@@ -44,8 +45,8 @@ class Decoder(ViT):
         super().__init__(config)
         self.patch, self.grid = config.patch_size, grid
         self.positional_embedding = learned(grid**2, config.width)
-        self.ffn = nn.Sequential(nn.Linear(config.width, hidden), nn.Tanh())
-        self.conv_out = nn.Linear(hidden, 3 * self.patch**2)
+        self.ffn = nn.Sequential(Linear(config.width, hidden), nn.Tanh())
+        self.conv_out = Linear(hidden, 3 * self.patch**2)
 
     def forward(self, vectors: Float[Tensor, "b n d"]) -> Float[Tensor, "b 3 h w"]:
         """Decode vectors; values may leave [-1, 1]."""
@@ -70,8 +71,8 @@ class BSQViT(Tokenizer):
         self.encoder = Encoder(config.encoder, grid)
         self.decoder = Decoder(config.decoder, grid, config.hidden_pixels)
         self.quantize = config.quantizer.build()
-        self.quant_embed = nn.Linear(config.encoder.width, bits)
-        self.post_quant_embed = nn.Linear(bits, config.decoder.width)
+        self.quant_embed = Linear(config.encoder.width, bits)
+        self.post_quant_embed = Linear(bits, config.decoder.width)
 
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:

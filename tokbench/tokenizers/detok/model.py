@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.nn.configs import ViTConfig
+from tokbench.nn.linear import Linear
 from tokbench.nn.vit import ViT, learned
 from tokbench.tokenizers.detok.config import DeTokConfig
 from tokbench.tokenizers.normalisation import DETOK_STATISTICS
@@ -51,7 +52,7 @@ class Encoder(_Side):
         width, patch = config.encoder.width, config.encoder.patch_size
         super().__init__(config.encoder, config.encoder.grid(config.image_size))
         self.patch_embed = nn.Sequential(nn.Conv2d(3, width, patch, patch))
-        self.latent_head = nn.Linear(width, 2 * config.channels)
+        self.latent_head = Linear(width, 2 * config.channels)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c2 gh gw"]:
         """Encode images in [-1, 1]."""
@@ -65,7 +66,7 @@ class Decoder(_Side):
     def __init__(self, config: DeTokConfig) -> None:
         width, self.patch = config.decoder.width, config.decoder.patch_size
         super().__init__(config.decoder, config.decoder.grid(config.image_size))
-        self.decoder_embed = nn.Linear(config.channels, width)
+        self.decoder_embed = Linear(config.channels, width)
         self.ffn = nn.Conv2d(width, 3 * self.patch**2, 1)
         self.conv_out = nn.Conv2d(3, 3, 3, padding=1)
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
 from tokbench.nn.configs import ViTConfig
+from tokbench.nn.linear import Linear
 from tokbench.nn.turning import LearnedTurns
 from tokbench.nn.vit import ViT, learned
 from tokbench.quantizers.base import check_finite
@@ -110,7 +111,7 @@ class Decoder(_Side):
         super().__init__(config.decoder, config, class_token=class_token, placed=not turned, turned=turned, condition=condition)
         self.patch = config.decoder.patch_size
         self.mask_token = learned(1, 1, config.decoder.width)
-        self.to_pixel = nn.ModuleDict({"model": nn.Linear(config.decoder.width, 3 * self.patch**2)})
+        self.to_pixel = nn.ModuleDict({"model": Linear(config.decoder.width, 3 * self.patch**2)})
 
     def forward(self, vectors: Float[Tensor, "b n d"], condition: Float[Tensor, "b n c"] | None = None) -> Float[Tensor, "b 3 h w"]:
         """Decode vectors, whose latents are their condition; values may leave [-1, 1]."""
@@ -151,8 +152,8 @@ class SequenceTokenizer(Tokenizer):
         super().__init__()
         self.config = config
         self.encoder, self.decoder = encoder, decoder
-        self.quant_conv = nn.Linear(config.encoder.width, config.channels)
-        self.post_quant_conv = nn.Linear(config.channels, config.decoder.width)
+        self.quant_conv = Linear(config.encoder.width, config.channels)
+        self.post_quant_conv = Linear(config.channels, config.decoder.width)
 
     @classmethod
     def own_names(cls, state: dict[str, Tensor]) -> dict[str, Tensor]:

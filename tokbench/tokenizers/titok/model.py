@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
 from tokbench.nn import autoencoder
+from tokbench.nn.linear import Linear
 from tokbench.nn.posterior import Posterior
 from tokbench.nn.vit import ViT, learned
 from tokbench.quantizers.base import check_finite
@@ -60,13 +61,13 @@ class Decoder(ViT):
         super().__init__(config.decoder)
         width, patch, self.side = config.decoder.width, config.decoder.patch_size, config.decoder.grid(config.image_size)
         self.patch, self.two_steps = patch, config.pixels is not None
-        self.decoder_embed = nn.Linear(config.channels, width)
+        self.decoder_embed = Linear(config.channels, width)
         self.class_embedding = learned(1, width)
         self.positional_embedding = learned(1 + self.side**2, width)
         self.mask_token = learned(1, 1, width)
         self.latent_token_positional_embedding = learned(config.length, width)
         if config.text:
-            self.text_guidance_proj = nn.Linear(config.text[1], width)
+            self.text_guidance_proj = Linear(config.text[1], width)
             self.text_guidance_positional_embedding = learned(config.text[0], width)
         if self.two_steps:
             self.ffn = nn.Sequential(nn.Conv2d(width, 2 * width, 1), nn.Tanh(), nn.Conv2d(2 * width, config.pixel_codes, 1))

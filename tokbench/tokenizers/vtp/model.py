@@ -17,6 +17,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.nn.linear import Linear
 from tokbench.nn.vit import Turn, ViT, learned
 from tokbench.tokenizers.vae.latents import LatentTokenizer
 from tokbench.tokenizers.vtp.config import VTPConfig
@@ -51,7 +52,7 @@ class Encoder(ViT):
         self.head = width // config.encoder.heads
         self.patch_embed = nn.ModuleDict({"proj": nn.Conv2d(3, width, patch, patch)})
         self.cls_token = learned(1, 1, width)
-        self.feature_bottleneck = nn.Linear(width, config.channels, bias=False)
+        self.feature_bottleneck = Linear(width, config.channels, bias=False)
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c gh gw"]:
         """Encode images in [-1, 1]."""

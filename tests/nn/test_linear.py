@@ -1,0 +1,116 @@
+"""Linear layers by either library, which differ in rounding alone."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tokbench.nn import linear as room
+from tokbench.nn.linear import PRODUCTS, ROWS, TRAINED_ROWS, Linear, linear
+
+WIDTH = 256
+
+
+@pytest.fixture
+def convolving(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """As on a processor of AMD; rows of each product that oneDNN is given."""
+    if not torch.backends.mkldnn.is_available():
+        pytest.skip("PyTorch comes without oneDNN here")
+    seen: list[int] = []
+    convolve = torch.mkldnn_convolution
+
+    def noted(x: Tensor, *rest: object) -> Tensor:
+        seen.append(x.shape[2])
+        return convolve(x, *rest)
+
+    monkeypatch.setattr(room, "multiplies_slowly", lambda: True)
+    monkeypatch.setattr(torch, "mkldnn_convolution", noted)
+    return seen
+
+
+def layers(bias: bool = True) -> tuple[nn.Linear, Linear]:
+    torch.manual_seed(0)
+    plain = nn.Linear(WIDTH, 320, bias=bias)
+    ours = Linear(WIDTH, 320, bias=bias)
+    ours.load_state_dict(plain.state_dict())
+    return plain, ours
+
+
+def rows(*shape: int) -> Tensor:
+    return torch.randn(*shape, WIDTH, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("shape", [(1, ROWS), (3, 5, 77), (4096,)])
+@pytest.mark.parametrize("bias", [False, True])
+@torch.no_grad()
+def test_many_rows_are_multiplied_by_the_other_library(convolving: list[int], shape: tuple[int, ...], bias: bool) -> None:
+    plain, ours = layers(bias)
+    given = rows(*shape)
+    torch.testing.assert_close(ours(given), plain(given), rtol=1e-5, atol=1e-5)
+    assert convolving == [given.numel() // WIDTH]
+    turned = rows(96, ROWS).transpose(0, 1)  # not as rows lie in memory
+    torch.testing.assert_close(ours(turned), plain(turned), rtol=1e-5, atol=1e-5)
+
+
+def test_gradients_are_the_same(convolving: list[int]) -> None:
+    plain, ours = layers()
+    found = []
+    for layer in (plain, ours):
+        given = rows(2, TRAINED_ROWS).requires_grad_()
+        layer(given).square().mean().backward()
+        found.append((given.grad, layer.weight.grad, layer.bias.grad))
+    assert convolving == [2 * TRAINED_ROWS]
+    for wanted, gradient in zip(*found, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-7)
+
+
+@torch.no_grad()
+def test_few_products_stay(convolving: list[int]) -> None:
+    small = Linear(WIDTH, PRODUCTS // (ROWS * WIDTH) - 1)
+    small(rows(ROWS))
+    assert convolving == []
+
+
+def test_few_rows_and_other_precisions_stay(convolving: list[int]) -> None:
+    plain, ours = layers()
+    assert torch.equal(ours(rows(TRAINED_ROWS - 1)), plain(rows(TRAINED_ROWS - 1)))
+    with torch.no_grad():
+        assert torch.equal(ours(rows(ROWS - 1)), plain(rows(ROWS - 1)))
+        assert torch.equal(ours(rows(0)), plain(rows(0)))
+        with torch.autocast("cpu", torch.bfloat16):
+            assert ours(rows(512)).dtype == torch.bfloat16
+        assert ours.double()(rows(512).double()).dtype == torch.float64
+    assert convolving == []
+
+
+@torch.no_grad()
+def test_elsewhere_it_is_the_layer_of_pytorch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(room, "multiplies_slowly", lambda: False)
+    plain, ours = layers()
+    assert torch.equal(ours(rows(512)), plain(rows(512)))
+    assert torch.equal(linear(rows(512), ours.weight), nn.functional.linear(rows(512), ours.weight))
+
+
+@pytest.mark.parametrize(
+    ("vendor", "capability", "slow"), [("AuthenticAMD", "AVX512", True), ("AuthenticAMD", "AVX2", False), ("GenuineIntel", "AVX512", False)]
+)
+def test_which_processors_multiply_slowly(monkeypatch: pytest.MonkeyPatch, vendor: str, capability: str, slow: bool) -> None:
+    monkeypatch.setattr(room, "_vendor", lambda: f"vendor_id : {vendor}")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    assert room.multiplies_slowly.__wrapped__() is slow
+    assert isinstance(room._vendor(), str)
+
+
+def test_it_is_copied_and_saved_as_the_layer_of_pytorch() -> None:
+    plain, ours = layers()
+    assert list(ours.state_dict()) == list(plain.state_dict())
+    for copied in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours))):
+        assert isinstance(copied, Linear)
+        assert torch.equal(copied.weight, ours.weight)
+    assert repr(ours) == repr(plain)

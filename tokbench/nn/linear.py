@@ -1,0 +1,66 @@
+"""Linear layers, on processors of AMD by the library that multiplies faster there.
+
+PyTorch multiplies single precision by MKL, which leaves the widest vectors of AMD's processors unused. Its 1x1 convolutions may be oneDNN's, which
+uses them: of many rows they take half the time, forwards and backwards. A dilation of two changes nothing of 1x1 convolutions. It keeps the way
+back of few images from MKL too (``use_mkldnn`` in aten/src/ATen/native/Convolution.cpp).
+"""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+PRODUCTS = 4_000_000
+"""Multiplications from which on oneDNN is faster."""
+
+ROWS, TRAINED_ROWS = 64, 256
+"""Rows from which on it makes up for laying out the weights: forwards, and where gradients are wanted."""
+
+
+class Linear(nn.Linear):
+    """A linear layer in every respect; only what multiplies differs, and so rounding."""
+
+    def forward(self, x: Float[Tensor, "... c"]) -> Float[Tensor, "... d"]:
+        """Multiply and add."""
+        return linear(x, self.weight, self.bias)
+
+
+def linear(x: Float[Tensor, "... c"], weight: Float[Tensor, "d c"], bias: Float[Tensor, " d"] | None = None) -> Float[Tensor, "... d"]:
+    """What ``torch.nn.functional.linear`` computes, but for rounding.
+
+    Args:
+        x: Rows.
+        weight: A row for each output.
+        bias: What is added.
+    """
+    if not _convolved(x, weight):
+        return F.linear(x, weight, bias)
+    rows = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last, as they lie
+    found = torch.mkldnn_convolution(rows, weight[:, :, None, None], bias, (0, 0), (1, 1), (2, 2), 1)
+    return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
+
+
+def _convolved(x: Tensor, weight: Tensor) -> bool:
+    trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
+    many = x.numel() >= x.shape[-1] * (TRAINED_ROWS if trained else ROWS) and x.numel() * len(weight) >= PRODUCTS
+    single = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
+    return many and single and multiplies_slowly() and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+
+
+@cache
+def multiplies_slowly() -> bool:
+    """Whether PyTorch multiplies by MKL on a processor of AMD that has AVX-512, and oneDNN is there."""
+    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available() and hasattr(torch, "mkldnn_convolution")
+    return wide and both and "AuthenticAMD" in _vendor()
+
+
+def _vendor() -> str:
+    described = Path("/proc/cpuinfo")
+    return described.read_text(errors="replace") if described.is_file() else platform.processor()
