@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from tokbench.bench import panel
 from tokbench.bench.chunks import Part
 from tokbench.bench.parts import find_parts, merge_parts
 from tokbench.bench.prepared import PreparedRun, RunOptions
@@ -80,6 +81,18 @@ def merged(images: int, out: Path) -> tuple[int, int, int]:
         tracemalloc.stop()
     assert read_rows(path) == evaluation.rows
     return objects, held, most
+
+
+@pytest.mark.parametrize(("room", "most"), [(1 << 20, 10), (8 * 64, 1000 // 64 * 2), (0, 1000)])
+def test_rows_of_chunks_are_put_together_in_order(monkeypatch: pytest.MonkeyPatch, room: int, most: int) -> None:
+    monkeypatch.setattr(panel, "TOGETHER", room)
+    rows: list[torch.Tensor] = []
+    for number in range(1000):
+        rows.append(torch.tensor([number]))
+        panel._gather(rows)
+    assert torch.equal(torch.cat(rows), torch.arange(1000))
+    assert len(rows) <= most
+    assert all(len(part) == 1 or part.nbytes <= room for part in rows)
 
 
 def test_a_merge_holds_no_object_an_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

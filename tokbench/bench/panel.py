@@ -24,6 +24,9 @@ from tokbench.signals import Ended
 
 logger = logging.getLogger(__name__)
 
+TOGETHER = 1 << 20
+"""Bytes up to which the rows of chunks are put together."""
+
 
 class Panel:
     """Metrics that judge one tokenizer on one set of images, chunk by chunk.
@@ -129,6 +132,8 @@ class Panel:
         states = kept(metric)
         for name, rows in grown.items():
             rows += states[name]
+            if isinstance(metric, ByImage) and name in metric.row_states:
+                _gather(rows)
         self._merged[metric.name] = {"chunks": metric._update_count, "states": states | grown}
         metric.reset()
 
@@ -196,6 +201,15 @@ class Panel:
 
     def _failed(self, cls: type[Metric]) -> bool:
         return all(key in self._results for key in cls.figure_names())
+
+
+def _gather(rows: list[Tensor]) -> None:
+    """Put the last tensors of a list together up to some size, so that of very many small ones few are left.
+
+    Each would keep the memory about it, in which chunks come and go, from being used again.
+    """
+    while len(rows) > 1 and len(rows[-2]) < 2 * len(rows[-1]) and rows[-2].nbytes + rows[-1].nbytes <= TOGETHER:
+        rows[-2:] = [torch.cat(rows[-2:])]
 
 
 class _Failed(Exception):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -158,6 +158,11 @@ class ByImage(Metric):
         """
         self.add_state(name, default=[], dist_reduce_fx="cat")
         self._empty[name] = torch.empty(0, *shape, dtype=dtype)
+
+    @property
+    def row_states(self) -> Collection[str]:
+        """Names of the states that are lists of rows."""
+        return self._empty
 
     def all_rows(self, name: str) -> Tensor:
         """One tensor of all rows of a state, whatever became of its list on the way."""
