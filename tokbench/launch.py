@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,12 @@ import torch.distributed as dist
 from tokbench.errors import TokbenchError, brief
 from tokbench.ranks import Elsewhere, ranks_from_environment
 from tokbench.together import largest, place, processes
+from tokbench.waiting import gave_up, in_thread
+
+logger = logging.getLogger(__name__)
+
+SOON = 30.0
+"""Seconds within which processes find each other, as a rule; those that start after them are waited for."""
 
 PATIENCE = timedelta(days=30)
 """How long processes wait for one that is still at work; one that has ended is noticed at once, or by the launcher."""
@@ -51,7 +58,7 @@ def joined(*, instead: str = "unset WORLD_SIZE and RANK") -> Iterator[None]:
             f"WORLD_SIZE={count} is set and {' and '.join(missing)} not, so that processes cannot meet; start with torchrun, or {instead}"
         )
     try:
-        dist.init_process_group(_backends(), timeout=PATIENCE)
+        in_thread(lambda: dist.init_process_group(_backends(), timeout=PATIENCE), meanwhile=_Word(count))
     except (RuntimeError, ValueError) as error:
         raise TokbenchError(f"the {count} processes did not find each other ({brief(error)}); start with torchrun") from error
     try:
@@ -68,8 +75,22 @@ def joined(*, instead: str = "unset WORLD_SIZE and RANK") -> Iterator[None]:
         raise
     finally:
         gc.collect()  # what still holds the group would end after it, and abort the process
-        with suppress(RuntimeError):
-            dist.destroy_process_group()
+        if not gave_up():
+            with suppress(RuntimeError):
+                dist.destroy_process_group()
+
+
+class _Word:
+    """Says once, in the first process, that others are waited for."""
+
+    def __init__(self, count: int) -> None:
+        self.count, self.said = count, ranks_from_environment().rank > 0
+
+    def __call__(self, seconds: float) -> None:
+        if seconds > SOON and not self.said:
+            where = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+            logger.warning("waiting at %s for the %d other processes of WORLD_SIZE=%d", where, self.count - 1, self.count)
+            self.said = True
 
 
 def _backends() -> str:

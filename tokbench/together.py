@@ -14,6 +14,8 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from tokbench.waiting import finished
+
 T = TypeVar("T")
 
 
@@ -46,7 +48,7 @@ def largest(value: int) -> int:
     if processes() == 1:
         return value
     found = torch.tensor(value)
-    dist.all_reduce(found, op=dist.ReduceOp.MAX)
+    finished(dist.all_reduce(found, op=dist.ReduceOp.MAX, async_op=True))  # the first may be at work for minutes
     return int(found)
 
 

@@ -11,6 +11,7 @@ import torch
 from tokbench.errors import TokbenchError, brief
 from tokbench.launch import ENDED, joined
 from tokbench.ranks import Ranks, ranks_from_environment
+from tokbench.waiting import finished
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,9 @@ class Team:
         data = torch.tensor(list(text.encode("utf-8", "surrogateescape")), dtype=torch.uint8)
         size = torch.tensor([len(data)])
         with _others_alive():
-            torch.distributed.broadcast(size, 0)
+            finished(torch.distributed.broadcast(size, 0, async_op=True))
             data = data if self.first else torch.empty(int(size), dtype=torch.uint8)
-            torch.distributed.broadcast(data, 0)
+            finished(torch.distributed.broadcast(data, 0, async_op=True))
         return bytes(data.tolist()).decode("utf-8", "surrogateescape")
 
     def failed(self, here: bool) -> list[int]:
@@ -71,7 +72,7 @@ class Team:
             return [0] if here else []
         flags = [torch.zeros(1, dtype=torch.int64) for _ in range(self.ranks.world_size)]
         with _others_alive():
-            torch.distributed.all_gather(flags, torch.tensor([int(here)]))
+            finished(torch.distributed.all_gather(flags, torch.tensor([int(here)]), async_op=True))
         return [rank for rank, flag in enumerate(flags) if int(flag)]
 
 
