@@ -20,7 +20,7 @@ ROWS, COLUMNS = 2048, 1024
 BLOCK = 32
 """Codebook rows of which only the largest score is found at first; below, its vectorized search stops paying."""
 
-SMALL, MANY, SMALL_ROWS = 32, 8192, 512
+SMALL, MANY, SMALL_ROWS = 32, 8192, 256
 """Up to so many dimensions, scores cost more to write and search than to compute. From so many codebook rows on it pays to look for the
 best block of them all before the best row in it. Tiles of so many queries then stay in the cache."""
 
