@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -100,6 +102,16 @@ def test_threads_pack_once(monkeypatch: pytest.MonkeyPatch) -> None:
         found = list(pool.map(lambda _: fast(given), range(8)))
     assert len(made) == 1
     assert all(torch.equal(one, found[0]) for one in found)
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_it_is_copied_and_pickled(used: bool) -> None:
+    fast, given = packed(network()), images(3)
+    if used:
+        fast(given)
+    for copied in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
+        assert torch.equal(copied(given), fast(given))
+        assert torch.equal(pickle.loads(pickle.dumps(copied))(given), fast(given))
 
 
 def test_few_at_once() -> None:

@@ -37,8 +37,8 @@ def by_few(compute: Callable[[Tensor], Tensor], images: Float[Tensor, "b c h w"]
 def packed(model: nn.Module) -> nn.Module:
     """Replace convolutions of a frozen network, in place, where that makes it faster; its outputs stay the same.
 
-    Nothing happens to networks on other devices or of other precisions, and where PyTorch lacks the operators. What remains cannot be trained,
-    moved, copied or saved.
+    Nothing happens to networks on other devices or of other precisions, and where PyTorch lacks the operators. What remains cannot be trained
+    or moved.
 
     Args:
         model: A network for evaluation alone, on its device. A ReLU that its parent holds right after a convolution must run on its output.
@@ -92,6 +92,16 @@ class PackedConv2d(nn.Module):
                 self._pack(tuple(x.shape))
         found: Tensor = torch.ops.mkldnn._convolution_pointwise(x, self._packed, self.bias, *self._how, self._activation, [], None)
         return found
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies and other processes are given: weights as they were, as those laid out cannot be sent."""
+        with self._lock:
+            weight = self._weight if self._packed is None else self._packed.to_dense()
+        return {key: value for key, value in self.__dict__.items() if key != "_lock"} | {"_weight": weight, "_packed": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Lay weights out anew when the first images come."""
+        self.__dict__.update(state, _lock=threading.Lock())
 
     def _pack(self, size: tuple[int, ...]) -> None:
         if self._weight is not None:  # another thread was not here first
