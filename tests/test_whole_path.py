@@ -66,4 +66,5 @@ def test_fine_tune_measure_compare_explain_and_gate(tokbench_cli, folder, tmp_pa
     _, err = done("diff", published, tuned, "--fail-if", "psnr.change<40", "--gate-report", "gate.xml", status=1)
     assert "failed psnr.change<40" in err
     assert ElementTree.parse(tmp_path / "gate.xml").getroot().get("failures") == "1"
+    assert ElementTree.parse(tmp_path / "gate.xml").getroot().findtext(".//system-out") == "trained on the images measured"
     assert json.loads((tmp_path / "kept.json").read_text())["failed"] is False
