@@ -376,6 +376,22 @@ def test_an_npz_of_bytes(tmp_path: Path, save: Callable[..., None]) -> None:
     assert [source.label(index) for index in range(4)] == [3, 1, 2, 0]
 
 
+def test_of_an_npz_with_names_of_its_own_the_only_images_are_taken(tmp_path: Path) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 8, 9, 3), dtype=np.uint8)
+    path = tmp_path / "b.npz"
+    for others in ({}, {"classes": np.arange(4), "names": np.array(["a", "b", "c", "d"])}):
+        np.savez(path, **others, pictures=images)
+        assert np.array_equal(np.asarray(open_source(str(path), size=8).read(3)), images[3])
+    np.savez(path, classes=np.arange(4), more=np.arange(4))
+    with pytest.raises(TokbenchError, match=r"holds int64 \[4\]; images are uint8 \[N, H, W, 3\]"):
+        open_source(str(path), size=8)
+    np.savez(path, originals=images, classes=np.arange(4), reconstructions=images // 2)
+    with pytest.raises(
+        TokbenchError, match="holds 2 arrays of images, such as originals and reconstructions; save the one that is meant as arr_0"
+    ):
+        open_source(str(path), size=8)
+
+
 @pytest.mark.parametrize("seed", range(80))
 def test_a_damaged_npz_is_refused_or_whole(tmp_path: Path, seed: int) -> None:
     draw = np.random.default_rng(seed)

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tokbench.arrays import BadArray, open_array, open_member
+from tokbench.arrays import BadArray, open_array, open_member, read_header
 from tokbench.data.annotations import as_label
 from tokbench.data.folder import touched_since
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
+from tokbench.escapes import visible
 from tokbench.images import MAX_PIXELS, UnreadableImage
 
 IMAGES, LABELS = "arr_0", "arr_1"
@@ -75,9 +76,29 @@ class BatchSource(ImageSource):
 def _arrays(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
     with zipfile.ZipFile(path) as archive:
         names = archive.namelist()
-        first = f"{IMAGES}.npy" if f"{IMAGES}.npy" in names else next((name for name in names if name.endswith(".npy")), None)
-        if first is None:
-            raise BadArray("it holds no array")
+        first = f"{IMAGES}.npy" if f"{IMAGES}.npy" in names else _unnamed(path, archive, [name for name in names if name.endswith(".npy")])
         images = open_member(path, archive, first)
         labels = open_member(path, archive, f"{LABELS}.npy") if f"{LABELS}.npy" in names and first == f"{IMAGES}.npy" else None
     return images, labels
+
+
+def _unnamed(path: Path, archive: zipfile.ZipFile, names: list[str]) -> str:
+    """The array of images where none has the usual name: the only one there is, or the only one of bytes ``[N, H, W, 3]``."""
+    if not names:
+        raise BadArray("it holds no array")
+    found = [name for name in names if _holds_images(archive, name)] if len(names) > 1 else names
+    if len(found) > 1:
+        told = " and ".join(visible(name.removesuffix(".npy")) for name in found[:2])
+        raise TokbenchError(
+            f"{path} holds {len(found)} arrays of images, such as {told}; save the one that is meant as {IMAGES}, or in a file of its own"
+        )
+    return (found or names)[0]
+
+
+def _holds_images(archive: zipfile.ZipFile, name: str) -> bool:
+    try:
+        with archive.open(name) as file:
+            header = read_header(file)  # type: ignore[arg-type]  # a buffered one, whatever its annotation says
+    except BadArray:
+        return False
+    return header.dtype == np.uint8 and len(header.shape) == 4 and header.shape[3] == 3
