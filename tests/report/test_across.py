@@ -156,6 +156,24 @@ def test_figures_of_whole_sets_are_paired_where_records_say_what_they_are_withou
     assert (apart.rank, apart.interval.high, apart.best) == (1.0, 2.0, False)
 
 
+def test_the_same_images_under_two_names_count_once(on):
+    once = [on(name, data, better=3.0 * place) for data in ("photos/test", "text") for place, name in enumerate(("a", "b"))]
+    copies = []
+    for item in once[:2]:
+        info = replace(item.record.data, name="copies")
+        protocol = get_protocol(data="copies")
+        copies.append(replace(item, record=replace(item.record, data=info, protocol=protocol, protocol_label=protocol.label)))
+    for key in ("psnr", "lpips"):
+        assert standing([*once, *copies], key) == standing(once, key)
+    records, rows = apart([*once, *copies])
+    assert [place.label for place in counted_places(places_of(records), records, "psnr")] == ["photos/test", "text"]
+    _, over = tidy_tables(records, rows, columns=["psnr"])
+    for table in (over, wide_table(records, rows, "psnr")):
+        assert "copies and photos/test are the same images, which count once" in table.notes
+        assert any("over photos/test, text" in note for note in table.notes)
+    assert not [note for note in wide_table(*apart(once), "psnr").notes if "count once" in note]
+
+
 def test_only_those_measured_wherever_two_are_have_a_standing(on):
     items = [on("a"), on("b"), on("c"), on("a", "text"), on("b", "text"), on("a", "birds")]
     records, rows = apart(items)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -85,8 +85,8 @@ def subjects_of(places: Sequence[Place]) -> list[str]:
 def standings(places: Sequence[Place], records: Sequence[Record], rows: Sequence[Rows], key: str) -> dict[str, Standing]:
     """Say how tokenizers stand in a figure over data sets.
 
-    Those take part that have the figure on each data set on which two tokenizers or more have it. On each they are ranked, and a
-    tokenizer's ranks are averaged. The interval is from resampling the groups of images of each data set, the same for all tokenizers, so
+    Those take part that have the figure on each data set on which two tokenizers or more have it. The same images under two
+    names count once. On each they are ranked, and a tokenizer's ranks are averaged. The interval is from resampling the groups of images of each data set, the same for all tokenizers, so
     that it is paired by image. A figure of a whole set moves by what it is without each part of the images, the same parts for all. Where
     records do not say that, it is drawn from its interval, for each tokenizer by itself. The best is better than each other one by more than chance, in as many of the resamples as Holm's procedure asks for.
 
@@ -99,8 +99,7 @@ def standings(places: Sequence[Place], records: Sequence[Record], rows: Sequence
     Returns:
         Standings by name; none if fewer than two tokenizers take part, or neither direction of the figure is better.
     """
-    measured = [_measured(place, records, key) for place in places]
-    compared = [found for found in measured if len(found) > 1]
+    compared = [_measured(place, records, key) for place in counted_places(places, records, key)]
     names = [name for name in subjects_of(places) if all(name in found for found in compared)] if compared else []
     directions = {records[found[name]].metrics[key].higher_is_better for found in compared for name in found}
     if len(names) < 2 or len(directions) > 1 or None in directions:
@@ -127,8 +126,27 @@ def standings(places: Sequence[Place], records: Sequence[Record], rows: Sequence
 
 
 def counted_places(places: Sequence[Place], records: Sequence[Record], key: str) -> list[Place]:
-    """Those data sets on which two tokenizers or more have a figure that compares: the ones standings are over."""
-    return [place for place in places if len(_measured(place, records, key)) > 1]
+    """Those data sets on which two tokenizers or more have a figure that compares: the ones standings are over. The same images count once."""
+    several = [place for place in places if len(_measured(place, records, key)) > 1]
+    again = _again(several, records)
+    return [place for place in several if place.label not in again]
+
+
+def same_images_notes(places: Sequence[Place], records: Sequence[Record]) -> list[str]:
+    """Say which data sets are one under several names, a line each."""
+    return [f"{label} and {first} are the same images, which count once" for label, first in _again(places, records).items()]
+
+
+def _again(places: Sequence[Place], records: Sequence[Record]) -> dict[str, str]:
+    """Label of each data set whose images an earlier one has under another name, measured alike, to that one's label."""
+    first: dict[object, str] = {}
+    found: dict[str, str] = {}
+    for place in places:
+        record = records[next(iter(place.members.values()))]
+        images = replace(record.protocol, data="").figures_from, record.data.pixels_digest
+        if first.setdefault(images, place.label) != place.label:
+            found[place.label] = first[images]
+    return found
 
 
 def _measured(place: Place, records: Sequence[Record], key: str) -> dict[str, int]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from tokbench.errors import unknown_name
 from tokbench.records.record import MetricResult, Record
 from tokbench.records.store import Rows
-from tokbench.report.across import Place, Standing, counted_places, places_of, standings, subjects_of
+from tokbench.report.across import Place, Standing, counted_places, places_of, same_images_notes, standings, subjects_of
 from tokbench.report.guards import guard_notes
 from tokbench.report.significance import significantly_best
 from tokbench.report.subjects import one_by_names
@@ -123,7 +123,16 @@ def standing_table(places: Sequence[Place], records: Sequence[Record], rows: Seq
     title = "Over the data sets" + (" and protocols" if "protocol" in _where(places, records) else "")
     taking_part = [records[place.members[name]] for place in places for name in names if name in place.members]
     return Table(
-        title, tuple(columns), lines, (*notes, RANK_NOTE, *training_notes(taking_part, list(found)), *guard_notes(taking_part, list(found)))
+        title,
+        tuple(columns),
+        lines,
+        (
+            *notes,
+            *same_images_notes(places, records),
+            RANK_NOTE,
+            *training_notes(taking_part, list(found)),
+            *guard_notes(taking_part, list(found)),
+        ),
     )
 
 
@@ -165,7 +174,11 @@ def wide_table(records: Sequence[Record], rows: Sequence[Rows], key: str, *, int
     judged = [replace(column, tested=bool(figure.arrow)) for column in columns]
     notes = [BOLD_NOTE] if any(best.values()) else []
     if over:
-        notes += [f"mean and mean rank: over {', '.join(place.label for place in counted_in)}", RANK_NOTE]
+        notes += [
+            f"mean and mean rank: over {', '.join(place.label for place in counted_in)}",
+            *same_images_notes(places, records),
+            RANK_NOTE,
+        ]
     title = f"{figure.title} {figure.arrow}".strip() + " by data set" + " and protocol" * ("protocol" in _where(places, records))
     standing = [
         replace(column, key=column.key.removeprefix(f"{key}_"), title=column.title.removeprefix(f"{figure.title} "))
