@@ -244,7 +244,7 @@ def test_an_ended_run_is_gone_on_with(run, reference, monkeypatch, caplog, tmp_p
     assert len(journals(tmp_path / "runs")) == 1  # for the next
     status, _, err = run()
     assert status == 0
-    assert "held 5 chunks of an earlier run, which are measured again; --resume goes on with them" in caplog.text
+    assert "held 5 chunks of an earlier run, measured again now; --resume goes on with what is there" in caplog.text
     assert measured == [0, 1, 2, 3, 4]
     assert journals(tmp_path / "runs") == {}
 
@@ -279,6 +279,9 @@ def test_parts_are_merged_into_one_record(run, tokbench_cli, tmp_path):
     status, _, err = tokbench_cli("merge", "runs")
     assert status == 0
     assert "2 parts, 12 images, record runs/" in err
+    (tmp_path / "file").write_text("")
+    for words, says in ((["file"], "DIR 'file' is no folder"), (["runs", "--out", "file"], "--out 'file' is no folder")):
+        assert first_line(tokbench_cli("merge", *words)[2]) == f"tokbench: {says}; choose another place"
     assert "json is there and complete; nothing is new" in err
     assert records(tmp_path / "runs") == before
 

@@ -22,6 +22,7 @@ from tokbench.bench.chunk_files import chunk_paths, read_chunk, read_rows, write
 from tokbench.bench.chunks import WHOLE, Chunk, ChunkFacts, ImageRow, Part, parse_part
 from tokbench.bench.facts import DataFacts, RunFacts
 from tokbench.configs import build, differences, plain
+from tokbench.counting import counted
 from tokbench.errors import TokbenchError
 from tokbench.files import Busy, folder_lock, is_locked, make_folder, remove_abandoned, write_text
 from tokbench.json_files import read_json
@@ -152,7 +153,8 @@ def open_journal(out: Path, index: JournalIndex, *, resume: bool) -> Iterator[Jo
         with _alone_in(folder, index):
             journal = Journal(folder, index)
             if not resume and (before := len(journal.numbers())):
-                logger.warning("%s held %d chunks of an earlier run, which are measured again; --resume goes on with them", folder, before)
+                held = f"{counted(before, 'chunk')} of an earlier run, measured again now"
+                logger.warning("%s held %s; --resume goes on with what is there", folder, held)
             if not resume or not (folder / INDEX).is_file():
                 journal.clear()
                 journal.write_index()

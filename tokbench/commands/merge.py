@@ -32,7 +32,7 @@ def merge(
     check_conditions(fail_if, metrics)  # before the work: mistakes show at once
     check_gate_report(fail_if, gate_report)
     folder = places[0] if out_dir is None else out_dir
-    check_folder(folder, "--out")
+    check_folder(folder, "DIR" if out_dir is None else "--out")
     with redirect_stdout(sys.stderr):  # plug-ins may print, and what we print may be JSON
         from tokbench.bench.parts import find_parts, merge_parts
 
