@@ -127,7 +127,13 @@ def test_an_array_of_one_job_merges_like_any_other(run, reference, tokbench_cli,
     assert list(journals(tmp_path / "runs")) == ["pixel-palette-512_tokbench-256+data=pictures+size=32.part-1-of-1.journal"]
     assert records(tmp_path / "runs") == {}
     assert run("--resume", name="pixel/rgb")[0] == 0  # a whole run beside it is none of its parts
+    assert run("--resume")[0] == 0  # nor is one of the same name, also where an earlier version calls it so
+    index = tmp_path / "runs" / "pixel-palette-512_tokbench-256+data=pictures+size=32.journal" / INDEX
+    index.write_text(index.read_text().replace('"whole"', '"1/1"'))
+    assert run("--resume")[0] == 0
+    index.write_text(index.read_text().replace('"whole"', '"1/1"'))
     alone = set(records(tmp_path / "runs"))
+    assert len(alone) == 2
     status, _, err = tokbench_cli("merge", "runs", "--out", "merged")
     assert status == 0, err
     assert "1 part, 12 images" in err

@@ -31,6 +31,7 @@ from tokbench.records.naming import file_stem, subject_label
 logger = logging.getLogger(__name__)
 
 INDEX, ENDING = "journal.json", ".journal"
+ONLY_PART = f".part-1-of-1{ENDING}"
 LOCK = "run"
 VERSION = 1
 """Of what a journal holds; one of another number is refused."""
@@ -189,7 +190,10 @@ def read_index(folder: Path) -> JournalIndex:
             raise ValueError("it was not written by tokbench run")
         if values["journal"] != VERSION:
             raise ValueError(f"it is of version {str(values['journal'])[:20]}, this tokbench reads version {VERSION}")
-        part = Part() if values.get("part") == WHOLE else parse_part(str(values.get("part")))
+        whole = values.get("part") == WHOLE or (
+            values.get("part") == "1/1" and not folder.name.endswith(ONLY_PART)
+        )  # as it once was called
+        part = Part() if whole else parse_part(str(values.get("part")))
         return JournalIndex(build(RunFacts, values.get("facts"), "facts"), build(DataFacts, values.get("data"), "data"), part)
     except (FileNotFoundError, NotADirectoryError):
         raise
