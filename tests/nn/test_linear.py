@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from tokbench.nn import linear as room
-from tokbench.nn.linear import PRODUCTS, ROWS, TRAINED_ROWS, Linear, linear
+from tokbench.nn.linear import PRODUCTS, ROWS, TRAINED_ROWS, Linear, linear, multiplying
 
 WIDTH = 256
 
@@ -105,6 +105,21 @@ def test_which_processors_multiply_slowly(monkeypatch: pytest.MonkeyPatch, vendo
     monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
     assert room.multiplies_slowly.__wrapped__() is slow
     assert isinstance(room._vendor(), str)
+
+
+@torch.no_grad()
+def test_a_network_of_a_library_keeps_its_names_weights_and_hooks(convolving: list[int]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.ModuleDict({"other": nn.LazyLinear(4)}), nn.Linear(WIDTH, WIDTH))
+    names, seen = [name for name, _ in network.named_parameters()], []
+    network[0].register_forward_hook(lambda *_: seen.append(True))
+    first, given = network[0], rows(512)
+    wanted = network[2](first(given))
+    assert multiplying(network)[0] is first
+    assert [type(layer) for layer in (network[0], network[1]["other"], network[2])] == [Linear, nn.LazyLinear, Linear]
+    torch.testing.assert_close(network[2](network[0](given)), wanted, rtol=1e-5, atol=1e-5)
+    assert [name for name, _ in network.named_parameters()] == names
+    assert (len(seen), convolving) == (2, [512, 512])
 
 
 def test_it_is_copied_and_saved_as_the_layer_of_pytorch() -> None:

@@ -25,6 +25,7 @@ from tokbench.feed.vocabulary import Vocabulary
 from tokbench.layout import TokenLayout
 from tokbench.lm.network import read_network
 from tokbench.lm.recipes import NetworkSizes
+from tokbench.nn.linear import multiplying
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
 from tokbench.weights.places import locate
@@ -85,7 +86,9 @@ def tiny_network(vocabulary: Vocabulary, sizes: NetworkSizes, *, seed: int) -> P
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return LlamaForCausalLM(settings)
+        network = LlamaForCausalLM(settings)
+    multiplying(network)
+    return network
 
 
 def open_base(place: str) -> tuple[PreTrainedModel, TextTokenizer]:

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from tokbench.configs import build
 from tokbench.errors import TokbenchError, brief, missing_extra, out_of_memory, unknown_name
+from tokbench.nn.linear import multiplying
 from tokbench.shapes import shapes_only
 from tokbench.weights.weight_files import CONFIG, open_weights, read_json
 
@@ -88,6 +89,7 @@ def read_network(folder: Path, *, dtype: torch.dtype | None = None) -> PreTraine
         raise TokbenchError(f"{folder} holds NaN or infinity in {_first(broken)}; the file is damaged or training diverged")
     if getattr(network, "loss_type", None) is None:  # the library knows it by the name of the class, and warns where it does not
         network.loss_type = "ForCausalLM"
+    multiplying(network)
     return network.eval()
 
 

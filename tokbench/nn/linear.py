@@ -31,6 +31,18 @@ class Linear(nn.Linear):
         return linear(x, self.weight, self.bias)
 
 
+def multiplying(network: nn.Module) -> nn.Module:
+    """Give the linear layers of a library's network this class, in place: they keep their weights, names and hooks.
+
+    Args:
+        network: Layers of classes derived from PyTorch's stay as they are.
+    """
+    for layer in network.modules():
+        if type(layer) is nn.Linear:
+            layer.__class__ = Linear
+    return network
+
+
 def linear(x: Float[Tensor, "... c"], weight: Float[Tensor, "d c"], bias: Float[Tensor, " d"] | None = None) -> Float[Tensor, "... d"]:
     """What ``torch.nn.functional.linear`` computes, but for rounding.
 

@@ -19,6 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError, missing_extra
+from tokbench.nn.linear import multiplying
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.library.config import LibraryConfig, settings_of
@@ -75,7 +76,7 @@ class LibraryTokenizer(Tokenizer):
         self.config = config
         cls = self.imported(config.library_class)
         try:
-            self.network = self.built(cls, config)
+            self.network = multiplying(self.built(cls, config))
         except Exception as error:  # whatever the library's own checks raise
             reason = str(error).partition("\n")[0] or type(error).__name__
             raise TokbenchError(f"{config.library_class} of {self.library} cannot be built from these settings ({reason})") from error
