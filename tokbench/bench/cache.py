@@ -157,6 +157,10 @@ class _Places:
         self._found: tuple[np.ndarray, ...] = np.empty(0, np.uint64), np.empty(0, np.int32), np.empty(0, np.int32)
         self._fresh: list[tuple[np.ndarray, ...]] = []  # of segments that were added since anything was looked for
 
+    def __len__(self) -> int:
+        """Rows of segments, an image that lies in several counted in each."""
+        return len(self._found[0]) + sum(len(starts) for starts, *_ in self._fresh)
+
     def add(self, path: Path, keys: np.ndarray) -> None:
         """Note a segment; ``keys`` are the digests of its images, uint8 ``[n, 32]``."""
         starts = np.ascontiguousarray(keys[:, :START_OF_KEY]).view(np.uint64)[:, 0]
@@ -172,7 +176,7 @@ class _Places:
             self._found = tuple(np.insert(old, places, new[order]) for old, new in zip(self._found, fresh, strict=True))
             self._fresh = []
         starts, segments, rows = self._found
-        wanted = np.frombuffer(key, np.uint64, 1)[0]
+        wanted = np.frombuffer(key[:START_OF_KEY].ljust(START_OF_KEY, b"\0"), np.uint64)[0]
         first, end = np.searchsorted(starts, wanted, side="left"), np.searchsorted(starts, wanted, side="right")
         found = zip(segments[first:end].tolist(), rows[first:end].tolist(), strict=True)
         return [(self._segments[segment][0], row, self._segments[segment][1]) for segment, row in found][::-1]
