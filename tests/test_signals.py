@@ -51,6 +51,21 @@ def test_the_second_signal_ends_at_once(number, monkeypatch, capfd):
     assert capfd.readouterr().err == "tokbench: interrupted\n"
 
 
+def test_a_signal_that_a_launcher_passes_on_is_the_first_one(monkeypatch, capfd):
+    ended = []
+    monkeypatch.setattr(signals.os, "_exit", ended.append)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with ending_at_signals():
+        with pytest.raises(Ended):
+            os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        assert ended == []
+        assert capfd.readouterr().err == ""
+        monkeypatch.setattr(signals, "PASSED_ON", 0.0)
+        os.kill(os.getpid(), signal.SIGINT)  # somebody does not want to wait
+    assert ended == [130]
+
+
 @pytest.mark.parametrize("number", SIGNALS)
 def test_work_that_ends_by_itself_is_told_once(number):
     with ending_at_signals(), pytest.raises(Ended), asked_to_end() as asked:  # noqa: PT012

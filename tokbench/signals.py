@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import atexit
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -13,6 +15,9 @@ from typing import Any
 
 ENDING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 """The signals, as far as the system has them."""
+
+PASSED_ON = 2.0
+"""Seconds after a signal in which a launcher passes it on; what ends at the first one needs no more."""
 
 _SHOW_CURSOR = "\x1b[?25h"
 
@@ -90,7 +95,7 @@ def ending_the_process() -> Iterator[None]:
         with ending_at_signals():
             yield
     finally:
-        _set(lambda number, frame: end_now(number))
+        _set(lambda number, frame: None if _passed_on() else end_now(number))
 
 
 def _ignore() -> None:
@@ -106,14 +111,25 @@ def _set(handler: Any) -> None:
 
 
 class _Handler:
+    asked_at = -math.inf
+    """When this process was last asked to end, on the clock that runs evenly."""
+
     def __init__(self) -> None:
         self.called = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if not self.called and not _importing(frame):
             self.called = True
+            _Handler.asked_at = time.monotonic()
             raise Ended(number)
-        end_now(number)
+        if not _passed_on():
+            end_now(number)
+
+
+def _passed_on() -> bool:
+    """Whether a further signal is taken for the first one, which a launcher passes on to processes that a terminal has told as well."""
+    several = os.environ.get("WORLD_SIZE", "1") != "1"
+    return several and time.monotonic() - _Handler.asked_at < PASSED_ON
 
 
 def end_now(number: int) -> None:
