@@ -129,3 +129,14 @@ def test_it_is_copied_and_saved_as_the_layer_of_pytorch() -> None:
         assert isinstance(copied, Linear)
         assert torch.equal(copied.weight, ours.weight)
     assert repr(ours) == repr(plain)
+
+
+@torch.no_grad()
+def test_graphs_hold_the_layer_of_pytorch(convolving: list[int]) -> None:
+    _, ours = layers()
+    given = rows(512)
+    graph = torch.jit.trace(ours, given, check_trace=False)  # which would call it once more, untraced
+    assert "mkldnn" not in str(graph.inlined_graph)
+    exported = torch.export.export(ours, (given,))
+    assert not [node for node in exported.graph.nodes if "mkldnn" in str(node.target)]
+    assert convolving == []

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.tracing import traced
+
 PRODUCTS = 4_000_000
 """Multiplications from which on oneDNN is faster."""
 
@@ -62,7 +64,7 @@ def _convolved(x: Tensor, weight: Tensor) -> bool:
     trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     many = x.numel() >= x.shape[-1] * (TRAINED_ROWS if trained else ROWS) and x.numel() * len(weight) >= PRODUCTS
     single = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-    return many and single and multiplies_slowly() and not torch.is_autocast_enabled("cpu") and not torch.compiler.is_compiling()
+    return many and single and multiplies_slowly() and not torch.is_autocast_enabled("cpu") and not traced()
 
 
 @cache
