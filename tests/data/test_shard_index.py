@@ -53,6 +53,19 @@ def test_headers_of_many_members_take_few_bytes_each(tmp_path: Path) -> None:
     assert (most[1] - most[0]) / 8000 < 300
 
 
+def test_a_folder_whose_name_begins_like_a_sample_does_not_part_it(
+    make_tar: Packer, picture: Callable[[int], bytes], tmp_path: Path
+) -> None:
+    files = {"a.cls": b"3", "a.k/b.png": picture(1), "a.k/b.cls": b"4", "a.png": picture(0), "a.txt": b"a cat"}
+    found = module._made(make_tar(tmp_path / "a.tar", files))
+    assert found.keys == ["a", "a.k/b"]
+    assert found.lost_notes == ()
+    assert (found.places[0] >= 0).sum() == 6  # image, class and caption of a
+    twice = make_tar(tmp_path / "b.tar", {"a.jpg": picture(0), "a.k/b.png": picture(1), "a.png": picture(2)})
+    with pytest.raises(TokbenchError, match=r"the sample a of .* has several images: a\.jpg, a\.png"):
+        module._made(twice)
+
+
 def shard(make_tar: Packer, path: Path, picture: Callable[[int], bytes], first: int = 0) -> Path:
     files = {"b.png": picture(first + 1), "a.png": picture(first), "a.cls": b"7", "lost.txt": b"x", "raw.psd": b"y", "ü.png": picture(5)}
     return make_tar(path, files)

@@ -83,12 +83,14 @@ class Lost:
 def samples_in(path: Path) -> tuple[Names, np.ndarray, Lost]:
     """Keys of samples; offset and size of each of ``PARTS`` of every one, -1 where it has none, int64 ``[n, 8]``; what is in no sample.
 
-    Members are gone through in the order of their names, where those of one key follow each other: there may be millions.
+    Members are gone through in the order of their keys: there may be millions. In that of their names, ``a.k/b.png`` is between ``a.cls`` and
+    ``a.png``.
     """
     names, offsets, sizes, lost = _members(path)
     keys, places = Gathered(), array("q")
-    in_order = range(len(names)) if names.order is None else names.order.data
-    for key, group in groupby(in_order, lambda number: _key_of(names[number])):
+    own = Names.of(map(_key_of, names))
+    in_order = range(len(own)) if own.order is None else own.order.data
+    for key, group in groupby(in_order, own.__getitem__):
         members = {names[number]: (offsets[number], sizes[number]) for number in sorted(group)}  # of two with one name the later
         notes: dict[tuple[str, str], str] = {}
         for member in sorted(members, key=_plainest):
