@@ -8,6 +8,9 @@ import pickle
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.autograd import forward_ad
+from torch.utils.flop_counter import FlopCounterMode
 
 from tokbench.nn import linear as room
 from tokbench.nn.linear import PRODUCTS, ROWS, TRAINED_ROWS, Linear, linear, multiplying
@@ -139,4 +142,37 @@ def test_graphs_hold_the_layer_of_pytorch(convolving: list[int]) -> None:
     assert "mkldnn" not in str(graph.inlined_graph)
     exported = torch.export.export(ours, (given,))
     assert not [node for node in exported.graph.nodes if "mkldnn" in str(node.target)]
+    assert convolving == []
+
+
+class Quantized(Tensor):
+    """Weights of a class of somebody else."""
+
+
+@pytest.mark.parametrize("way", ["transformed", "differentiated forwards", "counted", "pretended", "quantized"])
+def test_what_knows_the_usual_operators_alone_is_given_them(convolving: list[int], way: str) -> None:
+    plain, ours = layers()
+    given = rows(2, 512)
+    if way == "transformed":
+        torch.testing.assert_close(torch.func.jvp(ours, (given,), (given,))[1], torch.func.jvp(plain, (given,), (given,))[1])
+        torch.testing.assert_close(torch.func.vmap(ours)(given), plain(given))
+    elif way == "differentiated forwards":
+        with forward_ad.dual_level():
+            found = [forward_ad.unpack_dual(layer(forward_ad.make_dual(given, given))).tangent for layer in (ours, plain)]
+        torch.testing.assert_close(*found)
+    elif way == "counted":
+        with FlopCounterMode(display=False) as counter:
+            ours(given)
+        assert counter.get_total_flops() == 2 * given.numel() * 320
+    elif way == "pretended":
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            assert ours(torch.empty(512, WIDTH)).shape == (512, 320)
+    else:
+        assert torch.equal(linear(given, ours.weight.detach().as_subclass(Quantized)), nn.functional.linear(given, ours.weight))
+    assert convolving == []
+
+
+def test_other_widths_are_refused_in_pytorchs_words(convolving: list[int]) -> None:
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        layers()[1](rows(512)[:, 1:])
     assert convolving == []

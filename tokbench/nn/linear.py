@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.tracing import traced
+from tokbench.tracing import plainly_computed
 
 PRODUCTS = 4_000_000
 """Multiplications from which on oneDNN is faster."""
@@ -53,7 +53,7 @@ def linear(x: Float[Tensor, "... c"], weight: Float[Tensor, "d c"], bias: Float[
         weight: A row for each output.
         bias: What is added.
     """
-    if not _convolved(x, weight):
+    if not plainly_computed(x, weight) or not _convolved(x, weight):
         return F.linear(x, weight, bias)
     rows = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last, as they lie
     found = torch.mkldnn_convolution(rows, weight[:, :, None, None], bias, (0, 0), (1, 1), (2, 2), 1)
@@ -63,8 +63,8 @@ def linear(x: Float[Tensor, "... c"], weight: Float[Tensor, "d c"], bias: Float[
 def _convolved(x: Tensor, weight: Tensor) -> bool:
     trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     many = x.numel() >= x.shape[-1] * (TRAINED_ROWS if trained else ROWS) and x.numel() * len(weight) >= PRODUCTS
-    single = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32
-    return many and single and multiplies_slowly() and not torch.is_autocast_enabled("cpu") and not traced()
+    single = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.shape[-1] == weight.shape[1]
+    return many and single and multiplies_slowly() and not torch.is_autocast_enabled("cpu")
 
 
 @cache
