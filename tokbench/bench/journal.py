@@ -190,10 +190,9 @@ def read_index(folder: Path) -> JournalIndex:
             raise ValueError("it was not written by tokbench run")
         if values["journal"] != VERSION:
             raise ValueError(f"it is of version {str(values['journal'])[:20]}, this tokbench reads version {VERSION}")
-        whole = values.get("part") == WHOLE or (
-            values.get("part") == "1/1" and not folder.name.endswith(ONLY_PART)
-        )  # as it once was called
-        part = Part() if whole else parse_part(str(values.get("part")))
+        said = str(values.get("part"))
+        whole = said == WHOLE or (said == "1/1" and not folder.name.endswith(ONLY_PART))  # as it once was called
+        part = Part() if whole else parse_part(said)
         return JournalIndex(build(RunFacts, values.get("facts"), "facts"), build(DataFacts, values.get("data"), "data"), part)
     except (FileNotFoundError, NotADirectoryError):
         raise

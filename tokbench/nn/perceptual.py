@@ -123,9 +123,8 @@ def lpips_rows(module: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Distances ``[B]``; equal to ``module(a, b)`` but for rounding.
     """
-    if (
-        len(a) > 1 and a.device.type == "cpu" and getattr(module, "pnet_type", "") == "vgg"
-    ):  # its maps are large: no two pairs beside each other
+    large = getattr(module, "pnet_type", "") == "vgg"  # its maps are: no two pairs beside each other
+    if large and len(a) > 1 and a.device.type == "cpu":
         return torch.cat([lpips_rows(module, *pair) for pair in zip(a.split(1), b.split(1), strict=True)])
     parts: Any = module  # attributes of the package's class
     weights = [head.model[-1].weight.flatten() for head in parts.lins]

@@ -85,10 +85,11 @@ def subjects_of(places: Sequence[Place]) -> list[str]:
 def standings(places: Sequence[Place], records: Sequence[Record], rows: Sequence[Rows], key: str) -> dict[str, Standing]:
     """Say how tokenizers stand in a figure over data sets.
 
-    Those take part that have the figure on each data set on which two tokenizers or more have it. The same images under two
-    names count once. On each they are ranked, and a tokenizer's ranks are averaged. The interval is from resampling the groups of images of each data set, the same for all tokenizers, so
-    that it is paired by image. A figure of a whole set moves by what it is without each part of the images, the same parts for all. Where
-    records do not say that, it is drawn from its interval, for each tokenizer by itself. The best is better than each other one by more than chance, in as many of the resamples as Holm's procedure asks for.
+    Those take part that have the figure on each data set on which two tokenizers or more have it. The same images under two names count once. On each
+    they are ranked, and a tokenizer's ranks are averaged. The interval is from resampling the groups of images of each data set, the same for all
+    tokenizers, so that it is paired by image. A figure of a whole set moves by what it is without each part of the images, the same parts for all.
+    Where records do not say that, it is drawn from its interval, for each tokenizer by itself. The best is better than each other one by more than
+    chance, in as many of the resamples as Holm's procedure asks for.
 
     Args:
         places: From ``places_of``.
