@@ -22,8 +22,8 @@ from torch import Tensor, nn
 
 from tokbench.data.photos import PhotoCrops
 from tokbench.images import to_float
+from tokbench.linear import Linear
 from tokbench.nn.configs import MMDiTConfig
-from tokbench.nn.linear import Linear
 from tokbench.nn.mmdit import code_positions, patchify, rotation, unpatchify
 from tokbench.nn.schedules import schedule_times, time_of_sigma
 from tokbench.tokenizers.flowmo.config import FlowMoConfig

@@ -23,9 +23,9 @@ from tokbench.feed.text import TextTokenizer
 from tokbench.feed.text_file import FileText
 from tokbench.feed.vocabulary import Vocabulary
 from tokbench.layout import TokenLayout
+from tokbench.linear import multiplying
 from tokbench.lm.network import read_network
 from tokbench.lm.recipes import NetworkSizes
-from tokbench.nn.linear import multiplying
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokens import DiscreteTokens
 from tokbench.weights.places import locate

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from tokbench.configs import build
 from tokbench.errors import TokbenchError, brief, missing_extra, out_of_memory, unknown_name
-from tokbench.nn.linear import multiplying
+from tokbench.linear import multiplying
 from tokbench.shapes import shapes_only
 from tokbench.weights.weight_files import CONFIG, open_weights, read_json
 

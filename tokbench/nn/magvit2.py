@@ -17,11 +17,11 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.linear import Linear
 from tokbench.nn import whole
 from tokbench.nn.autoencoder import Level, Norm, ResBlock, through
 from tokbench.nn.configs import AutoencoderConfig
 from tokbench.nn.haar import from_haar, haar
-from tokbench.nn.linear import Linear
 
 
 class AdaptiveNorm(nn.Module):

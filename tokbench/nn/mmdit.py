@@ -22,8 +22,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.linear import Linear
 from tokbench.nn.configs import MMDiTConfig, Places
-from tokbench.nn.linear import Linear
 from tokbench.sending import moved
 
 TIME_DIM = 256

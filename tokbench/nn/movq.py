@@ -27,10 +27,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.linear import Linear
 from tokbench.nn import whole
 from tokbench.nn.autoencoder import Downsample, Norm, Upsample
 from tokbench.nn.configs import AutoencoderConfig
-from tokbench.nn.linear import Linear
 
 
 class CausalConv3d(nn.Module):

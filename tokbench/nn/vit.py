@@ -23,8 +23,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.linear import Linear
 from tokbench.nn.configs import ViTConfig
-from tokbench.nn.linear import Linear
 
 Turn = Callable[[Tensor], Tensor]
 """Turns the channels of queries and of keys ``[B, heads, N, D]`` by the place of each token."""

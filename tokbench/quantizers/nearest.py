@@ -11,6 +11,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor
 
 from tokbench.granted import presumed
+from tokbench.linear import linear
 from tokbench.quantizers.base import SAFE, single
 from tokbench.tracing import traced
 
@@ -143,7 +144,7 @@ def _search(vectors: Tensor, codebook: Tensor, bias: Tensor, centre: Tensor, row
     for start in range(0, len(vectors), rows):
         chunk = vectors[start : start + rows] - centre
         for first, end in pairwise(spans):
-            tile_score, tile_code = _best_of_rows(torch.addmm(bias[first:end], chunk, codebook[first:end].T))
+            tile_score, tile_code = _best_of_rows(linear(chunk, codebook[first:end], bias[first:end]))
             if first == 0:
                 score, code = tile_score, tile_code
                 continue

@@ -12,8 +12,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.linear import Linear
 from tokbench.nn.configs import ViTConfig
-from tokbench.nn.linear import Linear
 from tokbench.nn.vit import ViT, learned
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.bsq.config import BSQViTConfig

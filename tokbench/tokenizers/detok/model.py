@@ -16,8 +16,8 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from tokbench.linear import Linear
 from tokbench.nn.configs import ViTConfig
-from tokbench.nn.linear import Linear
 from tokbench.nn.vit import ViT, learned
 from tokbench.tokenizers.detok.config import DeTokConfig
 from tokbench.tokenizers.normalisation import DETOK_STATISTICS

@@ -19,7 +19,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError, missing_extra
-from tokbench.nn.linear import multiplying
+from tokbench.linear import multiplying
 from tokbench.quantizers.base import check_finite
 from tokbench.tokenizers.base import Tokenizer
 from tokbench.tokenizers.library.config import LibraryConfig, settings_of

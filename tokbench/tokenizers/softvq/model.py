@@ -22,8 +22,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
+from tokbench.linear import Linear
 from tokbench.nn.configs import ViTConfig
-from tokbench.nn.linear import Linear
 from tokbench.nn.turning import LearnedTurns
 from tokbench.nn.vit import ViT, learned
 from tokbench.quantizers.base import check_finite

@@ -18,8 +18,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from tokbench.errors import TokbenchError
+from tokbench.linear import Linear
 from tokbench.nn import autoencoder
-from tokbench.nn.linear import Linear
 from tokbench.nn.posterior import Posterior
 from tokbench.nn.vit import ViT, learned
 from tokbench.quantizers.base import check_finite

@@ -17,7 +17,7 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.nn.linear import Linear
+from tokbench.linear import Linear
 from tokbench.nn.vit import Turn, ViT, learned
 from tokbench.tokenizers.vae.latents import LatentTokenizer
 from tokbench.tokenizers.vtp.config import VTPConfig

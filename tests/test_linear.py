@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
-from tokbench.nn import linear as room
-from tokbench.nn.linear import PRODUCTS, ROWS, TRAINED_ROWS, Linear, linear, multiplying
+from tokbench import linear as room
+from tokbench.linear import PRODUCTS, ROWS, TRAINED_ROWS, Linear, linear, multiplying
 
 WIDTH = 256
 
