@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.tracing import plainly_computed
+from tokbench.tracing import plainly_computed, traced
 
 PRODUCTS = 4_000_000
 """Multiplications from which on oneDNN is faster."""
@@ -53,14 +53,14 @@ def linear(x: Float[Tensor, "... c"], weight: Float[Tensor, "d c"], bias: Float[
         weight: A row for each output.
         bias: What is added.
     """
-    if not plainly_computed(x, weight) or not _convolved(x, weight):
+    if traced() or not (_gains(x, weight) and plainly_computed(x, weight)):
         return F.linear(x, weight, bias)
     rows = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last, as they lie
     found = torch.mkldnn_convolution(rows, weight[:, :, None, None], bias, (0, 0), (1, 1), (2, 2), 1)
     return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
 
 
-def _convolved(x: Tensor, weight: Tensor) -> bool:
+def _gains(x: Tensor, weight: Tensor) -> bool:
     trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
     many = x.numel() >= x.shape[-1] * (TRAINED_ROWS if trained else ROWS) and x.numel() * len(weight) >= PRODUCTS
     single = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.shape[-1] == weight.shape[1]

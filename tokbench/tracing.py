@@ -11,8 +11,8 @@ from torch.autograd.forward_ad import unpack_dual
 
 Kind = TypeVar("Kind", bound=type)
 
-_dispatch_modes: Callable[[], int] = torch._C._len_torch_dispatch_stack
-_transforms: Callable[[], object] = torch._C._functorch.peek_interpreter_stack
+_dispatch_modes: Callable[[], int] = getattr(torch._C, "_len_torch_dispatch_stack", int)
+_transforms: Callable[[], object] = getattr(getattr(torch._C, "_functorch", None), "peek_interpreter_stack", int)
 
 
 def traced() -> bool:
