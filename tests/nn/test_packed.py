@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import multiprocessing
 import pickle
 from concurrent.futures import ThreadPoolExecutor
 
@@ -112,6 +113,18 @@ def test_it_is_copied_and_pickled(used: bool) -> None:
     for copied in (copy.deepcopy(fast), pickle.loads(pickle.dumps(fast))):
         assert torch.equal(copied(given), fast(given))
         assert torch.equal(pickle.loads(pickle.dumps(copied))(given), fast(given))
+
+
+@pytest.mark.parametrize("used", [False, True])
+def test_it_is_sent_to_processes_that_are_spawned(used: bool) -> None:
+    network = packed(nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU()).requires_grad_(False))
+    given = torch.ones(1, 3, 8, 8)
+    if used:
+        network(given)
+    process = multiprocessing.get_context("spawn").Process(target=network, args=(given,))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 0
 
 
 def test_few_at_once() -> None:

@@ -13,6 +13,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Float32
 from torch import Tensor, nn
@@ -94,14 +95,18 @@ class PackedConv2d(nn.Module):
         return found
 
     def __getstate__(self) -> dict[str, Any]:
-        """What copies and other processes are given: weights as they were, as those laid out cannot be sent."""
+        """What copies and other processes are given: weights as they were, as those laid out cannot be sent.
+
+        They are an array then: memory of a tensor that nothing else holds would be gone before a process that is spawned opens it.
+        """
         with self._lock:
-            weight = self._weight if self._packed is None else self._packed.to_dense()
+            weight = self._weight if self._packed is None else self._packed.to_dense().numpy()
         return {key: value for key, value in self.__dict__.items() if key != "_lock"} | {"_weight": weight, "_packed": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Lay weights out anew when the first images come."""
-        self.__dict__.update(state, _lock=threading.Lock())
+        weight = state["_weight"]
+        self.__dict__.update(state, _weight=torch.from_numpy(weight) if isinstance(weight, np.ndarray) else weight, _lock=threading.Lock())
 
     def _pack(self, size: tuple[int, ...]) -> None:
         if self._weight is not None:  # another thread was not here first
