@@ -24,7 +24,7 @@ from tokbench.bench.prepared import PreparedRun, RunOptions
 from tokbench.bench.sharing import _check_same_run
 from tokbench.data.folder import FolderSource
 from tokbench.errors import TokbenchError
-from tokbench.files import cannot_write, folder_lock
+from tokbench.files import DRAFT, cannot_write, folder_lock
 from tokbench.records.protocol import get_protocol
 from tokbench.signals import Ended
 
@@ -275,6 +275,22 @@ def test_a_record_of_which_nothing_is_new_is_not_written_again(run, pictures, tm
         assert len(list(runs.glob("*.json"))) == 3
     assert run()[0] == 0  # measured again
     assert len(list(runs.glob("*.json"))) == 4
+
+
+def test_what_a_killed_process_left_of_a_record_that_is_there_goes(run, tmp_path):
+    runs = tmp_path / "runs"
+    assert run("--resume")[0] == 0
+    (record,) = runs.glob("*.json")
+    for files in ((), (record, record.with_suffix(".parquet"))):  # killed while it tidied up, and as soon as it had named the record
+        draft = runs / f".{record.name}{DRAFT}"
+        draft.mkdir()
+        (draft / "lock").touch()
+        for file in files:
+            (draft / file.name).hardlink_to(file)
+        assert run("--resume")[0] == 0
+        assert not draft.exists()
+        assert list(runs.glob("*.json")) == [record]
+        assert record.with_suffix(".parquet").is_file()
 
 
 def test_parts_are_merged_into_one_record(run, tokbench_cli, tmp_path):

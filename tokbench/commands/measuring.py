@@ -288,11 +288,13 @@ def write_once(evaluation: Evaluation, folder: Path, standing: set[Path] | None)
     Returns:
         Its file.
     """
+    from tokbench.file_units import remove_abandoned_units
     from tokbench.records.standing import standing_record
     from tokbench.records.store import write_record
 
     if standing is not None and (path := standing_record(evaluation.record, folder, rows=bool(evaluation.rows))):
         standing.add(path)
+        remove_abandoned_units(path.parent)  # of whoever was killed as soon as it had named the record
         return path
     return write_record(evaluation.record, evaluation.rows, folder)
 
