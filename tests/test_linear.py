@@ -14,6 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tokbench import linear as room
 from tokbench.linear import PRODUCTS, ROWS, TRAINED_ROWS, Linear, linear, multiplying
+from tokbench.quantizers.nearest import nearest_codes
 
 WIDTH = 256
 
@@ -55,6 +56,7 @@ def test_many_rows_are_multiplied_by_the_other_library(convolving: list[int], sh
     given = rows(*shape)
     torch.testing.assert_close(ours(given), plain(given), rtol=1e-5, atol=1e-5)
     assert convolving == [given.numel() // WIDTH]
+    assert ours(given).is_contiguous()
     turned = rows(96, ROWS).transpose(0, 1)  # not as rows lie in memory
     torch.testing.assert_close(ours(turned), plain(turned), rtol=1e-5, atol=1e-5)
 
@@ -176,3 +178,29 @@ def test_other_widths_are_refused_in_pytorchs_words(convolving: list[int]) -> No
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         layers()[1](rows(512)[:, 1:])
     assert convolving == []
+
+
+@pytest.mark.parametrize("layout", ["as rows lie", "turned", "every second one"])
+@torch.no_grad()
+def test_what_comes_out_lies_as_of_pytorch(convolving: list[int], layout: str) -> None:
+    _, ours = layers()
+    given = {"as rows lie": rows(512), "turned": rows(512).T.contiguous().T, "every second one": rows(1024)[::2]}[layout]
+    found = ours(given)
+    assert found.is_contiguous()
+    assert found.stride() == nn.functional.linear(given, ours.weight, ours.bias).stride()
+    torch.testing.assert_close(found, nn.functional.linear(given, ours.weight, ours.bias), rtol=1e-5, atol=1e-5)
+    across = linear(given, ours.weight.T.contiguous().T)
+    assert across.is_contiguous()
+    assert convolving == [512, 512]
+
+
+@torch.no_grad()
+def test_codes_are_searched_for_vectors_however_they_lie(convolving: list[int]) -> None:
+    book = torch.randn(1024, 64, generator=torch.Generator().manual_seed(2))
+    maps = torch.randn(4, 64, 16, 16, generator=torch.Generator().manual_seed(3))
+    vectors = maps.flatten(2).permute(0, 2, 1).reshape(-1, 64)
+    wanted = nearest_codes(vectors.contiguous(), book)
+    assert convolving
+    for lying in (vectors.T.contiguous().T, maps[:1].flatten(2)[0].T):
+        assert torch.equal(nearest_codes(lying, book), wanted[: len(lying)])
+    assert torch.equal(wanted, torch.cdist(vectors.double(), book.double()).argmin(dim=1))

@@ -55,9 +55,9 @@ def linear(x: Float[Tensor, "... c"], weight: Float[Tensor, "d c"], bias: Float[
     """
     if traced() or not (_gains(x, weight) and plainly_computed(x, weight)):
         return F.linear(x, weight, bias)
-    rows = x.reshape(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last, as they lie
+    rows = x.contiguous().view(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last, as they lie
     found = torch.mkldnn_convolution(rows, weight[:, :, None, None], bias, (0, 0), (1, 1), (2, 2), 1)
-    return found.permute(0, 2, 3, 1).reshape(*x.shape[:-1], len(weight))
+    return found.permute(0, 2, 3, 1).contiguous().view(*x.shape[:-1], len(weight))
 
 
 def _gains(x: Tensor, weight: Tensor) -> bool:
