@@ -1,7 +1,7 @@
 """Linear layers, on processors of AMD by the library that multiplies faster there.
 
 PyTorch multiplies single precision by MKL, which leaves the widest vectors of AMD's processors unused. Its 1x1 convolutions may be oneDNN's, which
-uses them: of many rows they take half the time, forwards and backwards. A dilation of two changes nothing of 1x1 convolutions. It keeps the way
+uses them: of many rows they take less time, forwards and backwards. A dilation of two changes nothing of 1x1 convolutions. It keeps the way
 back of few images from MKL too (``use_mkldnn`` in aten/src/ATen/native/Convolution.cpp).
 """
 

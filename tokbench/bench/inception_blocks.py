@@ -33,7 +33,6 @@ BRANCHES: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 """Layers of torch-fidelity's blocks that average, by their class, in the order of their outputs; some branches end in two."""
 
-
 STEM = 4
 """Its first convolutions and their pooling, whose maps are of 147 px and more."""
 
