@@ -28,7 +28,9 @@ def network() -> nn.Sequential:
 
 
 def test_the_operators_are_there() -> None:
-    assert available()
+    state = torch.get_rng_state()
+    assert available.__wrapped__()
+    assert torch.equal(torch.get_rng_state(), state)  # and nothing is drawn to find out
 
 
 @pytest.mark.parametrize("count", [1, 3, 16])
