@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,10 +16,12 @@ from tokbench.bench.metrics.lpips import LPIPS, LPIPSVGG
 from tokbench.bench.metrics.ms_ssim import MSSSIM, WEIGHTS, ms_ssim
 from tokbench.bench.metrics.psnr import PSNR, psnr
 from tokbench.bench.metrics.ssim import SSIM, SSIMRule, ssim
+from tokbench.bench.microbatch import padded
 from tokbench.bench.observation import Subject
 from tokbench.errors import TokbenchError
 from tokbench.nn.dists import CHANNELS, build_dists, dists_rows
-from tokbench.nn.perceptual import CONVOLUTIONS
+from tokbench.nn.perceptual import CONVOLUTIONS, lpips_rows
+from tokbench.records.protocol import get_protocol
 from tokbench.weights.assets import asset_path
 from tokbench.weights.judges import read_judge
 
@@ -200,6 +203,16 @@ def test_lpips_vgg_equals_the_lpips_package(pairs, goldens, observe):
         pytest.skip("lpips-vgg has not been fetched: tokbench weights get lpips-vgg")
     wanted = json.loads((goldens / "metrics" / "lpips_real.json").read_text())["vgg"]["lpips_package_0.1.4"]
     np.testing.assert_allclose(LPIPSVGG.create(CONTEXT).per_image(observe(*pairs)).numpy(), wanted, atol=1e-5)
+
+
+@pytest.mark.parametrize("given", ["[-1, 1]", "[0, 1]"])
+def test_lpips_of_bytes_is_that_of_their_floats(given, pairs, observe):
+    rules = replace(get_protocol(), lpips_range=given)
+    metric = LPIPS.create(MetricContext(torch.device("cpu"), 16, protocol=rules))
+    seen = observe(*pairs)
+    floats = (images if given == "[-1, 1]" else (images + 1.0) / 2.0 for images in seen.pair("bytes"))
+    of_floats = lpips_rows(metric.module[0], *(padded(images, 16) for images in floats))[: len(seen)]
+    assert torch.equal(metric.per_image(seen), of_floats)
 
 
 def test_lpips_heads_are_those_of_the_lpips_package():

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from tokbench.nn.perceptual import LpipsDistance, build_lpips, lpips_rows
+from tokbench.images import to_float
+from tokbench.nn import perceptual
+from tokbench.nn.perceptual import LpipsDistance, build_lpips, byte_inputs, looked_up, lpips_rows
 from tokbench.weights.assets import need_asset
 from tokbench.weights.checkpoints import read_state
 
@@ -45,6 +47,24 @@ def test_rows_are_those_of_the_package_and_of_each_pair_alone(alex: dict[str, Te
         torch.testing.assert_close(rows, network(a.contiguous(), b.contiguous()).flatten(), rtol=1e-5, atol=1e-7)
     assert torch.equal(lpips_rows(network, a.flip(0), b.flip(0)).flip(0), rows)
     assert lpips_rows(network, a, a).tolist() == [0.0] * 3
+
+
+def test_inputs_looked_up_for_bytes_are_those_of_floats(alex: dict[str, Tensor]) -> None:
+    network = build_lpips("alex", alex)
+    every = torch.arange(256, dtype=torch.uint8)
+    images = torch.stack([every.view(16, 16), every.flip(0).view(16, 16), every.view(16, 16).T])[None].repeat(2, 1, 1, 1)
+    levels = byte_inputs(network, to_float(every.view(256, 1, 1, 1).expand(256, 3, 1, 1)))
+    found = looked_up(levels, images)
+    assert torch.equal(found, network.scaling_layer(to_float(images)))
+    assert found.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_rows_do_not_depend_on_how_many_fit_the_caches(alex: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    a, b = pair()
+    network = build_lpips("alex", alex)
+    together = lpips_rows(network, a, b)
+    monkeypatch.setitem(perceptual.PIXELS_AT_ONCE, "alex", 64 * 64)
+    torch.testing.assert_close(lpips_rows(network, a, b), together, rtol=1e-5, atol=1e-7)
 
 
 def test_no_gradient_reaches_the_target(alex: dict[str, Tensor]) -> None:

@@ -13,12 +13,15 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
 from tokbench.shapes import shapes_only
 
 LpipsNet = Literal["alex", "vgg"]
+
+PIXELS_AT_ONCE = {"alex": 4 * 256 * 256, "vgg": 0}
+"""How many a processor is given, so that feature maps stay in its caches, which those of one image fill on VGG16."""
 
 LPIPS_EPS = 1e-10
 """Added to the length of a feature by ``lpips`` before it divides."""
@@ -123,17 +126,46 @@ def lpips_rows(module: nn.Module, a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Distances ``[B]``; equal to ``module(a, b)`` but for rounding.
     """
-    large = getattr(module, "pnet_type", "") == "vgg"  # its maps are: no two pairs beside each other
-    if large and len(a) > 1 and a.device.type == "cpu":
-        return torch.cat([lpips_rows(module, *pair) for pair in zip(a.split(1), b.split(1), strict=True)])
     parts: Any = module  # attributes of the package's class
+    return lpips_of_inputs(module, parts.scaling_layer(a), parts.scaling_layer(b))
+
+
+@torch.no_grad()
+def lpips_of_inputs(module: nn.Module, a: Tensor, b: Tensor) -> Tensor:
+    """As ``lpips_rows``, of images that are shifted and scaled already."""
+    count = max(1, PIXELS_AT_ONCE.get(getattr(module, "pnet_type", ""), 0) // (a.shape[2] * a.shape[3]))
+    if len(a) > count and a.device.type == "cpu":
+        return torch.cat([lpips_of_inputs(module, *pair) for pair in zip(a.split(count), b.split(count), strict=True)])
+    parts: Any = module
     weights = [head.model[-1].weight.flatten() for head in parts.lins]
-    maps_a, maps_b = (parts.net(parts.scaling_layer(images).contiguous(memory_format=torch.channels_last)) for images in (a, b))
+    maps_a, maps_b = (parts.net(images.contiguous(memory_format=torch.channels_last)) for images in (a, b))
     rows = []
     for i in range(len(a)):
         levels = [_mean_difference(x[i], y[i]) @ weight for x, y, weight in zip(maps_a, maps_b, weights, strict=True)]
         rows.append(torch.stack(levels).sum())
     return torch.stack(rows)
+
+
+@torch.no_grad()
+def byte_inputs(module: nn.Module, images: Float[Tensor, "256 3 1 1"]) -> Float[Tensor, "3 256"]:
+    """What each byte of each channel becomes in the network's input.
+
+    Args:
+        module: What ``build_lpips`` returned.
+        images: The values of bytes as the network is given them, in [-1, 1].
+    """
+    parts: Any = module
+    found: Tensor = parts.scaling_layer(images).flatten(1).T.contiguous()
+    return found
+
+
+def looked_up(levels: Float[Tensor, "3 256"], images: UInt8[Tensor, "b 3 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Inputs of a network for bytes, channels last in memory, by ``byte_inputs``: three lookups take the place of five passes."""
+    count, channels, height, width = images.shape
+    found = levels.new_empty(count, height, width, channels)
+    for channel, values in enumerate(levels):
+        found[..., channel] = values.index_select(0, images[:, channel].flatten().int()).view(count, height, width)
+    return found.permute(0, 3, 1, 2)
 
 
 def _mean_difference(a: Tensor, b: Tensor) -> Tensor:

@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from jaxtyping import Float32, UInt8
 from torch import Tensor, nn
 
 from tokbench.bench.context import MetricContext
 from tokbench.bench.metrics.base import PerImageMetric
 from tokbench.bench.microbatch import in_micro_batches
 from tokbench.bench.observation import Observation, Subject
+from tokbench.images import to_float
 from tokbench.nn.packed import packed
-from tokbench.nn.perceptual import LpipsNet, build_lpips, lpips_rows
+from tokbench.nn.perceptual import LpipsNet, build_lpips, byte_inputs, looked_up, lpips_of_inputs, lpips_rows
 from tokbench.records.figures import figures_of
 from tokbench.records.protocol import Protocol, get_protocol
 from tokbench.weights.judges import read_judge
@@ -40,6 +42,7 @@ class LPIPS(PerImageMetric):
         self.rules = protocol or get_protocol()
         self.pixels = self.rules.lpips_pixels
         self.module, self.weights_sha256, self.micro_batch = [module], weights_sha256, micro_batch
+        self._levels: Tensor | None = None
 
     @classmethod
     def create(cls, context: MetricContext) -> LPIPS:
@@ -70,10 +73,25 @@ class LPIPS(PerImageMetric):
 
     def per_image(self, observation: Observation) -> Tensor:
         """Distance of each pair."""
-        pairs = torch.stack(observation.pair(self.pixels), dim=1)
-        if self.rules.lpips_range == "[0, 1]":
-            pairs = pairs.add_(1.0).div_(2.0)
-        return in_micro_batches(lambda both: lpips_rows(self.module[0], both[:, 0], both[:, 1]), pairs, size=self.micro_batch)
+        if self.pixels == "bytes":
+            pairs, compare = torch.stack(observation.levels("bytes"), dim=1), self._compare_bytes
+        else:
+            pairs, compare = self._in_range(torch.stack(observation.pair(self.pixels), dim=1)), self._compare
+        return in_micro_batches(compare, pairs, size=self.micro_batch)
+
+    def _in_range(self, images: Tensor) -> Tensor:
+        """Images in [-1, 1], overwritten, in the range that the network is given."""
+        return images.add_(1.0).div_(2.0) if self.rules.lpips_range == "[0, 1]" else images
+
+    def _compare(self, pairs: Float32[Tensor, "b 2 3 h w"]) -> Tensor:
+        return lpips_rows(self.module[0], pairs[:, 0], pairs[:, 1])
+
+    def _compare_bytes(self, pairs: UInt8[Tensor, "b 2 3 h w"]) -> Tensor:
+        """The same to the last bit, of bytes: there are only 256 of them to scale."""
+        if self._levels is None:
+            every = torch.arange(256, dtype=torch.uint8, device=pairs.device).view(256, 1, 1, 1).expand(256, 3, 1, 1)
+            self._levels = byte_inputs(self.module[0], self._in_range(to_float(every)))
+        return lpips_of_inputs(self.module[0], *(looked_up(self._levels, images) for images in pairs.unbind(1)))
 
 
 class LPIPSVGG(LPIPS):
