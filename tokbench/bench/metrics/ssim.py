@@ -34,6 +34,9 @@ LUMINANCE = (0.299, 0.587, 0.114)
 BLOCK = 24
 """Positions along a side that one product blurs: the band of weights in a larger one would be mostly zeros. Kernels like twelves."""
 
+BLOCKS = 4
+"""Blocks of lines that are blurred down before they are blurred across: fewer are too little work for several threads."""
+
 TOGETHER = 1 << 24
 """Numbers of a device's maps that are blurred together."""
 
@@ -178,11 +181,13 @@ def _blurred(maps: Tensor, band: Tensor) -> Tensor:
     height, *between, width = maps.shape
     lines, columns = height - reach, width - reach
     rows = maps.reshape(height, -1)
-    down, across = rows.new_empty(BLOCK, rows.shape[1]), rows.new_empty(lines, rows.shape[1] // width, columns)
-    for first in range(0, lines, BLOCK):
-        count = min(BLOCK, lines - first)
-        torch.mm(band[:count, : count + reach], rows[first : first + count + reach], out=down[:count])
-        blurred, found = down[:count].view(-1, width), across[first : first + count].view(-1, columns)
+    down, across = rows.new_empty(BLOCKS * BLOCK, rows.shape[1]), rows.new_empty(lines, rows.shape[1] // width, columns)
+    for first in range(0, lines, len(down)):
+        end = min(first + len(down), lines)
+        for line in range(first, end, BLOCK):
+            count = min(BLOCK, end - line)
+            torch.mm(band[:count, : count + reach], rows[line : line + count + reach], out=down[line - first : line - first + count])
+        blurred, found = down[: end - first].view(-1, width), across[first:end].view(-1, columns)
         for start in range(0, columns, BLOCK):
             size = min(BLOCK, columns - start)
             torch.mm(blurred[:, start : start + size + reach], band[:size, : size + reach].T, out=found[:, start : start + size])
