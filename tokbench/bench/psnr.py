@@ -16,7 +16,10 @@ def psnr(a: Tensor, b: Tensor) -> Tensor:
     Returns:
         Decibels ``[B]``, float64; infinite where images are identical.
     """
-    return 10.0 * torch.log10(255.0**2 / (doubles(a) - doubles(b)).square().mean(dim=(1, 2, 3)))
+    # One by one on a processor, whose caches do not hold more.
+    pairs = zip(a.split(1), b.split(1), strict=True) if a.device.type == "cpu" and len(a) else [(a, b)]
+    errors = torch.cat([(doubles(x) - doubles(y)).square_().mean(dim=(1, 2, 3)) for x, y in pairs])
+    return 10.0 * torch.log10(255.0**2 / errors)
 
 
 def doubles(values: Tensor) -> Tensor:
