@@ -81,4 +81,4 @@ def fid_resized(images: Float32[Tensor, "b 3 h w"], how: FidResize) -> Float32[T
 
 def fid_scaled(images: Float32[Tensor, "b 3 h w"], how: FidScaling) -> Float32[Tensor, "b 3 h w"]:
     """Map values from 0 to 255 to about [-1, 1]."""
-    return (images - 128) / 128 if how == "(x - 128) / 128" else images / 127.5 - 1
+    return (images - 128).div_(128) if how == "(x - 128) / 128" else (images / 127.5).sub_(1)

@@ -17,10 +17,15 @@ def tf1_bilinear(images: Float32[Tensor, "b c h w"], size: int) -> Float32[Tenso
     left, right, share = _taps(images.shape[3], size, images.device)
     turned = images.transpose(2, 3).contiguous()  # whole rows are copied at once
     near, far = turned.index_select(2, left), turned.index_select(2, right)
-    rows = (near + (far - near) * share[:, None]).transpose(2, 3).contiguous()
+    rows = _between(near, far, share).transpose(2, 3).contiguous()
     upper, lower, share = _taps(images.shape[2], size, images.device)
     near, far = rows.index_select(2, upper), rows.index_select(2, lower)
-    return near + (far - near) * share[:, None]
+    return _between(near, far, share)
+
+
+def _between(near: Tensor, far: Tensor, share: Tensor) -> Tensor:
+    """``near + (far - near) * share``, written over ``far``: new maps would not stay in a processor's caches."""
+    return far.sub_(near).mul_(share[:, None]).add_(near)
 
 
 def _taps(before: int, after: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
