@@ -143,11 +143,11 @@ def test_guidance_doubles_the_batch_within_its_interval_only(golden: Golden) -> 
 
 @torch.no_grad()
 def test_a_walk_guided_at_every_step_is_upstreams_without_an_interval(golden: Golden) -> None:
-    model = golden.configured(guidance_sigmas=(0.0, math.inf))
-    signs = model.quantize.lookup(model.encode(golden.io["image"]).codes)  # type: ignore[union-attr]
-    code, state = model.context(signs), golden.io["noise"]
+    model = golden.configured(guidance_sigmas=(0.0, math.inf)).double()  # single precision would be apart by as much as the bound
+    signs = model.quantize.lookup(model.encode(golden.io["image"].double()).codes)  # type: ignore[union-attr]
+    code, state = model.context(signs), golden.io["noise"].double()
     times = [((SMALL.steps - i) / SMALL.steps) ** 4 for i in range(SMALL.steps + 1)]
-    for (now, then), ours in zip(pairwise(times), model.walk(signs, golden.io["noise"]), strict=True):
+    for (now, then), ours in zip(pairwise(times), model.walk(signs, state), strict=True):
         at = torch.full((len(state),), now)
         with_code, without = model.velocity(state, code, at), model.velocity(state, torch.zeros_like(code), at)
         state = state - (now - then) * (without + SMALL.guidance * (with_code - without))
