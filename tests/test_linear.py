@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 from tokbench import linear as room
-from tokbench.linear import PRODUCTS, ROWS, TRAINED_ROWS, Linear, linear, multiplying
+from tokbench.linear import MANY_ROWS, PRODUCTS, ROWS, TRAINED_ROWS, Linear, linear, multiplying
 from tokbench.quantizers.nearest import nearest_codes
 
 WIDTH = 256
@@ -25,14 +25,23 @@ def convolving(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     if not torch.backends.mkldnn.is_available():
         pytest.skip("PyTorch comes without oneDNN here")
     seen: list[int] = []
-    convolve = torch.mkldnn_convolution
+    convolve, multiply = torch.mkldnn_convolution, torch.ops.mkldnn._linear_pointwise
 
     def noted(x: Tensor, *rest: object) -> Tensor:
+        assert x.shape[2] >= MANY_ROWS or torch.is_grad_enabled()
         seen.append(x.shape[2])
         return convolve(x, *rest)
 
+    def few_noted(x: Tensor, weight: Tensor, *rest: object) -> Tensor:
+        rows = x.numel() // x.shape[-1]
+        assert rows < MANY_ROWS
+        assert not (torch.is_grad_enabled() and weight.requires_grad)
+        seen.append(rows)
+        return multiply(x, weight, *rest)
+
     monkeypatch.setattr(room, "multiplies_slowly", lambda: True)
     monkeypatch.setattr(torch, "mkldnn_convolution", noted)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", few_noted)
     return seen
 
 
@@ -59,6 +68,15 @@ def test_many_rows_are_multiplied_by_the_other_library(convolving: list[int], sh
     assert ours(given).is_contiguous()
     turned = rows(96, ROWS).transpose(0, 1)  # not as rows lie in memory
     torch.testing.assert_close(ours(turned), plain(turned), rtol=1e-5, atol=1e-5)
+
+
+def test_a_bias_alone_is_given_its_gradient(convolving: list[int]) -> None:
+    plain, ours = layers()
+    for layer in (plain, ours):
+        layer.weight.requires_grad_(False)
+        layer(rows(TRAINED_ROWS)).square().mean().backward()
+    assert convolving == [TRAINED_ROWS]
+    torch.testing.assert_close(ours.bias.grad, plain.bias.grad, rtol=1e-4, atol=1e-7)
 
 
 def test_gradients_are_the_same(convolving: list[int]) -> None:

@@ -3,6 +3,9 @@
 PyTorch multiplies single precision by MKL, which leaves the widest vectors of AMD's processors unused. Its 1x1 convolutions may be oneDNN's, which
 uses them: of many rows they take less time, forwards and backwards. A dilation of two changes nothing of 1x1 convolutions. It keeps the way
 back of few images from MKL too (``use_mkldnn`` in aten/src/ATen/native/Convolution.cpp).
+
+A convolution lays its weights out anew at each call, which takes long beside a product of few rows. The linear layer of oneDNN takes
+weights as they lie; it has no gradients.
 """
 
 from __future__ import annotations
@@ -23,6 +26,9 @@ PRODUCTS = 4_000_000
 
 ROWS, TRAINED_ROWS = 64, 256
 """Rows from which on it makes up for laying out the weights: forwards, and where gradients are wanted."""
+
+MANY_ROWS = 1024
+"""Rows from which on a convolution is as fast as oneDNN's linear layer."""
 
 
 class Linear(nn.Linear):
@@ -55,24 +61,31 @@ def linear(x: Float[Tensor, "... c"], weight: Float[Tensor, "d c"], bias: Float[
     """
     if traced() or not (_gains(x, weight) and plainly_computed(x, weight)):
         return F.linear(x, weight, bias)
+    if x.numel() < x.shape[-1] * MANY_ROWS and not _trained(x, weight, bias):
+        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+        return found
     rows = x.contiguous().view(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last, as they lie
     found = torch.mkldnn_convolution(rows, weight[:, :, None, None], bias, (0, 0), (1, 1), (2, 2), 1)
     return found.permute(0, 2, 3, 1).contiguous().view(*x.shape[:-1], len(weight))
 
 
 def _gains(x: Tensor, weight: Tensor) -> bool:
-    trained = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad)
-    many = x.numel() >= x.shape[-1] * (TRAINED_ROWS if trained else ROWS) and x.numel() * len(weight) >= PRODUCTS
+    many = x.numel() >= x.shape[-1] * (TRAINED_ROWS if _trained(x, weight) else ROWS) and x.numel() * len(weight) >= PRODUCTS
     single = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.shape[-1] == weight.shape[1]
     return many and single and multiplies_slowly() and not torch.is_autocast_enabled("cpu")
+
+
+def _trained(*tensors: Tensor | None) -> bool:
+    return torch.is_grad_enabled() and any(one is not None and one.requires_grad for one in tensors)
 
 
 @cache
 def multiplies_slowly() -> bool:
     """Whether PyTorch multiplies by MKL on a processor of AMD that has AVX-512, and oneDNN is there."""
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available() and hasattr(torch, "mkldnn_convolution")
-    return wide and both and "AuthenticAMD" in _vendor()
+    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    operators = hasattr(torch, "mkldnn_convolution") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+    return wide and both and operators and "AuthenticAMD" in _vendor()
 
 
 def _vendor() -> str:
