@@ -60,7 +60,7 @@ def published(model: FlowMo, vectors: Tensor, noise: Tensor) -> Tensor:
         vec = decoder.time_in(torch.full((len(state),), now, device=state.device))
         image, code = decoder.img_in(patchify(state, config.patch_size)), decoder.embed(context)
         for block in decoder.double_blocks:
-            image, code = block(image, code, vec, by)
+            image, code = block(image, code, block.modulations(vec), by)
         return unpatchify(decoder.final_layer_img(image, vec).float(), config.patch_size, config.grid)
 
     context, state = model.context(vectors), noise

@@ -14,6 +14,7 @@ Papers: Esser et al., "Scaling Rectified Flow Transformers for High-Resolution I
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -42,6 +43,23 @@ class Rotation(NamedTuple):
 
     cos: Tensor
     sin: Tensor
+
+
+Modulation = tuple[Tensor, ...]
+"""Shift, scale and gate of the attention, then of the MLP: ``[T, 1, D]`` each."""
+
+
+class Told(NamedTuple):
+    """What a network makes of T times: their embedding, and how patches and code tokens are modulated in each block."""
+
+    vec: Tensor
+    blocks: list[tuple[Modulation, Modulation]]
+
+    def each(self) -> Iterator[Told]:
+        """Every time by itself, as one for a whole batch."""
+        for i in range(len(self.vec)):
+            one = slice(i, i + 1)
+            yield Told(self.vec[one], [(tuple(x[one] for x in image), tuple(x[one] for x in code)) for image, code in self.blocks])
 
 
 def code_positions(length: int, grid: tuple[int, int], places: Places) -> Float[Tensor, "l 3"]:
@@ -121,7 +139,7 @@ class _Modulation(nn.Module):
                 for gate in (2, 5):
                     tensor[gate * hidden : (gate + 1) * hidden].zero_()
 
-    def forward(self, vec: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, vec: Tensor) -> Modulation:
         return self.lin(F.silu(vec))[:, None].chunk(6, dim=-1)
 
 
@@ -181,11 +199,15 @@ class DoubleBlock(nn.Module):
         self.img_mlp = _mlp(config)
         self.txt_mlp = _mlp(config)
 
+    def modulations(self, vec: Float[Tensor, "t d"]) -> tuple[Modulation, Modulation]:
+        """How patches and code tokens are modulated at times, of their embeddings."""
+        return self.img_mod(vec), self.txt_mod(vec)
+
     def forward(
         self,
         image: Float[Tensor, "b n d"],
         code: Float[Tensor, "b l d"],
-        vec: Float[Tensor, "#b d"] | None,
+        modulations: tuple[Modulation, Modulation] | None,
         by: Rotation,
         *,
         only: Stream | None = None,
@@ -195,13 +217,12 @@ class DoubleBlock(nn.Module):
         Args:
             image: Patch features.
             code: Code features.
-            vec: The time's embedding; one row serves a whole batch.
+            modulations: From ``modulations``, of one time an image or one for all.
             by: Rotary angles, code first.
             only: Leave the other stream as it came, because nothing reads it.
         """
         length = code.shape[1]
-        image_mod = None if vec is None else self.img_mod(vec)
-        code_mod = None if vec is None else self.txt_mod(vec)
+        image_mod, code_mod = modulations or (None, None)
         streams = [self.txt_attn.project(_modulated(code, code_mod, 0)), self.img_attn.project(_modulated(image, image_mod, 0))]
         q, k, v = (torch.cat(parts, dim=2) for parts in zip(*streams, strict=True))
         q, k = rotate(q, by), rotate(k, by)
@@ -217,16 +238,16 @@ class DoubleBlock(nn.Module):
         return image, code
 
 
-def _modulated(x: Tensor, mod: tuple[Tensor, ...] | None, first: int) -> Tensor:
+def _modulated(x: Tensor, mod: Modulation | None, first: int) -> Tensor:
     return _norm(x) if mod is None else (1 + mod[first + 1]) * _norm(x) + mod[first]
 
 
-def _finish(x: Tensor, mixed: Tensor, attention: _Attention, mlp: nn.Module, mod: tuple[Tensor, ...] | None) -> Tensor:
+def _finish(x: Tensor, mixed: Tensor, attention: _Attention, mlp: nn.Module, mod: Modulation | None) -> Tensor:
     x = x + _gated(attention.proj(mixed), mod, 2)
     return x + _gated(mlp(_modulated(x, mod, 3)), mod, 5)
 
 
-def _gated(x: Tensor, mod: tuple[Tensor, ...] | None, index: int) -> Tensor:
+def _gated(x: Tensor, mod: Modulation | None, index: int) -> Tensor:
     return x if mod is None else mod[index] * x
 
 
@@ -299,12 +320,18 @@ class MMDiT(nn.Module):
         """Read code tokens, once for all times."""
         return self.txt_in(context)
 
+    def tell(self, times: Float[Tensor, " t"]) -> Told:
+        """Read times, those of a whole walk at once."""
+        vec = self.time_in(times)
+        blocks: Any = self.double_blocks
+        return Told(vec, [block.modulations(vec) for block in blocks])
+
     def forward(
         self,
         patches: Float[Tensor, "b n p"],
         code: Float[Tensor, "b l d"],
         by: Rotation,
-        times: Float[Tensor, "#b"] | None = None,
+        times: Float[Tensor, "#b"] | Told | None = None,
     ) -> Float[Tensor, "b m o"]:
         """Transform both streams; return the outputs of the one it was built for.
 
@@ -312,17 +339,19 @@ class MMDiT(nn.Module):
             patches: Image patches.
             code: Code tokens as ``embed`` returns them.
             by: Rotary angles from ``rotation``.
-            times: In [0, 1], one an image or one for all; needed if and only if the network is timed.
+            times: In [0, 1], one an image or one for all, or what ``tell`` makes of them. Needed if and only if the network is timed.
 
         Raises:
             ValueError: If times are missing, or given to a network that takes none.
         """
         if (times is not None) != self.timed:
             raise ValueError("times are needed" if self.timed else "this network takes no times")
-        vec = None if times is None else self.time_in(times)
+        told = self.tell(times) if isinstance(times, Tensor) else times
+        vec = None if told is None else told.vec
         image = self.img_in(patches)
         for i, block in enumerate(self.double_blocks):
-            image, code = block(image, code, vec, by, only=self.out if i == len(self.double_blocks) - 1 else None)
+            modulations = None if told is None else told.blocks[i]
+            image, code = block(image, code, modulations, by, only=self.out if i == len(self.double_blocks) - 1 else None)
         return self.final_layer_img(image, vec) if self.out == "image" else self.final_layer_txt(code, vec)
 
 

@@ -113,12 +113,13 @@ class FlowMo(Tokenizer):
         both = torch.cat([code, null])
         times = [torch.tensor([time]) for time in schedule_times(config.schedule, config.steps)]
         guided = {float(time) for time, is_guided in zip(times[:-1], config.guided, strict=True) if is_guided}
+        told = dict(zip(map(float, times[:-1]), self.decoder.tell(moved(torch.cat(times[:-1]), device)).each(), strict=True))
 
         def velocity(patches: Tensor, time: Tensor) -> Tensor:
-            patches = patches.to(self.dtype)
-            if float(time) not in guided:
-                return _single(self.decoder(patches, code, by, moved(time, device)))
-            with_code, without = _single(self.decoder(torch.cat([patches, patches]), both, by, moved(time, device))).chunk(2)
+            patches, now = patches.to(self.dtype), float(time)
+            if now not in guided:
+                return _single(self.decoder(patches, code, by, told[now]))
+            with_code, without = _single(self.decoder(torch.cat([patches, patches]), both, by, told[now])).chunk(2)
             return without + config.guidance * (with_code - without)
 
         states = euler(velocity, patchify(noise, config.patch_size), times)
