@@ -145,7 +145,7 @@ def plot(
     width: Annotated[
         str, choice("--width", among=("column", "page"), help="3.25 in, a file a panel; or 6.75 in, panels side by side.")
     ] = "column",
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the plots.")] = Path("plots"),
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder for the plots.")] = Path("plots"),
 ) -> None:
     """Draw records at paper size, as png, svg and pdf.
 

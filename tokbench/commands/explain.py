@@ -57,7 +57,7 @@ def explain(
         typer.Option("--reference", callback=told_apart, help="With --measure: references of A or B, as run takes them; may be repeated."),
     ] = None,
     device: DeviceOption = "cpu",
-    out_dir: Annotated[Path, typer.Option("--out", help="With --measure: folder for the records that are made.")] = OUT,
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="With --measure: folder for the records that are made.")] = OUT,
     form: Annotated[str, choice("--format", "-f", among=FORMATS, help="Sentences, or how to write tables.")] = "text",
 ) -> None:
     """Say why the figures of two records differ, and by how much each cause moved them.

@@ -70,7 +70,7 @@ def export(
         str | None,
         typer.Option("--tokenizer", "-t", autocompletion=tokenizers_and_sets, help=f"{TOKENIZER}; or a set, @discrete-f16 or @FILE.txt."),
     ] = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help=f"{OUT}; each of a set has a folder in it.")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", "-o", help=f"{OUT}; each of a set has a folder in it.")] = None,
     weights: WeightsOption = None,
     drop: DropOption = None,
     averages: AveragesOption = None,

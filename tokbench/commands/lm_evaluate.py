@@ -84,7 +84,7 @@ def evaluate(
     batch_size: BatchOption = 16,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = None,
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the record.")] = Path("runs/lm"),
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder for the record.")] = Path("runs/lm"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
 ) -> None:
     """Ask a model for scenes it has not seen, and count what is right; or for images of your own, beside real ones."""

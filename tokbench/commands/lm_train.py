@@ -73,7 +73,7 @@ def train(
     lora: Annotated[int | None, whole("--lora", low=1, help="Train adapters of this rank instead of all weights.")] = None,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = None,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder of the run and its model [default: runs/lm/STAGE].")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run and its model [default: runs/lm/STAGE].")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out; --steps may be more than before.")] = False,
     log_every: Annotated[int, whole("--log-every", low=1, help="Steps between log lines.")] = 10,
     save_every: Annotated[int, whole("--save-every", low=1, help="Steps between checkpoints.")] = 200,

@@ -18,7 +18,7 @@ from tokbench.counting import counted
 
 def merge(
     places: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Folders that tokbench run --part wrote into.")],
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder for the records [default: the first DIR].")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", "-o", help="Folder for the records [default: the first DIR].")] = None,
     metrics: Annotated[
         str | None, typer.Option(help="Metrics of others that the parts were measured with, as module:Class, separated by commas.")
     ] = None,

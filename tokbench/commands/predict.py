@@ -61,7 +61,7 @@ def predict(
     seed: Annotated[int | None, whole("--seed", low=0, help="Of the choice of images, of noise and of wrong tokens [default: 0].")] = None,
     precision: PrecisionOption = None,
     device: DeviceOption = "cpu",
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the records.")] = Path("runs/predict"),
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder for the records.")] = Path("runs/predict"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
 ) -> None:
     """Measure what tokens may tell of models that generate them.

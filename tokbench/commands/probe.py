@@ -79,7 +79,7 @@ def probe(
     top_k: Annotated[int, whole("--top-k", low=0, help="Draw from so many of the likeliest codes; 0 means all.")] = 500,
     temperature: Annotated[float, number("--temperature", help="Of drawing.")] = 1.0,
     device: DeviceOption = "cpu",
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for records, models and tokens.")] = Path("runs/probe"),
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder for records, models and tokens.")] = Path("runs/probe"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
 ) -> None:
     """Count the bits a small language model takes for tokens.

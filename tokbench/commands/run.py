@@ -109,7 +109,7 @@ def run(
     reference: ReferenceOption = None,
     workers: WorkersOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable image.")] = False,
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the records.")] = Path("runs"),
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder for the records.")] = Path("runs"),
     save_images: Annotated[
         Path | None, typer.Option(help="Write reconstructions and originals into this folder, as PNG files, for other evaluators.")
     ] = None,

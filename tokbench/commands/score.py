@@ -52,7 +52,7 @@ def score(
     device: DeviceOption = "cpu",
     workers: WorkersOption = None,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first unreadable original.")] = False,
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the record.")] = Path("runs"),
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder for the record.")] = Path("runs"),
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what an earlier run left in --out, and leave it there for the next.")
     ] = False,

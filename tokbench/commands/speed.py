@@ -65,7 +65,7 @@ def speed(
     seed: Annotated[int, whole("--seed", low=0, high=2**63 - 1, help="Of images, noise, and the order of turns.")] = 0,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = None,
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder for the records.")] = Path("runs/speed"),
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder for the records.")] = Path("runs/speed"),
     as_json: Annotated[bool, typer.Option("--json", help="Print the records as a JSON array.")] = False,
 ) -> None:
     """Measure latency, images per second and peak memory.

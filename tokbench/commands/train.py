@@ -35,7 +35,7 @@ def train(
     size: Annotated[Any, pixels("--size", help="Side of the crops in pixels, or HxW [default: the tokenizer's].")] = None,
     device: DeviceOption = "cpu",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the networks; needs a compiler for C++ on a CPU.")] = False,
-    out_dir: Annotated[Path | None, typer.Option("--out", help="Folder of the run [default: runs/train/RECIPE].")] = None,
+    out_dir: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run [default: runs/train/RECIPE].")] = None,
     init_weights: Annotated[Path | None, typer.Option(help="Start from this file instead of the recipe's own.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out; --steps may be more than before.")] = False,
     log_every: Annotated[int, whole("--log-every", low=1, help="Steps between log lines.")] = 20,

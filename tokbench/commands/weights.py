@@ -190,7 +190,7 @@ def convert(
     averages: AveragesOption = None,
     setting: SettingsOption = None,
     dtype: Annotated[str, choice("--dtype", among=("keep", "float32", "float16", "bfloat16"), help="Kind of numbers.")] = "keep",
-    out_dir: Annotated[Path, typer.Option("--out", help="Folder to write: config.json and model.safetensors.")] = ...,  # type: ignore[assignment]  # required
+    out_dir: Annotated[Path, typer.Option("--out", "-o", help="Folder to write: config.json and model.safetensors.")] = ...,  # type: ignore[assignment]  # required
 ) -> None:
     """Write weights as a folder that loads by its path."""
     check_folder(out_dir, "--out")
