@@ -13,7 +13,7 @@ from torch.autograd import forward_ad
 from torch.utils.flop_counter import FlopCounterMode
 
 from tokbench import linear as room
-from tokbench.linear import MANY_ROWS, PRODUCTS, ROWS, TRAINED_ROWS, Linear, linear, multiplying
+from tokbench.linear import MANY_ROWS, PRODUCTS, ROWS, TRAINED_ROWS, Linear, gelu_of, linear, multiplying
 from tokbench.quantizers.nearest import nearest_codes
 
 WIDTH = 256
@@ -32,16 +32,16 @@ def convolving(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         seen.append(x.shape[2])
         return convolve(x, *rest)
 
-    def few_noted(x: Tensor, weight: Tensor, *rest: object) -> Tensor:
+    def noted_as_they_lie(x: Tensor, weight: Tensor, bias: Tensor | None, then: str, *rest: object) -> Tensor:
         rows = x.numel() // x.shape[-1]
-        assert rows < MANY_ROWS
+        assert rows < MANY_ROWS or then == "gelu"
         assert not (torch.is_grad_enabled() and weight.requires_grad)
         seen.append(rows)
-        return multiply(x, weight, *rest)
+        return multiply(x, weight, bias, then, *rest)
 
     monkeypatch.setattr(room, "multiplies_slowly", lambda: True)
     monkeypatch.setattr(torch, "mkldnn_convolution", noted)
-    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", few_noted)
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", noted_as_they_lie)
     return seen
 
 
@@ -190,6 +190,39 @@ def test_what_knows_the_usual_operators_alone_is_given_them(convolving: list[int
     else:
         assert torch.equal(linear(given, ours.weight.detach().as_subclass(Quantized)), nn.functional.linear(given, ours.weight))
     assert convolving == []
+
+
+def gelu(x: Tensor) -> Tensor:
+    return nn.functional.gelu(x, approximate="tanh")
+
+
+@pytest.mark.parametrize("shape", [(1, ROWS), (3, 5, 77), (4096,), (2, 3)])
+@torch.no_grad()
+def test_gelu_comes_along_with_a_product(convolving: list[int], shape: tuple[int, ...]) -> None:
+    plain, ours = layers()
+    given = rows(*shape)
+    wanted = gelu(plain(given))
+    torch.testing.assert_close(gelu_of(ours, given), wanted, rtol=1e-5, atol=2e-6)
+    assert convolving == [given.numel() // WIDTH] * (given.numel() // WIDTH >= ROWS)
+    assert torch.equal(gelu_of(plain, given), wanted)
+
+
+def test_gelu_of_a_layer_that_is_trained_or_watched(convolving: list[int]) -> None:
+    plain, ours = layers()
+    found = []
+    for layer in (plain, ours):
+        given = rows(TRAINED_ROWS).requires_grad_()
+        gelu_of(layer, given).square().mean().backward()
+        found.append((given.grad, layer.weight.grad, layer.bias.grad))
+    for wanted, gradient in zip(*found, strict=True):
+        torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-7)
+
+    outputs: list[Tensor] = []
+    ours.register_forward_hook(lambda layer, given, output: outputs.append(output))
+    with torch.no_grad():
+        watched = gelu_of(ours, rows(TRAINED_ROWS))
+        assert torch.equal(watched, gelu(outputs[0]))
+        torch.testing.assert_close(outputs[0], plain(rows(TRAINED_ROWS)), rtol=1e-5, atol=1e-5)
 
 
 def test_other_widths_are_refused_in_pytorchs_words(convolving: list[int]) -> None:

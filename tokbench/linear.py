@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+from torch.nn.modules.module import _has_any_global_hook
 
 from tokbench.tracing import plainly_computed, traced
 
@@ -59,14 +60,38 @@ def linear(x: Float[Tensor, "... c"], weight: Float[Tensor, "d c"], bias: Float[
         weight: A row for each output.
         bias: What is added.
     """
-    if traced() or not (_gains(x, weight) and plainly_computed(x, weight)):
+    if not _otherwise(x, weight):
         return F.linear(x, weight, bias)
     if x.numel() < x.shape[-1] * MANY_ROWS and not _trained(x, weight, bias):
-        found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
-        return found
+        return _as_they_lie(x, weight, bias)
     rows = x.contiguous().view(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last, as they lie
     found = torch.mkldnn_convolution(rows, weight[:, :, None, None], bias, (0, 0), (1, 1), (2, 2), 1)
     return found.permute(0, 2, 3, 1).contiguous().view(*x.shape[:-1], len(weight))
+
+
+def gelu_of(layer: nn.Module, x: Float[Tensor, "... c"]) -> Float[Tensor, "... d"]:
+    """GELU, in its form of tanh, of what a layer makes of rows. Products of oneDNN take it along, where no gradients are wanted.
+
+    Args:
+        layer: A linear layer, or whatever has been put in its place.
+        x: Rows.
+    """
+    if type(layer) is Linear and not _hooked(layer) and _otherwise(x, layer.weight) and not _trained(x, layer.weight, layer.bias):
+        return _as_they_lie(x, layer.weight, layer.bias, then="gelu", form="tanh")
+    return F.gelu(layer(x), approximate="tanh")
+
+
+def _as_they_lie(x: Tensor, weight: Tensor, bias: Tensor | None, *, then: str = "none", form: str = "") -> Tensor:
+    found: Tensor = torch.ops.mkldnn._linear_pointwise(x, weight, bias, then, [], form)
+    return found
+
+
+def _hooked(layer: nn.Module) -> bool:
+    return bool(layer._forward_hooks or layer._forward_pre_hooks or _has_any_global_hook())
+
+
+def _otherwise(x: Tensor, weight: Tensor) -> bool:
+    return not traced() and _gains(x, weight) and plainly_computed(x, weight)
 
 
 def _gains(x: Tensor, weight: Tensor) -> bool:

@@ -171,6 +171,27 @@ def test_rotation_keeps_lengths_and_depends_on_distance_only() -> None:
     assert torch.equal(by.cos[0], torch.ones(8))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_rotation_is_the_same_where_it_is_traced(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    angles = torch.randn(5, 8, generator=torch.Generator().manual_seed(1))
+    given = torch.randn(2, 5, 3, 16, generator=torch.Generator().manual_seed(2)).to(dtype).transpose(1, 2)
+    found = []
+    for plainly in (True, False):
+        monkeypatch.setattr(mmdit, "plainly_computed", lambda *tensors, plainly=plainly: plainly)
+        by, x = (
+            mmdit.Rotation(angles.cos().to(dtype).requires_grad_(), angles.sin().to(dtype).requires_grad_()),
+            given.clone().requires_grad_(),
+        )
+        turned = rotate(x, by)
+        assert turned.dtype == dtype
+        turned.float().square().mean().add(turned.float()[..., 0].sum()).backward()
+        found.append((turned, x.grad, by.cos.grad, by.sin.grad))
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(
+            one, other, rtol=1.6e-2 if dtype == torch.bfloat16 else 1e-5, atol=1e-3 if dtype == torch.bfloat16 else 1e-6
+        )
+
+
 def test_code_tokens_on_a_grid_stand_at_the_centres_of_their_cells() -> None:
     places = code_positions(4, (8, 8), "grid")
     assert places.tolist() == [[0, 1.5, 1.5], [0, 1.5, 5.5], [0, 5.5, 1.5], [0, 5.5, 5.5]]

@@ -23,9 +23,10 @@ from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from tokbench.linear import Linear
+from tokbench.linear import Linear, gelu_of
 from tokbench.nn.configs import MMDiTConfig, Places
 from tokbench.sending import moved
+from tokbench.tracing import plainly_computed
 
 TIME_DIM = 256
 TIME_SCALE = 1000.0
@@ -101,7 +102,11 @@ def rotation(code: Float[Tensor, "l 3"], grid: tuple[int, int], config: MMDiTCon
 
 def rotate(x: Float[Tensor, "b heads n d"], by: Rotation) -> Float[Tensor, "b heads n d"]:
     """Turn every pair of neighbouring channels by its position's angle, in single precision."""
-    even, odd = x.float().unflatten(-1, (-1, 2)).unbind(-1)
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if plainly_computed(x, by.cos):  # in one pass; compilers know no complex numbers
+        turned = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * torch.complex(by.cos.float(), by.sin.float()))
+        return turned.flatten(-2).to(x.dtype)
+    even, odd = pairs.unbind(-1)
     turned = torch.stack([by.cos * even - by.sin * odd, by.sin * even + by.cos * odd], dim=-1)
     return turned.flatten(-2).to(x.dtype)
 
@@ -176,9 +181,18 @@ class _Attention(nn.Module):
         return self.norm.query_norm(q).to(v.dtype), self.norm.key_norm(k).to(v.dtype), v
 
 
+class _MLP(nn.Sequential):
+    """Linear, GELU, linear."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        first, _, last = self
+        found: Tensor = last(gelu_of(first, x))
+        return found
+
+
 def _mlp(config: MMDiTConfig) -> nn.Sequential:
     inner = int(config.hidden * config.mlp_ratio)
-    return nn.Sequential(Linear(config.hidden, inner), nn.GELU(approximate="tanh"), Linear(inner, config.hidden))
+    return _MLP(Linear(config.hidden, inner), nn.GELU(approximate="tanh"), Linear(inner, config.hidden))
 
 
 class DoubleBlock(nn.Module):
