@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -22,8 +23,8 @@ WIDTH = 256
 @pytest.fixture
 def convolving(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """As on a processor of AMD; rows of each product that oneDNN is given."""
-    if not torch.backends.mkldnn.is_available():
-        pytest.skip("PyTorch comes without oneDNN here")
+    if not torch.backends.mkldnn.is_available() or not room.takes_weights_as_they_lie():
+        pytest.skip("PyTorch comes without oneDNN here, or with another one")
     seen: list[int] = []
     convolve, multiply = torch.mkldnn_convolution, torch.ops.mkldnn._linear_pointwise
 
@@ -192,8 +193,7 @@ def test_what_knows_the_usual_operators_alone_is_given_them(convolving: list[int
     assert convolving == []
 
 
-def gelu(x: Tensor) -> Tensor:
-    return nn.functional.gelu(x, approximate="tanh")
+gelu = nn.GELU(approximate="tanh")
 
 
 @pytest.mark.parametrize("shape", [(1, ROWS), (3, 5, 77), (4096,), (2, 3)])
@@ -202,9 +202,9 @@ def test_gelu_comes_along_with_a_product(convolving: list[int], shape: tuple[int
     plain, ours = layers()
     given = rows(*shape)
     wanted = gelu(plain(given))
-    torch.testing.assert_close(gelu_of(ours, given), wanted, rtol=1e-5, atol=2e-6)
+    torch.testing.assert_close(gelu_of(ours, gelu, given), wanted, rtol=1e-5, atol=2e-6)
     assert convolving == [given.numel() // WIDTH] * (given.numel() // WIDTH >= ROWS)
-    assert torch.equal(gelu_of(plain, given), wanted)
+    assert torch.equal(gelu_of(plain, gelu, given), wanted)
 
 
 def test_gelu_of_a_layer_that_is_trained_or_watched(convolving: list[int]) -> None:
@@ -212,7 +212,7 @@ def test_gelu_of_a_layer_that_is_trained_or_watched(convolving: list[int]) -> No
     found = []
     for layer in (plain, ours):
         given = rows(TRAINED_ROWS).requires_grad_()
-        gelu_of(layer, given).square().mean().backward()
+        gelu_of(layer, gelu, given).square().mean().backward()
         found.append((given.grad, layer.weight.grad, layer.bias.grad))
     for wanted, gradient in zip(*found, strict=True):
         torch.testing.assert_close(gradient, wanted, rtol=1e-4, atol=1e-7)
@@ -220,9 +220,38 @@ def test_gelu_of_a_layer_that_is_trained_or_watched(convolving: list[int]) -> No
     outputs: list[Tensor] = []
     ours.register_forward_hook(lambda layer, given, output: outputs.append(output))
     with torch.no_grad():
-        watched = gelu_of(ours, rows(TRAINED_ROWS))
+        watched = gelu_of(ours, gelu, rows(TRAINED_ROWS))
         assert torch.equal(watched, gelu(outputs[0]))
         torch.testing.assert_close(outputs[0], plain(rows(TRAINED_ROWS)), rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_another_activation_and_one_that_is_watched_run(convolving: list[int]) -> None:
+    plain, ours = layers()
+    given, seen = rows(TRAINED_ROWS), list[Tensor]()
+    for other in (nn.ReLU(), nn.GELU()):
+        torch.testing.assert_close(gelu_of(ours, other, given), other(plain(given)), rtol=1e-5, atol=1e-5)
+    watched = nn.GELU(approximate="tanh")
+    watched.register_forward_hook(lambda layer, given, output: seen.append(output))
+    assert torch.equal(gelu_of(ours, watched, given), seen[0])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("wrong", [lambda *rest: 1 + multiply(*rest), lambda x, weight: x])
+def test_another_operator_of_that_name_is_left_alone(monkeypatch: pytest.MonkeyPatch, wrong: Callable[..., Tensor]) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_linear_pointwise", wrong)
+    room.takes_weights_as_they_lie.cache_clear()
+    try:
+        assert not room.takes_weights_as_they_lie()
+        _, ours = layers()
+        monkeypatch.setattr(room, "multiplies_slowly", lambda: True)
+        torch.testing.assert_close(ours(rows(ROWS)), nn.functional.linear(rows(ROWS), ours.weight, ours.bias), rtol=1e-5, atol=1e-5)
+    finally:
+        room.takes_weights_as_they_lie.cache_clear()
+
+
+def multiply(x: Tensor, weight: Tensor, bias: Tensor | None, *rest: object) -> Tensor:
+    return nn.functional.linear(x, weight, bias)
 
 
 def test_other_widths_are_refused_in_pytorchs_words(convolving: list[int]) -> None:

@@ -62,23 +62,28 @@ def linear(x: Float[Tensor, "... c"], weight: Float[Tensor, "d c"], bias: Float[
     """
     if not _otherwise(x, weight):
         return F.linear(x, weight, bias)
-    if x.numel() < x.shape[-1] * MANY_ROWS and not _trained(x, weight, bias):
+    if x.numel() < x.shape[-1] * MANY_ROWS and not _trained(x, weight, bias) and takes_weights_as_they_lie():
         return _as_they_lie(x, weight, bias)
     rows = x.contiguous().view(1, -1, 1, x.shape[-1]).permute(0, 3, 1, 2)  # channels last, as they lie
     found = torch.mkldnn_convolution(rows, weight[:, :, None, None], bias, (0, 0), (1, 1), (2, 2), 1)
     return found.permute(0, 2, 3, 1).contiguous().view(*x.shape[:-1], len(weight))
 
 
-def gelu_of(layer: nn.Module, x: Float[Tensor, "... c"]) -> Float[Tensor, "... d"]:
-    """GELU, in its form of tanh, of what a layer makes of rows. Products of oneDNN take it along, where no gradients are wanted.
+def gelu_of(layer: nn.Module, gelu: nn.Module, x: Float[Tensor, "... c"]) -> Float[Tensor, "... d"]:
+    """GELU of what a layer makes of rows. Products of oneDNN take it along, where no gradients are wanted.
 
     Args:
         layer: A linear layer, or whatever has been put in its place.
+        gelu: GELU in its form of tanh, or whatever has been put in its place.
         x: Rows.
     """
-    if type(layer) is Linear and not _hooked(layer) and _otherwise(x, layer.weight) and not _trained(x, layer.weight, layer.bias):
-        return _as_they_lie(x, layer.weight, layer.bias, then="gelu", form="tanh")
-    return F.gelu(layer(x), approximate="tanh")
+    usual = type(gelu) is nn.GELU and gelu.approximate == "tanh"
+    if type(layer) is Linear and usual and not (_hooked(layer) or _hooked(gelu)):
+        weight, bias = layer.weight, layer.bias
+        if _otherwise(x, weight) and not _trained(x, weight, bias) and takes_weights_as_they_lie():
+            return _as_they_lie(x, weight, bias, then="gelu", form="tanh")
+    found: Tensor = gelu(layer(x))
+    return found
 
 
 def _as_they_lie(x: Tensor, weight: Tensor, bias: Tensor | None, *, then: str = "none", form: str = "") -> Tensor:
@@ -108,9 +113,22 @@ def _trained(*tensors: Tensor | None) -> bool:
 def multiplies_slowly() -> bool:
     """Whether PyTorch multiplies by MKL on a processor of AMD that has AVX-512, and oneDNN is there."""
     wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
-    operators = hasattr(torch, "mkldnn_convolution") and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-    return wide and both and operators and "AuthenticAMD" in _vendor()
+    both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available() and hasattr(torch, "mkldnn_convolution")
+    return wide and both and "AuthenticAMD" in _vendor()
+
+
+@cache
+@torch.no_grad()
+def takes_weights_as_they_lie() -> bool:
+    """Whether oneDNN's linear layer computes what it should: it is not part of what PyTorch promises to keep."""
+    x = torch.linspace(-2.0, 2.0, 2 * 64, device="cpu").view(64, 2)
+    weight, bias = torch.tensor([[0.5, -1.0], [2.0, 0.25], [-1.0, 1.0]], device="cpu"), torch.tensor([0.0, 1.0, -1.0], device="cpu")
+    try:
+        found = [_as_they_lie(x, weight, bias), _as_they_lie(x, weight, None), _as_they_lie(x, weight, bias, then="gelu", form="tanh")]
+    except (AttributeError, NotImplementedError, RuntimeError, TypeError):
+        return False
+    wanted = [F.linear(x, weight, bias), F.linear(x, weight), F.gelu(F.linear(x, weight, bias), approximate="tanh")]
+    return all(torch.allclose(one, other, atol=1e-5) for one, other in zip(found, wanted, strict=True))
 
 
 def _vendor() -> str:

@@ -103,7 +103,7 @@ def rotation(code: Float[Tensor, "l 3"], grid: tuple[int, int], config: MMDiTCon
 def rotate(x: Float[Tensor, "b heads n d"], by: Rotation) -> Float[Tensor, "b heads n d"]:
     """Turn every pair of neighbouring channels by its position's angle, in single precision."""
     pairs = x.float().unflatten(-1, (-1, 2))
-    if plainly_computed(x, by.cos):  # in one pass; compilers know no complex numbers
+    if x.device.type != "mps" and plainly_computed(x, by.cos):  # in one pass; compilers know no complex numbers, nor do some devices
         turned = torch.view_as_real(torch.view_as_complex(pairs.contiguous()) * torch.complex(by.cos.float(), by.sin.float()))
         return turned.flatten(-2).to(x.dtype)
     even, odd = pairs.unbind(-1)
@@ -185,8 +185,8 @@ class _MLP(nn.Sequential):
     """Linear, GELU, linear."""
 
     def forward(self, x: Tensor) -> Tensor:
-        first, _, last = self
-        found: Tensor = last(gelu_of(first, x))
+        first, gelu, last = self
+        found: Tensor = last(gelu_of(first, gelu, x))
         return found
 
 
