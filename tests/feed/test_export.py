@@ -28,7 +28,7 @@ from tokbench.feed.job import code_type, default_rows
 from tokbench.feed.moments import Moments
 from tokbench.feed.summary import SUMMARY, read_summary
 from tokbench.feed.verify import verify
-from tokbench.files import atomic_file
+from tokbench.files import Busy, atomic_file, folder_lock
 from tokbench.images import UnreadableImage, to_float
 from tokbench.layout import TokenLayout
 from tokbench.ranks import Ranks, ranks_from_environment
@@ -155,6 +155,17 @@ def test_codes_are_those_of_encode(pictures, tmp_path):
     expected = torch.cat([tokenizer.encode(images[i : i + 4]).codes for i in (0, 4, 8)])
     assert codes(tmp_path).reshape(12, 256, 1).tolist() == expected.tolist()
     assert len(expected.unique()) > 20
+
+
+@pytest.mark.parametrize(("ranks", "share"), [(Ranks(), ""), (Ranks(1, 2), " as rank 1 of 2")])
+def test_a_second_process_does_not_make_the_same_shards(pictures, tmp_path, ranks, share):
+    tokenizer, options = tokbench.load("pixel/palette-512"), replace(ROWS, ranks=ranks)
+    with folder_lock(tmp_path, f"export-{ranks.rank}-of-{ranks.world_size}"):
+        with pytest.raises(Busy, match=f"another process exports into .*{share}; wait for it to end, or choose another --out"):
+            export(tokenizer, pictures, tmp_path, protocol=PROTOCOL, options=options)
+        assert not list(tmp_path.glob("*.parquet"))
+    assert export(tokenizer, pictures, tmp_path, protocol=PROTOCOL, options=options).made
+    assert not list(tmp_path.glob(".*.lock"))
 
 
 def test_codebooks_lie_position_major(pictures, tmp_path):

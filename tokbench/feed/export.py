@@ -8,8 +8,8 @@ number of processes. Images that cannot be read shorten their own shard and move
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -47,7 +47,7 @@ from tokbench.feed.summary import SUMMARY, read_summary, summarise, write_summar
 from tokbench.feed.views import Viewed, ViewRule
 from tokbench.feed.writing import ShardWriter
 from tokbench.file_units import scratch_folder
-from tokbench.files import Busy, made_folder, make_folder, remove_abandoned
+from tokbench.files import Busy, folder_lock, made_folder, make_folder, remove_abandoned
 from tokbench.image_size import size_text
 from tokbench.images import UnreadableImage
 from tokbench.layout import TokenLayout
@@ -170,6 +170,7 @@ def export(
     Raises:
         TokbenchError: If tokenizer and data do not fit together, or the data have changed since a shard was made. If ``out`` or the
             folder of the memory map holds other tokens or cannot be written. If ``strict`` is set and an image cannot be read.
+        Busy: If another process is making the same shards.
     """
     options, protocol, out = options or ExportOptions(), protocol or get_protocol(), Path(out)
     source = data if isinstance(data, ImageSource) else open_source(spec_of(data), size=protocol.size, scaled=not protocol.scales_all)
@@ -189,7 +190,7 @@ def export(
     how = options.format_options
     places = {name: check_format(out, name, place, job=work.job, options=how) for name, place in options.formats.items()}
     check_places(places, memmap)
-    with made_folder(out, alone=work.ranks.world_size == 1):
+    with made_folder(out, alone=work.ranks.world_size == 1), _alone_in(out, work.ranks):
         there = survey(out, work.job)
         if memmap is not None:
             make_folder(memmap)  # now, so that what is in the way does not show after hours
@@ -213,6 +214,18 @@ def export(
     array = _map(out, memmap) if complete and memmap is not None else None
     formats = _write_formats(out, places, how) if complete else {}
     return ExportResult(out, sum(item.rows for item in facts), skipped, len(made), len(kept), complete, array, formats)
+
+
+@contextmanager
+def _alone_in(folder: Path, ranks: Ranks) -> Iterator[None]:
+    """Keep out another process that would make the same shards."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(folder_lock(folder, f"export-{ranks.rank}-of-{ranks.world_size}"))
+        except Busy as error:
+            share = "" if ranks.world_size == 1 else f" as rank {ranks.rank} of {ranks.world_size}"
+            raise Busy(f"another process exports into {folder}{share}; wait for it to end, or choose another --out") from error
+        yield
 
 
 def _refuse_twins(source: ImageSource, indices: Sequence[int]) -> None:
