@@ -35,7 +35,6 @@ from tokbench.bench.prepared import PreparedRun, RunOptions
 from tokbench.data.photos import PhotoCrops
 from tokbench.granted import granting
 from tokbench.images import to_float
-from tokbench.nn.perceptual import lpips_rows
 from tokbench.records.protocol import get_protocol
 from tokbench.tokenizers import zoo
 from tokbench.tokenizers.base import Tokenizer
@@ -163,7 +162,7 @@ def _judge(metrics: Iterable[Any], observation: Observation) -> None:
     seen = set()
     for metric in metrics:
         if isinstance(metric, LPIPS):
-            lpips_rows(metric.module[0], observation.reference_float, observation.reconstruction_float)
+            metric.per_image(observation)
         elif isinstance(metric, FeatureMetric) and metric.network.name not in seen:
             seen.add(metric.network.name)
             metric.network.features(observation.reference)
