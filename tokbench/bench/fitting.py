@@ -9,6 +9,7 @@ from PIL import Image
 
 from tokbench.images import MAX_PIXELS, UnreadableImage
 from tokbench.records.protocol import HALVING, TORCHVISION, Protocol
+from tokbench.resizing import resized
 
 FILTERS = {
     "lanczos": Image.Resampling.LANCZOS,
@@ -38,7 +39,7 @@ def fit(image: Image.Image, protocol: Protocol) -> np.ndarray:
     if (across, down) == (width, height) and protocol.crop == "centre, whole pixels":
         return np.asarray(image.crop((int(left), int(top), int(left) + width, int(top) + height)))
     # Scaling the centre alone equals scaling everything and cutting, without the rounding of the other side.
-    return np.asarray(image.resize((width, height), FILTERS[protocol.resize], box=(left, top, left + across, top + down)))
+    return np.asarray(resized(image, (width, height), FILTERS[protocol.resize], (left, top, left + across, top + down)))
 
 
 def covers(image: Image.Image, protocol: Protocol) -> bool:
@@ -70,7 +71,7 @@ def judged(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         Bytes ``[height, width, 3]``.
     """
     height, width = shape
-    return np.asarray(Image.fromarray(pixels).resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(resized(Image.fromarray(pixels), (width, height), Image.Resampling.BILINEAR))
 
 
 def _scaled(image: Image.Image, protocol: Protocol) -> Image.Image:
@@ -82,7 +83,7 @@ def _scaled(image: Image.Image, protocol: Protocol) -> Image.Image:
     height, width = protocol.shape
     if protocol.resize == HALVING:
         while image.width >= 2 * width and image.height >= 2 * height:
-            image = image.resize((image.width // 2, image.height // 2), Image.Resampling.BOX)
+            image = resized(image, (image.width // 2, image.height // 2), Image.Resampling.BOX)
     size, short = (height, image.height) if _height_decides(image, height, width) else (width, image.width)
     if protocol.crop == TORCHVISION:
         across, down = (size if side == short else int(size * side / short) for side in image.size)
@@ -96,7 +97,7 @@ def _scaled(image: Image.Image, protocol: Protocol) -> Image.Image:
             f"{image.width}x{image.height} pixels, so thin that they would be {across}x{down} once scaled, more than {MAX_PIXELS}"
         )
     if protocol.antialias:
-        return image.resize((across, down), FILTERS[protocol.resize])
+        return resized(image, (across, down), FILTERS[protocol.resize])
     return _without_antialias(image, across, down, protocol.resize)
 
 

@@ -15,6 +15,7 @@ from numpy import ndarray
 from PIL import Image
 
 from tokbench.errors import TokbenchError, missing_extra
+from tokbench.resizing import resized
 from tokbench.weights.checkpoints import sha256
 
 PLACES = (
@@ -106,7 +107,7 @@ def _as_input(line: UInt8[ndarray, "h w 3"]) -> Float[ndarray, "1 3 high wide"]:
     """Scale a line to the network's height, to [-1, 1], blue first as it was trained, with zeros on the right."""
     height, width = line.shape[:2]
     scaled = max(1, round(width * HEIGHT / height))
-    pixels = np.asarray(Image.fromarray(line).resize((scaled, HEIGHT), Image.Resampling.BILINEAR), dtype=np.float32)
+    pixels = np.asarray(resized(Image.fromarray(line), (scaled, HEIGHT), Image.Resampling.BILINEAR), dtype=np.float32)
     padded = np.zeros((1, 3, HEIGHT, max(WIDTH, scaled)), dtype=np.float32)
     padded[0, :, :, :scaled] = pixels[:, :, ::-1].transpose(2, 0, 1) / 127.5 - 1.0
     return padded

@@ -18,6 +18,7 @@ from tokbench.data.face_package import load_face_detector
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.images import UnreadableImage
+from tokbench.resizing import resized
 
 if TYPE_CHECKING:
     from tokbench.nn.face_detection import FaceDetector
@@ -82,7 +83,7 @@ class FaceCrops(ImageSource):
             opened = self._open = (cut.picture, self._pictures.read(cut.picture))
         if cut.box is None:
             raise UnreadableImage("it could not be read when faces were looked for")
-        return opened[1].resize((self._size, self._size), Image.Resampling.LANCZOS, box=cut.box)
+        return resized(opened[1], (self._size, self._size), Image.Resampling.LANCZOS, cut.box)
 
     def group(self, index: int) -> str:
         """The picture a face was cut from."""
@@ -120,7 +121,7 @@ def face_boxes(image: Image.Image, detector: FaceDetector) -> list[Box]:
     import torch
 
     scale = DETECTION_SIZE / max(image.size)
-    small = image.resize((max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR)
+    small = resized(image, (max(1, round(image.width * scale)), max(1, round(image.height * scale))), Image.Resampling.BILINEAR)
     canvas = Image.new("RGB", (DETECTION_SIZE, DETECTION_SIZE))
     canvas.paste(small)
     pixels = torch.from_numpy(np.array(canvas)).permute(2, 0, 1)[None].float()

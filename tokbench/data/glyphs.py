@@ -15,6 +15,8 @@ from typing import Literal
 
 from PIL import Image, ImageChops
 
+from tokbench.resizing import resized
+
 Font = Literal["sans", "serif", "mono", "bold"]
 
 FONTS: tuple[Font, ...] = ("sans", "serif", "mono", "bold")
@@ -74,7 +76,7 @@ def draw_text(text: str, font: Font, px: int) -> Image.Image:
         here = (at, 0, at + CELL_WIDTH, CELL_HEIGHT)
         canvas.paste(ImageChops.lighter(canvas.crop(here), cell), here)
         at += _advances()[font][number]
-    return canvas.resize(size, Image.Resampling.BOX, box=(0.0, 0.0, size[0] * scale, size[1] * scale))
+    return resized(canvas, size, Image.Resampling.BOX, (0.0, 0.0, size[0] * scale, size[1] * scale))
 
 
 def side_room(px: int) -> int:

@@ -22,6 +22,7 @@ from PIL import Image
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.images import load_rgb
+from tokbench.resizing import resized
 
 Split = Literal["train", "test"]
 Box = tuple[int, int, int, int]
@@ -167,7 +168,7 @@ class PhotoCrops(ImageSource):
             opened = self._open = (photo.id, load_rgb(photo.read_bytes()))
         if self.ready_size is None:
             return opened[1].crop(box)
-        return opened[1].resize((self.side, self.side), Image.Resampling.LANCZOS, box=box)
+        return resized(opened[1], (self.side, self.side), Image.Resampling.LANCZOS, box)
 
     def photo(self, index: int) -> Photo:
         """The photo a crop was cut from."""

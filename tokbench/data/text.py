@@ -24,6 +24,7 @@ from tokbench.data.photos import Photo, photo_rows
 from tokbench.data.source import ImageSource
 from tokbench.errors import TokbenchError
 from tokbench.images import load_rgb
+from tokbench.resizing import resized
 
 TEXT_RULE = "text-lines-1"
 """Name of the rules below; it changes whenever they do."""
@@ -220,7 +221,7 @@ def _ground(page: _Page, size: int) -> Image.Image:
     photo = load_rgb(page.photo.read_bytes())
     side = min(photo.size)
     left, top = (photo.width - side) // 2, (photo.height - side) // 2
-    square = photo.resize((size, size), Image.Resampling.LANCZOS, box=(left, top, left + side, top + side))
+    square = resized(photo, (size, size), Image.Resampling.LANCZOS, (left, top, left + side, top + side))
     return square.point([level * 2 // 5 for level in range(256)] * 3)  # dark enough that white can be read on any
 
 

@@ -19,6 +19,7 @@ from tokbench.data.scenes.split import SPLITS
 from tokbench.data.scenes.words import captions
 from tokbench.data.source import ImageSource
 from tokbench.files import write_text
+from tokbench.resizing import resized
 
 BLURRED = 2
 """How much smaller a bad rendering is before it is scaled up again."""
@@ -65,8 +66,8 @@ class StageScenes(ImageSource):
         size = self._size
         picture = Image.fromarray(draw(self.scene(index), size))
         if self._bad(index):
-            small = picture.resize((size // BLURRED, size // BLURRED), Image.Resampling.BOX)
-            picture = small.resize((size, size), Image.Resampling.BILINEAR)
+            small = resized(picture, (size // BLURRED, size // BLURRED), Image.Resampling.BOX)
+            picture = resized(small, (size, size), Image.Resampling.BILINEAR)
         return picture
 
     def raw_digest(self, index: int) -> bytes:

@@ -19,6 +19,7 @@ from tokbench.image_size import Size, sides, size_text
 from tokbench.images import UnreadableImage
 from tokbench.ranks import Ranks
 from tokbench.readers import readers
+from tokbench.resizing import resized
 
 CACHE_BYTES = 1 << 30
 
@@ -107,7 +108,7 @@ class RandomCrops:
         height = max(float(tall), share * min(image.height, image.width * tall / wide))
         width = max(float(wide), share * min(image.width, image.height * wide / tall))
         left, top = across * (image.width - width), down * (image.height - height)
-        crop = image.resize((wide, tall), Image.Resampling.LANCZOS, box=(left, top, left + width, top + height))
+        crop = resized(image, (wide, tall), Image.Resampling.LANCZOS, (left, top, left + width, top + height))
         pixels = np.asarray(crop)
         return pixels[:, ::-1] if mirror < 0.5 else pixels
 

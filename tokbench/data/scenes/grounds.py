@@ -13,6 +13,7 @@ from tokbench.data.photos import Photo, photo_rows
 from tokbench.data.scenes.scene import GROUNDS, Ground, Thing
 from tokbench.errors import TokbenchError
 from tokbench.images import load_rgb
+from tokbench.resizing import resized
 
 Pixels = np.ndarray[Any, np.dtype[np.uint8]]
 
@@ -123,7 +124,7 @@ def _muted(photo: str, size: int) -> Pixels:
     picture = load_rgb(_photo(photo).read_bytes())
     scale = ZOOM * size / min(picture.size)
     width, height = (max(size, round(length * scale)) for length in picture.size)
-    pixels = np.asarray(picture.resize((width, height), Image.Resampling.LANCZOS), dtype=np.float64)
+    pixels = np.asarray(resized(picture, (width, height), Image.Resampling.LANCZOS), dtype=np.float64)
     grey = _luminance(pixels)[..., None] / 1000
     muted = DARKEST + grey * ((BRIGHTEST - DARKEST) / 255) + CHROMA * (pixels - grey)
     return np.rint(muted).clip(0, 255).astype(np.uint8)

@@ -36,6 +36,7 @@ from tokbench.data.scenes.scene import (
     Thing,
 )
 from tokbench.errors import TokbenchError
+from tokbench.resizing import resized
 
 READER_RULE = "scene-reader-1"
 """Name of the rules below; it changes whenever they do."""
@@ -184,7 +185,7 @@ def _scaled(pixels: Pixels) -> Pixels:
     if side == READ_SIDE:
         return pixels
     how = Image.Resampling.BOX if side > READ_SIDE else Image.Resampling.BICUBIC
-    return np.asarray(Image.fromarray(pixels).resize((READ_SIDE, READ_SIDE), how))
+    return np.asarray(resized(Image.fromarray(pixels), (READ_SIDE, READ_SIDE), how))
 
 
 def _ground_plane(picture: Floats, ground: Mask) -> tuple[Floats, float]:
