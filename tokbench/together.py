@@ -106,7 +106,7 @@ class _Sum(torch.autograd.Function):
         return over_all(gradient.clone(memory_format=torch.contiguous_format))
 
 
-def all_rows(values: Shaped[Tensor, "n *s"]) -> Shaped[Tensor, "m *s"]:
+def all_rows(values: Shaped[Tensor, " n *s"]) -> Shaped[Tensor, " m *s"]:
     """Rows of all processes, without gradients; each has as many."""
     if processes() == 1:
         return values
@@ -115,12 +115,12 @@ def all_rows(values: Shaped[Tensor, "n *s"]) -> Shaped[Tensor, "m *s"]:
     return torch.cat(parts)
 
 
-def own_rows(values: Shaped[Tensor, "n *s"]) -> Shaped[Tensor, "m *s"]:
+def own_rows(values: Shaped[Tensor, " n *s"]) -> Shaped[Tensor, " m *s"]:
     """This process's share of rows that every process has, such as noise drawn for a whole batch."""
     return values.tensor_split(processes())[place()]
 
 
-def count_rows(values: Shaped[Tensor, "n *s"]) -> int:
+def count_rows(values: Shaped[Tensor, " n *s"]) -> int:
     """How many rows all processes have."""
     return len(values) if processes() == 1 else int(over_all(torch.tensor(len(values))))
 

@@ -77,7 +77,7 @@ class DiscreteTokens:
         return replace(self, codes=self.codes[:, :length], grid=(length,))
 
     @property
-    def code_map(self) -> Int64[Tensor, "b *grid"]:
+    def code_map(self) -> Int64[Tensor, " b *grid"]:
         """The codes of one codebook on their grid: a view ``[B, H, W]``, of a sequence ``[B, L]``.
 
         Raises:

@@ -62,17 +62,17 @@ def fit(
     return TokenSequence(torch.cat(ids[::order]), torch.cat(owners[::order]))
 
 
-def _nothing(sequence: TokenSequence, vocabulary: Vocabulary, length: int) -> Bool[Tensor, "t"]:
+def _nothing(sequence: TokenSequence, vocabulary: Vocabulary, length: int) -> Bool[Tensor, " t"]:
     return torch.zeros(len(sequence), dtype=torch.bool)
 
 
-def _whole_parts(sequence: TokenSequence, vocabulary: Vocabulary, length: int) -> Bool[Tensor, "t"]:
+def _whole_parts(sequence: TokenSequence, vocabulary: Vocabulary, length: int) -> Bool[Tensor, " t"]:
     """Steps of the parts that end within ``length``, and of what stands before them; none if there is no such part."""
     keep = sequence.owners < sequence.owners[length]
     return keep & (sequence.owners[keep] >= 0).any()
 
 
-def _without_text(sequence: TokenSequence, vocabulary: Vocabulary, length: int) -> Bool[Tensor, "t"]:
+def _without_text(sequence: TokenSequence, vocabulary: Vocabulary, length: int) -> Bool[Tensor, " t"]:
     """All steps but so many at the ends of texts, the last text first, that ``length`` are left; none if there is not enough text."""
     lead, special = vocabulary.stream_0(sequence.ids), vocabulary.special
     keep = torch.ones(len(sequence), dtype=torch.bool)

@@ -33,13 +33,13 @@ class _Tables(NamedTuple):
 
     openings: Int64[Tensor, "g m"]
     """Ids behind BOI: the size and IMG; then -1."""
-    opening_lengths: Int64[Tensor, "g"]
-    widths: Int64[Tensor, "g"]
+    opening_lengths: Int64[Tensor, " g"]
+    widths: Int64[Tensor, " g"]
     """Ids of a row without EOL."""
-    row_lengths: Int64[Tensor, "g"]
-    body_lengths: Int64[Tensor, "g"]
+    row_lengths: Int64[Tensor, " g"]
+    body_lengths: Int64[Tensor, " g"]
     """Ids between IMG and EOF."""
-    lengths: Int64[Tensor, "g"]
+    lengths: Int64[Tensor, " g"]
     """Ids from BOI to EOI."""
     allowed: Bool[Tensor, "s v1"]
     """One column more than there are ids, to write to without effect."""
@@ -117,7 +117,7 @@ class ImageGrammar:
         mask.scatter_(1, torch.where(choosing, following, self.vocabulary.size), True)
         return mask[:, : self.vocabulary.size]
 
-    def rest(self, ids: Int64[Tensor, "t"]) -> list[Int64[Tensor, "n"]]:
+    def rest(self, ids: Int64[Tensor, " t"]) -> list[Int64[Tensor, " n"]]:
         """List the ids that may come at each step from within an image to the end of its sequence.
 
         The form alone says what they are, whichever codes are chosen on the way. So who draws one image asks once, and not at every step.

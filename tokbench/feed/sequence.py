@@ -44,7 +44,7 @@ class TokenSequence:
     """
 
     ids: Int64[Tensor, "t ..."]
-    owners: Int64[Tensor, "t"]
+    owners: Int64[Tensor, " t"]
 
     def __post_init__(self) -> None:
         if self.ids.ndim not in (1, 2) or self.owners.shape != self.ids.shape[:1]:

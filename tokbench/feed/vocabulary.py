@@ -215,7 +215,7 @@ class Vocabulary:
         filled[:, 0] = steps
         return filled
 
-    def stream_0(self, ids: Int64[Tensor, "..."]) -> Int64[Tensor, "t"]:
+    def stream_0(self, ids: Int64[Tensor, "..."]) -> Int64[Tensor, " t"]:
         """Return what says of every step of a sequence whether it is text, code or special: its only id, or that of the first stream."""
         return ids[:, 0] if self.parallel else ids
 

@@ -12,7 +12,7 @@ COLDEST = 1e-100
 """Temperatures below are divided by after the largest score has been taken from all."""
 
 
-def choose(scores: Float[Tensor, "b n"], draws: Float64[Tensor, "b"], options: SamplingOptions) -> Int64[Tensor, "b"]:
+def choose(scores: Float[Tensor, "b n"], draws: Float64[Tensor, " b"], options: SamplingOptions) -> Int64[Tensor, " b"]:
     """Choose one of n ids in every row.
 
     Args:

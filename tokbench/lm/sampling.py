@@ -128,7 +128,7 @@ def _begun(ids: Sequence[int], vocabulary: Vocabulary) -> int:
     return 0
 
 
-def _steps(model: LanguageModel, ids: Sequence[int], longest_text: int) -> list[Int64[Tensor, "n"]]:
+def _steps(model: LanguageModel, ids: Sequence[int], longest_text: int) -> list[Int64[Tensor, " n"]]:
     """The ids that may come at each step of an answer."""
     vocabulary = model.vocabulary
     if _begun(ids, vocabulary):
@@ -151,7 +151,9 @@ def _check_room(model: LanguageModel, request: Request, steps: int) -> None:
         raise TokbenchError(f"{given} is longer than the {most} ids that the model takes; shorten the prompt")
 
 
-def _go_on(model: LanguageModel, rows: Sequence[Request], steps: Sequence[Int64[Tensor, "n"]], options: SamplingOptions) -> list[list[int]]:
+def _go_on(
+    model: LanguageModel, rows: Sequence[Request], steps: Sequence[Int64[Tensor, " n"]], options: SamplingOptions
+) -> list[list[int]]:
     """Answer prompts of one length, row by row up to EOS."""
     end, guided = model.vocabulary.special.eos, _guided(rows[0], options)
     guidance = 1.0 if options.guidance is None else options.guidance

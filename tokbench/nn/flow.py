@@ -21,18 +21,18 @@ Velocity = Callable[[Tensor, Tensor], Tensor]
 """State ``[B, ...]`` and times ``[B]`` or ``[1]`` to the velocity of the state's shape."""
 
 
-def mix(images: Float[Tensor, "b *s"], noise: Float[Tensor, "b *s"], times: Float[Tensor, " b"]) -> Float[Tensor, "b *s"]:
+def mix(images: Float[Tensor, " b *s"], noise: Float[Tensor, " b *s"], times: Float[Tensor, " b"]) -> Float[Tensor, " b *s"]:
     """The point between image (time 0) and noise (time 1)."""
     t = _aligned(times, images)
     return (1 - t) * images + t * noise
 
 
-def image_estimate(state: Float[Tensor, "b *s"], velocity: Float[Tensor, "b *s"], times: Float[Tensor, " b"]) -> Float[Tensor, "b *s"]:
+def image_estimate(state: Float[Tensor, " b *s"], velocity: Float[Tensor, " b *s"], times: Float[Tensor, " b"]) -> Float[Tensor, " b *s"]:
     """Where the line through a state ends at time 0."""
     return state - _aligned(times, state) * velocity
 
 
-def euler(velocity: Velocity, noise: Float[Tensor, "b *s"], times: Sequence[Tensor]) -> Iterator[Float[Tensor, "b *s"]]:
+def euler(velocity: Velocity, noise: Float[Tensor, " b *s"], times: Sequence[Tensor]) -> Iterator[Float[Tensor, " b *s"]]:
     """Walk along a velocity, one Euler step between neighbouring times.
 
     Args:

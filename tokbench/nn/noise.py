@@ -11,7 +11,7 @@ from torch import Tensor
 from tokbench.sending import moved
 
 
-def standard_normal(shape: Sequence[int], seeds: Sequence[int], like: Tensor) -> Float[Tensor, "b *shape"]:
+def standard_normal(shape: Sequence[int], seeds: Sequence[int], like: Tensor) -> Float[Tensor, " b *shape"]:
     """Draw standard normal noise on the processor, so that it is the same on every device.
 
     Args:

@@ -309,7 +309,7 @@ def _pixels(part: slice, stride: int) -> slice:
     return slice(part.start * stride, part.stop * stride)
 
 
-def _weights(span: Span, stride: int) -> Float[Tensor, "n"]:
+def _weights(span: Span, stride: int) -> Float[Tensor, " n"]:
     """How much each pixel along an axis counts; those of neighbours sum to 1."""
     places = torch.arange(span.start * stride, span.stop * stride) + 0.5
     return _risen(places, span.first, span.fade_in, stride) * (1 - _risen(places, span.end, span.fade_out, stride))

@@ -65,7 +65,7 @@ def products_of(vectors: Float[Tensor, "b l d"]) -> Float[ndarray, "b b"]:
     return total
 
 
-def nearest_of_others(products: Float[ndarray, "n n"], groups: Sequence[str]) -> Int64[ndarray, "n"]:
+def nearest_of_others(products: Float[ndarray, "n n"], groups: Sequence[str]) -> Int64[ndarray, " n"]:
     """For every image the one of another group with the largest cosine; of several, the first.
 
     Raises:
@@ -81,7 +81,7 @@ def nearest_of_others(products: Float[ndarray, "n n"], groups: Sequence[str]) ->
     return cosines.argmax(axis=1)
 
 
-def midway(encoded: Encoded, codes: CodeVectors | None, partners: Int64[ndarray, "n"]) -> Tokens:
+def midway(encoded: Encoded, codes: CodeVectors | None, partners: Int64[ndarray, " n"]) -> Tokens:
     """Tokens midway between those of each image and of its partner."""
     tokens, others = encoded.tokens, torch.from_numpy(partners)
     if not isinstance(tokens, DiscreteTokens):

@@ -76,13 +76,13 @@ def check_labels(labels: Sequence[int | None]) -> None:
         raise NotApplicable("the images have no classes; give labelled ones, or --labels folder where folders name them")
 
 
-def folds_of(groups: Sequence[str], folds: int) -> Int64[ndarray, "n"]:
+def folds_of(groups: Sequence[str], folds: int) -> Int64[ndarray, " n"]:
     """Part of every image: whole groups, dealt in the order of their names."""
     number = {name: place % folds for place, name in enumerate(sorted(set(groups)))}
     return np.array([number[name] for name in groups])
 
 
-def classified(products: Float[ndarray, "n n"], classes: Int64[ndarray, "n"], folds: Int64[ndarray, "n"]) -> Int64[ndarray, "n"]:
+def classified(products: Float[ndarray, "n n"], classes: Int64[ndarray, " n"], folds: Int64[ndarray, " n"]) -> Int64[ndarray, " n"]:
     """The class of every image by what was learned of the images of other folds.
 
     Args:

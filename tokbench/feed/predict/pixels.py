@@ -13,6 +13,6 @@ CEILING = 10 * math.log10(255**2 * 12)
 """PSNR of an image that is off by the rounding of bytes alone, whose mean square is 1/12: 58.9 dB. Better ones count as that."""
 
 
-def decibels(images: UInt8[Tensor, "b 3 h w"], others: UInt8[Tensor, "b 3 h w"]) -> Float64[Tensor, "b"]:
+def decibels(images: UInt8[Tensor, "b 3 h w"], others: UInt8[Tensor, "b 3 h w"]) -> Float64[Tensor, " b"]:
     """PSNR of each image, at most ``CEILING``: what came back exactly has no finite one."""
     return psnr(images, others).clamp(max=CEILING)

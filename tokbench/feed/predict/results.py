@@ -40,7 +40,7 @@ class Results:
         self.failures: list[str] = []
         self._trained_with = tuple(trained_with)
 
-    def per_image(self, key: str, values: Float[ndarray, "n"], ids: Sequence[str], groups: Sequence[str], **settings: Any) -> None:
+    def per_image(self, key: str, values: Float[ndarray, " n"], ids: Sequence[str], groups: Sequence[str], **settings: Any) -> None:
         """Add the mean of one value an image.
 
         Args:

@@ -101,7 +101,7 @@ def power_by_band(maps: Float[ndarray, "n h w c"] | ndarray, bands: Int64[ndarra
     return np.concatenate(found)
 
 
-def slope_of(power: Float[ndarray, "f"]) -> float:
+def slope_of(power: Float[ndarray, " f"]) -> float:
     """Slope of a straight line through the logarithms of power and of frequency, by least squares."""
     x, y = np.log10(np.arange(1, len(power) + 1)), np.log10(power)
     x = x - x.mean()

@@ -42,12 +42,12 @@ class Sums:
     """
 
     count: int
-    first: Float[ndarray, "c"]
+    first: Float[ndarray, " c"]
     second: Float[ndarray, "c c"]
-    third: Float[ndarray, "c"]
+    third: Float[ndarray, " c"]
 
     @classmethod
-    def of(cls, vectors: Float[ndarray, "n l c"], point: Float[ndarray, "c"]) -> Sums:
+    def of(cls, vectors: Float[ndarray, "n l c"], point: Float[ndarray, " c"]) -> Sums:
         """Add vectors up, about a point."""
         channels = vectors.shape[2]
         total = cls(0, np.zeros(channels), np.zeros((channels, channels)), np.zeros(channels))
@@ -63,7 +63,7 @@ class Sums:
     def __sub__(self, other: Sums) -> Sums:
         return Sums(self.count - other.count, self.first - other.first, self.second - other.second, self.third - other.third)
 
-    def figures(self, point: Float[ndarray, "c"]) -> dict[str, float]:
+    def figures(self, point: Float[ndarray, " c"]) -> dict[str, float]:
         """The figures of all channels together."""
         mean, covariance, skew = self.moments()
         square = np.diagonal(covariance) + (mean + point) ** 2

@@ -53,7 +53,7 @@ class CodeVectors:
             found = found + table[codes[..., book]] - table[0]
         return found
 
-    def neighbours(self, book: int, codes: Int64[Tensor, "u"], count: int) -> Int64[Tensor, "u n"]:
+    def neighbours(self, book: int, codes: Int64[Tensor, " u"], count: int) -> Int64[Tensor, "u n"]:
         """The nearest other codes of some codes of a codebook, nearest first.
 
         Args:
@@ -70,7 +70,7 @@ class CodeVectors:
             found.append(distances.topk(count, largest=False).indices)
         return torch.cat(found)
 
-    def nearest(self, book: int, points: Float[Tensor, "n d"], chance: Float[ndarray, "n"]) -> Int64[Tensor, "n"]:
+    def nearest(self, book: int, points: Float[Tensor, "n d"], chance: Float[ndarray, " n"]) -> Int64[Tensor, " n"]:
         """The code of a codebook whose vector is nearest to each point; of equally near ones, one by chance.
 
         Args:
@@ -161,7 +161,7 @@ def _squared_distances(points: Tensor, table: Tensor) -> Tensor:
     return (points.square().sum(dim=1)[:, None] + table.square().sum(dim=1) - 2 * points @ table.T).clamp_(min=0)
 
 
-def codes_of_signs(signs: Bool[Tensor, "s c"]) -> Int64[Tensor, "s"]:
+def codes_of_signs(signs: Bool[Tensor, "s c"]) -> Int64[Tensor, " s"]:
     """The code of every combination of signs, at the number that has these as its binary digits, the first channel lowest.
 
     Args:

@@ -24,15 +24,15 @@ class Unigram:
         size: Size of the codebook.
     """
 
-    codes: Int64[ndarray, "n"]
+    codes: Int64[ndarray, " n"]
     size: int
-    table: Float64[ndarray, "s"] = field(init=False)
+    table: Float64[ndarray, " s"] = field(init=False)
 
     def __post_init__(self) -> None:
         counts = np.bincount(self.codes, minlength=self.size) + 0.5
         object.__setattr__(self, "table", counts / counts.sum())
 
-    def probability(self, codes: Int64[ndarray, "n"]) -> Float64[ndarray, "n"]:
+    def probability(self, codes: Int64[ndarray, " n"]) -> Float64[ndarray, " n"]:
         """Probability of each code."""
         return self.table[codes]
 
@@ -47,14 +47,16 @@ class Following:
         codes: Counted.
     """
 
-    def __init__(self, contexts: Int64[ndarray, "n"], codes: Int64[ndarray, "n"]) -> None:
+    def __init__(self, contexts: Int64[ndarray, " n"], codes: Int64[ndarray, " n"]) -> None:
         self._span = int(codes.max(initial=0)) + 1
         self._pairs, self._counts = np.unique(contexts * self._span + codes, return_counts=True)
         owners = self._pairs // self._span
         self._contexts, first, self._different = np.unique(owners, return_index=True, return_counts=True)
         self._totals = np.add.reduceat(self._counts, first) if len(first) else np.zeros(0, np.int64)
 
-    def probability(self, contexts: Int64[ndarray, "n"], codes: Int64[ndarray, "n"], lower: Float64[ndarray, "n"]) -> Float64[ndarray, "n"]:
+    def probability(
+        self, contexts: Int64[ndarray, " n"], codes: Int64[ndarray, " n"], lower: Float64[ndarray, " n"]
+    ) -> Float64[ndarray, " n"]:
         """Probability of each code behind its context, given its probability under the lower model."""
         known = codes < self._span
         together = np.where(known, _found(self._pairs, self._counts, contexts * self._span + np.where(known, codes, 0)), 0)
@@ -196,7 +198,7 @@ def ngram_bits(
     return np.stack(parts, axis=1).reshape(held_out.shape), weights
 
 
-def _fit_weights(probabilities: Float64[ndarray, "m n"]) -> Float64[ndarray, "m"]:
+def _fit_weights(probabilities: Float64[ndarray, "m n"]) -> Float64[ndarray, " m"]:
     """Expectation maximisation from equal weights; with nothing to fit to they stay equal."""
     weights = np.full(len(probabilities), 1 / len(probabilities))
     for _ in range(ROUNDS if probabilities.size else 0):

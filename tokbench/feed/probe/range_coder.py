@@ -115,7 +115,7 @@ class RangeDecoder:
         self._data, self._at, self._range = data, _WIDTH // _BYTE, _FULL
         self._offset = int.from_bytes(data[: _WIDTH // _BYTE].ljust(_WIDTH // _BYTE, b"\0"), "big")
 
-    def get(self, sums: Int64[ndarray, "s1"]) -> int:
+    def get(self, sums: Int64[ndarray, " s1"]) -> int:
         """Read a symbol.
 
         Args:
