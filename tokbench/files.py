@@ -18,7 +18,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -198,12 +198,13 @@ def remove_abandoned(folder: Path, wanted: set[str]) -> None:
 
 
 @contextmanager
-def folder_lock(folder: Path, use: str) -> Iterator[None]:
+def folder_lock(folder: Path, use: str, *, other: str | None = None) -> Iterator[None]:
     """Keep other processes out of a folder; a killed one keeps nobody out.
 
     Args:
         folder: That exists.
         use: What for, such as ``train``; other uses are not kept out.
+        other: What another process that has it does, in words for the user.
 
     Raises:
         Busy: If another process has it.
@@ -211,7 +212,13 @@ def folder_lock(folder: Path, use: str) -> Iterator[None]:
     """
     lock = folder / f".{use}.lock"
     try:
-        with locked(lock):
+        with ExitStack() as held:
+            try:
+                held.enter_context(locked(lock))
+            except Busy as error:
+                if other is None:
+                    raise
+                raise Busy(f"another process {other}; wait for it to end, or choose another --out") from error
             try:
                 yield
             finally:

@@ -12,7 +12,7 @@ import json
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -24,7 +24,7 @@ from tokbench.bench.facts import DataFacts, RunFacts
 from tokbench.configs import build, differences, plain
 from tokbench.counting import counted
 from tokbench.errors import TokbenchError
-from tokbench.files import Busy, folder_lock, is_locked, make_folder, remove_abandoned, write_text
+from tokbench.files import folder_lock, is_locked, make_folder, remove_abandoned, write_text
 from tokbench.json_files import read_json
 from tokbench.records.naming import file_stem, subject_label
 
@@ -248,12 +248,6 @@ def _nearest(out: Path, index: JournalIndex) -> str:
     return ""
 
 
-@contextmanager
-def _alone_in(folder: Path, index: JournalIndex) -> Iterator[None]:
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(folder_lock(folder, LOCK))
-        except Busy as error:
-            who = f"{index.facts.tokenizer.name} on {index.facts.data}" + ("" if index.part.whole else f", part {index.part},")
-            raise Busy(f"another process measures {who} into {folder}; wait for it to end, or choose another --out") from error
-        yield
+def _alone_in(folder: Path, index: JournalIndex) -> AbstractContextManager[None]:
+    who = f"{index.facts.tokenizer.name} on {index.facts.data}" + ("" if index.part.whole else f", part {index.part},")
+    return folder_lock(folder, LOCK, other=f"measures {who} into {folder}")

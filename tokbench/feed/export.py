@@ -8,8 +8,8 @@ number of processes. Images that cannot be read shorten their own shard and move
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, closing, suppress
 from dataclasses import dataclass, field, replace
 from itertools import islice, pairwise
 from pathlib import Path
@@ -216,16 +216,10 @@ def export(
     return ExportResult(out, sum(item.rows for item in facts), skipped, len(made), len(kept), complete, array, formats)
 
 
-@contextmanager
-def _alone_in(folder: Path, ranks: Ranks) -> Iterator[None]:
+def _alone_in(folder: Path, ranks: Ranks) -> AbstractContextManager[None]:
     """Keep out another process that would make the same shards."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(folder_lock(folder, f"export-{ranks.rank}-of-{ranks.world_size}"))
-        except Busy as error:
-            share = "" if ranks.world_size == 1 else f" as rank {ranks.rank} of {ranks.world_size}"
-            raise Busy(f"another process exports into {folder}{share}; wait for it to end, or choose another --out") from error
-        yield
+    share = "" if ranks.world_size == 1 else f" as rank {ranks.rank} of {ranks.world_size}"
+    return folder_lock(folder, f"export-{ranks.rank}-of-{ranks.world_size}", other=f"exports into {folder}{share}")
 
 
 def _refuse_twins(source: ImageSource, indices: Sequence[int]) -> None:
